@@ -1,0 +1,71 @@
+//! How long to wait before trying again: exponential, with full jitter.
+//!
+//! Full jitter (anything between nothing and the ceiling) spreads the clients of a restarted server
+//! better than a few percent around the ceiling would.
+
+use std::time::Duration;
+
+/// The growing ceiling of a wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Backoff {
+    floor: Duration,
+    cap: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// Ceilings from `floor` on, doubling with every failure, up to `cap`.
+    pub(crate) const fn new(floor: Duration, cap: Duration) -> Self {
+        Backoff {
+            floor,
+            cap,
+            failures: 0,
+        }
+    }
+
+    /// The wait after one more failure; `random` is in 0..1.
+    pub(crate) fn next(&mut self, random: f64) -> Duration {
+        let ceiling = self.ceiling();
+        self.failures = self.failures.saturating_add(1);
+        ceiling.mul_f64(random.clamp(0.0, 1.0))
+    }
+
+    /// The longest the next wait can be.
+    pub(crate) fn ceiling(&self) -> Duration {
+        let doubled = 1u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);
+        self.floor.saturating_mul(doubled).min(self.cap)
+    }
+
+    /// Whether there was one failure only.
+    pub(crate) fn is_first_retry(&self) -> bool {
+        self.failures <= 1
+    }
+
+    /// Begins again from the floor: something worked.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_doubles_up_to_the_cap_and_begins_again() {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(300));
+        let ceilings: Vec<_> = (0..5).map(|_| backoff.next(1.0).as_millis()).collect();
+        assert_eq!(ceilings, [50, 100, 200, 300, 300]);
+        backoff.reset();
+        assert_eq!(backoff.ceiling(), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn jitter_is_full_and_never_overflows() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::MAX);
+        assert_eq!(backoff.next(0.0), Duration::ZERO);
+        for _ in 0..100 {
+            backoff.next(0.5);
+        }
+    }
+}

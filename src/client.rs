@@ -1,0 +1,232 @@
+//! The client: a cheap handle, and every verb.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::ClientBuilder;
+use crate::error::Result;
+use crate::kv::{
+    Compact, CompactResponse, Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResponse,
+};
+use crate::request::{self, Request};
+use crate::rt::{Bridge, Drive, Pending, Room};
+use crate::transport::endpoint::Endpoint;
+use crate::transport::{Settings, Transport};
+use crate::types::{KeyValue, Revision};
+
+/// A connection to an etcd cluster, shared by all its clones.
+///
+/// # Threads and cloning
+///
+/// A `Client` is two words; cloning it is cheap, and all clones share one runtime thread, its
+/// connections, watches and leases. Every verb takes `&self`, blocks the calling thread until the
+/// answer is there or the deadline passes (5 s unless set), and can be called from any thread, also
+/// inside an async runtime: it blocks that worker, and never panics. No lock is held while waiting.
+///
+/// | type | Send + Sync | Clone | what its drop does |
+/// |---|---|---|---|
+/// | `Client` | yes | yes | the last one closes, in at most 1 s |
+/// | `Pending` | yes | no | nothing: the request runs on |
+/// | `Watcher` | yes | no | cancels the watch; does not block |
+/// | `KeepAlive` | yes | no | stops renewing; does not block, does not revoke |
+/// | `Mirror` | yes | no | ends the mirror; does not block |
+/// | `Registrar`, `Registration` | yes | no | leaves, in at most 1 s |
+///
+/// ```no_run
+/// use etcd_blocking::Client;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// client.put("greeting", "hello")?;
+/// let kv = client.get("greeting")?.expect("just put");
+/// assert_eq!(kv.value(), "hello");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    core: Arc<Core>,
+    timeout: Duration,
+}
+
+/// What the clones of a client share.
+struct Core {
+    // First, so that it is dropped first: it ends the tasks that use the rest.
+    bridge: Bridge,
+    transport: Arc<Transport>,
+    id: u64,
+}
+
+impl Client {
+    /// A client for these endpoints, with the default settings. It does not wait for etcd: the
+    /// first call connects.
+    ///
+    /// An endpoint is `http://host:port`, `host:port` or `unix:/path/to/socket`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an endpoint that makes no sense;
+    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started.
+    pub fn connect(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Result<Client> {
+        Client::builder(endpoints).connect()
+    }
+
+    /// The same with other settings.
+    pub fn builder(endpoints: impl IntoIterator<Item = impl Into<String>>) -> ClientBuilder {
+        ClientBuilder::new(endpoints)
+    }
+
+    pub(crate) fn start(
+        endpoints: Vec<Endpoint>,
+        settings: Settings,
+        timeout: Duration,
+        watch_room: Room,
+        drive: Drive,
+    ) -> Result<Client> {
+        static CLIENTS: AtomicU64 = AtomicU64::new(1);
+
+        let transport = Transport::new(endpoints, settings);
+        let core = Core {
+            bridge: Bridge::start("etcd-blocking", drive)?,
+            transport,
+            id: CLIENTS.fetch_add(1, Relaxed),
+        };
+        Ok(Client {
+            core: Arc::new(core),
+            timeout,
+        })
+    }
+
+    /// The same client with another deadline for its calls.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
+    /// let quick = client.with_timeout(Duration::from_millis(200));
+    /// let kv = quick.get("k")?;
+    /// # Ok(()) }
+    /// ```
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
+        Client {
+            core: Arc::clone(&self.core),
+            timeout,
+        }
+    }
+
+    /// The deadline of its calls.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A number that tells the clients of a process apart; clones and views share it.
+    pub fn id(&self) -> u64 {
+        self.core.id
+    }
+
+    /// Sends a request and waits for its response: every option of every request goes this way.
+    ///
+    /// # Errors
+    ///
+    /// Those of the request; [`Timeout`](crate::ErrorKind::Timeout) or
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when no answer came in time;
+    /// [`Closed`](crate::ErrorKind::Closed) at once when the client is closed.
+    pub fn call<R: Request>(&self, request: R) -> Result<R::Response> {
+        request::check(&request, self.core.transport.settings().limits.send)?;
+        self.core
+            .bridge
+            .call(request.exchange(Arc::clone(&self.core.transport), self.timeout))
+    }
+
+    /// Sends a request and returns at once; the response arrives in the [`Pending`]. Requests
+    /// submitted one after the other are in flight together.
+    pub fn submit<R: Request>(&self, request: R) -> Pending<R::Response> {
+        let limit = self.core.transport.settings().limits.send;
+        let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
+        let checked = request::check(&request, limit);
+        self.core.bridge.submit(async move {
+            checked?;
+            request.exchange(transport, timeout).await
+        })
+    }
+
+    /// The value of one key.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn get(&self, key: impl Into<Bytes>) -> Result<Option<KeyValue>> {
+        Ok(self.call(Get::key(key))?.into_kvs().into_iter().next())
+    }
+
+    /// Every key with this prefix, in one answer. For very many keys see [`pages`](Client::pages).
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn get_prefix(&self, prefix: impl Into<Bytes>) -> Result<Vec<KeyValue>> {
+        Ok(self.call(Get::prefix(prefix))?.into_kvs())
+    }
+
+    /// Stores a value under a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call). [`Error::outcome_unknown`](crate::Error::outcome_unknown) says
+    /// whether it may have been stored all the same.
+    pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<PutResponse> {
+        self.call(Put::new(key, value))
+    }
+
+    /// Deletes one key.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put).
+    pub fn delete(&self, key: impl Into<Bytes>) -> Result<DeleteResponse> {
+        self.call(Delete::key(key))
+    }
+
+    /// Runs a transaction. One that only reads is repeated like any read.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put).
+    pub fn txn(&self, txn: Txn) -> Result<TxnResponse> {
+        self.call(txn)
+    }
+
+    /// Forgets the history before `revision`.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`Compact`].
+    pub fn compact(&self, revision: Revision) -> Result<CompactResponse> {
+        self.call(Compact::at(revision))
+    }
+
+    /// Closes the client and all its clones: calls that wait return
+    /// [`Closed`](crate::ErrorKind::Closed) at once, flows end with it, connections and the
+    /// runtime's thread are gone when it returns.
+    ///
+    /// Dropping the last clone does the same. Blocks for at most 1 s.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](crate::ErrorKind::Timeout) when the thread did not end in that second.
+    pub fn close(self) -> Result<()> {
+        self.core.bridge.close()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoints", &self.core.transport.name())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

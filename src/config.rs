@@ -1,0 +1,169 @@
+//! What a client is made from.
+
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::rt::{Drive, Room};
+use crate::transport::endpoint::{Endpoint, parse_all};
+use crate::transport::{Limits, Settings};
+
+/// The settings of a [`Client`], and the making of one.
+///
+/// | setting | default | meaning |
+/// |---|---|---|
+/// | `timeout` | 5 s | the deadline of every call, retries included |
+/// | `connect_timeout` | 3 s | one connection attempt, up to the server's first answer |
+/// | `ping_interval` | 10 s | how long a server may be silent while something waits for it |
+/// | `ping_timeout` | 5 s | how long it then has to answer a ping |
+/// | `receive_limit` | 64 MiB | the largest reply |
+/// | `send_limit` | 2 MiB | the largest request |
+/// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
+///
+/// ```
+/// use std::time::Duration;
+/// use etcd_blocking::Client;
+///
+/// let client = Client::builder(["http://10.0.0.1:2379", "http://10.0.0.2:2379"])
+///     .timeout(Duration::from_secs(2))
+///     .connect()?;
+/// # Ok::<(), etcd_blocking::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder makes nothing until connect()"]
+pub struct ClientBuilder {
+    endpoints: Vec<String>,
+    timeout: Duration,
+    connect_timeout: Duration,
+    ping_interval: Duration,
+    ping_timeout: Duration,
+    limits: Limits,
+    watch_room: Room,
+    drive: Drive,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        ClientBuilder {
+            endpoints: endpoints.into_iter().map(Into::into).collect(),
+            timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(3),
+            ping_interval: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(5),
+            limits: Limits {
+                receive: 64 << 20,
+                send: 2 << 20,
+            },
+            watch_room: Room {
+                items: 128,
+                bytes: 8 << 20,
+            },
+            drive: Drive::Auto,
+        }
+    }
+
+    /// The deadline of every call, retries and connecting included.
+    /// [`Client::with_timeout`] changes it for some calls.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long one attempt to connect may take, until the server has answered.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a server may be silent, while something waits for it, before it is pinged.
+    ///
+    /// Shorter than 5 s counts as 5 s: etcd hangs up on clients that ping more often
+    /// (`--grpc-keepalive-min-time`).
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.ping_interval = interval;
+        self
+    }
+
+    /// How long a pinged server has to answer before its connection is given up.
+    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+        self.ping_timeout = timeout;
+        self
+    }
+
+    /// The largest reply in bytes; a larger one is an error of the kind
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) and harms nothing else.
+    pub fn receive_limit(mut self, bytes: usize) -> Self {
+        self.limits.receive = bytes;
+        self
+    }
+
+    /// The largest request in bytes. etcd's own limit is 1.5 MiB unless it is told otherwise
+    /// (`--max-request-bytes`).
+    pub fn send_limit(mut self, bytes: usize) -> Self {
+        self.limits.send = bytes;
+        self
+    }
+
+    /// What each watch holds for a reader that is slow, in responses and in bytes. Beyond it the
+    /// watch pauses on the server, and resumes without a gap when the reader has caught up.
+    pub fn watch_queue(mut self, responses: usize, bytes: usize) -> Self {
+        self.watch_room = Room {
+            items: responses,
+            bytes,
+        };
+        self
+    }
+
+    /// Who drives the private runtime: for measuring only, the default knows best.
+    #[doc(hidden)]
+    pub fn drive(mut self, drive: Drive) -> Self {
+        self.drive = drive;
+        self
+    }
+
+    /// Makes the client. It does not wait for etcd: the first call connects, and says so if it
+    /// cannot.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, and
+    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started.
+    pub fn connect(self) -> Result<Client> {
+        let endpoints = self
+            .check()
+            .map_err(|e| e.operation(crate::error::Operation::new("connect")))?;
+        let settings = Settings {
+            connect_timeout: self.connect_timeout,
+            stagger: Duration::from_millis(100),
+            stream_window: 4 << 20,
+            connection_window: 16 << 20,
+            limits: self.limits,
+            ping: Settings::pings(self.ping_interval, self.ping_timeout),
+        };
+        Client::start(
+            endpoints,
+            settings,
+            self.timeout,
+            self.watch_room,
+            self.drive,
+        )
+    }
+
+    fn check(&self) -> Result<Vec<Endpoint>> {
+        let zero = [
+            ("timeout", self.timeout.is_zero()),
+            ("connect_timeout", self.connect_timeout.is_zero()),
+            ("ping_timeout", self.ping_timeout.is_zero()),
+            ("receive_limit", self.limits.receive == 0),
+            ("send_limit", self.limits.send == 0),
+            (
+                "watch_queue",
+                self.watch_room.items == 0 || self.watch_room.bytes == 0,
+            ),
+        ];
+        if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
+            return Err(Error::invalid(format!("{name} must not be zero")));
+        }
+        parse_all(&self.endpoints)
+    }
+}

@@ -1,0 +1,335 @@
+//! What can go wrong, in one type.
+
+mod server;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::types::Revision;
+pub(crate) use server::{Executed, Remedy, ServerError};
+
+/// What every verb of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed: one word in size, one line of text.
+///
+/// The text begins with the operation and names the endpoint, the attempts and the last cause:
+/// `put "svc/a": no answer in 5s from http://10.0.0.1:2379 (2 attempts; last: connection refused)`.
+/// No value, password or token is ever in it. Programs decide by [`kind`](Error::kind) and by the
+/// predicates, never by the text.
+///
+/// ```
+/// use etcd_blocking::{Client, ErrorKind};
+///
+/// let error = Client::connect(["http://[::1"]).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+/// assert!(!error.is_retryable());
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    operation: Option<Operation>,
+    reason: String,
+    endpoint: Option<std::sync::Arc<str>>,
+    attempts: u32,
+    elapsed: Duration,
+    outcome_unknown: bool,
+    compact_revision: Option<Revision>,
+    last: Option<String>,
+    source: Option<std::sync::Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What sort of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request makes no sense; nothing was sent, or the server refused it. Sending it again cannot help.
+    InvalidArgument,
+    /// No member could be reached, or none that can serve (no leader, no quorum, stopping).
+    Unavailable,
+    /// The deadline passed.
+    Timeout,
+    /// The client was closed.
+    Closed,
+    /// The revision asked for is no longer kept: see [`Error::compact_revision`].
+    Compacted,
+    /// The revision asked for does not exist yet.
+    FutureRevision,
+    /// The store is behind what it had before: it lost data or was restored from a backup.
+    Rewound,
+    /// The lease does not exist (any more).
+    LeaseNotFound,
+    /// The lease ended while it was kept alive: its time ran out before a renewal got through.
+    LeaseExpired,
+    /// Something else the request names does not exist: a key, a member, a user, a role.
+    NotFound,
+    /// Something the request would create exists already.
+    AlreadyExists,
+    /// Somebody else holds what was asked for, such as the key of a service instance.
+    Conflict,
+    /// Wrong name or password, or no valid token.
+    Unauthenticated,
+    /// The user may not do this.
+    PermissionDenied,
+    /// The server's database is full (alarm NOSPACE): compact, defragment, then disarm.
+    NoSpace,
+    /// The cluster found its data corrupt (alarm CORRUPT).
+    Corrupt,
+    /// A request or a reply is over a size limit; the text says which one.
+    TooLarge,
+    /// The server is overloaded and said so.
+    RateLimited,
+    /// The cluster is not in the state that the request needs.
+    FailedPrecondition,
+    /// The server does not know this call: it is older than the feature.
+    Unimplemented,
+    /// What came back is not etcd, or broke the protocol.
+    Protocol,
+    /// The process was forked after the client was made; make a new client in the child.
+    Forked,
+    /// A bug in this crate made the task of the call panic. Please report it.
+    Panicked,
+    /// The server failed in a way it has no name for.
+    Server,
+    /// The operating system refused something: a thread, a socket, a file, a process.
+    Os,
+}
+
+impl Error {
+    #[cold]
+    pub(crate) fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
+        Error(Box::new(Inner {
+            kind,
+            operation: None,
+            reason: reason.into(),
+            endpoint: None,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            outcome_unknown: false,
+            compact_revision: None,
+            last: None,
+            source: None,
+        }))
+    }
+
+    #[cold]
+    pub(crate) fn invalid(reason: impl Into<String>) -> Self {
+        Error::new(ErrorKind::InvalidArgument, reason)
+    }
+
+    #[cold]
+    pub(crate) fn closed() -> Self {
+        Error::new(ErrorKind::Closed, "the client is closed")
+    }
+
+    #[cold]
+    pub(crate) fn panicked() -> Self {
+        Error::new(
+            ErrorKind::Panicked,
+            "the task of this call panicked: a bug in etcd-blocking",
+        )
+    }
+
+    /// Why a task went away without its reply: it panics, or the runtime lets go of it.
+    #[cold]
+    pub(crate) fn abandoned() -> Self {
+        if std::thread::panicking() {
+            Error::panicked()
+        } else {
+            Error::closed()
+        }
+    }
+
+    #[cold]
+    pub(crate) fn protocol(reason: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Protocol, reason)
+    }
+
+    #[cold]
+    pub(crate) fn compacted(at: Revision) -> Self {
+        let reason = format!("the history asked for is compacted; it now begins at revision {at}");
+        let mut error = Error::new(ErrorKind::Compacted, reason);
+        error.0.compact_revision = Some(at);
+        error
+    }
+
+    pub(crate) fn operation(mut self, operation: Operation) -> Self {
+        self.0.operation = Some(operation);
+        self
+    }
+
+    pub(crate) fn at(mut self, endpoint: Option<std::sync::Arc<str>>) -> Self {
+        if endpoint.is_some() {
+            self.0.endpoint = endpoint;
+        }
+        self
+    }
+
+    pub(crate) fn tried(mut self, attempts: u32, elapsed: Duration) -> Self {
+        self.0.attempts = attempts;
+        self.0.elapsed = elapsed;
+        self
+    }
+
+    pub(crate) fn last(mut self, last: impl Into<String>) -> Self {
+        self.0.last = Some(last.into());
+        self
+    }
+
+    pub(crate) fn unknown_outcome(mut self, unknown: bool) -> Self {
+        self.0.outcome_unknown = unknown;
+        self
+    }
+
+    pub(crate) fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.source = Some(std::sync::Arc::new(source));
+        self
+    }
+
+    /// What sort of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same request may succeed later, and repeating it is safe.
+    ///
+    /// A write whose outcome is unknown is never retryable in this sense: look first.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited
+        ) && !self.0.outcome_unknown
+    }
+
+    /// Whether a write may have been executed although it is reported as failed.
+    ///
+    /// `false` on a failed write is a proof that it was not: its bytes never left this process, or
+    /// the server said that it did not execute it.
+    pub fn outcome_unknown(&self) -> bool {
+        self.0.outcome_unknown
+    }
+
+    /// The endpoint that was tried last.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.0.endpoint.as_deref()
+    }
+
+    /// How often it was tried; 0 when nothing was sent.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// How long the operation took to fail.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed
+    }
+
+    /// Where history begins now, on an error of the kind [`ErrorKind::Compacted`] that carries it.
+    pub fn compact_revision(&self) -> Option<Revision> {
+        self.0.compact_revision
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(operation) = &inner.operation {
+            write!(f, "{operation}: ")?;
+        }
+        f.write_str(&inner.reason)?;
+        if let Some(endpoint) = &inner.endpoint {
+            write!(f, " from {endpoint}")?;
+        }
+        if inner.outcome_unknown {
+            f.write_str("; it may have been executed all the same")?;
+        }
+        match (inner.attempts, &inner.last) {
+            (0 | 1, None) => Ok(()),
+            (0, Some(last)) => write!(f, " (last: {last})"),
+            (1, Some(last)) => write!(f, " (1 attempt; last: {last})"),
+            (attempts, None) => write!(f, " ({attempts} attempts)"),
+            (attempts, Some(last)) => write!(f, " ({attempts} attempts; last: {last})"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}, \"{self}\")", self.0.kind)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// What was being done, for the beginning of an error's text: a verb and the keys it was about.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    verb: &'static str,
+    about: Option<String>,
+}
+
+impl Operation {
+    pub(crate) fn new(verb: &'static str) -> Self {
+        Operation { verb, about: None }
+    }
+
+    pub(crate) fn about(verb: &'static str, what: impl fmt::Display) -> Self {
+        Operation {
+            verb,
+            about: Some(what.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.verb)?;
+        match &self.about {
+            Some(about) => write!(f, " {about}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_one_line_with_everything_in_it() {
+        let error = Error::new(ErrorKind::Timeout, "no answer in 5s")
+            .operation(Operation::about("put", "\"svc/a\""))
+            .at(Some("http://10.0.0.1:2379".into()))
+            .tried(2, Duration::from_secs(5))
+            .last("connection refused");
+        assert_eq!(
+            error.to_string(),
+            "put \"svc/a\": no answer in 5s from http://10.0.0.1:2379 (2 attempts; last: connection refused)"
+        );
+    }
+
+    #[test]
+    fn it_is_one_word_and_goes_anywhere() {
+        fn everywhere<T: Send + Sync + Clone + 'static>() {}
+        everywhere::<Error>();
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_not_retryable() {
+        let error = Error::new(ErrorKind::Timeout, "no answer");
+        assert!(error.is_retryable());
+        assert!(!error.unknown_outcome(true).is_retryable());
+    }
+}

@@ -1,0 +1,106 @@
+//! Forgetting history.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use super::header;
+use crate::error::{Error, Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{CompactionRequest, CompactionResponse};
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::{ResponseHeader, Revision};
+
+/// Forgets the history of the store before a revision: reads and watches cannot go back behind it.
+///
+/// [`Compacted`](crate::ErrorKind::Compacted) when it was compacted that far already,
+/// [`FutureRevision`](crate::ErrorKind::FutureRevision) when the revision is not there yet.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Compact {
+    pb: CompactionRequest,
+}
+
+impl Compact {
+    /// Keeps `revision` and what came after it.
+    pub fn at(revision: Revision) -> Self {
+        Compact {
+            pb: CompactionRequest {
+                revision: revision.get(),
+                physical: false,
+            },
+        }
+    }
+
+    /// Answers only when the old history is gone from the server's disk, which can take long.
+    pub fn physical(mut self) -> Self {
+        self.pb.physical = true;
+        self
+    }
+}
+
+impl Exchange for Compact {
+    type Response = CompactResponse;
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn operation(&self) -> Operation {
+        Operation::about("compact at", self.pb.revision)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.pb.revision < 1 {
+            return Err(Error::invalid(
+                "a compaction needs the first revision to keep",
+            ));
+        }
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.pb.encoded_len()
+    }
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<CompactResponse>> + Send + 'static {
+        let revision = self.pb.revision;
+        let answer = transport.unary(
+            Call {
+                mode: Mode::Write,
+                timeout,
+            },
+            move || Operation::about("compact at", revision),
+            move |connection| {
+                let request = outgoing(self.pb, true);
+                async move { connection.kv().compact(request).await }
+            },
+        );
+        async { Ok(answer.await?.into()) }
+    }
+}
+
+/// The answer to a [`Compact`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct CompactResponse {
+    header: ResponseHeader,
+}
+
+impl CompactResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+}
+
+impl From<CompactionResponse> for CompactResponse {
+    fn from(pb: CompactionResponse) -> Self {
+        CompactResponse {
+            header: header(pb.header),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Deleting keys.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::{header, key_values, range};
+use crate::error::{Error, Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
+use crate::key::KeyRange;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::{KeyValue, ResponseHeader, Revision};
+
+/// Deletes one key or a range of keys. Deleting what does not exist is no error.
+///
+/// ```no_run
+/// use etcd_blocking::{Client, Delete};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// let gone = client.call(Delete::prefix("cache/").prev_kv())?;
+/// println!("{} keys deleted", gone.deleted());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Delete {
+    pub(super) pb: DeleteRangeRequest,
+}
+
+impl Delete {
+    /// Deletes exactly this key.
+    pub fn key(key: impl Into<Bytes>) -> Self {
+        Delete::range(KeyRange::key(key))
+    }
+
+    /// Deletes every key with this prefix. An empty prefix is refused: say
+    /// [`KeyRange::all`] when every key is meant.
+    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+        let prefix = prefix.into();
+        if prefix.is_empty() {
+            Delete::key(prefix)
+        } else {
+            Delete::range(KeyRange::prefix(prefix))
+        }
+    }
+
+    /// Deletes a range of keys.
+    pub fn range(range: impl Into<KeyRange>) -> Self {
+        let range = range.into();
+        let pb = DeleteRangeRequest {
+            key: range.start().clone(),
+            range_end: range.range_end().clone(),
+            prev_kv: false,
+        };
+        Delete { pb }
+    }
+
+    /// Returns what was deleted.
+    pub fn prev_kv(mut self) -> Self {
+        self.pb.prev_kv = true;
+        self
+    }
+
+    /// The keys it deletes.
+    pub fn keys(&self) -> KeyRange {
+        range(&self.pb.key, &self.pb.range_end)
+    }
+}
+
+impl Exchange for Delete {
+    type Response = DeleteResponse;
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn operation(&self) -> Operation {
+        Operation::about("delete", self.keys())
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.keys().problem() {
+            Some(problem) => Err(Error::invalid(problem)),
+            None => Ok(()),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.pb.encoded_len()
+    }
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<DeleteResponse>> + Send + 'static {
+        let keys = self.keys();
+        let answer = transport.unary(
+            Call {
+                mode: Mode::Write,
+                timeout,
+            },
+            move || Operation::about("delete", keys),
+            move |connection| {
+                let request = outgoing(self.pb.clone(), true);
+                async move { connection.kv().delete_range(request).await }
+            },
+        );
+        async { Ok(answer.await?.into()) }
+    }
+}
+
+/// The answer to a [`Delete`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct DeleteResponse {
+    header: ResponseHeader,
+    deleted: u64,
+    prev_kvs: Vec<KeyValue>,
+}
+
+impl DeleteResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The revision of the store after it.
+    pub fn revision(&self) -> Revision {
+        self.header.revision
+    }
+
+    /// How many keys were deleted.
+    pub fn deleted(&self) -> u64 {
+        self.deleted
+    }
+
+    /// What was deleted, if [`Delete::prev_kv`] asked for it.
+    pub fn prev_kvs(&self) -> &[KeyValue] {
+        &self.prev_kvs
+    }
+}
+
+impl From<DeleteRangeResponse> for DeleteResponse {
+    fn from(pb: DeleteRangeResponse) -> Self {
+        DeleteResponse {
+            header: header(pb.header),
+            deleted: u64::try_from(pb.deleted).unwrap_or(0),
+            prev_kvs: key_values(pb.prev_kvs),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Writing one key.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::{header, range};
+use crate::error::{Error, Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{PutRequest, PutResponse as PbPutResponse};
+use crate::key::Printed;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::{KeyValue, LeaseId, ResponseHeader, Revision};
+
+/// Stores a value under a key.
+///
+/// A put without [`lease`](Put::lease) takes the key off the lease it hung on.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::{Client, Put};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// let lease = client.grant(Duration::from_secs(10))?;
+/// let put = client.call(Put::new("svc/a", "10.0.0.1:80").lease(lease.id()).prev_kv())?;
+/// println!("replaced {:?} at revision {}", put.prev_kv(), put.revision());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Put {
+    pub(super) pb: PutRequest,
+}
+
+impl Put {
+    /// Stores `value` under `key`.
+    pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Put {
+            pb: PutRequest {
+                key: key.into(),
+                value: value.into(),
+                ..PutRequest::default()
+            },
+        }
+    }
+
+    /// Puts the key again with the value it has: to change its lease, or to make an event.
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) when the key does not exist.
+    pub fn keep_value(key: impl Into<Bytes>) -> Self {
+        Put {
+            pb: PutRequest {
+                key: key.into(),
+                ignore_value: true,
+                ..PutRequest::default()
+            },
+        }
+    }
+
+    /// Hangs the key on a lease: it is deleted when the lease ends.
+    pub fn lease(mut self, lease: LeaseId) -> Self {
+        self.pb.lease = lease.get();
+        self
+    }
+
+    /// Leaves the key on the lease it hangs on.
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) when the key does not exist.
+    pub fn keep_lease(mut self) -> Self {
+        self.pb.ignore_lease = true;
+        self
+    }
+
+    /// Returns what the key was before.
+    pub fn prev_kv(mut self) -> Self {
+        self.pb.prev_kv = true;
+        self
+    }
+}
+
+/// Shows the key and the size of the value.
+impl fmt::Debug for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Put")
+            .field("key", &Printed(&self.pb.key))
+            .field("value_len", &self.pb.value.len())
+            .field("lease", &LeaseId::new(self.pb.lease))
+            .field("prev_kv", &self.pb.prev_kv)
+            .field("keep_value", &self.pb.ignore_value)
+            .field("keep_lease", &self.pb.ignore_lease)
+            .finish()
+    }
+}
+
+impl Exchange for Put {
+    type Response = PutResponse;
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn operation(&self) -> Operation {
+        Operation::about("put", range(&self.pb.key, &Bytes::new()))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.pb.key.is_empty() {
+            return Err(Error::invalid("the key is empty; etcd has no empty key"));
+        }
+        if self.pb.ignore_lease && self.pb.lease != 0 {
+            return Err(Error::invalid(
+                "a put cannot keep the key's lease and set another",
+            ));
+        }
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.pb.encoded_len()
+    }
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<PutResponse>> + Send + 'static {
+        let key = self.pb.key.clone();
+        let answer = transport.unary(
+            Call {
+                mode: Mode::Write,
+                timeout,
+            },
+            move || Operation::about("put", range(&key, &Bytes::new())),
+            move |connection| {
+                let request = outgoing(self.pb.clone(), true);
+                async move { connection.kv().put(request).await }
+            },
+        );
+        async { Ok(answer.await?.into()) }
+    }
+}
+
+/// The answer to a [`Put`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct PutResponse {
+    header: ResponseHeader,
+    prev_kv: Option<KeyValue>,
+}
+
+impl PutResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The revision that the put made. Inside a transaction all writes share one.
+    pub fn revision(&self) -> Revision {
+        self.header.revision
+    }
+
+    /// What the key was before, if it was and [`Put::prev_kv`] asked for it.
+    pub fn prev_kv(&self) -> Option<&KeyValue> {
+        self.prev_kv.as_ref()
+    }
+}
+
+impl From<PbPutResponse> for PutResponse {
+    fn from(pb: PbPutResponse) -> Self {
+        PutResponse {
+            header: header(pb.header),
+            prev_kv: pb.prev_kv.map(KeyValue::from),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! skeleton
+#![allow(dead_code, missing_docs, unused_imports)]
+mod backoff;
+mod client;
+mod config;
+mod error;
+mod etcd_rs_proto;
+mod key;
+mod kv;
+#[cfg(feature = "local")]
+pub mod local;
+mod request;
+mod rt;
+mod time;
+mod transport;
+mod types;
+pub use bytes;
+pub use client::Client;
+pub use config::ClientBuilder;
+pub use crossbeam_channel;
+pub use error::{Error, ErrorKind, Result};
+pub use key::{KeyRange, prefix_end};
+pub use kv::*;
+pub use request::Request;
+pub use rt::{Drive, Pending};
+pub use types::*;

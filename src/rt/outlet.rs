@@ -1,0 +1,179 @@
+//! The end of a flow: from a task on the runtime into a crossbeam channel that a reader owns.
+//!
+//! A reader may be slow, or never read. The task must not wait for it, and memory must stay
+//! bounded: an outlet holds a number of items and a number of bytes, and says when it is full. It
+//! learns what the reader took by the length of the channel, so readers need no wrapper.
+
+use std::collections::VecDeque;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+/// What became of an item.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It is in the channel.
+    Taken,
+    /// There is no room for it.
+    Full,
+    /// Nobody reads any more.
+    Gone,
+}
+
+/// How much an outlet holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
+/// The sending end of a bounded flow.
+#[derive(Debug)]
+pub(crate) struct Outlet<T> {
+    // Unbounded for crossbeam, which would allocate a bounded channel's slots at once; the bound is
+    // ours.
+    sender: Option<Sender<T>>,
+    sizes: VecDeque<usize>,
+    bytes: usize,
+    room: Room,
+    farewell: fn() -> Option<T>,
+}
+
+impl<T> Outlet<T> {
+    /// An outlet and what its reader reads.
+    ///
+    /// When the outlet is dropped without [`end`](Outlet::end) or [`finish`](Outlet::finish) (the
+    /// runtime is shutting down), `farewell` is the last item: a bare disconnect only ever means
+    /// that the reader cancelled.
+    pub(crate) fn new(room: Room, farewell: fn() -> Option<T>) -> (Self, Receiver<T>) {
+        let (sender, receiver) = unbounded();
+        let outlet = Outlet {
+            sender: Some(sender),
+            sizes: VecDeque::new(),
+            bytes: 0,
+            room,
+            farewell,
+        };
+        (outlet, receiver)
+    }
+
+    /// Offers one item of about `size` bytes. An item larger than all the room is taken when the
+    /// channel is empty; else it could never pass.
+    pub(crate) fn offer(&mut self, item: T, size: usize) -> Offer {
+        self.settle();
+        let Some(sender) = &self.sender else {
+            return Offer::Gone;
+        };
+        let fits = self.sizes.len() < self.room.items
+            && self.bytes.saturating_add(size) <= self.room.bytes;
+        if !fits && !self.sizes.is_empty() {
+            return Offer::Full;
+        }
+        if sender.send(item).is_err() {
+            return Offer::Gone;
+        }
+        self.sizes.push_back(size);
+        self.bytes = self.bytes.saturating_add(size);
+        Offer::Taken
+    }
+
+    /// Whether at least half of it is free: enough to be worth resuming a flow.
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.settle();
+        self.sizes.len() <= self.room.items / 2 && self.bytes <= self.room.bytes / 2
+    }
+
+    /// The bytes waiting to be read.
+    pub(crate) fn queued_bytes(&mut self) -> usize {
+        self.settle();
+        self.bytes
+    }
+
+    /// Ends the flow with one last item, for which there is always room.
+    pub(crate) fn finish(mut self, last: T) {
+        if let Some(sender) = self.sender.take() {
+            // A reader that is gone does not miss it.
+            let _ = sender.send(last);
+        }
+    }
+
+    /// Ends the flow because its reader asked for it: nothing more comes.
+    pub(crate) fn end(mut self) {
+        self.sender = None;
+    }
+
+    /// Forgets what the reader has taken since the last look.
+    fn settle(&mut self) {
+        let waiting = self.sender.as_ref().map_or(0, Sender::len);
+        while self.sizes.len() > waiting {
+            let size = self.sizes.pop_front().unwrap_or(0);
+            self.bytes = self.bytes.saturating_sub(size);
+        }
+    }
+}
+
+impl<T> Drop for Outlet<T> {
+    fn drop(&mut self) {
+        if let (Some(sender), Some(last)) = (self.sender.take(), (self.farewell)()) {
+            let _ = sender.send(last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Room = Room {
+        items: 4,
+        bytes: 100,
+    };
+
+    #[test]
+    fn it_is_bounded_by_items_and_by_bytes_and_room_comes_back() {
+        let (mut outlet, receiver) = Outlet::new(ROOM, || None);
+        for n in 0..4 {
+            assert_eq!(outlet.offer(n, 1), Offer::Taken);
+        }
+        assert_eq!(outlet.offer(4, 1), Offer::Full);
+        assert!(!outlet.has_room());
+        assert_eq!(receiver.try_iter().take(2).count(), 2);
+        assert!(outlet.has_room());
+        assert_eq!(outlet.offer(4, 99), Offer::Full);
+        assert_eq!(outlet.offer(4, 98), Offer::Taken);
+        assert_eq!(outlet.queued_bytes(), 100);
+    }
+
+    #[test]
+    fn an_item_larger_than_the_room_passes_alone() {
+        let (mut outlet, receiver) = Outlet::new(ROOM, || None);
+        assert_eq!(outlet.offer(1, 1000), Offer::Taken);
+        assert_eq!(outlet.offer(2, 1000), Offer::Full);
+        assert_eq!(receiver.recv(), Ok(1));
+        assert_eq!(outlet.offer(2, 1000), Offer::Taken);
+    }
+
+    #[test]
+    fn the_last_item_always_has_room() {
+        let (mut outlet, receiver) = Outlet::new(ROOM, || None);
+        while outlet.offer(0, 1) == Offer::Taken {}
+        outlet.finish(9);
+        assert_eq!(receiver.iter().last(), Some(9));
+    }
+
+    #[test]
+    fn a_bare_disconnect_means_that_the_reader_ended_it() {
+        let (outlet, receiver) = Outlet::new(ROOM, || Some(7));
+        outlet.end();
+        assert_eq!(receiver.iter().count(), 0);
+        let (outlet, receiver) = Outlet::new(ROOM, || Some(7));
+        drop(outlet);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn a_reader_that_left_is_noticed() {
+        let (mut outlet, receiver) = Outlet::new(ROOM, || None);
+        drop(receiver);
+        assert_eq!(outlet.offer(1, 1), Offer::Gone);
+    }
+}

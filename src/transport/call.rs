@@ -1,0 +1,198 @@
+//! A unary call: attempts until one succeeds, the deadline passes, or repeating would be unsafe.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep_until, timeout_at};
+use tonic::{Response, Status};
+
+use super::retry::{Failure, Verdict, judge};
+use super::{Connection, Demand, Fault, Lane, Transport, understand};
+use crate::backoff::Backoff;
+use crate::error::{Error, ErrorKind, Operation, Result, ServerError};
+
+/// The wait between attempts that a server answered; a broken connection is replaced at once.
+const BETWEEN_ATTEMPTS: Backoff =
+    Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
+
+/// The least time that one attempt of a read has, when it could go elsewhere instead.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Whether executing a request twice could matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It changes nothing, or the same thing again.
+    Read,
+    /// Twice is not once.
+    Write,
+}
+
+/// One call: what it may do, and how long it may take.
+pub(crate) struct Call {
+    pub(crate) mode: Mode,
+    pub(crate) timeout: Duration,
+}
+
+/// What went wrong below or behind gRPC.
+#[derive(Clone, Debug)]
+pub(crate) enum Problem {
+    Fault(Fault),
+    Answer(ServerError),
+}
+
+impl Transport {
+    /// Sends a request by `attempt` until it is answered. `operation` is asked for its name only
+    /// when the call fails.
+    pub(crate) async fn unary<T, F, Fut>(
+        self: Arc<Self>,
+        call: Call,
+        operation: impl FnOnce() -> Operation,
+        attempt: F,
+    ) -> Result<T>
+    where
+        F: Fn(Connection) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let begun = Instant::now();
+        let deadline = begun + call.timeout;
+        let mut tries = Tries {
+            count: 0,
+            last: None,
+        };
+        let mut backoff = BETWEEN_ATTEMPTS;
+        let error = loop {
+            let connecting = self.connection(Lane::Calls, Demand::Call);
+            let connection = match timeout_at(deadline.into(), connecting).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(fault)) => {
+                    tries.note(None, Failure::NoConnection(fault));
+                    if Instant::now() >= deadline {
+                        break self.too_late(&call, tries, begun);
+                    }
+                    continue;
+                }
+                Err(_) => break self.too_late(&call, tries, begun),
+            };
+            let limit = self.attempt_deadline(&call, &connection, deadline);
+            let failure = match timeout_at(limit.into(), attempt(connection.clone())).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => match understand(&status) {
+                    Problem::Fault(fault) => Failure::Broken(fault),
+                    Problem::Answer(answer) => Failure::Answer(answer),
+                },
+                Err(_) => Failure::Silence,
+            };
+            let verdict = judge(&failure, call.mode == Mode::Write);
+            self.report(Lane::Calls, &connection, verdict.member);
+            let answered = matches!(failure, Failure::Answer(_));
+            tries.note(Some(&connection), failure);
+            if !verdict.retry {
+                break tries.give_up(verdict, begun);
+            }
+            let pause = if answered {
+                backoff.next(fastrand::f64())
+            } else {
+                Duration::ZERO
+            };
+            let next = Instant::now() + pause;
+            if next >= deadline {
+                break self.too_late(&call, tries, begun);
+            }
+            if !pause.is_zero() {
+                sleep_until(next.into()).await;
+            }
+        };
+        Err(error.operation(operation()))
+    }
+
+    /// A read that could go elsewhere gives one member a third of the time; anything else has all
+    /// of it.
+    fn attempt_deadline(&self, call: &Call, connection: &Connection, deadline: Instant) -> Instant {
+        if call.mode == Mode::Write || !self.has_others(connection.index) {
+            return deadline;
+        }
+        (Instant::now() + (call.timeout / 3).max(SHORTEST_ATTEMPT)).min(deadline)
+    }
+
+    #[cold]
+    fn too_late(&self, call: &Call, tries: Tries, begun: Instant) -> Error {
+        let elapsed = begun.elapsed();
+        let endpoint = tries.endpoint().unwrap_or_else(|| self.name());
+        let last = tries.last.map(|(_, failure)| failure);
+        let kind = match &last {
+            Some(Failure::Answer(answer)) => answer.kind,
+            Some(Failure::NoConnection(fault) | Failure::Broken(fault)) if fault.protocol => {
+                ErrorKind::Protocol
+            }
+            Some(Failure::NoConnection(_) | Failure::Broken(_)) => ErrorKind::Unavailable,
+            Some(Failure::Silence) | None => ErrorKind::Timeout,
+        };
+        let error = Error::new(kind, format!("no answer in {:?}", call.timeout))
+            .at(Some(endpoint))
+            .tried(tries.count.max(1), elapsed);
+        match last {
+            Some(failure) => error.last(describe(&failure)),
+            None => error,
+        }
+    }
+}
+
+/// What was tried so far.
+struct Tries {
+    count: u32,
+    last: Option<(Option<Arc<str>>, Failure)>,
+}
+
+impl Tries {
+    fn note(&mut self, connection: Option<&Connection>, failure: Failure) {
+        self.count += 1;
+        self.last = Some((connection.map(|c| Arc::clone(&c.endpoint.text)), failure));
+    }
+
+    fn endpoint(&self) -> Option<Arc<str>> {
+        self.last
+            .as_ref()
+            .and_then(|(endpoint, _)| endpoint.clone())
+    }
+
+    /// The error of a call that must not, or need not, be repeated.
+    #[cold]
+    fn give_up(self, verdict: Verdict, begun: Instant) -> Error {
+        let elapsed = begun.elapsed();
+        let endpoint = self.endpoint();
+        let error = match self.last {
+            Some((_, Failure::Answer(answer))) => Error::new(answer.kind, answer.text),
+            Some((_, Failure::Broken(fault) | Failure::NoConnection(fault))) => {
+                let kind = if fault.protocol {
+                    ErrorKind::Protocol
+                } else {
+                    ErrorKind::Unavailable
+                };
+                Error::new(kind, fault.text)
+            }
+            Some((_, Failure::Silence)) | None => Error::new(
+                ErrorKind::Timeout,
+                format!("no answer in {}", short(elapsed)),
+            ),
+        };
+        error
+            .at(endpoint)
+            .tried(self.count, elapsed)
+            .unknown_outcome(verdict.maybe_executed)
+    }
+}
+
+/// A duration to the millisecond: nobody reads the rest.
+fn short(elapsed: Duration) -> String {
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    format!("{:?}", Duration::from_millis(millis))
+}
+
+fn describe(failure: &Failure) -> String {
+    match failure {
+        Failure::NoConnection(fault) | Failure::Broken(fault) => fault.text.clone(),
+        Failure::Silence => "no answer".into(),
+        Failure::Answer(answer) => answer.text.clone(),
+    }
+}

@@ -1,0 +1,335 @@
+//! One HTTP/2 connection, as a service that tonic's generated stubs can call.
+//!
+//! A request whose body is complete leaves at once: its headers and its data are queued together,
+//! and h2 writes what is queued in one go.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
+use http_body::{Body as HttpBody, Frame};
+use tokio::sync::{Notify, watch};
+use tonic::body::Body;
+use tonic::codegen::Service;
+
+use super::endpoint::Endpoint;
+use super::fault::{Fault, Sent};
+
+/// An open connection; a cheap handle.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    send: SendRequest<Bytes>,
+    pub(crate) origin: http::Uri,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) index: usize,
+    pub(super) limits: Limits,
+    vitals: Arc<Vitals>,
+}
+
+/// The largest messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) receive: usize,
+    pub(crate) send: usize,
+}
+
+/// What is known about the life of a connection.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    made: Instant,
+    open_streams: AtomicUsize,
+    /// When the server was last heard, in milliseconds after `made`.
+    heard: AtomicU64,
+    /// Why it ended, once it has.
+    end: watch::Sender<Option<Arc<str>>>,
+    /// Somebody waited in vain: check now.
+    pub(super) suspected: Notify,
+    /// End it.
+    pub(super) kill: Notify,
+}
+
+impl Vitals {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Vitals {
+            made: Instant::now(),
+            open_streams: AtomicUsize::new(0),
+            heard: AtomicU64::new(0),
+            end: watch::Sender::new(None),
+            suspected: Notify::new(),
+            kill: Notify::new(),
+        })
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.open_streams.load(Relaxed) > 0
+    }
+
+    pub(super) fn silent_for(&self) -> Duration {
+        let heard = self.made + Duration::from_millis(self.heard.load(Relaxed));
+        Instant::now().saturating_duration_since(heard)
+    }
+
+    pub(super) fn hear(&self) {
+        let since = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(since, Relaxed);
+    }
+
+    /// Records why the connection ended; the first reason stays.
+    pub(super) fn ended(&self, why: &str) {
+        self.end.send_if_modified(|end| match end {
+            Some(_) => false,
+            None => {
+                *end = Some(why.into());
+                true
+            }
+        });
+    }
+
+    pub(super) fn why_ended(&self) -> Option<Arc<str>> {
+        self.end.borrow().clone()
+    }
+
+    pub(super) async fn until_ended(&self) {
+        // The sender is right here: it cannot be gone.
+        let _ = self.end.subscribe().wait_for(Option::is_some).await;
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        send: SendRequest<Bytes>,
+        origin: http::Uri,
+        endpoint: Arc<Endpoint>,
+        index: usize,
+        limits: Limits,
+        vitals: Arc<Vitals>,
+    ) -> Self {
+        Connection {
+            send,
+            origin,
+            endpoint,
+            index,
+            limits,
+            vitals,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.vitals.end.borrow().is_none()
+    }
+
+    /// Whether both are handles of one connection.
+    pub(crate) fn is_same(&self, other: &Connection) -> bool {
+        Arc::ptr_eq(&self.vitals, &other.vitals)
+    }
+
+    /// A call got no answer in time: find out whether anybody is there.
+    pub(crate) fn suspect(&self) {
+        self.vitals.suspected.notify_one();
+    }
+}
+
+impl Service<http::Request<Body>> for Connection {
+    type Response = http::Response<Incoming>;
+    type Error = Fault;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Fault>> + Send>>;
+
+    /// Always ready: waiting happens in the call, where an error keeps its type.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let open = Open::new(&self.vitals);
+        Box::pin(exchange(self.send.clone(), request, open))
+    }
+}
+
+async fn exchange(
+    send: SendRequest<Bytes>,
+    request: http::Request<Body>,
+    open: Open,
+) -> Result<http::Response<Incoming>, Fault> {
+    let not_sent = |error: h2::Error| Fault {
+        sent: Sent::No,
+        ..match open.0.why_ended() {
+            Some(why) => Fault::unconnected(&*why),
+            None => Fault::of_stream(&error),
+        }
+    };
+    let mut send = send.ready().await.map_err(not_sent)?;
+    let (parts, mut body) = request.into_parts();
+    let first = std::future::poll_fn(|cx| Poll::Ready(Chunk::poll(&mut body, cx))).await;
+    let (response, stream) = send
+        .send_request(http::Request::from_parts(parts, ()), false)
+        .map_err(not_sent)?;
+    let pump = Pump {
+        body,
+        stream,
+        first: Some(first),
+    };
+    if let Some(pump) = pump.now().await {
+        // A body that goes on for as long as its stream does; it ends with either.
+        tokio::spawn(pump);
+    }
+    let response = response.await.map_err(|error| open.explain(&error))?;
+    open.0.hear();
+    Ok(response.map(|stream| Incoming {
+        stream,
+        open,
+        data_ended: false,
+    }))
+}
+
+/// What a request body has to give right now.
+enum Chunk {
+    Data(Bytes),
+    End,
+    Later,
+}
+
+impl Chunk {
+    fn poll(body: &mut Body, cx: &mut Context<'_>) -> Chunk {
+        loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => return Chunk::Later,
+                // The codec does not fail on messages of ours; if it did, there is no more to send.
+                Poll::Ready(None | Some(Err(_))) => return Chunk::End,
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => return Chunk::Data(data),
+                    Err(_not_data) => {}
+                },
+            }
+        }
+    }
+}
+
+/// Moves a request body into its stream.
+struct Pump {
+    body: Body,
+    stream: SendStream<Bytes>,
+    first: Option<Chunk>,
+}
+
+impl Pump {
+    /// Sends what is there; the pump comes back when more may follow later.
+    async fn now(mut self) -> Option<Pump> {
+        let ended = std::future::poll_fn(|cx| Poll::Ready(self.step(cx))).await;
+        match ended {
+            Poll::Ready(()) => None,
+            Poll::Pending => Some(self),
+        }
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut chunk = match self.first.take() {
+            Some(chunk) => chunk,
+            None => Chunk::poll(&mut self.body, cx),
+        };
+        loop {
+            let data = match chunk {
+                Chunk::Later => return Poll::Pending,
+                Chunk::End => Bytes::new(),
+                Chunk::Data(data) => data,
+            };
+            let next = if data.is_empty() {
+                Chunk::End
+            } else {
+                Chunk::poll(&mut self.body, cx)
+            };
+            let last = matches!(next, Chunk::End);
+            // An error here is the stream's, and its response says why.
+            if self.stream.send_data(data, last).is_err() || last {
+                return Poll::Ready(());
+            }
+            chunk = next;
+        }
+    }
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.stream.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => self.step(cx),
+        }
+    }
+}
+
+/// A stream that is open, for as long as it is.
+#[derive(Debug)]
+struct Open(Arc<Vitals>);
+
+impl Open {
+    fn new(vitals: &Arc<Vitals>) -> Self {
+        vitals.open_streams.fetch_add(1, Relaxed);
+        Open(Arc::clone(vitals))
+    }
+
+    /// The fault of a stream, with the reason of its connection where that is why.
+    fn explain(&self, error: &h2::Error) -> Fault {
+        let fault = Fault::of_stream(error);
+        match self.0.why_ended() {
+            Some(why) => Fault {
+                text: why.to_string(),
+                ..fault
+            },
+            None => fault,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open_streams.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A response body, as tonic reads it. Flow control follows the reader.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    stream: RecvStream,
+    open: Open,
+    data_ended: bool,
+}
+
+impl HttpBody for Incoming {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = &mut *self;
+        if !this.data_ended {
+            match ready!(this.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    this.open.0.hear();
+                    // It fails only on a stream that is over, which the next poll reports.
+                    let _ = this.stream.flow_control().release_capacity(data.len());
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(this.open.explain(&error)))),
+                None => this.data_ended = true,
+            }
+        }
+        match ready!(this.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(this.open.explain(&error)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}

@@ -1,0 +1,198 @@
+//! Making connections: one to one member, or a race between several.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::connection::{Connection, Vitals};
+use super::endpoint::{Address, Endpoint};
+use super::fault::{Fault, describe, describe_io};
+use super::health;
+use super::{Settings, Transport};
+
+/// What bytes travel on. TLS will be one more.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Races `members` in their order, each `settings.stagger` after the one before, or at once when
+/// that one failed. The first connection whose server answered wins; the others are dropped.
+pub(super) async fn race(
+    transport: &Arc<Transport>,
+    members: Vec<usize>,
+) -> Result<Connection, Fault> {
+    let mut waiting = members.into_iter();
+    let mut running = JoinSet::new();
+    let mut last = Fault::unconnected("there is no endpoint to connect to");
+    loop {
+        match waiting.next() {
+            Some(index) => {
+                let transport = Arc::clone(transport);
+                running.spawn(async move { dial_member(&transport, index).await });
+            }
+            None if running.is_empty() => return Err(last),
+            None => {}
+        }
+        let head_start = if waiting.len() == 0 {
+            Duration::MAX
+        } else {
+            transport.settings.stagger
+        };
+        match timeout(head_start, running.join_next()).await {
+            Ok(Some(Ok(Ok(connection)))) => return Ok(connection),
+            Ok(Some(Ok(Err(fault)))) => last = fault,
+            Ok(Some(Err(panicked))) => last = Fault::unconnected(panicked.to_string()),
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connection, Fault> {
+    let Some(endpoint) = transport.endpoints.get(index) else {
+        return Err(Fault::unconnected("no such endpoint"));
+    };
+    transport
+        .picker
+        .lock()
+        .dialling(index, std::time::Instant::now());
+    let limit = transport.settings.connect_timeout;
+    let dialled = timeout(limit, dial(endpoint, index, &transport.settings)).await;
+    let result = dialled.unwrap_or_else(|_| {
+        Err(Fault::unconnected(format!(
+            "{}: no answer to the connection attempt in {limit:?}",
+            endpoint.text
+        )))
+    });
+    let mut picker = transport.picker.lock();
+    match &result {
+        Ok(_) => picker.connected(index),
+        Err(_) => picker.failed(index, std::time::Instant::now(), fastrand::f64()),
+    }
+    result
+}
+
+/// Connects to one endpoint. It returns when the server has answered an HTTP/2 ping: a server that
+/// only accepts connections, or one that is stopped, is not mistaken for a live one.
+async fn dial(
+    endpoint: &Arc<Endpoint>,
+    index: usize,
+    settings: &Settings,
+) -> Result<Connection, Fault> {
+    let at = |fault: Fault| Fault {
+        text: format!("{}: {}", endpoint.text, fault.text),
+        ..fault
+    };
+    let io = open(endpoint)
+        .await
+        .map_err(|error| at(Fault::unconnected(describe_io(&error))))?;
+    let (send, mut connection) = h2::client::Builder::new()
+        .enable_push(false)
+        .initial_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_header_list_size(16 * 1024)
+        .handshake(io)
+        .await
+        .map_err(|error| at(Fault::of_handshake(&error)))?;
+    let origin = http::Uri::builder()
+        .scheme(if endpoint.secure { "https" } else { "http" })
+        .authority(authority(endpoint))
+        .path_and_query("/")
+        .build()
+        .map_err(|error| Fault::unconnected(format!("{}: {error}", endpoint.text)))?;
+    let Some(mut pings) = connection.ping_pong() else {
+        return Err(at(Fault::unconnected("no pings on a new connection")));
+    };
+    let vitals = Vitals::new();
+    let broke = Arc::new(parking_lot::Mutex::new(None));
+    tokio::spawn(run(
+        connection,
+        Arc::clone(&vitals),
+        Arc::clone(&broke),
+        Arc::clone(&settings.ping),
+    ));
+    if let Err(error) = pings.ping(h2::Ping::opaque()).await {
+        vitals.until_ended().await;
+        let fault = broke
+            .lock()
+            .take()
+            .unwrap_or_else(|| Fault::of_handshake(&error));
+        return Err(at(fault));
+    }
+    tokio::spawn(health::check(
+        pings,
+        Arc::clone(&vitals),
+        Arc::clone(&settings.ping),
+    ));
+    Ok(Connection::new(
+        send,
+        origin,
+        Arc::clone(endpoint),
+        index,
+        settings.limits,
+        vitals,
+    ))
+}
+
+/// The authority of a socket file may hold what a URI cannot; then it is "localhost".
+fn authority(endpoint: &Endpoint) -> &str {
+    match endpoint.authority.parse::<http::uri::Authority>() {
+        Ok(_) => &endpoint.authority,
+        Err(_) => "localhost",
+    }
+}
+
+async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Io>> {
+    match &endpoint.address {
+        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Address::Tcp { host, port } => {
+            // An address needs no lookup, and so no lookup thread.
+            let stream = match host.parse::<std::net::IpAddr>() {
+                Ok(ip) => TcpStream::connect((ip, *port)).await?,
+                Err(_) => TcpStream::connect((host.as_str(), *port)).await?,
+            };
+            // Requests are small and wait for their answer.
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
+/// Moves the frames of a connection until it ends, and keeps the reason.
+async fn run(
+    mut connection: h2::client::Connection<Box<dyn Io>, bytes::Bytes>,
+    vitals: Arc<Vitals>,
+    broke: Arc<parking_lot::Mutex<Option<Fault>>>,
+    ping: Arc<health::PingRate>,
+) {
+    let ended = {
+        let mut kill = std::pin::pin!(vitals.kill.notified());
+        std::future::poll_fn(|cx| {
+            if kill.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            Pin::new(&mut connection).poll(cx).map(Some)
+        })
+        .await
+    };
+    match ended {
+        None => vitals.ended("it stopped answering: no reply to a ping"),
+        Some(Ok(())) => vitals.ended("connection closed by the server"),
+        Some(Err(error)) => {
+            if error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) {
+                ping.slow_down();
+            }
+            *broke.lock() = Some(Fault::of_handshake(&error));
+            vitals.ended(&describe(&error));
+        }
+    }
+    // Streams learn why only after the reason is known: the connection goes last.
+    drop(connection);
+}

@@ -1,0 +1,206 @@
+//! Addresses of etcd: how they are written, and what that means.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// One address of etcd, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// As errors show it: with its scheme.
+    pub(crate) text: Arc<str>,
+    pub(crate) address: Address,
+    /// The `:authority` of every request.
+    pub(crate) authority: String,
+    pub(crate) secure: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// Reads `http://host:port`, `https://host:port`, `host:port` or `unix:path`.
+    ///
+    /// As in clientv3, a path behind the port is ignored. Unlike there, what cannot be meant is
+    /// refused here and now: no port, a name and password in the URL, an unknown scheme.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let wrong = |why: &str| Err(Error::invalid(format!("endpoint {text:?}: {why}")));
+        if text.is_empty() {
+            return wrong("it is empty");
+        }
+        if let Some(path) = unix_path(text) {
+            return Endpoint::unix(text, path);
+        }
+        let (secure, rest) = match text.split_once("://") {
+            None => (false, text),
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some(_) => return wrong("the scheme must be http, https or unix"),
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return wrong("credentials do not belong in an endpoint");
+        }
+        let Some((host, port)) = authority.rsplit_once(':') else {
+            return wrong("it has no port (etcd listens on 2379 unless told otherwise)");
+        };
+        let Ok(port) = port.parse::<u16>() else {
+            return wrong("the port is not a number below 65536");
+        };
+        let name = match host.strip_prefix('[') {
+            Some(inner) => match inner.strip_suffix(']').map(|v6| (v6, v6.parse())) {
+                Some((v6, Ok::<std::net::Ipv6Addr, _>(_))) => v6,
+                _ => return wrong("the part in brackets is not an IPv6 address"),
+            },
+            None if host.contains(':') => return wrong("an IPv6 address belongs in brackets"),
+            None => host,
+        };
+        if name.is_empty() || port == 0 {
+            return wrong("it needs a host and a port");
+        }
+        let scheme = if secure { "https" } else { "http" };
+        Ok(Endpoint {
+            text: format!("{scheme}://{authority}").into(),
+            address: Address::Tcp {
+                host: name.to_owned(),
+                port,
+            },
+            authority: authority.to_owned(),
+            secure,
+        })
+    }
+
+    /// The authority of a socket file is its name, as in clientv3.
+    fn unix(text: &str, path: &str) -> Result<Self> {
+        if path.is_empty() || path.ends_with('/') {
+            return Err(Error::invalid(format!(
+                "endpoint {text:?}: it names no socket file"
+            )));
+        }
+        let name = path.rsplit('/').next().unwrap_or_default();
+        Ok(Endpoint {
+            text: format!("unix:{path}").into(),
+            address: Address::Unix(path.into()),
+            authority: name.to_owned(),
+            secure: false,
+        })
+    }
+}
+
+fn unix_path(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("unix:")?;
+    Some(rest.strip_prefix("//").unwrap_or(rest))
+}
+
+/// Reads a list of endpoints, and refuses one that cannot work as a whole.
+pub(crate) fn parse_all<T: AsRef<str>>(
+    texts: impl IntoIterator<Item = T>,
+) -> Result<Vec<Endpoint>> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for text in texts {
+        let endpoint = Endpoint::parse(text.as_ref())?;
+        if !endpoints.iter().any(|known| known.text == endpoint.text) {
+            endpoints.push(endpoint);
+        }
+    }
+    if endpoints.is_empty() {
+        return Err(Error::invalid(
+            "no endpoint given: name at least one, such as http://127.0.0.1:2379",
+        ));
+    }
+    if endpoints.iter().any(|e| e.secure) && endpoints.iter().any(|e| !e.secure) {
+        return Err(Error::invalid(
+            "endpoints with and without https cannot be mixed",
+        ));
+    }
+    if endpoints.iter().any(|e| e.secure) {
+        return Err(Error::invalid(
+            "https endpoints need TLS, which this version of etcd-blocking does not have yet",
+        ));
+    }
+    Ok(endpoints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_writing_one() {
+        let cases = [
+            (
+                "http://10.0.0.1:2379",
+                "http://10.0.0.1:2379",
+                "10.0.0.1:2379",
+            ),
+            (" 10.0.0.1:2379 ", "http://10.0.0.1:2379", "10.0.0.1:2379"),
+            (
+                "etcd.example:2379",
+                "http://etcd.example:2379",
+                "etcd.example:2379",
+            ),
+            ("http://[::1]:2379/v3?x", "http://[::1]:2379", "[::1]:2379"),
+            ("https://a:1", "https://a:1", "a:1"),
+            ("unix:run/etcd.sock", "unix:run/etcd.sock", "etcd.sock"),
+            (
+                "unix:///run/localhost:1",
+                "unix:/run/localhost:1",
+                "localhost:1",
+            ),
+        ];
+        for (text, shown, authority) in cases {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!(
+                (&*endpoint.text, &*endpoint.authority),
+                (shown, authority),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_the_reason() {
+        let cases = [
+            ("", "empty"),
+            ("http://host", "no port"),
+            ("host:port", "not a number"),
+            ("http://user:pw@host:1", "credentials"),
+            ("http://::1:2379", "brackets"),
+            ("http://[::1", "no port|brackets"),
+            ("http://[zz]:1", "IPv6"),
+            ("ftp://host:1", "scheme"),
+            ("http://:1", "host"),
+            ("unix:", "socket"),
+        ];
+        for (text, reason) in cases {
+            let error = Endpoint::parse(text).unwrap_err().to_string();
+            assert!(
+                reason.split('|').any(|part| error.contains(part)),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_is_checked_as_a_whole() {
+        assert!(parse_all::<&str>([]).is_err());
+        assert!(
+            parse_all(["http://a:1", "https://b:1"])
+                .unwrap_err()
+                .to_string()
+                .contains("mixed")
+        );
+        assert!(
+            parse_all(["https://b:1"])
+                .unwrap_err()
+                .to_string()
+                .contains("TLS")
+        );
+        assert_eq!(parse_all(["a:1", "http://a:1"]).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,236 @@
+//! Connections to the members of a cluster, and calls over them.
+//!
+//! tonic's generated stubs and codec run over our own connections on `h2`. Calls and lease renewals
+//! share one connection; watch streams have another, so that a flood of events never delays a call.
+
+mod call;
+mod connection;
+mod dial;
+pub(crate) mod endpoint;
+mod fault;
+mod health;
+mod picker;
+mod retry;
+mod stubs;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+pub(crate) use call::{Call, Mode};
+pub(crate) use connection::{Connection, Limits};
+use endpoint::Endpoint;
+pub(crate) use fault::Fault;
+use health::PingRate;
+pub(crate) use picker::Demand;
+use picker::{Picker, Plan};
+pub(crate) use retry::{Suspicion, Verdict};
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Calls and lease renewals.
+    Calls,
+    /// Watch streams.
+    Watches,
+}
+
+/// The numbers of a transport.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// How long one connection attempt may take, from the first packet to the server's first answer.
+    pub(crate) connect_timeout: Duration,
+    /// The head start of each endpoint over the next when they race.
+    pub(crate) stagger: Duration,
+    /// Bytes a server may send on one stream before we read them.
+    pub(crate) stream_window: u32,
+    /// The same for all streams of a connection.
+    pub(crate) connection_window: u32,
+    /// The largest reply that is accepted, and the largest request that is sent.
+    pub(crate) limits: Limits,
+    pub(crate) ping: Arc<PingRate>,
+}
+
+impl Settings {
+    pub(crate) fn pings(every: Duration, answer_within: Duration) -> Arc<PingRate> {
+        Arc::new(PingRate::new(every, answer_within))
+    }
+}
+
+/// The way to a cluster.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    endpoints: Vec<Arc<Endpoint>>,
+    settings: Settings,
+    picker: Mutex<Picker>,
+    calls: Mutex<Current>,
+    watches: Mutex<Current>,
+}
+
+/// The connection of a lane, or the making of one.
+#[derive(Debug, Default)]
+struct Current {
+    connection: Option<Connection>,
+    dialling: Option<watch::Receiver<Option<Result<Connection, Fault>>>>,
+}
+
+impl Transport {
+    pub(crate) fn new(endpoints: Vec<Endpoint>, settings: Settings) -> Arc<Self> {
+        let picker = Picker::new(endpoints.len(), fastrand::f64());
+        Arc::new(Transport {
+            endpoints: endpoints.into_iter().map(Arc::new).collect(),
+            settings,
+            picker: Mutex::new(picker),
+            calls: Mutex::default(),
+            watches: Mutex::default(),
+        })
+    }
+
+    /// The open connection of a lane, or a new one. It may wait for as long as no member answers:
+    /// the caller brings the deadline. An error is that of one round of attempts.
+    pub(crate) async fn connection(
+        self: &Arc<Self>,
+        lane: Lane,
+        demand: Demand,
+    ) -> Result<Connection, Fault> {
+        loop {
+            let mut outcome = match self.current_or_dial(lane, demand) {
+                Ok(connection) => return Ok(connection),
+                Err(Next::Outcome(outcome)) => outcome,
+                Err(Next::Wait(until)) => {
+                    tokio::time::sleep_until(until.into()).await;
+                    continue;
+                }
+            };
+            let settled = outcome.wait_for(Option::is_some).await;
+            return match settled.ok().and_then(|outcome| outcome.clone()) {
+                Some(result) => result,
+                None => Err(Fault::unconnected("the connection attempt was dropped")),
+            };
+        }
+    }
+
+    fn current_or_dial(self: &Arc<Self>, lane: Lane, demand: Demand) -> Result<Connection, Next> {
+        let mut current = self.lane(lane).lock();
+        if let Some(connection) = &current.connection {
+            if connection.is_open() {
+                return Ok(connection.clone());
+            }
+            // It had worked: its member is suspect, but the first retry is nearly at once.
+            let index = connection.index;
+            current.connection = None;
+            self.picker
+                .lock()
+                .failed(index, Instant::now(), fastrand::f64());
+        }
+        if let Some(dialling) = &current.dialling {
+            return Err(Next::Outcome(dialling.clone()));
+        }
+        match self.picker.lock().plan(Instant::now(), demand) {
+            Plan::Wait(until) => Err(Next::Wait(until)),
+            Plan::Dial(members) => {
+                let (sender, outcome) = watch::channel(None);
+                current.dialling = Some(outcome.clone());
+                let transport = Arc::clone(self);
+                tokio::spawn(async move {
+                    let result = dial::race(&transport, members).await;
+                    let mut current = transport.lane(lane).lock();
+                    current.dialling = None;
+                    current.connection = result.as_ref().ok().cloned();
+                    drop(current);
+                    sender.send_replace(Some(result));
+                });
+                Err(Next::Outcome(outcome))
+            }
+        }
+    }
+
+    /// Takes note of what a failure says about the member behind `connection`. The lane lets go of
+    /// the connection when there is another member to turn to.
+    pub(crate) fn report(&self, lane: Lane, connection: &Connection, suspicion: Suspicion) {
+        let (index, now) = (connection.index, Instant::now());
+        let leave = match suspicion {
+            Suspicion::None => false,
+            Suspicion::Silent => {
+                connection.suspect();
+                self.picker.lock().set_aside(index, now)
+            }
+            Suspicion::Unable => self.picker.lock().set_aside(index, now),
+            Suspicion::Learner => self.picker.lock().learner(index, now),
+        };
+        if leave {
+            let mut current = self.lane(lane).lock();
+            if current
+                .connection
+                .as_ref()
+                .is_some_and(|c| c.is_same(connection))
+            {
+                current.connection = None;
+            }
+        }
+    }
+
+    /// Whether a request could go to another member than this one.
+    fn has_others(&self, index: usize) -> bool {
+        self.endpoints.len() > 1 && self.picker.lock().others(index, Instant::now())
+    }
+
+    /// The endpoints, for errors that are about all of them.
+    pub(crate) fn name(&self) -> Arc<str> {
+        match self.endpoints.as_slice() {
+            [one] => Arc::clone(&one.text),
+            all => all
+                .iter()
+                .map(|e| &*e.text)
+                .collect::<Vec<_>>()
+                .join(",")
+                .into(),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn lane(&self, lane: Lane) -> &Mutex<Current> {
+        match lane {
+            Lane::Calls => &self.calls,
+            Lane::Watches => &self.watches,
+        }
+    }
+}
+
+/// What to wait for when there is no connection.
+enum Next {
+    Outcome(watch::Receiver<Option<Result<Connection, Fault>>>),
+    Wait(Instant),
+}
+
+/// A message on its way out, with the metadata that every request carries. The one place where that
+/// is decided; a token will be added here.
+pub(crate) fn outgoing<T>(message: T, require_leader: bool) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if require_leader {
+        // A member without a leader then refuses at once, instead of holding the request until it
+        // times out.
+        request.metadata_mut().insert(
+            "hasleader",
+            tonic::metadata::MetadataValue::from_static("true"),
+        );
+    }
+    request
+}
+
+/// The failure behind a status of the generated stubs.
+pub(crate) fn understand(status: &tonic::Status) -> call::Problem {
+    let source = std::error::Error::source(status);
+    match source.and_then(Fault::behind) {
+        Some(fault) => call::Problem::Fault(fault.clone()),
+        None => call::Problem::Answer(crate::error::ServerError::read(
+            i32::from(status.code()),
+            status.message(),
+        )),
+    }
+}

@@ -1,0 +1,154 @@
+//! Whether a failed attempt may be repeated, and where: by proof, never by guess.
+//!
+//! A read may always be repeated. A write only when it provably was not executed: its bytes never
+//! left, or the server said so. Codes prove nothing: a reset connection and a garbled reply look
+//! alike, and both look like a timeout that came after the write.
+
+use super::fault::{Fault, Sent};
+use crate::error::{ErrorKind, Executed, Remedy, ServerError};
+
+/// How one attempt failed.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// There was no connection to send it on.
+    NoConnection(Fault),
+    /// The connection broke under it.
+    Broken(Fault),
+    /// No answer in the time that one attempt has.
+    Silence,
+    /// The server answered with an error.
+    Answer(ServerError),
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Repeat the request.
+    pub(crate) retry: bool,
+    /// What this says about the member that was asked.
+    pub(crate) member: Suspicion,
+    /// The request may have been executed.
+    pub(crate) maybe_executed: bool,
+}
+
+/// What a failure says about a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suspicion {
+    None,
+    /// It may be dead: check it, and go elsewhere meanwhile.
+    Silent,
+    /// It answers, but cannot serve.
+    Unable,
+    /// It is a learner.
+    Learner,
+}
+
+pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
+    let (transient, executed, member) = match failure {
+        Failure::NoConnection(_) => (true, false, Suspicion::None),
+        Failure::Broken(fault) => (true, fault.sent == Sent::Maybe, Suspicion::None),
+        Failure::Silence => (true, true, Suspicion::Silent),
+        Failure::Answer(error) => {
+            let member = match error.remedy {
+                Remedy::Elsewhere => Suspicion::Unable,
+                Remedy::Learner => Suspicion::Learner,
+                Remedy::None | Remedy::Token => Suspicion::None,
+            };
+            let overloaded = error.kind == ErrorKind::RateLimited;
+            let transient = member != Suspicion::None || overloaded;
+            (transient, error.executed == Executed::Unknown, member)
+        }
+    };
+    Verdict {
+        retry: transient && !(write && executed),
+        member,
+        maybe_executed: write && executed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> Failure {
+        Failure::Answer(ServerError::read(14, &format!("etcdserver: {text}")))
+    }
+
+    fn broken(sent: Sent) -> Failure {
+        Failure::Broken(Fault {
+            sent,
+            protocol: false,
+            text: String::new(),
+        })
+    }
+
+    #[test]
+    fn reads_are_repeated_after_anything_that_may_pass() {
+        let passing = [
+            Failure::NoConnection(Fault::unconnected("")),
+            broken(Sent::Maybe),
+            Failure::Silence,
+            answer("no leader"),
+            answer("leader changed"),
+            answer("request timed out"),
+            answer("rpc not supported for learner"),
+            answer("too many requests"),
+        ];
+        for failure in passing {
+            assert!(judge(&failure, false).retry, "{failure:?}");
+        }
+        for text in [
+            "key not found",
+            "permission denied",
+            "mvcc: database space exceeded",
+        ] {
+            assert!(!judge(&answer(text), false).retry, "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_are_repeated_only_with_proof() {
+        let proven = [
+            Failure::NoConnection(Fault::unconnected("")),
+            broken(Sent::No),
+            answer("no leader"),
+            answer("rpc not supported for learner"),
+            answer("too many requests"),
+        ];
+        for failure in proven {
+            let verdict = judge(&failure, true);
+            assert!(verdict.retry && !verdict.maybe_executed, "{failure:?}");
+        }
+        let doubtful = [
+            broken(Sent::Maybe),
+            Failure::Silence,
+            answer("leader changed"),
+            answer("request timed out"),
+            answer("server stopped"),
+        ];
+        for failure in doubtful {
+            let verdict = judge(&failure, true);
+            assert!(!verdict.retry && verdict.maybe_executed, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_write_is_not_in_doubt() {
+        let verdict = judge(&answer("mvcc: database space exceeded"), true);
+        assert!(!verdict.retry && !verdict.maybe_executed);
+    }
+
+    #[test]
+    fn a_member_is_left_only_for_its_own_faults() {
+        assert_eq!(judge(&answer("no leader"), false).member, Suspicion::Unable);
+        assert_eq!(
+            judge(&answer("rpc not supported for learner"), false).member,
+            Suspicion::Learner
+        );
+        assert_eq!(judge(&Failure::Silence, true).member, Suspicion::Silent);
+        assert_eq!(
+            judge(&answer("key not found"), false).member,
+            Suspicion::None
+        );
+    }
+}
