@@ -1,1 +1,15 @@
+//! Everything on a real etcd.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so at once"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;
+mod local;

@@ -1,0 +1,142 @@
+//! The command line of one etcd.
+
+use std::{net::SocketAddr, path::Path};
+
+/// Where one etcd listens, what it is called and what it knows of its peers.
+#[derive(Clone, Debug)]
+pub(super) struct Flags {
+    pub(super) name: String,
+    pub(super) client: SocketAddr,
+    /// Where /health is served in the clear when the client port speaks TLS.
+    pub(super) metrics: Option<SocketAddr>,
+    pub(super) peer: SocketAddr,
+    /// Where the peers dial this member: `peer`, or a proxy in front of it.
+    pub(super) peer_advertised: SocketAddr,
+    /// Name and advertised peer address of each member, this one included.
+    pub(super) initial_cluster: Vec<(String, SocketAddr)>,
+    pub(super) extra: Vec<String>,
+}
+
+/// Whether `extra` makes the client port speak TLS.
+pub(super) fn is_tls(extra: &[String]) -> bool {
+    extra
+        .iter()
+        .any(|arg| arg.trim_start_matches('-').starts_with("cert-file"))
+}
+
+impl Flags {
+    pub(super) fn scheme(&self) -> &'static str {
+        if is_tls(&self.extra) { "https" } else { "http" }
+    }
+
+    /// Where `GET /health` is answered without TLS.
+    pub(super) fn health(&self) -> SocketAddr {
+        self.metrics.unwrap_or(self.client)
+    }
+
+    pub(super) fn args(&self, data_dir: &Path, since_3_5: bool) -> Vec<String> {
+        let client_url = format!("{}://{}", self.scheme(), self.client);
+        let cluster: Vec<_> = self
+            .initial_cluster
+            .iter()
+            .map(|(name, addr)| format!("{name}=http://{addr}"))
+            .collect();
+        let mut args = vec![
+            format!("--name={}", self.name),
+            format!("--data-dir={}", data_dir.display()),
+            format!("--listen-client-urls={client_url}"),
+            format!("--advertise-client-urls={client_url}"),
+            format!("--listen-peer-urls=http://{}", self.peer),
+            format!(
+                "--initial-advertise-peer-urls=http://{}",
+                self.peer_advertised
+            ),
+            format!("--initial-cluster={}", cluster.join(",")),
+            "--log-level=warn".to_owned(),
+        ];
+        args.extend(
+            self.metrics
+                .map(|addr| format!("--listen-metrics-urls=http://{addr}")),
+        );
+        // Heartbeats must leave room for several within an election timeout (etcd demands a factor
+        // of 5). A single member cannot lose an election to anybody, so its timeout is only
+        // what a start has to wait for.
+        let (heartbeat, election) = if self.initial_cluster.len() == 1 {
+            (10, 100)
+        } else {
+            (50, 500)
+        };
+        args.push(format!("--heartbeat-interval={heartbeat}"));
+        args.push(format!("--election-timeout={election}"));
+        args.push(
+            if since_3_5 {
+                "--unsafe-no-fsync"
+            } else {
+                "--logger=zap"
+            }
+            .to_owned(),
+        );
+        // Of a flag that is given twice etcd takes the last: whoever starts a server can override
+        // all of the above.
+        args.extend(self.extra.iter().cloned());
+        args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, path::Path};
+
+    use super::Flags;
+
+    fn flags(members: u16, extra: &[&str]) -> Flags {
+        let addr = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        Flags {
+            name: "m0".into(),
+            client: addr(1),
+            metrics: None,
+            peer: addr(2),
+            peer_advertised: addr(3),
+            initial_cluster: (0..members)
+                .map(|i| (format!("m{i}"), addr(3 + i)))
+                .collect(),
+            extra: extra.iter().map(|arg| (*arg).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn peers_are_told_the_advertised_address() {
+        let args = flags(2, &[]).args(Path::new("d"), true);
+        assert!(args.contains(&"--listen-peer-urls=http://127.0.0.1:2".into()));
+        assert!(args.contains(&"--initial-advertise-peer-urls=http://127.0.0.1:3".into()));
+        assert!(
+            args.contains(&"--initial-cluster=m0=http://127.0.0.1:3,m1=http://127.0.0.1:4".into())
+        );
+    }
+
+    #[test]
+    fn no_fsync_is_asked_only_of_an_etcd_that_knows_it() {
+        assert!(
+            flags(1, &[])
+                .args(Path::new("d"), true)
+                .contains(&"--unsafe-no-fsync".into())
+        );
+        assert!(
+            !flags(1, &[])
+                .args(Path::new("d"), false)
+                .contains(&"--unsafe-no-fsync".into())
+        );
+    }
+
+    #[test]
+    fn extra_arguments_come_last() {
+        let args = flags(1, &["--log-level=info"]).args(Path::new("d"), true);
+        assert_eq!(args.last().map(String::as_str), Some("--log-level=info"));
+    }
+
+    #[test]
+    fn a_certificate_makes_the_client_url_https() {
+        assert_eq!(flags(1, &["--cert-file=x"]).scheme(), "https");
+        assert_eq!(flags(1, &["--peer-cert-file=x"]).scheme(), "http");
+    }
+}

@@ -1,0 +1,120 @@
+//! As much HTTP as asking etcd for its health and its status takes.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+/// Replies are a few hundred bytes; what is longer is not the reply of an etcd.
+const MAX_REPLY: u64 = 64 * 1024;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+pub(super) fn get(addr: SocketAddr, path: &str, timeout: Duration) -> io::Result<Reply> {
+    exchange(
+        addr,
+        &format!("GET {path} HTTP/1.0\r\nHost: {addr}\r\n\r\n"),
+        timeout,
+    )
+}
+
+pub(super) fn post(
+    addr: SocketAddr,
+    path: &str,
+    json: &str,
+    timeout: Duration,
+) -> io::Result<Reply> {
+    let length = json.len();
+    let head =
+        format!("POST {path} HTTP/1.0\r\nHost: {addr}\r\nContent-Type: application/json\r\n");
+    exchange(
+        addr,
+        &format!("{head}Content-Length: {length}\r\n\r\n{json}"),
+        timeout,
+    )
+}
+
+/// HTTP/1.0, because its reply is never chunked and ends with the connection.
+fn exchange(addr: SocketAddr, request: &str, timeout: Duration) -> io::Result<Reply> {
+    let deadline = Instant::now() + timeout;
+    let mut stream = TcpStream::connect_timeout(&addr, timeout)?;
+    stream.set_write_timeout(Some(timeout))?;
+    stream.write_all(request.as_bytes())?;
+    let mut reply = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let count = match stream.read(&mut chunk) {
+            Ok(0) => return parse(&String::from_utf8_lossy(&reply)).ok_or_else(no_http),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // What a read timeout is called differs between systems.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(error) => return Err(error),
+        };
+        reply.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        if reply.len() as u64 > MAX_REPLY {
+            return Err(no_http());
+        }
+    }
+}
+
+fn no_http() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP")
+}
+
+fn parse(reply: &str) -> Option<Reply> {
+    let (head, body) = reply.split_once("\r\n\r\n")?;
+    let status = head
+        .strip_prefix("HTTP/1.")?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
+    Some(Reply {
+        status,
+        body: body.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reply, parse};
+
+    #[test]
+    fn reply_is_status_and_body() {
+        let reply =
+            parse("HTTP/1.0 503 Service Unavailable\r\nDate: x\r\n\r\n{\"health\":\"false\"}");
+        assert_eq!(
+            reply,
+            Some(Reply {
+                status: 503,
+                body: "{\"health\":\"false\"}".into()
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_http_is_no_reply() {
+        for bytes in [
+            "",
+            "HTTP/1.1 200 OK\r\n",
+            "SSH-2.0-x\r\n\r\n",
+            "HTTP/1.1\r\n\r\n",
+            "HTTP/1.1 abc\r\n\r\n",
+        ] {
+            assert_eq!(parse(bytes), None, "{bytes:?}");
+        }
+    }
+}

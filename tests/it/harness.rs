@@ -1,0 +1,324 @@
+//! The faulty network of these tests does what it says, or no other test here proves anything.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the clippy switch for tests does not reach their functions"
+)]
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    proxy::{Dir, Proxy},
+    raw::{RawServer, swallow},
+    wait::{cpu_time, eventually, open_fds, rss_kib, threads},
+};
+
+const SOON: Duration = Duration::from_secs(5);
+/// Long enough to see that nothing comes; nothing fails when it is too short.
+const SILENCE: Duration = Duration::from_millis(100);
+
+fn echo() -> RawServer {
+    RawServer::start(|mut stream, _| {
+        let mut chunk = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut chunk) {
+            if stream.write_all(&chunk[..count]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn dial(proxy: &Proxy) -> TcpStream {
+    let stream = TcpStream::connect(proxy.addr()).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+#[track_caller]
+fn round_trip(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut reply = vec![0; text.len()];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(reply, text.as_bytes());
+}
+
+#[track_caller]
+fn assert_silent(stream: &mut TcpStream) {
+    stream.set_read_timeout(Some(SILENCE)).unwrap();
+    let kind = stream.read(&mut [0]).unwrap_err().kind();
+    assert!(
+        matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "{kind:?}"
+    );
+    stream.set_read_timeout(Some(SOON)).unwrap();
+}
+
+#[track_caller]
+fn assert_reset(stream: &mut TcpStream) {
+    assert_eq!(
+        stream.read(&mut [0]).unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
+}
+
+#[test]
+fn proxy_forwards_both_ways_and_counts() {
+    let server = echo();
+    let proxy = Proxy::start(server.addr());
+    let (mut one, mut two) = (dial(&proxy), dial(&proxy));
+    round_trip(&mut one, "hello");
+    round_trip(&mut two, "you");
+    assert_eq!(
+        (proxy.bytes_up(), proxy.connections(), server.connections()),
+        (8, 2, 2)
+    );
+    eventually(SOON, "the last byte is counted", || {
+        (proxy.bytes_down() == 8).then_some(())
+    });
+    drop((one, two));
+    eventually(SOON, "both connections end", || {
+        (proxy.open_connections() == 0).then_some(())
+    });
+}
+
+#[test]
+fn proxy_passes_on_half_a_close() {
+    let server = RawServer::start(|mut stream, _| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        stream.write_all(text.to_uppercase().as_bytes()).unwrap();
+    });
+    let proxy = Proxy::start(server.addr());
+    let mut stream = dial(&proxy);
+    stream.write_all(b"all").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "ALL");
+}
+
+#[test]
+fn cut_resets_old_and_new_connections_until_restore() {
+    let server = echo();
+    let proxy = Proxy::start(server.addr());
+    let mut old = dial(&proxy);
+    round_trip(&mut old, "a");
+    proxy.cut();
+    assert_reset(&mut old);
+    let mut refused = TcpStream::connect(proxy.addr()).unwrap();
+    assert_reset(&mut refused);
+    assert_eq!(server.connections(), 1);
+    proxy.restore();
+    round_trip(&mut dial(&proxy), "b");
+}
+
+#[test]
+fn drop_connections_resets_both_sides_and_serves_new_ones() {
+    let (seen, ends) = std::sync::mpsc::channel();
+    let server = RawServer::start(move |mut stream, _| {
+        let error = loop {
+            let mut byte = [0];
+            if let Err(error) = stream.read_exact(&mut byte) {
+                break error;
+            }
+            stream.write_all(&byte).unwrap();
+        };
+        seen.send(error.kind()).unwrap();
+    });
+    let proxy = Proxy::start(server.addr());
+    let mut stream = dial(&proxy);
+    round_trip(&mut stream, "x");
+    proxy.drop_connections();
+    assert_reset(&mut stream);
+    assert_eq!(ends.recv_timeout(SOON).unwrap(), ErrorKind::ConnectionReset);
+    round_trip(&mut dial(&proxy), "x");
+}
+
+#[test]
+fn black_hole_swallows_and_keeps_connections_open() {
+    let server = echo();
+    let proxy = Proxy::start(server.addr());
+    let (mut idle, mut used) = (dial(&proxy), dial(&proxy));
+    round_trip(&mut idle, "a");
+    round_trip(&mut used, "b");
+    let up = proxy.bytes_up();
+    proxy.black_hole(true);
+    let mut new = dial(&proxy);
+    used.write_all(b"lost").unwrap();
+    new.write_all(b"lost").unwrap();
+    assert_silent(&mut used);
+    assert_silent(&mut new);
+    assert_eq!((proxy.bytes_up(), proxy.open_connections()), (up, 3));
+
+    proxy.black_hole(false);
+    for dead in [&mut used, &mut new] {
+        dead.write_all(b"more").unwrap();
+        assert_silent(dead);
+    }
+    round_trip(&mut idle, "nothing of this one was lost");
+    round_trip(&mut dial(&proxy), "c");
+    drop((used, new));
+    eventually(SOON, "dead connections end when closed", || {
+        (proxy.open_connections() == 1).then_some(())
+    });
+}
+
+#[test]
+fn pause_holds_one_direction_back_and_loses_nothing() {
+    let server = echo();
+    let proxy = Proxy::start(server.addr());
+    let mut stream = dial(&proxy);
+    round_trip(&mut stream, "a");
+    for dir in [Dir::Up, Dir::Down] {
+        proxy.pause(dir, true);
+        stream.write_all(b"held").unwrap();
+        assert_silent(&mut stream);
+        proxy.pause(dir, false);
+        let mut reply = [0; 4];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"held");
+    }
+}
+
+#[test]
+fn latency_delays_each_direction() {
+    let server = echo();
+    let proxy = Proxy::start(server.addr());
+    let mut stream = dial(&proxy);
+    proxy.latency(Duration::from_millis(60));
+    let start = Instant::now();
+    round_trip(&mut stream, "slow");
+    assert!(
+        start.elapsed() >= Duration::from_millis(120),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn limit_data_ends_each_new_connection_after_exactly_so_many_bytes() {
+    let server = RawServer::saying(b"0123456789");
+    let proxy = Proxy::start(server.addr());
+    for limit in 1..10 {
+        proxy.limit_data(limit);
+        let mut reply = String::new();
+        dial(&proxy).read_to_string(&mut reply).unwrap();
+        assert_eq!(reply.len() as u64, limit);
+    }
+    proxy.limit_data(None);
+    dial(&proxy).read_exact(&mut [0; 10]).unwrap();
+}
+
+#[test]
+fn slice_changes_the_pieces_and_not_the_bytes() {
+    let server = echo();
+    let proxy = Proxy::start(server.addr());
+    proxy.slice(1);
+    let text: String = ('a'..='z').cycle().take(500).collect();
+    round_trip(&mut dial(&proxy), &text);
+}
+
+#[test]
+fn set_upstream_moves_new_connections() {
+    let (one, two) = (RawServer::saying(b"1"), RawServer::saying(b"2"));
+    let proxy = Proxy::start(one.addr());
+    for (server, digit) in [(&one, b'1'), (&two, b'2')] {
+        proxy.set_upstream(server.addr());
+        let mut reply = [0];
+        dial(&proxy).read_exact(&mut reply).unwrap();
+        assert_eq!(reply, [digit]);
+    }
+}
+
+#[test]
+fn cut_from_hits_one_dialler_and_leaves_others() {
+    let server = echo();
+    let proxy = Proxy::identifying(server.addr(), |head| Some(u64::from(*head.first()?)));
+    let (mut bad, mut good) = (dial(&proxy), dial(&proxy));
+    round_trip(&mut bad, "b");
+    round_trip(&mut good, "g");
+    proxy.cut_from(u64::from(b'b'));
+    assert_reset(&mut bad);
+    round_trip(&mut good, "still");
+    round_trip(&mut dial(&proxy), "good and new");
+    let mut again = dial(&proxy);
+    again.write_all(b"bad and new").unwrap();
+    assert_reset(&mut again);
+    proxy.restore();
+    round_trip(&mut dial(&proxy), "bad no more");
+}
+
+#[test]
+fn absent_upstream_resets_the_connection() {
+    let nobody = RawServer::silent().addr();
+    assert_reset(&mut dial(&Proxy::start(nobody)));
+}
+
+#[test]
+fn dropped_proxy_is_gone_even_when_stuck_in_a_write() {
+    let server = RawServer::start(|mut stream, _| while stream.write_all(&[0; 65536]).is_ok() {});
+    let proxy = Proxy::start(server.addr());
+    let unread = dial(&proxy);
+    let mut last = 0;
+    eventually(SOON, "the connection is full", || {
+        let before = std::mem::replace(&mut last, proxy.bytes_down());
+        thread::sleep(SILENCE);
+        (last > 0 && before == last).then_some(())
+    });
+    let (addr, start) = (proxy.addr(), Instant::now());
+    drop(proxy);
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        TcpStream::connect(addr).unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
+    drop(unread);
+}
+
+#[test]
+fn dropped_raw_server_closes_its_connections() {
+    let server = RawServer::start(|stream, index| {
+        assert_eq!(index, 0);
+        swallow(stream);
+    });
+    let mut stream = TcpStream::connect(server.addr()).unwrap();
+    eventually(SOON, "the connection is accepted", || {
+        (server.connections() == 1).then_some(())
+    });
+    let start = Instant::now();
+    drop(server);
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn the_process_is_measured() {
+    assert!(threads() >= 2);
+    assert!(open_fds() >= 3);
+    assert!(rss_kib() > 1000);
+    let before = cpu_time();
+    eventually(SOON, "busy for a while", || {
+        let end = Instant::now() + Duration::from_millis(20);
+        while Instant::now() < end {}
+        (cpu_time() > before).then_some(())
+    });
+}
+
+#[test]
+#[should_panic(expected = "not within 10ms: the moon")]
+fn eventually_says_what_did_not_come() {
+    eventually(Duration::from_millis(10), "the moon", || None::<()>);
+}

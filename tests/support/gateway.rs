@@ -1,0 +1,55 @@
+//! etcd over its HTTP gateway: a second way to look at a server, none of it ours.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// Posts JSON and returns status and body. Keys and values are base64 in that JSON.
+pub fn post(
+    addr: SocketAddr,
+    path: &str,
+    json: &str,
+    timeout: Duration,
+) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&addr, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    write!(
+        stream,
+        "POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{json}",
+        json.len()
+    )?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply)?;
+    let status = reply
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = reply
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned());
+    Ok((
+        status.ok_or(io::ErrorKind::InvalidData)?,
+        body.ok_or(io::ErrorKind::InvalidData)?,
+    ))
+}
+
+/// Puts `bar` under `foo`; returns whether it was done.
+pub fn put_foo(addr: SocketAddr, timeout: Duration) -> bool {
+    let reply = post(
+        addr,
+        "/v3/kv/put",
+        r#"{"key":"Zm9v","value":"YmFy"}"#,
+        timeout,
+    );
+    reply.is_ok_and(|(status, _)| status == 200)
+}
+
+/// Reads `foo`, linearizable: whether it is there, or why there was no answer.
+pub fn has_foo(addr: SocketAddr, timeout: Duration) -> io::Result<bool> {
+    match post(addr, "/v3/kv/range", r#"{"key":"Zm9v"}"#, timeout)? {
+        (200, body) => Ok(body.contains(r#""value":"YmFy""#)),
+        (status, body) => Err(io::Error::other(format!("HTTP {status} {body}"))),
+    }
+}

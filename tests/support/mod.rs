@@ -1,0 +1,16 @@
+//! What the integration tests share: faulty networks, scripted servers, and waiting for conditions.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a set of tools for tests: not every verb is in use at every time, and none leaves this crate"
+)]
+
+pub mod gateway;
+pub mod peers;
+pub mod proxy;
+pub mod raw;
+pub mod wait;

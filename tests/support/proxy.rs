@@ -1,0 +1,458 @@
+//! A TCP proxy whose network can be made bad while it runs.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How soon a thread that is stuck in a write sees that its connection was closed.
+const WRITE_SLICE: Duration = Duration::from_millis(20);
+
+/// A direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dir {
+    /// From the client to the server.
+    Up,
+    /// From the server to the client.
+    Down,
+}
+
+/// Finds out who dials from the first bytes that are sent up.
+pub type Identify = fn(&[u8]) -> Option<u64>;
+
+/// A proxy in front of one server, with two threads for each open connection.
+#[derive(Debug)]
+pub struct Proxy {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    switches: Mutex<Switches>,
+    changed: Condvar,
+    identify: Identify,
+    accepted: AtomicUsize,
+    forwarded: [AtomicU64; 2],
+}
+
+#[derive(Debug)]
+struct Switches {
+    upstream: SocketAddr,
+    closing: bool,
+    cut: bool,
+    cut_from: Vec<u64>,
+    black_hole: bool,
+    paused: [bool; 2],
+    latency: Duration,
+    limit: Option<u64>,
+    slice: usize,
+    open: Vec<Arc<Conn>>,
+}
+
+#[derive(Debug)]
+struct Conn {
+    client: TcpStream,
+    server: OnceLock<TcpStream>,
+    /// Who dials, as far as known; 0 is unknown.
+    from: AtomicU64,
+    /// Something was swallowed: what comes later would make no sense to the receiver.
+    lost: AtomicBool,
+    closed: AtomicBool,
+    limit: Option<u64>,
+}
+
+/// What is to be done with bytes that were read.
+enum Verdict {
+    Forward { slice: usize },
+    Swallow,
+    Close,
+}
+
+impl Proxy {
+    /// Listens on 127.0.0.1 and forwards each connection to `upstream`, which need not be there
+    /// yet.
+    pub fn start(upstream: SocketAddr) -> Self {
+        Self::identifying(upstream, |_| None)
+    }
+
+    /// A proxy that knows who dials, for [`cut_from`](Self::cut_from). `identify` must not return
+    /// `Some(0)`.
+    pub fn identifying(upstream: SocketAddr, identify: Identify) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            switches: Mutex::new(Switches {
+                upstream,
+                closing: false,
+                cut: false,
+                cut_from: Vec::new(),
+                black_hole: false,
+                paused: [false; 2],
+                latency: Duration::ZERO,
+                limit: None,
+                slice: usize::MAX,
+                open: Vec::new(),
+            }),
+            changed: Condvar::new(),
+            identify,
+            accepted: AtomicUsize::new(0),
+            forwarded: [AtomicU64::new(0), AtomicU64::new(0)],
+        });
+        let accepting = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        });
+        Self {
+            addr,
+            shared,
+            accepting: Some(accepting),
+        }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Resets all connections now, and each new one as soon as it is accepted, until
+    /// [`restore`](Self::restore).
+    ///
+    /// When it returns, both ends of every connection have been closed.
+    pub fn cut(&self) {
+        self.set(|switches| switches.cut = true);
+        self.close_where(|_| true);
+    }
+
+    /// Like [`cut`](Self::cut), but only for what `from` dialled (see
+    /// [`identifying`](Self::identifying)).
+    ///
+    /// As long as it lasts, a connection of unknown origin is reset when it sends something.
+    pub fn cut_from(&self, from: u64) {
+        self.set(|switches| switches.cut_from.push(from));
+        self.close_where(|conn| [0, from].contains(&conn.from.load(Ordering::SeqCst)));
+    }
+
+    /// Ends every [`cut`](Self::cut) and [`cut_from`](Self::cut_from).
+    pub fn restore(&self) {
+        self.set(|switches| {
+            switches.cut = false;
+            switches.cut_from.clear();
+        });
+    }
+
+    /// Resets all connections that are open now; new ones are served.
+    pub fn drop_connections(&self) {
+        self.close_where(|_| true);
+    }
+
+    /// Swallows what is sent in both directions, and the ends of connections too; connections stay
+    /// open, and new ones are accepted.
+    ///
+    /// Swallowed bytes are gone. A connection that has lost some stays silent for good, in both
+    /// directions, also after the black hole: forwarding the rest would be another fault,
+    /// corruption. It ends when either side closes it after the black hole. A connection that
+    /// was idle all the time goes on. To hold bytes back, use [`pause`](Self::pause).
+    pub fn black_hole(&self, on: bool) {
+        self.set(|switches| switches.black_hole = on);
+    }
+
+    /// Holds back what is sent in one direction, up to what socket buffers take, until it is
+    /// unpaused.
+    pub fn pause(&self, dir: Dir, on: bool) {
+        self.set(|switches| switches.paused[dir as usize] = on);
+    }
+
+    /// Delays each piece of up to 64 KiB in each direction, so a round trip takes twice as long.
+    /// Limits throughput too: a piece is read when the one before it was forwarded.
+    pub fn latency(&self, latency: Duration) {
+        self.set(|switches| switches.latency = latency);
+    }
+
+    /// Closes each connection accepted from now on after exactly `limit` bytes from the server;
+    /// `None` for no limit.
+    pub fn limit_data(&self, limit: impl Into<Option<u64>>) {
+        let limit = limit.into();
+        self.set(|switches| switches.limit = limit);
+    }
+
+    /// Forwards in pieces of at most `slice` bytes, each its own packet; `None` for as they come.
+    pub fn slice(&self, slice: impl Into<Option<usize>>) {
+        let slice = slice.into().unwrap_or(usize::MAX).max(1);
+        self.set(|switches| switches.slice = slice);
+    }
+
+    /// Sends connections accepted from now on to another server.
+    pub fn set_upstream(&self, upstream: SocketAddr) {
+        self.set(|switches| switches.upstream = upstream);
+    }
+
+    /// Connections accepted so far, reset ones included.
+    pub fn connections(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Connections open now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.lock().open.len()
+    }
+
+    /// Bytes forwarded to the server so far.
+    pub fn bytes_up(&self) -> u64 {
+        self.shared.forwarded[Dir::Up as usize].load(Ordering::SeqCst)
+    }
+
+    /// Bytes forwarded to clients so far.
+    pub fn bytes_down(&self) -> u64 {
+        self.shared.forwarded[Dir::Down as usize].load(Ordering::SeqCst)
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Switches)) {
+        change(&mut self.shared.lock());
+        self.shared.changed.notify_all();
+    }
+
+    fn close_where(&self, which: impl Fn(&Conn) -> bool) {
+        let conns: Vec<_> = self
+            .shared
+            .lock()
+            .open
+            .extract_if(.., |conn| which(conn))
+            .collect();
+        for conn in &conns {
+            conn.reset();
+        }
+        self.shared.changed.notify_all();
+        // The sockets close when the threads of the connection have let go of it, and this is the
+        // last hold.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while conns.iter().any(|conn| Arc::strong_count(conn) > 1) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Proxy {
+    /// Resets all connections and waits for the end of all threads.
+    fn drop(&mut self) {
+        self.set(|switches| switches.closing = true);
+        self.close_where(|_| true);
+        // Wakes the thread that accepts.
+        let _ = TcpStream::connect(self.addr);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    for client in listener.incoming() {
+        let mut switches = shared.lock();
+        if switches.closing {
+            break;
+        }
+        let Ok(client) = client else {
+            // Out of file descriptors: the connection waits in the backlog until there are some.
+            drop(switches);
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        let conn = Arc::new(Conn {
+            client,
+            server: OnceLock::new(),
+            from: AtomicU64::new(0),
+            lost: AtomicBool::new(switches.black_hole),
+            closed: AtomicBool::new(false),
+            limit: switches.limit,
+        });
+        if switches.cut {
+            conn.reset();
+        } else {
+            switches.open.push(Arc::clone(&conn));
+            let (shared, upstream) = (Arc::clone(shared), switches.upstream);
+            threads.push(thread::spawn(move || serve(&shared, &conn, upstream)));
+        }
+        drop(switches);
+        // Counted last: who sees the number knows that the connection was taken in or reset.
+        shared.accepted.fetch_add(1, Ordering::SeqCst);
+        threads.retain(|thread| !thread.is_finished());
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+}
+
+/// One connection from its first byte to its last.
+fn serve(shared: &Shared, conn: &Arc<Conn>, upstream: SocketAddr) {
+    let _ = conn.client.set_nodelay(true);
+    let _ = conn.client.set_write_timeout(Some(WRITE_SLICE));
+    if conn.lost.load(Ordering::SeqCst) {
+        shared.pump(conn, Dir::Up, &conn.client, None);
+    } else if let Ok(server) = TcpStream::connect_timeout(&upstream, Duration::from_secs(1)) {
+        let _ = server.set_nodelay(true);
+        let _ = server.set_write_timeout(Some(WRITE_SLICE));
+        let server = conn.server.get_or_init(|| server);
+        thread::scope(|scope| {
+            // Closed while we were dialling: nobody has seen the new socket, and the pumps look
+            // before they read.
+            scope.spawn(|| shared.pump(conn, Dir::Down, server, Some(&conn.client)));
+            shared.pump(conn, Dir::Up, &conn.client, Some(server));
+        });
+    } else {
+        conn.reset();
+    }
+    shared.lock().open.retain(|other| !Arc::ptr_eq(other, conn));
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Switches> {
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves bytes in one direction until that direction ends.
+    fn pump(&self, conn: &Conn, dir: Dir, mut from: &TcpStream, to: Option<&TcpStream>) {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut left = if dir == Dir::Down {
+            conn.limit.unwrap_or(u64::MAX)
+        } else {
+            u64::MAX
+        };
+        while !conn.closed.load(Ordering::SeqCst) {
+            let count = match from.read(&mut buffer) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return conn.reset(),
+            };
+            let bytes = &buffer[..count.min(usize::try_from(left).unwrap_or(usize::MAX))];
+            match (self.judge(conn, dir, bytes), to) {
+                (Verdict::Close, _) => return conn.reset(),
+                (Verdict::Swallow, _) | (_, None) if count == 0 => return conn.finish(),
+                (Verdict::Swallow, _) | (_, None) => {}
+                (Verdict::Forward { .. }, Some(to)) if count == 0 => {
+                    // The other direction may still have something to say.
+                    let _ = to.shutdown(Shutdown::Write);
+                    return;
+                }
+                (Verdict::Forward { slice }, Some(to)) => {
+                    for piece in bytes.chunks(slice) {
+                        if !write(conn, to, piece) {
+                            return conn.reset();
+                        }
+                        self.forwarded[dir as usize]
+                            .fetch_add(piece.len() as u64, Ordering::SeqCst);
+                    }
+                    left -= bytes.len() as u64;
+                    if left == 0 {
+                        return conn.finish();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits as long as the switches say, and then says what to do with `bytes`; none of them is
+    /// the end of a direction.
+    fn judge(&self, conn: &Conn, dir: Dir, bytes: &[u8]) -> Verdict {
+        let mut switches = self.lock();
+        let due = Instant::now() + switches.latency;
+        loop {
+            if conn.closed.load(Ordering::SeqCst) {
+                return Verdict::Close;
+            }
+            if switches.black_hole && !bytes.is_empty() {
+                conn.lost.store(true, Ordering::SeqCst);
+            }
+            if conn.lost.load(Ordering::SeqCst) && !bytes.is_empty() {
+                return Verdict::Swallow;
+            }
+            let wait = due.saturating_duration_since(Instant::now());
+            if switches.black_hole || switches.paused[dir as usize] {
+                switches = self
+                    .changed
+                    .wait(switches)
+                    .unwrap_or_else(PoisonError::into_inner);
+            } else if !wait.is_zero() {
+                let woken = self.changed.wait_timeout(switches, wait);
+                switches = woken.unwrap_or_else(PoisonError::into_inner).0;
+            } else {
+                break;
+            }
+        }
+        if conn.lost.load(Ordering::SeqCst) {
+            return Verdict::Swallow;
+        }
+        if dir == Dir::Up && conn.from.load(Ordering::SeqCst) == 0 {
+            conn.from
+                .store((self.identify)(bytes).unwrap_or(0), Ordering::SeqCst);
+            let from = conn.from.load(Ordering::SeqCst);
+            if !switches.cut_from.is_empty() && (from == 0 || switches.cut_from.contains(&from)) {
+                return Verdict::Close;
+            }
+        }
+        Verdict::Forward {
+            slice: switches.slice,
+        }
+    }
+}
+
+/// Writes all, and gives up when the connection is closed meanwhile.
+fn write(conn: &Conn, mut to: &TcpStream, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        if conn.closed.load(Ordering::SeqCst) {
+            return false;
+        }
+        match to.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                _ => return false,
+            },
+        }
+    }
+    true
+}
+
+impl Conn {
+    fn streams(&self) -> impl Iterator<Item = &TcpStream> {
+        std::iter::once(&self.client).chain(self.server.get())
+    }
+
+    /// Has both sockets send RST once nobody holds them.
+    fn reset(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for stream in self.streams() {
+            reset_on_close(stream);
+            // Wakes whoever reads, and unlike the other kinds of shutdown tells the peer nothing
+            // yet.
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Ends both sockets in good order: what was written arrives.
+    fn finish(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for stream in self.streams() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// SO_LINGER of 0, which std does not offer yet. tokio's socket is a plain wrapper and needs no
+/// runtime.
+fn reset_on_close(stream: &TcpStream) {
+    if let Ok(clone) = stream.try_clone() {
+        let _ = tokio::net::TcpSocket::from_std_stream(clone).set_zero_linger();
+    }
+}
