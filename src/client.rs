@@ -230,3 +230,18 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
+#[cfg(test)]
+mod sizes {
+    use super::*;
+    use crate::request::sealed::Exchange;
+    #[test]
+    fn sizes() {
+        let c = Client::connect(["http://127.0.0.1:1"]).unwrap();
+        let f = Get::key("a").exchange(Arc::clone(&c.core.transport), c.timeout);
+        println!("get exchange {}", size_of_val(&f));
+        let t = Arc::clone(&c.core.transport);
+        let con = t.connection(crate::transport::Lane::Calls, crate::transport::Demand::Call);
+        println!("connection fut {}", size_of_val(&con));
+        println!("Get {} Connection {}", size_of::<Get>(), size_of::<crate::transport::Connection>());
+    }
+}

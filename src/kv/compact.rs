@@ -69,7 +69,7 @@ impl Exchange for Compact {
         timeout: Duration,
     ) -> impl Future<Output = Result<CompactResponse>> + Send + 'static {
         let revision = self.pb.revision;
-        let answer = transport.unary(
+        transport.unary(
             Call {
                 mode: Mode::Write,
                 timeout,
@@ -79,8 +79,7 @@ impl Exchange for Compact {
                 let request = outgoing(self.pb, true);
                 async move { connection.kv().compact(request).await }
             },
-        );
-        async { Ok(answer.await?.into()) }
+        )
     }
 }
 

@@ -98,7 +98,7 @@ impl Exchange for Delete {
         timeout: Duration,
     ) -> impl Future<Output = Result<DeleteResponse>> + Send + 'static {
         let keys = self.keys();
-        let answer = transport.unary(
+        transport.unary(
             Call {
                 mode: Mode::Write,
                 timeout,
@@ -108,8 +108,7 @@ impl Exchange for Delete {
                 let request = outgoing(self.pb.clone(), true);
                 async move { connection.kv().delete_range(request).await }
             },
-        );
-        async { Ok(answer.await?.into()) }
+        )
     }
 }
 

@@ -212,15 +212,14 @@ impl Exchange for Get {
             timeout,
         };
         let leader = !self.pb.serializable;
-        let answer = transport.unary(
+        transport.unary(
             call,
             move || Operation::about("get", keys),
             move |connection| {
                 let request = outgoing(self.pb.clone(), leader);
                 async move { connection.kv().range(request).await }
             },
-        );
-        async { Ok(answer.await?.into()) }
+        )
     }
 }
 

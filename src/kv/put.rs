@@ -128,7 +128,7 @@ impl Exchange for Put {
         timeout: Duration,
     ) -> impl Future<Output = Result<PutResponse>> + Send + 'static {
         let key = self.pb.key.clone();
-        let answer = transport.unary(
+        transport.unary(
             Call {
                 mode: Mode::Write,
                 timeout,
@@ -138,8 +138,7 @@ impl Exchange for Put {
                 let request = outgoing(self.pb.clone(), true);
                 async move { connection.kv().put(request).await }
             },
-        );
-        async { Ok(answer.await?.into()) }
+        )
     }
 }
 

@@ -187,15 +187,14 @@ impl Exchange for Txn {
         };
         let (then, or_else) = (self.then.len(), self.or_else.len());
         let pb = self.pb();
-        let answer = transport.unary(
+        transport.unary(
             Call { mode, timeout },
             move || name(then, or_else),
             move |connection| {
                 let request = outgoing(pb.clone(), true);
                 async move { connection.kv().txn(request).await }
             },
-        );
-        async { Ok(answer.await?.into()) }
+        )
     }
 }
 

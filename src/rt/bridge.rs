@@ -19,7 +19,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::pending::{Pending, pending};
-use super::slot::slot;
 use super::switch::{Drive, Path, Switch};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -113,9 +112,9 @@ impl Bridge {
             Err(_) => self.shared.switch.path(alone),
         };
         if path == Path::Job {
-            let (reply, waiting) = slot();
-            self.push(Box::pin(async move { reply.send(future.await) }))?;
-            return waiting.wait();
+            let (promise, reply) = pending();
+            self.push(Box::pin(async move { promise.keep(future.await) }))?;
+            return reply.wait();
         }
         let driving = Driving::begin(&self.shared.switch);
         if path == Path::TakeOver {

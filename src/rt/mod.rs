@@ -7,7 +7,6 @@ mod bridge;
 pub(crate) mod clock;
 mod outlet;
 mod pending;
-mod slot;
 mod switch;
 
 pub(crate) use bridge::Bridge;

@@ -1,8 +1,10 @@
-//! A reply that is on its way.
+//! A reply on its way, and the place where it arrives.
 
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
 
@@ -12,7 +14,7 @@ use crate::error::{Error, Result};
 /// does not take the request back.
 ///
 /// ```no_run
-/// use etcd_blocking::{Client, Get, Put};
+/// use etcd_blocking::{Client, Put};
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
@@ -26,7 +28,34 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 #[must_use = "the reply, and so whether it worked, arrives here"]
 pub struct Pending<T> {
-    receiver: Receiver<Result<T>>,
+    slot: Arc<Slot<T>>,
+    receiver: OnceLock<Receiver<Result<T>>>,
+}
+
+/// The replying end. Dropped without a reply, it says why: the task panicked, or the runtime shut
+/// down.
+#[derive(Debug)]
+pub(crate) struct Promise<T>(Option<Arc<Slot<T>>>);
+
+/// A condition variable is cheaper than a channel, which spins before it parks; a channel is made
+/// only for those who want to `select!`.
+#[derive(Debug)]
+struct Slot<T> {
+    state: Mutex<State<T>>,
+    filled: Condvar,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Waiting,
+    Ready(Result<T>),
+    Taken,
+    Channel(Sender<Result<T>>),
+}
+
+pub(crate) fn pending<T>() -> (Promise<T>, Pending<T>) {
+    let slot = Arc::new(Slot { state: Mutex::new(State::Waiting), filled: Condvar::new() });
+    (Promise(Some(Arc::clone(&slot))), Pending { slot, receiver: OnceLock::new() })
 }
 
 impl<T> Pending<T> {
@@ -37,60 +66,129 @@ impl<T> Pending<T> {
     /// What the request failed with; [`Closed`](crate::ErrorKind::Closed) when the client was closed
     /// meanwhile, or when the reply was taken already.
     pub fn wait(self) -> Result<T> {
-        self.receiver
-            .recv()
-            .unwrap_or_else(|_| Err(Error::closed()))
+        self.wait_until(None).unwrap_or_else(|| Err(Error::closed()))
     }
 
     /// Waits at most this long; `None` when the reply is not there by then. It can be asked again.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<T>> {
-        match self.receiver.recv_timeout(timeout) {
-            Ok(reply) => Some(reply),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::closed())),
-        }
+        // A time too far off to name is no limit.
+        self.wait_until(Instant::now().checked_add(timeout))
     }
 
     /// The reply, if it is there.
     pub fn try_wait(&self) -> Option<Result<T>> {
-        match self.receiver.try_recv() {
-            Ok(reply) => Some(reply),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(Error::closed())),
-        }
+        self.wait_until(Some(Instant::now()))
     }
 
     /// The channel that the reply arrives on, for `select!`. It carries exactly one item.
     pub fn receiver(&self) -> &Receiver<Result<T>> {
-        &self.receiver
+        self.receiver.get_or_init(|| {
+            let (sender, receiver) = bounded(1);
+            let mut state = self.slot.state.lock();
+            match std::mem::replace(&mut *state, State::Taken) {
+                State::Waiting => *state = State::Channel(sender),
+                // One slot, one reply: it has room.
+                State::Ready(reply) => drop(sender.try_send(reply)),
+                State::Taken | State::Channel(_) => {}
+            }
+            receiver
+        })
     }
-}
 
-/// The replying end. Dropped without a reply, it says why: the task panicked, or the
-/// runtime shut down.
-#[derive(Debug)]
-pub(crate) struct Promise<T>(Option<Sender<Result<T>>>);
-
-pub(crate) fn pending<T>() -> (Promise<T>, Pending<T>) {
-    let (sender, receiver) = bounded(1);
-    (Promise(Some(sender)), Pending { receiver })
+    fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<T>> {
+        if let Some(receiver) = self.receiver.get() {
+            let received = match deadline {
+                Some(deadline) => receiver.recv_deadline(deadline).map_err(|error| error.is_timeout()),
+                None => receiver.recv().map_err(|_| false),
+            };
+            return match received {
+                Ok(reply) => Some(reply),
+                Err(true) => None,
+                Err(false) => Some(Err(Error::closed())),
+            };
+        }
+        let mut state = self.slot.state.lock();
+        loop {
+            match std::mem::replace(&mut *state, State::Taken) {
+                State::Ready(reply) => return Some(reply),
+                State::Taken => return Some(Err(Error::closed())),
+                waiting => *state = waiting,
+            }
+            match deadline {
+                None => self.slot.filled.wait(&mut state),
+                Some(deadline) => {
+                    let late = self.slot.filled.wait_until(&mut state, deadline).timed_out();
+                    if late && !matches!(*state, State::Ready(_)) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl<T> Promise<T> {
     pub(crate) fn keep(mut self, reply: Result<T>) {
-        self.send(reply);
+        self.fill(reply);
     }
 
-    fn send(&mut self, reply: Result<T>) {
-        if let Some(sender) = self.0.take() {
-            // One slot, one reply: only a reader that is gone can refuse it.
-            let _ = sender.try_send(reply);
+    fn fill(&mut self, reply: Result<T>) {
+        let Some(slot) = self.0.take() else { return };
+        let mut state = slot.state.lock();
+        match std::mem::replace(&mut *state, State::Taken) {
+            // With the sender goes the channel's last end here: it carries one item, then ends.
+            State::Channel(sender) => drop(sender.try_send(reply)),
+            _ => {
+                *state = State::Ready(reply);
+                drop(state);
+                slot.filled.notify_one();
+            }
         }
     }
 }
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.send(Err(Error::abandoned()));
+        self.fill(Err(Error::abandoned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_there_once_however_it_is_asked_for() {
+        let (promise, reply) = pending();
+        assert!(reply.try_wait().is_none());
+        promise.keep(Ok(1));
+        assert_eq!(reply.wait_timeout(Duration::MAX).unwrap().unwrap(), 1);
+        assert!(reply.wait().is_err());
+
+        let (promise, reply) = pending();
+        let receiver = reply.receiver().clone();
+        promise.keep(Ok(2));
+        assert_eq!(receiver.recv().unwrap().unwrap(), 2);
+        assert!(receiver.recv().is_err());
+
+        let (promise, reply) = pending();
+        promise.keep(Ok(3));
+        assert_eq!(reply.receiver().len(), 1);
+        assert_eq!(reply.wait().unwrap(), 3);
+    }
+
+    #[test]
+    fn a_promise_that_is_dropped_says_why() {
+        let (promise, reply) = pending::<()>();
+        drop(promise);
+        assert_eq!(reply.wait().unwrap_err().kind(), crate::ErrorKind::Closed);
+
+        let (promise, reply) = pending::<()>();
+        let panicked = std::thread::spawn(move || {
+            let _promise = promise;
+            panic!("as a task would");
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(reply.wait().unwrap_err().kind(), crate::ErrorKind::Panicked);
     }
 }

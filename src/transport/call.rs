@@ -44,13 +44,14 @@ pub(crate) enum Problem {
 impl Transport {
     /// Sends a request by `attempt` until it is answered. `operation` is asked for its name only
     /// when the call fails.
-    pub(crate) async fn unary<T, F, Fut>(
+    pub(crate) async fn unary<T, R, F, Fut>(
         self: Arc<Self>,
         call: Call,
         operation: impl FnOnce() -> Operation,
         attempt: F,
-    ) -> Result<T>
+    ) -> Result<R>
     where
+        T: Into<R>,
         F: Fn(Connection) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
@@ -75,8 +76,11 @@ impl Transport {
                 Err(_) => break self.too_late(&call, tries, begun),
             };
             let limit = self.attempt_deadline(&call, &connection, deadline);
-            let failure = match timeout_at(limit.into(), attempt(connection.clone())).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
+            // The stubs' futures are kilobytes large. In a box of its own an attempt is moved once;
+            // inline it would be moved with the call at every step of its way to the runtime.
+            let trying = Box::pin(attempt(connection.clone()));
+            let failure = match timeout_at(limit.into(), trying).await {
+                Ok(Ok(response)) => return Ok(response.into_inner().into()),
                 Ok(Err(status)) => match understand(&status) {
                     Problem::Fault(fault) => Failure::Broken(fault),
                     Problem::Answer(answer) => Failure::Answer(answer),
