@@ -289,7 +289,7 @@ type Write = (&'static str, Option<(Value, i64)>);
 
 #[derive(Clone, Debug)]
 enum Value {
-    Good(Instance),
+    Good(Box<Instance>),
     Bad(&'static str),
 }
 
@@ -301,7 +301,8 @@ fn write() -> impl Strategy<Value = Write> {
         prop::sample::select(vec![Status::Up, Status::Draining]),
     );
     let good = good.prop_map(|(addr, weight, status)| {
-        Value::Good(Instance::new("web", addr).weight(weight).status(status))
+        let instance = Instance::new("web", addr).weight(weight);
+        Value::Good(Box::new(instance.status(status)))
     });
     let broken = prop::sample::select(vec!["?", "[]"]).prop_map(Value::Bad);
     let value = prop_oneof![5 => good, 1 => broken];
