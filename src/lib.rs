@@ -3,6 +3,7 @@
 mod backoff;
 mod client;
 mod config;
+mod discovery;
 mod error;
 mod etcd_rs_proto;
 mod key;
@@ -18,6 +19,7 @@ pub use bytes;
 pub use client::Client;
 pub use config::ClientBuilder;
 pub use crossbeam_channel;
+pub use discovery::{Balance, Cause, Change, Codec, Instance, Status};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KeyRange, prefix_end};
 pub use kv::*;

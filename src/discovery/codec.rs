@@ -1,0 +1,211 @@
+//! How instances are written into etcd: the shape of their keys and values.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::instance::Instance;
+use super::{native, plain};
+use crate::key::KeyRange;
+
+/// The shape of the keys and values that instances are registered with.
+///
+/// Who registers and who looks must use the same codec and the same prefix to find each other.
+///
+/// | codec | key | value | default prefix |
+/// |---|---|---|---|
+/// | `Native` | `prefix` `service` `/` `id` | JSON with all properties | `/services/` |
+/// | `Plain` | `prefix` `service` `/` `addr` | the address | `/` |
+///
+/// A prefix ends with `/`; one that does not gets it. The empty prefix stays empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Codec {
+    /// The address and nothing else: what a Go program writes that follows the usual tutorials
+    /// (`/web/10.0.0.5:8080` holds `10.0.0.5:8080`), so that it and this crate see each other.
+    ///
+    /// There is no place for an id, a weight, a status or anything else: what is read has the last
+    /// part of its key as id, and the defaults of [`Instance::new`].
+    Plain,
+    /// One JSON object with every property of the instance.
+    ///
+    /// ```json
+    /// {"v":1,"id":"api-7","addr":"10.0.0.5:8080","endpoints":{"admin":"http://10.0.0.5:9090/"},
+    ///  "version":"1.4.2","weight":10,"zone":"eu-1a","tags":["canary"],"meta":{"team":"core"},
+    ///  "status":"up","since":1700000000000,"inc":3}
+    /// ```
+    ///
+    /// Only `addr` must be there. Fields that this version does not know are kept, and written
+    /// again when the instance is.
+    #[default]
+    Native,
+}
+
+impl Codec {
+    /// Where instances are kept when nobody says otherwise.
+    pub(crate) const fn default_prefix(self) -> &'static str {
+        match self {
+            Codec::Plain => "/",
+            Codec::Native => "/services/",
+        }
+    }
+
+    /// The key of `instance`, which was [checked](Instance::check).
+    pub(crate) fn key(self, prefix: &str, instance: &Instance) -> Bytes {
+        let last = match self {
+            Codec::Plain => &instance.addr,
+            Codec::Native => &instance.id,
+        };
+        let mut key = directory(prefix, &instance.service);
+        key.push_str(last);
+        key.into()
+    }
+
+    /// The keys of all instances of `service`, and of no other: it ends with `/`, so that `web` does
+    /// not take in `web2`.
+    pub(crate) fn range(self, prefix: &str, service: &str) -> KeyRange {
+        KeyRange::prefix(directory(prefix, service))
+    }
+
+    /// The value of `instance`, which was [checked](Instance::check).
+    pub(crate) fn encode(self, instance: &Instance, incarnation: u64) -> Bytes {
+        match self {
+            Codec::Plain => plain::encode(instance),
+            Codec::Native => native::encode(instance, incarnation),
+        }
+    }
+
+    /// The instance that `key` and `value` stand for.
+    ///
+    /// What comes out would pass [`Instance::check`].
+    pub(crate) fn decode(
+        self,
+        prefix: &str,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Instance, BadValue> {
+        let (service, last) = split(prefix, key)?;
+        let instance = match self {
+            Codec::Plain => plain::decode(service, last, value),
+            Codec::Native => native::decode(service, last, value),
+        }?;
+        // The text of the check shows what it refuses, and a value is not for showing.
+        match instance.check() {
+            Ok(()) => Ok(instance),
+            Err(_) if instance.host_and_port().is_none() => Err(BadValue::new(
+                "its address is not host:port, or one that only its own machine could use",
+            )),
+            Err(_) => Err(BadValue::new("its key has a control character")),
+        }
+    }
+}
+
+/// `prefix`, with the `/` it ends with unless it is empty.
+fn slashed(prefix: &str) -> Cow<'_, str> {
+    if prefix.is_empty() || prefix.ends_with('/') {
+        Cow::Borrowed(prefix)
+    } else {
+        Cow::Owned(format!("{prefix}/"))
+    }
+}
+
+/// What the keys of all instances of a service begin with.
+fn directory(prefix: &str, service: &str) -> String {
+    format!("{}{service}/", slashed(prefix))
+}
+
+/// The service and the last part of a key.
+fn split<'a>(prefix: &str, key: &'a [u8]) -> Result<(&'a str, &'a str), BadValue> {
+    let key = std::str::from_utf8(key).map_err(|_| BadValue::new("its key is not UTF-8"))?;
+    let path = key
+        .strip_prefix(slashed(prefix).as_ref())
+        .ok_or_else(|| BadValue::new("its key is outside of the prefix"))?;
+    match path.split_once('/') {
+        Some((service, last)) if !service.is_empty() && !last.is_empty() && !last.contains('/') => {
+            Ok((service, last))
+        }
+        _ => Err(BadValue::new(
+            "its key is not the prefix, a service and an id, parted by '/'",
+        )),
+    }
+}
+
+/// Why a key and its value are not an instance; it never shows the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadValue(Cow<'static, str>);
+
+impl BadValue {
+    pub(super) fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+        BadValue(reason.into())
+    }
+}
+
+impl fmt::Display for BadValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: [Codec; 2] = [Codec::Plain, Codec::Native];
+
+    #[test]
+    fn a_service_does_not_take_in_one_whose_name_it_begins() {
+        for codec in BOTH {
+            let range = codec.range("/", "web");
+            assert!(range.contains(&codec.key("/", &Instance::new("web", "a:1"))));
+            assert!(!range.contains(&codec.key("/", &Instance::new("web2", "a:1"))));
+            assert!(!range.contains(b"/web"));
+        }
+    }
+
+    #[test]
+    fn a_prefix_gets_its_slash_and_the_empty_one_stays_empty() {
+        let web = Instance::new("web", "a:1");
+        for prefix in ["/svc", "/svc/"] {
+            assert_eq!(Codec::Native.key(prefix, &web), "/svc/web/a:1");
+            assert_eq!(Codec::Native.range(prefix, "web").start(), "/svc/web/");
+        }
+        assert_eq!(Codec::Native.key("", &web), "web/a:1");
+    }
+
+    #[test]
+    fn a_key_that_is_not_prefix_service_id_is_bad() {
+        for codec in BOTH {
+            let bad = |key: &[u8]| codec.decode("/svc/", key, b"a:1").unwrap_err();
+            assert!(
+                bad(b"/other/web/a:1")
+                    .to_string()
+                    .contains("outside of the prefix")
+            );
+            assert!(bad(b"/svc/web/\xff").to_string().contains("UTF-8"));
+            for key in [
+                "/svc/",
+                "/svc/web",
+                "/svc/web/",
+                "/svc//a:1",
+                "/svc/web/x/a:1",
+            ] {
+                let bad = bad(key.as_bytes());
+                assert!(bad.to_string().contains("parted by"), "{key}: {bad}");
+            }
+        }
+        let bad = Codec::Plain.decode("/", b"/we\nb/a:1", b"a:1").unwrap_err();
+        assert!(bad.to_string().contains("control"));
+    }
+
+    #[test]
+    fn an_address_nobody_else_can_reach_is_bad_in_every_codec() {
+        let plain = Codec::Plain.decode("/", b"/web/0.0.0.0:80", b"0.0.0.0:80");
+        let native = Codec::Native.decode("/", b"/web/x", br#"{"addr":"0.0.0.0:80"}"#);
+        for bad in [plain, native] {
+            let text = bad.unwrap_err().to_string();
+            assert!(text.contains("its own machine"));
+            assert!(!text.contains("0.0.0.0"), "a value was shown: {text}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One registered member of a service.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::time::{Duration, SystemTime};
+
+use super::address;
+use super::status::Status;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One running member of a service, as it is registered and found.
+///
+/// It is made with its service and its address, and every other property is set by the method of
+/// the same name; what is set is read from the fields.
+///
+/// ```
+/// use etcd_blocking::Instance;
+///
+/// let api = Instance::new("api", "10.0.0.5:8080")
+///     .id("api-7")
+///     .version("1.4.2")
+///     .weight(10)
+///     .zone("eu-1a")
+///     .tag("canary")
+///     .meta("team", "core")
+///     .endpoint("admin", "http://10.0.0.5:9090/");
+///
+/// assert_eq!(api.addr, "10.0.0.5:8080");
+/// assert_eq!(api.weight, 10);
+/// assert_eq!(api.meta["team"], "core");
+/// assert_eq!(api.host_and_port(), Some(("10.0.0.5", 8080)));
+/// api.check()?;
+/// # Ok::<(), etcd_blocking::Error>(())
+/// ```
+///
+/// How much of it others see depends on the [`Codec`](crate::Codec): `Plain` has the address only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Instance {
+    /// The service it belongs to.
+    pub service: String,
+    /// Its name within the service; no two instances of a service have the same.
+    pub id: String,
+    /// Where it is reached, as `host:port`.
+    pub addr: String,
+    /// The version of the program; empty when not given.
+    pub version: String,
+    /// Its share of the calls, relative to that of the others; 0 gets none.
+    pub weight: u32,
+    /// Where it runs, such as a data centre or an availability zone; empty when not given.
+    pub zone: String,
+    /// Labels, in the order they were given.
+    pub tags: Vec<String>,
+    /// Anything else, by name.
+    pub meta: BTreeMap<String, String>,
+    /// More ways to reach it: URIs by name.
+    pub endpoints: BTreeMap<String, String>,
+    /// Whether it wants to be called.
+    pub status: Status,
+    /// When it was registered, in milliseconds since 1970.
+    pub(crate) since: Option<u64>,
+    pub(crate) incarnation: u64,
+    /// Fields of the value that this version of the crate does not know.
+    pub(crate) extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Instance {
+    /// An instance of `service` that is reached at `addr`: `host:port`, or a `SocketAddr`.
+    ///
+    /// Its id is the address and its weight 1 until they are set; it is [`Status::Up`]. Nothing is
+    /// checked here: see [`check`](Instance::check).
+    pub fn new(service: impl Into<String>, addr: impl ToString) -> Self {
+        let addr = addr.to_string();
+        Instance {
+            service: service.into(),
+            id: addr.clone(),
+            addr,
+            version: String::new(),
+            weight: 1,
+            zone: String::new(),
+            tags: Vec::new(),
+            meta: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            status: Status::Up,
+            since: None,
+            incarnation: 0,
+            extra: serde_json::Map::new(),
+        }
+    }
+
+    /// An instance of `service` that is reached where `listener` listens.
+    ///
+    /// With a listener on port 0 this is how the real port gets registered.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use etcd_blocking::Instance;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let api = Instance::listening("api", &listener)?;
+    /// assert_eq!(api.addr, listener.local_addr()?.to_string());
+    ///
+    /// // Every interface of the machine is no address that others could use.
+    /// let everywhere = TcpListener::bind("0.0.0.0:0")?;
+    /// assert!(Instance::listening("api", &everywhere).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] when it listens on every interface (`0.0.0.0`, `[::]`) or
+    /// [`check`](Instance::check) refuses the service; [`ErrorKind::Os`] when the listener cannot
+    /// tell its address.
+    pub fn listening(service: impl Into<String>, listener: &TcpListener) -> Result<Self> {
+        let addr = listener.local_addr().map_err(|error| {
+            Error::new(
+                ErrorKind::Os,
+                format!("the listener cannot tell its address: {error}"),
+            )
+            .caused_by(error)
+        })?;
+        let instance = Instance::new(service, addr);
+        instance.check()?;
+        Ok(instance)
+    }
+
+    /// Sets the id. One that stays the same over restarts lets others see a restart as such.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Sets the version of the program.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// Sets the weight; 0 means that it gets no calls.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Sets the zone.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.zone = zone.into();
+        self
+    }
+
+    /// Adds a tag.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Sets one entry of the metadata.
+    pub fn meta(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.meta.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets one more way to reach it.
+    pub fn endpoint(mut self, name: impl Into<String>, uri: impl Into<String>) -> Self {
+        self.endpoints.insert(name.into(), uri.into());
+        self
+    }
+
+    /// Sets the status.
+    pub fn status(mut self, status: Status) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Says when it was registered.
+    pub(crate) fn registered_at(mut self, unix_ms: u64) -> Self {
+        self.since = Some(unix_ms);
+        self
+    }
+
+    /// When it was registered, by the clock of its machine; `None` when its value does not say.
+    pub fn since(&self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.since?))
+    }
+
+    /// Which start of the program this is: another number under the same id is a restart. 0 when
+    /// its value does not say.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// The host (an IPv6 address without its brackets) and the port of its address; `None` when it
+    /// is not an address that [`check`](Instance::check) would accept.
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        address::parse(&self.addr).ok()
+    }
+
+    /// Whether it may be given calls: it is [`Status::Up`] and its weight is not 0.
+    pub fn is_pickable(&self) -> bool {
+        self.status.is_pickable() && self.weight > 0
+    }
+
+    /// Finds out whether it can be registered, as a registrar does first.
+    ///
+    /// The service and the id become parts of a key: they must not be empty, nor hold a `/` or a
+    /// control character. The address must be `host:port`, and one that others can connect to:
+    /// `0.0.0.0` and `[::]` are refused. Loopback is accepted, for everything on one machine.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`], with what is wrong and what to do.
+    pub fn check(&self) -> Result<()> {
+        check_name("service", &self.service)?;
+        check_name("id", &self.id)?;
+        match address::parse(&self.addr) {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(Error::invalid(format!(
+                "the address {:?} {reason}",
+                self.addr
+            ))),
+        }
+    }
+}
+
+/// Whether `name` can be one part of a key.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
+    let reason = if name.is_empty() {
+        "is empty"
+    } else if name.contains('/') {
+        "contains '/', which separates the parts of a key"
+    } else if name.contains(char::is_control) {
+        "contains a control character"
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("the {what} {name:?} {reason}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(instance: Instance) -> String {
+        let error = instance.check().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        error.to_string()
+    }
+
+    #[test]
+    fn names_that_would_break_a_key_are_refused() {
+        let addr = "10.0.0.5:80";
+        assert!(refusal(Instance::new("", addr)).contains("service \"\" is empty"));
+        assert!(refusal(Instance::new("a/b", addr)).contains("'/'"));
+        assert!(refusal(Instance::new("a\n", addr)).contains("control"));
+        assert!(refusal(Instance::new("a", addr).id("")).contains("id \"\" is empty"));
+        assert!(refusal(Instance::new("a", addr).id("x/y")).contains("'/'"));
+        assert!(refusal(Instance::new("a", addr).id("\u{7f}")).contains("control"));
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_reach_is_refused_with_advice() {
+        let text = refusal(Instance::new("api", "0.0.0.0:80"));
+        assert!(text.contains("\"0.0.0.0:80\"") && text.contains("they can reach"));
+        assert!(refusal(Instance::new("api", "web").id("x")).contains("host:port"));
+    }
+
+    #[test]
+    fn addresses_are_good_ids() {
+        let v6: std::net::SocketAddr = "[::1]:80".parse().unwrap();
+        let instance = Instance::new("api", v6);
+        assert_eq!(instance.id, "[::1]:80");
+        assert!(instance.check().is_ok());
+    }
+
+    #[test]
+    fn weight_zero_is_up_but_not_pickable() {
+        let instance = Instance::new("api", "a:1");
+        assert!(instance.is_pickable());
+        assert!(!instance.clone().weight(0).is_pickable());
+        assert!(!instance.status(Status::Starting).is_pickable());
+    }
+
+    #[test]
+    fn a_time_out_of_range_is_no_time() {
+        let instance = Instance::new("api", "a:1");
+        assert_eq!(instance.since(), None);
+        let ms = Duration::from_millis(1500);
+        let at = instance.clone().registered_at(1500).since();
+        assert_eq!(at, Some(SystemTime::UNIX_EPOCH + ms));
+        // Whatever a value holds, reading it must not panic.
+        let _ = instance.registered_at(u64::MAX).since();
+    }
+}

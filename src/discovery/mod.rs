@@ -1,0 +1,25 @@
+//! Registration and discovery: which programs serve what, and where.
+//!
+//! A program registers an [`Instance`] of a service under a lease that it keeps alive; others find it
+//! under the service's name, and hear of every [`Change`]. A [`Codec`] says how an instance is
+//! written into etcd; a [`Balance`] says which one gets the next call.
+//!
+//! What is decided is decided without I/O, threads and clocks: [`directory`] holds what a view
+//! knows and turns events into changes, [`causes`] finds out why an instance is gone.
+
+mod address;
+mod balance;
+mod causes;
+mod change;
+mod codec;
+mod directory;
+mod instance;
+mod native;
+mod plain;
+mod status;
+
+pub use balance::Balance;
+pub use change::{Cause, Change};
+pub use codec::Codec;
+pub use instance::Instance;
+pub use status::Status;

@@ -1,0 +1,89 @@
+//! What an instance says about itself.
+
+use std::fmt;
+
+/// Whether an instance wants to be called.
+///
+/// ```
+/// use etcd_blocking::Status;
+///
+/// assert!(Status::Up.is_pickable());
+/// assert!(!Status::Draining.is_pickable());
+/// assert_eq!(Status::OutOfService.to_string(), "out_of_service");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Status {
+    /// It is registered, but not ready for calls yet.
+    Starting,
+    /// It serves.
+    #[default]
+    Up,
+    /// It finishes what it has and is about to leave: an instance that goes after this has
+    /// [left](crate::Cause::Left), however it went.
+    Draining,
+    /// It cannot serve for the time being, such as after a failed health check.
+    OutOfService,
+    /// An operator took it out.
+    Maintenance,
+}
+
+impl Status {
+    /// Every status there is, for those who read one.
+    const ALL: [Status; 5] = [
+        Status::Starting,
+        Status::Up,
+        Status::Draining,
+        Status::OutOfService,
+        Status::Maintenance,
+    ];
+
+    /// Whether an instance with this status gets calls: only [`Status::Up`] does.
+    pub const fn is_pickable(self) -> bool {
+        matches!(self, Status::Up)
+    }
+
+    /// Its name in a registered value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Starting => "starting",
+            Status::Up => "up",
+            Status::Draining => "draining",
+            Status::OutOfService => "out_of_service",
+            Status::Maintenance => "maintenance",
+        }
+    }
+
+    /// The status with this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Status::ALL
+            .into_iter()
+            .find(|status| status.as_str() == name)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_is_found_by_its_name_and_nothing_else_is() {
+        for status in Status::ALL {
+            assert_eq!(Status::from_name(status.as_str()), Some(status));
+        }
+        assert_eq!(Status::from_name("UP"), None);
+        assert_eq!(Status::from_name(""), None);
+    }
+
+    #[test]
+    fn only_up_is_pickable() {
+        let pickable = Status::ALL.map(Status::is_pickable);
+        assert_eq!(pickable, [false, true, false, false, false]);
+    }
+}
