@@ -1,1 +1,5 @@
+//! Everything that needs a real etcd, in one binary.
 
+#[path = "../support/mod.rs"]
+mod support;
+mod watch;
