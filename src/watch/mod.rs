@@ -5,6 +5,8 @@ mod event;
 mod handle;
 mod hub;
 mod line;
+#[cfg(test)]
+mod model;
 mod notes;
 mod request;
 mod set;
