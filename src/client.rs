@@ -17,6 +17,7 @@ use crate::rt::{Bridge, Drive, Pending, Room};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Settings, Transport};
 use crate::types::{KeyValue, Revision};
+use crate::watch::{Hub, Watch, WatchSet, Watcher};
 
 /// A connection to an etcd cluster, shared by all its clones.
 ///
@@ -56,6 +57,7 @@ pub struct Client {
 struct Core {
     // First, so that it is dropped first: it ends the tasks that use the rest.
     bridge: Bridge,
+    watches: Hub,
     transport: Arc<Transport>,
     id: u64,
 }
@@ -91,6 +93,7 @@ impl Client {
         let transport = Transport::new(endpoints, settings);
         let core = Core {
             bridge: Bridge::start("etcd-blocking", drive)?,
+            watches: Hub::new(Arc::clone(&transport), watch_room),
             transport,
             id: CLIENTS.fetch_add(1, Relaxed),
         };
@@ -206,6 +209,55 @@ impl Client {
     /// As [`put`](Client::put), and those of [`Compact`].
     pub fn compact(&self, revision: Revision) -> Result<CompactResponse> {
         self.call(Compact::at(revision))
+    }
+
+    /// Watches a key or a range: every change from now on, or from a revision on, in order and
+    /// without a gap, whatever happens to connections and servers.
+    ///
+    /// Blocks until the server has the watch, at most for the client's timeout. All watches of a
+    /// client share one stream.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::{Client, KeyRange};
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// let watcher = client.watch(KeyRange::prefix("svc/"))?;
+    /// for response in &watcher {
+    ///     println!("{:?}", response?.events());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a watch that makes no sense, before
+    /// anything is sent; what the server refuses it with, such as
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
+    /// [`Timeout`](crate::ErrorKind::Timeout) or [`Unavailable`](crate::ErrorKind::Unavailable) when
+    /// it was not created in time, and then it is cancelled. A start revision that is compacted is
+    /// not among them: the server creates the watch first, and the error is its only item.
+    pub fn watch(&self, watch: impl Into<Watch>) -> Result<Watcher> {
+        self.core
+            .watches
+            .open(&self.core.bridge, watch.into(), self.timeout)
+    }
+
+    /// An empty set of watches, to read many from one channel.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
+    pub fn watch_set(&self) -> Result<WatchSet> {
+        let parts = self.core.watches.set(&self.core.bridge)?;
+        Ok(WatchSet::new(self.clone(), parts))
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.core.watches
+    }
+
+    pub(crate) fn bridge(&self) -> &Bridge {
+        &self.core.bridge
     }
 
     /// Closes the client and all its clones: calls that wait return

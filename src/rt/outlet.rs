@@ -76,6 +76,17 @@ impl<T> Outlet<T> {
         Offer::Taken
     }
 
+    /// Delivers an item for which there must be room. The caller sees to it that they are few.
+    pub(crate) fn insist(&mut self, item: T, size: usize) {
+        self.settle();
+        if let Some(sender) = &self.sender
+            && sender.send(item).is_ok()
+        {
+            self.sizes.push_back(size);
+            self.bytes = self.bytes.saturating_add(size);
+        }
+    }
+
     /// Whether at least half of it is free: enough to be worth resuming a flow.
     pub(crate) fn has_room(&mut self) -> bool {
         self.settle();

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub(crate) use call::{Call, Mode};
+pub(crate) use call::{Call, Mode, Problem};
 pub(crate) use connection::{Connection, Limits};
 use endpoint::Endpoint;
 pub(crate) use fault::Fault;

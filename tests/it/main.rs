@@ -12,4 +12,6 @@
 mod support;
 
 mod harness;
+mod lease;
 mod local;
+mod watch;

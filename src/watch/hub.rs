@@ -1,0 +1,230 @@
+//! The way to the watch task of a client: started by the first watch, told what is wanted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::event::WatchResponse;
+use super::handle::Watcher;
+use super::notes::{self, Note, Notes};
+use super::request::Watch;
+use super::set::WatchKey;
+use super::sink::Sink;
+use super::state::Id;
+use super::task::Task;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::rt::{Bridge, Outlet, Room};
+use crate::transport::Transport;
+
+/// What the task is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    Add {
+        id: Id,
+        watch: Watch,
+        sink: Sink,
+        created: Option<oneshot::Sender<Result<()>>>,
+    },
+    Remove(Id),
+    Progress(Id),
+    AddSet(u64, Outlet<(WatchKey, Result<WatchResponse>)>),
+    RemoveSet(u64),
+    /// What keeps the watches waiting.
+    Why(oneshot::Sender<Option<String>>),
+}
+
+/// The watches of a client.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    transport: Arc<Transport>,
+    room: Room,
+    task: Mutex<Option<mpsc::UnboundedSender<Command>>>,
+    ids: AtomicU64,
+}
+
+/// One watch of the task; dropped, the task forgets it.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(super) id: Id,
+    task: mpsc::UnboundedSender<Command>,
+    kept: bool,
+}
+
+impl Ticket {
+    fn new(id: Id, task: mpsc::UnboundedSender<Command>) -> Self {
+        let kept = false;
+        Ticket { id, task, kept }
+    }
+
+    pub(super) fn request_progress(&self) {
+        // A task that is gone has said so to its readers.
+        let _ = self.task.send(Command::Progress(self.id));
+    }
+
+    /// The id of a watch that goes on without its ticket.
+    pub(super) fn keep(mut self) -> Id {
+        self.kept = true;
+        self.id
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = self.task.send(Command::Remove(self.id));
+        }
+    }
+}
+
+/// The last item when the task goes away.
+fn farewell() -> Option<Result<WatchResponse>> {
+    Some(Err(Error::abandoned()))
+}
+
+impl Hub {
+    pub(crate) fn new(transport: Arc<Transport>, room: Room) -> Self {
+        Hub {
+            transport,
+            room,
+            task: Mutex::new(None),
+            ids: AtomicU64::new(1),
+        }
+    }
+
+    /// A watch that the server has.
+    pub(crate) fn open(&self, bridge: &Bridge, watch: Watch, timeout: Duration) -> Result<Watcher> {
+        let (outlet, receiver) = Outlet::new(self.room, farewell);
+        let (ticket, created) = self.add(bridge, watch, Sink::Reader(outlet))?;
+        bridge.call(all_created(vec![created], ticket.task.clone(), timeout))?;
+        Ok(Watcher::new(receiver, ticket))
+    }
+
+    /// A watch for a task on the runtime; it does not wait for the server.
+    pub(crate) fn open_for_task(&self, bridge: &Bridge, watch: Watch) -> Result<Notes> {
+        let (notes, receiver) = mpsc::channel(notes::ROOM);
+        let sink = Sink::Task { notes, down: false };
+        let (id, task) = self.submit(bridge, watch, sink, None)?;
+        Ok(Notes {
+            receiver,
+            ticket: Ticket::new(id, task),
+        })
+    }
+
+    /// An empty set.
+    pub(crate) fn set(&self, bridge: &Bridge) -> Result<WatchSetParts> {
+        let number = self.ids.fetch_add(1, Relaxed);
+        let (outlet, receiver) =
+            Outlet::new(self.room, || Some((WatchKey::SET, Err(Error::abandoned()))));
+        let task = self.task(bridge)?;
+        tell(&task, Command::AddSet(number, outlet))?;
+        Ok(WatchSetParts {
+            number,
+            receiver,
+            task,
+        })
+    }
+
+    /// Hands over a watch, and what its creation is told by.
+    pub(super) fn add(
+        &self,
+        bridge: &Bridge,
+        watch: Watch,
+        sink: Sink,
+    ) -> Result<(Ticket, Waiting)> {
+        let (created, waiting) = oneshot::channel();
+        let about = Operation::about("watch", watch.keys());
+        let (id, task) = self.submit(bridge, watch, sink, Some(created))?;
+        Ok((Ticket::new(id, task), Waiting { waiting, about }))
+    }
+
+    pub(super) fn submit(
+        &self,
+        bridge: &Bridge,
+        watch: Watch,
+        sink: Sink,
+        created: Option<oneshot::Sender<Result<()>>>,
+    ) -> Result<(Id, mpsc::UnboundedSender<Command>)> {
+        let about = || Operation::about("watch", watch.keys());
+        watch.check().map_err(|e| e.operation(about()))?;
+        let task = self.task(bridge).map_err(|e| e.operation(about()))?;
+        let id = self.ids.fetch_add(1, Relaxed);
+        let add = Command::Add {
+            id,
+            watch,
+            sink,
+            created,
+        };
+        tell(&task, add)?;
+        Ok((id, task))
+    }
+
+    /// The task, started if there is none: at first, and again after it panicked.
+    fn task(&self, bridge: &Bridge) -> Result<mpsc::UnboundedSender<Command>> {
+        bridge.check_open()?;
+        let mut task = self.task.lock();
+        if let Some(task) = task.as_ref().filter(|task| !task.is_closed()) {
+            return Ok(task.clone());
+        }
+        let (commands, queue) = mpsc::unbounded_channel();
+        bridge.spawn(Task::run(Arc::clone(&self.transport), queue))?;
+        *task = Some(commands.clone());
+        Ok(commands)
+    }
+}
+
+/// The reader's half of a set.
+#[derive(Debug)]
+pub(crate) struct WatchSetParts {
+    pub(super) number: u64,
+    pub(super) receiver: crossbeam_channel::Receiver<(WatchKey, Result<WatchResponse>)>,
+    pub(super) task: mpsc::UnboundedSender<Command>,
+}
+
+/// A watch that the server does not have yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    waiting: oneshot::Receiver<Result<()>>,
+    about: Operation,
+}
+
+fn tell(task: &mpsc::UnboundedSender<Command>, command: Command) -> Result<()> {
+    task.send(command).map_err(|_| Error::closed())
+}
+
+/// Waits until the server has all of them, or for the first that it refuses.
+pub(super) async fn all_created(
+    watches: Vec<Waiting>,
+    task: mpsc::UnboundedSender<Command>,
+    timeout: Duration,
+) -> Result<()> {
+    let begun = Instant::now();
+    let deadline = begun + timeout;
+    for Waiting { waiting, about } in watches {
+        match tokio::time::timeout_at(deadline.into(), waiting).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) => return Err(Error::closed().operation(about)),
+            Err(_) => {
+                let (reply, why) = oneshot::channel();
+                let _ = task.send(Command::Why(reply));
+                let why = why.await.ok().flatten();
+                let kind = match why {
+                    Some(_) => ErrorKind::Unavailable,
+                    None => ErrorKind::Timeout,
+                };
+                let reason =
+                    format!("the server did not create it in {timeout:?}; it is cancelled");
+                let error = Error::new(kind, reason)
+                    .operation(about)
+                    .tried(1, begun.elapsed());
+                return Err(match why {
+                    Some(why) => error.last(why),
+                    None => error,
+                });
+            }
+        }
+    }
+    Ok(())
+}

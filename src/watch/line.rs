@@ -1,0 +1,251 @@
+//! The wire under the state: a connection, the stream on it, and the reads beside it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tonic::codegen::tokio_stream::Stream;
+use tonic::{Response, Status, Streaming};
+
+use super::state::{Doubt, Ending, Input};
+use crate::error::{ErrorKind, ServerError};
+use crate::etcd_rs_proto::etcdserverpb::{
+    RangeRequest, StatusRequest, WatchRequest, WatchResponse,
+};
+use crate::transport::{
+    Connection, Demand, Lane, Problem, Suspicion, Transport, outgoing, understand,
+};
+
+/// How long the read has that begins a stream.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
+type Fut<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What there is of a stream.
+pub(super) struct Line {
+    transport: Arc<Transport>,
+    connecting: Option<Fut<Result<Connection, Ending>>>,
+    open: Option<Open>,
+}
+
+struct Open {
+    connection: Connection,
+    requests: mpsc::UnboundedSender<WatchRequest>,
+    responses: Responses,
+    version: Option<Fut<bool>>,
+    reading: Option<Fut<Result<i64, Ending>>>,
+}
+
+/// A server sends its headers with its first response, so the stream must be written to before it
+/// is there.
+enum Responses {
+    Asked(Fut<Result<Response<Streaming<WatchResponse>>, Status>>),
+    Flowing(Box<Streaming<WatchResponse>>),
+    Over,
+}
+
+/// The sending half of a stream, as tonic reads it.
+struct Requests(mpsc::UnboundedReceiver<WatchRequest>);
+
+impl Stream for Requests {
+    type Item = WatchRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchRequest>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+impl Line {
+    pub(super) fn new(transport: Arc<Transport>) -> Self {
+        Line {
+            transport,
+            connecting: None,
+            open: None,
+        }
+    }
+
+    pub(super) fn connect(&mut self, demand: Demand) {
+        let transport = Arc::clone(&self.transport);
+        self.connecting = Some(Box::pin(async move {
+            let connecting = transport.connection(Lane::Watches, demand).await;
+            connecting.map_err(|fault| Ending::Unconnected(fault.text))
+        }));
+    }
+
+    /// Drops both halves of the stream, which resets it.
+    pub(super) fn close(&mut self, doubt: Doubt) {
+        self.connecting = None;
+        let Some(open) = self.open.take() else { return };
+        let suspicion = match doubt {
+            Doubt::None => Suspicion::None,
+            Doubt::Silent => Suspicion::Silent,
+            Doubt::Unable => Suspicion::Unable,
+            Doubt::Learner => Suspicion::Learner,
+        };
+        self.transport
+            .report(Lane::Watches, &open.connection, suspicion);
+    }
+
+    pub(super) fn send(&self, request: WatchRequest) {
+        if let Some(open) = &self.open {
+            // A stream that is over says so where it is read.
+            let _ = open.requests.send(request);
+        }
+    }
+
+    pub(super) fn read(&mut self, key: Bytes) {
+        if let Some(open) = &mut self.open {
+            open.reading = Some(Box::pin(read(open.connection.clone(), key)));
+        }
+    }
+
+    /// The next thing that happens here.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        if let Some(connecting) = &mut self.connecting
+            && let Poll::Ready(result) = connecting.as_mut().poll(cx)
+        {
+            self.connecting = None;
+            return Poll::Ready(match result {
+                Ok(connection) => {
+                    self.open = Some(Open::new(connection));
+                    Input::Opened
+                }
+                Err(ending) => Input::Ended(ending),
+            });
+        }
+        match &mut self.open {
+            Some(open) => open.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Open {
+    fn new(connection: Connection) -> Self {
+        let (requests, queue) = mpsc::unbounded_channel();
+        let mut stub = connection.clone().watch();
+        let asked = async move { stub.watch(outgoing(Requests(queue), true)).await };
+        Open {
+            responses: Responses::Asked(Box::pin(asked)),
+            version: Some(Box::pin(orders_progress(connection.clone()))),
+            reading: None,
+            connection,
+            requests,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        if let Some(version) = &mut self.version
+            && let Poll::Ready(orders_progress) = version.as_mut().poll(cx)
+        {
+            self.version = None;
+            return Poll::Ready(Input::Version { orders_progress });
+        }
+        if let Some(reading) = &mut self.reading
+            && let Poll::Ready(result) = reading.as_mut().poll(cx)
+        {
+            self.reading = None;
+            return Poll::Ready(Input::Read(result));
+        }
+        if let Responses::Asked(asked) = &mut self.responses {
+            match asked.as_mut().poll(cx) {
+                Poll::Ready(Ok(response)) => {
+                    self.responses = Responses::Flowing(Box::new(response.into_inner()));
+                }
+                Poll::Ready(Err(status)) => return self.over(ending(&status)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let Responses::Flowing(streaming) = &mut self.responses else {
+            return Poll::Pending;
+        };
+        match Pin::new(streaming).poll_next(cx) {
+            Poll::Ready(Some(Ok(message))) => Poll::Ready(Input::Message(message)),
+            Poll::Ready(Some(Err(status))) => self.over(ending(&status)),
+            Poll::Ready(None) => self.over(Ending::Eof),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn over(&mut self, ending: Ending) -> Poll<Input> {
+        self.responses = Responses::Over;
+        Poll::Ready(Input::Ended(ending))
+    }
+}
+
+fn ending(status: &Status) -> Ending {
+    match understand(status) {
+        Problem::Fault(fault) => Ending::Broken(fault.text),
+        Problem::Answer(answer) => Ending::Answer(answer),
+    }
+}
+
+async fn read(connection: Connection, key: Bytes) -> Result<i64, Ending> {
+    let request = RangeRequest {
+        key,
+        limit: 1,
+        count_only: true,
+        ..RangeRequest::default()
+    };
+    let mut stub = connection.kv();
+    let answer = stub.range(outgoing(request, true));
+    match tokio::time::timeout(READ_WITHIN, answer).await {
+        Ok(Ok(response)) => match response.into_inner().header {
+            Some(header) => Ok(header.revision),
+            None => Err(Ending::Broken("a reply without a header".into())),
+        },
+        Ok(Err(status)) => Err(ending(&status)),
+        Err(_) => Err(Ending::Silent(format!(
+            "no answer to a read in {READ_WITHIN:?}"
+        ))),
+    }
+}
+
+/// Whether the member's answers to progress requests come after the events that they speak of:
+/// since 3.4.25 and 3.5.8.
+async fn orders_progress(connection: Connection) -> bool {
+    let mut stub = connection.maintenance();
+    let status = stub.status(outgoing(StatusRequest {}, false));
+    match tokio::time::timeout(READ_WITHIN, status).await {
+        Ok(Ok(response)) => is_ordered(&response.into_inner().version),
+        // The versions that want a permission for this are all new enough.
+        Ok(Err(status)) => matches!(
+            understand(&status),
+            Problem::Answer(ServerError {
+                kind: ErrorKind::PermissionDenied,
+                ..
+            })
+        ),
+        Err(_) => false,
+    }
+}
+
+fn is_ordered(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-', '+']).map(str::parse::<u32>);
+    let mut next = || numbers.next().and_then(Result::ok);
+    match (next(), next(), next()) {
+        (Some(3), Some(4), Some(patch)) => patch >= 25,
+        (Some(3), Some(5), Some(patch)) => patch >= 8,
+        (Some(major), Some(minor), _) => (major, minor) >= (3, 6),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ordered;
+
+    #[test]
+    fn the_versions_that_order_progress() {
+        for version in ["3.4.25", "3.5.8", "3.6.0", "3.7.2", "3.6.0-rc.1", "4.0.0"] {
+            assert!(is_ordered(version), "{version}");
+        }
+        for version in ["3.4.24", "3.5.7", "3.3.99", "", "x", "3"] {
+            assert!(!is_ordered(version), "{version}");
+        }
+    }
+}

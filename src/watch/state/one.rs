@@ -1,0 +1,104 @@
+//! One watch: where it resumes, and what of a batch is new to its reader.
+
+use super::joining::Joining;
+use crate::error::{Error, Operation};
+use crate::watch::event::Event;
+use crate::watch::request::Watch;
+
+/// Where a watch is on its way to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It waits for a stream, or for a read of the store's revision.
+    Waiting,
+    /// It can be created.
+    Queued,
+    /// The request to create it is on its way.
+    Creating,
+    /// The server has it.
+    Live {
+        wire: i64,
+        /// The store's revision when it was created.
+        header: i64,
+        /// The progress requests sent before it was.
+        asked: u64,
+    },
+    /// Its reader is slow; the server does not have it.
+    Paused,
+}
+
+#[derive(Debug)]
+pub(super) struct One {
+    pub(super) watch: Watch,
+    pub(super) phase: Phase,
+    /// The first revision its reader has not seen.
+    pub(super) next: Option<i64>,
+    /// `next` began as a revision that we read, and not as one the user named.
+    pub(super) derived: bool,
+    /// A server had it.
+    pub(super) created: bool,
+    /// The stream in which the store's revision was compared with what is known.
+    pub(super) checked: u64,
+    /// The highest revision its reader was told.
+    pub(super) told: i64,
+    /// Its reader was told that it is cut off.
+    pub(super) down: bool,
+    pub(super) joining: Joining,
+}
+
+impl One {
+    pub(super) fn new(watch: Watch) -> Self {
+        let start = watch.start.get();
+        One {
+            next: (start > 0).then_some(start),
+            phase: Phase::Waiting,
+            derived: false,
+            created: false,
+            checked: 0,
+            told: 0,
+            down: false,
+            joining: Joining::default(),
+            watch,
+        }
+    }
+
+    /// Whether the store's revision must be read before it is created.
+    pub(super) fn needs_read(&self, epoch: u64) -> bool {
+        self.next.is_none() || (self.knows() && self.checked != epoch)
+    }
+
+    /// Whether it knows anything of the store's history: a start in the future that the user named
+    /// is no knowledge.
+    pub(super) fn knows(&self) -> bool {
+        self.created || self.derived || self.watch.known.get() > 0
+    }
+
+    /// The highest revision that the store had, by what this watch knows; `seen` is what the client
+    /// knows.
+    pub(super) fn known(&self, seen: i64) -> i64 {
+        if self.created || self.derived {
+            seen.max(self.watch.known.get()).max(self.told)
+        } else {
+            self.watch.known.get()
+        }
+    }
+
+    /// What of a complete batch is new: in its range, and not delivered before. Servers before
+    /// 3.4.25 and 3.5.8 may send old events again, and those before 3.4.38, 3.5.22 and 3.6.2 older
+    /// ones than were asked for.
+    ///
+    /// `None` when the batch is not in the order of its revisions.
+    pub(super) fn news(&self, events: Vec<Event>) -> Option<Vec<Event>> {
+        let next = self.next.unwrap_or(0);
+        if !events.is_sorted_by_key(Event::revision) {
+            return None;
+        }
+        let new = |event: &Event| {
+            event.revision().get() >= next && self.watch.range.contains(event.key())
+        };
+        Some(events.into_iter().filter(new).collect())
+    }
+
+    pub(super) fn explain(&self, error: Error) -> Error {
+        error.operation(Operation::about("watch", &self.watch.range))
+    }
+}

@@ -1,0 +1,179 @@
+//! The life of the stream: opening, liveness, loss.
+
+use std::time::{Duration, Instant};
+
+use super::one::Phase;
+use super::{Action, Doubt, Ending, Id, Line, Watches};
+use crate::error::{Error, ErrorKind, Remedy};
+
+/// A server that has not answered a request to create a watch in this time will not: some 3.4
+/// releases stop reading a stream after a refusal.
+const CREATED_WITHIN: Duration = Duration::from_secs(10);
+
+/// After so much silence the server is asked how far it is.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// After so much silence although it was asked, the stream is given up. The connection's own pings
+/// find dead peers sooner.
+const DEAD: Duration = Duration::from_secs(60);
+
+/// A stream that held so long begins a new series of attempts.
+const HELD: Duration = Duration::from_secs(2);
+
+/// Connections are paced where they are made; this only keeps a fault there from becoming a loop.
+const UNCONNECTED: Duration = Duration::from_millis(20);
+
+impl Watches {
+    pub(super) fn open(&mut self) {
+        self.line = Line::Opening;
+        self.actions.push(Action::Open);
+    }
+
+    pub(super) fn opened(&mut self, now: Instant) {
+        if self.line != Line::Opening {
+            return;
+        }
+        self.line = Line::Open { since: now };
+        self.epoch += 1;
+        self.heard = now;
+        self.asked = 0;
+        self.answered = 0;
+        self.asked_at = None;
+        self.orders_progress = None;
+        let waiting: Vec<Id> = self
+            .ones
+            .iter()
+            .filter(|(_, one)| one.phase != Phase::Paused)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.route(id);
+        }
+    }
+
+    /// The stream is over: everything on it is forgotten, and another follows unless the server
+    /// refuses the whole call.
+    pub(super) fn end(&mut self, ending: &Ending, now: Instant, random: f64) {
+        let (connected, held) = match self.line {
+            Line::Closed | Line::Waiting { .. } => return,
+            Line::Opening => (!matches!(ending, Ending::Unconnected(_)), false),
+            Line::Open { since } => (true, now.saturating_duration_since(since) >= HELD),
+        };
+        self.forget_stream();
+        self.actions.push(Action::Close(doubt(ending)));
+        if let Ending::Answer(answer) = ending
+            && is_refusal(answer.kind)
+        {
+            self.line = Line::Closed;
+            for id in self.ones.keys().copied().collect::<Vec<_>>() {
+                self.finish(id, Error::new(answer.kind, answer.text.clone()));
+            }
+            return;
+        }
+        if held {
+            self.lost = 0;
+            self.backoff.reset();
+        }
+        let wait = match (connected, self.lost) {
+            (false, _) => UNCONNECTED,
+            (true, 0) => Duration::ZERO,
+            (true, _) => self.backoff.next(random),
+        };
+        if connected {
+            self.lost = self.lost.saturating_add(1);
+        }
+        self.line = Line::Waiting { until: now + wait };
+    }
+
+    pub(super) fn forget_stream(&mut self) {
+        for (id, one) in &mut self.ones {
+            if one.phase == Phase::Paused {
+                continue;
+            }
+            one.phase = Phase::Waiting;
+            one.joining.clear();
+            if one.created && !one.down {
+                one.down = true;
+                self.actions.push(Action::Down(*id));
+            }
+        }
+        self.unread.clear();
+        self.reading = None;
+        self.queue.clear();
+        self.creating.clear();
+        self.by_wire.clear();
+        self.disowned.clear();
+    }
+
+    /// Whether the server has been silent for too long; asks it when it is quiet.
+    pub(super) fn overdue(&mut self, now: Instant) -> Result<(), Ending> {
+        let Line::Open { .. } = self.line else {
+            return Ok(());
+        };
+        if let Some(oldest) = self.creating.front()
+            && oldest.sent + CREATED_WITHIN <= now
+        {
+            return Err(Ending::Silent(format!(
+                "a watch was not created in {CREATED_WITHIN:?}"
+            )));
+        }
+        if self.by_wire.is_empty() {
+            return Ok(());
+        }
+        if self.heard + DEAD <= now {
+            // Releases before 3.4.31 and 3.5.13 never answer for a watch that started in the past
+            // and had no events. A stream like that is given up once, to see.
+            if self.answered > 0 || self.mute == 0 {
+                self.mute += u32::from(self.answered == 0);
+                return Err(Ending::Silent(format!("no word in {DEAD:?}")));
+            }
+            self.heard = now;
+        }
+        if self.quiet_until() <= now {
+            self.ask(now);
+        }
+        Ok(())
+    }
+
+    fn quiet_until(&self) -> Instant {
+        self.asked_at.map_or(self.heard, |at| at.max(self.heard)) + QUIET
+    }
+
+    pub(super) fn stream_deadline(&self) -> Option<Instant> {
+        let created = self
+            .creating
+            .front()
+            .map(|oldest| oldest.sent + CREATED_WITHIN);
+        let live = !self.by_wire.is_empty();
+        let quiet = live.then(|| self.quiet_until().min(self.heard + DEAD));
+        let asking = (live && !self.asking.is_empty())
+            .then(|| self.next_question())
+            .flatten();
+        [created, quiet, asking].into_iter().flatten().min()
+    }
+}
+
+fn doubt(ending: &Ending) -> Doubt {
+    match ending {
+        Ending::Silent(_) => Doubt::Silent,
+        Ending::Answer(answer) => match answer.remedy {
+            Remedy::Elsewhere => Doubt::Unable,
+            Remedy::Learner => Doubt::Learner,
+            Remedy::None | Remedy::Token => Doubt::None,
+        },
+        Ending::Unconnected(_) | Ending::Broken(_) | Ending::Eof => Doubt::None,
+    }
+}
+
+/// Whether the server will answer the same to every stream. A message over the limit is among them:
+/// it would come again.
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unimplemented
+            | ErrorKind::Unauthenticated
+            | ErrorKind::PermissionDenied
+            | ErrorKind::InvalidArgument
+            | ErrorKind::TooLarge
+    )
+}

@@ -1,0 +1,264 @@
+//! Carries out what the state of the watches decides. It decides nothing about the protocol.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use super::hub::Command;
+use super::line::Line;
+use super::sink::{Sets, Sink};
+use super::state::{Action, Ending, Id, Input, Watches};
+use crate::error::{Error, Result};
+use crate::rt::Offer;
+use crate::transport::{Demand, Transport};
+
+/// How soon a reader that was slow is noticed to have caught up.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// So many watches of one slow reader are taken up again at a time: they share its room.
+const RESUMED_TOGETHER: usize = 16;
+
+/// The task of all watches of a client.
+pub(super) struct Task {
+    commands: mpsc::UnboundedReceiver<Command>,
+    state: Watches,
+    line: Line,
+    entries: BTreeMap<Id, Entry>,
+    sets: Sets,
+    /// Watches whose reader had no room, in that order.
+    stalled: VecDeque<Id>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    /// Why there is no stream.
+    trouble: Option<String>,
+}
+
+struct Entry {
+    sink: Sink,
+    created: Option<oneshot::Sender<Result<()>>>,
+}
+
+enum Wake {
+    Command(Command),
+    Line(Input),
+    Timer,
+    Over,
+}
+
+impl Task {
+    /// Runs for as long as its client.
+    pub(super) async fn run(transport: Arc<Transport>, commands: mpsc::UnboundedReceiver<Command>) {
+        let now = Instant::now();
+        let task = Task {
+            commands,
+            state: Watches::new(now),
+            line: Line::new(transport),
+            entries: BTreeMap::new(),
+            sets: Sets::new(),
+            stalled: VecDeque::new(),
+            timer: Box::pin(tokio::time::sleep_until(now.into())),
+            armed: None,
+            trouble: None,
+        };
+        task.work().await;
+    }
+
+    async fn work(mut self) {
+        loop {
+            self.arm();
+            match std::future::poll_fn(|cx| self.poll(cx)).await {
+                Wake::Command(command) => self.command(command),
+                Wake::Line(input) => self.feed(input),
+                Wake::Timer => {
+                    self.resume_stalled();
+                    self.feed(Input::Tick);
+                }
+                Wake::Over => return,
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        match self.commands.poll_recv(cx) {
+            Poll::Ready(Some(command)) => return Poll::Ready(Wake::Command(command)),
+            Poll::Ready(None) => return Poll::Ready(Wake::Over),
+            Poll::Pending => {}
+        }
+        if self.armed.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+            return Poll::Ready(Wake::Timer);
+        }
+        self.line.poll(cx).map(Wake::Line)
+    }
+
+    /// Sets the timer when something is due before it fires. One that fires early does no harm, and
+    /// most messages only move a deadline away.
+    fn arm(&mut self) {
+        let look = (!self.stalled.is_empty()).then(|| Instant::now() + LOOK);
+        let due = [self.state.deadline(), look].into_iter().flatten().min();
+        if let Some(due) = due
+            && self.armed.is_none_or(|armed| due < armed)
+        {
+            self.armed = Some(due);
+            self.timer.as_mut().reset(due.into());
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Add {
+                id,
+                watch,
+                sink,
+                created,
+            } => {
+                self.entries.insert(id, Entry { sink, created });
+                self.feed(Input::Add(id, watch));
+            }
+            Command::Remove(id) => self.remove(id),
+            Command::Progress(id) => self.feed(Input::Progress(id)),
+            Command::AddSet(set, outlet) => {
+                self.sets.insert(set, outlet);
+            }
+            Command::RemoveSet(set) => {
+                if let Some(outlet) = self.sets.remove(&set) {
+                    outlet.end();
+                }
+                let members: Vec<Id> = self
+                    .entries
+                    .iter()
+                    .filter(|(_, entry)| matches!(entry.sink, Sink::Set(of) if of == set))
+                    .map(|(id, _)| *id)
+                    .collect();
+                for id in members {
+                    self.remove(id);
+                }
+            }
+            Command::Why(reply) => {
+                let _ = reply.send(self.trouble.clone());
+            }
+        }
+    }
+
+    fn remove(&mut self, id: Id) {
+        if let Some(entry) = self.entries.remove(&id) {
+            entry.sink.end();
+            self.stalled.retain(|stalled| *stalled != id);
+            self.feed(Input::Remove(id));
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.note_trouble(&input);
+            let actions = self.state.on(input, Instant::now(), fastrand::f64());
+            for action in actions {
+                inputs.extend(self.act(action));
+            }
+        }
+    }
+
+    /// Does it; returns what the state must know about how it went.
+    fn act(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::Open => {
+                let somebody_waits = self.entries.values().any(|entry| entry.created.is_some());
+                self.line.connect(match somebody_waits {
+                    true => Demand::Call,
+                    false => Demand::Background,
+                });
+            }
+            Action::Close(doubt) => self.line.close(doubt),
+            Action::Send(request) => self.line.send(request),
+            Action::Read(key) => self.line.read(key),
+            Action::Created(id) => {
+                let entry = self.entries.get_mut(&id)?;
+                entry.sink.created();
+                if let Some(created) = entry.created.take() {
+                    let _ = created.send(Ok(()));
+                }
+            }
+            Action::Deliver {
+                id,
+                response,
+                size,
+                undo,
+            } => {
+                let progress = response.is_progress();
+                let entry = self.entries.get_mut(&id)?;
+                match entry.sink.offer(&mut self.sets, id, response, size) {
+                    Offer::Taken => {}
+                    // Progress that is late is worth no less.
+                    Offer::Full if progress => return Some(Input::Progress(id)),
+                    Offer::Full => {
+                        self.stalled.push_back(id);
+                        return Some(Input::Full(id, undo));
+                    }
+                    Offer::Gone => {
+                        self.entries.remove(&id);
+                        return Some(Input::Remove(id));
+                    }
+                }
+            }
+            Action::Down(id) => self.entries.get_mut(&id)?.sink.note(true),
+            Action::Up(id) => self.entries.get_mut(&id)?.sink.note(false),
+            Action::Finish(id, error) => self.finish(id, error),
+        }
+        None
+    }
+
+    fn finish(&mut self, id: Id, error: Error) {
+        let Some(entry) = self.entries.remove(&id) else {
+            return;
+        };
+        self.stalled.retain(|stalled| *stalled != id);
+        match entry.created {
+            Some(created) => {
+                entry.sink.end();
+                let _ = created.send(Err(error));
+            }
+            None => entry.sink.finish(&mut self.sets, id, error),
+        }
+    }
+
+    /// Takes up the watches whose readers have caught up.
+    fn resume_stalled(&mut self) {
+        let mut ready = Vec::new();
+        self.stalled.retain(|id| {
+            let Some(entry) = self.entries.get_mut(id) else {
+                return false;
+            };
+            let resume = ready.len() < RESUMED_TOGETHER && entry.sink.has_room(&mut self.sets);
+            if resume {
+                ready.push(*id);
+            }
+            !resume
+        });
+        for id in ready {
+            self.feed(Input::Room(id));
+        }
+    }
+
+    fn note_trouble(&mut self, input: &Input) {
+        match input {
+            Input::Message(_) => self.trouble = None,
+            Input::Ended(ending) | Input::Read(Err(ending)) => {
+                self.trouble = Some(match ending {
+                    Ending::Unconnected(text) | Ending::Broken(text) | Ending::Silent(text) => {
+                        text.clone()
+                    }
+                    Ending::Answer(answer) => answer.text.clone(),
+                    Ending::Eof => "the server ended the stream".into(),
+                });
+            }
+            _ => {}
+        }
+    }
+}
