@@ -12,11 +12,15 @@ use crate::error::Result;
 use crate::kv::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResponse,
 };
+use crate::lease::{
+    Grant, KeepAlive, KeepAliveOnce, Lease, LeaseKeeping, Leases, LeasesResponse, Renewal, Revoke,
+    RevokeResponse, TimeToLive, TimeToLiveResponse,
+};
 use crate::request::{self, Request};
 use crate::rt::{Bridge, Drive, Pending, Room};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Settings, Transport};
-use crate::types::{KeyValue, Revision};
+use crate::types::{KeyValue, LeaseId, Revision};
 
 /// A connection to an etcd cluster, shared by all its clones.
 ///
@@ -57,6 +61,7 @@ struct Core {
     // First, so that it is dropped first: it ends the tasks that use the rest.
     bridge: Bridge,
     transport: Arc<Transport>,
+    leases: LeaseKeeping,
     id: u64,
 }
 
@@ -92,6 +97,7 @@ impl Client {
         let core = Core {
             bridge: Bridge::start("etcd-blocking", drive)?,
             transport,
+            leases: LeaseKeeping::default(),
             id: CLIENTS.fetch_add(1, Relaxed),
         };
         Ok(Client {
@@ -206,6 +212,65 @@ impl Client {
     /// As [`put`](Client::put), and those of [`Compact`].
     pub fn compact(&self, revision: Revision) -> Result<CompactResponse> {
         self.call(Compact::at(revision))
+    }
+
+    /// Makes a lease that lives for `ttl` unless it is renewed: see [`Grant`].
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn grant(&self, ttl: Duration) -> Result<Lease> {
+        self.call(Grant::ttl(ttl))
+    }
+
+    /// Ends a lease and deletes every key that hangs on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call), and those of [`Revoke`].
+    pub fn revoke(&self, lease: LeaseId) -> Result<RevokeResponse> {
+        self.call(Revoke::new(lease))
+    }
+
+    /// How long a lease will live if nobody renews it.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call). A lease that is gone is an answer, not an error.
+    pub fn time_to_live(&self, lease: LeaseId) -> Result<TimeToLiveResponse> {
+        self.call(TimeToLive::new(lease))
+    }
+
+    /// Every lease of the cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn leases(&self) -> Result<LeasesResponse> {
+        self.call(Leases::new())
+    }
+
+    /// Renews a lease once.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call), and those of [`KeepAliveOnce`].
+    pub fn keep_alive_once(&self, lease: LeaseId) -> Result<Renewal> {
+        self.call(KeepAliveOnce::new(lease))
+    }
+
+    /// Keeps a lease alive in the background for as long as the [`KeepAlive`] exists.
+    ///
+    /// It does not wait for etcd: the first renewal, or the reason why there is none, arrives in the
+    /// [`KeepAlive`], at the latest when the [timeout](Client::timeout) of this client has passed.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
+    pub fn keep_alive(&self, lease: LeaseId) -> Result<KeepAlive> {
+        let core = &self.core;
+        core.leases
+            .keep_alive(&core.bridge, &core.transport, lease, self.timeout)
     }
 
     /// Closes the client and all its clones: calls that wait return

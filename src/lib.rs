@@ -7,6 +7,7 @@ mod error;
 mod etcd_rs_proto;
 mod key;
 mod kv;
+mod lease;
 #[cfg(feature = "local")]
 pub mod local;
 mod request;
@@ -21,6 +22,7 @@ pub use crossbeam_channel;
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KeyRange, prefix_end};
 pub use kv::*;
+pub use lease::*;
 pub use request::Request;
 pub use rt::{Drive, Pending};
 pub use types::*;
