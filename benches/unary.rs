@@ -6,7 +6,12 @@
 //! printed. `cargo bench --bench unary -- get` runs only what has that word in its name, and
 //! `--rounds N` changes the number of rounds.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark, not a library")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark, not a library"
+)]
 
 mod floor;
 
@@ -40,16 +45,32 @@ enum Verb {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rounds = value_of(&args, "--rounds").unwrap_or(3);
-    let filter = args.iter().find(|arg| !arg.starts_with('-') && arg.parse::<usize>().is_err());
+    let filter = args
+        .iter()
+        .find(|arg| !arg.starts_with('-') && arg.parse::<usize>().is_err());
     let etcd = LocalEtcd::start().expect("etcd starts");
-    Client::connect([etcd.endpoint()]).unwrap().put(KEY, VALUE.to_vec()).unwrap();
-    println!("{:<22} {:>9} {:>8} {:>8} {:>8}   {:>7} {:>7}", "", "op/s", "p50 us", "p99 us", "cpu us", "op/s", "cpu");
-    println!("{:<22} {:>9} {:>8} {:>8} {:>8}   {:>15}", "", "", "", "", "", "to the floor");
+    Client::connect([etcd.endpoint()])
+        .unwrap()
+        .put(KEY, VALUE.to_vec())
+        .unwrap();
+    println!(
+        "{:<22} {:>9} {:>8} {:>8} {:>8}   {:>7} {:>7}",
+        "", "op/s", "p50 us", "p99 us", "cpu us", "op/s", "cpu"
+    );
+    println!(
+        "{:<22} {:>9} {:>8} {:>8} {:>8}   {:>15}",
+        "", "", "", "", "", "to the floor"
+    );
     for verb in [Verb::Get, Verb::Put] {
         for flight in [1, 2, 4, 16] {
             let name = format!("{verb:?} {flight} threads").to_lowercase();
             if filter.is_none_or(|filter| name.contains(filter)) {
-                compare(&name, rounds, || floor::run(&etcd, verb, flight), &paths(&etcd, verb, flight));
+                compare(
+                    &name,
+                    rounds,
+                    || floor::run(&etcd, verb, flight),
+                    &paths(&etcd, verb, flight),
+                );
             }
         }
         let name = format!("{verb:?} 16 pipelined").to_lowercase();
@@ -64,10 +85,18 @@ type Run<'a> = Box<dyn Fn() -> Figure + 'a>;
 
 /// The bridge as it is; between 2 and 4 threads also each of its two paths alone.
 fn paths<'a>(etcd: &'a LocalEtcd, verb: Verb, threads: usize) -> Vec<(&'static str, Run<'a>)> {
-    let mut paths: Vec<(&'static str, Run<'a>)> =
-        vec![("", Box::new(move || threaded(etcd, verb, threads, Drive::Auto)))];
-    paths.push((" (caller drives)", Box::new(move || threaded(etcd, verb, threads, Drive::Caller))));
-    paths.push((" (thread drives)", Box::new(move || threaded(etcd, verb, threads, Drive::Thread))));
+    let mut paths: Vec<(&'static str, Run<'a>)> = vec![(
+        "",
+        Box::new(move || threaded(etcd, verb, threads, Drive::Auto)),
+    )];
+    paths.push((
+        " (caller drives)",
+        Box::new(move || threaded(etcd, verb, threads, Drive::Caller)),
+    ));
+    paths.push((
+        " (thread drives)",
+        Box::new(move || threaded(etcd, verb, threads, Drive::Thread)),
+    ));
     paths
 }
 
@@ -90,11 +119,20 @@ fn print_row(name: &str, figures: &[Figure], floors: Option<&[Figure]>) {
     let of = |part: fn(&Figure) -> f64| median(figures.iter().map(part).collect());
     print!(
         "{name:<32} {:>9.0} {:>8.0} {:>8.0} {:>8.1}",
-        of(|f| f.ops), of(|f| f.p50), of(|f| f.p99), of(|f| f.cpu)
+        of(|f| f.ops),
+        of(|f| f.p50),
+        of(|f| f.p99),
+        of(|f| f.cpu)
     );
     if let Some(floors) = floors {
         let ratio = |part: fn(&Figure) -> f64| {
-            median(figures.iter().zip(floors).map(|(ours, floor)| part(ours) / part(floor)).collect())
+            median(
+                figures
+                    .iter()
+                    .zip(floors)
+                    .map(|(ours, floor)| part(ours) / part(floor))
+                    .collect(),
+            )
         };
         print!("   {:>7.2} {:>7.2}", ratio(|f| f.ops), ratio(|f| f.cpu));
     }
@@ -102,7 +140,10 @@ fn print_row(name: &str, figures: &[Figure], floors: Option<&[Figure]>) {
 }
 
 fn threaded(etcd: &LocalEtcd, verb: Verb, threads: usize, drive: Drive) -> Figure {
-    let client = Client::builder([etcd.endpoint()]).drive(drive).connect().unwrap();
+    let client = Client::builder([etcd.endpoint()])
+        .drive(drive)
+        .connect()
+        .unwrap();
     let start = Barrier::new(threads + 1);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
@@ -126,7 +167,10 @@ fn threaded(etcd: &LocalEtcd, verb: Verb, threads: usize, drive: Drive) -> Figur
             .collect();
         start.wait();
         let meter = Meter::start();
-        let latencies = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
+        let latencies = workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect();
         meter.figure(latencies)
     })
 }
@@ -180,7 +224,10 @@ struct Meter {
 
 impl Meter {
     fn start() -> Self {
-        Meter { begun: Instant::now(), cpu: cpu_time() }
+        Meter {
+            begun: Instant::now(),
+            cpu: cpu_time(),
+        }
     }
 
     fn figure(&self, mut latencies: Vec<Duration>) -> Figure {
@@ -188,7 +235,9 @@ impl Meter {
         latencies.sort_unstable();
         let at = |share: f64| {
             let index = (latencies.len() as f64 * share) as usize;
-            latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
+            latencies
+                .get(index)
+                .map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
         };
         let ops = latencies.len() as f64;
         Figure {

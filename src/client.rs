@@ -9,14 +9,21 @@ use bytes::Bytes;
 
 use crate::config::ClientBuilder;
 use crate::error::Result;
+use crate::key::KeyRange;
 use crate::kv::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResponse,
 };
+use crate::lease::{
+    Grant, KeepAlive, KeepAliveOnce, Lease, LeaseKeeping, Leases, LeasesResponse, Renewal, Revoke,
+    RevokeResponse, TimeToLive, TimeToLiveResponse,
+};
+use crate::mirror::{self, Mirror};
+use crate::pages::Pages;
 use crate::request::{self, Request};
 use crate::rt::{Bridge, Drive, Pending, Room};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Settings, Transport};
-use crate::types::{KeyValue, Revision};
+use crate::types::{KeyValue, LeaseId, Revision};
 use crate::watch::{Hub, Watch, WatchSet, Watcher};
 
 /// A connection to an etcd cluster, shared by all its clones.
@@ -57,8 +64,9 @@ pub struct Client {
 struct Core {
     // First, so that it is dropped first: it ends the tasks that use the rest.
     bridge: Bridge,
-    watches: Hub,
+    watches: Arc<Hub>,
     transport: Arc<Transport>,
+    leases: LeaseKeeping,
     id: u64,
 }
 
@@ -93,8 +101,9 @@ impl Client {
         let transport = Transport::new(endpoints, settings);
         let core = Core {
             bridge: Bridge::start("etcd-blocking", drive)?,
-            watches: Hub::new(Arc::clone(&transport), watch_room),
+            watches: Arc::new(Hub::new(Arc::clone(&transport), watch_room)),
             transport,
+            leases: LeaseKeeping::default(),
             id: CLIENTS.fetch_add(1, Relaxed),
         };
         Ok(Client {
@@ -252,6 +261,86 @@ impl Client {
         Ok(WatchSet::new(self.clone(), parts))
     }
 
+    /// Makes a lease that lives for `ttl` unless it is renewed: see [`Grant`].
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn grant(&self, ttl: Duration) -> Result<Lease> {
+        self.call(Grant::ttl(ttl))
+    }
+
+    /// Ends a lease and deletes every key that hangs on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call), and those of [`Revoke`].
+    pub fn revoke(&self, lease: LeaseId) -> Result<RevokeResponse> {
+        self.call(Revoke::new(lease))
+    }
+
+    /// How long a lease will live if nobody renews it.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call). A lease that is gone is an answer, not an error.
+    pub fn time_to_live(&self, lease: LeaseId) -> Result<TimeToLiveResponse> {
+        self.call(TimeToLive::new(lease))
+    }
+
+    /// Every lease of the cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn leases(&self) -> Result<LeasesResponse> {
+        self.call(Leases::new())
+    }
+
+    /// Renews a lease once.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call), and those of [`KeepAliveOnce`].
+    pub fn keep_alive_once(&self, lease: LeaseId) -> Result<Renewal> {
+        self.call(KeepAliveOnce::new(lease))
+    }
+
+    /// Keeps a lease alive in the background for as long as the [`KeepAlive`] exists.
+    ///
+    /// It does not wait for etcd: the first renewal, or the reason why there is none, arrives in the
+    /// [`KeepAlive`], at the latest when the [timeout](Client::timeout) of this client has passed.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
+    pub fn keep_alive(&self, lease: LeaseId) -> Result<KeepAlive> {
+        let core = &self.core;
+        core.leases
+            .keep_alive(&core.bridge, &core.transport, lease, self.timeout)
+    }
+
+    /// Keeps a range of keys in memory as etcd has it. Blocks until the first list is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call); when the list takes longer than the client's timeout a page.
+    pub fn mirror(&self, range: impl Into<KeyRange>) -> Result<Mirror> {
+        let core = &self.core;
+        let (transport, hub) = (Arc::clone(&core.transport), Arc::clone(&core.watches));
+        mirror::open(&core.bridge, transport, hub, range.into(), self.timeout)
+    }
+
+    /// Reads a large range in pages of `size` keys, all as of one revision: see [`Pages`].
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a request that cannot be paged:
+    /// one with a limit, or sorted other than by key and ascending.
+    pub fn pages(&self, get: Get, size: u32) -> Result<Pages> {
+        Pages::new(self.clone(), get, size)
+    }
+
     pub(crate) fn hub(&self) -> &Hub {
         &self.core.watches
     }
@@ -280,20 +369,5 @@ impl fmt::Debug for Client {
             .field("endpoints", &self.core.transport.name())
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
-    }
-}
-#[cfg(test)]
-mod sizes {
-    use super::*;
-    use crate::request::sealed::Exchange;
-    #[test]
-    fn sizes() {
-        let c = Client::connect(["http://127.0.0.1:1"]).unwrap();
-        let f = Get::key("a").exchange(Arc::clone(&c.core.transport), c.timeout);
-        println!("get exchange {}", size_of_val(&f));
-        let t = Arc::clone(&c.core.transport);
-        let con = t.connection(crate::transport::Lane::Calls, crate::transport::Demand::Call);
-        println!("connection fut {}", size_of_val(&con));
-        println!("Get {} Connection {}", size_of::<Get>(), size_of::<crate::transport::Connection>());
     }
 }

@@ -13,10 +13,16 @@ use tokio::net::TcpStream;
 use super::{Figure, KEY, Meter, RUN, VALUE, Verb};
 
 pub(crate) fn run(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (path, body) = match verb {
         Verb::Get => ("/etcdserverpb.KV/Range", framed(&[(1, KEY.as_bytes())])),
-        Verb::Put => ("/etcdserverpb.KV/Put", framed(&[(1, KEY.as_bytes()), (2, &VALUE)])),
+        Verb::Put => (
+            "/etcdserverpb.KV/Put",
+            framed(&[(1, KEY.as_bytes()), (2, &VALUE)]),
+        ),
     };
     let uri: http::Uri = format!("{}{path}", etcd.endpoint()).parse().unwrap();
     let local = tokio::task::LocalSet::new();
@@ -35,7 +41,13 @@ pub(crate) fn run(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
         }
         let meter = Meter::start();
         let loops: Vec<_> = (0..flight)
-            .map(|_| tokio::task::spawn_local(one_after_the_other(send.clone(), uri.clone(), body.clone())))
+            .map(|_| {
+                tokio::task::spawn_local(one_after_the_other(
+                    send.clone(),
+                    uri.clone(),
+                    body.clone(),
+                ))
+            })
             .collect();
         let mut latencies = Vec::new();
         for task in loops {
@@ -45,7 +57,11 @@ pub(crate) fn run(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
     })
 }
 
-async fn one_after_the_other(send: SendRequest<Bytes>, uri: http::Uri, body: Bytes) -> Vec<Duration> {
+async fn one_after_the_other(
+    send: SendRequest<Bytes>,
+    uri: http::Uri,
+    body: Bytes,
+) -> Vec<Duration> {
     let mut latencies = Vec::with_capacity(100_000);
     let begun = Instant::now();
     while begun.elapsed() < RUN {
@@ -69,7 +85,11 @@ async fn exchange(send: &SendRequest<Bytes>, uri: &http::Uri, body: &Bytes) {
     while let Some(data) = reply.data().await {
         let _ = reply.flow_control().release_capacity(data.unwrap().len());
     }
-    let trailers = reply.trailers().await.unwrap().expect("a gRPC reply ends with trailers");
+    let trailers = reply
+        .trailers()
+        .await
+        .unwrap()
+        .expect("a gRPC reply ends with trailers");
     assert_eq!(trailers.get("grpc-status").unwrap(), "0");
 }
 

@@ -31,7 +31,31 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Name lookups run on threads of their own, and one may hang; so many may at a time.
 const LOOKUP_THREADS: usize = 4;
 
-type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where a background task can be started.
+pub(crate) trait Spawn {
+    /// Runs `task` until it ends or the client closes.
+    fn spawn(&self, task: Job) -> Result<()>;
+}
+
+/// The runtime that the current task runs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here;
+
+impl Spawn for Here {
+    fn spawn(&self, task: Job) -> Result<()> {
+        tokio::spawn(task);
+        Ok(())
+    }
+}
+
+impl Spawn for Bridge {
+    fn spawn(&self, task: Job) -> Result<()> {
+        self.check_open()?;
+        self.push(task)
+    }
+}
 
 /// A private runtime, and the way in.
 #[derive(Debug)]
@@ -145,12 +169,6 @@ impl Bridge {
             promise.keep(result);
         }));
         reply
-    }
-
-    /// Runs `task` in the background until it ends or the client closes.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        self.check_open()?;
-        self.push(Box::pin(task))
     }
 
     /// Ends everything: callers that wait return `Closed`, tasks are dropped, the thread is joined.

@@ -9,7 +9,7 @@ mod outlet;
 mod pending;
 mod switch;
 
-pub(crate) use bridge::Bridge;
+pub(crate) use bridge::{Bridge, Here, Spawn};
 pub(crate) use outlet::{Offer, Outlet, Room};
 pub use pending::Pending;
 pub use switch::Drive;

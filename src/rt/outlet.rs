@@ -59,13 +59,11 @@ impl<T> Outlet<T> {
     /// Offers one item of about `size` bytes. An item larger than all the room is taken when the
     /// channel is empty; else it could never pass.
     pub(crate) fn offer(&mut self, item: T, size: usize) -> Offer {
-        self.settle();
+        let fits = self.fits(size);
         let Some(sender) = &self.sender else {
             return Offer::Gone;
         };
-        let fits = self.sizes.len() < self.room.items
-            && self.bytes.saturating_add(size) <= self.room.bytes;
-        if !fits && !self.sizes.is_empty() {
+        if !fits {
             return Offer::Full;
         }
         if sender.send(item).is_err() {
@@ -74,6 +72,14 @@ impl<T> Outlet<T> {
         self.sizes.push_back(size);
         self.bytes = self.bytes.saturating_add(size);
         Offer::Taken
+    }
+
+    /// Whether an item of this size would be taken.
+    pub(crate) fn fits(&mut self, size: usize) -> bool {
+        self.settle();
+        let few = self.sizes.len() < self.room.items;
+        let small = self.bytes.saturating_add(size) <= self.room.bytes;
+        few && small || self.sizes.is_empty()
     }
 
     /// Delivers an item for which there must be room. The caller sees to it that they are few.

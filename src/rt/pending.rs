@@ -54,8 +54,17 @@ enum State<T> {
 }
 
 pub(crate) fn pending<T>() -> (Promise<T>, Pending<T>) {
-    let slot = Arc::new(Slot { state: Mutex::new(State::Waiting), filled: Condvar::new() });
-    (Promise(Some(Arc::clone(&slot))), Pending { slot, receiver: OnceLock::new() })
+    let slot = Arc::new(Slot {
+        state: Mutex::new(State::Waiting),
+        filled: Condvar::new(),
+    });
+    (
+        Promise(Some(Arc::clone(&slot))),
+        Pending {
+            slot,
+            receiver: OnceLock::new(),
+        },
+    )
 }
 
 impl<T> Pending<T> {
@@ -66,7 +75,8 @@ impl<T> Pending<T> {
     /// What the request failed with; [`Closed`](crate::ErrorKind::Closed) when the client was closed
     /// meanwhile, or when the reply was taken already.
     pub fn wait(self) -> Result<T> {
-        self.wait_until(None).unwrap_or_else(|| Err(Error::closed()))
+        self.wait_until(None)
+            .unwrap_or_else(|| Err(Error::closed()))
     }
 
     /// Waits at most this long; `None` when the reply is not there by then. It can be asked again.
@@ -98,7 +108,9 @@ impl<T> Pending<T> {
     fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<T>> {
         if let Some(receiver) = self.receiver.get() {
             let received = match deadline {
-                Some(deadline) => receiver.recv_deadline(deadline).map_err(|error| error.is_timeout()),
+                Some(deadline) => receiver
+                    .recv_deadline(deadline)
+                    .map_err(|error| error.is_timeout()),
                 None => receiver.recv().map_err(|_| false),
             };
             return match received {
@@ -117,7 +129,11 @@ impl<T> Pending<T> {
             match deadline {
                 None => self.slot.filled.wait(&mut state),
                 Some(deadline) => {
-                    let late = self.slot.filled.wait_until(&mut state, deadline).timed_out();
+                    let late = self
+                        .slot
+                        .filled
+                        .wait_until(&mut state, deadline)
+                        .timed_out();
                     if late && !matches!(*state, State::Ready(_)) {
                         return None;
                     }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout_at};
 use tonic::{Response, Status};
 
+use super::fault::Sent;
 use super::retry::{Failure, Verdict, judge};
 use super::{Connection, Demand, Fault, Lane, Transport, understand};
 use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind, Operation, Result, ServerError};
+use crate::error::{Error, ErrorKind, Executed, Operation, Result, ServerError};
 
 /// The wait between attempts that a server answered; a broken connection is replaced at once.
 const BETWEEN_ATTEMPTS: Backoff =
@@ -39,6 +40,16 @@ pub(crate) struct Call {
 pub(crate) enum Problem {
     Fault(Fault),
     Answer(ServerError),
+}
+
+impl Problem {
+    /// Whether the request may have been executed all the same.
+    pub(crate) fn maybe_executed(&self) -> bool {
+        match self {
+            Problem::Fault(fault) => fault.sent == Sent::Maybe,
+            Problem::Answer(answer) => answer.executed == Executed::Unknown,
+        }
+    }
 }
 
 impl Transport {

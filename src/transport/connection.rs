@@ -129,6 +129,11 @@ impl Connection {
         Arc::ptr_eq(&self.vitals, &other.vitals)
     }
 
+    /// How long ago anything arrived on it.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.vitals.silent_for()
+    }
+
     /// A call got no answer in time: find out whether anybody is there.
     pub(crate) fn suspect(&self) {
         self.vitals.suspected.notify_one();

@@ -26,7 +26,7 @@ pub(crate) use fault::Fault;
 use health::PingRate;
 pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
-pub(crate) use retry::{Suspicion, Verdict};
+pub(crate) use retry::{Suspicion, Verdict, suspicion};
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +169,26 @@ impl Transport {
             {
                 current.connection = None;
             }
+        }
+    }
+
+    /// A stream on `connection` was not answered for `waited`: turns to another member, or, when there
+    /// is none, to a new connection if nothing at all arrived on this one for that long.
+    ///
+    /// The second half matters to leases, whose life can be shorter than it takes to ping a server
+    /// and be sure: etcd allows a ping only every 5 s.
+    pub(crate) fn unanswered(&self, lane: Lane, connection: &Connection, waited: Duration) {
+        self.report(lane, connection, Suspicion::Silent);
+        if connection.silent_for() < waited {
+            return;
+        }
+        let mut current = self.lane(lane).lock();
+        if current
+            .connection
+            .as_ref()
+            .is_some_and(|c| c.is_same(connection))
+        {
+            current.connection = None;
         }
     }
 

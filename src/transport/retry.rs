@@ -49,11 +49,7 @@ pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
         Failure::Broken(fault) => (true, fault.sent == Sent::Maybe, Suspicion::None),
         Failure::Silence => (true, true, Suspicion::Silent),
         Failure::Answer(error) => {
-            let member = match error.remedy {
-                Remedy::Elsewhere => Suspicion::Unable,
-                Remedy::Learner => Suspicion::Learner,
-                Remedy::None | Remedy::Token => Suspicion::None,
-            };
+            let member = suspicion(error);
             let overloaded = error.kind == ErrorKind::RateLimited;
             let transient = member != Suspicion::None || overloaded;
             (transient, error.executed == Executed::Unknown, member)
@@ -63,6 +59,15 @@ pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
         retry: transient && !(write && executed),
         member,
         maybe_executed: write && executed,
+    }
+}
+
+/// What an error that a member answered with says about it.
+pub(crate) fn suspicion(error: &ServerError) -> Suspicion {
+    match error.remedy {
+        Remedy::Elsewhere => Suspicion::Unable,
+        Remedy::Learner => Suspicion::Learner,
+        Remedy::None | Remedy::Token => Suspicion::None,
     }
 }
 

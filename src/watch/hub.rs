@@ -16,7 +16,7 @@ use super::sink::Sink;
 use super::state::Id;
 use super::task::Task;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::rt::{Bridge, Outlet, Room};
+use crate::rt::{Bridge, Outlet, Room, Spawn};
 use crate::transport::Transport;
 
 /// What the task is told.
@@ -103,10 +103,10 @@ impl Hub {
     }
 
     /// A watch for a task on the runtime; it does not wait for the server.
-    pub(crate) fn open_for_task(&self, bridge: &Bridge, watch: Watch) -> Result<Notes> {
+    pub(crate) fn open_for_task(&self, spawn: &impl Spawn, watch: Watch) -> Result<Notes> {
         let (notes, receiver) = mpsc::channel(notes::ROOM);
         let sink = Sink::Task { notes, down: false };
-        let (id, task) = self.submit(bridge, watch, sink, None)?;
+        let (id, task) = self.submit(spawn, watch, sink, None)?;
         Ok(Notes {
             receiver,
             ticket: Ticket::new(id, task),
@@ -114,11 +114,11 @@ impl Hub {
     }
 
     /// An empty set.
-    pub(crate) fn set(&self, bridge: &Bridge) -> Result<WatchSetParts> {
+    pub(crate) fn set(&self, spawn: &impl Spawn) -> Result<WatchSetParts> {
         let number = self.ids.fetch_add(1, Relaxed);
         let (outlet, receiver) =
             Outlet::new(self.room, || Some((WatchKey::SET, Err(Error::abandoned()))));
-        let task = self.task(bridge)?;
+        let task = self.task(spawn)?;
         tell(&task, Command::AddSet(number, outlet))?;
         Ok(WatchSetParts {
             number,
@@ -130,26 +130,26 @@ impl Hub {
     /// Hands over a watch, and what its creation is told by.
     pub(super) fn add(
         &self,
-        bridge: &Bridge,
+        spawn: &impl Spawn,
         watch: Watch,
         sink: Sink,
     ) -> Result<(Ticket, Waiting)> {
         let (created, waiting) = oneshot::channel();
         let about = Operation::about("watch", watch.keys());
-        let (id, task) = self.submit(bridge, watch, sink, Some(created))?;
+        let (id, task) = self.submit(spawn, watch, sink, Some(created))?;
         Ok((Ticket::new(id, task), Waiting { waiting, about }))
     }
 
     pub(super) fn submit(
         &self,
-        bridge: &Bridge,
+        spawn: &impl Spawn,
         watch: Watch,
         sink: Sink,
         created: Option<oneshot::Sender<Result<()>>>,
     ) -> Result<(Id, mpsc::UnboundedSender<Command>)> {
         let about = || Operation::about("watch", watch.keys());
         watch.check().map_err(|e| e.operation(about()))?;
-        let task = self.task(bridge).map_err(|e| e.operation(about()))?;
+        let task = self.task(spawn).map_err(|e| e.operation(about()))?;
         let id = self.ids.fetch_add(1, Relaxed);
         let add = Command::Add {
             id,
@@ -162,14 +162,13 @@ impl Hub {
     }
 
     /// The task, started if there is none: at first, and again after it panicked.
-    fn task(&self, bridge: &Bridge) -> Result<mpsc::UnboundedSender<Command>> {
-        bridge.check_open()?;
+    fn task(&self, spawn: &impl Spawn) -> Result<mpsc::UnboundedSender<Command>> {
         let mut task = self.task.lock();
         if let Some(task) = task.as_ref().filter(|task| !task.is_closed()) {
             return Ok(task.clone());
         }
         let (commands, queue) = mpsc::unbounded_channel();
-        bridge.spawn(Task::run(Arc::clone(&self.transport), queue))?;
+        spawn.spawn(Box::pin(Task::run(Arc::clone(&self.transport), queue)))?;
         *task = Some(commands.clone());
         Ok(commands)
     }

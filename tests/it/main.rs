@@ -14,4 +14,5 @@ mod support;
 mod harness;
 mod lease;
 mod local;
+mod mirror;
 mod watch;

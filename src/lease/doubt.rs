@@ -1,0 +1,73 @@
+//! Whether an earlier attempt of a call may have been executed.
+//!
+//! Granting and revoking are safe to repeat, but a repetition can meet what the lost attempt did:
+//! the lease that it granted, or no lease any more. That is success, if and only if there was such
+//! an attempt.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use tonic::Status;
+
+use crate::transport::understand;
+
+/// Set while it is not proven that no attempt so far was executed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Doubt(Arc<AtomicBool>);
+
+impl Doubt {
+    /// Runs one attempt. One that is dropped before its answer leaves doubt.
+    pub(super) async fn during<T>(
+        self,
+        attempt: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let before = self.0.swap(true, Relaxed);
+        let result = attempt.await;
+        if let Err(status) = &result {
+            let doubtful = before || understand(status).maybe_executed();
+            self.0.store(doubtful, Relaxed);
+        }
+        result
+    }
+
+    pub(super) fn remains(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(doubt: &Doubt, text: &str) {
+        let status = Status::unavailable(format!("etcdserver: {text}"));
+        let mut attempt =
+            std::pin::pin!(doubt.clone().during::<()>(std::future::ready(Err(status))));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(attempt.as_mut().poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn only_an_attempt_that_may_have_been_executed_leaves_doubt() {
+        let doubt = Doubt::default();
+        run(&doubt, "no leader");
+        run(&doubt, "requested lease not found");
+        assert!(!doubt.remains());
+        run(&doubt, "request timed out");
+        assert!(doubt.remains());
+        run(&doubt, "requested lease not found");
+        assert!(doubt.remains());
+    }
+
+    #[test]
+    fn an_attempt_that_got_no_answer_leaves_doubt() {
+        let doubt = Doubt::default();
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        {
+            let silent = doubt.clone().during::<()>(std::future::pending());
+            assert!(std::pin::pin!(silent).as_mut().poll(&mut cx).is_pending());
+        }
+        assert!(doubt.remains());
+    }
+}

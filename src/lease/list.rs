@@ -1,0 +1,95 @@
+//! Listing leases.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{LeaseLeasesRequest, LeaseLeasesResponse};
+use crate::kv::header;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::{LeaseId, ResponseHeader};
+
+/// Lists every lease of the cluster.
+///
+/// One member answers from what it knows; a lease granted or ended a moment ago may be missing or
+/// still there.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Leases {}
+
+impl Leases {
+    /// Lists all of them; there is nothing to choose.
+    pub fn new() -> Self {
+        Leases {}
+    }
+}
+
+impl Exchange for Leases {
+    type Response = LeasesResponse;
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn operation(&self) -> Operation {
+        Operation::new("leases")
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        0
+    }
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<LeasesResponse>> + Send + 'static {
+        transport.unary(
+            Call {
+                mode: Mode::Read,
+                timeout,
+            },
+            || Operation::new("leases"),
+            |connection| {
+                let request = outgoing(LeaseLeasesRequest {}, true);
+                async move { connection.lease().lease_leases(request).await }
+            },
+        )
+    }
+}
+
+/// The answer to [`Leases`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct LeasesResponse {
+    header: ResponseHeader,
+    ids: Vec<LeaseId>,
+}
+
+impl LeasesResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The ids of the leases; those that would end first come first, as far as that member knows.
+    pub fn ids(&self) -> &[LeaseId] {
+        &self.ids
+    }
+}
+
+impl From<LeaseLeasesResponse> for LeasesResponse {
+    fn from(pb: LeaseLeasesResponse) -> Self {
+        LeasesResponse {
+            header: header(pb.header),
+            ids: pb
+                .leases
+                .iter()
+                .filter_map(|l| LeaseId::new(l.id))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Leases: the requests, their responses, and what keeps leases alive.
+//!
+//! A lease is a promise to say "I am still here" before its time to live is over. Keys that hang on
+//! it are deleted when it ends. `keeper` decides when to renew; `task` does it, for all leases of a
+//! client over one stream.
+
+mod deadline;
+mod doubt;
+mod grant;
+mod handle;
+mod keeper;
+mod list;
+mod once;
+mod revoke;
+mod stream;
+mod task;
+mod time_to_live;
+
+use std::time::Duration;
+
+pub use deadline::Deadline;
+pub use grant::{Grant, Lease};
+pub use handle::{KeepAlive, Renewal};
+pub use list::{Leases, LeasesResponse};
+pub use once::KeepAliveOnce;
+pub use revoke::{Revoke, RevokeResponse};
+pub(crate) use task::LeaseKeeping;
+pub use time_to_live::{TimeToLive, TimeToLiveResponse};
+
+/// A time to live as it came from the server; `None` when the lease is gone.
+fn living(seconds: i64) -> Option<Duration> {
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}

@@ -1,0 +1,102 @@
+//! Renewing a lease once.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use tonic::codegen::tokio_stream;
+use tonic::{Response, Status};
+
+use super::handle::Renewal;
+use super::living;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use crate::request::sealed::Exchange;
+use crate::rt::clock;
+use crate::time::BootTime;
+use crate::transport::{Call, Connection, Mode, Transport, outgoing};
+use crate::types::LeaseId;
+
+/// Renews a lease once, over a stream of its own. To keep a lease alive,
+/// [`Client::keep_alive`](crate::Client::keep_alive) is cheaper and does more.
+///
+/// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there is no such lease (any more).
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct KeepAliveOnce {
+    id: LeaseId,
+}
+
+impl KeepAliveOnce {
+    /// Renews the lease with this id.
+    pub fn new(id: LeaseId) -> Self {
+        KeepAliveOnce { id }
+    }
+
+    fn message(&self) -> LeaseKeepAliveRequest {
+        LeaseKeepAliveRequest { id: self.id.get() }
+    }
+}
+
+impl Exchange for KeepAliveOnce {
+    type Response = Renewal;
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn operation(&self) -> Operation {
+        Operation::about("keep alive once lease", self.id)
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Renewal>> + Send + 'static {
+        let (message, id) = (self.message(), self.id);
+        let renewing = transport.unary(
+            Call {
+                mode: Mode::Read,
+                timeout,
+            },
+            move || self.operation(),
+            move |connection| renew(connection, message),
+        );
+        async move {
+            let (sent, answer) = renewing.await?;
+            match living(answer.ttl).filter(|ttl| !ttl.is_zero()) {
+                Some(ttl) => Ok(Renewal::new(id, ttl, sent + ttl)),
+                None => Err(Error::new(ErrorKind::LeaseNotFound, super::handle::GONE)
+                    .operation(KeepAliveOnce::new(id).operation())),
+            }
+        }
+    }
+}
+
+/// One request, one answer; and when it was sent.
+async fn renew(
+    connection: Connection,
+    message: LeaseKeepAliveRequest,
+) -> Result<Response<(BootTime, LeaseKeepAliveResponse)>, Status> {
+    let sent = clock::now();
+    let request = outgoing(tokio_stream::once(message), true);
+    let mut answers = connection
+        .lease()
+        .lease_keep_alive(request)
+        .await?
+        .into_inner();
+    match answers.message().await? {
+        Some(answer) => Ok(Response::new((sent, answer))),
+        None => Err(Status::unavailable(
+            "the server ended the stream without an answer",
+        )),
+    }
+}

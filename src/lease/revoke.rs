@@ -1,0 +1,104 @@
+//! Ending a lease.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use super::doubt::Doubt;
+use crate::error::{ErrorKind, Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
+use crate::kv::header;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::{LeaseId, ResponseHeader};
+
+/// Ends a lease and deletes every key that hangs on it, in one revision.
+///
+/// It is repeated until it is answered. [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there
+/// is no such lease, unless an earlier attempt of the same request may have ended it.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Revoke {
+    id: LeaseId,
+}
+
+impl Revoke {
+    /// Ends the lease with this id.
+    pub fn new(id: LeaseId) -> Self {
+        Revoke { id }
+    }
+
+    fn message(&self) -> LeaseRevokeRequest {
+        LeaseRevokeRequest { id: self.id.get() }
+    }
+}
+
+impl Exchange for Revoke {
+    type Response = RevokeResponse;
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn operation(&self) -> Operation {
+        Operation::about("revoke lease", self.id)
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    #[allow(private_interfaces, reason = "sealed")]
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<RevokeResponse>> + Send + 'static {
+        async move {
+            let (message, doubt) = (self.message(), Doubt::default());
+            let revoking = transport.unary(
+                Call {
+                    mode: Mode::Read,
+                    timeout,
+                },
+                || self.operation(),
+                |connection| {
+                    let request = outgoing(message, true);
+                    let attempt = async move { connection.lease().lease_revoke(request).await };
+                    doubt.clone().during(attempt)
+                },
+            );
+            match revoking.await {
+                Ok(revoked) => Ok(revoked),
+                Err(error) if error.kind() == ErrorKind::LeaseNotFound && doubt.remains() => {
+                    Ok(RevokeResponse::default())
+                }
+                Err(error) => Err(error.unknown_outcome(doubt.remains())),
+            }
+        }
+    }
+}
+
+impl From<LeaseRevokeResponse> for RevokeResponse {
+    fn from(pb: LeaseRevokeResponse) -> Self {
+        RevokeResponse {
+            header: header(pb.header),
+        }
+    }
+}
+
+/// The answer to a [`Revoke`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct RevokeResponse {
+    header: ResponseHeader,
+}
+
+impl RevokeResponse {
+    /// Who answered; all zero when the answer was lost and a repetition found the lease gone.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+}

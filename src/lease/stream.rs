@@ -1,0 +1,184 @@
+//! The one stream that renews the leases of a client.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tonic::codegen::tokio_stream::Stream;
+use tonic::{Response, Status, Streaming};
+
+use super::keeper::Trouble;
+use crate::error::ErrorKind;
+use crate::etcd_rs_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use crate::transport::{
+    Connection, Demand, Fault, Lane, Problem, Transport, outgoing, suspicion, understand,
+};
+use crate::types::LeaseId;
+
+type Wait<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// What the stream has to say.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Requests can be sent.
+    Opened,
+    /// A request was answered.
+    Answer { lease: LeaseId, ttl: i64 },
+    /// It ended, or could not be opened; it is closed now.
+    Broken(Trouble),
+}
+
+/// A stream that can be opened again and again.
+pub(super) struct RenewalStream {
+    transport: Arc<Transport>,
+    state: State,
+}
+
+enum State {
+    Closed,
+    Connecting(Wait<Connection, Fault>),
+    Open {
+        connection: Connection,
+        requests: mpsc::UnboundedSender<LeaseKeepAliveRequest>,
+        answers: Answers,
+    },
+}
+
+/// etcd sends its headers with the first answer, so requests flow before the stream is "there".
+enum Answers {
+    Awaited(Wait<Response<Streaming<LeaseKeepAliveResponse>>, Status>),
+    Flowing(Streaming<LeaseKeepAliveResponse>),
+}
+
+impl RenewalStream {
+    pub(super) fn new(transport: Arc<Transport>) -> Self {
+        RenewalStream {
+            transport,
+            state: State::Closed,
+        }
+    }
+
+    /// Begins to open it; an open one is dropped.
+    pub(super) fn open(&mut self) {
+        let transport = Arc::clone(&self.transport);
+        self.state = State::Connecting(Box::pin(async move {
+            transport.connection(Lane::Calls, Demand::Background).await
+        }));
+    }
+
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    /// Closes it because nothing was answered for `waited`; the next one goes another way.
+    pub(super) fn abandon(&mut self, waited: Duration) {
+        if let State::Open { connection, .. } = &self.state {
+            self.transport.unanswered(Lane::Calls, connection, waited);
+        }
+        self.close();
+    }
+
+    pub(super) fn send(&mut self, lease: LeaseId) {
+        if let State::Open { requests, .. } = &self.state {
+            // A stream that is over says so by itself.
+            let _ = requests.send(LeaseKeepAliveRequest { id: lease.get() });
+        }
+    }
+
+    /// The next event; pending for ever while it is closed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            match &mut self.state {
+                State::Closed => return Poll::Pending,
+                State::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
+                    Ok(connection) => {
+                        self.state = start(connection);
+                        return Poll::Ready(Event::Opened);
+                    }
+                    Err(fault) => {
+                        self.state = State::Closed;
+                        return Poll::Ready(Event::Broken(trouble(fault, None)));
+                    }
+                },
+                State::Open { answers, .. } => match answers {
+                    Answers::Awaited(headers) => match ready!(headers.as_mut().poll(cx)) {
+                        Ok(response) => *answers = Answers::Flowing(response.into_inner()),
+                        Err(status) => return Poll::Ready(self.broken(Some(&status))),
+                    },
+                    Answers::Flowing(flow) => match ready!(Pin::new(flow).poll_next(cx)) {
+                        Some(Ok(pb)) => {
+                            if let Some(lease) = LeaseId::new(pb.id) {
+                                return Poll::Ready(Event::Answer { lease, ttl: pb.ttl });
+                            }
+                        }
+                        Some(Err(status)) => return Poll::Ready(self.broken(Some(&status))),
+                        None => return Poll::Ready(self.broken(None)),
+                    },
+                },
+            }
+        }
+    }
+
+    fn broken(&mut self, status: Option<&Status>) -> Event {
+        let State::Open { connection, .. } = std::mem::replace(&mut self.state, State::Closed)
+        else {
+            return Event::Broken(Trouble::new(ErrorKind::Unavailable, "the stream is closed"));
+        };
+        let endpoint = Some(Arc::clone(&connection.endpoint.text));
+        Event::Broken(match status.map(understand) {
+            Some(Problem::Fault(fault)) => trouble(fault, endpoint),
+            Some(Problem::Answer(error)) => {
+                self.transport
+                    .report(Lane::Calls, &connection, suspicion(&error));
+                Trouble {
+                    kind: error.kind,
+                    text: error.text,
+                    endpoint,
+                }
+            }
+            None => Trouble {
+                endpoint,
+                ..Trouble::new(ErrorKind::Unavailable, "the server ended the stream")
+            },
+        })
+    }
+}
+
+fn start(connection: Connection) -> State {
+    let (requests, queue) = mpsc::unbounded_channel();
+    let mut stub = connection.clone().lease();
+    let answers = Answers::Awaited(Box::pin(async move {
+        stub.lease_keep_alive(outgoing(Requests(queue), true)).await
+    }));
+    State::Open {
+        connection,
+        requests,
+        answers,
+    }
+}
+
+fn trouble(fault: Fault, endpoint: Option<Arc<str>>) -> Trouble {
+    let kind = if fault.protocol {
+        ErrorKind::Protocol
+    } else {
+        ErrorKind::Unavailable
+    };
+    Trouble {
+        kind,
+        text: fault.text,
+        endpoint,
+    }
+}
+
+struct Requests(mpsc::UnboundedReceiver<LeaseKeepAliveRequest>);
+
+impl Stream for Requests {
+    type Item = LeaseKeepAliveRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}

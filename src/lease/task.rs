@@ -1,0 +1,271 @@
+//! The task that keeps the leases of a client alive: it does what the keeper decides.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
+
+use super::handle::{GONE, KeepAlive, Renewal, Until};
+use super::keeper::{Action, Gone, Input, Keeper};
+use super::stream::{Event, RenewalStream};
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::rt::{Bridge, Outlet, Room, Spawn, clock};
+use crate::time::BootTime;
+use crate::transport::Transport;
+use crate::types::LeaseId;
+
+/// The longest sleep while there are leases: the runtime's clock stands still while the machine
+/// sleeps, theirs does not.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Renewals that wait for a reader.
+const ROOM: Room = Room {
+    items: 16,
+    bytes: usize::MAX,
+};
+
+/// What the owners of leases ask of the task.
+#[derive(Debug)]
+pub(super) enum Command {
+    Join {
+        lease: LeaseId,
+        within: Duration,
+        owner: Owner,
+    },
+    Leave {
+        lease: LeaseId,
+        number: u64,
+    },
+}
+
+/// Somebody who wants a lease kept alive.
+#[derive(Debug)]
+pub(super) struct Owner {
+    number: u64,
+    outlet: Outlet<Result<Renewal>>,
+    until: Until,
+}
+
+/// The way to the task, which is started when the first lease is to be kept alive.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseKeeping {
+    commands: Mutex<Option<mpsc::UnboundedSender<Command>>>,
+    owners: AtomicU64,
+}
+
+impl LeaseKeeping {
+    /// Keeps `lease` alive; its first answer has to come `within` this time.
+    pub(crate) fn keep_alive(
+        &self,
+        bridge: &Bridge,
+        transport: &Arc<Transport>,
+        lease: LeaseId,
+        within: Duration,
+    ) -> Result<KeepAlive> {
+        let refused = |error: Error| error.operation(Operation::about("keep alive lease", lease));
+        bridge.check_open().map_err(refused)?;
+        let (outlet, receiver) = Outlet::new(ROOM, || Some(Err(Error::abandoned())));
+        let number = self.owners.fetch_add(1, Relaxed);
+        let until = Until::default();
+        let owner = Owner {
+            number,
+            outlet,
+            until: until.clone(),
+        };
+        let commands = self.commands(bridge, transport).map_err(refused)?;
+        let join = Command::Join {
+            lease,
+            within,
+            owner,
+        };
+        // When the task is gone, so is the runtime, and the receiver says that it is closed.
+        let _ = commands.send(join);
+        Ok(KeepAlive::new(lease, number, receiver, until, commands))
+    }
+
+    fn commands(
+        &self,
+        bridge: &Bridge,
+        transport: &Arc<Transport>,
+    ) -> Result<mpsc::UnboundedSender<Command>> {
+        let mut current = self.commands.lock();
+        if let Some(commands) = current.as_ref().filter(|commands| !commands.is_closed()) {
+            return Ok(commands.clone());
+        }
+        let (commands, queue) = mpsc::unbounded_channel();
+        let task = Task {
+            keeper: Keeper::new(fastrand::u64(..)),
+            stream: RenewalStream::new(Arc::clone(transport)),
+            commands: queue,
+            held: HashMap::new(),
+        };
+        bridge.spawn(Box::pin(task.run()))?;
+        *current = Some(commands.clone());
+        Ok(commands)
+    }
+}
+
+/// A lease that is kept alive.
+#[derive(Default)]
+struct Held {
+    owners: Vec<Owner>,
+    latest: Option<(Renewal, BootTime)>,
+}
+
+struct Task {
+    keeper: Keeper,
+    stream: RenewalStream,
+    commands: mpsc::UnboundedReceiver<Command>,
+    held: HashMap<LeaseId, Held>,
+}
+
+enum Next {
+    Command(Command),
+    Stream(Event),
+    Time,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let mut alarm = self.alarm().map(sleep).map(Box::pin);
+            let next = std::future::poll_fn(|cx| self.poll_next(alarm.as_mut(), cx)).await;
+            let input = match next {
+                None => return,
+                Some(Next::Command(command)) => self.input(command),
+                Some(Next::Stream(event)) => Some(event.into()),
+                Some(Next::Time) => Some(Input::Tick),
+            };
+            if let Some(input) = input {
+                for action in self.keeper.on(input, clock::now()) {
+                    self.act(action);
+                }
+            }
+        }
+    }
+
+    /// Answers go first: those that are here already are not late, however long nobody looked.
+    fn poll_next(
+        &mut self,
+        alarm: Option<&mut Pin<Box<Sleep>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Next>> {
+        if let Poll::Ready(event) = self.stream.poll(cx) {
+            return Poll::Ready(Some(Next::Stream(event)));
+        }
+        if let Poll::Ready(command) = self.commands.poll_recv(cx) {
+            return Poll::Ready(command.map(Next::Command));
+        }
+        match alarm {
+            Some(alarm) => alarm.as_mut().poll(cx).map(|()| Some(Next::Time)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn alarm(&self) -> Option<Duration> {
+        let at = self.keeper.wake_at()?;
+        // The timer of the runtime counts milliseconds; a little later is on time.
+        let wait = at.since(clock::now()) + Duration::from_millis(1);
+        Some(wait.min(LONGEST_SLEEP))
+    }
+
+    fn input(&mut self, command: Command) -> Option<Input> {
+        match command {
+            Command::Join {
+                lease,
+                within,
+                mut owner,
+            } => {
+                let held = self.held.entry(lease).or_default();
+                if let Some((renewal, until)) = &held.latest {
+                    owner.renewed(renewal, *until);
+                }
+                held.owners.push(owner);
+                Some(Input::Add { lease, within })
+            }
+            Command::Leave { lease, number } => {
+                let held = self.held.get_mut(&lease)?;
+                let index = held.owners.iter().position(|o| o.number == number)?;
+                held.owners.swap_remove(index).outlet.end();
+                if !held.owners.is_empty() {
+                    return None;
+                }
+                self.held.remove(&lease);
+                Some(Input::Remove(lease))
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Open => self.stream.open(),
+            Action::Abandon { waited } => self.stream.abandon(waited),
+            Action::Close => self.stream.close(),
+            Action::Send(lease) => self.stream.send(lease),
+            Action::Renewed { lease, ttl, until } => {
+                if let Some(held) = self.held.get_mut(&lease) {
+                    let renewal = Renewal::new(lease, ttl, until);
+                    for owner in &mut held.owners {
+                        owner.renewed(&renewal, until);
+                    }
+                    held.latest = Some((renewal, until));
+                }
+            }
+            Action::Gone { lease, why } => {
+                if let Some(held) = self.held.remove(&lease) {
+                    let error = farewell(lease, why);
+                    for owner in held.owners {
+                        owner.until.clear();
+                        owner.outlet.finish(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Owner {
+    fn renewed(&mut self, renewal: &Renewal, until: BootTime) {
+        self.until.set(until);
+        // A reader that does not read has what it needs in `until`.
+        let _ = self.outlet.offer(Ok(renewal.clone()), 0);
+    }
+}
+
+impl From<Event> for Input {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Opened => Input::Opened,
+            Event::Answer { lease, ttl } => Input::Answer { lease, ttl },
+            Event::Broken(trouble) => Input::Broken(trouble),
+        }
+    }
+}
+
+/// The last thing that is said about a lease.
+fn farewell(lease: LeaseId, why: Gone) -> Error {
+    let (error, last) = match why {
+        Gone::NotFound => (Error::new(ErrorKind::LeaseNotFound, GONE), None),
+        Gone::Expired { ttl, silent, last } => {
+            let reason = format!("unreachable for {silent:.1?}, and it lived {ttl:?} only");
+            (Error::new(ErrorKind::LeaseExpired, reason), last)
+        }
+        Gone::Unanswered { within, last } => {
+            let kind = last.as_ref().map_or(ErrorKind::Timeout, |last| last.kind);
+            let reason = format!("no renewal was answered in {within:?}");
+            (Error::new(kind, reason), last)
+        }
+    };
+    let error = error.operation(Operation::about("keep alive lease", lease));
+    match last {
+        Some(last) => error.at(last.endpoint).last(last.text),
+        None => error,
+    }
+}

@@ -1,0 +1,167 @@
+//! The picture itself: a pure map that lists and events are applied to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::event::KeyChange;
+use crate::types::{KeyValue, Revision};
+use crate::watch::{Event, EventKind};
+
+type Keys = BTreeMap<Bytes, KeyValue>;
+
+/// A range of keys as it was at one revision. Cheap to clone; it never changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    keys: Arc<Keys>,
+    revision: Revision,
+}
+
+impl Snapshot {
+    /// The revision it shows. Every write up to it is in it.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The value of one key.
+    pub fn get(&self, key: &[u8]) -> Option<&KeyValue> {
+        self.keys.get(key)
+    }
+
+    /// All keys, in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &KeyValue> {
+        self.keys.values()
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Replaces everything by a list.
+    pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision) {
+        self.keys = Arc::new(list.into_iter().map(|kv| (kv.key().clone(), kv)).collect());
+        self.revision = revision;
+    }
+
+    /// Moves on without a change.
+    pub(super) fn advance(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
+    /// Applies events, all of whole revisions.
+    pub(super) fn apply(&mut self, events: &[Event], revision: Revision) -> Vec<KeyChange> {
+        // Copies the map only while somebody still holds an older snapshot of it.
+        let keys = Arc::make_mut(&mut self.keys);
+        let mut changes = Vec::with_capacity(events.len());
+        for event in events {
+            let kv = event.kv();
+            if event.kind() == EventKind::Put {
+                let prev = keys.insert(kv.key().clone(), kv.clone());
+                changes.push(KeyChange::Put {
+                    kv: kv.clone(),
+                    prev,
+                });
+            } else if let Some(prev) = keys.remove(kv.key()) {
+                changes.push(KeyChange::Deleted {
+                    prev,
+                    revision: event.revision(),
+                });
+            }
+        }
+        self.revision = revision;
+        changes
+    }
+
+    /// What leads from `before` to here.
+    pub(super) fn difference(&self, before: &Snapshot) -> Vec<KeyChange> {
+        let gone = before
+            .keys
+            .values()
+            .filter(|kv| !self.keys.contains_key(kv.key()));
+        let deleted = gone.map(|prev| KeyChange::Deleted {
+            prev: prev.clone(),
+            revision: self.revision,
+        });
+        let mut changes: Vec<_> = deleted.collect();
+        for kv in self.keys.values() {
+            match before.keys.get(kv.key()) {
+                Some(prev) if prev == kv => {}
+                prev => changes.push(KeyChange::Put {
+                    kv: kv.clone(),
+                    prev: prev.cloned(),
+                }),
+            }
+        }
+        changes.sort_by(|a, b| a.key().cmp(b.key()));
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kv(key: u8, version: i64) -> KeyValue {
+        KeyValue {
+            key: vec![key].into(),
+            version,
+            ..KeyValue::default()
+        }
+    }
+
+    fn replay(onto: &mut Keys, changes: &[KeyChange]) {
+        for change in changes {
+            match change {
+                KeyChange::Put { kv, .. } => {
+                    onto.insert(kv.key().clone(), kv.clone());
+                }
+                KeyChange::Deleted { prev, .. } => {
+                    assert!(
+                        onto.remove(prev.key()).is_some(),
+                        "deleted what was not there"
+                    );
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_difference_leads_exactly_from_one_picture_to_the_other(
+            before in prop::collection::btree_map(0u8..20, 0i64..3, 0..15),
+            after in prop::collection::btree_map(0u8..20, 0i64..3, 0..15),
+        ) {
+            let picture = |keys: &BTreeMap<u8, i64>, revision| {
+                let mut picture = Snapshot::default();
+                picture.reset(keys.iter().map(|(k, v)| kv(*k, *v)).collect(), Revision::new(revision));
+                picture
+            };
+            let (old, new) = (picture(&before, 1), picture(&after, 2));
+            let changes = new.difference(&old);
+            let mut replayed = (*old.keys).clone();
+            replay(&mut replayed, &changes);
+            prop_assert_eq!(&replayed, &*new.keys);
+            let differing = (0u8..20).filter(|k| before.get(k) != after.get(k)).count();
+            prop_assert_eq!(changes.len(), differing);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_is_held_does_not_change() {
+        let mut picture = Snapshot::default();
+        picture.reset(vec![kv(1, 1)], Revision::new(5));
+        let held = picture.clone();
+        picture.reset(vec![], Revision::new(6));
+        assert_eq!((held.len(), held.revision()), (1, Revision::new(5)));
+        assert!(picture.is_empty());
+    }
+}

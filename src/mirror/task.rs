@@ -1,0 +1,334 @@
+//! The life of a mirror on the runtime: list, watch, and begin again when history is gone.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::event::{KeyChange, MirrorEvent};
+use super::handle::{Command, Mirror, Shared};
+use super::picture::Snapshot;
+use crate::backoff::Backoff;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::key::KeyRange;
+use crate::kv::{Get, Paging};
+use crate::request::sealed::Exchange;
+use crate::rt::{Bridge, Here, Outlet, Room, Spawn};
+use crate::transport::Transport;
+use crate::types::{KeyValue, Revision};
+use crate::watch::{Event, Hub, Note, Notes, Watch, WatchResponse};
+
+/// Keys in one answer of a list.
+const PAGE: u32 = 1000;
+
+/// Events that may wait for a slow reader; more become one `Reset`.
+const QUEUE: Room = Room {
+    items: 1024,
+    bytes: 16 << 20,
+};
+
+/// How often to look whether a slow reader has caught up.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The wait between lists that fail. A list itself takes its time to give up.
+const BETWEEN_LISTS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+
+/// A list at one revision that is compacted before its last page begins anew; so often at once.
+const LIST_TRIES: u32 = 3;
+
+/// Opens a mirror. Blocks until the first list is there.
+pub(crate) fn open(
+    bridge: &Bridge,
+    transport: Arc<Transport>,
+    hub: Arc<Hub>,
+    range: KeyRange,
+    timeout: Duration,
+) -> Result<Mirror> {
+    let about = Operation::about("mirror", &range);
+    if let Some(problem) = range.problem() {
+        return Err(Error::invalid(problem).operation(about));
+    }
+    let (outlet, changes) = Outlet::new(QUEUE, || Some(Err(Error::abandoned())));
+    let (commands, queue) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::default());
+    let (listed, first) = oneshot::channel();
+    let task = Task {
+        transport,
+        hub,
+        range: range.clone(),
+        timeout,
+        told: Some(Snapshot::default()),
+        stale: None,
+        outlet,
+        ending: Ending(Arc::clone(&shared)),
+        shared: Arc::clone(&shared),
+        commands: queue,
+    };
+    bridge.spawn(Box::pin(task.run(listed)))?;
+    bridge
+        .call(async move { first.await.unwrap_or_else(|_| Err(Error::closed())) })
+        .map_err(|error| error.operation(about))?;
+    Ok(Mirror {
+        range,
+        shared,
+        changes,
+        commands,
+    })
+}
+
+struct Task {
+    transport: Arc<Transport>,
+    hub: Arc<Hub>,
+    range: KeyRange,
+    timeout: Duration,
+    /// What the reader knows, once its queue overflowed; `None` while the queue has everything.
+    told: Option<Snapshot>,
+    stale: Option<Instant>,
+    outlet: Outlet<Result<MirrorEvent>>,
+    shared: Arc<Shared>,
+    /// Only for its drop.
+    #[expect(dead_code, reason = "it tells waiters why, when the runtime drops the task")]
+    ending: Ending,
+    commands: mpsc::UnboundedReceiver<Command>,
+}
+
+/// Tells those who wait for a revision that the task is gone.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end(Error::abandoned());
+    }
+}
+
+/// What a mirror waits for.
+enum Wake {
+    Note(Note),
+    Command(Option<Command>),
+    Look,
+}
+
+impl Task {
+    async fn run(mut self, listed: oneshot::Sender<Result<()>>) {
+        match self.list().await {
+            Ok((list, revision)) => self.reset(list, revision),
+            Err(error) => return drop(listed.send(Err(error))),
+        }
+        let ended = self.follow(Some(listed)).await;
+        if let Some(error) = ended {
+            self.shared.end(error.clone());
+            self.outlet.finish(Err(error));
+        } else {
+            self.outlet.end();
+        }
+    }
+
+    /// Watches, and lists again whenever the watch ends. It returns why the mirror cannot go on, or
+    /// nothing when its owner let go of it.
+    async fn follow(&mut self, mut opening: Option<oneshot::Sender<Result<()>>>) -> Option<Error> {
+        loop {
+            let watch =
+                Watch::range(self.range.clone()).start_revision(self.shared.revision().next());
+            let mut notes = match self.hub.open_for_task(&Here, watch) {
+                Ok(notes) => notes,
+                Err(error) => return Some(error),
+            };
+            if let Some(opening) = opening.take() {
+                self.opened(&mut notes, opening).await;
+            }
+            let ended = self.watch(&mut notes).await?;
+            if is_final(&ended) {
+                return Some(ended);
+            }
+            self.set_stale(true);
+            match self.list_for_ever().await? {
+                Ok((list, revision)) => self.reset(list, revision),
+                Err(error) => return Some(error),
+            }
+        }
+    }
+
+    /// Lets the owner go on when the mirror follows, or when that takes too long: it has its list.
+    async fn opened(&mut self, notes: &mut Notes, opening: oneshot::Sender<Result<()>>) {
+        match tokio::time::timeout(self.timeout, notes.recv()).await {
+            Ok(Note::Up) => {}
+            Ok(Note::Item(Ok(response))) => self.apply(&response),
+            Ok(Note::Down | Note::Item(Err(_))) | Err(_) => self.set_stale(true),
+        }
+        // An owner that gave up waiting has dropped the commands too.
+        let _ = opening.send(Ok(()));
+    }
+
+    /// Applies what the watch brings until it ends; `None` when the owner is gone.
+    async fn watch(&mut self, notes: &mut Notes) -> Option<Error> {
+        loop {
+            let look = self.told.is_some();
+            match wake(notes, &mut self.commands, look).await {
+                Wake::Command(None) => return None,
+                Wake::Command(Some(Command::Progress)) => notes.request_progress(),
+                Wake::Look => self.catch_up(),
+                Wake::Note(Note::Down) => self.set_stale(true),
+                Wake::Note(Note::Up) => self.set_stale(false),
+                Wake::Note(Note::Item(Err(error))) => return Some(error),
+                Wake::Note(Note::Item(Ok(response))) => self.apply(&response),
+            }
+        }
+    }
+
+    fn apply(&mut self, response: &WatchResponse) {
+        let events = response.events();
+        let Some(last) = events.last() else {
+            return self
+                .shared
+                .update(|picture| picture.advance(response.revision()));
+        };
+        // With what each key was before, which the picture knows and the event need not carry.
+        let size = |event: &Event| {
+            2 * (size_of::<KeyValue>() + event.kv().key().len() + event.kv().value().len())
+        };
+        self.make_room(events.iter().map(size).sum());
+        let revision = last.revision();
+        let changes = self
+            .shared
+            .update(|picture| picture.apply(events, revision));
+        self.tell(MirrorEvent::Changed { revision, changes });
+    }
+
+    fn reset(&mut self, list: Vec<KeyValue>, revision: Revision) {
+        self.told.get_or_insert_with(|| self.shared.snapshot());
+        self.shared.update(|picture| picture.reset(list, revision));
+        self.catch_up();
+    }
+
+    fn set_stale(&mut self, stale: bool) {
+        if stale == self.stale.is_some() {
+            return;
+        }
+        self.stale = stale.then(Instant::now);
+        self.shared.set_stale(self.stale);
+        self.make_room(0);
+        self.tell(match self.stale {
+            Some(since) => MirrorEvent::Stale { since },
+            None => MirrorEvent::Live,
+        });
+    }
+
+    /// When there is no room for so many bytes, everything from here on becomes one `Reset`.
+    fn make_room(&mut self, size: usize) {
+        if self.told.is_none() && !self.outlet.fits(size) {
+            self.told = Some(self.shared.snapshot());
+        }
+    }
+
+    /// Queues an event that there is room for, unless the reader is to get a `Reset` instead.
+    fn tell(&mut self, event: MirrorEvent) {
+        if self.told.is_none() {
+            let size = size(&event);
+            self.outlet.insist(Ok(event), size);
+        }
+    }
+
+    /// Tells the reader everything that it missed, if it has room now.
+    fn catch_up(&mut self) {
+        let Some(told) = self.told.take_if(|_| self.outlet.has_room()) else {
+            return;
+        };
+        let now = self.shared.snapshot();
+        self.tell(MirrorEvent::Reset {
+            revision: now.revision(),
+            changes: now.difference(&told),
+        });
+        if let Some(since) = self.stale {
+            self.tell(MirrorEvent::Stale { since });
+        }
+    }
+
+    /// Lists until it works; `None` when the owner is gone meanwhile.
+    async fn list_for_ever(&mut self) -> Option<Result<(Vec<KeyValue>, Revision)>> {
+        let mut backoff = BETWEEN_LISTS;
+        loop {
+            match self.list().await {
+                Err(error) if !is_final(&error) => {
+                    tokio::time::sleep(backoff.next(fastrand::f64())).await;
+                    if self.commands.is_closed() {
+                        return None;
+                    }
+                }
+                settled => return Some(settled),
+            }
+        }
+    }
+
+    /// The range, every page as of one revision.
+    async fn list(&mut self) -> Result<(Vec<KeyValue>, Revision)> {
+        let mut tries = 1;
+        'anew: loop {
+            let mut paging = Paging::new(Get::range(self.range.clone()), PAGE)?;
+            let mut list = Vec::new();
+            while let Some(get) = paging.next() {
+                match get
+                    .exchange(Arc::clone(&self.transport), self.timeout)
+                    .await
+                {
+                    Ok(page) => list.extend(paging.take(page)),
+                    Err(error) if error.kind() == ErrorKind::Compacted && tries < LIST_TRIES => {
+                        tries += 1;
+                        continue 'anew;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok((list, paging.revision().unwrap_or_default()));
+        }
+    }
+}
+
+/// The next thing that happens.
+async fn wake(
+    notes: &mut Notes,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    look: bool,
+) -> Wake {
+    let mut tick = std::pin::pin!(tokio::time::sleep(if look {
+        LOOK
+    } else {
+        Duration::from_secs(3600)
+    }));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(command) = commands.poll_recv(cx) {
+            return Poll::Ready(Wake::Command(command));
+        }
+        if let Poll::Ready(note) = notes.poll_recv(cx) {
+            return Poll::Ready(Wake::Note(note));
+        }
+        if look {
+            tick.as_mut().poll(cx).map(|()| Wake::Look)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Whether trying again is pointless.
+fn is_final(error: &Error) -> bool {
+    use ErrorKind::{
+        Closed, InvalidArgument, Panicked, PermissionDenied, Unauthenticated, Unimplemented,
+    };
+
+    let kind = error.kind();
+    matches!(
+        kind,
+        Closed | Panicked | PermissionDenied | Unauthenticated | InvalidArgument | Unimplemented
+    )
+}
+
+fn size(event: &MirrorEvent) -> usize {
+    let changes: &[_] = match event {
+        MirrorEvent::Changed { changes, .. } | MirrorEvent::Reset { changes, .. } => changes,
+        MirrorEvent::Stale { .. } | MirrorEvent::Live => &[],
+    };
+    size_of::<MirrorEvent>() + changes.iter().map(KeyChange::size).sum::<usize>()
+}

@@ -1,0 +1,436 @@
+//! Leases: granted, renewed through faults, and reported when they are gone.
+
+use std::time::{Duration, Instant};
+
+use etcd_blocking::crossbeam_channel::{Receiver, RecvTimeoutError};
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::{
+    Client, ErrorKind, Grant, KeepAlive, LeaseId, Put, Renewal, Result, Revoke, TimeToLive,
+};
+
+use crate::support::proxy::Proxy;
+use crate::support::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn etcd() -> LocalEtcd {
+    LocalEtcd::start().unwrap()
+}
+
+fn client(endpoint: &str) -> Client {
+    Client::connect([endpoint]).unwrap()
+}
+
+/// A server behind a proxy, and a client that knows only the proxy.
+fn behind_a_proxy() -> (LocalEtcd, Proxy, Client) {
+    let etcd = etcd();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = client(&proxy.endpoint());
+    (etcd, proxy, client)
+}
+
+/// The next item, which has to be a renewal.
+#[track_caller]
+fn renewed(alive: &KeepAlive) -> Renewal {
+    alive.receiver().recv_timeout(SOON).unwrap().unwrap()
+}
+
+/// The last item, and that nothing comes after it.
+#[track_caller]
+fn gone(receiver: &Receiver<Result<Renewal>>, within: Duration) -> etcd_blocking::Error {
+    let until = Instant::now() + within;
+    loop {
+        match receiver.recv_deadline(until) {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                assert!(
+                    receiver.recv_timeout(SOON).is_err(),
+                    "an item after the last"
+                );
+                return error;
+            }
+            Err(none) => panic!("the lease is not gone within {within:?}: {none}"),
+        }
+    }
+}
+
+/// Sees renewals until `span` has passed; the lease has to be alive all the time.
+#[track_caller]
+fn lives_for(alive: &KeepAlive, span: Duration) -> usize {
+    let until = Instant::now() + span;
+    let mut renewals = 0;
+    loop {
+        match alive.receiver().recv_deadline(until) {
+            Ok(item) => item.map(|_| renewals += 1).unwrap(),
+            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Disconnected) => panic!("no last item"),
+        }
+        assert!(alive.is_alive());
+    }
+    assert!(alive.is_alive());
+    renewals
+}
+
+fn exists(client: &Client, key: &str) -> bool {
+    client.get(key.to_owned()).unwrap().is_some()
+}
+
+#[test]
+fn a_key_goes_with_its_lease_when_nobody_renews_it() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(Duration::from_millis(1200)).unwrap();
+    assert_eq!(lease.ttl(), secs(2));
+    client.call(Put::new("k", "v").lease(lease.id())).unwrap();
+    assert!(exists(&client, "k"));
+    eventually(secs(8), "the key is gone", || {
+        (!exists(&client, "k")).then_some(())
+    });
+    let error = client
+        .call(Put::new("k", "v").lease(lease.id()))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
+}
+
+#[test]
+fn revoking_deletes_the_keys_of_the_lease_and_an_unknown_lease_is_not_found() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(60)).unwrap();
+    for key in ["a", "b"] {
+        client.call(Put::new(key, "v").lease(lease.id())).unwrap();
+    }
+    client.put("c", "v").unwrap();
+    let revoked = client.revoke(lease.id()).unwrap();
+    assert!(revoked.header().revision > lease.header().revision);
+    assert!(!exists(&client, "a") && !exists(&client, "b") && exists(&client, "c"));
+    let again = client.call(Revoke::new(lease.id())).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::LeaseNotFound);
+    assert!(again.to_string().starts_with("revoke lease "), "{again}");
+}
+
+#[test]
+fn a_chosen_id_is_taken_and_is_taken_once() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let id = LeaseId::new(4711).unwrap();
+    assert_eq!(client.call(Grant::ttl(secs(60)).id(id)).unwrap().id(), id);
+    let again = client.call(Grant::ttl(secs(60)).id(id)).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn time_to_live_tells_what_is_left_and_which_keys_hang_on_it() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(60)).unwrap();
+    for key in ["a", "b"] {
+        client.call(Put::new(key, "v").lease(lease.id())).unwrap();
+    }
+    let known = client.time_to_live(lease.id()).unwrap();
+    let left = known.remaining().unwrap();
+    assert!(left > secs(50) && left <= secs(60), "{left:?}");
+    assert_eq!(known.granted(), secs(60));
+    assert!(known.keys().is_empty());
+    let mut keys = client
+        .call(TimeToLive::new(lease.id()).keys())
+        .unwrap()
+        .keys()
+        .to_vec();
+    keys.sort();
+    assert_eq!(keys, ["a", "b"]);
+
+    client.revoke(lease.id()).unwrap();
+    let gone = client.time_to_live(lease.id()).unwrap();
+    assert_eq!((gone.remaining(), gone.keys().len()), (None, 0));
+    assert!(gone.header().member_id.get() != 0);
+}
+
+#[test]
+fn leases_are_listed() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    assert!(client.leases().unwrap().ids().is_empty());
+    let mut granted: Vec<_> = (0..5)
+        .map(|n| client.grant(secs(60 + n)).unwrap().id())
+        .collect();
+    let mut listed = client.leases().unwrap().ids().to_vec();
+    granted.sort();
+    listed.sort();
+    assert_eq!(listed, granted);
+}
+
+#[test]
+fn one_renewal_gives_the_full_time_again_and_an_unknown_lease_is_not_found() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(60)).unwrap();
+    let renewal = client.keep_alive_once(lease.id()).unwrap();
+    assert_eq!((renewal.id(), renewal.ttl()), (lease.id(), secs(60)));
+    assert!(renewal.deadline().remaining() > secs(50));
+    client.revoke(lease.id()).unwrap();
+    let error = client.keep_alive_once(lease.id()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
+}
+
+#[test]
+fn a_lease_is_kept_alive_at_a_third_of_its_time() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(2)).unwrap();
+    client.call(Put::new("k", "v").lease(lease.id())).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    let first = renewed(&alive);
+    assert_eq!(
+        (first.id(), first.ttl(), alive.id()),
+        (lease.id(), secs(2), lease.id())
+    );
+    assert!(alive.valid_for() <= secs(2) && alive.is_alive());
+    // Four times its life: renewals come every 0.6 s to 0.67 s.
+    let renewals = lives_for(&alive, secs(8));
+    assert!((11..=14).contains(&renewals), "{renewals}");
+    assert!(exists(&client, "k"));
+}
+
+#[test]
+fn several_owners_of_a_lease_share_its_renewals_and_leave_one_by_one() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(3)).unwrap();
+    let one = client.keep_alive(lease.id()).unwrap();
+    renewed(&one);
+    let two = client.clone().keep_alive(lease.id()).unwrap();
+    // It learns at once what the other knows.
+    renewed(&two);
+    let reader = one.receiver().clone();
+    drop(one);
+    // Who left gets no last item, only the end.
+    assert!(reader.iter().all(|item| item.is_ok()));
+    lives_for(&two, secs(4));
+    client.close().unwrap();
+    assert_eq!(gone(two.receiver(), SOON).kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn dropping_it_stops_renewing_and_does_not_revoke() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(2)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    drop(alive);
+    assert!(
+        client
+            .time_to_live(lease.id())
+            .unwrap()
+            .remaining()
+            .is_some()
+    );
+    eventually(secs(8), "the lease expires", || {
+        client
+            .time_to_live(lease.id())
+            .unwrap()
+            .remaining()
+            .is_none()
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_lease_that_is_revoked_says_so_within_a_third_of_its_time_and_others_live_on() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let leases: Vec<_> = (0..3)
+        .map(|_| client.grant(secs(3)).unwrap().id())
+        .collect();
+    let alive: Vec<_> = leases
+        .iter()
+        .map(|id| client.keep_alive(*id).unwrap())
+        .collect();
+    alive.iter().for_each(|alive| drop(renewed(alive)));
+    client.revoke(leases[1]).unwrap();
+    let error = gone(alive[1].receiver(), secs(2));
+    assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
+    assert!(
+        error.to_string().contains("expired or was revoked"),
+        "{error}"
+    );
+    assert!(!alive[1].is_alive());
+    lives_for(&alive[0], secs(3));
+    assert!(alive[2].is_alive());
+}
+
+#[test]
+fn an_unknown_lease_is_not_found() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let alive = client.keep_alive(LeaseId::new(4711).unwrap()).unwrap();
+    let error = gone(alive.receiver(), secs(2));
+    assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
+    assert!(
+        error
+            .to_string()
+            .starts_with("keep alive lease 0000000000001267: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_closed_client_keeps_nothing_alive() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(3)).unwrap();
+    let other = client.clone();
+    client.close().unwrap();
+    assert_eq!(
+        other.keep_alive(lease.id()).unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+    assert_eq!(other.grant(secs(3)).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        other.revoke(lease.id()).unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+}
+
+#[test]
+fn a_server_that_was_never_there_is_reported_in_the_timeout_of_the_client() {
+    let mut etcd = etcd();
+    etcd.kill().unwrap();
+    let client = client(&etcd.endpoint()).with_timeout(secs(1));
+    let alive = client.keep_alive(LeaseId::new(4711).unwrap()).unwrap();
+    let error = gone(alive.receiver(), secs(3));
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("connection refused"), "{error}");
+}
+
+#[test]
+fn a_lease_survives_lost_connections() {
+    let (_etcd, proxy, client) = behind_a_proxy();
+    let lease = client.grant(secs(3)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    for _ in 0..5 {
+        proxy.drop_connections();
+        lives_for(&alive, Duration::from_millis(1500));
+    }
+}
+
+#[test]
+fn a_lease_survives_a_restart_of_the_server() {
+    let mut etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(5)).unwrap();
+    client.call(Put::new("k", "v").lease(lease.id())).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    etcd.restart().unwrap();
+    lives_for(&alive, secs(6));
+    assert!(exists(&client, "k"));
+}
+
+#[test]
+fn a_lease_survives_a_black_hole_shorter_than_its_life() {
+    let (_etcd, proxy, client) = behind_a_proxy();
+    let lease = client.grant(secs(10)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    proxy.black_hole(true);
+    lives_for(&alive, secs(4));
+    proxy.black_hole(false);
+    // The connection stays silent for good: only a new one can renew.
+    lives_for(&alive, secs(11));
+}
+
+#[test]
+fn a_lease_that_cannot_be_renewed_is_reported_at_its_deadline() {
+    let mut etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(3)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    etcd.kill().unwrap();
+    while alive.receiver().try_recv().is_ok() {}
+    let deadline = Instant::now() + alive.valid_for();
+    let error = gone(alive.receiver(), secs(4));
+    assert_eq!(error.kind(), ErrorKind::LeaseExpired);
+    assert!(
+        error.to_string().contains("unreachable for 3.0s"),
+        "{error}"
+    );
+    let off = Instant::now().saturating_duration_since(deadline);
+    // `gone` waited for the end of the channel too; that is there with the item.
+    assert!(off < Duration::from_millis(500), "{off:?} late");
+    assert!(!alive.is_alive());
+}
+
+#[test]
+fn a_thousand_leases_need_one_connection() {
+    let (_etcd, proxy, client) = behind_a_proxy();
+    let granting: Vec<_> = (0..1000)
+        .map(|_| client.submit(Grant::ttl(secs(6))))
+        .collect();
+    let leases: Vec<_> = granting
+        .into_iter()
+        .map(|g| g.wait().unwrap().id())
+        .collect();
+    let alive: Vec<_> = leases
+        .iter()
+        .map(|id| client.keep_alive(*id).unwrap())
+        .collect();
+    alive.iter().for_each(|alive| drop(renewed(alive)));
+    let until = Instant::now() + secs(9);
+    while Instant::now() < until {
+        assert!(alive.iter().all(KeepAlive::is_alive));
+        for alive in &alive {
+            alive
+                .receiver()
+                .try_iter()
+                .for_each(|item| drop(item.unwrap()));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(proxy.connections(), 1);
+}
+
+#[test]
+fn a_receiver_that_is_never_read_changes_nothing_and_still_gets_the_last_item() {
+    let etcd = etcd();
+    let client = client(&etcd.endpoint());
+    let lease = client.grant(secs(1)).unwrap();
+    let idle = client.keep_alive(lease.id()).unwrap();
+    let read = client.keep_alive(lease.id()).unwrap();
+    // Two dozen renewals, more than are queued.
+    lives_for(&read, secs(8));
+    assert!(idle.is_alive());
+    assert_eq!(idle.receiver().len(), 16);
+    client.revoke(lease.id()).unwrap();
+    gone(read.receiver(), secs(2));
+    let items: Vec<_> = idle.receiver().try_iter().collect();
+    assert_eq!(items.len(), 17);
+    assert_eq!(
+        items[16].as_ref().unwrap_err().kind(),
+        ErrorKind::LeaseNotFound
+    );
+}
+
+#[test]
+fn it_works_inside_an_async_runtime() {
+    let etcd = etcd();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = client(&etcd.endpoint());
+        let lease = client.grant(secs(3)).unwrap();
+        let alive = client.keep_alive(lease.id()).unwrap();
+        lives_for(&alive, secs(4));
+        drop(alive);
+        client.revoke(lease.id()).unwrap();
+    });
+}
