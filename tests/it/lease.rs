@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use etcd_blocking::crossbeam_channel::{Receiver, RecvTimeoutError};
-use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{
     Client, ErrorKind, Grant, KeepAlive, LeaseId, Put, Renewal, Result, Revoke, TimeToLive,
 };
 
+use crate::support::peers::PeerLinks;
 use crate::support::proxy::Proxy;
 use crate::support::wait::eventually;
 
@@ -346,6 +347,64 @@ fn a_lease_survives_a_black_hole_shorter_than_its_life() {
     proxy.black_hole(false);
     // The connection stays silent for good: only a new one can renew.
     lives_for(&alive, secs(11));
+}
+
+/// A client of three proxies, each in front of a member; it is connected to the member whose proxy
+/// has an open connection.
+fn behind_proxies(cluster: &LocalCluster) -> (Vec<Proxy>, Client) {
+    let proxies: Vec<_> = cluster
+        .members()
+        .iter()
+        .map(|member| Proxy::start(member.client_addr()))
+        .collect();
+    let client = Client::connect(proxies.iter().map(Proxy::endpoint)).unwrap();
+    (proxies, client)
+}
+
+fn connected_to(proxies: &[Proxy]) -> usize {
+    eventually(SOON, "one member is connected", || {
+        let open: Vec<_> = (0..proxies.len())
+            .filter(|i| proxies[*i].open_connections() > 0)
+            .collect();
+        (open.len() == 1).then(|| open[0])
+    })
+}
+
+#[test]
+fn a_member_that_stops_answering_is_left_for_another() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let (proxies, client) = behind_proxies(&cluster);
+    let lease = client.grant(secs(6)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    let member = cluster.member(connected_to(&proxies));
+    member.pause().unwrap();
+    lives_for(&alive, secs(13));
+    member.resume().unwrap();
+}
+
+#[test]
+fn a_member_without_a_leader_is_left_for_another() {
+    let (cluster, links) = PeerLinks::start(3, &[]);
+    let (proxies, client) = behind_proxies(&cluster);
+    let lease = client.grant(secs(6)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    links.isolate(connected_to(&proxies));
+    lives_for(&alive, secs(13));
+    links.heal();
+}
+
+#[test]
+fn a_lease_survives_the_death_of_the_leader() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let lease = client.grant(secs(6)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    let leader = cluster.leader().unwrap();
+    cluster.member_mut(leader).kill().unwrap();
+    lives_for(&alive, secs(13));
 }
 
 #[test]
