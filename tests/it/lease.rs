@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use etcd_blocking::crossbeam_channel::{Receiver, RecvTimeoutError};
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{
-    Client, ErrorKind, Grant, KeepAlive, LeaseId, Put, Renewal, Result, Revoke, TimeToLive,
+    Client, ErrorKind, Grant, KeepAlive, LeaseId, Put, Renewal, Request, Result, Revoke,
+    RevokeResponse, TimeToLive,
 };
 
 use crate::support::peers::PeerLinks;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Dir, Proxy};
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -122,6 +123,46 @@ fn a_chosen_id_is_taken_and_is_taken_once() {
     assert_eq!(client.call(Grant::ttl(secs(60)).id(id)).unwrap().id(), id);
     let again = client.call(Grant::ttl(secs(60)).id(id)).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+}
+
+/// Runs a request whose first answer is lost, with its connection, after it was executed.
+fn lose_the_answer<R: Request>(
+    proxy: &Proxy,
+    client: &Client,
+    request: R,
+    executed: impl Fn() -> bool,
+) -> Result<R::Response> {
+    proxy.pause(Dir::Down, true);
+    let pending = client.submit(request);
+    eventually(SOON, "it is executed", || executed().then_some(()));
+    proxy.drop_connections();
+    proxy.pause(Dir::Down, false);
+    pending.wait()
+}
+
+#[test]
+fn a_grant_whose_answer_is_lost_makes_one_lease() {
+    let (etcd, proxy, client) = behind_a_proxy();
+    let direct = Client::connect([etcd.endpoint()]).unwrap();
+    client.get("connected").unwrap();
+    let leases = || direct.leases().unwrap().ids().to_vec();
+    let granted = lose_the_answer(&proxy, &client, Grant::ttl(secs(60)), || {
+        leases().len() == 1
+    });
+    let lease = granted.unwrap();
+    assert_eq!(leases(), [lease.id()]);
+    assert_eq!(lease.ttl(), secs(60));
+}
+
+#[test]
+fn a_revocation_whose_answer_is_lost_succeeds() {
+    let (etcd, proxy, client) = behind_a_proxy();
+    let direct = Client::connect([etcd.endpoint()]).unwrap();
+    let lease = client.grant(secs(60)).unwrap();
+    let revoked = lose_the_answer(&proxy, &client, Revoke::new(lease.id()), || {
+        direct.leases().unwrap().ids().is_empty()
+    });
+    assert_eq!(revoked.unwrap(), RevokeResponse::default());
 }
 
 #[test]
