@@ -16,8 +16,10 @@ use crate::watch::request::Watch;
 fn histories(count: u64, faults: Faults) {
     for seed in 0..count {
         let mut world = World::new(seed, faults);
-        world.run(300);
-        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.check()));
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            world.run(300);
+            world.check();
+        }));
         assert!(checked.is_ok(), "seed {seed} with {faults:?}");
     }
 }
