@@ -6,12 +6,6 @@ mod handle;
 mod hub;
 mod line;
 #[cfg(test)]
-#[allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test ends where it fails"
-)]
 mod model;
 mod notes;
 mod request;

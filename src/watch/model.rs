@@ -69,7 +69,6 @@ struct Stream {
     next_wire: i64,
     reading: bool,
     doubted: bool,
-    creates: usize,
 }
 
 #[derive(Debug)]
@@ -112,7 +111,7 @@ pub(super) struct World {
     /// The highest revision the client was shown.
     shown: i64,
     /// A store was lost and nobody could notice: it had grown back.
-    void: bool,
+    pub(super) void: bool,
     wiped: bool,
     pub(super) opens: usize,
     pub(super) creates: usize,
@@ -371,7 +370,6 @@ impl World {
                 assert!(create.fragment && create.watch_id == 0);
                 let wire = stream.next_wire;
                 stream.next_wire += 1;
-                stream.creates += 1;
                 let range = KeyRange::range(create.key, create.range_end);
                 let next = create.start_revision;
                 stream.watches.insert(wire, Remote { range, next });
@@ -624,6 +622,8 @@ impl World {
 
     /// What was promised to every reader.
     pub(super) fn check(&self) {
+        let once_a_stream = self.opens * usize::try_from(self.next_id).expect("few");
+        assert!(self.creates <= once_a_stream + self.pauses, "a storm");
         if self.void {
             return;
         }

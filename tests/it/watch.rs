@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{
     Client, ErrorKind, Event, EventKind, KeyRange, Op, Put, Revision, Txn, Watch, WatchResponse,
     Watcher,
 };
 
+use crate::support::peers::PeerLinks;
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::wait::eventually;
 
@@ -555,4 +556,51 @@ fn a_watch_given_up_while_the_server_is_silent_leaves_nothing_behind() {
     client.put("kept", "v").unwrap();
     events(&kept, 1);
     eventually_watches(&etcd, 1);
+}
+
+#[test]
+fn a_member_without_a_leader_is_left_for_one_with() {
+    let (cluster, links) = PeerLinks::start(3, &[]);
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let watcher = client.watch("k").unwrap();
+    let serving = eventually(SOON, "a member has the watch", || {
+        cluster.members().iter().position(|m| watches(m) == 1)
+    });
+    links.isolate(serving);
+    let others = (0..3).filter(|n| *n != serving);
+    let near = Client::connect(others.map(|n| cluster.members()[n].endpoint())).unwrap();
+    let revision = eventually(3 * SOON, "the others have a leader", || {
+        near.put("k", "v").ok().map(|put| put.header().revision)
+    });
+    while next(&watcher).revision() < revision {}
+    links.heal();
+}
+
+#[test]
+fn a_member_that_dies_is_left_for_another() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let watcher = client.watch("k").unwrap();
+    let serving = eventually(SOON, "a member has the watch", || {
+        cluster.members().iter().position(|m| watches(m) == 1)
+    });
+    cluster.member_mut(serving).kill().unwrap();
+    let revision = eventually(3 * SOON, "the others have a leader", || {
+        client.put("k", "v").ok().map(|put| put.header().revision)
+    });
+    while next(&watcher).revision() < revision {}
+}
+
+#[test]
+fn two_thousand_watches_that_break_and_end_let_the_client_close() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let set = client.watch_set().unwrap();
+    set.add_all((0..2000).map(|n| Watch::key(format!("k/{n}"))))
+        .unwrap();
+    proxy.drop_connections();
+    drop(set);
+    client.close().unwrap();
+    eventually_watches(&etcd, 0);
 }

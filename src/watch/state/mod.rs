@@ -12,12 +12,6 @@ mod requests;
 mod store;
 mod stream;
 #[cfg(test)]
-#[allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test ends where it fails"
-)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
