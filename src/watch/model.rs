@@ -3,6 +3,9 @@
 //! One seed is one history. It begins with faults and ends without: then everything that was
 //! promised must have come true.
 
+mod promises;
+mod store;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -14,45 +17,10 @@ use super::state::{Action, Doubt, Ending, Id, Input, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::etcd_rs_proto::etcdserverpb::{self as pb, ResponseHeader};
-use crate::etcd_rs_proto::mvccpb;
 use crate::key::KeyRange;
 use crate::types::Revision;
-
-/// What an item of history changes: keys by name, and whether they are deleted.
-type Change = Vec<(&'static str, bool)>;
-
-const KEYS: [&str; 4] = ["a", "b", "c", "d"];
-
-#[derive(Debug, Default)]
-struct Store {
-    /// Revision 1 is the empty store; `history[n]` made revision `n + 2`.
-    history: Vec<Change>,
-    compacted: i64,
-}
-
-impl Store {
-    fn revision(&self) -> i64 {
-        self.history.len() as i64 + 1
-    }
-
-    fn change(&mut self, rng: &mut Rng) {
-        let mut keys = KEYS.to_vec();
-        rng.shuffle(&mut keys);
-        let count = rng.usize(1..=3);
-        let change = keys.into_iter().take(count).map(|key| (key, rng.bool()));
-        self.history.push(change.collect());
-    }
-
-    fn events(&self, range: &KeyRange, from: i64, to: i64) -> Vec<(i64, &'static str)> {
-        (from.max(2)..=to)
-            .flat_map(|revision| {
-                let change = &self.history[revision as usize - 2];
-                change.iter().map(move |(key, _)| (revision, *key))
-            })
-            .filter(|(_, key)| range.contains(key.as_bytes()))
-            .collect()
-    }
-}
+pub(super) use store::event;
+use store::{KEYS, Store};
 
 #[derive(Debug)]
 struct Remote {
@@ -618,78 +586,5 @@ impl World {
             }
             kind => panic!("{kind:?}: {error}"),
         }
-    }
-
-    /// What was promised to every reader.
-    pub(super) fn check(&self) {
-        let once_a_stream = self.opens * usize::try_from(self.next_id).expect("few");
-        assert!(self.creates <= once_a_stream + self.pauses, "a storm");
-        if self.void {
-            return;
-        }
-        for (id, reader) in &self.readers {
-            let Some(created_at) = reader.created_at else {
-                assert!(
-                    reader.error.is_some(),
-                    "{id} was never created: {reader:#?}"
-                );
-                continue;
-            };
-            if reader.error == Some(ErrorKind::Rewound) {
-                continue;
-            }
-            // Compaction forgets versions, and the model keeps them to compare.
-            let end = match reader.error {
-                None if !reader.never_reads => self.store.revision(),
-                _ => reader.got.last().map_or(0, |(revision, _)| *revision),
-            };
-            let start = match (reader.start, reader.got.first()) {
-                (Some(start), _) => start,
-                (None, Some((first, _))) => {
-                    assert!(*first > reader.asked_at || self.rewinds);
-                    (*first).min(created_at + 1)
-                }
-                (None, None) => created_at + 1,
-            };
-            let expected = self.store.events(&reader.range, start, end);
-            let got: Vec<_> = reader
-                .got
-                .iter()
-                .map(|(r, key)| (*r, key.as_str()))
-                .collect();
-            assert_eq!(got, expected, "{id} {reader:#?}");
-        }
-        let alive = self
-            .readers
-            .values()
-            .filter(|reader| reader.error.is_none())
-            .count();
-        if let Some(stream) = &self.stream {
-            let stalled = self
-                .readers
-                .values()
-                .filter(|reader| reader.stalled)
-                .count();
-            assert_eq!(
-                stream.watches.len(),
-                alive - stalled,
-                "no watch is left behind"
-            );
-        } else {
-            assert_eq!(alive, 0, "no stream, and watches that want one");
-        }
-    }
-}
-
-pub(super) fn event(revision: i64, key: &str) -> mvccpb::Event {
-    let kv = mvccpb::KeyValue {
-        key: key.to_owned().into(),
-        mod_revision: revision,
-        create_revision: revision,
-        ..Default::default()
-    };
-    mvccpb::Event {
-        kv: Some(kv),
-        ..Default::default()
     }
 }

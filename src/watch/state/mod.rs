@@ -5,6 +5,8 @@
 //! order, so answers are told apart by order alone: etcd before 3.5.6 puts the id of another
 //! watch into its refusals.
 
+#[cfg(test)]
+mod histories;
 mod incoming;
 mod joining;
 mod one;
