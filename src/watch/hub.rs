@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::event::WatchResponse;
 use super::handle::Watcher;
-use super::notes::{self, Note, Notes};
+use super::notes::{self, Notes};
 use super::request::Watch;
 use super::set::WatchKey;
 use super::sink::Sink;

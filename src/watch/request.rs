@@ -70,8 +70,8 @@ impl Watch {
     /// Begins with the changes of this revision, which may lie in the past (as far as history is
     /// kept) or in the future.
     ///
-    /// Without it, or with [`Revision::NONE`], the watch sees everything that is written after it
-    /// was asked for. After a read, go on with `response.header().revision.next()`.
+    /// Without it, or with [`Revision::NONE`], the watch sees everything that is written after
+    /// [`Client::watch`](crate::Client::watch) returned. After a read, go on with `response.header().revision.next()`.
     pub fn start_revision(mut self, revision: Revision) -> Self {
         self.start = revision;
         self
