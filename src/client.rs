@@ -349,6 +349,11 @@ impl Client {
         &self.core.bridge
     }
 
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.core.bridge.check_open().is_err()
+    }
+
     /// Closes the client and all its clones: calls that wait return
     /// [`Closed`](crate::ErrorKind::Closed) at once, flows end with it, connections and the
     /// runtime's thread are gone when it returns.

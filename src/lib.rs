@@ -23,7 +23,7 @@ pub use bytes;
 pub use client::Client;
 pub use config::ClientBuilder;
 pub use crossbeam_channel;
-pub use discovery::{Balance, Cause, Change, Codec, Instance, Status};
+pub use discovery::*;
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KeyRange, prefix_end};
 pub use kv::*;

@@ -45,7 +45,7 @@ pub(super) enum Phase {
     /// It is there.
     Held { lease: LeaseId, revision: Revision },
     /// Somebody else has it, and keeps it until they let go.
-    Yielded(LeaseId),
+    Yielded { by: LeaseId, revision: Revision },
     /// Somebody else has it, and that is an error.
     Refused(Option<LeaseId>),
     /// It is gone, or somebody else's, and nothing more is wanted of it.
@@ -137,7 +137,7 @@ impl Claim {
             Phase::Busy(_) | Phase::Left => return None,
             _ if self.leaving => Step::Delete(self.touched?),
             Phase::Wanted(expect) => Step::Write(expect, leases.current?),
-            Phase::Held { .. } | Phase::Yielded(_) | Phase::Refused(_) => return None,
+            Phase::Held { .. } | Phase::Yielded { .. } | Phase::Refused(_) => return None,
         };
         if let Step::Write(_, lease) = step {
             self.touched = Some(lease);
@@ -147,7 +147,12 @@ impl Claim {
     }
 
     /// The condition of the step held, and it was done at `revision`.
-    pub(super) fn done(&mut self, revision: Revision, leases: &Leases, valid: impl Fn(&KeyValue) -> bool) -> Option<Taken> {
+    pub(super) fn done(
+        &mut self,
+        revision: Revision,
+        leases: &Leases,
+        valid: impl Fn(&KeyValue) -> bool,
+    ) -> Option<Taken> {
         match self.phase {
             Phase::Busy(Step::Write(_, lease)) => {
                 self.held_before = true;
@@ -167,9 +172,16 @@ impl Claim {
     }
 
     /// The condition of the step did not hold: this is what is there.
-    pub(super) fn found(&mut self, kv: Option<&KeyValue>, leases: &Leases, valid: impl Fn(&KeyValue) -> bool) {
+    pub(super) fn found(
+        &mut self,
+        kv: Option<&KeyValue>,
+        leases: &Leases,
+        valid: impl Fn(&KeyValue) -> bool,
+    ) {
         self.meanwhile = None;
-        let Phase::Busy(step) = self.phase else { return };
+        let Phase::Busy(step) = self.phase else {
+            return;
+        };
         self.phase = match (step, kv) {
             // Not on our lease any more: whoever has it keeps it.
             (Step::Delete(_), _) => Phase::Left,
@@ -177,7 +189,10 @@ impl Claim {
             (Step::Write(_, lease), Some(kv)) if self.is_written(kv, lease) => {
                 // An earlier try of ours, whose answer was lost.
                 self.held_before = true;
-                Phase::Held { lease, revision: kv.mod_revision() }
+                Phase::Held {
+                    lease,
+                    revision: kv.mod_revision(),
+                }
             }
             (Step::Write(..), Some(kv)) => self.judge(kv, leases, valid(kv)),
         };
@@ -188,7 +203,10 @@ impl Claim {
         if let Phase::Busy(step) = self.phase {
             self.phase = match step {
                 Step::Write(expect, _) => Phase::Wanted(expect),
-                Step::Delete(lease) => Phase::Held { lease, revision: Revision::NONE },
+                Step::Delete(lease) => Phase::Held {
+                    lease,
+                    revision: Revision::NONE,
+                },
             };
         }
     }
@@ -212,18 +230,21 @@ impl Claim {
                     Some(Taken::Deleted)
                 }
                 Some(kv) if self.is_written(&kv, lease) => {
-                    self.phase = Phase::Held { lease, revision: at };
+                    self.phase = Phase::Held {
+                        lease,
+                        revision: at,
+                    };
                     None
                 }
                 Some(kv) => {
                     self.phase = self.judge(&kv, leases, valid(&kv));
                     Some(match self.phase {
-                        Phase::Yielded(by) => Taken::By(by),
+                        Phase::Yielded { by, .. } => Taken::By(by),
                         _ => Taken::Overwritten,
                     })
                 }
             },
-            Phase::Yielded(_) if kv.is_none() => {
+            Phase::Yielded { .. } if kv.is_none() => {
                 self.phase = Phase::Wanted(Expect::Absent);
                 None
             }
@@ -246,7 +267,7 @@ impl Claim {
 
     /// What happens to the key is not heard of any more: look, by trying to put it.
     pub(super) fn unwatched(&mut self) {
-        if let Phase::Held { .. } | Phase::Yielded(_) = self.phase {
+        if let Phase::Held { .. } | Phase::Yielded { .. } = self.phase {
             self.phase = Phase::Wanted(Expect::Absent);
         }
     }
@@ -262,7 +283,10 @@ impl Claim {
             Some(lease) if leases.is_ours(lease) => take,
             // A successor: an instance on somebody's lease.
             Some(lease) if valid => match (self.held_before, self.policy) {
-                (true, _) | (_, OnConflict::WaitForExpiry) => Phase::Yielded(lease),
+                (true, _) | (_, OnConflict::WaitForExpiry) => Phase::Yielded {
+                    by: lease,
+                    revision: kv.mod_revision(),
+                },
                 (false, OnConflict::Replace) => take,
                 (false, OnConflict::Fail) => Phase::Refused(Some(lease)),
             },
@@ -282,11 +306,20 @@ mod tests {
     }
 
     fn leases(current: i64, past: &[i64]) -> Leases {
-        Leases { current: LeaseId::new(current), past: past.iter().map(|n| lease(*n)).collect() }
+        Leases {
+            current: LeaseId::new(current),
+            past: past.iter().map(|n| lease(*n)).collect(),
+        }
     }
 
     fn kv(value: &'static str, on: i64, at: i64) -> KeyValue {
-        KeyValue { key: "k".into(), value: value.into(), lease: on, mod_revision: at, ..KeyValue::default() }
+        KeyValue {
+            key: "k".into(),
+            value: value.into(),
+            lease: on,
+            mod_revision: at,
+            ..KeyValue::default()
+        }
     }
 
     fn claim(policy: OnConflict) -> Claim {
@@ -296,7 +329,10 @@ mod tests {
     fn held(policy: OnConflict) -> Claim {
         let mut claim = claim(policy);
         let ours = leases(1, &[]);
-        assert_eq!(claim.next(&ours), Some(Step::Write(Expect::Absent, lease(1))));
+        assert_eq!(
+            claim.next(&ours),
+            Some(Step::Write(Expect::Absent, lease(1)))
+        );
         assert_eq!(claim.done(Revision::new(10), &ours, |_| true), None);
         claim
     }
@@ -304,9 +340,20 @@ mod tests {
     #[test]
     fn a_free_key_is_taken_and_kept() {
         let mut claim = held(OnConflict::Fail);
-        assert_eq!(claim.phase, Phase::Held { lease: lease(1), revision: Revision::new(10) });
+        assert_eq!(
+            claim.phase,
+            Phase::Held {
+                lease: lease(1),
+                revision: Revision::new(10)
+            }
+        );
         assert_eq!(claim.next(&leases(1, &[])), None);
-        let own = claim.event(Revision::new(11), Some(kv("me", 1, 11)), &leases(1, &[]), |_| true);
+        let own = claim.event(
+            Revision::new(11),
+            Some(kv("me", 1, 11)),
+            &leases(1, &[]),
+            |_| true,
+        );
         assert_eq!(own, None);
     }
 
@@ -319,8 +366,17 @@ mod tests {
     fn each_policy_does_what_it_says_about_a_key_that_is_taken() {
         for (policy, phase) in [
             (OnConflict::Fail, Phase::Refused(Some(lease(9)))),
-            (OnConflict::Replace, Phase::Wanted(Expect::Unchanged(Revision::new(5)))),
-            (OnConflict::WaitForExpiry, Phase::Yielded(lease(9))),
+            (
+                OnConflict::Replace,
+                Phase::Wanted(Expect::Unchanged(Revision::new(5))),
+            ),
+            (
+                OnConflict::WaitForExpiry,
+                Phase::Yielded {
+                    by: lease(9),
+                    revision: Revision::new(5),
+                },
+            ),
         ] {
             let mut claim = claim(policy);
             claim.next(&leases(1, &[]));
@@ -342,8 +398,14 @@ mod tests {
     fn a_deleted_or_overwritten_key_is_restored() {
         let mut deleted = held(OnConflict::Fail);
         let ours = leases(1, &[]);
-        assert_eq!(deleted.event(Revision::new(11), None, &ours, |_| true), Some(Taken::Deleted));
-        assert_eq!(deleted.next(&ours), Some(Step::Write(Expect::Absent, lease(1))));
+        assert_eq!(
+            deleted.event(Revision::new(11), None, &ours, |_| true),
+            Some(Taken::Deleted)
+        );
+        assert_eq!(
+            deleted.next(&ours),
+            Some(Step::Write(Expect::Absent, lease(1)))
+        );
 
         for by_hand in [kv("junk", 0, 11), kv("junk", 9, 11), kv("junk", 1, 11)] {
             let mut claim = held(OnConflict::Fail);
@@ -356,14 +418,21 @@ mod tests {
 
     #[test]
     fn a_successor_is_yielded_to_and_outlived() {
-        for policy in [OnConflict::Fail, OnConflict::Replace, OnConflict::WaitForExpiry] {
+        for policy in [
+            OnConflict::Fail,
+            OnConflict::Replace,
+            OnConflict::WaitForExpiry,
+        ] {
             let mut claim = held(policy);
             let ours = leases(1, &[]);
             let taken = claim.event(Revision::new(11), Some(kv("me", 9, 11)), &ours, |_| true);
             assert_eq!(taken, Some(Taken::By(lease(9))), "{policy:?}");
             assert_eq!(claim.next(&ours), None);
             claim.event(Revision::new(12), None, &ours, |_| true);
-            assert_eq!(claim.next(&ours), Some(Step::Write(Expect::Absent, lease(1))));
+            assert_eq!(
+                claim.next(&ours),
+                Some(Step::Write(Expect::Absent, lease(1)))
+            );
         }
     }
 
@@ -372,7 +441,10 @@ mod tests {
         let mut claim = held(OnConflict::Fail);
         claim.lease_lost();
         let now = leases(2, &[1]);
-        assert_eq!(claim.next(&now), Some(Step::Write(Expect::Absent, lease(2))));
+        assert_eq!(
+            claim.next(&now),
+            Some(Step::Write(Expect::Absent, lease(2)))
+        );
         claim.found(Some(&kv("me", 1, 10)), &now, |_| true);
         let unchanged = Expect::Unchanged(Revision::new(10));
         assert_eq!(claim.next(&now), Some(Step::Write(unchanged, lease(2))));
@@ -386,7 +458,13 @@ mod tests {
         claim.failed();
         claim.next(&ours);
         claim.found(Some(&kv("me", 1, 7)), &ours, |_| true);
-        assert_eq!(claim.phase, Phase::Held { lease: lease(1), revision: Revision::new(7) });
+        assert_eq!(
+            claim.phase,
+            Phase::Held {
+                lease: lease(1),
+                revision: Revision::new(7)
+            }
+        );
     }
 
     #[test]
@@ -394,9 +472,15 @@ mod tests {
         let mut claim = claim(OnConflict::Replace);
         let ours = leases(1, &[]);
         claim.next(&ours);
-        assert_eq!(claim.event(Revision::new(10), Some(kv("me", 1, 10)), &ours, |_| true), None);
+        assert_eq!(
+            claim.event(Revision::new(10), Some(kv("me", 1, 10)), &ours, |_| true),
+            None
+        );
         assert_eq!(claim.event(Revision::new(11), None, &ours, |_| true), None);
-        assert_eq!(claim.done(Revision::new(10), &ours, |_| true), Some(Taken::Deleted));
+        assert_eq!(
+            claim.done(Revision::new(10), &ours, |_| true),
+            Some(Taken::Deleted)
+        );
         assert_eq!(claim.phase, Phase::Wanted(Expect::Absent));
     }
 
@@ -406,7 +490,11 @@ mod tests {
         claim.leave();
         assert_eq!(claim.next(&leases(1, &[])), Some(Step::Delete(lease(1))));
         claim.failed();
-        assert_eq!(claim.next(&leases(1, &[])), Some(Step::Delete(lease(1))), "until it is known");
+        assert_eq!(
+            claim.next(&leases(1, &[])),
+            Some(Step::Delete(lease(1))),
+            "until it is known"
+        );
         claim.found(Some(&kv("successor", 9, 20)), &leases(1, &[]), |_| true);
         assert_eq!(claim.phase, Phase::Left);
     }
@@ -434,7 +522,10 @@ mod tests {
         let mut claim = held(OnConflict::Replace);
         let ours = leases(1, &[]);
         claim.update("new".into());
-        assert_eq!(claim.next(&ours), Some(Step::Write(Expect::Lease(lease(1)), lease(1))));
+        assert_eq!(
+            claim.next(&ours),
+            Some(Step::Write(Expect::Lease(lease(1)), lease(1)))
+        );
         claim.done(Revision::new(12), &ours, |_| true);
         claim.lease_lost();
         assert_eq!(claim.value, "new");

@@ -75,7 +75,11 @@ pub struct RegistrarBuilder {
 /// What the worker is told.
 #[derive(Debug)]
 pub(super) enum Command {
-    Add { number: u64, shared: Arc<Shared>, on_conflict: OnConflict },
+    Add {
+        number: u64,
+        shared: Arc<Shared>,
+        on_conflict: OnConflict,
+    },
     Update(u64, Arc<Instance>),
     Leave(u64, Sender<()>),
 }
@@ -116,8 +120,10 @@ impl Registrar {
         &self,
         instances: impl IntoIterator<Item = Instance>,
     ) -> Result<Vec<Registration>> {
-        let registrations: Vec<_> =
-            instances.into_iter().map(|instance| self.announce(instance)).collect::<Result<_>>()?;
+        let registrations: Vec<_> = instances
+            .into_iter()
+            .map(|instance| self.announce(instance))
+            .collect::<Result<_>>()?;
         for registration in &registrations {
             registration.wait_registered(self.timeout)?;
         }
@@ -133,8 +139,14 @@ impl Registrar {
     /// registered.
     pub fn announce(&self, instance: Instance) -> Result<Registration> {
         let about = Operation::about("register", &instance.id);
-        instance.check().map_err(|error| error.operation(about.clone()))?;
-        let instance = if instance.since.is_some() { instance } else { instance.registered_at(unix_ms()) };
+        instance
+            .check()
+            .map_err(|error| error.operation(about.clone()))?;
+        let instance = if instance.since.is_some() {
+            instance
+        } else {
+            instance.registered_at(unix_ms())
+        };
         if self.codec == Codec::Plain && instance.id != instance.addr {
             let reason = "the codec Plain has no place for an id: it is the address";
             return Err(Error::invalid(reason).operation(about));
@@ -142,8 +154,14 @@ impl Registrar {
         let shared = Shared::new(Arc::new(instance));
         let number = self.numbers.fetch_add(1, Relaxed);
         let on_conflict = self.on_conflict;
-        let add = Command::Add { number, shared: Arc::clone(&shared), on_conflict };
-        self.commands.send(add).map_err(|_| Error::closed().operation(about))?;
+        let add = Command::Add {
+            number,
+            shared: Arc::clone(&shared),
+            on_conflict,
+        };
+        self.commands
+            .send(add)
+            .map_err(|_| Error::closed().operation(about))?;
         Ok(Registration {
             number,
             shared,
@@ -189,13 +207,23 @@ impl RegistrarBuilder {
     /// thread can be started.
     pub fn start(self) -> Result<Registrar> {
         if self.ttl < Duration::from_secs(1) {
-            return Err(Error::invalid("the time to live of a registration is at least 1s"));
+            return Err(Error::invalid(
+                "the time to live of a registration is at least 1s",
+            ));
         }
-        let prefix = self.prefix.unwrap_or_else(|| self.codec.default_prefix().to_owned());
+        let prefix = self
+            .prefix
+            .unwrap_or_else(|| self.codec.default_prefix().to_owned());
         let worker = Worker::of(&self.client)?;
         let (commands, queue) = unbounded();
         let timeout = self.client.timeout();
-        worker.serve(Box::new(Roster::new(self.client, self.codec, prefix, self.ttl, queue)?))?;
+        worker.serve(Box::new(Roster::new(
+            self.client,
+            self.codec,
+            prefix,
+            self.ttl,
+            queue,
+        )?))?;
         Ok(Registrar {
             codec: self.codec,
             on_conflict: self.on_conflict,
@@ -209,5 +237,7 @@ impl RegistrarBuilder {
 
 fn unix_ms() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    now.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }

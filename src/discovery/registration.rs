@@ -120,7 +120,7 @@ impl Registration {
 
     /// How it is now.
     pub fn state(&self) -> State {
-        self.shared.inner.lock().state.clone()
+        self.shared.state()
     }
 
     /// Every change of its state, the newest 64 for a reader that is slow. It ends after `Closed`.
@@ -158,7 +158,8 @@ impl Registration {
         instance.check().map_err(|error| error.operation(about()))?;
         let now = self.instance();
         if (&instance.service, &instance.id, &instance.addr) != (&now.service, &now.id, &now.addr) {
-            let reason = "the service, the id and the address of a registration stay: register another";
+            let reason =
+                "the service, the id and the address of a registration stay: register another";
             return Err(Error::invalid(reason).operation(about()));
         }
         let instance = Arc::new(instance);
@@ -193,7 +194,11 @@ impl Registration {
             return Ok(());
         }
         let (reply, left) = bounded(1);
-        if self.commands.send(Command::Leave(self.number, reply)).is_err() {
+        if self
+            .commands
+            .send(Command::Leave(self.number, reply))
+            .is_err()
+        {
             return Ok(());
         }
         match left.recv_timeout(LEAVE_WITHIN) {
@@ -225,7 +230,15 @@ impl Shared {
             trouble: None,
             sender: Some(sender),
         };
-        Arc::new(Shared { inner: Mutex::new(inner), changed: Condvar::new(), states })
+        Arc::new(Shared {
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            states,
+        })
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.inner.lock().state.clone()
     }
 
     pub(super) fn instance(&self) -> Arc<Instance> {
@@ -290,7 +303,8 @@ impl Shared {
             };
             if late {
                 let about = Operation::about("register", &inner.instance.id);
-                let error = Error::new(ErrorKind::Timeout, format!("not registered in {timeout:?}"));
+                let error =
+                    Error::new(ErrorKind::Timeout, format!("not registered in {timeout:?}"));
                 let error = match &inner.trouble {
                     Some(trouble) => error.last(trouble.to_string()).caused_by(trouble.clone()),
                     None => error,
@@ -305,8 +319,16 @@ impl Shared {
 fn is_news(before: &State, now: &State) -> bool {
     match (before, now) {
         (
-            State::Registered { lease: a, revision: r, .. },
-            State::Registered { lease: b, revision: s, .. },
+            State::Registered {
+                lease: a,
+                revision: r,
+                ..
+            },
+            State::Registered {
+                lease: b,
+                revision: s,
+                ..
+            },
         ) => (a, r) != (b, s),
         (State::Suspect { .. }, State::Suspect { .. }) => false,
         (before, now) => before != now,
@@ -316,6 +338,9 @@ fn is_news(before: &State, now: &State) -> bool {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = self.inner.lock();
-        f.debug_struct("Shared").field("state", &inner.state).field("id", &inner.instance.id).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("state", &inner.state)
+            .field("id", &inner.instance.id)
+            .finish_non_exhaustive()
     }
 }

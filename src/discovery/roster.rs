@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
 use super::batch::{self, Outcome};
-use super::claim::{Claim, Leases, Phase, Step, Taken};
+use super::claim::{Claim, Leases, Phase, Taken};
 use super::codec::Codec;
 use super::registrar::Command;
 use super::registration::{Loss, Shared, State};
@@ -94,21 +94,37 @@ impl Roster {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Add { number, shared, on_conflict } => {
+            Command::Add {
+                number,
+                shared,
+                on_conflict,
+            } => {
                 let instance = shared.instance();
                 let key = self.codec.key(&self.prefix, &instance);
-                if self.entries.values().any(|entry| entry.claim.key == key && !entry.claim.is_leaving()) {
+                if self
+                    .entries
+                    .values()
+                    .any(|entry| entry.claim.key == key && !entry.claim.is_leaving())
+                {
                     let reason = "this registrar has a registration of the same instance already";
                     return shared.refuse(Error::new(ErrorKind::Conflict, reason));
                 }
                 let value = self.codec.encode(&instance, self.incarnation);
                 let claim = Claim::new(key, value, on_conflict);
-                let entry = Entry { claim, shared, watch: None, loss: None, leaving: Vec::new() };
+                let entry = Entry {
+                    claim,
+                    shared,
+                    watch: None,
+                    loss: None,
+                    leaving: Vec::new(),
+                };
                 self.entries.insert(number, entry);
             }
             Command::Update(number, instance) => {
                 if let Some(entry) = self.entries.get_mut(&number) {
-                    entry.claim.update(self.codec.encode(&instance, self.incarnation));
+                    entry
+                        .claim
+                        .update(self.codec.encode(&instance, self.incarnation));
                 }
             }
             Command::Leave(number, reply) => {
@@ -123,13 +139,15 @@ impl Roster {
 
     fn follow_lease(&mut self, now: Instant) {
         let wanted = self.entries.values().any(|entry| !entry.claim.is_leaving());
-        match self.tenure.work(now, wanted) {
-            Tidings::None => {}
-            Tidings::Granted(lease) => self.leases.current = Some(lease),
-            Tidings::Lost(loss) => self.lease_lost(loss),
-            Tidings::Trouble(error) => {
-                for entry in self.entries.values() {
-                    entry.shared.trouble(&error);
+        loop {
+            match self.tenure.work(now, wanted) {
+                Tidings::None => return,
+                Tidings::Granted(lease) => self.leases.current = Some(lease),
+                Tidings::Lost(loss) => self.lease_lost(loss),
+                Tidings::Trouble(error) => {
+                    for entry in self.entries.values() {
+                        entry.shared.trouble(&error);
+                    }
                 }
             }
         }
@@ -138,7 +156,7 @@ impl Roster {
     fn lease_lost(&mut self, loss: Loss) {
         self.leases.lost();
         for entry in self.entries.values_mut() {
-            if matches!(entry.claim.phase, Phase::Held { .. }) {
+            if entry.claim.was_held() {
                 entry.loss = Some(loss);
             }
             entry.claim.lease_lost();
@@ -147,7 +165,11 @@ impl Roster {
 
     fn follow_keys(&mut self) {
         while let Ok((watch, item)) = self.watches.receiver().try_recv() {
-            let Some(entry) = self.watched.get(&watch).and_then(|n| self.entries.get_mut(n)) else {
+            let Some(entry) = self
+                .watched
+                .get(&watch)
+                .and_then(|n| self.entries.get_mut(n))
+            else {
                 continue;
             };
             match item {
@@ -166,7 +188,9 @@ impl Roster {
     }
 
     fn take_answer(&mut self, now: Instant) {
-        let Some((numbers, pending)) = self.batch.take() else { return };
+        let Some((numbers, pending)) = self.batch.take() else {
+            return;
+        };
         let Some(answer) = pending.try_wait() else {
             self.batch = Some((numbers, pending));
             return;
@@ -180,10 +204,13 @@ impl Roster {
         };
         let valid = valid(self.codec, &self.prefix);
         for (number, outcome) in numbers.iter().zip(batch::outcomes(&response)) {
-            let Some(entry) = self.entries.get_mut(number) else { continue };
+            let Some(entry) = self.entries.get_mut(number) else {
+                continue;
+            };
             match outcome {
                 Outcome::Done => {
-                    if let Some(taken) = entry.claim.done(response.revision(), &self.leases, &valid) {
+                    if let Some(taken) = entry.claim.done(response.revision(), &self.leases, &valid)
+                    {
                         entry.loss = Some(loss(taken));
                     }
                 }
@@ -225,9 +252,6 @@ impl Roster {
                 numbers.push(*number);
                 bytes += entry.claim.key.len() + entry.claim.value.len();
                 ops.push(batch::op(&entry.claim.key, &entry.claim.value, step));
-                if let (Step::Write(..), None) = (step, entry.watch) {
-                    // What happens to the key after this is heard of.
-                }
             }
         }
         if !ops.is_empty() {
@@ -239,11 +263,17 @@ impl Roster {
     fn watch_keys(&mut self) {
         for (number, entry) in &mut self.entries {
             let from = match entry.claim.phase {
-                Phase::Held { revision, .. } if revision != Revision::NONE => revision.next(),
+                Phase::Held { revision, .. } | Phase::Yielded { revision, .. }
+                    if revision != Revision::NONE =>
+                {
+                    revision.next()
+                }
                 _ => continue,
             };
             if entry.watch.is_none()
-                && let Ok(key) = self.watches.submit(Watch::key(entry.claim.key.clone()).start_revision(from))
+                && let Ok(key) = self
+                    .watches
+                    .submit(Watch::key(entry.claim.key.clone()).start_revision(from))
             {
                 entry.watch = Some(key);
                 self.watched.insert(key, *number);
@@ -256,7 +286,8 @@ impl Roster {
         let (watches, watched, tenure) = (&self.watches, &mut self.watched, &self.tenure);
         self.entries.retain(|_, entry| {
             if entry.claim.phase != Phase::Left {
-                entry.shared.show(entry.state(tenure));
+                let state = entry.state(tenure);
+                entry.shared.show(state);
                 return true;
             }
             if let Some(watch) = entry.watch {
@@ -265,7 +296,10 @@ impl Roster {
             }
             entry.shared.show(State::Closed);
             // Whoever left in time still waits; whoever gave up does not.
-            entry.leaving.drain(..).for_each(|reply| drop(reply.send(())));
+            entry
+                .leaving
+                .drain(..)
+                .for_each(|reply| reply.send(()).unwrap_or_default());
             false
         });
     }
@@ -279,7 +313,12 @@ impl Roster {
 }
 
 impl Entry {
-    fn follow(&mut self, response: &WatchResponse, leases: &Leases, valid: impl Fn(&KeyValue) -> bool) {
+    fn follow(
+        &mut self,
+        response: &WatchResponse,
+        leases: &Leases,
+        valid: impl Fn(&KeyValue) -> bool,
+    ) {
         for event in response.events() {
             let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
             if let Some(taken) = self.claim.event(event.revision(), kv, leases, &valid) {
@@ -289,7 +328,9 @@ impl Entry {
     }
 
     fn state(&mut self, tenure: &Tenure) -> State {
-        let lost = |loss: Option<Loss>| State::Lost { why: loss.unwrap_or(Loss::LeaseGone) };
+        let lost = |loss: Option<Loss>| State::Lost {
+            why: loss.unwrap_or(Loss::LeaseGone),
+        };
         match self.claim.phase {
             Phase::Held { lease, revision } if revision != Revision::NONE => {
                 self.loss = None;
@@ -299,19 +340,21 @@ impl Entry {
                 } else if tenure.is_suspect() {
                     State::Suspect { valid_until }
                 } else {
-                    State::Registered { lease, revision, valid_until }
+                    State::Registered {
+                        lease,
+                        revision,
+                        valid_until,
+                    }
                 }
             }
-            Phase::Yielded(by) if self.claim.was_held() => State::Lost { why: Loss::Replaced { by } },
+            Phase::Yielded { by, .. } if self.claim.was_held() => State::Lost {
+                why: Loss::Replaced { by },
+            },
             // A new value is on its way; the instance is where it was.
-            _ if self.claim.was_held() && self.loss.is_none() => self.shared_state(),
+            _ if self.claim.was_held() && self.loss.is_none() => self.shared.state(),
             _ if self.claim.was_held() => lost(self.loss),
             _ => State::Starting,
         }
-    }
-
-    fn shared_state(&self) -> State {
-        self.shared.state()
     }
 }
 

@@ -13,7 +13,8 @@ use crate::rt::Pending;
 use crate::types::LeaseId;
 
 /// The wait between grants that fail; a grant itself takes its time to give up.
-const BETWEEN_GRANTS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+const BETWEEN_GRANTS: Backoff =
+    Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
 #[derive(Debug)]
 pub(super) struct Tenure {
@@ -25,8 +26,13 @@ pub(super) struct Tenure {
 
 #[derive(Debug)]
 enum Stage {
-    None { retry_at: Option<Instant> },
-    Granting(Pending<Lease>),
+    None {
+        retry_at: Option<Instant>,
+    },
+    Granting {
+        reply: Pending<Lease>,
+        until: Deadline,
+    },
     Held(Held),
 }
 
@@ -49,7 +55,12 @@ pub(super) enum Tidings {
 
 impl Tenure {
     pub(super) fn new(client: Client, ttl: Duration) -> Self {
-        Tenure { client, ttl, stage: Stage::None { retry_at: None }, backoff: BETWEEN_GRANTS }
+        Tenure {
+            client,
+            ttl,
+            stage: Stage::None { retry_at: None },
+            backoff: BETWEEN_GRANTS,
+        }
     }
 
     /// Does what is due; a lease is granted only when it is wanted.
@@ -57,13 +68,19 @@ impl Tenure {
         match &mut self.stage {
             Stage::None { retry_at } => {
                 if wanted && retry_at.is_none_or(|at| at <= now) {
-                    self.stage = Stage::Granting(self.client.submit(Grant::ttl(self.ttl)));
+                    // The server counts from when it grants, which is later.
+                    let until = Deadline::after(self.ttl);
+                    let reply = self.client.submit(Grant::ttl(self.ttl));
+                    self.stage = Stage::Granting { reply, until };
                 }
                 Tidings::None
             }
-            Stage::Granting(pending) => match pending.try_wait() {
+            Stage::Granting { reply, until } => match reply.try_wait() {
                 None => Tidings::None,
-                Some(Ok(lease)) => self.granted(&lease, now),
+                Some(Ok(lease)) => {
+                    let until = *until;
+                    self.granted(&lease, until, now)
+                }
                 Some(Err(error)) => self.trouble(error, now),
             },
             Stage::Held(held) => match held.follow() {
@@ -76,12 +93,15 @@ impl Tenure {
         }
     }
 
-    fn granted(&mut self, lease: &Lease, now: Instant) -> Tidings {
+    fn granted(&mut self, lease: &Lease, until: Deadline, now: Instant) -> Tidings {
         match self.client.keep_alive(lease.id()) {
             Ok(keep) => {
                 self.backoff.reset();
-                let until = lease.valid_until();
-                self.stage = Stage::Held(Held { keep, ttl: lease.ttl(), until });
+                self.stage = Stage::Held(Held {
+                    keep,
+                    ttl: lease.ttl(),
+                    until,
+                });
                 Tidings::Granted(lease.id())
             }
             Err(error) => self.trouble(error, now),
@@ -89,21 +109,25 @@ impl Tenure {
     }
 
     fn trouble(&mut self, error: Error, now: Instant) -> Tidings {
-        self.stage = Stage::None { retry_at: Some(now + self.backoff.next(fastrand::f64())) };
+        self.stage = Stage::None {
+            retry_at: Some(now + self.backoff.next(fastrand::f64())),
+        };
         Tidings::Trouble(error)
     }
 
     /// The server does not know the lease: it is of no use.
     pub(super) fn give_up(&mut self, now: Instant) {
         if let Stage::Held(_) = self.stage {
-            self.stage = Stage::None { retry_at: Some(now) };
+            self.stage = Stage::None {
+                retry_at: Some(now),
+            };
         }
     }
 
     pub(super) fn valid_until(&self) -> Deadline {
         match &self.stage {
             Stage::Held(held) => held.until,
-            Stage::None { .. } | Stage::Granting(_) => Deadline::PASSED,
+            Stage::None { .. } | Stage::Granting { .. } => Deadline::PASSED,
         }
     }
 
@@ -111,7 +135,7 @@ impl Tenure {
     pub(super) fn is_suspect(&self) -> bool {
         match &self.stage {
             Stage::Held(held) => held.until.remaining() < held.ttl / 2,
-            Stage::None { .. } | Stage::Granting(_) => true,
+            Stage::None { .. } | Stage::Granting { .. } => true,
         }
     }
 
@@ -119,11 +143,12 @@ impl Tenure {
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         match &self.stage {
             Stage::None { retry_at } => *retry_at,
-            Stage::Granting(_) => None,
+            Stage::Granting { .. } => None,
             // The moment at which it becomes suspect.
-            Stage::Held(held) if !self.is_suspect() => {
-                Some(now + held.until.remaining().saturating_sub(held.ttl / 2) + Duration::from_millis(1))
-            }
+            Stage::Held(held) if !self.is_suspect() => Some(
+                now + held.until.remaining().saturating_sub(held.ttl / 2)
+                    + Duration::from_millis(1),
+            ),
             Stage::Held(_) => None,
         }
     }
@@ -131,7 +156,7 @@ impl Tenure {
     pub(super) fn wait<'a>(&'a self, select: &mut Select<'a>) {
         match &self.stage {
             Stage::None { .. } => {}
-            Stage::Granting(pending) => drop(select.recv(pending.receiver())),
+            Stage::Granting { reply, .. } => drop(select.recv(reply.receiver())),
             Stage::Held(held) => drop(select.recv(held.keep.receiver())),
         }
     }
@@ -145,7 +170,9 @@ impl Held {
                     self.until = renewal.deadline();
                     self.ttl = renewal.ttl();
                 }
-                Ok(Err(gone)) if gone.kind() == ErrorKind::LeaseNotFound => return Err(Loss::LeaseGone),
+                Ok(Err(gone)) if gone.kind() == ErrorKind::LeaseNotFound => {
+                    return Err(Loss::LeaseGone);
+                }
                 Ok(Err(_)) | Err(TryRecvError::Disconnected) => return Err(Loss::Unreachable),
                 Err(TryRecvError::Empty) => return Ok(()),
             }

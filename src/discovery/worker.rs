@@ -64,7 +64,11 @@ impl Worker {
                 let reason = format!("cannot start the discovery thread: {error}");
                 Error::new(ErrorKind::Os, reason).caused_by(error)
             })?;
-        Ok(Worker { parts: Some(parts), ended, thread: Some(thread) })
+        Ok(Worker {
+            parts: Some(parts),
+            ended,
+            thread: Some(thread),
+        })
     }
 
     pub(super) fn serve(&self, part: Box<dyn Part>) -> Result<()> {

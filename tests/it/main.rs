@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod discovery;
 mod harness;
 mod lease;
 mod local;
