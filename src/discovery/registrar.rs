@@ -1,7 +1,7 @@
 //! What the owner of a process's registrations holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, unbounded};
@@ -51,6 +51,7 @@ pub struct Registrar {
     timeout: Duration,
     commands: Sender<Command>,
     numbers: AtomicU64,
+    answers: Arc<AtomicBool>,
     worker: Arc<Worker>,
 }
 
@@ -166,6 +167,7 @@ impl Registrar {
             number,
             shared,
             commands: self.commands.clone(),
+            answers: Arc::clone(&self.answers),
             worker: Arc::clone(&self.worker),
             left: false,
         })
@@ -217,19 +219,23 @@ impl RegistrarBuilder {
         let worker = Worker::of(&self.client)?;
         let (commands, queue) = unbounded();
         let timeout = self.client.timeout();
-        worker.serve(Box::new(Roster::new(
+        let answers = Arc::new(AtomicBool::new(true));
+        let roster = Roster::new(
             self.client,
             self.codec,
             prefix,
             self.ttl,
             queue,
-        )?))?;
+            Arc::clone(&answers),
+        )?;
+        worker.serve(Box::new(roster))?;
         Ok(Registrar {
             codec: self.codec,
             on_conflict: self.on_conflict,
             timeout,
             commands,
             numbers: AtomicU64::new(1),
+            answers,
             worker,
         })
     }

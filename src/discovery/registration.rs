@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -81,8 +82,9 @@ pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 /// is a [`State`].
 ///
 /// Dropping it leaves: it deletes its key, unless that is a successor's. The drop waits for the
-/// answer, at most a second; without one the worker goes on trying for as long as its registrar
-/// exists, and etcd forgets the key when the lease ends. [`leave`](Registration::leave) is the same
+/// answer, at most a second (the first one; those dropped next do not wait for a server that does
+/// not answer). Without an answer the worker goes on trying for as long as the registrar or another
+/// registration of it exists, and etcd forgets the key when the lease ends. [`leave`](Registration::leave) is the same
 /// with an answer.
 #[derive(Debug)]
 #[must_use = "dropping it takes the instance out of etcd"]
@@ -90,6 +92,8 @@ pub struct Registration {
     pub(super) number: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: Sender<Command>,
+    /// Whether etcd answers: when it does not, the next to leave need not wait as long again.
+    pub(super) answers: Arc<AtomicBool>,
     /// Keeps the worker running.
     pub(super) worker: Arc<Worker>,
     pub(super) left: bool,
@@ -201,9 +205,15 @@ impl Registration {
         {
             return Ok(());
         }
-        match left.recv_timeout(LEAVE_WITHIN) {
+        let patience = if self.answers.load(Relaxed) {
+            LEAVE_WITHIN
+        } else {
+            Duration::ZERO
+        };
+        match left.recv_timeout(patience) {
             Ok(()) | Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Ok(()),
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                self.answers.store(false, Relaxed);
                 let about = Operation::about("leave", &self.instance().id);
                 let reason = format!("no answer in {LEAVE_WITHIN:?}");
                 Err(Error::new(ErrorKind::Timeout, reason).operation(about))

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
@@ -40,6 +41,8 @@ pub(super) struct Roster {
     batch: Option<(Vec<u64>, Pending<TxnResponse>)>,
     backoff: Backoff,
     retry_at: Option<Instant>,
+    /// Whether etcd answers, as far as those who left could tell.
+    answers: Arc<AtomicBool>,
     /// Tells this process's registration of an instance from another's.
     incarnation: u64,
 }
@@ -60,6 +63,7 @@ impl Roster {
         prefix: String,
         ttl: Duration,
         commands: Receiver<Command>,
+        answers: Arc<AtomicBool>,
     ) -> Result<Self> {
         Ok(Roster {
             tenure: Tenure::new(client.clone(), ttl),
@@ -75,6 +79,7 @@ impl Roster {
             batch: None,
             backoff: BETWEEN_TRIES,
             retry_at: None,
+            answers,
             incarnation: fastrand::u64(1..1 << 53),
         })
     }
@@ -198,6 +203,7 @@ impl Roster {
         let response = match answer {
             Ok(response) => {
                 self.backoff.reset();
+                self.answers.store(true, Relaxed);
                 response
             }
             Err(error) => return self.batch_failed(&numbers, &error, now),
@@ -266,14 +272,14 @@ impl Roster {
                 Phase::Held { revision, .. } | Phase::Yielded { revision, .. }
                     if revision != Revision::NONE =>
                 {
-                    revision.next()
+                    revision
                 }
                 _ => continue,
             };
             if entry.watch.is_none()
                 && let Ok(key) = self
                     .watches
-                    .submit(Watch::key(entry.claim.key.clone()).start_revision(from))
+                    .submit(Watch::key(entry.claim.key.clone()).after(from))
             {
                 entry.watch = Some(key);
                 self.watched.insert(key, *number);
@@ -371,7 +377,8 @@ impl Part for Roster {
         self.send_batch(now);
         self.watch_keys();
         self.settle();
-        if !self.open && self.entries.is_empty() {
+        // Whoever left had a second to be answered; the lease does the rest.
+        if !self.open {
             return None;
         }
         let retry = self.retry_at.filter(|_| self.batch.is_none());

@@ -108,9 +108,13 @@ impl Watch {
         &self.range
     }
 
-    /// Goes on after what the caller knows already, up to this revision, from reads of its own.
-    /// Unlike with `start_revision`, a store that is behind that revision is a rewound one.
-    pub(crate) fn after(mut self, known: Revision) -> Self {
+    /// Goes on after what the caller knows already, up to this revision, from reads or writes of its
+    /// own.
+    ///
+    /// It starts at the next revision. Unlike with [`start_revision`](Watch::start_revision), which
+    /// may lie in the future, a store that is behind what is known has lost data, and the watch ends
+    /// with [`Rewound`](crate::ErrorKind::Rewound).
+    pub fn after(mut self, known: Revision) -> Self {
         self.start = known.next();
         self.known = known;
         self
