@@ -168,7 +168,7 @@ impl Registrar {
             shared,
             commands: self.commands.clone(),
             answers: Arc::clone(&self.answers),
-            worker: Arc::clone(&self.worker),
+            _worker: Arc::clone(&self.worker),
             left: false,
         })
     }

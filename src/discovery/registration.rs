@@ -95,7 +95,7 @@ pub struct Registration {
     /// Whether etcd answers: when it does not, the next to leave need not wait as long again.
     pub(super) answers: Arc<AtomicBool>,
     /// Keeps the worker running.
-    pub(super) worker: Arc<Worker>,
+    pub(super) _worker: Arc<Worker>,
     pub(super) left: bool,
 }
 

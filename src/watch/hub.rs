@@ -36,6 +36,13 @@ pub(super) enum Command {
     Why(oneshot::Sender<Option<String>>),
 }
 
+/// What a set of watches stands on, and keeps alive: its client.
+pub(crate) trait Host: Send + Sync + std::fmt::Debug {
+    fn hub(&self) -> &Hub;
+    fn bridge(&self) -> &Bridge;
+    fn timeout(&self) -> Duration;
+}
+
 /// The watches of a client.
 #[derive(Debug)]
 pub(crate) struct Hub {

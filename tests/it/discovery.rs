@@ -391,10 +391,13 @@ fn an_update_is_seen_in_place_and_survives_a_loss() {
     registration.set_status(Status::Draining).unwrap();
     until(&registration, "draining", |state| *state == State::Draining);
     next(&view, "the update", |change| match change {
-        Change::Updated { instance, before } => Some(assert_eq!(
-            (instance.status, before.status),
-            (Status::Draining, Status::Up)
-        )),
+        Change::Updated { instance, before } => {
+            assert_eq!(
+                (instance.status, before.status),
+                (Status::Draining, Status::Up)
+            );
+            Some(())
+        }
         _ => None,
     });
     assert!(view.pick().is_none(), "who drains gets no calls");

@@ -13,6 +13,7 @@ mod support;
 
 mod discovery;
 mod harness;
+mod layers;
 mod lease;
 mod local;
 mod mirror;
