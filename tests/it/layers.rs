@@ -141,7 +141,8 @@ fn what_decides_does_no_io_and_reads_no_clock() {
             "thread::spawn",
             "Instant::now",
             "clock::",
-            "fastrand",
+            "fastrand::f",
+        "fastrand::u",
         ] {
             // Asking whether this thread panics is no thread of its own.
             let code = code.replace("std::thread::panicking", "");
