@@ -12,7 +12,11 @@
 mod support;
 
 mod harness;
+mod kv;
 mod lease;
 mod local;
 mod mirror;
+mod pages;
+mod submit;
+mod txn;
 mod watch;
