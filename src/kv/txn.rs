@@ -110,14 +110,6 @@ impl Txn {
         self.then.iter().chain(&self.or_else)
     }
 
-    fn writes(&self) -> bool {
-        self.ops().any(|op| match op {
-            Op::Get(_) => false,
-            Op::Put(_) | Op::Delete(_) => true,
-            Op::Txn(txn) => txn.writes(),
-        })
-    }
-
     fn pb(self) -> TxnRequest {
         TxnRequest {
             compare: self.compare.into_iter().map(|compare| compare.pb).collect(),
@@ -168,6 +160,14 @@ impl Exchange for Txn {
             }
         }
         self.ops().try_for_each(Op::check)
+    }
+
+    fn writes(&self) -> bool {
+        self.ops().any(|op| match op {
+            Op::Get(_) => false,
+            Op::Put(_) | Op::Delete(_) => true,
+            Op::Txn(txn) => txn.writes(),
+        })
     }
 
     fn encoded_len(&self) -> usize {

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bridge;
 mod harness;
 mod kv;
 mod lease;
