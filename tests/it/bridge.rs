@@ -371,9 +371,10 @@ fn dropping_the_last_handle_is_bounded() {
             .timeout(secs(60))
             .connect()
             .unwrap();
-        for n in 0..100 {
-            drop(client.submit(Put::new(format!("k{n}"), "v")));
-        }
+        let puts = (0..100).map(|n| client.submit(Put::new(format!("k{n}"), "v")));
+        let last = puts.last().unwrap();
+        // Time to be in the middle of it, whatever that is.
+        drop(last.wait_timeout(Duration::from_millis(50)));
         client
     };
     let mut measured = Vec::new();

@@ -11,6 +11,7 @@
 
 pub mod child;
 pub mod gateway;
+pub mod load;
 pub mod peers;
 pub mod proxy;
 pub mod raw;
