@@ -20,11 +20,14 @@ use crate::lease::{
 use crate::mirror::{self, Mirror};
 use crate::pages::Pages;
 use crate::request::{self, Request};
-use crate::rt::{Bridge, Drive, Pending, Room};
+use crate::rt::{Bridge, Drive, Lost, Pending, Room};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Settings, Transport};
 use crate::types::{KeyValue, LeaseId, Revision};
 use crate::watch::{Host, Hub, Watch, WatchSet, Watcher};
+
+/// A longer deadline is none; and this one can be added to any time there is.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A connection to an etcd cluster, shared by all its clones.
 ///
@@ -70,6 +73,18 @@ struct Core {
     id: u64,
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        if self.bridge.is_forked() {
+            // What is shared with the runtime stays where it is: another thread of the parent may
+            // have held a lock of it when the process was forked, and nobody here ever lets go of it.
+            std::mem::forget(Arc::clone(&self.transport));
+            std::mem::forget(Arc::clone(&self.watches));
+            std::mem::forget(std::mem::take(&mut self.leases));
+        }
+    }
+}
+
 impl Client {
     /// A client for these endpoints, with the default settings. It does not wait for etcd: the
     /// first call connects.
@@ -108,11 +123,11 @@ impl Client {
         };
         Ok(Client {
             core: Arc::new(core),
-            timeout,
+            timeout: timeout.min(LONGEST),
         })
     }
 
-    /// The same client with another deadline for its calls.
+    /// The same client with another deadline for its calls, a year at most.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -125,7 +140,7 @@ impl Client {
     pub fn with_timeout(&self, timeout: Duration) -> Client {
         Client {
             core: Arc::clone(&self.core),
-            timeout,
+            timeout: timeout.min(LONGEST),
         }
     }
 
@@ -148,9 +163,9 @@ impl Client {
     /// [`Closed`](crate::ErrorKind::Closed) at once when the client is closed.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Response> {
         request::check(&request, self.core.transport.settings().limits.send)?;
-        self.core
-            .bridge
-            .call(request.exchange(Arc::clone(&self.core.transport), self.timeout))
+        let lost = lost(&request);
+        let exchange = request.exchange(Arc::clone(&self.core.transport), self.timeout);
+        self.core.bridge.call_or(lost, exchange)
     }
 
     /// Sends a request and returns at once; the response arrives in the [`Pending`]. Requests
@@ -159,7 +174,7 @@ impl Client {
         let limit = self.core.transport.settings().limits.send;
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
         let checked = request::check(&request, limit);
-        self.core.bridge.submit(async move {
+        self.core.bridge.submit_or(lost(&request), async move {
             checked?;
             request.exchange(transport, timeout).await
         })
@@ -371,6 +386,15 @@ impl Host for Client {
 
     fn timeout(&self) -> Duration {
         self.timeout
+    }
+}
+
+/// A write that the end of the client (or a panic) interrupts may have been executed.
+fn lost(request: &impl Request) -> Lost {
+    if request.writes() {
+        |error| error.unknown_outcome(true)
+    } else {
+        |error| error
     }
 }
 

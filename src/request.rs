@@ -30,6 +30,12 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         fn check(&self) -> Result<()>;
 
+        /// Whether executing it changes the store.
+        #[doc(hidden)]
+        fn writes(&self) -> bool {
+            false
+        }
+
         /// Its size on the wire.
         #[doc(hidden)]
         fn encoded_len(&self) -> usize;

@@ -58,6 +58,10 @@ impl Exchange for Compact {
         Ok(())
     }
 
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn encoded_len(&self) -> usize {
         self.pb.encoded_len()
     }

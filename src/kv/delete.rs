@@ -87,6 +87,10 @@ impl Exchange for Delete {
         }
     }
 
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn encoded_len(&self) -> usize {
         self.pb.encoded_len()
     }

@@ -117,6 +117,10 @@ impl Exchange for Put {
         Ok(())
     }
 
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn encoded_len(&self) -> usize {
         self.pb.encoded_len()
     }

@@ -110,14 +110,6 @@ impl Txn {
         self.then.iter().chain(&self.or_else)
     }
 
-    fn writes(&self) -> bool {
-        self.ops().any(|op| match op {
-            Op::Get(_) => false,
-            Op::Put(_) | Op::Delete(_) => true,
-            Op::Txn(txn) => txn.writes(),
-        })
-    }
-
     fn pb(self) -> TxnRequest {
         TxnRequest {
             compare: self.compare.into_iter().map(|compare| compare.pb).collect(),
@@ -168,6 +160,14 @@ impl Exchange for Txn {
             }
         }
         self.ops().try_for_each(Op::check)
+    }
+
+    fn writes(&self) -> bool {
+        self.ops().any(|op| match op {
+            Op::Get(_) => false,
+            Op::Put(_) | Op::Delete(_) => true,
+            Op::Txn(txn) => txn.writes(),
+        })
     }
 
     fn encoded_len(&self) -> usize {
@@ -261,21 +261,32 @@ impl TxnResponse {
 
 impl From<PbTxnResponse> for TxnResponse {
     fn from(pb: PbTxnResponse) -> Self {
+        let header = header(pb.header);
+        let responses = pb.responses.into_iter();
         TxnResponse {
-            header: header(pb.header),
+            header,
             succeeded: pb.succeeded,
-            responses: pb.responses.into_iter().filter_map(op_response).collect(),
+            responses: responses
+                .filter_map(|op| op_response(op, header.revision))
+                .collect(),
         }
     }
 }
 
-fn op_response(pb: ResponseOp) -> Option<OpResponse> {
+fn op_response(pb: ResponseOp, revision: Revision) -> Option<OpResponse> {
     use response_op::Response;
 
     Some(match pb.response? {
         Response::ResponseRange(get) => OpResponse::Get(get.into()),
         Response::ResponsePut(put) => OpResponse::Put(put.into()),
         Response::ResponseDeleteRange(delete) => OpResponse::Delete(delete.into()),
-        Response::ResponseTxn(txn) => OpResponse::Txn(txn.into()),
+        Response::ResponseTxn(mut txn) => {
+            // Of all the answers in a transaction, etcd leaves the revision out of this one.
+            let header = txn.header.get_or_insert_default();
+            if header.revision == 0 {
+                header.revision = revision.get();
+            }
+            OpResponse::Txn(txn.into())
+        }
     })
 }

@@ -96,6 +96,10 @@ impl Exchange for Grant {
         Ok(())
     }
 
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
     }

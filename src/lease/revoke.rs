@@ -46,6 +46,10 @@ impl Exchange for Revoke {
         Ok(())
     }
 
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
     }

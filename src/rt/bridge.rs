@@ -5,6 +5,7 @@
 //! While it stands aside it looks back every [`LINGER`], and drives again once no caller does, so
 //! watches and leases never wait longer than that.
 
+use std::convert::identity;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -18,9 +19,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::pending::{Pending, pending};
+use super::pending::{Lost, Pending, pending};
 use super::switch::{Drive, Path, Switch};
 use crate::error::{Error, ErrorKind, Result};
+
+#[cfg(test)]
+mod tests;
 
 /// How long the runtime thread waits after a caller drove, before it drives again.
 const LINGER: Duration = Duration::from_micros(500);
@@ -127,6 +131,15 @@ impl Bridge {
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
+        self.call_or(identity, future)
+    }
+
+    /// The same; `lost` completes the error of a future that began and did not end.
+    pub(crate) fn call_or<T, F>(&self, lost: Lost, future: F) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
         self.check_open()?;
         let alone = self.shared.switch.enter();
         let entered = Entered(&self.shared.switch);
@@ -136,7 +149,7 @@ impl Bridge {
             Err(_) => self.shared.switch.path(alone),
         };
         if path == Path::Job {
-            let (promise, reply) = pending();
+            let (promise, reply) = pending(lost);
             self.push(Box::pin(async move { promise.keep(future.await) }))?;
             return reply.wait();
         }
@@ -144,18 +157,18 @@ impl Bridge {
         if path == Path::TakeOver {
             self.shared.make_way.notify_one();
         }
-        let result = catch_unwind(AssertUnwindSafe(|| self.drive_for(future)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.drive_for(lost, future)));
         drop((driving, entered));
-        result.unwrap_or_else(|_| Err(Error::panicked()))
+        result.unwrap_or_else(|_| Err(lost(Error::panicked())))
     }
 
     /// Starts `future` and returns at once; its result arrives in the `Pending`.
-    pub(crate) fn submit<T, F>(&self, future: F) -> Pending<T>
+    pub(crate) fn submit_or<T, F>(&self, lost: Lost, future: F) -> Pending<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        let (promise, reply) = pending();
+        let (promise, reply) = pending(lost);
         if let Err(error) = self.check_open() {
             promise.keep(Err(error));
             return reply;
@@ -207,8 +220,13 @@ impl Bridge {
         }
     }
 
+    /// Whether this is a copy in a forked child; the original is with the parent.
+    pub(crate) fn is_forked(&self) -> bool {
+        std::process::id() != self.process
+    }
+
     fn check_process(&self) -> Result<()> {
-        if std::process::id() == self.process {
+        if !self.is_forked() {
             return Ok(());
         }
         let reason = "the process was forked after the client was made, and the client's thread \
@@ -224,7 +242,7 @@ impl Bridge {
         Ok(())
     }
 
-    fn drive_for<T, F>(&self, future: F) -> Result<T>
+    fn drive_for<T, F>(&self, lost: Lost, future: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
@@ -242,7 +260,10 @@ impl Bridge {
             let mut call = std::pin::pin!(future);
             std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(result),
-                Poll::Pending => closing.as_mut().poll(cx).map(|_| Err(Error::closed())),
+                Poll::Pending => closing
+                    .as_mut()
+                    .poll(cx)
+                    .map(|_| Err(lost(Error::closed()))),
             })
             .await
         };
@@ -252,7 +273,7 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        if self.check_process().is_err() {
+        if self.is_forked() {
             // The child of a fork has copies of the runtime's sockets and epoll, but shares what is
             // behind them with its parent: letting go of them here would reach into the parent.
             std::mem::forget(Arc::clone(&self.shared));

@@ -11,5 +11,6 @@ mod switch;
 
 pub(crate) use bridge::{Bridge, Here, Spawn};
 pub(crate) use outlet::{Offer, Outlet, Room};
+pub(crate) use pending::Lost;
 pub use pending::Pending;
 pub use switch::Drive;

@@ -32,10 +32,17 @@ pub struct Pending<T> {
     receiver: OnceLock<Receiver<Result<T>>>,
 }
 
+/// What to add to the error of a task that ended without a result: what the task knew, its owner
+/// knows too.
+pub(crate) type Lost = fn(Error) -> Error;
+
 /// The replying end. Dropped without a reply, it says why: the task panicked, or the runtime shut
 /// down.
 #[derive(Debug)]
-pub(crate) struct Promise<T>(Option<Arc<Slot<T>>>);
+pub(crate) struct Promise<T> {
+    slot: Option<Arc<Slot<T>>>,
+    lost: Lost,
+}
 
 /// A condition variable is cheaper than a channel, which spins before it parks; a channel is made
 /// only for those who want to `select!`.
@@ -53,13 +60,16 @@ enum State<T> {
     Channel(Sender<Result<T>>),
 }
 
-pub(crate) fn pending<T>() -> (Promise<T>, Pending<T>) {
+pub(crate) fn pending<T>(lost: Lost) -> (Promise<T>, Pending<T>) {
     let slot = Arc::new(Slot {
         state: Mutex::new(State::Waiting),
         filled: Condvar::new(),
     });
     (
-        Promise(Some(Arc::clone(&slot))),
+        Promise {
+            slot: Some(Arc::clone(&slot)),
+            lost,
+        },
         Pending {
             slot,
             receiver: OnceLock::new(),
@@ -149,7 +159,7 @@ impl<T> Promise<T> {
     }
 
     fn fill(&mut self, reply: Result<T>) {
-        let Some(slot) = self.0.take() else { return };
+        let Some(slot) = self.slot.take() else { return };
         let mut state = slot.state.lock();
         match std::mem::replace(&mut *state, State::Taken) {
             // With the sender goes the channel's last end here: it carries one item, then ends.
@@ -165,29 +175,31 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.fill(Err(Error::abandoned()));
+        self.fill(Err((self.lost)(Error::abandoned())));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::identity;
+
     use super::*;
 
     #[test]
     fn a_reply_is_there_once_however_it_is_asked_for() {
-        let (promise, reply) = pending();
+        let (promise, reply) = pending(identity);
         assert!(reply.try_wait().is_none());
         promise.keep(Ok(1));
         assert_eq!(reply.wait_timeout(Duration::MAX).unwrap().unwrap(), 1);
         assert!(reply.wait().is_err());
 
-        let (promise, reply) = pending();
+        let (promise, reply) = pending(identity);
         let receiver = reply.receiver().clone();
         promise.keep(Ok(2));
         assert_eq!(receiver.recv().unwrap().unwrap(), 2);
         assert!(receiver.recv().is_err());
 
-        let (promise, reply) = pending();
+        let (promise, reply) = pending(identity);
         promise.keep(Ok(3));
         assert_eq!(reply.receiver().len(), 1);
         assert_eq!(reply.wait().unwrap(), 3);
@@ -195,11 +207,11 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_dropped_says_why() {
-        let (promise, reply) = pending::<()>();
+        let (promise, reply) = pending::<()>(identity);
         drop(promise);
         assert_eq!(reply.wait().unwrap_err().kind(), crate::ErrorKind::Closed);
 
-        let (promise, reply) = pending::<()>();
+        let (promise, reply) = pending::<()>(identity);
         let panicked = std::thread::spawn(move || {
             let _promise = promise;
             panic!("as a task would");

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub(crate) struct Vitals {
     heard: AtomicU64,
     /// Why it ended, once it has.
     end: watch::Sender<Option<Arc<str>>>,
+    /// It takes no more requests, though it may still answer those that it has.
+    draining: AtomicBool,
     /// Somebody waited in vain: check now.
     pub(super) suspected: Notify,
     /// End it.
@@ -61,6 +63,7 @@ impl Vitals {
             open_streams: AtomicUsize::new(0),
             heard: AtomicU64::new(0),
             end: watch::Sender::new(None),
+            draining: AtomicBool::new(false),
             suspected: Notify::new(),
             kill: Notify::new(),
         })
@@ -121,7 +124,7 @@ impl Connection {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.vitals.end.borrow().is_none()
+        self.vitals.end.borrow().is_none() && !self.vitals.draining.load(Relaxed)
     }
 
     /// Whether both are handles of one connection.
@@ -161,11 +164,16 @@ async fn exchange(
     request: http::Request<Body>,
     open: Open,
 ) -> Result<http::Response<Incoming>, Fault> {
-    let not_sent = |error: h2::Error| Fault {
-        sent: Sent::No,
-        ..match open.0.why_ended() {
-            Some(why) => Fault::unconnected(&*why),
-            None => Fault::of_stream(&error),
+    let not_sent = |error: h2::Error| {
+        // A server that shuts down takes no new requests while it finishes with the open streams,
+        // which can be for as long as a lease is renewed: the next request needs another connection.
+        open.0.draining.store(true, Relaxed);
+        Fault {
+            sent: Sent::No,
+            ..match open.0.why_ended() {
+                Some(why) => Fault::unconnected(&*why),
+                None => Fault::of_stream(&error),
+            }
         }
     };
     let mut send = send.ready().await.map_err(not_sent)?;

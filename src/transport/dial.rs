@@ -1,11 +1,12 @@
 //! Making connections: one to one member, or a race between several.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -16,7 +17,10 @@ use super::connection::{Connection, Vitals};
 use super::endpoint::{Address, Endpoint};
 use super::fault::{Fault, describe, describe_io};
 use super::health;
-use super::{Settings, Transport};
+use super::{Demand, Plan, Settings, Transport};
+
+/// How often to look, while members are silent, whether another may be dialled again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What bytes travel on. TLS will be one more.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -25,31 +29,46 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Races `members` in their order, each `settings.stagger` after the one before, or at once when
 /// that one failed. The first connection whose server answered wins; the others are dropped.
+///
+/// A member that is silent must not hold up one that comes back: while the race goes on, those that
+/// may be dialled again join it.
 pub(super) async fn race(
     transport: &Arc<Transport>,
     members: Vec<usize>,
+    demand: Demand,
 ) -> Result<Connection, Fault> {
-    let mut waiting = members.into_iter();
+    let mut waiting = VecDeque::from(members);
     let mut running = JoinSet::new();
+    let mut under_way = Vec::new();
     let mut last = Fault::unconnected("there is no endpoint to connect to");
     loop {
-        match waiting.next() {
+        match waiting.pop_front() {
             Some(index) => {
                 let transport = Arc::clone(transport);
-                running.spawn(async move { dial_member(&transport, index).await });
+                under_way.push(index);
+                running.spawn(async move { (index, dial_member(&transport, index).await) });
             }
             None if running.is_empty() => return Err(last),
             None => {}
         }
-        let head_start = if waiting.len() == 0 {
-            Duration::MAX
+        let head_start = if waiting.is_empty() {
+            LOOK_AGAIN
         } else {
             transport.settings.stagger
         };
         match timeout(head_start, running.join_next()).await {
-            Ok(Some(Ok(Ok(connection)))) => return Ok(connection),
-            Ok(Some(Ok(Err(fault)))) => last = fault,
+            Ok(Some(Ok((_, Ok(connection))))) => return Ok(connection),
+            Ok(Some(Ok((index, Err(fault))))) => {
+                under_way.retain(|other| *other != index);
+                last = fault;
+            }
             Ok(Some(Err(panicked))) => last = Fault::unconnected(panicked.to_string()),
+            Err(_) if waiting.is_empty() => {
+                let plan = transport.picker.lock().plan(Instant::now(), demand);
+                if let Plan::Dial(members) = plan {
+                    waiting.extend(members.into_iter().filter(|m| !under_way.contains(m)));
+                }
+            }
             Ok(None) | Err(_) => {}
         }
     }
@@ -59,10 +78,7 @@ async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connect
     let Some(endpoint) = transport.endpoints.get(index) else {
         return Err(Fault::unconnected("no such endpoint"));
     };
-    transport
-        .picker
-        .lock()
-        .dialling(index, std::time::Instant::now());
+    transport.picker.lock().dialling(index, Instant::now());
     let limit = transport.settings.connect_timeout;
     let dialled = timeout(limit, dial(endpoint, index, &transport.settings)).await;
     let result = dialled.unwrap_or_else(|_| {
@@ -74,7 +90,7 @@ async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connect
     let mut picker = transport.picker.lock();
     match &result {
         Ok(_) => picker.connected(index),
-        Err(_) => picker.failed(index, std::time::Instant::now(), fastrand::f64()),
+        Err(_) => picker.failed(index, Instant::now(), fastrand::f64()),
     }
     result
 }

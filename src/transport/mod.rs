@@ -135,7 +135,7 @@ impl Transport {
                 current.dialling = Some(outcome.clone());
                 let transport = Arc::clone(self);
                 tokio::spawn(async move {
-                    let result = dial::race(&transport, members).await;
+                    let result = dial::race(&transport, members, demand).await;
                     let mut current = transport.lane(lane).lock();
                     current.dialling = None;
                     current.connection = result.as_ref().ok().cloned();

@@ -56,6 +56,7 @@ mod tests {
     use super::*;
     use crate::client::Client;
     use crate::local::LocalEtcd;
+    use crate::watch::Host as _;
     use crate::watch::request::Watch;
 
     #[test]

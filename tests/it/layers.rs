@@ -142,7 +142,7 @@ fn what_decides_does_no_io_and_reads_no_clock() {
             "Instant::now",
             "clock::",
             "fastrand::f",
-        "fastrand::u",
+            "fastrand::u",
         ] {
             // Asking whether this thread panics is no thread of its own.
             let code = code.replace("std::thread::panicking", "");

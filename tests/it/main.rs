@@ -11,10 +11,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bridge;
 mod discovery;
 mod harness;
+mod kv;
 mod layers;
 mod lease;
 mod local;
+mod members;
 mod mirror;
+mod outage;
+mod pages;
+mod submit;
+mod txn;
 mod watch;

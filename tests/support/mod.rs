@@ -9,7 +9,9 @@
     reason = "a set of tools for tests: not every verb is in use at every time, and none leaves this crate"
 )]
 
+pub mod child;
 pub mod gateway;
+pub mod load;
 pub mod peers;
 pub mod proxy;
 pub mod raw;

@@ -1,0 +1,112 @@
+use std::sync::mpsc::channel;
+use std::time::Instant;
+
+use super::*;
+
+const DRIVES: [Drive; 3] = [Drive::Auto, Drive::Caller, Drive::Thread];
+
+fn bridge(drive: Drive) -> Bridge {
+    Bridge::start("test", drive).unwrap()
+}
+
+async fn panics() -> Result<()> {
+    panic!("as a bug would");
+}
+
+#[test]
+fn a_panic_reaches_the_caller_and_only_that_caller() {
+    for drive in DRIVES {
+        let bridge = bridge(drive);
+        for _ in 0..50 {
+            let error = bridge.call(panics()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Panicked, "{drive:?}");
+            assert_eq!(bridge.call(async { Ok(1) }).unwrap(), 1, "{drive:?}");
+        }
+        let lost: Lost = |error| error.unknown_outcome(true);
+        let waited = bridge.submit_or(lost, panics()).wait().unwrap_err();
+        assert_eq!(waited.kind(), ErrorKind::Panicked);
+        assert!(waited.outcome_unknown());
+        let called = bridge.call_or(lost, panics()).unwrap_err();
+        assert!(called.outcome_unknown());
+        bridge.close().unwrap();
+    }
+}
+
+#[test]
+fn a_call_that_waits_when_the_bridge_closes_is_in_doubt_and_a_later_one_is_not() {
+    for drive in DRIVES {
+        let bridge = bridge(drive);
+        let lost: Lost = |error| error.unknown_outcome(true);
+        thread::scope(|scope| {
+            let (begun, begins) = channel();
+            let waiting = scope.spawn(|| {
+                bridge.call_or(lost, async move {
+                    begun.send(()).unwrap();
+                    std::future::pending::<Result<()>>().await
+                })
+            });
+            begins.recv().unwrap();
+            bridge.close().unwrap();
+            let error = waiting.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Closed, "{drive:?}");
+            assert!(error.outcome_unknown(), "{drive:?}");
+        });
+        for late in [
+            bridge.call_or(lost, async { Ok(()) }),
+            bridge.submit_or(lost, async { Ok(()) }).wait(),
+        ] {
+            let error = late.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Closed);
+            assert!(!error.outcome_unknown());
+        }
+    }
+}
+
+#[test]
+fn closing_does_not_wait_for_a_name_lookup_that_hangs() {
+    for drive in DRIVES {
+        let bridge = bridge(drive);
+        let (hang_up, hung) = channel::<()>();
+        let (begun, begins) = channel();
+        // As tokio looks names up: on a blocking thread that nothing can interrupt.
+        bridge
+            .spawn(Box::pin(async move {
+                let lookup = tokio::task::spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    hung.recv()
+                });
+                let _ = lookup.await;
+            }))
+            .unwrap();
+        begins.recv().unwrap();
+        let start = Instant::now();
+        drop(bridge);
+        assert!(
+            start.elapsed() < CLOSE_WITHIN,
+            "{drive:?} {:?}",
+            start.elapsed()
+        );
+        drop(hang_up);
+    }
+}
+
+#[test]
+fn tasks_run_while_a_lone_caller_drives_and_after_it_stopped() {
+    let bridge = bridge(Drive::Auto);
+    let (ticks, ticked) = channel();
+    bridge
+        .spawn(Box::pin(async move {
+            while ticks.send(()).is_ok() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }))
+        .unwrap();
+    for _ in 0..1000 {
+        bridge.call(async { Ok(()) }).unwrap();
+    }
+    let during = ticked.try_iter().count();
+    for _ in 0..20 {
+        ticked.recv_timeout(Duration::from_secs(1)).unwrap();
+    }
+    assert!(during > 0);
+}

@@ -1,0 +1,138 @@
+//! A cluster that loses the member a client uses: killed, paused, or cut off from the others.
+
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::LocalCluster;
+use etcd_blocking::{Client, Error};
+
+use crate::support::load::{Load, Report};
+use crate::support::peers::PeerLinks;
+use crate::support::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// The index of the member that answers the calls of a client.
+fn used_by(cluster: &LocalCluster, client: &Client) -> usize {
+    let id = client.put("r", "v").unwrap().header().member_id.get();
+    let is_it = |index: &usize| cluster.member(*index).status().unwrap().member_id == id;
+    (0..3).find(is_it).unwrap()
+}
+
+/// A client whose calls go to the leader, or to a follower; clients begin anywhere.
+fn client_of(cluster: &LocalCluster, leader: bool) -> (Client, usize) {
+    eventually(SOON, "a client of such a member", || {
+        let client = Client::connect(cluster.endpoints()).unwrap();
+        let used = used_by(cluster, &client);
+        ((cluster.leader().ok()? == used) == leader).then_some((client, used))
+    })
+}
+
+fn print(what: &str, report: &Report) {
+    println!(
+        "{what}: {} reads, {} failed, longest gap {:?}; {} writes, {} failed, longest gap {:?}; watch complete after {:?}",
+        report.reads,
+        report.failed_reads.len(),
+        report.longest_without_read,
+        report.writes,
+        report.failed_writes.len(),
+        report.longest_without_write,
+        report.watch_caught_up,
+    );
+}
+
+/// Reads never fail; a write may, but only in doubt: anything else could have gone elsewhere.
+#[track_caller]
+fn only_doubtful_writes_fail(report: &Report) {
+    assert!(report.failed_reads.is_empty(), "{:?}", report.failed_reads);
+    let clear: Vec<&Error> = report
+        .failed_writes
+        .iter()
+        .filter(|e| !e.outcome_unknown())
+        .collect();
+    assert!(clear.is_empty(), "{clear:?}");
+}
+
+#[test]
+fn a_follower_that_is_killed_is_left_within_a_second() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let (client, used) = client_of(&cluster, false);
+    let load = Load::start(&client, 2);
+    let fault = Instant::now();
+    cluster.member_mut(used).kill().unwrap();
+    load.flows(Instant::now(), SOON);
+    let report = load.finish(fault, secs(10));
+    print("follower killed", &report);
+    only_doubtful_writes_fail(&report);
+    assert!(report.longest_without_read < secs(1), "{report:?}");
+    assert!(report.longest_without_write < secs(1), "{report:?}");
+    assert!(report.watch_caught_up < secs(5), "{report:?}");
+}
+
+#[test]
+fn a_leader_that_is_killed_is_left_within_an_election() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let (client, used) = client_of(&cluster, true);
+    let load = Load::start(&client, 2);
+    let fault = Instant::now();
+    cluster.member_mut(used).kill().unwrap();
+    load.flows(Instant::now(), SOON);
+    let report = load.finish(fault, secs(10));
+    print("leader killed", &report);
+    only_doubtful_writes_fail(&report);
+    assert!(report.longest_without_read < secs(3), "{report:?}");
+    assert!(report.longest_without_write < secs(6), "{report:?}");
+}
+
+#[test]
+fn a_member_that_falls_silent_is_left_within_fifteen_seconds() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let (client, used) = client_of(&cluster, false);
+    let load = Load::start(&client, 2);
+    let fault = Instant::now();
+    cluster.member(used).pause().unwrap();
+    load.flows(Instant::now(), SOON);
+    let report = load.finish(fault, secs(16));
+    print("follower paused", &report);
+    only_doubtful_writes_fail(&report);
+    // A read turns elsewhere after a third of its time, a write fails at its deadline.
+    assert!(report.longest_without_read < secs(3), "{report:?}");
+    assert!(report.longest_without_write < secs(6), "{report:?}");
+    cluster.member(used).resume().unwrap();
+}
+
+#[test]
+fn a_member_without_a_leader_is_left_within_five_seconds() {
+    for leader in [false, true] {
+        let (cluster, links) = PeerLinks::start(3, &[]);
+        let (client, used) = client_of(&cluster, leader);
+        let load = Load::start(&client, 2);
+        let fault = Instant::now();
+        links.isolate(used);
+        load.flows(Instant::now(), SOON);
+        let report = load.finish(fault, secs(8));
+        print(
+            if leader {
+                "leader isolated"
+            } else {
+                "follower isolated"
+            },
+            &report,
+        );
+        assert!(report.failed_reads.is_empty(), "{:?}", report.failed_reads);
+        assert!(report.longest_without_read < secs(5), "{report:?}");
+        assert!(report.longest_without_write < secs(6), "{report:?}");
+        links.heal();
+        eventually(SOON, "the healed member is in step", || {
+            cluster
+                .member(used)
+                .status()
+                .ok()
+                .filter(|status| status.leader != 0)
+        });
+        client.put("r", "healed").unwrap();
+    }
+}

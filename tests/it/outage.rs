@@ -1,0 +1,357 @@
+//! A server that is dead, silent, paused or restarted, and what callers see of it.
+
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::{Client, Error, ErrorKind, Get, KeyRange, Put, Txn};
+
+use crate::support::child::alone;
+use crate::support::load::Load;
+use crate::support::proxy::Proxy;
+use crate::support::raw::RawServer;
+use crate::support::wait::{cpu_time, eventually};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A port where nobody listens.
+fn closed_port() -> String {
+    let addr = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    format!("http://{addr}")
+}
+
+/// What every error of a failed call names.
+#[track_caller]
+fn names_everything(error: &Error, operation: &str, endpoint: &str) {
+    let text = error.to_string();
+    assert!(text.starts_with(operation), "{text}");
+    assert!(text.contains(endpoint), "{text}");
+    assert!(!text.contains('\n') && error.attempts() >= 1, "{text}");
+    assert_eq!(error.endpoint(), Some(endpoint));
+}
+
+#[test]
+fn members_that_are_dead_or_silent_cost_no_failed_call_and_little_time() {
+    let etcd = LocalEtcd::start().unwrap();
+    let silent = RawServer::silent();
+    let hole = Proxy::start(etcd.client_addr());
+    hole.black_hole(true);
+    let (live, dead) = (etcd.endpoint(), closed_port());
+    let mut first_calls = Vec::new();
+    let (mut calls, mut slowest) = (0, Duration::ZERO);
+    for mute in [silent.endpoint(), hole.endpoint()] {
+        for order in [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ] {
+            let all = [&live, &dead, &mute];
+            let client = Client::connect(order.map(|n| all[n].clone())).unwrap();
+            let begun = Instant::now();
+            client.put("k", "v").unwrap();
+            first_calls.push(begun.elapsed());
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|n| {
+                        let client = &client;
+                        scope.spawn(move || {
+                            let mut slowest = Duration::ZERO;
+                            for round in 0..210 {
+                                let begun = Instant::now();
+                                if round % 2 == 0 {
+                                    client.put(format!("k{n}"), "v").unwrap();
+                                } else {
+                                    client.get(format!("k{n}")).unwrap().unwrap();
+                                }
+                                slowest = slowest.max(begun.elapsed());
+                            }
+                            slowest
+                        })
+                    })
+                    .collect();
+                for thread in threads {
+                    slowest = slowest.max(thread.join().unwrap());
+                    calls += 210;
+                }
+            });
+        }
+    }
+    println!(
+        "first calls {first_calls:?}; 0 of {calls} later calls failed, the slowest took {slowest:?}"
+    );
+    assert!(
+        calls > 10_000 && first_calls.iter().all(|took| *took < ms(300)),
+        "{first_calls:?}"
+    );
+    assert!(
+        silent.connections() <= 6 && hole.connections() <= 6,
+        "steady state asks nobody else"
+    );
+}
+
+#[test]
+fn reads_survive_the_loss_of_every_connection_with_dead_members_in_the_list() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let silent = RawServer::silent();
+    let client = Client::connect([silent.endpoint(), closed_port(), proxy.endpoint()]).unwrap();
+    client.put("k", "v").unwrap();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        proxy.drop_connections();
+        let begun = Instant::now();
+        client.get("k").unwrap().unwrap();
+        slowest = slowest.max(begun.elapsed());
+    }
+    println!("the slowest of 20 reads on a broken connection took {slowest:?}");
+    assert!(slowest < secs(2), "{slowest:?}");
+}
+
+#[test]
+fn a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again() {
+    let name =
+        "outage::a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again";
+    alone(name, secs(90), || {
+        let etcd = LocalEtcd::start().unwrap();
+        let client = Client::builder([etcd.endpoint()])
+            .timeout(ms(500))
+            .connect()
+            .unwrap();
+        client.put("k", "v").unwrap();
+        let lease = client.grant(secs(60)).unwrap();
+        let _alive = client.keep_alive(lease.id()).unwrap();
+        let watcher = client.watch("k").unwrap();
+        etcd.pause().unwrap();
+
+        let begun = Instant::now();
+        let error = client.get("k").unwrap_err();
+        names_everything(&error, "get \"k\": ", &etcd.endpoint());
+        assert_eq!(
+            (error.kind(), error.outcome_unknown()),
+            (ErrorKind::Timeout, false),
+            "{error}"
+        );
+        assert!(
+            error.elapsed() >= ms(450) && begun.elapsed() < ms(900),
+            "{error}"
+        );
+        let writes = [
+            ("put \"k\": ", client.put("k", "w").unwrap_err()),
+            ("delete \"k\": ", client.delete("k").unwrap_err()),
+            (
+                "txn ",
+                client.txn(Txn::always([Put::new("k", "x")])).unwrap_err(),
+            ),
+            (
+                "put \"k\": ",
+                client.submit(Put::new("k", "y")).wait().unwrap_err(),
+            ),
+        ];
+        for (operation, error) in &writes {
+            names_everything(error, operation, &etcd.endpoint());
+            assert_eq!(
+                (error.kind(), error.outcome_unknown()),
+                (ErrorKind::Timeout, true),
+                "{error}"
+            );
+            assert!(
+                !error.is_retryable() && error.elapsed() < ms(900),
+                "{error}"
+            );
+        }
+        println!("{}", writes[0].1);
+
+        // Callers that wait, callers that try again and again, a watch and a lease: for 2 s.
+        let patient = client.with_timeout(secs(30));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for n in 0..8 {
+                let (client, patient, stop) = (&client, &patient, &stop);
+                scope.spawn(move || {
+                    if n < 4 {
+                        patient.get("k").unwrap();
+                    } else {
+                        while !stop.load(Ordering::SeqCst) {
+                            let _ = client.get("k");
+                        }
+                    }
+                });
+            }
+            let before = cpu_time();
+            thread::sleep(secs(2));
+            let used = cpu_time() - before;
+            println!("{used:?} of processor time in 2 s of a paused server");
+            assert!(used < ms(200), "{used:?}");
+            stop.store(true, Ordering::SeqCst);
+            let resumed = Instant::now();
+            etcd.resume().unwrap();
+            eventually(SOON, "calls are answered", || client.get("k").ok());
+            println!("answers again after {:?}", resumed.elapsed());
+            assert!(resumed.elapsed() < secs(2));
+        });
+        eventually(
+            SOON,
+            "the watch has what the paused server did after all",
+            || {
+                client.put("k", "last").ok()?;
+                let seen = watcher.recv_timeout(SOON).unwrap().unwrap().into_events();
+                (seen.last()?.kv().value() == "last").then_some(())
+            },
+        );
+    });
+}
+
+#[test]
+fn nobody_there_costs_no_processor_and_few_connections() {
+    let name = "outage::nobody_there_costs_no_processor_and_few_connections";
+    alone(name, secs(60), || {
+        // It accepts and hangs up at once, and so counts.
+        let server = RawServer::start(|_, _| {});
+        let client = Client::builder([server.endpoint()])
+            .timeout(ms(500))
+            .connect()
+            .unwrap();
+        let patient = client.with_timeout(secs(4));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| patient.get("k").unwrap_err());
+                scope.spawn(|| patient.watch("k").unwrap_err());
+            }
+            let error = client.get("k").unwrap_err();
+            names_everything(&error, "get \"k\": ", &server.endpoint());
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            println!("{error}");
+            let (before, dialled) = (cpu_time(), server.connections());
+            thread::sleep(secs(2));
+            let (used, dials) = (cpu_time() - before, server.connections() - dialled);
+            println!("{used:?} of processor time and {dials} connections in 2 s");
+            // Calls and watches dial on their own, 4 times a second each.
+            assert!(
+                used < ms(200) && dials <= 2 * (2 * 4 + 1),
+                "{used:?} {dials}"
+            );
+        });
+    });
+}
+
+#[test]
+fn a_server_that_restarts_fails_no_read_and_no_write_is_labelled_wrongly() {
+    for graceful in [false, true] {
+        let mut etcd = LocalEtcd::start().unwrap();
+        let client = Client::connect([etcd.endpoint()]).unwrap();
+        client.put("r", "v").unwrap();
+        let load = Load::start(&client, 8);
+        let mut fault = Instant::now();
+        for _ in 0..3 {
+            fault = Instant::now();
+            if graceful {
+                etcd.stop().unwrap();
+            }
+            etcd.restart().unwrap();
+            println!("graceful {graceful}: restarted in {:?}", fault.elapsed());
+            load.flows(Instant::now(), SOON);
+        }
+        let report = load.finish(fault, secs(15));
+        println!(
+            "graceful {graceful}: {} reads, longest gap {:?}; {} writes, {} failed, {} of them in doubt",
+            report.reads,
+            report.longest_without_read,
+            report.writes,
+            report.failed_writes.len(),
+            report
+                .failed_writes
+                .iter()
+                .filter(|e| e.outcome_unknown())
+                .count(),
+        );
+        assert!(report.failed_reads.is_empty(), "{:?}", report.failed_reads);
+        for error in &report.failed_writes {
+            assert!(error.to_string().contains(&etcd.endpoint()), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_put_is_executed_at_most_once_however_often_its_connection_breaks() {
+    // KV-24
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let direct = Client::connect([etcd.endpoint()]).unwrap();
+    let stop = AtomicBool::new(false);
+    let outcomes = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                thread::sleep(ms(5));
+                proxy.drop_connections();
+            }
+        });
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let (client, outcomes) = (&client, &outcomes);
+                scope.spawn(move || {
+                    let until = Instant::now() + secs(4);
+                    let mut n = 0;
+                    while Instant::now() < until {
+                        let key = format!("k/{writer}/{n}");
+                        let put = client.put(key.clone(), "v");
+                        let counted = client.put(format!("count/{writer}"), n.to_string());
+                        outcomes
+                            .lock()
+                            .unwrap()
+                            .extend([(key, put), (String::new(), counted)]);
+                        n += 1;
+                    }
+                    n
+                })
+            })
+            .collect();
+        let counts: Vec<i64> = writers.into_iter().map(|w| w.join().unwrap()).collect();
+        stop.store(true, Ordering::SeqCst);
+        for (writer, calls) in counts.into_iter().enumerate() {
+            let version = direct
+                .get(format!("count/{writer}"))
+                .unwrap()
+                .map_or(0, |kv| kv.version());
+            assert!(version <= calls, "{version} executions of {calls} puts");
+        }
+    });
+    let stored = direct.call(Get::range(KeyRange::prefix("k/"))).unwrap();
+    assert!(stored.kvs().iter().all(|kv| kv.version() == 1));
+    let there = |key: &str| stored.kvs().iter().any(|kv| kv.key_lossy() == key);
+    let outcomes = outcomes.into_inner().unwrap();
+    let (mut done, mut undone, mut doubtful) = (0, 0, 0);
+    for (key, outcome) in outcomes.iter().filter(|(key, _)| !key.is_empty()) {
+        match outcome {
+            Ok(_) => {
+                done += 1;
+                assert!(there(key), "{key} was acknowledged");
+            }
+            Err(error) if error.outcome_unknown() => doubtful += 1,
+            Err(error) => {
+                undone += 1;
+                assert!(!there(key), "{key} is there, but: {error}");
+            }
+        }
+    }
+    println!("{done} puts done, {undone} not done, {doubtful} in doubt");
+    assert!(done > 0 && doubtful > 0, "{done} {doubtful}");
+}

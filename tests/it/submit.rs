@@ -1,0 +1,88 @@
+//! Requests that are handed over, and waited for later.
+
+use std::time::Duration;
+
+use etcd_blocking::crossbeam_channel::{bounded, select};
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::{Client, ErrorKind, Get, GetResponse, Put};
+
+use crate::support::proxy::Proxy;
+use crate::support::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn start() -> (LocalEtcd, Client) {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    (etcd, client)
+}
+
+#[test]
+fn a_submitted_request_can_be_waited_for_in_every_way() {
+    let (_etcd, client) = start();
+    client.put("k", "v").unwrap();
+    let get = || client.submit(Get::key("k"));
+    let is_v = |got: etcd_blocking::Result<GetResponse>| {
+        assert_eq!(got.unwrap().first().unwrap().value(), "v")
+    };
+    is_v(get().wait());
+    is_v(get().wait_timeout(SOON).unwrap());
+    let asked = get();
+    is_v(eventually(SOON, "the reply", || asked.try_wait()));
+    // Taken once, whichever way.
+    assert_eq!(
+        asked.try_wait().unwrap().unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+    let (first, second) = (get(), get());
+    let (mut one, mut two) = (false, false);
+    while !(one && two) {
+        // A channel that has given its reply is disconnected, and so always ready.
+        select! {
+            recv(first.receiver()) -> got => match got {
+                Ok(got) => { is_v(got); one = true }
+                Err(_) => assert!(one),
+            },
+            recv(second.receiver()) -> got => match got {
+                Ok(got) => { is_v(got); two = true }
+                Err(_) => assert!(two),
+            },
+            default(SOON) => panic!("no reply"),
+        }
+    }
+    // The caller's own channels in the same select.
+    let (sender, mine) = bounded(1);
+    sender.send(()).unwrap();
+    select! {
+        recv(mine) -> got => got.unwrap(),
+        recv(get().receiver()) -> got => is_v(got.unwrap()),
+    }
+}
+
+#[test]
+fn a_submitted_request_runs_though_nobody_waits() {
+    let (_etcd, client) = start();
+    drop(client.submit(Put::new("k", "v")));
+    eventually(SOON, "the put", || client.get("k").unwrap());
+}
+
+#[test]
+fn submitted_requests_are_in_flight_together() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    client.put("k", "v").unwrap();
+    proxy.latency(Duration::from_millis(20));
+    let begun = std::time::Instant::now();
+    let pending: Vec<_> = (0..500).map(|_| client.submit(Get::key("k"))).collect();
+    for get in pending {
+        get.wait().unwrap();
+    }
+    // One after the other they would take 20 s.
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(proxy.connections(), 1);
+}

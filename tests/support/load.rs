@@ -1,0 +1,197 @@
+//! Reads, writes and a watch that go on while something happens to the servers, and what must be
+//! true of them afterwards.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use etcd_blocking::{Client, Error, Get, KeyRange, Watch, Watcher};
+
+use super::wait::eventually;
+
+/// A reader, a writer of keys that are all different, and a watch of them.
+#[derive(Debug)]
+pub struct Load {
+    client: Client,
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<Seen>>,
+    threads: Vec<JoinHandle<()>>,
+    watch: Watcher,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    reads: Vec<Instant>,
+    failed_reads: Vec<Error>,
+    writes: Vec<(Instant, String)>,
+    failed_writes: Vec<(String, Error)>,
+}
+
+/// How long each kind of traffic stood still.
+#[derive(Debug)]
+pub struct Report {
+    pub reads: usize,
+    pub failed_reads: Vec<Error>,
+    pub longest_without_read: Duration,
+    pub writes: usize,
+    pub failed_writes: Vec<Error>,
+    pub longest_without_write: Duration,
+    /// From the beginning of the fault to the watch having everything written until then and after.
+    pub watch_caught_up: Duration,
+}
+
+impl Load {
+    pub fn start(client: &Client, writers: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let watch = client.watch(Watch::prefix("w/")).unwrap();
+        let spawn = |work: Box<dyn Fn(&Client, &Mutex<Seen>, usize) + Send>| {
+            let (client, stop, seen) = (client.clone(), Arc::clone(&stop), Arc::clone(&seen));
+            thread::spawn(move || {
+                let mut n = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    work(&client, &seen, n);
+                    n += 1;
+                    // Some hundred calls a second are enough, and leave the servers time to live.
+                    thread::sleep(Duration::from_millis(2));
+                }
+            })
+        };
+        let mut threads = vec![spawn(Box::new(|client, seen, _| {
+            let read = client.get("r");
+            let mut seen = seen.lock().unwrap();
+            match read {
+                Ok(_) => seen.reads.push(Instant::now()),
+                Err(error) => seen.failed_reads.push(error),
+            }
+        }))];
+        threads.extend((0..writers).map(|writer| {
+            spawn(Box::new(move |client, seen, n| {
+                let key = format!("w/{writer}/{n:06}");
+                let put = client.put(key.clone(), "v");
+                let mut seen = seen.lock().unwrap();
+                match put {
+                    Ok(_) => seen.writes.push((Instant::now(), key)),
+                    Err(error) => seen.failed_writes.push((key, error)),
+                }
+            }))
+        }));
+        let load = Load {
+            client: client.clone(),
+            stop,
+            seen,
+            threads,
+            watch,
+        };
+        load.flows(Instant::now(), Duration::from_secs(20));
+        load
+    }
+
+    /// Waits until twenty reads and twenty writes that ended after `since` were answered.
+    #[track_caller]
+    pub fn flows(&self, since: Instant, limit: Duration) {
+        eventually(limit, "reads and writes are answered", || {
+            let seen = self.seen.lock().unwrap();
+            let reads = seen
+                .reads
+                .iter()
+                .rev()
+                .take_while(|at| **at > since)
+                .take(20);
+            let writes = seen
+                .writes
+                .iter()
+                .rev()
+                .take_while(|(at, _)| *at > since)
+                .take(20);
+            (reads.count() == 20 && writes.count() == 20).then_some(())
+        });
+    }
+
+    /// Stops the traffic, which must flow again, and checks what was promised: a write that was
+    /// answered is in the store, one that failed and is not in doubt is not, none was executed
+    /// twice; and the watch saw every change once, in order.
+    #[track_caller]
+    pub fn finish(self, fault: Instant, watch_limit: Duration) -> Report {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
+        let stored = self
+            .client
+            .call(Get::range(KeyRange::prefix("w/")))
+            .unwrap();
+        let by_key: BTreeMap<_, _> = stored
+            .kvs()
+            .iter()
+            .map(|kv| (kv.key_lossy().into_owned(), kv))
+            .collect();
+        for (_, key) in &seen.writes {
+            assert!(
+                by_key.contains_key(key),
+                "{key} was acknowledged and is lost"
+            );
+        }
+        for (key, error) in &seen.failed_writes {
+            assert!(
+                error.outcome_unknown() || !by_key.contains_key(key),
+                "{key} is there, but: {error}"
+            );
+        }
+        for kv in stored.kvs() {
+            assert_eq!(
+                kv.version(),
+                1,
+                "{} was executed more than once",
+                kv.key_lossy()
+            );
+        }
+        let mut expected: Vec<_> = stored.kvs().iter().map(|kv| kv.mod_revision()).collect();
+        expected.sort();
+        let mut events = Vec::new();
+        while events.last() != expected.last() {
+            let left = watch_limit.saturating_sub(fault.elapsed());
+            let item = self
+                .watch
+                .recv_timeout(left.max(Duration::from_millis(100)));
+            let item = item.unwrap_or_else(|end| {
+                panic!(
+                    "{end}: the watch has {} of {} events",
+                    events.len(),
+                    expected.len()
+                )
+            });
+            events.extend(item.unwrap().events().iter().map(|event| event.revision()));
+        }
+        assert_eq!(events, expected);
+        Report {
+            reads: seen.reads.len(),
+            failed_reads: seen.failed_reads,
+            longest_without_read: longest_gap(seen.reads.iter()),
+            writes: seen.writes.len(),
+            failed_writes: seen
+                .failed_writes
+                .into_iter()
+                .map(|(_, error)| error)
+                .collect(),
+            longest_without_write: longest_gap(seen.writes.iter().map(|(at, _)| at)),
+            watch_caught_up: fault.elapsed(),
+        }
+    }
+}
+
+fn longest_gap<'a>(moments: impl Iterator<Item = &'a Instant>) -> Duration {
+    let mut moments: Vec<_> = moments.collect();
+    moments.sort();
+    let gaps = moments
+        .windows(2)
+        .map(|pair| pair[1].duration_since(*pair[0]));
+    gaps.max().unwrap_or_default()
+}
