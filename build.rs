@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_server(false)
         .build_transport(false)
+        .codec_path("crate::transport::Codec")
         .bytes(".")
         .skip_debug(SECRET)
         .compile_fds(descriptors)?;

@@ -134,6 +134,13 @@ impl Error {
         )
     }
 
+    #[cold]
+    pub(crate) fn forked() -> Self {
+        let reason = "the process was forked after the client was made, and the client's thread \
+                      stayed with the parent: make a new client in the child";
+        Error::new(ErrorKind::Forked, reason)
+    }
+
     /// Why a task went away without its reply: it panics, or the runtime lets go of it.
     #[cold]
     pub(crate) fn abandoned() -> Self {

@@ -9,8 +9,8 @@ use std::convert::identity;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::pending::{Lost, Pending, pending};
+use super::pending::{Driver, Lost, Pending, pending};
 use super::switch::{Drive, Path, Switch};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -65,10 +65,8 @@ impl Spawn for Bridge {
 #[derive(Debug)]
 pub(crate) struct Bridge {
     shared: Arc<Shared>,
-    thread: Thread,
     ended: Receiver<()>,
     joined: Mutex<Option<JoinHandle<()>>>,
-    process: u32,
 }
 
 struct Shared {
@@ -78,6 +76,9 @@ struct Shared {
     switch: Switch,
     make_way: Notify,
     closed: watch::Sender<bool>,
+    /// The runtime's own thread, once it runs.
+    thread: OnceLock<Thread>,
+    process: u32,
 }
 
 /// A runtime whose drop never blocks: not on a name lookup that hangs, and not in async context,
@@ -104,12 +105,15 @@ impl Bridge {
             switch: Switch::new(drive),
             make_way: Notify::new(),
             closed: watch::Sender::new(false),
+            thread: OnceLock::new(),
+            process: std::process::id(),
         });
         let (alive, ended) = bounded(0);
         let inside = Arc::clone(&shared);
         let handle = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                inside.thread.get_or_init(thread::current);
                 inside.drive(queue);
                 drop(inside);
                 drop(alive);
@@ -117,10 +121,8 @@ impl Bridge {
             .map_err(|error| refused("the runtime's thread", error))?;
         Ok(Bridge {
             shared,
-            thread: handle.thread().clone(),
             ended,
             joined: Mutex::new(Some(handle)),
-            process: std::process::id(),
         })
     }
 
@@ -141,25 +143,19 @@ impl Bridge {
         T: Send + 'static,
     {
         self.check_open()?;
-        let alone = self.shared.switch.enter();
-        let entered = Entered(&self.shared.switch);
-        // Whoever is inside somebody's runtime may not enter ours; it can always wait for a reply.
-        let path = match Handle::try_current() {
-            Ok(_) => Path::Job,
-            Err(_) => self.shared.switch.path(alone),
-        };
+        let entered = Entered::new(&self.shared.switch);
+        let path = self.shared.path(&entered);
         if path == Path::Job {
-            let (promise, reply) = pending(lost);
+            let (promise, reply) = pending(lost, None);
             self.push(Box::pin(async move { promise.keep(future.await) }))?;
             return reply.wait();
         }
-        let driving = Driving::begin(&self.shared.switch);
-        if path == Path::TakeOver {
-            self.shared.make_way.notify_one();
+        let result = catch_unwind(AssertUnwindSafe(|| self.shared.drive_for(path, future)));
+        match result {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(lost(Error::closed())),
+            Err(_) => Err(lost(Error::panicked())),
         }
-        let result = catch_unwind(AssertUnwindSafe(|| self.drive_for(lost, future)));
-        drop((driving, entered));
-        result.unwrap_or_else(|_| Err(lost(Error::panicked())))
     }
 
     /// Starts `future` and returns at once; its result arrives in the `Pending`.
@@ -168,19 +164,17 @@ impl Bridge {
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        let (promise, reply) = pending(lost);
+        let driver: Arc<dyn Driver> = Arc::clone(&self.shared) as _;
+        let (promise, reply) = pending(lost, Some(driver));
         if let Err(error) = self.check_open() {
             promise.keep(Err(error));
             return reply;
         }
-        self.shared.switch.enter();
-        let entered = Departure(Arc::clone(&self.shared));
-        // A push that fails drops the job, and with it the promise, which then says `Closed`.
-        let _ = self.push(Box::pin(async move {
-            let result = future.await;
-            drop(entered);
-            promise.keep(result);
-        }));
+        let job: Job = Box::pin(async move { promise.keep(future.await) });
+        // Nobody is woken for it: whoever waits for the reply drives, and when nobody does, the
+        // runtime's thread comes back by itself. A send that fails drops the job, and with it the
+        // promise, which then says `Closed`.
+        let _ = self.shared.jobs.send(job);
         reply
     }
 
@@ -191,7 +185,7 @@ impl Bridge {
         self.check_process()?;
         self.shared.closed.send_replace(true);
         self.shared.make_way.notify_one();
-        self.thread.unpark();
+        self.shared.unpark();
         // The channel carries nothing: it disconnects when the thread has let go of everything.
         if self.ended.recv_timeout(CLOSE_WITHIN)
             == Err(crossbeam_channel::RecvTimeoutError::Timeout)
@@ -222,52 +216,22 @@ impl Bridge {
 
     /// Whether this is a copy in a forked child; the original is with the parent.
     pub(crate) fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        self.shared.is_forked()
     }
 
     fn check_process(&self) -> Result<()> {
         if !self.is_forked() {
             return Ok(());
         }
-        let reason = "the process was forked after the client was made, and the client's thread \
-                      stayed with the parent: make a new client in the child";
-        Err(Error::new(ErrorKind::Forked, reason))
+        Err(Error::forked())
     }
 
     fn push(&self, job: Job) -> Result<()> {
         self.shared.jobs.send(job).map_err(|_| Error::closed())?;
         if self.shared.switch.is_aside() {
-            self.thread.unpark();
+            self.shared.unpark();
         }
         Ok(())
-    }
-
-    fn drive_for<T, F>(&self, lost: Lost, future: F) -> Result<T>
-    where
-        F: Future<Output = Result<T>> + Send + 'static,
-        T: Send + 'static,
-    {
-        let Some(runtime) = self.shared.runtime.read().clone() else {
-            return Err(Error::closed());
-        };
-        let Some(runtime) = &runtime.0 else {
-            return Err(Error::closed());
-        };
-        let mut closed = self.shared.closed.subscribe();
-        let until_closed = async {
-            let closing = closed.wait_for(|closed| *closed);
-            let mut closing = std::pin::pin!(closing);
-            let mut call = std::pin::pin!(future);
-            std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
-                Poll::Ready(result) => Poll::Ready(result),
-                Poll::Pending => closing
-                    .as_mut()
-                    .poll(cx)
-                    .map(|_| Err(lost(Error::closed()))),
-            })
-            .await
-        };
-        runtime.block_on(until_closed)
     }
 }
 
@@ -285,6 +249,44 @@ impl Drop for Bridge {
 }
 
 impl Shared {
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.process
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Whoever is inside somebody's runtime may not enter ours; it can always wait for a reply.
+    fn path(&self, entered: &Entered<'_>) -> Path {
+        match Handle::try_current() {
+            Ok(_) => Path::Job,
+            Err(_) => self.switch.path(entered.alone),
+        }
+    }
+
+    /// Drives the runtime until `future` ends; `None` when the bridge closes before.
+    fn drive_for<T>(&self, path: Path, future: impl Future<Output = T>) -> Option<T> {
+        let runtime = self.runtime.read().clone()?;
+        let runtime = runtime.0.as_ref()?;
+        let _driving = Driving::begin(&self.switch);
+        if path == Path::TakeOver {
+            self.make_way.notify_one();
+        }
+        let mut closed = self.closed.subscribe();
+        runtime.block_on(async {
+            let mut closing = std::pin::pin!(closed.wait_for(|closed| *closed));
+            let mut call = std::pin::pin!(future);
+            std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => closing.as_mut().poll(cx).map(|_| None),
+            })
+            .await
+        })
+    }
+
     /// The life of the runtime thread.
     fn drive(&self, queue: mpsc::UnboundedReceiver<Job>) {
         let Some(runtime) = self.runtime.read().clone() else {
@@ -317,13 +319,13 @@ impl Shared {
         let mut seen = None;
         while !*closed.borrow() {
             let traffic = self.switch.traffic();
-            // Calls that nobody drives are jobs: callers overlap.
-            let overlap = traffic.in_flight > traffic.driving;
-            let quiet = traffic.driving == 0 && seen == Some(traffic.calls);
+            // Threads that wait and do not drive: callers overlap.
+            let overlap = traffic.waiting > traffic.driving;
+            let quiet = traffic.driving == 0 && seen == Some(traffic.drives);
             if overlap || quiet {
                 break;
             }
-            seen = Some(traffic.calls);
+            seen = Some(traffic.drives);
             thread::park_timeout(LINGER);
         }
         self.switch.stand_aside(false);
@@ -354,12 +356,48 @@ async fn start_jobs(mut queue: mpsc::UnboundedReceiver<Job>) {
     }
 }
 
-/// Counts a call out when it ends, however it ends.
-struct Entered<'a>(&'a Switch);
+impl Driver for Shared {
+    fn wait(
+        &self,
+        ready: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>,
+        block: &mut dyn FnMut(),
+    ) -> bool {
+        if self.is_forked() {
+            return false;
+        }
+        let entered = Entered::new(&self.switch);
+        let path = self.path(&entered);
+        if path != Path::Job {
+            // A panic here would be a bug of this file: what a task panics with stays in the task.
+            self.drive_for(path, std::future::poll_fn(ready));
+        } else if self.switch.is_aside() {
+            self.unpark();
+        }
+        // At once, when the drive ended with a reply; when it ended because the bridge closes, the
+        // reply says so in a moment.
+        block();
+        true
+    }
+}
+
+/// Counts a thread that waits, and counts it out when it ends, however it ends.
+struct Entered<'a> {
+    switch: &'a Switch,
+    alone: bool,
+}
+
+impl<'a> Entered<'a> {
+    fn new(switch: &'a Switch) -> Self {
+        Entered {
+            switch,
+            alone: switch.enter(),
+        }
+    }
+}
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.switch.leave();
     }
 }
 
@@ -376,14 +414,5 @@ impl<'a> Driving<'a> {
 impl Drop for Driving<'_> {
     fn drop(&mut self) {
         self.0.end_driving();
-    }
-}
-
-/// The same as [`Entered`] for a request that nobody waits for in place.
-struct Departure(Arc<Shared>);
-
-impl Drop for Departure {
-    fn drop(&mut self) {
-        self.0.switch.leave();
     }
 }

@@ -1,6 +1,8 @@
 //! A reply on its way, and the place where it arrives.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -25,11 +27,22 @@ use crate::error::{Error, Result};
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 #[must_use = "the reply, and so whether it worked, arrives here"]
 pub struct Pending<T> {
     slot: Arc<Slot<T>>,
     receiver: OnceLock<Receiver<Result<T>>>,
+    driver: Option<Arc<dyn Driver>>,
+}
+
+/// What a thread that waits can do meanwhile: drive the runtime itself.
+pub(super) trait Driver: Send + Sync {
+    /// Waits, driving if that is this thread's turn, until `ready`, and calls `block`, which waits
+    /// for what is not ready yet. `false` when it can never be: this is a forked child.
+    fn wait(
+        &self,
+        ready: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>,
+        block: &mut dyn FnMut(),
+    ) -> bool;
 }
 
 /// What to add to the error of a task that ended without a result: what the task knew, its owner
@@ -55,12 +68,14 @@ struct Slot<T> {
 #[derive(Debug)]
 enum State<T> {
     Waiting,
+    /// The reader polls.
+    Polled(Waker),
     Ready(Result<T>),
     Taken,
     Channel(Sender<Result<T>>),
 }
 
-pub(crate) fn pending<T>(lost: Lost) -> (Promise<T>, Pending<T>) {
+pub(super) fn pending<T>(lost: Lost, driver: Option<Arc<dyn Driver>>) -> (Promise<T>, Pending<T>) {
     let slot = Arc::new(Slot {
         state: Mutex::new(State::Waiting),
         filled: Condvar::new(),
@@ -73,8 +88,15 @@ pub(crate) fn pending<T>(lost: Lost) -> (Promise<T>, Pending<T>) {
         Pending {
             slot,
             receiver: OnceLock::new(),
+            driver,
         },
     )
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
 }
 
 impl<T> Pending<T> {
@@ -85,6 +107,19 @@ impl<T> Pending<T> {
     /// What the request failed with; [`Closed`](crate::ErrorKind::Closed) when the client was closed
     /// meanwhile, or when the reply was taken already.
     pub fn wait(self) -> Result<T> {
+        if let (Some(driver), None) = (&self.driver, self.receiver.get())
+            && self.slot.is_waiting()
+        {
+            let mut reply = None;
+            let here = driver.wait(&mut |cx| self.slot.poll(cx), &mut || {
+                reply = self.wait_until(None);
+            });
+            return match reply {
+                Some(reply) => reply,
+                None if here => Err(Error::closed()),
+                None => Err(Error::forked()),
+            };
+        }
         self.wait_until(None)
             .unwrap_or_else(|| Err(Error::closed()))
     }
@@ -106,7 +141,7 @@ impl<T> Pending<T> {
             let (sender, receiver) = bounded(1);
             let mut state = self.slot.state.lock();
             match std::mem::replace(&mut *state, State::Taken) {
-                State::Waiting => *state = State::Channel(sender),
+                State::Waiting | State::Polled(_) => *state = State::Channel(sender),
                 // One slot, one reply: it has room.
                 State::Ready(reply) => drop(sender.try_send(reply)),
                 State::Taken | State::Channel(_) => {}
@@ -153,6 +188,24 @@ impl<T> Pending<T> {
     }
 }
 
+impl<T> Slot<T> {
+    fn is_waiting(&self) -> bool {
+        matches!(*self.state.lock(), State::Waiting)
+    }
+
+    /// Ready when the reply is there; wakes whoever polls when it comes.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        match &*state {
+            State::Waiting | State::Polled(_) => {
+                *state = State::Polled(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Ready(_) | State::Taken | State::Channel(_) => Poll::Ready(()),
+        }
+    }
+}
+
 impl<T> Promise<T> {
     pub(crate) fn keep(mut self, reply: Result<T>) {
         self.fill(reply);
@@ -164,6 +217,13 @@ impl<T> Promise<T> {
         match std::mem::replace(&mut *state, State::Taken) {
             // With the sender goes the channel's last end here: it carries one item, then ends.
             State::Channel(sender) => drop(sender.try_send(reply)),
+            State::Polled(waker) => {
+                *state = State::Ready(reply);
+                drop(state);
+                waker.wake();
+                // A drive that was cut short leaves its thread waiting here.
+                slot.filled.notify_one();
+            }
             _ => {
                 *state = State::Ready(reply);
                 drop(state);
@@ -187,19 +247,19 @@ mod tests {
 
     #[test]
     fn a_reply_is_there_once_however_it_is_asked_for() {
-        let (promise, reply) = pending(identity);
+        let (promise, reply) = pending(identity, None);
         assert!(reply.try_wait().is_none());
         promise.keep(Ok(1));
         assert_eq!(reply.wait_timeout(Duration::MAX).unwrap().unwrap(), 1);
         assert!(reply.wait().is_err());
 
-        let (promise, reply) = pending(identity);
+        let (promise, reply) = pending(identity, None);
         let receiver = reply.receiver().clone();
         promise.keep(Ok(2));
         assert_eq!(receiver.recv().unwrap().unwrap(), 2);
         assert!(receiver.recv().is_err());
 
-        let (promise, reply) = pending(identity);
+        let (promise, reply) = pending(identity, None);
         promise.keep(Ok(3));
         assert_eq!(reply.receiver().len(), 1);
         assert_eq!(reply.wait().unwrap(), 3);
@@ -207,11 +267,11 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_dropped_says_why() {
-        let (promise, reply) = pending::<()>(identity);
+        let (promise, reply) = pending::<()>(identity, None);
         drop(promise);
         assert_eq!(reply.wait().unwrap_err().kind(), crate::ErrorKind::Closed);
 
-        let (promise, reply) = pending::<()>(identity);
+        let (promise, reply) = pending::<()>(identity, None);
         let panicked = std::thread::spawn(move || {
             let _promise = promise;
             panic!("as a task would");

@@ -2,7 +2,8 @@
 //!
 //! A lone caller is fastest when it drives the runtime itself: no thread has to be woken for it.
 //! Callers that overlap are fastest when one thread drives for all of them: their requests leave
-//! together. Changing over costs more than either path saves on one call, so the switch waits until
+//! together. (A thread that waits for the first of many submitted requests is a lone caller too.)
+//! Changing over costs more than either path saves on one call, so the switch waits until
 //! a caller has been alone for a while, and turns back at the first overlap.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -42,12 +43,12 @@ pub(super) enum Path {
 pub(super) struct Switch {
     drive: Drive,
     epoch: Instant,
-    in_flight: AtomicUsize,
+    waiting: AtomicUsize,
     driving: AtomicUsize,
     aside: AtomicBool,
     lone: AtomicU32,
     last_start: AtomicU64,
-    calls: AtomicU64,
+    drives: AtomicU64,
 }
 
 impl Switch {
@@ -55,23 +56,23 @@ impl Switch {
         Switch {
             drive,
             epoch: Instant::now(),
-            in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             driving: AtomicUsize::new(0),
             aside: AtomicBool::new(false),
             lone: AtomicU32::new(0),
             last_start: AtomicU64::new(0),
-            calls: AtomicU64::new(0),
+            drives: AtomicU64::new(0),
         }
     }
 
-    /// Counts a call in; [`leave`](Switch::leave) counts it out.
+    /// Counts in a thread that waits, and says whether it is the only one;
+    /// [`leave`](Switch::leave) counts it out.
     pub(super) fn enter(&self) -> bool {
-        self.calls.fetch_add(1, SeqCst);
-        self.in_flight.fetch_add(1, SeqCst) == 0
+        self.waiting.fetch_add(1, SeqCst) == 0
     }
 
     pub(super) fn leave(&self) {
-        self.in_flight.fetch_sub(1, SeqCst);
+        self.waiting.fetch_sub(1, SeqCst);
     }
 
     /// The path of a call that was alone (or not) when it entered.
@@ -114,6 +115,7 @@ impl Switch {
     }
 
     pub(super) fn begin_driving(&self) {
+        self.drives.fetch_add(1, SeqCst);
         self.driving.fetch_add(1, SeqCst);
     }
 
@@ -123,8 +125,8 @@ impl Switch {
 
     pub(super) fn traffic(&self) -> Traffic {
         Traffic {
-            calls: self.calls.load(SeqCst),
-            in_flight: self.in_flight.load(SeqCst),
+            drives: self.drives.load(SeqCst),
+            waiting: self.waiting.load(SeqCst),
             driving: self.driving.load(SeqCst),
         }
     }
@@ -133,11 +135,11 @@ impl Switch {
 /// What the runtime thread looks at while it stands aside.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traffic {
-    /// Calls so far.
-    pub(super) calls: u64,
-    /// Calls that have not ended.
-    pub(super) in_flight: usize,
-    /// Those of them whose callers drive.
+    /// How often a caller has driven so far.
+    pub(super) drives: u64,
+    /// Threads that wait for a reply.
+    pub(super) waiting: usize,
+    /// Those of them that drive.
     pub(super) driving: usize,
 }
 

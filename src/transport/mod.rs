@@ -4,6 +4,7 @@
 //! share one connection; watch streams have another, so that a flood of events never delays a call.
 
 mod call;
+mod codec;
 mod connection;
 mod dial;
 pub(crate) mod endpoint;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub(crate) use call::{Call, Mode, Problem};
+pub(crate) use codec::Codec;
 pub(crate) use connection::{Connection, Limits};
 use endpoint::Endpoint;
 pub(crate) use fault::Fault;
