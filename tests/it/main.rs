@@ -13,6 +13,7 @@ mod support;
 
 mod bridge;
 mod harness;
+mod hostile;
 mod kv;
 mod lease;
 mod local;
