@@ -24,7 +24,7 @@ use crate::rt::{Bridge, Drive, Lost, Pending, Room};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Settings, Transport};
 use crate::types::{KeyValue, LeaseId, Revision};
-use crate::watch::{Hub, Watch, WatchSet, Watcher};
+use crate::watch::{Host, Hub, Watch, WatchSet, Watcher};
 
 /// A longer deadline is none; and this one can be added to any time there is.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -273,7 +273,7 @@ impl Client {
     /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
     pub fn watch_set(&self) -> Result<WatchSet> {
         let parts = self.core.watches.set(&self.core.bridge)?;
-        Ok(WatchSet::new(self.clone(), parts))
+        Ok(WatchSet::new(Box::new(self.clone()), parts))
     }
 
     /// Makes a lease that lives for `ttl` unless it is renewed: see [`Grant`].
@@ -356,12 +356,9 @@ impl Client {
         Pages::new(self.clone(), get, size)
     }
 
-    pub(crate) fn hub(&self) -> &Hub {
-        &self.core.watches
-    }
-
-    pub(crate) fn bridge(&self) -> &Bridge {
-        &self.core.bridge
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.core.bridge.check_open().is_err()
     }
 
     /// Closes the client and all its clones: calls that wait return
@@ -375,6 +372,20 @@ impl Client {
     /// [`Timeout`](crate::ErrorKind::Timeout) when the thread did not end in that second.
     pub fn close(self) -> Result<()> {
         self.core.bridge.close()
+    }
+}
+
+impl Host for Client {
+    fn hub(&self) -> &Hub {
+        &self.core.watches
+    }
+
+    fn bridge(&self) -> &Bridge {
+        &self.core.bridge
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
     }
 }
 

@@ -115,6 +115,7 @@ impl Causes {
     }
 
     /// Whether any removal waits for its cause.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

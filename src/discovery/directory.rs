@@ -204,11 +204,13 @@ impl Directory {
     }
 
     /// The keys that cannot be read, each with the reason.
+    #[cfg(test)]
     pub(crate) fn bad(&self) -> impl Iterator<Item = (&Bytes, &str)> {
         self.bad.iter().map(|(key, reason)| (key, reason.as_str()))
     }
 
-    /// Whether a removal still waits for its cause.
+    /// Whether no removal waits for its cause.
+    #[cfg(test)]
     pub(crate) fn is_settled(&self) -> bool {
         self.causes.is_empty()
     }

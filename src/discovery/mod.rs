@@ -9,17 +9,34 @@
 
 mod address;
 mod balance;
+mod batch;
 mod causes;
 mod change;
+mod claim;
 mod codec;
 mod directory;
+#[expect(
+    clippy::module_inception,
+    reason = "the type that the folder is named after"
+)]
+mod discovery;
 mod instance;
 mod native;
 mod plain;
+mod registrar;
+mod registration;
+mod roster;
 mod status;
+mod tenure;
+mod view;
+mod worker;
 
 pub use balance::Balance;
 pub use change::{Cause, Change};
 pub use codec::Codec;
+pub use discovery::Discovery;
 pub use instance::Instance;
+pub use registrar::{OnConflict, Registrar, RegistrarBuilder};
+pub use registration::{Loss, Registration, State};
 pub use status::Status;
+pub use view::ServiceView;

@@ -19,6 +19,14 @@ impl Deadline {
         Deadline(time)
     }
 
+    /// A deadline that has passed already.
+    pub const PASSED: Deadline = Deadline(BootTime::from_boot(Duration::ZERO));
+
+    /// The point this far from now.
+    pub fn after(span: Duration) -> Self {
+        Deadline(clock::now() + span)
+    }
+
     /// The time left until then; zero when it has passed.
     pub fn remaining(&self) -> Duration {
         self.0.since(clock::now())

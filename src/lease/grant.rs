@@ -1,6 +1,5 @@
 //! Making a lease.
 
-use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,48 +105,40 @@ impl Exchange for Grant {
     }
 
     #[allow(private_interfaces, reason = "sealed")]
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<Lease>> + Send + 'static {
-        async move {
-            let random = self.id.is_none();
-            let id = self.id.unwrap_or_else(random_id);
-            let message = self.id(id).message();
-            let doubt = Doubt::default();
-            let granting = Arc::clone(&transport).unary(
-                Call {
-                    mode: Mode::Read,
-                    timeout,
-                },
-                || Operation::new("grant"),
-                |connection| {
-                    let attempt = async move {
-                        connection
-                            .lease()
-                            .lease_grant(outgoing(message, true))
-                            .await
-                    };
-                    doubt.clone().during(attempt)
-                },
-            );
-            match granting.await {
-                Ok(pb) => Lease::read(pb),
-                // A random id that exists already is our own: there are 2^63 of them.
-                Err(error)
-                    if random && error.kind() == ErrorKind::AlreadyExists && doubt.remains() =>
-                {
-                    let found = TimeToLive::new(id).exchange(transport, timeout).await;
-                    let found = found.map_err(|error| error.operation(Operation::new("grant")))?;
-                    Ok(Lease {
-                        header: found.header().clone(),
-                        id,
-                        ttl: found.granted(),
-                    })
-                }
-                Err(error) => Err(error),
+    async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
+        let random = self.id.is_none();
+        let id = self.id.unwrap_or_else(random_id);
+        let message = self.id(id).message();
+        let doubt = Doubt::default();
+        let granting = Arc::clone(&transport).unary(
+            Call {
+                mode: Mode::Read,
+                timeout,
+            },
+            || Operation::new("grant"),
+            |connection| {
+                let attempt = async move {
+                    connection
+                        .lease()
+                        .lease_grant(outgoing(message, true))
+                        .await
+                };
+                doubt.clone().during(attempt)
+            },
+        );
+        match granting.await {
+            Ok(pb) => Lease::read(pb),
+            // A random id that exists already is our own: there are 2^63 of them.
+            Err(error) if random && error.kind() == ErrorKind::AlreadyExists && doubt.remains() => {
+                let found = TimeToLive::new(id).exchange(transport, timeout).await;
+                let found = found.map_err(|error| error.operation(Operation::new("grant")))?;
+                Ok(Lease {
+                    header: *found.header(),
+                    id,
+                    ttl: found.granted(),
+                })
             }
+            Err(error) => Err(error),
         }
     }
 }

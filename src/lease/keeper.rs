@@ -220,10 +220,8 @@ impl Keeper {
             Stream::Open => self.flight.check,
             Stream::Closed | Stream::Opening => None,
         };
-        [due, stream]
-            .into_iter()
-            .flatten()
-            .fold(Some(end), |first, at| first.map(|f| f.min(at)))
+        let first = [due, stream].into_iter().flatten().min();
+        Some(first.map_or(end, |first| first.min(end)))
     }
 
     fn add(&mut self, id: LeaseId, within: Duration, now: BootTime) {

@@ -1,6 +1,5 @@
 //! Ending a lease.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,32 +55,30 @@ impl Exchange for Revoke {
     }
 
     #[allow(private_interfaces, reason = "sealed")]
-    fn exchange(
+    async fn exchange(
         self,
         transport: Arc<Transport>,
         timeout: Duration,
-    ) -> impl Future<Output = Result<RevokeResponse>> + Send + 'static {
-        async move {
-            let (message, doubt) = (self.message(), Doubt::default());
-            let revoking = transport.unary(
-                Call {
-                    mode: Mode::Read,
-                    timeout,
-                },
-                || self.operation(),
-                |connection| {
-                    let request = outgoing(message, true);
-                    let attempt = async move { connection.lease().lease_revoke(request).await };
-                    doubt.clone().during(attempt)
-                },
-            );
-            match revoking.await {
-                Ok(revoked) => Ok(revoked),
-                Err(error) if error.kind() == ErrorKind::LeaseNotFound && doubt.remains() => {
-                    Ok(RevokeResponse::default())
-                }
-                Err(error) => Err(error.unknown_outcome(doubt.remains())),
+    ) -> Result<RevokeResponse> {
+        let (message, doubt) = (self.message(), Doubt::default());
+        let revoking = transport.unary(
+            Call {
+                mode: Mode::Read,
+                timeout,
+            },
+            || self.operation(),
+            |connection| {
+                let request = outgoing(message, true);
+                let attempt = async move { connection.lease().lease_revoke(request).await };
+                doubt.clone().during(attempt)
+            },
+        );
+        match revoking.await {
+            Ok(revoked) => Ok(revoked),
+            Err(error) if error.kind() == ErrorKind::LeaseNotFound && doubt.remains() => {
+                Ok(RevokeResponse::default())
             }
+            Err(error) => Err(error.unknown_outcome(doubt.remains())),
         }
     }
 }

@@ -37,6 +37,7 @@ pub(super) struct RenewalStream {
     state: State,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a client has one of it")]
 enum State {
     Closed,
     Connecting(Wait<Connection, Fault>),
@@ -48,6 +49,7 @@ enum State {
 }
 
 /// etcd sends its headers with the first answer, so requests flow before the stream is "there".
+#[allow(clippy::large_enum_variant, reason = "a client has one of it")]
 enum Answers {
     Awaited(Wait<Response<Streaming<LeaseKeepAliveResponse>>, Status>),
     Flowing(Streaming<LeaseKeepAliveResponse>),

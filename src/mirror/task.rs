@@ -89,7 +89,10 @@ struct Task {
     outlet: Outlet<Result<MirrorEvent>>,
     shared: Arc<Shared>,
     /// Only for its drop.
-    #[expect(dead_code, reason = "it tells waiters why, when the runtime drops the task")]
+    #[expect(
+        dead_code,
+        reason = "it tells waiters why, when the runtime drops the task"
+    )]
     ending: Ending,
     commands: mpsc::UnboundedReceiver<Command>,
 }
@@ -129,8 +132,7 @@ impl Task {
     /// nothing when its owner let go of it.
     async fn follow(&mut self, mut opening: Option<oneshot::Sender<Result<()>>>) -> Option<Error> {
         loop {
-            let watch =
-                Watch::range(self.range.clone()).start_revision(self.shared.revision().next());
+            let watch = Watch::range(self.range.clone()).after(self.shared.revision());
             let mut notes = match self.hub.open_for_task(&Here, watch) {
                 Ok(notes) => notes,
                 Err(error) => return Some(error),

@@ -260,7 +260,10 @@ impl Bridge {
             let mut call = std::pin::pin!(future);
             std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(result),
-                Poll::Pending => closing.as_mut().poll(cx).map(|_| Err(lost(Error::closed()))),
+                Poll::Pending => closing
+                    .as_mut()
+                    .poll(cx)
+                    .map(|_| Err(lost(Error::closed()))),
             })
             .await
         };

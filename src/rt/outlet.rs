@@ -99,12 +99,6 @@ impl<T> Outlet<T> {
         self.sizes.len() <= self.room.items / 2 && self.bytes <= self.room.bytes / 2
     }
 
-    /// The bytes waiting to be read.
-    pub(crate) fn queued_bytes(&mut self) -> usize {
-        self.settle();
-        self.bytes
-    }
-
     /// Ends the flow with one last item, for which there is always room.
     pub(crate) fn finish(mut self, last: T) {
         if let Some(sender) = self.sender.take() {
@@ -157,7 +151,6 @@ mod tests {
         assert!(outlet.has_room());
         assert_eq!(outlet.offer(4, 99), Offer::Full);
         assert_eq!(outlet.offer(4, 98), Offer::Taken);
-        assert_eq!(outlet.queued_bytes(), 100);
     }
 
     #[test]

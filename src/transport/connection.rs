@@ -4,6 +4,7 @@
 //! and h2 writes what is queued in one go.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -21,9 +22,16 @@ use tonic::codegen::Service;
 use super::endpoint::Endpoint;
 use super::fault::{Fault, Sent};
 
-/// An open connection; a cheap handle.
+/// An open connection; a cheap handle: one counter goes up when it is cloned, where a clone of h2's
+/// own handle takes a lock.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Connection(Arc<Parts>);
+
+/// What the handles of a connection share.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// In an `Arc` of its own for the task that moves the frames, which looks at it and must not
+    /// keep it: the connection ends with the last handle.
     send: Arc<SendRequest<Bytes>>,
     pub(crate) origin: http::Uri,
     pub(crate) endpoint: Arc<Endpoint>,
@@ -132,14 +140,14 @@ impl Connection {
         limits: Limits,
         vitals: Arc<Vitals>,
     ) -> Self {
-        Connection {
+        Connection(Arc::new(Parts {
             send,
             origin,
             endpoint,
             index,
             limits,
             vitals,
-        }
+        }))
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -159,6 +167,14 @@ impl Connection {
     /// A call got no answer in time: find out whether anybody is there.
     pub(crate) fn suspect(&self) {
         self.vitals.suspected.notify_one();
+    }
+}
+
+impl Deref for Connection {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }
 

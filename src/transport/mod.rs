@@ -26,7 +26,7 @@ pub(crate) use fault::Fault;
 use health::PingRate;
 pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
-pub(crate) use retry::{Suspicion, Verdict, suspicion};
+pub(crate) use retry::{Suspicion, suspicion};
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

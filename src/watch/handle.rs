@@ -112,9 +112,9 @@ impl Watcher {
     /// Asks the server how far the watch is, and returns at once. The answer is an item without
     /// events, whose revision says: everything up to here was delivered.
     ///
-    /// The answer comes when all watches of the client have caught up with the store; the question
-    /// is repeated until then. etcd before 3.4.25 and 3.5.8 answers wrongly: from those no
-    /// answer is delivered.
+    /// The answer comes when the watch has caught up with the store: at once when it has, else when
+    /// all watches of the client have; the question is repeated until then. etcd before 3.4.25 and
+    /// 3.5.8 answers wrongly about watches that have not: from those such an answer is not delivered.
     pub fn request_progress(&self) {
         self.ticket.request_progress();
     }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::event::WatchResponse;
 use super::handle::Watcher;
-use super::notes::{self, Note, Notes};
+use super::notes::{self, Notes};
 use super::request::Watch;
 use super::set::WatchKey;
 use super::sink::Sink;
@@ -34,6 +34,13 @@ pub(super) enum Command {
     RemoveSet(u64),
     /// What keeps the watches waiting.
     Why(oneshot::Sender<Option<String>>),
+}
+
+/// What a set of watches stands on, and keeps alive: its client.
+pub(crate) trait Host: Send + Sync + std::fmt::Debug {
+    fn hub(&self) -> &Hub;
+    fn bridge(&self) -> &Bridge;
+    fn timeout(&self) -> Duration;
 }
 
 /// The watches of a client.

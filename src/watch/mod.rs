@@ -16,7 +16,7 @@ mod task;
 
 pub use event::{Event, EventKind, WatchResponse};
 pub use handle::{Iter, Watcher};
-pub(crate) use hub::Hub;
+pub(crate) use hub::{Host, Hub};
 pub(crate) use notes::{Note, Notes};
 pub use request::Watch;
 pub use set::{WatchKey, WatchSet};

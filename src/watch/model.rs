@@ -3,6 +3,9 @@
 //! One seed is one history. It begins with faults and ends without: then everything that was
 //! promised must have come true.
 
+mod promises;
+mod store;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -14,45 +17,10 @@ use super::state::{Action, Doubt, Ending, Id, Input, Watches};
 use crate::error::{Error, ErrorKind};
 use crate::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::etcd_rs_proto::etcdserverpb::{self as pb, ResponseHeader};
-use crate::etcd_rs_proto::mvccpb;
 use crate::key::KeyRange;
 use crate::types::Revision;
-
-/// What an item of history changes: keys by name, and whether they are deleted.
-type Change = Vec<(&'static str, bool)>;
-
-const KEYS: [&str; 4] = ["a", "b", "c", "d"];
-
-#[derive(Debug, Default)]
-struct Store {
-    /// Revision 1 is the empty store; `history[n]` made revision `n + 2`.
-    history: Vec<Change>,
-    compacted: i64,
-}
-
-impl Store {
-    fn revision(&self) -> i64 {
-        self.history.len() as i64 + 1
-    }
-
-    fn change(&mut self, rng: &mut Rng) {
-        let mut keys = KEYS.to_vec();
-        rng.shuffle(&mut keys);
-        let count = rng.usize(1..=3);
-        let change = keys.into_iter().take(count).map(|key| (key, rng.bool()));
-        self.history.push(change.collect());
-    }
-
-    fn events(&self, range: &KeyRange, from: i64, to: i64) -> Vec<(i64, &'static str)> {
-        (from.max(2)..=to)
-            .flat_map(|revision| {
-                let change = &self.history[revision as usize - 2];
-                change.iter().map(move |(key, _)| (revision, *key))
-            })
-            .filter(|(_, key)| range.contains(key.as_bytes()))
-            .collect()
-    }
-}
+pub(super) use store::event;
+use store::{KEYS, Store};
 
 #[derive(Debug)]
 struct Remote {
@@ -68,7 +36,7 @@ struct Stream {
     watches: BTreeMap<i64, Remote>,
     next_wire: i64,
     reading: bool,
-    creates: usize,
+    doubted: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +67,7 @@ pub(super) struct Faults {
 pub(super) struct World {
     rng: Rng,
     faults: Faults,
+    rewinds: bool,
     pub(super) state: Watches,
     now: Instant,
     store: Store,
@@ -110,7 +79,7 @@ pub(super) struct World {
     /// The highest revision the client was shown.
     shown: i64,
     /// A store was lost and nobody could notice: it had grown back.
-    void: bool,
+    pub(super) void: bool,
     wiped: bool,
     pub(super) opens: usize,
     pub(super) creates: usize,
@@ -125,6 +94,7 @@ impl World {
         let mut world = World {
             rng: Rng::with_seed(seed),
             faults,
+            rewinds: faults.wipes,
             state: Watches::new(now),
             now,
             store: Store::default(),
@@ -327,12 +297,13 @@ impl World {
             return;
         }
         let revision = self.store.revision();
-        if self.wiped {
+        // A loss is noticed by two reads of one stream; a store that has grown back by then never.
+        let noticed = std::mem::replace(&mut stream.doubted, self.wiped);
+        if self.wiped && revision >= self.shown {
+            self.void = true;
+        } else if self.wiped && noticed {
             self.wiped = false;
-            self.void |= revision >= self.shown;
-            if revision < self.shown {
-                self.shown = 0;
-            }
+            self.shown = 0;
         }
         self.shown = self.shown.max(revision);
         self.feed(Input::Read(Ok(revision)));
@@ -367,7 +338,6 @@ impl World {
                 assert!(create.fragment && create.watch_id == 0);
                 let wire = stream.next_wire;
                 stream.next_wire += 1;
-                stream.creates += 1;
                 let range = KeyRange::range(create.key, create.range_end);
                 let next = create.start_revision;
                 stream.watches.insert(wire, Remote { range, next });
@@ -612,90 +582,9 @@ impl World {
                 );
             }
             ErrorKind::Rewound => {
-                assert!(
-                    self.faults.wipes && reader.created_at.is_some(),
-                    "at {revision}"
-                );
+                assert!(self.rewinds && reader.created_at.is_some(), "at {revision}");
             }
             kind => panic!("{kind:?}: {error}"),
         }
-    }
-
-    /// What was promised to every reader.
-    pub(super) fn check(&self) {
-        if self.void {
-            return;
-        }
-        for (id, reader) in &self.readers {
-            let Some(created_at) = reader.created_at else {
-                assert!(
-                    reader.error.is_some(),
-                    "{id} was never created: {reader:#?}"
-                );
-                continue;
-            };
-            if reader.error == Some(ErrorKind::Rewound) {
-                continue;
-            }
-            // Compaction forgets versions, and the model keeps them to compare.
-            let end = match reader.error {
-                None if !reader.never_reads => self.store.revision(),
-                _ => reader.got.last().map_or(0, |(revision, _)| *revision),
-            };
-            let start = match (reader.start, reader.got.first()) {
-                (Some(start), _) => start,
-                (None, Some((first, _))) => {
-                    assert!(*first > reader.asked_at || self.wipes_happened());
-                    (*first).min(created_at + 1)
-                }
-                (None, None) => created_at + 1,
-            };
-            let expected = self.store.events(&reader.range, start, end);
-            let got: Vec<_> = reader
-                .got
-                .iter()
-                .map(|(r, key)| (*r, key.as_str()))
-                .collect();
-            assert_eq!(got, expected, "{id} {reader:#?}");
-        }
-        let alive = self
-            .readers
-            .values()
-            .filter(|reader| reader.error.is_none())
-            .count();
-        if let Some(stream) = &self.stream {
-            let stalled = self
-                .readers
-                .values()
-                .filter(|reader| reader.stalled)
-                .count();
-            assert_eq!(
-                stream.watches.len(),
-                alive - stalled,
-                "no watch is left behind"
-            );
-        } else {
-            assert_eq!(alive, 0, "no stream, and watches that want one");
-        }
-    }
-
-    fn wipes_happened(&self) -> bool {
-        self.readers
-            .values()
-            .any(|reader| reader.error == Some(ErrorKind::Rewound))
-            || self.removed > 0
-    }
-}
-
-pub(super) fn event(revision: i64, key: &str) -> mvccpb::Event {
-    let kv = mvccpb::KeyValue {
-        key: key.to_owned().into(),
-        mod_revision: revision,
-        create_revision: revision,
-        ..Default::default()
-    };
-    mvccpb::Event {
-        kv: Some(kv),
-        ..Default::default()
     }
 }

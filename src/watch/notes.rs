@@ -50,3 +50,56 @@ impl Notes {
         self.ticket.request_progress();
     }
 }
+
+#[cfg(all(test, feature = "local"))]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::local::LocalEtcd;
+    use crate::watch::Host as _;
+    use crate::watch::request::Watch;
+
+    #[test]
+    fn a_task_is_told_when_its_watch_is_down_and_up_again() {
+        let mut etcd = LocalEtcd::start().unwrap();
+        let client = Client::connect([etcd.endpoint()]).unwrap();
+        let bridge = client.bridge();
+        let mut notes = client.hub().open_for_task(bridge, Watch::key("k")).unwrap();
+        // Each step takes the notes, and gives them back with what it got.
+        let mut next = move || {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let note = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_time()
+                        .build()
+                        .unwrap();
+                    let limit = std::time::Duration::from_secs(10);
+                    let note =
+                        runtime.block_on(async { tokio::time::timeout(limit, notes.recv()).await });
+                    sender.send(note.unwrap()).unwrap();
+                });
+                receiver.recv().unwrap()
+            });
+            (note, notes.request_progress())
+        };
+        assert!(matches!(next().0, Note::Up));
+        assert!(matches!(next().0, Note::Item(Ok(response)) if response.is_progress()));
+        etcd.restart().unwrap();
+        let mut seen = Vec::new();
+        while !matches!(seen.last(), Some(Note::Up)) {
+            seen.push(next().0);
+        }
+        assert!(seen.iter().any(|note| matches!(note, Note::Down)));
+        client.put("k", "v").unwrap();
+        loop {
+            match next().0 {
+                Note::Item(Ok(response)) if response.is_progress() => {}
+                Note::Item(Ok(response)) => break assert_eq!(response.events().len(), 1),
+                note => panic!("{note:?}"),
+            }
+        }
+        client.close().unwrap();
+        while let Note::Item(Ok(_)) = next().0 {}
+    }
+}

@@ -70,8 +70,8 @@ impl Watch {
     /// Begins with the changes of this revision, which may lie in the past (as far as history is
     /// kept) or in the future.
     ///
-    /// Without it, or with [`Revision::NONE`], the watch sees everything that is written after it
-    /// was asked for. After a read, go on with `response.header().revision.next()`.
+    /// Without it, or with [`Revision::NONE`], the watch sees everything that is written after
+    /// [`Client::watch`](crate::Client::watch) returned. After a read, go on with `response.header().revision.next()`.
     pub fn start_revision(mut self, revision: Revision) -> Self {
         self.start = revision;
         self
@@ -108,9 +108,13 @@ impl Watch {
         &self.range
     }
 
-    /// Goes on after what the caller knows already, up to this revision, from reads of its own.
-    /// Unlike with `start_revision`, a store that is behind that revision is a rewound one.
-    pub(crate) fn after(mut self, known: Revision) -> Self {
+    /// Goes on after what the caller knows already, up to this revision, from reads or writes of its
+    /// own.
+    ///
+    /// It starts at the next revision. Unlike with [`start_revision`](Watch::start_revision), which
+    /// may lie in the future, a store that is behind what is known has lost data, and the watch ends
+    /// with [`Rewound`](crate::ErrorKind::Rewound).
+    pub fn after(mut self, known: Revision) -> Self {
         self.start = known.next();
         self.known = known;
         self

@@ -6,11 +6,10 @@ use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
 use super::event::WatchResponse;
-use super::hub::{Command, WatchSetParts};
+use super::hub::{Command, Host, WatchSetParts};
 use super::request::Watch;
 use super::sink::Sink;
 use super::state::Id;
-use crate::client::Client;
 use crate::error::Result;
 
 /// Names a watch of a [`WatchSet`].
@@ -52,15 +51,15 @@ impl WatchKey {
 /// ```
 #[derive(Debug)]
 pub struct WatchSet {
-    client: Client,
+    host: Box<dyn Host>,
     parts: WatchSetParts,
     added: Mutex<BTreeSet<Id>>,
 }
 
 impl WatchSet {
-    pub(crate) fn new(client: Client, parts: WatchSetParts) -> Self {
+    pub(crate) fn new(host: Box<dyn Host>, parts: WatchSetParts) -> Self {
         WatchSet {
-            client,
+            host,
             parts,
             added: Mutex::default(),
         }
@@ -95,16 +94,16 @@ impl WatchSet {
         let mut waiting = Vec::new();
         for watch in watches {
             let sink = Sink::Set(self.parts.number);
-            let (ticket, created) =
-                self.client
-                    .hub()
-                    .add(self.client.bridge(), watch.into(), sink)?;
+            let (ticket, created) = self
+                .host
+                .hub()
+                .add(self.host.bridge(), watch.into(), sink)?;
             tickets.push(ticket);
             waiting.push(created);
         }
         let created =
-            super::hub::all_created(waiting, self.parts.task.clone(), self.client.timeout());
-        self.client.bridge().call(created)?;
+            super::hub::all_created(waiting, self.parts.task.clone(), self.host.timeout());
+        self.host.bridge().call(created)?;
         let mut added = self.added.lock();
         Ok(tickets
             .into_iter()
@@ -126,9 +125,9 @@ impl WatchSet {
     pub fn submit(&self, watch: impl Into<Watch>) -> Result<WatchKey> {
         let sink = Sink::Set(self.parts.number);
         let (id, _) = self
-            .client
+            .host
             .hub()
-            .submit(self.client.bridge(), watch.into(), sink, None)?;
+            .submit(self.host.bridge(), watch.into(), sink, None)?;
         self.added.lock().insert(id);
         Ok(WatchKey(id))
     }

@@ -107,3 +107,53 @@ impl Sink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::watch::notes;
+
+    #[test]
+    fn a_task_that_does_not_read_still_gets_its_last_item() {
+        let (sender, mut receiver) = mpsc::channel(notes::ROOM);
+        let mut sink = Sink::Task {
+            notes: sender,
+            down: false,
+        };
+        let mut sets = Sets::new();
+        sink.created();
+        let mut offer = |sink: &mut Sink| sink.offer(&mut sets, 1, WatchResponse::default(), 1);
+        let taken = (0..)
+            .take_while(|_| offer(&mut sink) == Offer::Taken)
+            .count();
+        assert_eq!(taken, notes::ROOM - SPARE - 1);
+        for round in 0..10 {
+            sink.note(round % 2 == 0);
+        }
+        assert!(!sink.has_room(&mut sets));
+        sink.finish(&mut sets, 1, Error::invalid("over"));
+        let mut last = None;
+        while let Ok(note) = receiver.try_recv() {
+            last = Some(note);
+        }
+        assert!(
+            matches!(last, Some(Note::Item(Err(error))) if error.kind() == ErrorKind::InvalidArgument)
+        );
+    }
+
+    #[test]
+    fn down_and_up_take_turns() {
+        let (sender, mut receiver) = mpsc::channel(notes::ROOM);
+        let mut sink = Sink::Task {
+            notes: sender,
+            down: false,
+        };
+        for is_down in [true, true, false, false, true] {
+            sink.note(is_down);
+        }
+        let notes = std::iter::from_fn(|| receiver.try_recv().ok());
+        let text: Vec<_> = notes.map(|note| format!("{note:?}")).collect();
+        assert_eq!(text, ["Down", "Up", "Down"]);
+    }
+}

@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use etcd_blocking::crossbeam_channel::{Receiver, RecvTimeoutError};
-use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{
-    Client, ErrorKind, Grant, KeepAlive, LeaseId, Put, Renewal, Result, Revoke, TimeToLive,
+    Client, ErrorKind, Grant, KeepAlive, LeaseId, Put, Renewal, Request, Result, Revoke,
+    RevokeResponse, TimeToLive,
 };
 
-use crate::support::proxy::Proxy;
+use crate::support::peers::PeerLinks;
+use crate::support::proxy::{Dir, Proxy};
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -121,6 +123,46 @@ fn a_chosen_id_is_taken_and_is_taken_once() {
     assert_eq!(client.call(Grant::ttl(secs(60)).id(id)).unwrap().id(), id);
     let again = client.call(Grant::ttl(secs(60)).id(id)).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+}
+
+/// Runs a request whose first answer is lost, with its connection, after it was executed.
+fn lose_the_answer<R: Request>(
+    proxy: &Proxy,
+    client: &Client,
+    request: R,
+    executed: impl Fn() -> bool,
+) -> Result<R::Response> {
+    proxy.pause(Dir::Down, true);
+    let pending = client.submit(request);
+    eventually(SOON, "it is executed", || executed().then_some(()));
+    proxy.drop_connections();
+    proxy.pause(Dir::Down, false);
+    pending.wait()
+}
+
+#[test]
+fn a_grant_whose_answer_is_lost_makes_one_lease() {
+    let (etcd, proxy, client) = behind_a_proxy();
+    let direct = Client::connect([etcd.endpoint()]).unwrap();
+    client.get("connected").unwrap();
+    let leases = || direct.leases().unwrap().ids().to_vec();
+    let granted = lose_the_answer(&proxy, &client, Grant::ttl(secs(60)), || {
+        leases().len() == 1
+    });
+    let lease = granted.unwrap();
+    assert_eq!(leases(), [lease.id()]);
+    assert_eq!(lease.ttl(), secs(60));
+}
+
+#[test]
+fn a_revocation_whose_answer_is_lost_succeeds() {
+    let (etcd, proxy, client) = behind_a_proxy();
+    let direct = Client::connect([etcd.endpoint()]).unwrap();
+    let lease = client.grant(secs(60)).unwrap();
+    let revoked = lose_the_answer(&proxy, &client, Revoke::new(lease.id()), || {
+        direct.leases().unwrap().ids().is_empty()
+    });
+    assert_eq!(revoked.unwrap(), RevokeResponse::default());
 }
 
 #[test]
@@ -251,7 +293,9 @@ fn a_lease_that_is_revoked_says_so_within_a_third_of_its_time_and_others_live_on
         .iter()
         .map(|id| client.keep_alive(*id).unwrap())
         .collect();
-    alive.iter().for_each(|alive| drop(renewed(alive)));
+    for alive in &alive {
+        renewed(alive);
+    }
     client.revoke(leases[1]).unwrap();
     let error = gone(alive[1].receiver(), secs(2));
     assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
@@ -346,6 +390,64 @@ fn a_lease_survives_a_black_hole_shorter_than_its_life() {
     lives_for(&alive, secs(11));
 }
 
+/// A client of three proxies, each in front of a member; it is connected to the member whose proxy
+/// has an open connection.
+fn behind_proxies(cluster: &LocalCluster) -> (Vec<Proxy>, Client) {
+    let proxies: Vec<_> = cluster
+        .members()
+        .iter()
+        .map(|member| Proxy::start(member.client_addr()))
+        .collect();
+    let client = Client::connect(proxies.iter().map(Proxy::endpoint)).unwrap();
+    (proxies, client)
+}
+
+fn connected_to(proxies: &[Proxy]) -> usize {
+    eventually(SOON, "one member is connected", || {
+        let open: Vec<_> = (0..proxies.len())
+            .filter(|i| proxies[*i].open_connections() > 0)
+            .collect();
+        (open.len() == 1).then(|| open[0])
+    })
+}
+
+#[test]
+fn a_member_that_stops_answering_is_left_for_another() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let (proxies, client) = behind_proxies(&cluster);
+    let lease = client.grant(secs(6)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    let member = cluster.member(connected_to(&proxies));
+    member.pause().unwrap();
+    lives_for(&alive, secs(13));
+    member.resume().unwrap();
+}
+
+#[test]
+fn a_member_without_a_leader_is_left_for_another() {
+    let (cluster, links) = PeerLinks::start(3, &[]);
+    let (proxies, client) = behind_proxies(&cluster);
+    let lease = client.grant(secs(6)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    links.isolate(connected_to(&proxies));
+    lives_for(&alive, secs(13));
+    links.heal();
+}
+
+#[test]
+fn a_lease_survives_the_death_of_the_leader() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let lease = client.grant(secs(6)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    let leader = cluster.leader().unwrap();
+    cluster.member_mut(leader).kill().unwrap();
+    lives_for(&alive, secs(13));
+}
+
 #[test]
 fn a_lease_that_cannot_be_renewed_is_reported_at_its_deadline() {
     let mut etcd = etcd();
@@ -382,7 +484,9 @@ fn a_thousand_leases_need_one_connection() {
         .iter()
         .map(|id| client.keep_alive(*id).unwrap())
         .collect();
-    alive.iter().for_each(|alive| drop(renewed(alive)));
+    for alive in &alive {
+        renewed(alive);
+    }
     let until = Instant::now() + secs(9);
     while Instant::now() < until {
         assert!(alive.iter().all(KeepAlive::is_alive));
@@ -390,7 +494,7 @@ fn a_thousand_leases_need_one_connection() {
             alive
                 .receiver()
                 .try_iter()
-                .for_each(|item| drop(item.unwrap()));
+                .for_each(|item| assert!(item.is_ok()));
         }
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -12,9 +12,11 @@
 mod support;
 
 mod bridge;
+mod discovery;
 mod harness;
 mod hostile;
 mod kv;
+mod layers;
 mod lease;
 mod local;
 mod members;

@@ -23,26 +23,39 @@ fn apply(keys: &mut Keys, event: &MirrorEvent) {
         match change {
             KeyChange::Put { kv, prev } => {
                 let before = keys.insert(text(kv.key()), text(kv.value()));
-                assert_eq!(before, prev.as_ref().map(|kv| text(kv.value())), "{}", text(kv.key()));
+                assert_eq!(
+                    before,
+                    prev.as_ref().map(|kv| text(kv.value())),
+                    "{}",
+                    text(kv.key())
+                );
             }
             KeyChange::Deleted { prev, .. } => {
                 assert_eq!(keys.remove(&text(prev.key())), Some(text(prev.value())));
             }
-            _ => unreachable!("two kinds of change"),
+            _ => panic!("a third kind of change: {change:?}"),
         }
     }
 }
 
 fn shown(mirror: &Mirror) -> Keys {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    mirror.snapshot().iter().map(|kv| (text(kv.key()), text(kv.value()))).collect()
+    mirror
+        .snapshot()
+        .iter()
+        .map(|kv| (text(kv.key()), text(kv.value())))
+        .collect()
 }
 
 /// Reads events until `done`, and returns how many of them were resets.
 fn follow(mirror: &Mirror, keys: &mut Keys, done: impl Fn(&Keys) -> bool) -> usize {
     let mut resets = 0;
     while !done(keys) {
-        let event = mirror.changes().recv_timeout(SOON).expect("an event").expect("not the end");
+        let event = mirror
+            .changes()
+            .recv_timeout(SOON)
+            .expect("an event")
+            .expect("not the end");
         resets += usize::from(matches!(event, MirrorEvent::Reset { .. }));
         apply(keys, &event);
     }
@@ -56,16 +69,27 @@ fn its_events_fold_to_its_snapshot_from_the_first_list_on() {
     for n in 0..2500 {
         drop(client.submit(Put::new(format!("m/{n:04}"), "first")));
     }
-    eventually(SOON, "all puts", || (client.get_prefix("m/").unwrap().len() == 2500).then_some(()));
+    eventually(SOON, "all puts", || {
+        (client.get_prefix("m/").unwrap().len() == 2500).then_some(())
+    });
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
-    assert_eq!(mirror.snapshot().len(), 2500, "listed in pages when open() returns");
+    assert_eq!(
+        mirror.snapshot().len(),
+        2500,
+        "listed in pages when open() returns"
+    );
     client.delete("m/0000").unwrap();
     client.put("other", "not mine").unwrap();
-    let put = client.txn(Txn::always([Put::new("m/a", "1"), Put::new("m/b", "2")])).unwrap();
+    let put = client
+        .txn(Txn::always([Put::new("m/a", "1"), Put::new("m/b", "2")]))
+        .unwrap();
     let snapshot = mirror.wait_revision(put.revision(), SOON).unwrap();
     assert_eq!(snapshot.len(), 2501);
     let mut keys = Keys::new();
-    assert_eq!(follow(&mirror, &mut keys, |keys| keys.contains_key("m/b")), 1);
+    assert_eq!(
+        follow(&mirror, &mut keys, |keys| keys.contains_key("m/b")),
+        1
+    );
     assert_eq!(keys, shown(&mirror));
 }
 
@@ -76,7 +100,13 @@ fn it_catches_up_with_revisions_that_did_not_touch_it() {
     client.put("m/a", "1").unwrap();
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
     let elsewhere = client.put("elsewhere", "1").unwrap();
-    assert!(mirror.wait_revision(elsewhere.revision(), SOON).unwrap().revision() >= elsewhere.revision());
+    assert!(
+        mirror
+            .wait_revision(elsewhere.revision(), SOON)
+            .unwrap()
+            .revision()
+            >= elsewhere.revision()
+    );
     let late = mirror.wait_revision(elsewhere.revision().next(), Duration::from_millis(50));
     assert_eq!(late.unwrap_err().kind(), etcd_blocking::ErrorKind::Timeout);
 }
@@ -94,7 +124,9 @@ fn history_compacted_while_it_was_cut_off_is_one_reset_with_exactly_the_differen
     let mut keys = Keys::new();
     follow(&mirror, &mut keys, |keys| keys.len() == 3);
     proxy.cut();
-    eventually(SOON, "the mirror knows that it is cut off", || mirror.staleness());
+    eventually(SOON, "the mirror knows that it is cut off", || {
+        mirror.staleness()
+    });
     direct.put("m/changed", "after").unwrap();
     direct.delete("m/deleted").unwrap();
     let last = direct.put("m/new", "after").unwrap().revision();
@@ -104,9 +136,18 @@ fn history_compacted_while_it_was_cut_off_is_one_reset_with_exactly_the_differen
     let resets = follow(&mirror, &mut keys, |keys| keys.contains_key("m/new"));
     assert_eq!(resets, 1);
     assert_eq!(keys, shown(&mirror));
-    eventually(SOON, "it follows again", || mirror.staleness().is_none().then_some(()));
-    let expected = [("m/changed", "after"), ("m/kept", "before"), ("m/new", "after")];
-    assert_eq!(keys, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    eventually(SOON, "it follows again", || {
+        mirror.staleness().is_none().then_some(())
+    });
+    let expected = [
+        ("m/changed", "after"),
+        ("m/kept", "before"),
+        ("m/new", "after"),
+    ];
+    assert_eq!(
+        keys,
+        expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    );
 }
 
 #[test]
@@ -121,7 +162,9 @@ fn a_store_that_lost_its_data_is_one_reset() {
     follow(&mirror, &mut keys, |keys| keys.len() == 20);
     etcd.restart_wiped().unwrap();
     client.put("m/reborn", "after").unwrap();
-    follow(&mirror, &mut keys, |keys| keys.len() == 1 && keys.contains_key("m/reborn"));
+    follow(&mirror, &mut keys, |keys| {
+        keys.len() == 1 && keys.contains_key("m/reborn")
+    });
     assert_eq!(keys, shown(&mirror));
 }
 
@@ -138,14 +181,24 @@ fn a_reader_that_was_slow_gets_one_reset_for_what_it_missed() {
     }
     let last = last.unwrap().wait().unwrap().revision();
     mirror.wait_revision(last, SOON).unwrap();
-    assert!(mirror.changes().len() <= 1025, "{} events wait", mirror.changes().len());
+    assert!(
+        mirror.changes().len() <= 1025,
+        "{} events wait",
+        mirror.changes().len()
+    );
     let mut keys = Keys::new();
     let end = shown(&mirror);
     let resets = follow(&mirror, &mut keys, |keys| *keys == end);
     // One batch can overflow a queue that is half empty; then it begins to catch up at once.
-    assert!((2..=3).contains(&resets), "the first list, and the way out: {resets}");
+    assert!(
+        (2..=3).contains(&resets),
+        "the first list, and the way out: {resets}"
+    );
     client.put("m/later", "x").unwrap();
-    assert_eq!(follow(&mirror, &mut keys, |keys| keys.contains_key("m/later")), 0);
+    assert_eq!(
+        follow(&mirror, &mut keys, |keys| keys.contains_key("m/later")),
+        0
+    );
 }
 
 #[test]

@@ -1,9 +1,19 @@
 //! Watches on a real etcd.
 
-use std::time::Duration;
+mod faults;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, EventKind, KeyRange, Watch, Watcher};
+use etcd_blocking::{
+    Client, ErrorKind, Event, EventKind, KeyRange, Op, Put, Revision, Txn, Watch, WatchResponse,
+    Watcher,
+};
+
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -11,8 +21,57 @@ fn connect(etcd: &LocalEtcd) -> Client {
     Client::connect([etcd.endpoint()]).unwrap()
 }
 
+fn next(watcher: &Watcher) -> WatchResponse {
+    watcher.recv_timeout(SOON).unwrap().unwrap()
+}
+
+fn events(watcher: &Watcher, count: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        events.extend(next(watcher).into_events());
+    }
+    assert_eq!(events.len(), count);
+    events
+}
+
+/// The kind of the error that is the last item; what comes before it is read and dropped.
+fn last_error(watcher: &Watcher) -> ErrorKind {
+    let deadline = Instant::now() + 3 * SOON;
+    loop {
+        match watcher.receiver().recv_deadline(deadline).unwrap() {
+            Ok(_) => {}
+            Err(error) => {
+                assert!(
+                    watcher.receiver().recv_deadline(deadline).is_err(),
+                    "no item after it"
+                );
+                assert!(watcher.receiver().is_empty());
+                return error.kind();
+            }
+        }
+    }
+}
+
+/// How many watches the server has.
+fn watches(etcd: &LocalEtcd) -> usize {
+    let mut stream = TcpStream::connect(etcd.client_addr()).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("etcd_debugging_mvcc_watcher_total "));
+    line.unwrap().parse().unwrap()
+}
+
+fn eventually_watches(etcd: &LocalEtcd, count: usize) {
+    eventually(SOON, &format!("{count} watches on the server"), || {
+        (watches(etcd) == count).then_some(())
+    });
+}
+
 #[test]
-fn a_watch_sees_puts_and_deletions() {
+fn a_watch_sees_puts_and_deletions_of_its_range() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let watcher = client.watch(Watch::prefix("a/").prev_kv()).unwrap();
@@ -20,14 +79,339 @@ fn a_watch_sees_puts_and_deletions() {
     client.put("a/1", "two").unwrap();
     client.put("b", "not this").unwrap();
     client.delete("a/1").unwrap();
-    let mut events = Vec::new();
-    while events.len() < 3 {
-        events.extend(watcher.recv_timeout(SOON).unwrap().unwrap().into_events());
-    }
-    let kinds: Vec<_> = events.iter().map(|event| event.kind()).collect();
+    let events = events(&watcher, 3);
+    let kinds: Vec<_> = events.iter().map(Event::kind).collect();
     assert_eq!(kinds, [EventKind::Put, EventKind::Put, EventKind::Delete]);
     assert!(events[0].is_create() && events[1].is_modify());
     assert_eq!(events[0].revision(), first);
+    assert!(events[0].prev_kv().is_none());
     assert_eq!(events[2].prev_kv().unwrap().value(), "two");
     assert!(watcher.try_recv().is_err());
+}
+
+#[test]
+fn a_transaction_is_one_item() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let watcher = client.watch(KeyRange::prefix("t/")).unwrap();
+    let puts = (0..3).map(|n| Op::from(Put::new(format!("t/{n}"), "v")));
+    client.txn(Txn::when([]).then(puts)).unwrap();
+    let response = next(&watcher);
+    assert_eq!(response.events().len(), 3);
+    let revision = response.revision();
+    assert!(
+        response
+            .events()
+            .iter()
+            .all(|event| event.revision() == revision)
+    );
+}
+
+#[test]
+fn filters_leave_out_what_they_say() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let no_put = client.watch(Watch::key("k").no_put()).unwrap();
+    let no_delete = client.watch(Watch::key("k").no_delete()).unwrap();
+    client.put("k", "v").unwrap();
+    client.delete("k").unwrap();
+    client.put("k", "v").unwrap();
+    client.delete("k").unwrap();
+    assert!(
+        events(&no_put, 2)
+            .iter()
+            .all(|event| event.kind() == EventKind::Delete)
+    );
+    assert!(
+        events(&no_delete, 2)
+            .iter()
+            .all(|event| event.kind() == EventKind::Put)
+    );
+}
+
+#[test]
+fn history_comes_first_and_the_present_follows() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let revisions: Vec<_> = (0..20)
+        .map(|n| client.put("k", n.to_string()).unwrap().header().revision)
+        .collect();
+    let watcher = client
+        .watch(Watch::key("k").start_revision(revisions[5]))
+        .unwrap();
+    client.put("k", "20").unwrap();
+    let seen = events(&watcher, 16);
+    assert_eq!(seen[0].revision(), revisions[5]);
+    assert_eq!(seen[15].kv().value(), "20");
+}
+
+#[test]
+fn a_start_that_is_compacted_is_the_only_item() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let mut revision = Revision::NONE;
+    for _ in 0..5 {
+        revision = client.put("k", "v").unwrap().header().revision;
+    }
+    client.compact(revision).unwrap();
+    let watcher = client
+        .watch(Watch::key("k").start_revision(Revision::new(2)))
+        .unwrap();
+    let error = watcher.recv_timeout(SOON).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Compacted);
+    assert_eq!(error.compact_revision(), Some(revision));
+    assert!(watcher.recv().is_none());
+    let at_the_edge = client
+        .watch(Watch::key("k").start_revision(revision))
+        .unwrap();
+    assert_eq!(next(&at_the_edge).revision(), revision);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_it_is_sent() {
+    let client = Client::connect(["http://127.0.0.1:9"]).unwrap();
+    for watch in [
+        Watch::key(""),
+        Watch::range(KeyRange::range("b", "a")),
+        Watch::key("k").no_put().no_delete(),
+        Watch::key("k").start_revision(Revision::new(-1)),
+    ] {
+        assert_eq!(
+            client.watch(watch).unwrap_err().kind(),
+            ErrorKind::InvalidArgument
+        );
+    }
+}
+
+#[test]
+fn a_watch_that_no_server_creates_times_out_and_says_why() {
+    let client = Client::connect(["http://127.0.0.1:9"]).unwrap();
+    let begun = Instant::now();
+    let error = client
+        .with_timeout(Duration::from_millis(300))
+        .watch("k")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn dropping_a_watch_cancels_it_on_the_server() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let kept = client.watch("kept").unwrap();
+    let dropped: Vec<_> = (0..10).map(|_| client.watch("k").unwrap()).collect();
+    eventually_watches(&etcd, 11);
+    drop(dropped);
+    eventually_watches(&etcd, 1);
+    client.put("kept", "v").unwrap();
+    assert_eq!(events(&kept, 1)[0].key(), "kept");
+    let receiver = kept.receiver().clone();
+    kept.close();
+    eventually_watches(&etcd, 0);
+    assert!(receiver.recv().is_err(), "a bare disconnect: you cancelled");
+}
+
+#[test]
+fn a_thousand_watches_come_and_go() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let set = client.watch_set().unwrap();
+    let keys = set
+        .add_all((0..1000).map(|n| Watch::key(format!("k/{n}"))))
+        .unwrap();
+    eventually_watches(&etcd, 1000);
+    client.put("k/7", "v").unwrap();
+    let (key, item) = set.receiver().recv_timeout(SOON).unwrap();
+    assert_eq!((key, item.unwrap().events().len()), (keys[7], 1));
+    assert!(set.remove(keys[7]) && !set.remove(keys[7]));
+    eventually_watches(&etcd, 999);
+    drop(set);
+    eventually_watches(&etcd, 0);
+}
+
+#[test]
+fn a_slow_reader_pauses_and_misses_nothing_and_others_go_on() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::builder([etcd.endpoint()])
+        .watch_queue(4, 1 << 20)
+        .connect()
+        .unwrap();
+    let slow = client.watch("k").unwrap();
+    let quick = client.watch("k").unwrap();
+    for n in 0..50 {
+        client.put("k", n.to_string()).unwrap();
+        assert_eq!(next(&quick).events()[0].kv().value(), &n.to_string());
+    }
+    eventually_watches(&etcd, 1);
+    assert_eq!(slow.receiver().len(), 4);
+    let values: Vec<_> = events(&slow, 50)
+        .iter()
+        .map(|event| event.kv().value_str().unwrap().parse::<usize>().unwrap())
+        .collect();
+    assert!(values.into_iter().eq(0..50));
+    eventually_watches(&etcd, 2);
+    client.put("k", "live").unwrap();
+    assert_eq!(next(&slow).events()[0].kv().value(), "live");
+}
+
+#[test]
+fn a_slow_reader_learns_that_its_history_was_compacted() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::builder([etcd.endpoint()])
+        .watch_queue(2, 1 << 20)
+        .connect()
+        .unwrap();
+    let slow = client.watch("k").unwrap();
+    let mut revision = Revision::NONE;
+    for n in 0..10 {
+        revision = client.put("k", n.to_string()).unwrap().header().revision;
+    }
+    eventually_watches(&etcd, 0);
+    client.compact(revision).unwrap();
+    assert_eq!(events(&slow, 2).len(), 2);
+    assert_eq!(last_error(&slow), ErrorKind::Compacted);
+}
+
+#[test]
+fn a_full_set_pauses_and_misses_nothing() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::builder([etcd.endpoint()])
+        .watch_queue(8, 1 << 20)
+        .connect()
+        .unwrap();
+    let set = client.watch_set().unwrap();
+    let keys = set
+        .add_all((0..20).map(|n| Watch::key(format!("k/{n}"))))
+        .unwrap();
+    for round in 0..5 {
+        for n in 0..20 {
+            client.put(format!("k/{n}"), round.to_string()).unwrap();
+        }
+    }
+    let mut seen = vec![Vec::new(); 20];
+    while seen.iter().map(Vec::len).sum::<usize>() < 100 {
+        let (key, item) = set.receiver().recv_timeout(SOON).unwrap();
+        let n = keys.iter().position(|k| *k == key).unwrap();
+        let values = item.unwrap().into_events();
+        seen[n].extend(
+            values
+                .iter()
+                .map(|e| e.kv().value_str().unwrap().to_owned()),
+        );
+    }
+    for values in seen {
+        assert_eq!(values, ["0", "1", "2", "3", "4"]);
+    }
+}
+
+#[test]
+fn progress_is_answered_with_the_revision_of_the_store() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let asked = client.watch("k").unwrap();
+    let other = client.watch("k").unwrap();
+    let revision = client.put("unrelated", "v").unwrap().header().revision;
+    asked.request_progress();
+    let progress = next(&asked);
+    assert!(progress.is_progress() && progress.revision() == revision);
+    asked.request_progress();
+    assert_eq!(next(&asked).revision(), revision);
+    let quiet = client.watch("k").unwrap();
+    quiet.request_progress();
+    assert_eq!(next(&quiet).revision(), revision);
+    assert!(other.try_recv().is_err(), "who did not ask is not told");
+}
+
+#[test]
+fn progress_comes_after_history() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let pending: Vec<_> = (0..1500)
+        .map(|_| client.submit(Put::new("k", "v")))
+        .collect();
+    let mut last = Revision::NONE;
+    for put in pending {
+        last = last.max(put.wait().unwrap().header().revision);
+    }
+    let watcher = client
+        .watch(Watch::key("k").start_revision(Revision::new(2)))
+        .unwrap();
+    watcher.request_progress();
+    let mut seen = 0;
+    loop {
+        let response = next(&watcher);
+        if response.is_progress() {
+            assert_eq!((response.revision(), seen), (last, 1500));
+            break;
+        }
+        seen += response.events().len();
+    }
+}
+
+#[test]
+fn the_servers_own_progress_is_delivered_to_who_wants_it() {
+    let etcd = LocalEtcd::builder()
+        .arg("--watch-progress-notify-interval=200ms")
+        .start()
+        .unwrap();
+    let client = connect(&etcd);
+    let wants = client.watch(Watch::key("k").progress_notify()).unwrap();
+    let not = client.watch("k").unwrap();
+    // A server says nothing about a watch that starts after its revision.
+    client.put("unrelated", "v").unwrap();
+    assert!(next(&wants).is_progress());
+    assert!(next(&wants).is_progress());
+    assert!(not.try_recv().is_err());
+}
+
+#[test]
+fn a_response_larger_than_any_message_is_one_item() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::builder([etcd.endpoint()])
+        .receive_limit(3 << 19)
+        .connect()
+        .unwrap();
+    let value = vec![b'x'; 1 << 20];
+    let mut first = Revision::NONE;
+    for n in 0..10 {
+        let put = client.put(format!("k/{n}"), value.clone()).unwrap();
+        if n == 0 {
+            first = put.header().revision;
+        }
+    }
+    let watcher = client
+        .watch(Watch::prefix("k/").start_revision(first))
+        .unwrap();
+    assert_eq!(next(&watcher).events().len(), 10);
+}
+
+#[test]
+fn it_works_inside_an_async_runtime() {
+    let etcd = LocalEtcd::start().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = connect(&etcd);
+        let watcher = client.watch("k").unwrap();
+        client.put("k", "v").unwrap();
+        assert_eq!(events(&watcher, 1)[0].kv().value(), "v");
+    });
+}
+
+#[test]
+fn closing_the_client_ends_every_watch_with_closed() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let watcher = client.watch("k").unwrap();
+    let set = client.watch_set().unwrap();
+    set.add("k").unwrap();
+    let waiting = thread::spawn(move || last_error(&watcher));
+    client.clone().close().unwrap();
+    assert_eq!(waiting.join().unwrap(), ErrorKind::Closed);
+    let (_, item) = set.receiver().recv_timeout(SOON).unwrap();
+    assert_eq!(item.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(client.watch("k").unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -28,6 +28,7 @@ impl Watches {
         self.heard = now;
         let revision = message.header.as_ref().map_or(0, |h| h.revision);
         self.highest = self.highest.max(revision);
+        self.header = message.header;
         if message.created {
             self.answer_to_create(&message)
         } else if message.canceled || message.compact_revision != 0 {
@@ -74,6 +75,9 @@ impl Watches {
             asked: creating.asked,
         };
         self.by_wire.insert(wire, id);
+        if self.asking.contains(&id) {
+            self.questions.push(id);
+        }
         if std::mem::replace(&mut one.down, false) {
             self.actions.push(Action::Up(id));
         }
@@ -161,7 +165,7 @@ impl Watches {
         };
         if message.watch_id != EVERYBODY {
             match self.by_wire.get(&message.watch_id).copied() {
-                Some(id) => self.advance(id, revision, message),
+                Some(id) => self.advance(id, revision, message.header),
                 // Nothing to lose, so no end of the stream either.
                 None => drop(self.unknown(message.watch_id)),
             }
@@ -171,9 +175,9 @@ impl Watches {
         self.mute = 0;
         match self.orders_progress {
             Some(true) => {}
-            // It may be ahead of events that are still to come (before 3.4.25 and 3.5.8), and so
-            // will be the next one.
-            Some(false) => return self.asking.clear(),
+            // It may be ahead of events that are still to come (before 3.4.25 and 3.5.8). The
+            // store's revision may tell, once those have come.
+            Some(false) => return self.questions.extend(&self.asking),
             None => return,
         }
         let answered = self.answered;
@@ -194,12 +198,12 @@ impl Watches {
             })
             .collect();
         for id in meant {
-            self.advance(id, revision, message);
+            self.advance(id, revision, message.header);
         }
     }
 
     /// Everything of one watch up to `revision` was sent.
-    fn advance(&mut self, id: Id, revision: i64, message: &pb::WatchResponse) {
+    pub(super) fn advance(&mut self, id: Id, revision: i64, pb: Option<pb::ResponseHeader>) {
         let Some(one) = self.ones.get_mut(&id) else {
             return;
         };
@@ -211,7 +215,7 @@ impl Watches {
         let wanted = self.asking.remove(&id) || one.watch.progress;
         if wanted && revision >= one.told {
             one.told = revision;
-            let response = WatchResponse::new(header(message.header), Vec::new());
+            let response = WatchResponse::new(header(pb), Vec::new());
             self.actions.push(Action::Deliver {
                 id,
                 response,

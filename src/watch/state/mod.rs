@@ -5,6 +5,8 @@
 //! order, so answers are told apart by order alone: etcd before 3.5.6 puts the id of another
 //! watch into its refusals.
 
+#[cfg(test)]
+mod histories;
 mod incoming;
 mod joining;
 mod one;
@@ -132,6 +134,8 @@ struct Reading {
     by: Id,
     /// The watches that were there when it began.
     covered: Vec<Id>,
+    /// Watches whose progress was asked for before it began.
+    questions: Vec<Id>,
     /// What the store had before it began.
     highest: i64,
     /// The read before it said that the store is behind that.
@@ -160,6 +164,8 @@ pub(crate) struct Watches {
     lost: u32,
     /// Watches that need a read before they can be created.
     unread: Vec<Id>,
+    /// Watches that want to know the store's revision for their progress.
+    questions: Vec<Id>,
     reading: Option<Reading>,
     /// Watches that can be created.
     queue: VecDeque<Id>,
@@ -172,6 +178,8 @@ pub(crate) struct Watches {
     highest: i64,
     /// Whether answers to progress requests can be believed; `None` until the version is known.
     orders_progress: Option<bool>,
+    /// Who is at the other end.
+    header: Option<pb::ResponseHeader>,
     /// Watches whose progress somebody asked for.
     asking: BTreeSet<Id>,
     /// Progress requests sent and answers received on this stream.
@@ -194,6 +202,7 @@ impl Watches {
             backoff: BETWEEN_STREAMS,
             lost: 0,
             unread: Vec::new(),
+            questions: Vec::new(),
             reading: None,
             queue: VecDeque::new(),
             creating: VecDeque::new(),
@@ -201,6 +210,7 @@ impl Watches {
             disowned: BTreeSet::new(),
             highest: 0,
             orders_progress: None,
+            header: None,
             asking: BTreeSet::new(),
             asked: 0,
             answered: 0,

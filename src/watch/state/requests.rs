@@ -115,6 +115,7 @@ impl Watches {
     pub(super) fn want_progress(&mut self, id: Id) {
         if self.ones.contains_key(&id) {
             self.asking.insert(id);
+            self.questions.push(id);
             self.ask_again = ASK_AGAIN;
         }
     }

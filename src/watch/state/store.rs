@@ -3,6 +3,7 @@
 use super::one::Phase;
 use super::{Action, Ending, Id, Reading, Watches};
 use crate::error::{Error, ErrorKind};
+use crate::etcd_rs_proto::etcdserverpb::ResponseHeader;
 use crate::types::Revision;
 
 impl Watches {
@@ -14,13 +15,16 @@ impl Watches {
         }
         let mut covered = std::mem::take(&mut self.unread);
         covered.retain(|id| self.is_waiting(*id));
-        self.read_for(covered, false);
+        let mut questions = std::mem::take(&mut self.questions);
+        questions.retain(|id| self.is_live(*id));
+        self.read_for(covered, questions, false);
     }
 
-    fn read_for(&mut self, covered: Vec<Id>, doubted: bool) {
+    fn read_for(&mut self, covered: Vec<Id>, questions: Vec<Id>, doubted: bool) {
         // Whoever may watch a range may read its first key; a key outside might be forbidden.
         let first = covered
             .iter()
+            .chain(&questions)
             .find_map(|id| Some((*id, self.ones.get(id)?)));
         let Some((by, one)) = first else { return };
         self.actions
@@ -28,6 +32,7 @@ impl Watches {
         self.reading = Some(Reading {
             by,
             covered,
+            questions,
             highest: self.highest,
             doubted,
         });
@@ -53,7 +58,7 @@ impl Watches {
         if !reading.doubted && (rewound || reading.covered.iter().any(behind)) {
             // etcd before 3.4.42, 3.5.28 and 3.6.9 can answer a read too early when its leader
             // changes. The end of a watch deserves a second look.
-            return self.read_for(reading.covered, true);
+            return self.read_for(reading.covered, reading.questions, true);
         }
         let lost: Vec<Id> = if rewound {
             // Those that are paused, too: they would find out too late.
@@ -80,6 +85,25 @@ impl Watches {
             }
             one.checked = self.epoch;
             self.route(id);
+        }
+        for id in reading.questions {
+            self.answer_question(id, revision);
+        }
+    }
+
+    /// Tells how far a watch is when it has all that the store had. A server says nothing about a
+    /// watch that starts after the store's revision, however often it is asked.
+    fn answer_question(&mut self, id: Id, revision: i64) {
+        let complete = self
+            .ones
+            .get(&id)
+            .is_some_and(|one| one.next > Some(revision));
+        if complete && self.is_live(id) && self.asking.contains(&id) {
+            let header = ResponseHeader {
+                revision,
+                ..self.header.unwrap_or_default()
+            };
+            self.advance(id, revision, Some(header));
         }
     }
 
@@ -113,8 +137,11 @@ impl Watches {
         };
         match ending {
             Ending::Answer(answer) if answer.kind == ErrorKind::PermissionDenied => {
-                // Its range holds a key that may not be read: the server would refuse the watch.
-                self.finish(reading.by, Error::new(answer.kind, answer.text));
+                // Its range holds a key that may not be read: the server would refuse the watch. One
+                // that it has already goes on for as long as it lets it.
+                if self.is_waiting(reading.by) {
+                    self.finish(reading.by, Error::new(answer.kind, answer.text));
+                }
                 let mut again = reading.covered;
                 again.append(&mut self.unread);
                 self.unread = again;

@@ -98,6 +98,7 @@ impl Watches {
             }
         }
         self.unread.clear();
+        self.questions.clear();
         self.reading = None;
         self.queue.clear();
         self.creating.clear();

@@ -1,4 +1,4 @@
-//! The state against the model, and against single messages.
+//! The state against single messages.
 
 use std::time::{Duration, Instant};
 
@@ -8,91 +8,9 @@ use super::{Action, Doubt, Ending, Input, Watches};
 use crate::error::{ErrorKind, ServerError};
 use crate::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::etcd_rs_proto::etcdserverpb::{ResponseHeader, WatchResponse};
-use crate::key::KeyRange;
 use crate::types::Revision;
-use crate::watch::model::{Faults, World, event};
+use crate::watch::model::event;
 use crate::watch::request::Watch;
-
-fn histories(count: u64, faults: Faults) {
-    for seed in 0..count {
-        let mut world = World::new(seed, faults);
-        world.run(300);
-        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.check()));
-        assert!(checked.is_ok(), "seed {seed} with {faults:?}");
-    }
-}
-
-#[test]
-fn nothing_is_missing_or_double_without_faults() {
-    histories(400, Faults::default());
-}
-
-#[test]
-fn nothing_is_missing_or_double_across_cuts() {
-    let cuts = true;
-    histories(
-        1500,
-        Faults {
-            cuts,
-            ..Faults::default()
-        },
-    );
-}
-
-#[test]
-fn nothing_is_missing_or_double_when_a_server_sends_old_events_again() {
-    let (cuts, resent) = (true, true);
-    histories(
-        800,
-        Faults {
-            cuts,
-            resent,
-            ..Faults::default()
-        },
-    );
-}
-
-#[test]
-fn a_gap_made_by_compaction_is_always_told() {
-    let (cuts, compaction) = (true, true);
-    histories(
-        1500,
-        Faults {
-            cuts,
-            compaction,
-            ..Faults::default()
-        },
-    );
-}
-
-#[test]
-fn a_rewound_store_is_always_told() {
-    let (cuts, wipes) = (true, true);
-    histories(
-        1500,
-        Faults {
-            cuts,
-            wipes,
-            ..Faults::default()
-        },
-    );
-}
-
-#[test]
-fn a_reader_that_never_reads_delays_nobody() {
-    for seed in 0..200 {
-        let mut world = World::new(seed, Faults::default());
-        let stuck = world.add_watch(KeyRange::all(), Some(1), true);
-        world.run(300);
-        world.check();
-        assert!(
-            world
-                .readers
-                .get(&stuck)
-                .is_none_or(|reader| reader.error.is_none())
-        );
-    }
-}
 
 /// A state with one watch that is created, as wire id 0, on a stream at revision 10.
 fn one_live(watch: Watch) -> (Watches, Instant) {
@@ -279,6 +197,39 @@ fn a_read_that_comes_too_early_once_is_asked_again() {
     let actions = state.on(Input::Read(Ok(19)), now, 0.5);
     assert!(matches!(actions[..], [Action::Read(_)]));
     assert_eq!(starts(&state.on(Input::Read(Ok(20)), now, 0.5)), [21]);
+}
+
+#[test]
+fn a_paused_watch_learns_of_a_rewind_from_the_read_of_another() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    state.on(events(0, 20, &[20], false), now, 0.5);
+    state.on(Input::Full(1, 20), now, 0.5);
+    state.on(Input::Add(2, Watch::key("x")), now, 0.5);
+    let actions = reopened(&mut state, now, 3);
+    assert!(matches!(&actions[0], Action::Finish(1, error) if error.kind() == ErrorKind::Rewound));
+    assert_eq!(
+        starts(&actions),
+        [4],
+        "the new one begins with the store as it is"
+    );
+}
+
+#[test]
+fn a_quiet_watch_at_the_end_of_the_store_answers_for_itself() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    let actions = state.on(Input::Progress(1), now, 0.5);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Read(_)))
+    );
+    let actions = state.on(Input::Read(Ok(10)), now, 0.5);
+    assert!(
+        matches!(&actions[..], [Action::Deliver { response, .. }] if response.revision().get() == 10)
+    );
+    // One that is behind waits for the word of the server.
+    state.on(Input::Progress(1), now, 0.5);
+    assert!(state.on(Input::Read(Ok(11)), now, 0.5).is_empty());
 }
 
 #[test]

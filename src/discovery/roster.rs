@@ -1,0 +1,419 @@
+//! All registrations of one registrar: the worker's side. It carries out what the claims decide.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
+
+use super::batch::{self, Outcome};
+use super::claim::{Claim, Leases, Phase, Taken};
+use super::codec::Codec;
+use super::registrar::Command;
+use super::registration::{Loss, Shared, State};
+use super::status::Status;
+use super::tenure::{Tenure, Tidings};
+use super::worker::{Next, Part};
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::kv::{Txn, TxnResponse};
+use crate::rt::Pending;
+use crate::types::{KeyValue, Revision};
+use crate::watch::{EventKind, Watch, WatchKey, WatchResponse, WatchSet};
+
+/// The wait between batches that fail.
+const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+
+#[derive(Debug)]
+pub(super) struct Roster {
+    client: Client,
+    codec: Codec,
+    prefix: String,
+    commands: Receiver<Command>,
+    open: bool,
+    tenure: Tenure,
+    leases: Leases,
+    entries: BTreeMap<u64, Entry>,
+    watches: WatchSet,
+    watched: HashMap<WatchKey, u64>,
+    batch: Option<(Vec<u64>, Pending<TxnResponse>)>,
+    backoff: Backoff,
+    retry_at: Option<Instant>,
+    /// Whether etcd answers, as far as those who left could tell.
+    answers: Arc<AtomicBool>,
+    /// Tells this process's registration of an instance from another's.
+    incarnation: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    claim: Claim,
+    shared: Arc<Shared>,
+    watch: Option<WatchKey>,
+    loss: Option<Loss>,
+    leaving: Vec<Sender<()>>,
+}
+
+impl Roster {
+    pub(super) fn new(
+        client: Client,
+        codec: Codec,
+        prefix: String,
+        ttl: Duration,
+        commands: Receiver<Command>,
+        answers: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        Ok(Roster {
+            tenure: Tenure::new(client.clone(), ttl),
+            watches: client.watch_set()?,
+            client,
+            codec,
+            prefix,
+            commands,
+            open: true,
+            leases: Leases::default(),
+            entries: BTreeMap::new(),
+            watched: HashMap::new(),
+            batch: None,
+            backoff: BETWEEN_TRIES,
+            retry_at: None,
+            answers,
+            incarnation: fastrand::u64(1..1 << 53),
+        })
+    }
+
+    fn take_commands(&mut self) {
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.command(command),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.open = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Add {
+                number,
+                shared,
+                on_conflict,
+            } => {
+                let instance = shared.instance();
+                let key = self.codec.key(&self.prefix, &instance);
+                if self
+                    .entries
+                    .values()
+                    .any(|entry| entry.claim.key == key && !entry.claim.is_leaving())
+                {
+                    let reason = "this registrar has a registration of the same instance already";
+                    return shared.refuse(Error::new(ErrorKind::Conflict, reason));
+                }
+                let value = self.codec.encode(&instance, self.incarnation);
+                let claim = Claim::new(key, value, on_conflict);
+                let entry = Entry {
+                    claim,
+                    shared,
+                    watch: None,
+                    loss: None,
+                    leaving: Vec::new(),
+                };
+                self.entries.insert(number, entry);
+            }
+            Command::Update(number, instance) => {
+                if let Some(entry) = self.entries.get_mut(&number) {
+                    entry
+                        .claim
+                        .update(self.codec.encode(&instance, self.incarnation));
+                }
+            }
+            Command::Leave(number, reply) => {
+                // Without an entry there is nothing to take out; dropping `reply` says so.
+                if let Some(entry) = self.entries.get_mut(&number) {
+                    entry.leaving.push(reply);
+                    entry.claim.leave();
+                }
+            }
+        }
+    }
+
+    fn follow_lease(&mut self, now: Instant) {
+        let wanted = self.entries.values().any(|entry| !entry.claim.is_leaving());
+        loop {
+            match self.tenure.work(now, wanted) {
+                Tidings::None => return,
+                Tidings::Granted(lease) => self.leases.current = Some(lease),
+                Tidings::Lost(loss) => self.lease_lost(loss),
+                Tidings::Trouble(error) => {
+                    for entry in self.entries.values() {
+                        entry.shared.trouble(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn lease_lost(&mut self, loss: Loss) {
+        self.leases.lost();
+        for entry in self.entries.values_mut() {
+            if entry.claim.was_held() {
+                entry.loss = Some(loss);
+            }
+            entry.claim.lease_lost();
+        }
+    }
+
+    fn follow_keys(&mut self) {
+        while let Ok((watch, item)) = self.watches.receiver().try_recv() {
+            let Some(entry) = self
+                .watched
+                .get(&watch)
+                .and_then(|n| self.entries.get_mut(n))
+            else {
+                continue;
+            };
+            match item {
+                Ok(response) => {
+                    let valid = valid(self.codec, &self.prefix);
+                    entry.follow(&response, &self.leases, valid);
+                }
+                Err(_) => {
+                    // History is gone, or the store went back: whatever happened, look.
+                    self.watched.remove(&watch);
+                    entry.watch = None;
+                    entry.claim.unwatched();
+                }
+            }
+        }
+    }
+
+    fn take_answer(&mut self, now: Instant) {
+        let Some((numbers, pending)) = self.batch.take() else {
+            return;
+        };
+        let Some(answer) = pending.try_wait() else {
+            self.batch = Some((numbers, pending));
+            return;
+        };
+        let response = match answer {
+            Ok(response) => {
+                self.backoff.reset();
+                self.answers.store(true, Relaxed);
+                response
+            }
+            Err(error) => return self.batch_failed(&numbers, &error, now),
+        };
+        let valid = valid(self.codec, &self.prefix);
+        for (number, outcome) in numbers.iter().zip(batch::outcomes(&response)) {
+            let Some(entry) = self.entries.get_mut(number) else {
+                continue;
+            };
+            match outcome {
+                Outcome::Done => {
+                    if let Some(taken) = entry.claim.done(response.revision(), &self.leases, &valid)
+                    {
+                        entry.loss = Some(loss(taken));
+                    }
+                }
+                Outcome::Found(kv) => entry.claim.found(kv, &self.leases, &valid),
+            }
+            if let Phase::Refused(by) = entry.claim.phase {
+                entry.shared.refuse(conflict(by));
+            }
+        }
+    }
+
+    fn batch_failed(&mut self, numbers: &[u64], error: &Error, now: Instant) {
+        for number in numbers {
+            if let Some(entry) = self.entries.get_mut(number) {
+                entry.claim.failed();
+                entry.shared.trouble(error);
+            }
+        }
+        if error.kind() == ErrorKind::LeaseNotFound {
+            self.tenure.give_up(now);
+            self.lease_lost(Loss::LeaseGone);
+        } else {
+            self.retry_at = Some(now + self.backoff.next(fastrand::f64()));
+        }
+    }
+
+    /// Sends the next steps, if there are any and nothing is on its way.
+    fn send_batch(&mut self, now: Instant) {
+        if self.batch.is_some() || self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.retry_at = None;
+        let (mut numbers, mut ops, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (number, entry) in &mut self.entries {
+            if ops.len() == batch::STEPS || bytes > batch::BYTES {
+                break;
+            }
+            if let Some(step) = entry.claim.next(&self.leases) {
+                numbers.push(*number);
+                bytes += entry.claim.key.len() + entry.claim.value.len();
+                ops.push(batch::op(&entry.claim.key, &entry.claim.value, step));
+            }
+        }
+        if !ops.is_empty() {
+            self.batch = Some((numbers, self.client.submit(Txn::always(ops))));
+        }
+    }
+
+    /// Watches the keys that are held or waited for, and not watched yet.
+    fn watch_keys(&mut self) {
+        for (number, entry) in &mut self.entries {
+            let from = match entry.claim.phase {
+                Phase::Held { revision, .. } | Phase::Yielded { revision, .. }
+                    if revision != Revision::NONE =>
+                {
+                    revision
+                }
+                _ => continue,
+            };
+            if entry.watch.is_none()
+                && let Ok(key) = self
+                    .watches
+                    .submit(Watch::key(entry.claim.key.clone()).after(from))
+            {
+                entry.watch = Some(key);
+                self.watched.insert(key, *number);
+            }
+        }
+    }
+
+    /// Shows every state, and lets go of what has left.
+    fn settle(&mut self) {
+        let (watches, watched, tenure) = (&self.watches, &mut self.watched, &self.tenure);
+        self.entries.retain(|_, entry| {
+            if entry.claim.phase != Phase::Left {
+                let state = entry.state(tenure);
+                entry.shared.show(state);
+                return true;
+            }
+            if let Some(watch) = entry.watch {
+                watched.remove(&watch);
+                watches.remove(watch);
+            }
+            entry.shared.show(State::Closed);
+            // Whoever left in time still waits; whoever gave up does not.
+            entry
+                .leaving
+                .drain(..)
+                .for_each(|reply| reply.send(()).unwrap_or_default());
+            false
+        });
+    }
+
+    fn close(&mut self) {
+        for entry in self.entries.values() {
+            entry.shared.show(State::Closed);
+        }
+        self.entries.clear();
+    }
+}
+
+impl Entry {
+    fn follow(
+        &mut self,
+        response: &WatchResponse,
+        leases: &Leases,
+        valid: impl Fn(&KeyValue) -> bool,
+    ) {
+        for event in response.events() {
+            let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
+            if let Some(taken) = self.claim.event(event.revision(), kv, leases, &valid) {
+                self.loss = Some(loss(taken));
+            }
+        }
+    }
+
+    fn state(&mut self, tenure: &Tenure) -> State {
+        let lost = |loss: Option<Loss>| State::Lost {
+            why: loss.unwrap_or(Loss::LeaseGone),
+        };
+        match self.claim.phase {
+            Phase::Held { lease, revision } if revision != Revision::NONE => {
+                self.loss = None;
+                let valid_until = tenure.valid_until();
+                if self.shared.instance().status == Status::Draining {
+                    State::Draining
+                } else if tenure.is_suspect() {
+                    State::Suspect { valid_until }
+                } else {
+                    State::Registered {
+                        lease,
+                        revision,
+                        valid_until,
+                    }
+                }
+            }
+            Phase::Yielded { by, .. } if self.claim.was_held() => State::Lost {
+                why: Loss::Replaced { by },
+            },
+            // A new value is on its way; the instance is where it was.
+            _ if self.claim.was_held() && self.loss.is_none() => self.shared.state(),
+            _ if self.claim.was_held() => lost(self.loss),
+            _ => State::Starting,
+        }
+    }
+}
+
+impl Part for Roster {
+    fn work(&mut self, now: Instant) -> Option<Next> {
+        self.take_commands();
+        if self.client.is_closed() {
+            self.close();
+            return None;
+        }
+        self.follow_lease(now);
+        self.follow_keys();
+        self.take_answer(now);
+        self.send_batch(now);
+        self.watch_keys();
+        self.settle();
+        // Whoever left had a second to be answered; the lease does the rest.
+        if !self.open {
+            return None;
+        }
+        let retry = self.retry_at.filter(|_| self.batch.is_none());
+        Some(Next(retry.into_iter().chain(self.tenure.due(now)).min()))
+    }
+
+    fn wait<'a>(&'a self, select: &mut Select<'a>) {
+        if self.open {
+            select.recv(&self.commands);
+        }
+        select.recv(self.watches.receiver());
+        if let Some((_, pending)) = &self.batch {
+            select.recv(pending.receiver());
+        }
+        self.tenure.wait(select);
+    }
+}
+
+/// Whether a value is an instance, and so whoever put it registered.
+fn valid(codec: Codec, prefix: &str) -> impl Fn(&KeyValue) -> bool + '_ {
+    move |kv| codec.decode(prefix, kv.key(), kv.value()).is_ok()
+}
+
+fn loss(taken: Taken) -> Loss {
+    match taken {
+        Taken::Deleted => Loss::KeyDeleted,
+        Taken::Overwritten => Loss::Overwritten,
+        Taken::By(by) => Loss::Replaced { by },
+    }
+}
+
+fn conflict(by: Option<crate::types::LeaseId>) -> Error {
+    let reason = match by {
+        Some(lease) => format!("it is registered already, under lease {lease}"),
+        None => "its key exists already, under no lease".into(),
+    };
+    Error::new(ErrorKind::Conflict, reason).operation(Operation::new("register"))
+}

@@ -1,0 +1,429 @@
+//! What is known of one service, kept up to date.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
+use parking_lot::{Condvar, Mutex};
+
+use super::balance::Picker;
+use super::change::{Cause, Change};
+use super::codec::Codec;
+use super::directory::{Directory, Edit, Step};
+use super::instance::Instance;
+use super::worker::{Next, Part, Worker};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::lease::{TimeToLive, TimeToLiveResponse};
+use crate::mirror::{KeyChange, Mirror, MirrorEvent};
+use crate::rt::Pending;
+use crate::types::{LeaseId, Revision};
+
+/// Changes that may wait for a slow reader; more become one `Reset`.
+const CHANGES: usize = 1024;
+
+/// How long etcd has to say whether a lease still lives, before the cause of a removal is unknown.
+const VERDICT_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often to look whether a slow reader has caught up.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The instances of one service, as etcd has them.
+///
+/// It never forgets the last good list: while etcd is away it shows what it knew, and says since
+/// when that may be old. It is made with the first list already read, so "no instances" always means
+/// that there are none.
+///
+/// All views of a client share one thread with its registrars. Dropping it does not block.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::{Client, Discovery};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// let api = Discovery::new(&client).service("api")?;
+/// api.wait_for(1, Duration::from_secs(10))?;
+/// if let Some(instance) = api.pick() {
+///     println!("calling {}", instance.addr);
+/// }
+/// for change in api.changes() {
+///     println!("{change:?}");
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct ServiceView {
+    service: String,
+    shared: Arc<Shared>,
+    changes: Receiver<Change>,
+    /// Dropped with the view: the worker's part ends then.
+    _gone: Sender<()>,
+    _worker: Arc<Worker>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<Shown>,
+    changed: Condvar,
+    picker: Picker,
+}
+
+#[derive(Debug)]
+struct Shown {
+    instances: Arc<[Arc<Instance>]>,
+    pickable: usize,
+    revision: Revision,
+    stale_since: Option<Instant>,
+    ended: Option<Error>,
+}
+
+impl ServiceView {
+    pub(super) fn open(
+        client: &Client,
+        codec: Codec,
+        prefix: &str,
+        picker: Picker,
+        service: &str,
+    ) -> Result<Self> {
+        let about = || Operation::about("discover", service);
+        let worker = Worker::of(client).map_err(|error| error.operation(about()))?;
+        let mirror = client
+            .mirror(codec.range(prefix, service))
+            .map_err(|error| error.operation(about()))?;
+        let shown = Shown {
+            instances: Arc::default(),
+            pickable: 0,
+            revision: Revision::NONE,
+            stale_since: None,
+            ended: None,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(shown),
+            changed: Condvar::new(),
+            picker,
+        });
+        let (sender, changes) = bounded(CHANGES);
+        let (gone, owner) = bounded(0);
+        let mut part = ViewPart {
+            client: client.with_timeout(VERDICT_WITHIN),
+            mirror,
+            directory: Directory::new(codec, prefix),
+            shared: Arc::clone(&shared),
+            changes: sender,
+            told: None,
+            verdicts: Vec::new(),
+            owner,
+        };
+        // The first list is there: whoever asked for the view sees it at once.
+        part.list_again();
+        part.show();
+        worker
+            .serve(Box::new(part))
+            .map_err(|error| error.operation(about()))?;
+        Ok(ServiceView {
+            service: service.to_owned(),
+            shared,
+            changes,
+            _gone: gone,
+            _worker: worker,
+        })
+    }
+
+    /// The name of the service.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Its instances, whatever their status, sorted by id. It does not block and does not ask etcd.
+    pub fn snapshot(&self) -> Arc<[Arc<Instance>]> {
+        Arc::clone(&self.shared.state.lock().instances)
+    }
+
+    /// The revision that the snapshot shows: what was registered by then is in it.
+    pub fn revision(&self) -> Revision {
+        self.shared.state.lock().revision
+    }
+
+    /// What happens, from an empty service on: the first list is a [`Change::Reset`].
+    ///
+    /// Reading is optional. A queue that is not read is bounded; a slow reader gets one `Reset` for
+    /// what it missed. The channel ends when the client is closed, or may not read the service any
+    /// more: see [`wait_for`](ServiceView::wait_for) for the reason.
+    pub fn changes(&self) -> &Receiver<Change> {
+        &self.changes
+    }
+
+    /// For how long the view may have been behind; `None` while it follows.
+    pub fn staleness(&self) -> Option<Duration> {
+        self.shared
+            .state
+            .lock()
+            .stale_since
+            .map(|since| since.elapsed())
+    }
+
+    /// The instance that gets the next call, by the [`Balance`](crate::Balance) of the
+    /// [`Discovery`](crate::Discovery); `None` when none is [`Up`](crate::Status::Up).
+    pub fn pick(&self) -> Option<Arc<Instance>> {
+        self.shared.picker.pick(&self.snapshot())
+    }
+
+    /// Blocks until at least `n` instances can be picked.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](ErrorKind::Timeout) after `timeout`; why the view ended, if it has.
+    pub fn wait_for(&self, n: usize, timeout: Duration) -> Result<Arc<[Arc<Instance>]>> {
+        self.wait(
+            timeout,
+            |shown| shown.pickable >= n,
+            |shown| {
+                format!(
+                    "{} of {n} instances are up after {timeout:?}",
+                    shown.pickable
+                )
+            },
+        )
+    }
+
+    /// Blocks until the snapshot shows everything up to `revision`.
+    ///
+    /// With the revision of a [`Registration`](crate::Registration): until that instance is in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_for`](ServiceView::wait_for).
+    pub fn wait_revision(
+        &self,
+        revision: Revision,
+        timeout: Duration,
+    ) -> Result<Arc<[Arc<Instance>]>> {
+        self.wait(
+            timeout,
+            |shown| shown.revision >= revision,
+            |shown| {
+                format!(
+                    "the view is at revision {} and not {revision} after {timeout:?}",
+                    shown.revision
+                )
+            },
+        )
+    }
+
+    fn wait(
+        &self,
+        timeout: Duration,
+        done: impl Fn(&Shown) -> bool,
+        why: impl FnOnce(&Shown) -> String,
+    ) -> Result<Arc<[Arc<Instance>]>> {
+        let deadline = Instant::now().checked_add(timeout);
+        let about = || Operation::about("wait for service", &self.service);
+        let mut shown = self.shared.state.lock();
+        loop {
+            if done(&shown) {
+                return Ok(Arc::clone(&shown.instances));
+            }
+            if let Some(ended) = &shown.ended {
+                return Err(ended.clone().operation(about()));
+            }
+            let late = match deadline {
+                Some(deadline) => self
+                    .shared
+                    .changed
+                    .wait_until(&mut shown, deadline)
+                    .timed_out(),
+                None => {
+                    self.shared.changed.wait(&mut shown);
+                    false
+                }
+            };
+            if late && !done(&shown) {
+                return Err(Error::new(ErrorKind::Timeout, why(&shown)).operation(about()));
+            }
+        }
+    }
+}
+
+/// The worker's side of a view.
+#[derive(Debug)]
+struct ViewPart {
+    client: Client,
+    mirror: Mirror,
+    directory: Directory,
+    shared: Arc<Shared>,
+    changes: Sender<Change>,
+    /// What the reader knows, once its queue overflowed.
+    told: Option<Arc<[Arc<Instance>]>>,
+    verdicts: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
+    owner: Receiver<()>,
+}
+
+impl ViewPart {
+    fn list_again(&mut self) {
+        let snapshot = self.mirror.snapshot();
+        let step = self
+            .directory
+            .reset(snapshot.iter().cloned(), snapshot.revision());
+        self.carry_out(step);
+    }
+
+    fn follow(&mut self) -> Result<()> {
+        loop {
+            match self.mirror.changes().try_recv() {
+                Ok(Ok(event)) => self.event(event),
+                Ok(Err(error)) => return Err(error),
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(Error::closed()),
+            }
+        }
+    }
+
+    fn event(&mut self, event: MirrorEvent) {
+        match event {
+            MirrorEvent::Reset { revision, .. } => {
+                // The first one was read when the view was made.
+                if self.directory.revision() != Some(revision) {
+                    self.list_again();
+                }
+            }
+            MirrorEvent::Changed { revision, changes } => {
+                // A list that was taken later may show these already.
+                if self.directory.revision() < Some(revision) {
+                    let edits = changes.into_iter().map(|change| match change {
+                        KeyChange::Put { kv, .. } => Edit::Put(kv),
+                        KeyChange::Deleted { prev, .. } => Edit::Delete(prev.key().clone()),
+                    });
+                    let step = self.directory.apply(edits, revision);
+                    self.carry_out(step);
+                }
+            }
+            MirrorEvent::Stale { since } => {
+                let change = self.directory.down(since);
+                self.tell(change);
+            }
+            MirrorEvent::Live => {
+                let change = self.directory.up();
+                self.tell(change);
+            }
+        }
+    }
+
+    fn take_verdicts(&mut self) {
+        let mut heard = Vec::new();
+        self.verdicts
+            .retain(|(lease, pending)| match pending.try_wait() {
+                None => true,
+                Some(answer) => {
+                    heard.push((
+                        *lease,
+                        answer.ok().map(|answer| answer.remaining().is_some()),
+                    ));
+                    false
+                }
+            });
+        for (lease, alive) in heard {
+            let step = self.directory.verdict(lease, alive);
+            self.carry_out(step);
+        }
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        for suspect in step.suspects {
+            let question = self.client.submit(TimeToLive::new(suspect.lease));
+            self.verdicts.push((suspect.lease, question));
+        }
+        self.tell(step.changes);
+    }
+
+    /// Queues changes; when there is no room, everything from here on becomes one `Reset`.
+    fn tell(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            if self.told.is_none() && self.changes.try_send(change).is_err() {
+                // What the reader knows is what it was shown before this step, at the latest.
+                self.told = Some(Arc::clone(&self.shared.state.lock().instances));
+            }
+        }
+    }
+
+    fn catch_up(&mut self) {
+        if self.changes.len() > CHANGES / 2 {
+            return;
+        }
+        if let Some(told) = self.told.take() {
+            let reset = difference(&told, &self.directory.instances());
+            let stale = self
+                .directory
+                .stale_since()
+                .map(|since| Change::Stale { since });
+            self.tell([Some(reset), stale].into_iter().flatten());
+        }
+    }
+
+    fn show(&self) {
+        let mut shown = self.shared.state.lock();
+        shown.instances = self.directory.instances();
+        shown.pickable = self.directory.pickable();
+        shown.revision = self.directory.revision().unwrap_or_default();
+        shown.stale_since = self.directory.stale_since();
+        drop(shown);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Part for ViewPart {
+    fn work(&mut self, now: Instant) -> Option<Next> {
+        if self.owner.try_recv() == Err(TryRecvError::Disconnected) {
+            return None;
+        }
+        let followed = self.follow();
+        self.take_verdicts();
+        self.catch_up();
+        self.show();
+        if let Err(ended) = followed {
+            self.shared.state.lock().ended = Some(ended);
+            self.shared.changed.notify_all();
+            return None;
+        }
+        Some(Next(self.told.is_some().then(|| now + LOOK)))
+    }
+
+    fn wait<'a>(&'a self, select: &mut Select<'a>) {
+        select.recv(&self.owner);
+        select.recv(self.mirror.changes());
+        for (_, pending) in &self.verdicts {
+            select.recv(pending.receiver());
+        }
+    }
+}
+
+/// What leads from one set of instances to another.
+fn difference(before: &[Arc<Instance>], now: &[Arc<Instance>]) -> Change {
+    let by_id = |among: &'_ [Arc<Instance>]| -> HashMap<String, Arc<Instance>> {
+        among
+            .iter()
+            .map(|instance| (instance.id.clone(), Arc::clone(instance)))
+            .collect()
+    };
+    let (old, new) = (by_id(before), by_id(now));
+    let (mut added, mut updated, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+    for instance in now {
+        match old.get(&instance.id).cloned() {
+            None => added.push(Arc::clone(instance)),
+            Some(old) if old == *instance => {}
+            Some(old) if old.addr == instance.addr => updated.push(Arc::clone(instance)),
+            Some(old) => {
+                removed.push((old, Cause::Replaced));
+                added.push(Arc::clone(instance));
+            }
+        }
+    }
+    let gone = before.iter().filter(|old| !new.contains_key(&old.id));
+    removed.extend(gone.map(|old| (Arc::clone(old), Cause::Resync)));
+    Change::Reset {
+        added,
+        updated,
+        removed,
+    }
+}

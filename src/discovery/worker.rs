@@ -1,0 +1,129 @@
+//! One thread that serves all registrations and views of a client: an event loop over channels,
+//! written on the public interface of this crate.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Select, Sender, bounded, unbounded};
+use parking_lot::Mutex;
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Something the worker serves.
+pub(super) trait Part: Send {
+    /// Does what is due, without blocking, and says when something is due next. `None` ends it.
+    fn work(&mut self, now: Instant) -> Option<Next>;
+
+    /// Adds what it waits for.
+    fn wait<'a>(&'a self, select: &mut Select<'a>);
+}
+
+/// When a part wants to work again, if nothing arrives before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next(pub(super) Option<Instant>);
+
+/// The worker of a client; it ends when nobody holds it any more and its parts are done.
+#[derive(Debug)]
+pub(super) struct Worker {
+    parts: Option<Sender<Box<dyn Part>>>,
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How long dropping the last handle waits for the thread.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
+impl Worker {
+    /// The worker of this client: all its registrars and views share one.
+    pub(super) fn of(client: &Client) -> Result<Arc<Worker>> {
+        static WORKERS: LazyLock<Mutex<HashMap<u64, Weak<Worker>>>> = LazyLock::new(Mutex::default);
+
+        let mut workers = WORKERS.lock();
+        if let Some(worker) = workers.get(&client.id()).and_then(Weak::upgrade) {
+            return Ok(worker);
+        }
+        workers.retain(|_, worker| worker.strong_count() > 0);
+        let worker = Arc::new(Worker::start()?);
+        workers.insert(client.id(), Arc::downgrade(&worker));
+        Ok(worker)
+    }
+
+    fn start() -> Result<Worker> {
+        let (parts, queue) = unbounded();
+        let (alive, ended) = bounded(0);
+        let thread = thread::Builder::new()
+            .name("etcd-discovery".into())
+            .spawn(move || {
+                run(&queue);
+                drop(alive);
+            })
+            .map_err(|error| {
+                let reason = format!("cannot start the discovery thread: {error}");
+                Error::new(ErrorKind::Os, reason).caused_by(error)
+            })?;
+        Ok(Worker {
+            parts: Some(parts),
+            ended,
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn serve(&self, part: Box<dyn Part>) -> Result<()> {
+        let parts = self.parts.as_ref().ok_or_else(Error::closed)?;
+        parts.send(part).map_err(|_| Error::closed())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.parts = None;
+        let ended = self.ended.recv_timeout(END_WITHIN);
+        let gone = ended == Err(crossbeam_channel::RecvTimeoutError::Disconnected);
+        if let (true, Some(thread)) = (gone, self.thread.take()) {
+            // A panic in it was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(queue: &Receiver<Box<dyn Part>>) {
+    let mut parts: Vec<Box<dyn Part>> = Vec::new();
+    let mut open = true;
+    while open || !parts.is_empty() {
+        loop {
+            match queue.try_recv() {
+                Ok(part) => parts.push(part),
+                Err(error) => {
+                    open = !error.is_disconnected();
+                    break;
+                }
+            }
+        }
+        let now = Instant::now();
+        let mut due: Option<Instant> = None;
+        parts.retain_mut(|part| match part.work(now) {
+            Some(Next(next)) => {
+                due = due.into_iter().chain(next).min();
+                true
+            }
+            None => false,
+        });
+        if !open && parts.is_empty() {
+            return;
+        }
+        let mut select = Select::new();
+        if open {
+            select.recv(queue);
+        }
+        for part in &parts {
+            part.wait(&mut select);
+        }
+        match due {
+            Some(due) => drop(select.ready_deadline(due)),
+            None => drop(select.ready()),
+        }
+    }
+}

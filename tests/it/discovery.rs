@@ -1,0 +1,523 @@
+//! Registered, found, lost and restored: what the crate is for.
+
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::{
+    Cause, Change, Client, Codec, Discovery, ErrorKind, Instance, KeyRange, Loss, OnConflict, Put,
+    Registrar, Registration, ServiceView, State, Status,
+};
+
+use crate::support::proxy::Proxy;
+use crate::support::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn client(etcd: &LocalEtcd) -> Client {
+    Client::connect([etcd.endpoint()]).unwrap()
+}
+
+fn registrar(client: &Client, ttl: u64) -> Registrar {
+    Registrar::new(client)
+        .ttl(Duration::from_secs(ttl))
+        .start()
+        .unwrap()
+}
+
+fn web(n: u16) -> Instance {
+    Instance::new("web", format!("10.0.0.1:{n}"))
+}
+
+/// The next change that `wanted` says something about.
+fn next<T>(view: &ServiceView, what: &str, wanted: impl Fn(&Change) -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let change = view
+            .changes()
+            .recv_timeout(left)
+            .unwrap_or_else(|_| panic!("no change: {what}"));
+        if let Some(found) = wanted(&change) {
+            return found;
+        }
+    }
+}
+
+fn removed(view: &ServiceView, id: &str) -> Cause {
+    next(view, &format!("{id} removed"), |change| {
+        change
+            .causes()
+            .find(|(gone, _)| gone.id == id)
+            .map(|(_, cause)| cause)
+    })
+}
+
+/// The states of a registration up to the one that `wanted` is about.
+fn until(registration: &Registration, what: &str, wanted: impl Fn(&State) -> bool) -> Vec<State> {
+    let mut seen = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match registration.states().recv_timeout(left) {
+            Ok(state) => {
+                let found = wanted(&state);
+                seen.push(state);
+                if found {
+                    return seen;
+                }
+            }
+            Err(_) => panic!("{what}: only {seen:?}"),
+        }
+    }
+}
+
+fn registered(state: &State) -> bool {
+    matches!(state, State::Registered { .. })
+}
+
+#[test]
+fn what_is_registered_is_found_and_picked() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let view = Discovery::new(&client).service("web").unwrap();
+    assert!(view.snapshot().is_empty() && view.pick().is_none());
+    let registrar = registrar(&client, 5);
+    let registration = registrar
+        .register(web(1).weight(3).meta("zone", "a"))
+        .unwrap();
+    let seen = view
+        .wait_revision(registration.revision().unwrap(), SOON)
+        .unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].meta["zone"], "a");
+    assert_eq!(view.pick().unwrap().addr, "10.0.0.1:1");
+    // A service whose name begins the same is another one.
+    let _other = registrar
+        .register(Instance::new("web2", "10.0.0.9:9"))
+        .unwrap();
+    assert_eq!(view.wait_for(1, SOON).unwrap().len(), 1);
+}
+
+#[test]
+fn leaving_and_dropping_are_seen_as_left_and_take_no_longer_than_a_round_trip() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 5);
+    for codec in [Codec::Native, Codec::Plain] {
+        let view = Discovery::new(&client).codec(codec).service("web").unwrap();
+        let registrar = Registrar::new(&client).codec(codec).start().unwrap();
+        let left = registrar.register(web(1)).unwrap();
+        let dropped = registrar.register(web(2)).unwrap();
+        view.wait_for(2, SOON).unwrap();
+        left.leave().unwrap();
+        assert_eq!(removed(&view, "10.0.0.1:1"), Cause::Left, "{codec:?}");
+        drop(dropped);
+        assert_eq!(removed(&view, "10.0.0.1:2"), Cause::Left, "{codec:?}");
+        assert!(view.snapshot().is_empty());
+    }
+    drop(registrar);
+}
+
+#[test]
+fn a_process_that_dies_expires_and_the_others_never_flicker() {
+    let etcd = LocalEtcd::start().unwrap();
+    let survivor = client(&etcd);
+    let view = Discovery::new(&survivor).service("web").unwrap();
+    let kept = registrar(&survivor, 5).register(web(1)).unwrap();
+    // A client that is closed without leaving is what remains of a process that was killed.
+    let victim = client(&etcd);
+    let dying = registrar(&victim, 2).register(web(2)).unwrap();
+    view.wait_for(2, SOON).unwrap();
+    victim.close().unwrap();
+    assert_eq!(removed(&view, "10.0.0.1:2"), Cause::Expired);
+    assert_eq!(
+        until(&dying, "closed", |state| *state == State::Closed).last(),
+        Some(&State::Closed)
+    );
+    assert_eq!(view.snapshot().len(), 1);
+    assert!(registered(&kept.state()));
+    let flicker: Vec<_> = view
+        .changes()
+        .try_iter()
+        .filter(|c| c.gone().any(|i| i.id == "10.0.0.1:1"))
+        .collect();
+    assert!(flicker.is_empty(), "{flicker:?}");
+}
+
+#[test]
+fn whatever_is_done_to_a_registration_from_outside_is_restored() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registration = registrar(&client, 5).register(web(1)).unwrap();
+    let key = "/services/web/10.0.0.1:1";
+    let lease = |state: &State| match state {
+        State::Registered { lease, .. } => *lease,
+        other => panic!("{other:?}"),
+    };
+    let first = lease(&registration.state());
+
+    let begun = Instant::now();
+    client.delete(key).unwrap();
+    let states = until(
+        &registration,
+        "restored after a delete",
+        registered_after_loss(),
+    );
+    assert!(
+        states.contains(&State::Lost {
+            why: Loss::KeyDeleted
+        }),
+        "{states:?}"
+    );
+    println!("restored after a delete in {:?}", begun.elapsed());
+
+    let begun = Instant::now();
+    client.put(key, "rubbish").unwrap();
+    let states = until(
+        &registration,
+        "restored after an overwrite",
+        registered_after_loss(),
+    );
+    assert!(
+        states.contains(&State::Lost {
+            why: Loss::Overwritten
+        }),
+        "{states:?}"
+    );
+    println!("restored after an overwrite in {:?}", begun.elapsed());
+    let kv = client.get(key).unwrap().unwrap();
+    assert_eq!(kv.lease(), Some(first));
+    assert!(kv.value_str().unwrap().contains("10.0.0.1:1"));
+
+    let begun = Instant::now();
+    client.revoke(first).unwrap();
+    let states = until(
+        &registration,
+        "restored after a revoke",
+        registered_after_loss(),
+    );
+    println!("restored after a revoke in {:?}", begun.elapsed());
+    assert_ne!(lease(states.last().unwrap()), first, "with a new lease");
+    assert!(client.get(key).unwrap().is_some());
+}
+
+/// A `Registered` that comes after something else did.
+fn registered_after_loss() -> impl Fn(&State) -> bool {
+    let lost = std::cell::Cell::new(false);
+    move |state| {
+        if matches!(state, State::Lost { .. }) {
+            lost.set(true);
+        }
+        lost.get() && registered(state)
+    }
+}
+
+#[test]
+fn a_store_that_lost_everything_gets_everything_back() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    for n in 0..30 {
+        client.put(format!("other/{n}"), "x").unwrap();
+    }
+    let view = Discovery::new(&client).service("web").unwrap();
+    let registrar = registrar(&client, 10);
+    let registrations = registrar.register_all((1..=20).map(web)).unwrap();
+    view.wait_for(20, SOON).unwrap();
+    etcd.kill().unwrap();
+    etcd.wipe().unwrap();
+    etcd.restart().unwrap();
+    let opened = Instant::now();
+    for registration in &registrations {
+        until(registration, "registered again", registered_after_loss());
+    }
+    let registered = opened.elapsed();
+    eventually(SOON, "the view follows, with everything in it", || {
+        (view.staleness().is_none() && view.snapshot().len() == 20).then_some(())
+    });
+    println!(
+        "20 registrations restored {registered:?} after the port was open, seen {:?}",
+        opened.elapsed()
+    );
+    let again = Client::connect([etcd.endpoint()]).unwrap();
+    assert_eq!(again.get_prefix("/services/web/").unwrap().len(), 20);
+    let resets = view
+        .changes()
+        .try_iter()
+        .filter(|change| matches!(change, Change::Reset { .. }))
+        .count();
+    assert!((1..=3).contains(&resets), "{resets} resets");
+}
+
+#[test]
+fn a_restart_that_keeps_the_data_loses_nothing_and_shows_nothing_empty() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let view = Discovery::new(&client).service("web").unwrap();
+    let registration = registrar(&client, 10).register(web(1)).unwrap();
+    view.wait_for(1, SOON).unwrap();
+    etcd.kill().unwrap();
+    eventually(SOON, "the view knows that it is stale", || view.staleness());
+    assert_eq!(view.snapshot().len(), 1, "the last good list is kept");
+    etcd.restart().unwrap();
+    let opened = Instant::now();
+    eventually(SOON, "the view follows again", || {
+        view.staleness().is_none().then_some(())
+    });
+    println!(
+        "the view follows again {:?} after the port was open",
+        opened.elapsed()
+    );
+    let put = client
+        .put("/services/web/10.0.0.1:7", r#"{"addr":"10.0.0.1:7"}"#)
+        .unwrap();
+    assert_eq!(view.wait_revision(put.revision(), SOON).unwrap().len(), 2);
+    assert!(
+        registered(&registration.state()),
+        "{:?}",
+        registration.state()
+    );
+    assert!(
+        view.changes()
+            .try_iter()
+            .all(|change| change.gone().next().is_none()),
+        "nothing was removed"
+    );
+}
+
+#[test]
+fn a_server_that_is_paused_makes_a_registration_suspect_then_lost_then_registered() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registration = registrar(&client, 2).register(web(1)).unwrap();
+    etcd.pause().unwrap();
+    until(&registration, "suspect", |state| {
+        matches!(state, State::Suspect { .. })
+    });
+    until(&registration, "lost", |state| {
+        matches!(state, State::Lost { .. })
+    });
+    etcd.resume().unwrap();
+    until(&registration, "registered again", registered);
+    assert!(client.get("/services/web/10.0.0.1:1").unwrap().is_some());
+}
+
+#[test]
+fn a_successor_is_never_touched() {
+    let etcd = LocalEtcd::start().unwrap();
+    let (old, new) = (client(&etcd), client(&etcd));
+    let view = Discovery::new(&old).service("web").unwrap();
+    let first = registrar(&old, 5).register(web(1).version("1")).unwrap();
+    let second = registrar(&new, 5).register(web(1).version("2")).unwrap();
+    until(&first, "replaced", |state| {
+        matches!(
+            state,
+            State::Lost {
+                why: Loss::Replaced { .. }
+            }
+        )
+    });
+    eventually(SOON, "the view shows the successor", || {
+        (view.snapshot().first()?.version == "2").then_some(())
+    });
+    first.leave().unwrap();
+    let kv = old
+        .get("/services/web/10.0.0.1:1")
+        .unwrap()
+        .expect("the successor's key is still there");
+    assert!(kv.value_str().unwrap().contains("\"version\":\"2\""));
+    assert!(registered(&second.state()));
+}
+
+#[test]
+fn who_was_replaced_comes_back_when_the_successor_leaves() {
+    let etcd = LocalEtcd::start().unwrap();
+    let (old, new) = (client(&etcd), client(&etcd));
+    let first = registrar(&old, 5).register(web(1)).unwrap();
+    let second = registrar(&new, 5).register(web(1)).unwrap();
+    until(&first, "replaced", |state| {
+        matches!(
+            state,
+            State::Lost {
+                why: Loss::Replaced { .. }
+            }
+        )
+    });
+    second.leave().unwrap();
+    until(&first, "registered again", registered);
+}
+
+#[test]
+fn each_conflict_policy_does_what_it_says() {
+    let etcd = LocalEtcd::start().unwrap();
+    let (holder, other) = (client(&etcd), client(&etcd));
+    let held = registrar(&holder, 5).register(web(1)).unwrap();
+    let with = |policy| Registrar::new(&other).on_conflict(policy).start().unwrap();
+    let refused = with(OnConflict::Fail).register(web(1)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(refused.to_string().contains("10.0.0.1:1"), "{refused}");
+    assert!(registered(&held.state()));
+
+    let waiting = with(OnConflict::WaitForExpiry).announce(web(1)).unwrap();
+    assert_eq!(
+        waiting
+            .wait_registered(Duration::from_millis(300))
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Timeout
+    );
+    held.leave().unwrap();
+    waiting.wait_registered(SOON).unwrap();
+}
+
+#[test]
+fn one_registrar_does_not_register_an_instance_twice() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 5);
+    let _first = registrar.register(web(1)).unwrap();
+    assert_eq!(
+        registrar.register(web(1)).unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+}
+
+#[test]
+fn an_update_is_seen_in_place_and_survives_a_loss() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let view = Discovery::new(&client).service("web").unwrap();
+    let registration = registrar(&client, 5).register(web(1)).unwrap();
+    view.wait_for(1, SOON).unwrap();
+    registration.set_status(Status::Draining).unwrap();
+    until(&registration, "draining", |state| *state == State::Draining);
+    next(&view, "the update", |change| match change {
+        Change::Updated { instance, before } => {
+            assert_eq!(
+                (instance.status, before.status),
+                (Status::Draining, Status::Up)
+            );
+            Some(())
+        }
+        _ => None,
+    });
+    assert!(view.pick().is_none(), "who drains gets no calls");
+    client.delete("/services/web/10.0.0.1:1").unwrap();
+    eventually(SOON, "the newest value is back", || {
+        let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
+        kv.value_str()?.contains("draining").then_some(())
+    });
+    assert!(registration.update(web(2)).unwrap_err().kind() == ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn a_thousand_instances_share_one_lease_one_stream_and_no_threads() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let direct = Client::connect([etcd.endpoint()]).unwrap();
+    let registrar = registrar(&client, 10);
+    let begun = Instant::now();
+    let registrations = registrar.register_all((1..=1000).map(web)).unwrap();
+    let took = begun.elapsed();
+    println!("1,000 instances registered in {took:?}");
+    assert_eq!(direct.leases().unwrap().ids().len(), 1);
+    assert_eq!(direct.get_prefix("/services/web/").unwrap().len(), 1000);
+    assert!(
+        proxy.connections() <= 2,
+        "{} connections",
+        proxy.connections()
+    );
+    let view = Discovery::new(&direct).service("web").unwrap();
+    assert_eq!(view.snapshot().len(), 1000);
+    drop(registrations);
+    eventually(SOON, "all left", || {
+        view.snapshot().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn the_plain_codec_writes_and_reads_what_the_usual_go_programs_do() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = Registrar::new(&client)
+        .codec(Codec::Plain)
+        .prefix("/")
+        .start()
+        .unwrap();
+    let _ours = registrar
+        .register(Instance::new("web", "127.0.0.1:8080"))
+        .unwrap();
+    let kv = client.get("/web/127.0.0.1:8080").unwrap().unwrap();
+    assert_eq!(kv.value(), "127.0.0.1:8080");
+    assert!(kv.lease().is_some());
+    // As the Go program does it: a lease, and the address under it.
+    let lease = client.grant(Duration::from_secs(5)).unwrap().id();
+    client
+        .call(Put::new("/web/127.0.0.1:8081", "127.0.0.1:8081").lease(lease))
+        .unwrap();
+    let view = Discovery::new(&client)
+        .codec(Codec::Plain)
+        .prefix("/")
+        .service("web")
+        .unwrap();
+    let addrs: Vec<_> = view.snapshot().iter().map(|i| i.addr.clone()).collect();
+    assert_eq!(addrs, ["127.0.0.1:8080", "127.0.0.1:8081"]);
+    // And as it leaves: by revoking its lease.
+    client.revoke(lease).unwrap();
+    assert_eq!(removed(&view, "127.0.0.1:8081"), Cause::Expired);
+}
+
+#[test]
+fn one_bad_value_hides_nothing() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    client.put("/services/web/bad", "{not json").unwrap();
+    let view = Discovery::new(&client).service("web").unwrap();
+    let _good = registrar(&client, 5).register(web(1)).unwrap();
+    view.wait_for(1, SOON).unwrap();
+    next(&view, "the bad value", |change| {
+        matches!(change, Change::Bad { .. }).then_some(())
+    });
+}
+
+#[test]
+fn a_program_can_start_while_etcd_is_away() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    etcd.kill().unwrap();
+    let registration = registrar(&client, 5).announce(web(1)).unwrap();
+    assert_eq!(registration.state(), State::Starting);
+    let early = registration
+        .wait_registered(Duration::from_millis(200))
+        .unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Timeout);
+    etcd.restart().unwrap();
+    registration.wait_registered(SOON).unwrap();
+}
+
+#[test]
+fn dropping_a_registration_is_bounded_while_etcd_is_paused() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 5);
+    let registration = registrar.register(web(1)).unwrap();
+    etcd.pause().unwrap();
+    let begun = Instant::now();
+    drop(registration);
+    drop(registrar);
+    drop(client);
+    println!(
+        "dropped everything in {:?} while etcd was paused",
+        begun.elapsed()
+    );
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    etcd.resume().unwrap();
+    let other = self::client(&etcd);
+    eventually(SOON, "the lease forgets it", || {
+        other
+            .get_prefix(KeyRange::prefix("/services/").start().clone())
+            .unwrap()
+            .is_empty()
+            .then_some(())
+    });
+}

@@ -1,0 +1,201 @@
+//! Watches while connections break, servers die and data is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use etcd_blocking::local::{LocalCluster, LocalEtcd};
+use etcd_blocking::{Client, ErrorKind, KeyRange, Watch};
+
+use super::{SOON, connect, events, eventually_watches, last_error, next, watches};
+use crate::support::peers::PeerLinks;
+use crate::support::proxy::{Dir, Proxy};
+use crate::support::wait::eventually;
+
+/// Writes `w/<n>` for n from 0 on until told to stop; returns how many.
+fn writer(client: Client, stop: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+    thread::spawn(move || {
+        let mut count = 0;
+        while !stop.load(Ordering::SeqCst) {
+            client
+                .put(format!("w/{}", count % 10), count.to_string())
+                .unwrap();
+            count += 1;
+        }
+        count
+    })
+}
+
+#[test]
+fn lost_connections_make_no_gap_and_nothing_double() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let watchers: Vec<_> = (0..4)
+        .map(|_| client.watch(KeyRange::prefix("w/")).unwrap())
+        .collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = writer(connect(&etcd), Arc::clone(&stop));
+    let mut seen = vec![Vec::new(); watchers.len()];
+    let mut read = |at_least: usize| {
+        for (watcher, seen) in watchers.iter().zip(&mut seen) {
+            let goal = seen.len() + at_least;
+            while seen.len() < goal {
+                for event in next(watcher).into_events() {
+                    seen.push(event.kv().value_str().unwrap().parse::<usize>().unwrap());
+                }
+            }
+        }
+    };
+    for _ in 0..12 {
+        read(5);
+        proxy.drop_connections();
+    }
+    stop.store(true, Ordering::SeqCst);
+    let written = writing.join().unwrap();
+    for (watcher, mut seen) in watchers.iter().zip(seen) {
+        while seen.len() < written {
+            for event in next(watcher).into_events() {
+                seen.push(event.kv().value_str().unwrap().parse::<usize>().unwrap());
+            }
+        }
+        assert!(
+            seen.into_iter().eq(0..written),
+            "every write once, in order"
+        );
+    }
+}
+
+#[test]
+fn a_restart_is_not_seen() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let watcher = client.watch("k").unwrap();
+    client.put("k", "before").unwrap();
+    assert_eq!(next(&watcher).events()[0].kv().value(), "before");
+    etcd.restart().unwrap();
+    client.put("k", "after").unwrap();
+    assert_eq!(next(&watcher).events()[0].kv().value(), "after");
+    eventually_watches(&etcd, 1);
+}
+
+#[test]
+fn lost_data_is_told() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let watcher = client.watch("k").unwrap();
+    for _ in 0..10 {
+        client.put("k", "v").unwrap();
+    }
+    events(&watcher, 10);
+    etcd.restart_wiped().unwrap();
+    assert_eq!(last_error(&watcher), ErrorKind::Rewound);
+    let again = client.watch("k").unwrap();
+    client.put("k", "v").unwrap();
+    assert_eq!(events(&again, 1).len(), 1);
+}
+
+#[test]
+fn history_that_is_compacted_while_cut_off_is_told() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let near = connect(&etcd);
+    let watcher = client.watch("k").unwrap();
+    near.put("k", "seen").unwrap();
+    events(&watcher, 1);
+    proxy.cut();
+    for _ in 0..5 {
+        near.put("k", "missed").unwrap();
+    }
+    let revision = near.put("k", "missed").unwrap().header().revision;
+    near.compact(revision).unwrap();
+    proxy.restore();
+    assert_eq!(last_error(&watcher), ErrorKind::Compacted);
+}
+
+#[test]
+fn a_watch_asked_for_while_connections_break_is_created() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..20 {
+                proxy.drop_connections();
+                thread::sleep(Duration::from_millis(20));
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        let watcher = client.with_timeout(SOON).watch("k").unwrap();
+        connect(&etcd).put("k", "v").unwrap();
+        assert_eq!(events(&watcher, 1)[0].kv().value(), "v");
+    });
+}
+
+#[test]
+fn a_watch_given_up_while_the_server_is_silent_leaves_nothing_behind() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let kept = client.watch("kept").unwrap();
+    proxy.pause(Dir::Down, true);
+    let error = client
+        .with_timeout(Duration::from_millis(200))
+        .watch("k")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    proxy.pause(Dir::Down, false);
+    client.put("kept", "v").unwrap();
+    events(&kept, 1);
+    eventually_watches(&etcd, 1);
+}
+
+#[test]
+fn a_member_without_a_leader_is_left_for_one_with() {
+    let (cluster, links) = PeerLinks::start(3, &[]);
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let watcher = client.watch("k").unwrap();
+    let serving = eventually(SOON, "a member has the watch", || {
+        cluster.members().iter().position(|m| watches(m) == 1)
+    });
+    links.isolate(serving);
+    let others = (0..3).filter(|n| *n != serving);
+    let near = Client::connect(others.map(|n| cluster.members()[n].endpoint())).unwrap();
+    let revision = eventually(3 * SOON, "the others have a leader", || {
+        near.put("k", "v").ok().map(|put| put.header().revision)
+    });
+    while next(&watcher).revision() < revision {}
+    links.heal();
+}
+
+#[test]
+fn a_member_that_dies_is_left_for_another() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let watcher = client.watch("k").unwrap();
+    let serving = eventually(SOON, "a member has the watch", || {
+        cluster.members().iter().position(|m| watches(m) == 1)
+    });
+    cluster.member_mut(serving).kill().unwrap();
+    let revision = eventually(3 * SOON, "the others have a leader", || {
+        client.put("k", "v").ok().map(|put| put.header().revision)
+    });
+    while next(&watcher).revision() < revision {}
+}
+
+#[test]
+fn two_thousand_watches_that_break_and_end_let_the_client_close() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let set = client.watch_set().unwrap();
+    set.add_all((0..2000).map(|n| Watch::key(format!("k/{n}"))))
+        .unwrap();
+    proxy.drop_connections();
+    drop(set);
+    client.close().unwrap();
+    eventually_watches(&etcd, 0);
+}
