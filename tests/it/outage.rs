@@ -133,6 +133,8 @@ fn a_connection_that_was_left_is_closed() {
     let used = proxies.iter().position(|p| p.bytes_up() > 0).unwrap();
     proxies[used].pause(Dir::Down, true);
     client.get("k").unwrap().unwrap();
+    // It could be used again now, by whoever still had it.
+    proxies[used].pause(Dir::Down, false);
     eventually(SOON, "it is closed", || {
         (proxies[used].open_connections() == 0).then_some(())
     });
