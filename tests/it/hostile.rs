@@ -26,10 +26,11 @@ enum Written {
 }
 use Written::{InDoubt, NotDone};
 
+type Greeting = fn(&mut TcpStream) -> io::Result<()>;
 type Answer = fn(&mut TcpStream, u32) -> io::Result<()>;
 
 /// What a server says to every connection, before any request.
-const GREETINGS: &[(&str, fn(&mut TcpStream) -> io::Result<()>, ErrorKind)] = &[
+const GREETINGS: &[(&str, Greeting, ErrorKind)] = &[
     ("garbage", |s| s.write_all(&[0xff; 300]), Protocol),
     ("zeroes", |s| s.write_all(&[0; 300]), Protocol),
     (
