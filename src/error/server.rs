@@ -84,8 +84,22 @@ fn remedy(kind: ErrorKind, message: &str) -> Remedy {
     }
 }
 
+/// How the codec begins what it says about a reply that is not gRPC, or not protobuf.
+const RUBBISH: &[&str] = &[
+    "failed to decode Protobuf message",
+    "protocol error: ",
+    "Missing response message",
+    "Unexpected EOF decoding stream",
+    "Error deserializing status message header",
+    "grpc-status header missing",
+];
+
 fn by_code(code: i32, message: &str) -> (ErrorKind, Executed) {
     match code {
+        // 14 among them is a proxy that says that nobody is behind it (502, 503, 504).
+        code if code != 14 && RUBBISH.iter().any(|text| message.starts_with(text)) => {
+            (Protocol, Unknown)
+        }
         3 => (InvalidArgument, No),
         4 => (Timeout, Unknown),
         5 => (NotFound, No),
@@ -108,6 +122,7 @@ fn by_code(code: i32, message: &str) -> (ErrorKind, Executed) {
 /// Server text goes to terminals and logs: no control characters, and not without end.
 fn printable(message: &str) -> String {
     message
+        .trim_end_matches('.')
         .chars()
         .take(LONGEST_TEXT)
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -196,6 +211,22 @@ mod tests {
         let large = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
         assert_eq!(ServerError::read(11, large).kind, TooLarge);
         assert_eq!(ServerError::read(11, "something else").kind, Server);
+    }
+
+    #[test]
+    fn a_reply_that_is_not_grpc_is_a_breach_of_protocol() {
+        let rubbish = ServerError::read(13, "failed to decode Protobuf message: invalid varint");
+        assert_eq!((rubbish.kind, rubbish.executed), (Protocol, Unknown));
+        let missing = "grpc-status header missing, mapped from HTTP status code";
+        assert_eq!(
+            ServerError::read(12, &format!("{missing} 404")).kind,
+            Protocol
+        );
+        assert_eq!(
+            ServerError::read(14, &format!("{missing} 503")).kind,
+            Unavailable
+        );
+        assert_eq!(ServerError::read(12, "unknown service").kind, Unimplemented);
     }
 
     #[test]

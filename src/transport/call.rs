@@ -13,7 +13,7 @@ use super::{Connection, Demand, Fault, Lane, Transport, understand};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Executed, Operation, Result, ServerError};
 
-/// The wait between attempts that a server answered; a broken connection is replaced at once.
+/// The wait between attempts over one connection; a broken one is replaced at once.
 const BETWEEN_ATTEMPTS: Backoff =
     Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
 
@@ -100,12 +100,17 @@ impl Transport {
             };
             let verdict = judge(&failure, call.mode == Mode::Write);
             self.report(Lane::Calls, &connection, verdict.member);
-            let answered = matches!(failure, Failure::Answer(_));
+            // A stream that breaks on a connection that does not could break thousands a second.
+            let spaced = match failure {
+                Failure::Answer(_) => true,
+                Failure::Broken(_) => connection.is_open(),
+                Failure::NoConnection(_) | Failure::Silence => false,
+            };
             tries.note(Some(&connection), failure);
             if !verdict.retry {
                 break tries.give_up(verdict, begun);
             }
-            let pause = if answered {
+            let pause = if spaced {
                 backoff.next(fastrand::f64())
             } else {
                 Duration::ZERO

@@ -30,7 +30,9 @@ pub(crate) struct Connection(Arc<Parts>);
 /// What the handles of a connection share.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    send: SendRequest<Bytes>,
+    /// In an `Arc` of its own for the task that moves the frames, which looks at it and must not
+    /// keep it: the connection ends with the last handle.
+    send: Arc<SendRequest<Bytes>>,
     pub(crate) origin: http::Uri,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) index: usize,
@@ -50,6 +52,8 @@ pub(crate) struct Limits {
 pub(crate) struct Vitals {
     made: Instant,
     open_streams: AtomicUsize,
+    /// Those of them that go on for as long as the connection does.
+    open_flows: AtomicUsize,
     /// When the server was last heard, in milliseconds after `made`.
     heard: AtomicU64,
     /// Why it ended, once it has.
@@ -67,6 +71,7 @@ impl Vitals {
         Arc::new(Vitals {
             made: Instant::now(),
             open_streams: AtomicUsize::new(0),
+            open_flows: AtomicUsize::new(0),
             heard: AtomicU64::new(0),
             end: watch::Sender::new(None),
             draining: AtomicBool::new(false),
@@ -104,6 +109,22 @@ impl Vitals {
         self.end.borrow().clone()
     }
 
+    /// The server is shutting down: it finishes what it has, and takes no more.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether the server waits for nothing but flows, which would never end by themselves. It
+    /// holds its shutdown up for them, for seconds, and they have to go elsewhere anyway.
+    pub(super) fn is_drained(&self) -> bool {
+        let (streams, flows) = (&self.open_streams, &self.open_flows);
+        self.draining.load(Relaxed) && streams.load(Relaxed) <= flows.load(Relaxed)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
     pub(super) async fn until_ended(&self) {
         // The sender is right here: it cannot be gone.
         let _ = self.end.subscribe().wait_for(Option::is_some).await;
@@ -112,7 +133,7 @@ impl Vitals {
 
 impl Connection {
     pub(super) fn new(
-        send: SendRequest<Bytes>,
+        send: Arc<SendRequest<Bytes>>,
         origin: http::Uri,
         endpoint: Arc<Endpoint>,
         index: usize,
@@ -130,7 +151,7 @@ impl Connection {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.vitals.end.borrow().is_none() && !self.vitals.draining.load(Relaxed)
+        self.vitals.end.borrow().is_none() && !self.vitals.is_draining()
     }
 
     /// Whether both are handles of one connection.
@@ -169,22 +190,22 @@ impl Service<http::Request<Body>> for Connection {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let open = Open::new(&self.vitals);
-        Box::pin(exchange(self.send.clone(), request, open))
+        Box::pin(exchange(SendRequest::clone(&self.send), request, open))
     }
 }
 
 async fn exchange(
     send: SendRequest<Bytes>,
     request: http::Request<Body>,
-    open: Open,
+    mut open: Open,
 ) -> Result<http::Response<Incoming>, Fault> {
+    let vitals = Arc::clone(&open.vitals);
     let not_sent = |error: h2::Error| {
-        // A server that shuts down takes no new requests while it finishes with the open streams,
-        // which can be for as long as a lease is renewed: the next request needs another connection.
-        open.0.draining.store(true, Relaxed);
+        // The next request needs another connection, also while this one is not over.
+        vitals.drain();
         Fault {
             sent: Sent::No,
-            ..match open.0.why_ended() {
+            ..match vitals.why_ended() {
                 Some(why) => Fault::unconnected(&*why),
                 None => Fault::of_stream(&error),
             }
@@ -203,10 +224,11 @@ async fn exchange(
     };
     if let Some(pump) = pump.now().await {
         // A body that goes on for as long as its stream does; it ends with either.
+        open.flows();
         tokio::spawn(pump);
     }
     let response = response.await.map_err(|error| open.explain(&error))?;
-    open.0.hear();
+    open.vitals.hear();
     Ok(response.map(|stream| Incoming {
         stream,
         open,
@@ -293,18 +315,30 @@ impl Future for Pump {
 
 /// A stream that is open, for as long as it is.
 #[derive(Debug)]
-struct Open(Arc<Vitals>);
+struct Open {
+    vitals: Arc<Vitals>,
+    flow: bool,
+}
 
 impl Open {
     fn new(vitals: &Arc<Vitals>) -> Self {
         vitals.open_streams.fetch_add(1, Relaxed);
-        Open(Arc::clone(vitals))
+        Open {
+            vitals: Arc::clone(vitals),
+            flow: false,
+        }
+    }
+
+    /// It goes on for as long as it can.
+    fn flows(&mut self) {
+        self.flow = true;
+        self.vitals.open_flows.fetch_add(1, Relaxed);
     }
 
     /// The fault of a stream, with the reason of its connection where that is why.
     fn explain(&self, error: &h2::Error) -> Fault {
         let fault = Fault::of_stream(error);
-        match self.0.why_ended() {
+        match self.vitals.why_ended() {
             Some(why) => Fault {
                 text: why.to_string(),
                 ..fault
@@ -316,7 +350,10 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open_streams.fetch_sub(1, Relaxed);
+        self.vitals.open_streams.fetch_sub(1, Relaxed);
+        if self.flow {
+            self.vitals.open_flows.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -340,7 +377,7 @@ impl HttpBody for Incoming {
         if !this.data_ended {
             match ready!(this.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    this.open.0.hear();
+                    this.open.vitals.hear();
                     // It fails only on a stream that is over, which the next poll reports.
                     let _ = this.stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));

@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use h2::client::SendRequest;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::connection::{Connection, Vitals};
 use super::endpoint::{Address, Endpoint};
@@ -21,6 +23,9 @@ use super::{Demand, Plan, Settings, Transport};
 
 /// How often to look, while members are silent, whether another may be dialled again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often to look whether a server that shuts down has answered everything.
+const DRAINING: Duration = Duration::from_millis(5);
 
 /// What bytes travel on. TLS will be one more.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -128,8 +133,10 @@ async fn dial(
     };
     let vitals = Vitals::new();
     let broke = Arc::new(parking_lot::Mutex::new(None));
+    let send = Arc::new(send);
     tokio::spawn(run(
         connection,
+        Arc::downgrade(&send),
         Arc::clone(&vitals),
         Arc::clone(&broke),
         Arc::clone(&settings.ping),
@@ -181,27 +188,59 @@ async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Io>> {
     }
 }
 
+/// How a connection ends.
+enum End {
+    Silent,
+    Drained,
+    Broken(Result<(), h2::Error>),
+}
+
+/// Whether the server said that it takes no more requests. h2 tells that only to who wants to send
+/// one.
+fn goes_away(send: &Weak<SendRequest<Bytes>>, cx: &mut Context<'_>) -> bool {
+    send.upgrade().is_some_and(|send| {
+        matches!(
+            SendRequest::clone(&send).poll_ready(cx),
+            Poll::Ready(Err(_))
+        )
+    })
+}
+
 /// Moves the frames of a connection until it ends, and keeps the reason.
 async fn run(
-    mut connection: h2::client::Connection<Box<dyn Io>, bytes::Bytes>,
+    mut connection: h2::client::Connection<Box<dyn Io>, Bytes>,
+    send: Weak<SendRequest<Bytes>>,
     vitals: Arc<Vitals>,
     broke: Arc<parking_lot::Mutex<Option<Fault>>>,
     ping: Arc<health::PingRate>,
 ) {
     let ended = {
         let mut kill = std::pin::pin!(vitals.kill.notified());
+        let mut look = std::pin::pin!(sleep(Duration::ZERO));
         std::future::poll_fn(|cx| {
             if kill.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
+                return Poll::Ready(End::Silent);
             }
-            Pin::new(&mut connection).poll(cx).map(Some)
+            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(End::Broken(result));
+            }
+            if !vitals.is_draining() && !goes_away(&send, cx) {
+                return Poll::Pending;
+            }
+            vitals.drain();
+            while !vitals.is_drained() {
+                ready!(look.as_mut().poll(cx));
+                look.as_mut().reset((Instant::now() + DRAINING).into());
+            }
+            Poll::Ready(End::Drained)
         })
         .await
     };
     match ended {
-        None => vitals.ended("it stopped answering: no reply to a ping"),
-        Some(Ok(())) => vitals.ended("connection closed by the server"),
-        Some(Err(error)) => {
+        End::Silent => vitals.ended("it stopped answering: no reply to a ping"),
+        End::Drained => vitals.ended("the server is shutting down"),
+        End::Broken(Ok(())) => vitals.ended("connection closed by the server"),
+        End::Broken(Err(error)) => {
             if error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) {
                 ping.slow_down();
             }

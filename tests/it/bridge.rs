@@ -371,10 +371,10 @@ fn dropping_the_last_handle_is_bounded() {
             .timeout(secs(60))
             .connect()
             .unwrap();
-        let puts = (0..100).map(|n| client.submit(Put::new(format!("k{n}"), "v")));
-        let last = puts.last().unwrap();
+        let put = |n| client.submit(Put::new(format!("k{n}"), "v"));
+        let puts: Vec<_> = (0..100).map(put).collect();
         // Time to be in the middle of it, whatever that is.
-        drop(last.wait_timeout(Duration::from_millis(50)));
+        drop(puts[99].wait_timeout(Duration::from_millis(50)));
         client
     };
     let mut measured = Vec::new();

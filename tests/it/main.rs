@@ -14,6 +14,7 @@ mod support;
 mod bridge;
 mod discovery;
 mod harness;
+mod hostile;
 mod kv;
 mod layers;
 mod lease;

@@ -73,6 +73,29 @@ fn a_follower_that_is_killed_is_left_within_a_second() {
 }
 
 #[test]
+fn a_member_that_shuts_down_fails_nothing_and_is_not_held_up() {
+    for leader in [false, true] {
+        let mut cluster = LocalCluster::start(3).unwrap();
+        let (client, used) = client_of(&cluster, leader);
+        let lease = client.grant(secs(10)).unwrap();
+        let alive = client.keep_alive(lease.id()).unwrap();
+        let load = Load::start(&client, 2);
+        let fault = Instant::now();
+        cluster.member_mut(used).stop().unwrap();
+        let stopped = fault.elapsed();
+        load.flows(Instant::now(), SOON);
+        let report = load.finish(fault, secs(10));
+        let kind = if leader { "leader" } else { "follower" };
+        print(&format!("{kind} shut down in {stopped:?}"), &report);
+        only_doubtful_writes_fail(&report);
+        // It waits five seconds for streams that do not leave.
+        assert!(stopped < secs(3), "{stopped:?}");
+        assert!(report.longest_without_read < secs(1), "{report:?}");
+        assert!(alive.is_alive());
+    }
+}
+
+#[test]
 fn a_leader_that_is_killed_is_left_within_an_election() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let (client, used) = client_of(&cluster, true);

@@ -11,7 +11,7 @@ use etcd_blocking::{Client, Error, ErrorKind, Get, KeyRange, Put, Txn};
 
 use crate::support::child::alone;
 use crate::support::load::Load;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Dir, Proxy};
 use crate::support::raw::RawServer;
 use crate::support::wait::{cpu_time, eventually};
 
@@ -122,6 +122,23 @@ fn reads_survive_the_loss_of_every_connection_with_dead_members_in_the_list() {
     }
     println!("the slowest of 20 reads on a broken connection took {slowest:?}");
     assert!(slowest < secs(2), "{slowest:?}");
+}
+
+#[test]
+fn a_connection_that_was_left_is_closed() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxies = [0, 1].map(|_| Proxy::start(etcd.client_addr()));
+    let client = Client::connect(proxies.each_ref().map(Proxy::endpoint)).unwrap();
+    client.put("k", "v").unwrap();
+    let used = proxies.iter().position(|p| p.bytes_up() > 0).unwrap();
+    proxies[used].pause(Dir::Down, true);
+    client.get("k").unwrap().unwrap();
+    // It could be used again now, by whoever still had it.
+    proxies[used].pause(Dir::Down, false);
+    eventually(SOON, "it is closed", || {
+        (proxies[used].open_connections() == 0).then_some(())
+    });
+    client.get("k").unwrap().unwrap();
 }
 
 #[test]

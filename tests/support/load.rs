@@ -33,7 +33,10 @@ struct Seen {
     failed_writes: Vec<(String, Error)>,
 }
 
-/// How long each kind of traffic stood still.
+/// One call, the n-th of its kind.
+type Work = Box<dyn Fn(&Client, &Mutex<Seen>, usize) + Send>;
+
+/// What became of the traffic, and how long each kind of it stood still.
 #[derive(Debug)]
 pub struct Report {
     pub reads: usize,
@@ -51,7 +54,7 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let watch = client.watch(Watch::prefix("w/")).unwrap();
-        let spawn = |work: Box<dyn Fn(&Client, &Mutex<Seen>, usize) + Send>| {
+        let spawn = |work: Work| {
             let (client, stop, seen) = (client.clone(), Arc::clone(&stop), Arc::clone(&seen));
             thread::spawn(move || {
                 let mut n = 0;

@@ -10,6 +10,7 @@
 )]
 
 pub mod child;
+pub mod frames;
 pub mod gateway;
 pub mod load;
 pub mod peers;
