@@ -163,18 +163,13 @@ impl Story {
         }
     }
 
-    /// Waits for an instance to be gone, and for the right reason.
+    /// Waits for an instance to be gone, and for that reason.
     fn gone(&self, id: &str, expected: Cause) -> Result<(), Ending> {
         loop {
-            let change = self.next(&self.changes, &format!("{id} is gone"))?;
-            let cause = change.causes().find(|(instance, _)| instance.id == id);
-            match cause {
-                Some((_, cause)) if cause == expected => return Ok(()),
-                Some((_, cause)) => {
-                    let text = format!("{id} is gone as {cause:?}, and not as {expected:?}");
-                    return Err(Ending::Failed(text));
-                }
-                None => {}
+            let change = self.next(&self.changes, &format!("{id} is gone, as {expected:?}"))?;
+            let mut gone = change.causes();
+            if gone.any(|(instance, cause)| instance.id == id && cause == expected) {
+                return Ok(());
             }
         }
     }

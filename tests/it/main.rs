@@ -12,6 +12,7 @@
 mod support;
 
 mod discovery;
+mod examples;
 mod harness;
 mod lease;
 mod local;
