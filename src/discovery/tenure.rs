@@ -70,7 +70,13 @@ impl Tenure {
                 if wanted && retry_at.is_none_or(|at| at <= now) {
                     // The server counts from when it grants, which is later.
                     let until = Deadline::after(self.ttl);
-                    let reply = self.client.submit(Grant::ttl(self.ttl));
+                    // Whoever waits to be registered waits as long as the client's timeout. A grant
+                    // that gives up sooner, and is repeated, lets them know what the trouble was.
+                    let patience = self.client.timeout() / 2;
+                    let reply = self
+                        .client
+                        .with_timeout(patience)
+                        .submit(Grant::ttl(self.ttl));
                     self.stage = Stage::Granting { reply, until };
                 }
                 Tidings::None

@@ -13,6 +13,7 @@ mod support;
 
 mod bridge;
 mod discovery;
+mod examples;
 mod harness;
 mod hostile;
 mod kv;

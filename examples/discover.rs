@@ -1,0 +1,135 @@
+//! Follows the instances of a service: one line for everything that happens to them.
+//!
+//! ```sh
+//! cargo run --example discover -- --service web          # until Ctrl-C
+//! cargo run --example discover -- --service web --once   # the addresses now
+//! ```
+
+#[path = "support/blocking.rs"]
+mod blocking;
+#[path = "support/etcd.rs"]
+mod etcd;
+#[path = "support/flags.rs"]
+mod flags;
+#[path = "support/program.rs"]
+mod program;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use etcd_blocking::crossbeam_channel::select;
+use etcd_blocking::{Cause, Change, Client, Discovery, Instance};
+
+use flags::Flags;
+use program::{Ending, say};
+
+const USAGE: &str = "\
+Follows the instances of a service, until Ctrl-C or SIGTERM.
+
+    discover --service NAME [--once] [--codec native|plain] [--prefix P]
+
+    --service  the service, such as web
+    --once     print the addresses now, one a line, and end
+    --codec    native (the default) or plain: as `register` was told
+    --prefix   what the keys begin with; /services/ with native and / with plain unless given
+
+One line for each change; its first character says which:
+
+    + ADDR          there is a new instance
+    ~ ADDR STATUS   an instance says something new about itself
+    - ADDR CAUSE    an instance is gone: Left, Expired, Replaced, Resync or Unknown
+    ! TEXT          about the view itself: stale, live again, resync, a bad value
+
+The etcd is that of ETCD_ENDPOINTS (separated by commas), or http://127.0.0.1:2379.
+Exit codes: 0 done; 1 the service cannot be read; 2 wrong usage.
+";
+
+fn main() -> ExitCode {
+    program::main("discover", USAGE, run)
+}
+
+fn run() -> Result<(), Ending> {
+    let flags = Flags::read(&["--service", "--codec", "--prefix"], &["--once"])?;
+    let service = flags.required("--service")?.to_owned();
+    let endpoints = etcd::endpoints()?.unwrap_or(vec!["http://127.0.0.1:2379".to_owned()]);
+    let stop = program::stop_signals()?;
+
+    let client = Client::connect(endpoints)?;
+    let mut discovery = Discovery::new(&client).codec(flags.codec()?);
+    if let Some(prefix) = flags.get("--prefix") {
+        discovery = discovery.prefix(prefix);
+    }
+    // The view comes with its first list read: an empty one means that there are no instances, and
+    // never that it is too early to know.
+    let Some(opened) = blocking::unless_stopped(&stop, move || discovery.service(&service)) else {
+        return Ok(());
+    };
+    let view = opened?;
+
+    if flags.get("--once").is_some() {
+        let instances = view.snapshot();
+        return instances
+            .iter()
+            .try_for_each(|instance| say(&instance.addr));
+    }
+
+    // The first list arrives as a reset, from nothing; later ones are news.
+    let mut first = true;
+    loop {
+        select! {
+            recv(view.changes()) -> change => match change {
+                Ok(change) => tell(&change, std::mem::take(&mut first))?,
+                // It ends when etcd does not let us read any more; any wait has the reason.
+                Err(_) => return Ok(view.wait_for(usize::MAX, Duration::ZERO).map(drop)?),
+            },
+            recv(stop) -> _ => return Ok(()),
+        }
+    }
+}
+
+fn tell(change: &Change, first: bool) -> Result<(), Ending> {
+    match change {
+        Change::Added(instance) => appeared(instance),
+        Change::Updated { instance, .. } => updated(instance),
+        Change::Removed { instance, cause } => gone(instance, *cause),
+        // What is gone comes first: in a reset the same id may be gone and there again, elsewhere.
+        Change::Reset {
+            added,
+            updated: changed,
+            removed,
+        } => {
+            if !first {
+                let (new, other, less) = (added.len(), changed.len(), removed.len());
+                say(format_args!(
+                    "! resync: {new} new, {other} updated, {less} gone"
+                ))?;
+            }
+            removed.iter().try_for_each(|(i, cause)| gone(i, *cause))?;
+            changed.iter().try_for_each(|i| updated(i))?;
+            added.iter().try_for_each(|i| appeared(i))
+        }
+        Change::Stale { .. } => {
+            say("! stale: etcd cannot be followed; this is what was known last")
+        }
+        Change::Live => say("! live: up to date again"),
+        Change::Bad { key, reason } => say(format_args!(
+            "! bad value of {:?}: {reason}",
+            String::from_utf8_lossy(key)
+        )),
+        // More kinds may come with later versions of the crate.
+        other => say(format_args!("! {other:?}")),
+    }
+}
+
+fn appeared(instance: &Instance) -> Result<(), Ending> {
+    say(format_args!("+ {}", instance.addr))
+}
+
+fn updated(instance: &Instance) -> Result<(), Ending> {
+    let Instance { addr, status, .. } = instance;
+    say(format_args!("~ {addr} {status}"))
+}
+
+fn gone(instance: &Instance, cause: Cause) -> Result<(), Ending> {
+    say(format_args!("- {} {cause:?}", instance.addr))
+}

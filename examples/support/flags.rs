@@ -1,0 +1,74 @@
+//! The flags of `register` and `discover`: `--name value` or `--name=value`, and nothing lenient.
+
+use std::collections::BTreeMap;
+
+use etcd_blocking::Codec;
+
+use crate::program::Ending;
+
+/// What stood on the command line.
+#[derive(Debug)]
+pub(crate) struct Flags {
+    given: BTreeMap<String, String>,
+}
+
+impl Flags {
+    /// Reads the command line of this process: flags that take a value, and flags that do not.
+    pub(crate) fn read(valued: &[&str], switches: &[&str]) -> Result<Self, Ending> {
+        let mut given = BTreeMap::new();
+        // Not `args()`: it panics at an argument that is not UTF-8.
+        let mut args = std::env::args_os().skip(1).map(|arg| {
+            arg.into_string()
+                .map_err(|arg| Ending::Misused(format!("{arg:?} is not UTF-8")))
+        });
+        while let Some(arg) = args.next().transpose()? {
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (arg, None),
+            };
+            let value = match (name.as_str(), value) {
+                ("--help" | "-h", _) => return Err(Ending::Help),
+                (flag, value) if valued.contains(&flag) => match value {
+                    Some(value) => value,
+                    // A flag is no value: `--service --addr` is a value that was forgotten.
+                    None => args
+                        .next()
+                        .transpose()?
+                        .filter(|value| !value.starts_with("--"))
+                        .ok_or_else(|| Ending::Misused(format!("{flag} needs a value")))?,
+                },
+                (flag, None) if switches.contains(&flag) => String::new(),
+                (flag, Some(_)) if switches.contains(&flag) => {
+                    return Err(Ending::Misused(format!("{flag} takes no value")));
+                }
+                (other, _) => return Err(Ending::Misused(format!("unknown argument {other:?}"))),
+            };
+            if given.insert(name.clone(), value).is_some() {
+                return Err(Ending::Misused(format!("{name} is given twice")));
+            }
+        }
+        Ok(Flags { given })
+    }
+
+    /// The value of a flag, if it was given.
+    pub(crate) fn get(&self, flag: &str) -> Option<&str> {
+        self.given.get(flag).map(String::as_str)
+    }
+
+    /// The value of a flag that has no default.
+    pub(crate) fn required(&self, flag: &str) -> Result<&str, Ending> {
+        self.get(flag)
+            .ok_or_else(|| Ending::Misused(format!("{flag} is missing")))
+    }
+
+    /// The codec by its name.
+    pub(crate) fn codec(&self) -> Result<Codec, Ending> {
+        match self.get("--codec") {
+            None | Some("native") => Ok(Codec::Native),
+            Some("plain") => Ok(Codec::Plain),
+            Some(other) => Err(Ending::Misused(format!(
+                "--codec is plain or native, not {other:?}"
+            ))),
+        }
+    }
+}
