@@ -1,4 +1,4 @@
-//! Service registration and discovery, with everything that can go wrong, in some ten seconds:
+//! Service registration and discovery, with everything that can go wrong, in some five seconds:
 //!
 //! ```sh
 //! cargo run --example quickstart
@@ -33,7 +33,7 @@ use program::Ending;
 use timeline::Timeline;
 
 const USAGE: &str = "\
-Shows registration and discovery on an etcd of its own, in some ten seconds.
+Shows registration and discovery on an etcd of its own, in some five seconds.
 
     quickstart
 ";
@@ -115,6 +115,8 @@ fn demonstrate() -> Result<(), Ending> {
     etcd.restart_wiped().map_err(failed)?;
     let wiped = Instant::now();
     timeline.say("etcd answers again, at the same address");
+    // It is a race whether the view reads the new store before or after web-1 has put itself back.
+    // If before, web-1 is gone for a moment, and calls wait that long.
     story.until("web-1 is in the new store and in the view", || {
         // Not only what the view shows: what the new etcd says, asked anew.
         let key = client.get(format!("/services/{SERVICE}/web-1"));
