@@ -198,6 +198,11 @@ impl Directory {
         self.instances.clone()
     }
 
+    /// The keys of the instances.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.entries.keys()
+    }
+
     /// How many of them may be given calls.
     pub(crate) fn pickable(&self) -> usize {
         self.pickable

@@ -14,6 +14,9 @@ use super::worker::Worker;
 use crate::client::Client;
 use crate::error::{Error, Operation, Result};
 
+/// etcd's own limit for the life of a lease.
+const LONGEST: Duration = Duration::from_secs(9_000_000_000);
+
 /// What to do when the key of an instance is taken by somebody else's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -211,6 +214,11 @@ impl RegistrarBuilder {
         if self.ttl < Duration::from_secs(1) {
             return Err(Error::invalid(
                 "the time to live of a registration is at least 1s",
+            ));
+        }
+        if self.ttl > LONGEST {
+            return Err(Error::invalid(
+                "the time to live of a registration is at most 9000000000s",
             ));
         }
         let prefix = self

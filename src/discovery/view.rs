@@ -29,10 +29,14 @@ const VERDICT_WITHIN: Duration = Duration::from_secs(1);
 /// How often to look whether a slow reader has caught up.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long a view waits for instances to come back after the store lost its data: those that still
+/// run register anew at once, and until they have, the last good list is better than none.
+const COME_BACK_WITHIN: Duration = Duration::from_secs(1);
+
 /// The instances of one service, as etcd has them.
 ///
 /// It never forgets the last good list: while etcd is away it shows what it knew, and says since
-/// when that may be old. It is made with the first list already read, so "no instances" always means
+/// when that may be old; after etcd lost its data, it gives the instances a second to come back. It is made with the first list already read, so "no instances" always means
 /// that there are none.
 ///
 /// All views of a client share one thread with its registrars. Dropping it does not block.
@@ -114,6 +118,7 @@ impl ServiceView {
             changes: sender,
             told: None,
             verdicts: Vec::new(),
+            rewound: None,
             owner,
         };
         // The first list is there: whoever asked for the view sees it at once.
@@ -149,8 +154,7 @@ impl ServiceView {
     /// What happens, from an empty service on: the first list is a [`Change::Reset`].
     ///
     /// Reading is optional. A queue that is not read is bounded; a slow reader gets one `Reset` for
-    /// what it missed. The channel ends when the client is closed, or may not read the service any
-    /// more: see [`wait_for`](ServiceView::wait_for) for the reason.
+    /// what it missed. The channel ends with the view: see [`ended`](ServiceView::ended).
     pub fn changes(&self) -> &Receiver<Change> {
         &self.changes
     }
@@ -162,6 +166,11 @@ impl ServiceView {
             .lock()
             .stale_since
             .map(|since| since.elapsed())
+    }
+
+    /// Why the view ended, once it has: the client was closed, or may not read the service any more.
+    pub fn ended(&self) -> Option<Error> {
+        self.shared.state.lock().ended.clone()
     }
 
     /// The instance that gets the next call, by the [`Balance`](crate::Balance) of the
@@ -257,6 +266,8 @@ struct ViewPart {
     /// What the reader knows, once its queue overflowed.
     told: Option<Arc<[Arc<Instance>]>>,
     verdicts: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
+    /// The store lost its data: until then its instances may come back.
+    rewound: Option<Instant>,
     owner: Receiver<()>,
 }
 
@@ -282,6 +293,11 @@ impl ViewPart {
 
     fn event(&mut self, event: MirrorEvent) {
         match event {
+            MirrorEvent::Reset { revision, .. } if self.directory.revision() > Some(revision) => {
+                self.rewound = Some(Instant::now() + COME_BACK_WITHIN);
+            }
+            // All of this will be in the list that is taken then.
+            _ if self.rewound.is_some() => {}
             MirrorEvent::Reset { revision, .. } => {
                 // The first one was read when the view was made.
                 if self.directory.revision() != Some(revision) {
@@ -308,6 +324,23 @@ impl ViewPart {
                 self.tell(change);
             }
         }
+    }
+
+    /// Takes over what the store has after it lost its data: when all are back, or time is up.
+    fn come_back(&mut self, now: Instant) {
+        let Some(until) = self.rewound else { return };
+        let snapshot = self.mirror.snapshot();
+        let all_back = self.directory.keys().all(|key| snapshot.get(key).is_some());
+        if !all_back && now < until {
+            return;
+        }
+        self.rewound = None;
+        self.list_again();
+        let change = match self.mirror.staleness() {
+            None => self.directory.up(),
+            Some(stale) => self.directory.down(now.checked_sub(stale).unwrap_or(now)),
+        };
+        self.tell(change);
     }
 
     fn take_verdicts(&mut self) {
@@ -378,6 +411,7 @@ impl Part for ViewPart {
             return None;
         }
         let followed = self.follow();
+        self.come_back(now);
         self.take_verdicts();
         self.catch_up();
         self.show();
@@ -386,7 +420,8 @@ impl Part for ViewPart {
             self.shared.changed.notify_all();
             return None;
         }
-        Some(Next(self.told.is_some().then(|| now + LOOK)))
+        let look = self.told.is_some().then(|| now + LOOK);
+        Some(Next(look.into_iter().chain(self.rewound).min()))
     }
 
     fn wait<'a>(&'a self, select: &mut Select<'a>) {
