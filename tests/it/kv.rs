@@ -12,6 +12,7 @@ use etcd_blocking::{
 };
 
 use crate::support::proxy::Proxy;
+use crate::support::wait::Raise;
 
 fn start() -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::start().unwrap();
@@ -248,6 +249,7 @@ fn a_reply_over_the_receive_limit_harms_nothing_else() {
     }
     let stop = AtomicBool::new(false);
     let others = thread::scope(|scope| {
+        let done = Raise(&stop);
         let others: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
@@ -269,7 +271,7 @@ fn a_reply_over_the_receive_limit_harms_nothing_else() {
                 "{error}"
             );
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(done);
         others
             .into_iter()
             .map(|t| t.join().unwrap())

@@ -13,7 +13,7 @@ use crate::support::child::alone;
 use crate::support::load::Load;
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::raw::RawServer;
-use crate::support::wait::{cpu_time, eventually};
+use crate::support::wait::{Raise, cpu_time, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -199,6 +199,7 @@ fn a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again(
         let patient = client.with_timeout(secs(30));
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
+            let done = Raise(&stop);
             for n in 0..8 {
                 let (client, patient, stop) = (&client, &patient, &stop);
                 scope.spawn(move || {
@@ -216,7 +217,7 @@ fn a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again(
             let used = cpu_time() - before;
             println!("{used:?} of processor time in 2 s of a paused server");
             assert!(used < ms(200), "{used:?}");
-            stop.store(true, Ordering::SeqCst);
+            drop(done);
             let resumed = Instant::now();
             etcd.resume().unwrap();
             eventually(SOON, "calls are answered", || client.get("k").ok());
@@ -315,6 +316,7 @@ fn a_put_is_executed_at_most_once_however_often_its_connection_breaks() {
     let stop = AtomicBool::new(false);
     let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
+        let done = Raise(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
                 thread::sleep(ms(5));
@@ -342,7 +344,7 @@ fn a_put_is_executed_at_most_once_however_often_its_connection_breaks() {
             })
             .collect();
         let counts: Vec<i64> = writers.into_iter().map(|w| w.join().unwrap()).collect();
-        stop.store(true, Ordering::SeqCst);
+        drop(done);
         for (writer, calls) in counts.into_iter().enumerate() {
             let version = direct
                 .get(format!("count/{writer}"))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, ErrorKind, Get, Put, Revision, Txn};
 
-use crate::support::wait::eventually;
+use crate::support::wait::{Raise, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -36,6 +36,7 @@ fn pages_show_one_revision_whatever_is_written_meanwhile() {
     fill(&client, "p/", 10_000);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let done = Raise(&stop);
         let writer = scope.spawn(|| {
             let mut writes = 0;
             while !stop.load(Ordering::SeqCst) {
@@ -62,7 +63,7 @@ fn pages_show_one_revision_whatever_is_written_meanwhile() {
             read.extend(page);
             count += 1;
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(done);
         assert!(writer.join().unwrap() > 0);
         let whole = client.call(Get::prefix("p/").revision(at)).unwrap();
         assert!(

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,17 @@ pub fn eventually<T>(timeout: Duration, what: &str, mut look: impl FnMut() -> Op
         }
         assert!(start.elapsed() < timeout, "not within {timeout:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Raises a flag when it is dropped, also by a panic: for threads that go on until they are told,
+/// and would else keep a test that failed from ending.
+#[derive(Debug)]
+pub struct Raise<'a>(pub &'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
