@@ -391,10 +391,9 @@ impl Host for Client {
 
 /// A write that the end of the client (or a panic) interrupts may have been executed.
 fn lost(request: &impl Request) -> Lost {
-    if request.writes() {
-        |error| error.unknown_outcome(true)
-    } else {
-        |error| error
+    Lost {
+        operation: Some(request.operation()),
+        in_doubt: request.writes(),
     }
 }
 

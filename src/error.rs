@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use crate::key::KeyRange;
 use crate::types::Revision;
 pub(crate) use server::{Executed, Remedy, ServerError};
 
@@ -169,6 +170,12 @@ impl Error {
         self
     }
 
+    /// Names the operation, if nobody did.
+    pub(crate) fn or_operation(mut self, operation: &Operation) -> Self {
+        self.0.operation.get_or_insert_with(|| operation.clone());
+        self
+    }
+
     pub(crate) fn at(mut self, endpoint: Option<std::sync::Arc<str>>) -> Self {
         if endpoint.is_some() {
             self.0.endpoint = endpoint;
@@ -280,22 +287,35 @@ impl StdError for Error {
 }
 
 /// What was being done, for the beginning of an error's text: a verb and the keys it was about.
+///
+/// It is made for every call and printed only for one that fails, so the keys are not text yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     verb: &'static str,
-    about: Option<String>,
+    about: About,
+}
+
+#[derive(Clone, Debug)]
+enum About {
+    Nothing,
+    Keys(KeyRange),
+    Text(String),
 }
 
 impl Operation {
     pub(crate) fn new(verb: &'static str) -> Self {
-        Operation { verb, about: None }
+        let about = About::Nothing;
+        Operation { verb, about }
+    }
+
+    pub(crate) fn on(verb: &'static str, keys: KeyRange) -> Self {
+        let about = About::Keys(keys);
+        Operation { verb, about }
     }
 
     pub(crate) fn about(verb: &'static str, what: impl fmt::Display) -> Self {
-        Operation {
-            verb,
-            about: Some(what.to_string()),
-        }
+        let about = About::Text(what.to_string());
+        Operation { verb, about }
     }
 }
 
@@ -303,8 +323,9 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.verb)?;
         match &self.about {
-            Some(about) => write!(f, " {about}"),
-            None => Ok(()),
+            About::Nothing => Ok(()),
+            About::Keys(keys) => write!(f, " {keys}"),
+            About::Text(text) => write!(f, " {text}"),
         }
     }
 }

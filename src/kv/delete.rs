@@ -77,7 +77,7 @@ impl Exchange for Delete {
 
     #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
-        Operation::about("delete", self.keys())
+        Operation::on("delete", self.keys())
     }
 
     fn check(&self) -> Result<()> {
@@ -107,7 +107,7 @@ impl Exchange for Delete {
                 mode: Mode::Write,
                 timeout,
             },
-            move || Operation::about("delete", keys),
+            move || Operation::on("delete", keys),
             move |connection| {
                 let request = outgoing(self.pb.clone(), true);
                 async move { connection.kv().delete_range(request).await }

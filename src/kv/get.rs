@@ -183,7 +183,7 @@ impl Exchange for Get {
 
     #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
-        Operation::about("get", self.keys())
+        Operation::on("get", self.keys())
     }
 
     fn check(&self) -> Result<()> {
@@ -214,7 +214,7 @@ impl Exchange for Get {
         let leader = !self.pb.serializable;
         transport.unary(
             call,
-            move || Operation::about("get", keys),
+            move || Operation::on("get", keys),
             move |connection| {
                 let request = outgoing(self.pb.clone(), leader);
                 async move { connection.kv().range(request).await }

@@ -102,7 +102,7 @@ impl Exchange for Put {
 
     #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
-        Operation::about("put", range(&self.pb.key, &Bytes::new()))
+        Operation::on("put", range(&self.pb.key, &Bytes::new()))
     }
 
     fn check(&self) -> Result<()> {
@@ -137,7 +137,7 @@ impl Exchange for Put {
                 mode: Mode::Write,
                 timeout,
             },
-            move || Operation::about("put", range(&key, &Bytes::new())),
+            move || Operation::on("put", range(&key, &Bytes::new())),
             move |connection| {
                 let request = outgoing(self.pb.clone(), true);
                 async move { connection.kv().put(request).await }

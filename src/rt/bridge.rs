@@ -5,7 +5,6 @@
 //! While it stands aside it looks back every [`LINGER`], and drives again once no caller does, so
 //! watches and leases never wait longer than that.
 
-use std::convert::identity;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -133,7 +132,7 @@ impl Bridge {
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.call_or(identity, future)
+        self.call_or(Lost::default(), future)
     }
 
     /// The same; `lost` completes the error of a future that began and did not end.
@@ -142,7 +141,7 @@ impl Bridge {
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.check_open()?;
+        self.check_open().map_err(|error| lost.at_the_door(error))?;
         let entered = Entered::new(&self.shared.switch);
         let path = self.shared.path(&entered);
         if path == Path::Job {
@@ -153,8 +152,8 @@ impl Bridge {
         let result = catch_unwind(AssertUnwindSafe(|| self.shared.drive_for(path, future)));
         match result {
             Ok(Some(result)) => result,
-            Ok(None) => Err(lost(Error::closed())),
-            Err(_) => Err(lost(Error::panicked())),
+            Ok(None) => Err(lost.under_way(Error::closed())),
+            Err(_) => Err(lost.under_way(Error::panicked())),
         }
     }
 
@@ -165,8 +164,9 @@ impl Bridge {
         T: Send + 'static,
     {
         let driver: Arc<dyn Driver> = Arc::clone(&self.shared) as _;
+        let open = self.check_open().map_err(|error| lost.at_the_door(error));
         let (promise, reply) = pending(lost, Some(driver));
-        if let Err(error) = self.check_open() {
+        if let Err(error) = open {
             promise.keep(Err(error));
             return reply;
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 
 /// The reply to a request that was handed over with [`Client::submit`](crate::Client::submit).
 ///
@@ -45,9 +45,29 @@ pub(super) trait Driver: Send + Sync {
     ) -> bool;
 }
 
-/// What to add to the error of a task that ended without a result: what the task knew, its owner
+/// What to add to the error of a request that ended without a result: what its task knew, its owner
 /// knows too.
-pub(crate) type Lost = fn(Error) -> Error;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost {
+    pub(crate) operation: Option<Operation>,
+    /// Once it has begun, it may have been executed.
+    pub(crate) in_doubt: bool,
+}
+
+impl Lost {
+    /// Completes the error of a request that never began.
+    pub(super) fn at_the_door(&self, error: Error) -> Error {
+        match &self.operation {
+            Some(operation) => error.or_operation(operation),
+            None => error,
+        }
+    }
+
+    /// Completes the error of a request that began and did not end.
+    pub(super) fn under_way(&self, error: Error) -> Error {
+        self.at_the_door(error).unknown_outcome(self.in_doubt)
+    }
+}
 
 /// The replying end. Dropped without a reply, it says why: the task panicked, or the runtime shut
 /// down.
@@ -235,31 +255,30 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.fill(Err((self.lost)(Error::abandoned())));
+        let error = self.lost.under_way(Error::abandoned());
+        self.fill(Err(error));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::identity;
-
     use super::*;
 
     #[test]
     fn a_reply_is_there_once_however_it_is_asked_for() {
-        let (promise, reply) = pending(identity, None);
+        let (promise, reply) = pending(Lost::default(), None);
         assert!(reply.try_wait().is_none());
         promise.keep(Ok(1));
         assert_eq!(reply.wait_timeout(Duration::MAX).unwrap().unwrap(), 1);
         assert!(reply.wait().is_err());
 
-        let (promise, reply) = pending(identity, None);
+        let (promise, reply) = pending(Lost::default(), None);
         let receiver = reply.receiver().clone();
         promise.keep(Ok(2));
         assert_eq!(receiver.recv().unwrap().unwrap(), 2);
         assert!(receiver.recv().is_err());
 
-        let (promise, reply) = pending(identity, None);
+        let (promise, reply) = pending(Lost::default(), None);
         promise.keep(Ok(3));
         assert_eq!(reply.receiver().len(), 1);
         assert_eq!(reply.wait().unwrap(), 3);
@@ -267,11 +286,11 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_dropped_says_why() {
-        let (promise, reply) = pending::<()>(identity, None);
+        let (promise, reply) = pending::<()>(Lost::default(), None);
         drop(promise);
         assert_eq!(reply.wait().unwrap_err().kind(), crate::ErrorKind::Closed);
 
-        let (promise, reply) = pending::<()>(identity, None);
+        let (promise, reply) = pending::<()>(Lost::default(), None);
         let panicked = std::thread::spawn(move || {
             let _promise = promise;
             panic!("as a task would");

@@ -2,6 +2,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use super::*;
+use crate::error::Operation;
 
 const DRIVES: [Drive; 3] = [Drive::Auto, Drive::Caller, Drive::Thread];
 
@@ -22,12 +23,16 @@ fn a_panic_reaches_the_caller_and_only_that_caller() {
             assert_eq!(error.kind(), ErrorKind::Panicked, "{drive:?}");
             assert_eq!(bridge.call(async { Ok(1) }).unwrap(), 1, "{drive:?}");
         }
-        let lost: Lost = |error| error.unknown_outcome(true);
-        let waited = bridge.submit_or(lost, panics()).wait().unwrap_err();
+        let lost = Lost {
+            in_doubt: true,
+            operation: Some(Operation::new("test")),
+        };
+        let waited = bridge.submit_or(lost.clone(), panics()).wait().unwrap_err();
         assert_eq!(waited.kind(), ErrorKind::Panicked);
         assert!(waited.outcome_unknown());
-        let called = bridge.call_or(lost, panics()).unwrap_err();
+        let called = bridge.call_or(lost.clone(), panics()).unwrap_err();
         assert!(called.outcome_unknown());
+        assert!(called.to_string().starts_with("test: "), "{called}");
         bridge.close().unwrap();
     }
 }
@@ -36,11 +41,14 @@ fn a_panic_reaches_the_caller_and_only_that_caller() {
 fn a_call_that_waits_when_the_bridge_closes_is_in_doubt_and_a_later_one_is_not() {
     for drive in DRIVES {
         let bridge = bridge(drive);
-        let lost: Lost = |error| error.unknown_outcome(true);
+        let lost = Lost {
+            in_doubt: true,
+            operation: Some(Operation::new("test")),
+        };
         thread::scope(|scope| {
             let (begun, begins) = channel();
             let waiting = scope.spawn(|| {
-                bridge.call_or(lost, async move {
+                bridge.call_or(lost.clone(), async move {
                     begun.send(()).unwrap();
                     std::future::pending::<Result<()>>().await
                 })
@@ -52,8 +60,8 @@ fn a_call_that_waits_when_the_bridge_closes_is_in_doubt_and_a_later_one_is_not()
             assert!(error.outcome_unknown(), "{drive:?}");
         });
         for late in [
-            bridge.call_or(lost, async { Ok(()) }),
-            bridge.submit_or(lost, async { Ok(()) }).wait(),
+            bridge.call_or(lost.clone(), async { Ok(()) }),
+            bridge.submit_or(lost.clone(), async { Ok(()) }).wait(),
         ] {
             let error = late.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Closed);
