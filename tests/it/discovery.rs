@@ -240,12 +240,39 @@ fn a_store_that_lost_everything_gets_everything_back() {
     );
     let again = Client::connect([etcd.endpoint()]).unwrap();
     assert_eq!(again.get_prefix("/services/web/").unwrap().len(), 20);
-    let resets = view
+    let gone: Vec<_> = view
         .changes()
         .try_iter()
-        .filter(|change| matches!(change, Change::Reset { .. }))
-        .count();
-    assert!((1..=3).contains(&resets), "{resets} resets");
+        .filter(|change| change.gone().next().is_some())
+        .collect();
+    assert!(
+        gone.is_empty(),
+        "all were back before the view gave them up: {gone:?}"
+    );
+}
+
+#[test]
+fn what_does_not_come_back_after_the_store_lost_everything_is_resynced_away() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    for n in 0..30 {
+        client.put(format!("other/{n}"), "x").unwrap();
+    }
+    // Nobody keeps this one.
+    client
+        .put("/services/web/orphan", r#"{"addr":"10.0.0.9:9"}"#)
+        .unwrap();
+    let view = Discovery::new(&client).service("web").unwrap();
+    let kept = registrar(&client, 10).register(web(1)).unwrap();
+    view.wait_for(2, SOON).unwrap();
+    etcd.restart_wiped().unwrap();
+    assert_eq!(removed(&view, "orphan"), Cause::Resync);
+    let left: Vec<_> = view.snapshot().iter().map(|i| i.id.clone()).collect();
+    assert_eq!(left, ["10.0.0.1:1"]);
+    eventually(SOON, "the view follows again", || {
+        view.staleness().is_none().then_some(())
+    });
+    assert!(registered(&kept.state()));
 }
 
 #[test]
