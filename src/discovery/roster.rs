@@ -15,7 +15,7 @@ use super::registration::{Loss, Shared, State};
 use super::status::Status;
 use super::tenure::{Tenure, Tidings};
 use super::turns::Turns;
-use super::worker::{Next, Part};
+use super::worker::{AT_ONCE, Next, Part};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -98,7 +98,7 @@ impl Roster {
     }
 
     fn take_commands(&mut self) {
-        loop {
+        for _ in 0..AT_ONCE {
             match self.commands.try_recv() {
                 Ok(command) => self.command(command),
                 Err(TryRecvError::Empty) => return,
@@ -179,28 +179,46 @@ impl Roster {
         }
     }
 
-    fn follow_keys(&mut self) {
-        while let Ok((watch, item)) = self.watches.receiver().try_recv() {
-            let Some(entry) = self
-                .watched
-                .get(&watch)
-                .and_then(|n| self.entries.get_mut(n))
-            else {
-                continue;
-            };
-            match item {
-                Ok(response) => {
-                    let valid = valid(self.codec, &self.prefix);
-                    entry.follow(&response, &self.leases, valid);
-                }
-                Err(_) => {
-                    // History is gone, or the store went back: whatever happened, look.
-                    self.watched.remove(&watch);
-                    entry.watch = None;
-                    entry.claim.unwatched();
-                }
+    /// Takes what the watches bring. An error is the end of everything.
+    fn follow_keys(&mut self) -> Result<()> {
+        for _ in 0..AT_ONCE {
+            match self.watches.receiver().try_recv() {
+                Ok((watch, item)) => self.follow_key(watch, item),
+                Err(TryRecvError::Empty) => return Ok(()),
+                // Not what we did: whatever served the watches is gone, or the client is closed.
+                Err(TryRecvError::Disconnected) => return self.watch_anew(),
             }
         }
+        Ok(())
+    }
+
+    fn follow_key(&mut self, watch: WatchKey, item: Result<WatchResponse>) {
+        let number = self.watched.get(&watch);
+        let Some(entry) = number.and_then(|n| self.entries.get_mut(n)) else {
+            return;
+        };
+        match item {
+            Ok(response) => {
+                let valid = valid(self.codec, &self.prefix);
+                entry.follow(&response, &self.leases, valid);
+            }
+            Err(_) => {
+                // History is gone, or the store went back: whatever happened, look.
+                self.watched.remove(&watch);
+                entry.watch = None;
+                entry.claim.unwatched();
+            }
+        }
+    }
+
+    fn watch_anew(&mut self) -> Result<()> {
+        self.watches = self.client.watch_set()?;
+        self.watched.clear();
+        for entry in self.entries.values_mut() {
+            entry.watch = None;
+            entry.claim.unwatched();
+        }
+        Ok(())
     }
 
     fn take_answer(&mut self, now: Instant) {
@@ -384,7 +402,10 @@ impl Part for Roster {
             return None;
         }
         self.follow_lease(now);
-        self.follow_keys();
+        if self.follow_keys().is_err() {
+            self.close();
+            return None;
+        }
         self.take_answer(now);
         self.send_batch(now);
         self.watch_keys();

@@ -1,6 +1,5 @@
 //! What is known of one service, kept up to date.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +7,12 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use super::balance::Picker;
-use super::change::{Cause, Change};
+use super::change::Change;
 use super::codec::Codec;
 use super::directory::{Directory, Edit, Step};
 use super::instance::Instance;
-use super::worker::{Next, Part, Worker};
+use super::told::Told;
+use super::worker::{AT_ONCE, Next, Part, Worker};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::lease::{TimeToLive, TimeToLiveResponse};
@@ -111,8 +111,7 @@ impl ServiceView {
             mirror,
             directory: Directory::new(codec, prefix),
             shared: Arc::clone(&shared),
-            changes: sender,
-            told: None,
+            told: Told::new(sender),
             verdicts: Vec::new(),
             owner,
         };
@@ -253,9 +252,7 @@ struct ViewPart {
     mirror: Mirror,
     directory: Directory,
     shared: Arc<Shared>,
-    changes: Sender<Change>,
-    /// What the reader knows, once its queue overflowed.
-    told: Option<Arc<[Arc<Instance>]>>,
+    told: Told,
     verdicts: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
     owner: Receiver<()>,
 }
@@ -270,7 +267,7 @@ impl ViewPart {
     }
 
     fn follow(&mut self) -> Result<()> {
-        loop {
+        for _ in 0..AT_ONCE {
             match self.mirror.changes().try_recv() {
                 Ok(Ok(event)) => self.event(event),
                 Ok(Err(error)) => return Err(error),
@@ -278,6 +275,7 @@ impl ViewPart {
                 Err(TryRecvError::Disconnected) => return Err(Error::closed()),
             }
         }
+        Ok(())
     }
 
     fn event(&mut self, event: MirrorEvent) {
@@ -300,12 +298,10 @@ impl ViewPart {
                 }
             }
             MirrorEvent::Stale { since } => {
-                let change = self.directory.down(since);
-                self.tell(change);
+                self.told.tell(self.directory.down(since));
             }
             MirrorEvent::Live => {
-                let change = self.directory.up();
-                self.tell(change);
+                self.told.tell(self.directory.up());
             }
         }
     }
@@ -334,31 +330,7 @@ impl ViewPart {
             let question = self.client.submit(TimeToLive::new(suspect.lease));
             self.verdicts.push((suspect.lease, question));
         }
-        self.tell(step.changes);
-    }
-
-    /// Queues changes; when there is no room, everything from here on becomes one `Reset`.
-    fn tell(&mut self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            if self.told.is_none() && self.changes.try_send(change).is_err() {
-                // What the reader knows is what it was shown before this step, at the latest.
-                self.told = Some(Arc::clone(&self.shared.state.lock().instances));
-            }
-        }
-    }
-
-    fn catch_up(&mut self) {
-        if self.changes.len() > CHANGES / 2 {
-            return;
-        }
-        if let Some(told) = self.told.take() {
-            let reset = difference(&told, &self.directory.instances());
-            let stale = self
-                .directory
-                .stale_since()
-                .map(|since| Change::Stale { since });
-            self.tell([Some(reset), stale].into_iter().flatten());
-        }
+        self.told.tell(step.changes);
     }
 
     fn show(&self) {
@@ -379,14 +351,15 @@ impl Part for ViewPart {
         }
         let followed = self.follow();
         self.take_verdicts();
-        self.catch_up();
+        self.told
+            .catch_up(&self.directory.instances(), self.directory.stale_since());
         self.show();
         if let Err(ended) = followed {
             self.shared.state.lock().ended = Some(ended);
             self.shared.changed.notify_all();
             return None;
         }
-        Some(Next(self.told.is_some().then(|| now + LOOK)))
+        Some(Next(self.told.is_behind().then(|| now + LOOK)))
     }
 
     fn wait<'a>(&'a self, select: &mut Select<'a>) {
@@ -395,35 +368,5 @@ impl Part for ViewPart {
         for (_, pending) in &self.verdicts {
             select.recv(pending.receiver());
         }
-    }
-}
-
-/// What leads from one set of instances to another.
-fn difference(before: &[Arc<Instance>], now: &[Arc<Instance>]) -> Change {
-    let by_id = |among: &'_ [Arc<Instance>]| -> HashMap<String, Arc<Instance>> {
-        among
-            .iter()
-            .map(|instance| (instance.id.clone(), Arc::clone(instance)))
-            .collect()
-    };
-    let (old, new) = (by_id(before), by_id(now));
-    let (mut added, mut updated, mut removed) = (Vec::new(), Vec::new(), Vec::new());
-    for instance in now {
-        match old.get(&instance.id).cloned() {
-            None => added.push(Arc::clone(instance)),
-            Some(old) if old == *instance => {}
-            Some(old) if old.addr == instance.addr => updated.push(Arc::clone(instance)),
-            Some(old) => {
-                removed.push((old, Cause::Replaced));
-                added.push(Arc::clone(instance));
-            }
-        }
-    }
-    let gone = before.iter().filter(|old| !new.contains_key(&old.id));
-    removed.extend(gone.map(|old| (Arc::clone(old), Cause::Resync)));
-    Change::Reset {
-        added,
-        updated,
-        removed,
     }
 }

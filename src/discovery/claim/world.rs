@@ -195,6 +195,17 @@ impl World {
                 matches!(claim.phase, Phase::Held { lease, .. } if kv.and_then(KeyValue::lease) == Some(lease))
             });
             assert!(holders.count() <= 1, "two hold {key}");
+            for process in &self.processes {
+                for claim in process.claims(key) {
+                    if let Phase::Held { lease, .. } = claim.phase {
+                        assert_eq!(
+                            Some(lease),
+                            process.leases.current,
+                            "an old lease: {claim:?}"
+                        );
+                    }
+                }
+            }
         }
     }
 
