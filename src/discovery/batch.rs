@@ -18,11 +18,14 @@ pub(super) fn op(key: &Bytes, value: &Bytes, step: Step) -> Op {
         Step::Write(expect, lease) => {
             let key = key.clone();
             let condition = match expect {
-                Expect::Absent => Compare::version(key.clone()).eq(0),
-                Expect::Unchanged(revision) => Compare::mod_revision(key.clone()).eq(revision),
-                Expect::Lease(lease) => Compare::lease(key.clone()).eq(Some(lease)),
+                Expect::Absent => vec![Compare::version(key.clone()).eq(0)],
+                Expect::Unchanged(revision, lease) => vec![
+                    Compare::mod_revision(key.clone()).eq(revision),
+                    Compare::lease(key.clone()).eq(lease),
+                ],
+                Expect::Lease(lease) => vec![Compare::lease(key.clone()).eq(Some(lease))],
             };
-            Txn::when([condition])
+            Txn::when(condition)
                 .then([Put::new(key.clone(), value.clone()).lease(lease)])
                 .or_else([Get::key(key)])
         }

@@ -13,8 +13,9 @@ use crate::types::{KeyValue, LeaseId, Revision};
 pub(super) enum Expect {
     /// There is no such key.
     Absent,
-    /// The key is as it was found.
-    Unchanged(Revision),
+    /// The key is as it was found: a store that lost its data counts its revisions anew, and only
+    /// the lease tells the key of another from the one that was found.
+    Unchanged(Revision, Option<LeaseId>),
     /// The key hangs on this lease of ours.
     Lease(LeaseId),
 }
@@ -45,7 +46,7 @@ pub(super) enum Phase {
     /// It is there.
     Held { lease: LeaseId, revision: Revision },
     /// Somebody else has it, and keeps it until they let go.
-    Yielded { by: LeaseId, revision: Revision },
+    Yielded { by: LeaseId },
     /// Somebody else has it, and that is an error.
     Refused(Option<LeaseId>),
     /// It is gone, or somebody else's, and nothing more is wanted of it.
@@ -59,6 +60,10 @@ pub(super) struct Claim {
     pub(super) value: Bytes,
     policy: OnConflict,
     pub(super) phase: Phase,
+    /// The value in the last write, which may be older than the one that is wanted.
+    sent: Bytes,
+    /// What is known of the key is how it was at this revision.
+    seen: Revision,
     /// It was ours at some time: from then on it is restored, not fought over.
     held_before: bool,
     /// The lease that the key may hang on, as far as we know.
@@ -100,6 +105,8 @@ impl Claim {
             value,
             policy,
             phase: Phase::Wanted(Expect::Absent),
+            sent: Bytes::new(),
+            seen: Revision::NONE,
             held_before: false,
             touched: None,
             leaving: false,
@@ -123,12 +130,18 @@ impl Claim {
         }
     }
 
+    /// From where on the key must be watched, if it matters what becomes of it.
+    pub(super) fn watch_after(&self) -> Option<Revision> {
+        match self.phase {
+            Phase::Held { .. } | Phase::Yielded { .. } => Some(self.seen),
+            Phase::Wanted(_) | Phase::Busy(_) | Phase::Refused(_) | Phase::Left => None,
+        }
+    }
+
     /// Lets go of the key, for good.
     pub(super) fn leave(&mut self) {
         self.leaving = true;
-        if self.touched.is_none() && !matches!(self.phase, Phase::Busy(_)) {
-            self.phase = Phase::Left;
-        }
+        self.leave_if_clear();
     }
 
     /// The next step, if one is due and none is on its way.
@@ -141,74 +154,69 @@ impl Claim {
         };
         if let Step::Write(_, lease) = step {
             self.touched = Some(lease);
+            self.sent = self.value.clone();
         }
         self.phase = Phase::Busy(step);
         Some(step)
     }
 
-    /// The condition of the step held, and it was done at `revision`.
+    /// The condition of the step held, and it was done at revision `at`. Says so when the key is not
+    /// ours any more since then.
     pub(super) fn done(
         &mut self,
-        revision: Revision,
+        at: Revision,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> Option<Taken> {
-        match self.phase {
-            Phase::Busy(Step::Write(_, lease)) => {
+        let Phase::Busy(step) = self.phase else {
+            return None;
+        };
+        match step {
+            Step::Write(_, lease) => {
                 self.held_before = true;
-                self.phase = Phase::Held { lease, revision };
-                // What happened after the write, but was heard of before its answer.
-                match self.meanwhile.take() {
-                    Some((at, kv)) if at > revision => self.event(at, kv, leases, valid),
-                    _ => None,
-                }
+                self.written(lease, at, leases);
             }
-            Phase::Busy(Step::Delete(_)) => {
-                self.phase = Phase::Left;
-                None
-            }
-            _ => None,
+            Step::Delete(_) => self.phase = Phase::Left,
         }
+        self.answered(at, leases, valid)
     }
 
-    /// The condition of the step did not hold: this is what is there.
+    /// The condition of the step did not hold: this is what was there at revision `at`. Says so when
+    /// it was ours and is not any more.
     pub(super) fn found(
         &mut self,
+        at: Revision,
         kv: Option<&KeyValue>,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
-    ) {
-        self.meanwhile = None;
+    ) -> Option<Taken> {
         let Phase::Busy(step) = self.phase else {
-            return;
+            return None;
         };
-        self.phase = match (step, kv) {
+        match (step, kv) {
             // Not on our lease any more: whoever has it keeps it.
-            (Step::Delete(_), _) => Phase::Left,
-            (Step::Write(..), None) => Phase::Wanted(Expect::Absent),
-            (Step::Write(_, lease), Some(kv)) if self.is_written(kv, lease) => {
+            (Step::Delete(_), _) => self.phase = Phase::Left,
+            (Step::Write(..), None) => self.phase = Phase::Wanted(Expect::Absent),
+            (Step::Write(_, lease), Some(kv)) if is_written(kv, lease, &self.sent) => {
                 // An earlier try of ours, whose answer was lost.
                 self.held_before = true;
-                Phase::Held {
-                    lease,
-                    revision: kv.mod_revision(),
-                }
+                self.written(lease, kv.mod_revision(), leases);
             }
-            (Step::Write(..), Some(kv)) => self.judge(kv, leases, valid(kv)),
-        };
+            (Step::Write(..), Some(kv)) => self.phase = self.judge(kv, leases, valid(kv)),
+        }
+        self.answered(at, leases, valid)
     }
 
     /// No answer, or an error: the step may have been done or not. It will be found out.
     pub(super) fn failed(&mut self) {
         if let Phase::Busy(step) = self.phase {
-            self.phase = match step {
-                Step::Write(expect, _) => Phase::Wanted(expect),
-                Step::Delete(lease) => Phase::Held {
-                    lease,
-                    revision: Revision::NONE,
-                },
-            };
+            self.phase = Phase::Wanted(match step {
+                Step::Write(expect, _) => expect,
+                Step::Delete(lease) => Expect::Lease(lease),
+            });
         }
+        self.meanwhile = None;
+        self.leave_if_clear();
     }
 
     /// The key changed. Says so when it is not ours any more.
@@ -224,69 +232,113 @@ impl Claim {
                 self.meanwhile = Some((at, kv));
                 None
             }
-            Phase::Held { lease, revision } if at > revision => match kv {
-                None => {
-                    self.phase = Phase::Wanted(Expect::Absent);
-                    Some(Taken::Deleted)
-                }
-                Some(kv) if self.is_written(&kv, lease) => {
-                    self.phase = Phase::Held {
-                        lease,
-                        revision: at,
-                    };
-                    None
-                }
-                Some(kv) => {
-                    self.phase = self.judge(&kv, leases, valid(&kv));
-                    Some(match self.phase {
-                        Phase::Yielded { by, .. } => Taken::By(by),
-                        _ => Taken::Overwritten,
-                    })
-                }
-            },
-            Phase::Yielded { .. } if kv.is_none() => {
-                self.phase = Phase::Wanted(Expect::Absent);
+            Phase::Held { lease, .. } if at > self.seen => {
+                self.seen = at;
+                self.held_changed(lease, at, kv, leases, valid)
+            }
+            Phase::Yielded { by } if at > self.seen => {
+                self.seen = at;
+                self.phase = match kv {
+                    None => Phase::Wanted(Expect::Absent),
+                    // Whatever it says: its owner puts that right, or it goes with the lease.
+                    Some(kv) if kv.lease() == Some(by) => self.phase,
+                    Some(kv) => self.judge(&kv, leases, valid(&kv)),
+                };
                 None
             }
             _ => None,
         }
     }
 
-    /// The lease is gone, and every key that hung on it.
+    /// The lease is gone, and every key that hung on it. Whatever else was known may be as old: look.
     pub(super) fn lease_lost(&mut self) {
-        if self.leaving {
-            // Gone with the lease, or about to be.
-            if !matches!(self.phase, Phase::Busy(_)) {
-                self.phase = Phase::Left;
-            }
-        } else if matches!(self.phase, Phase::Held { .. } | Phase::Wanted(_)) {
+        self.touched = None;
+        if let Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(_) = self.phase {
             self.phase = Phase::Wanted(Expect::Absent);
         }
-        self.touched = None;
+        self.leave_if_clear();
     }
 
     /// What happens to the key is not heard of any more: look, by trying to put it.
     pub(super) fn unwatched(&mut self) {
+        self.meanwhile = None;
         if let Phase::Held { .. } | Phase::Yielded { .. } = self.phase {
             self.phase = Phase::Wanted(Expect::Absent);
         }
     }
 
-    fn is_written(&self, kv: &KeyValue, lease: LeaseId) -> bool {
-        kv.lease() == Some(lease) && kv.value() == &self.value
+    /// The key has our value since revision `at`, under a lease that may be lost by now.
+    fn written(&mut self, lease: LeaseId, at: Revision, leases: &Leases) {
+        self.phase = if leases.current == Some(lease) {
+            let revision = at;
+            Phase::Held { lease, revision }
+        } else {
+            Phase::Wanted(Expect::Absent)
+        };
+    }
+
+    /// The step has an answer, of revision `at`: what is still to be done, by what came meanwhile.
+    fn answered(
+        &mut self,
+        at: Revision,
+        leases: &Leases,
+        valid: impl Fn(&KeyValue) -> bool,
+    ) -> Option<Taken> {
+        self.seen = at;
+        // Not all of what was heard of before the answer happened before it.
+        let taken = match self.meanwhile.take() {
+            Some((at, kv)) => self.event(at, kv, leases, valid),
+            None => None,
+        };
+        if let Phase::Held { lease, .. } = self.phase
+            && self.sent != self.value
+        {
+            self.phase = Phase::Wanted(Expect::Lease(lease));
+        }
+        self.leave_if_clear();
+        taken
+    }
+
+    /// A key that we held changed at revision `at`.
+    fn held_changed(
+        &mut self,
+        lease: LeaseId,
+        at: Revision,
+        kv: Option<KeyValue>,
+        leases: &Leases,
+        valid: impl Fn(&KeyValue) -> bool,
+    ) -> Option<Taken> {
+        let Some(kv) = kv else {
+            self.phase = Phase::Wanted(Expect::Absent);
+            return Some(Taken::Deleted);
+        };
+        if is_written(&kv, lease, &self.sent) {
+            let revision = at;
+            self.phase = Phase::Held { lease, revision };
+            return None;
+        }
+        self.phase = self.judge(&kv, leases, valid(&kv));
+        Some(match self.phase {
+            Phase::Yielded { by } => Taken::By(by),
+            _ => Taken::Overwritten,
+        })
+    }
+
+    /// Nothing is left to be deleted: the key was never put, or goes with a lease that is lost.
+    fn leave_if_clear(&mut self) {
+        if self.leaving && self.touched.is_none() && !matches!(self.phase, Phase::Busy(_)) {
+            self.phase = Phase::Left;
+        }
     }
 
     /// Whose key this is, when it is not as we wrote it.
     fn judge(&self, kv: &KeyValue, leases: &Leases, valid: bool) -> Phase {
-        let take = Phase::Wanted(Expect::Unchanged(kv.mod_revision()));
+        let take = Phase::Wanted(Expect::Unchanged(kv.mod_revision(), kv.lease()));
         match kv.lease() {
             Some(lease) if leases.is_ours(lease) => take,
             // A successor: an instance on somebody's lease.
             Some(lease) if valid => match (self.held_before, self.policy) {
-                (true, _) | (_, OnConflict::WaitForExpiry) => Phase::Yielded {
-                    by: lease,
-                    revision: kv.mod_revision(),
-                },
+                (true, _) | (_, OnConflict::WaitForExpiry) => Phase::Yielded { by: lease },
                 (false, OnConflict::Replace) => take,
                 (false, OnConflict::Fail) => Phase::Refused(Some(lease)),
             },
@@ -296,6 +348,13 @@ impl Claim {
         }
     }
 }
+
+fn is_written(kv: &KeyValue, lease: LeaseId, value: &Bytes) -> bool {
+    kv.lease() == Some(lease) && kv.value() == value
+}
+
+#[cfg(test)]
+mod world;
 
 #[cfg(test)]
 mod tests {
@@ -368,19 +427,18 @@ mod tests {
             (OnConflict::Fail, Phase::Refused(Some(lease(9)))),
             (
                 OnConflict::Replace,
-                Phase::Wanted(Expect::Unchanged(Revision::new(5))),
+                Phase::Wanted(Expect::Unchanged(Revision::new(5), Some(lease(9)))),
             ),
-            (
-                OnConflict::WaitForExpiry,
-                Phase::Yielded {
-                    by: lease(9),
-                    revision: Revision::new(5),
-                },
-            ),
+            (OnConflict::WaitForExpiry, Phase::Yielded { by: lease(9) }),
         ] {
             let mut claim = claim(policy);
             claim.next(&leases(1, &[]));
-            claim.found(Some(&kv("other", 9, 5)), &leases(1, &[]), |_| true);
+            claim.found(
+                Revision::new(5),
+                Some(&kv("other", 9, 5)),
+                &leases(1, &[]),
+                |_| true,
+            );
             assert_eq!(claim.phase, phase, "{policy:?}");
         }
     }
@@ -389,7 +447,12 @@ mod tests {
     fn who_waits_gets_the_key_when_it_is_gone() {
         let mut claim = claim(OnConflict::WaitForExpiry);
         claim.next(&leases(1, &[]));
-        claim.found(Some(&kv("other", 9, 5)), &leases(1, &[]), |_| true);
+        claim.found(
+            Revision::new(5),
+            Some(&kv("other", 9, 5)),
+            &leases(1, &[]),
+            |_| true,
+        );
         claim.event(Revision::new(6), None, &leases(1, &[]), |_| true);
         assert_eq!(claim.phase, Phase::Wanted(Expect::Absent));
     }
@@ -409,9 +472,9 @@ mod tests {
 
         for by_hand in [kv("junk", 0, 11), kv("junk", 9, 11), kv("junk", 1, 11)] {
             let mut claim = held(OnConflict::Fail);
-            let taken = claim.event(Revision::new(11), Some(by_hand), &ours, |_| false);
+            let taken = claim.event(Revision::new(11), Some(by_hand.clone()), &ours, |_| false);
             assert_eq!(taken, Some(Taken::Overwritten));
-            let unchanged = Expect::Unchanged(Revision::new(11));
+            let unchanged = Expect::Unchanged(Revision::new(11), by_hand.lease());
             assert_eq!(claim.next(&ours), Some(Step::Write(unchanged, lease(1))));
         }
     }
@@ -445,8 +508,8 @@ mod tests {
             claim.next(&now),
             Some(Step::Write(Expect::Absent, lease(2)))
         );
-        claim.found(Some(&kv("me", 1, 10)), &now, |_| true);
-        let unchanged = Expect::Unchanged(Revision::new(10));
+        claim.found(Revision::new(10), Some(&kv("me", 1, 10)), &now, |_| true);
+        let unchanged = Expect::Unchanged(Revision::new(10), Some(lease(1)));
         assert_eq!(claim.next(&now), Some(Step::Write(unchanged, lease(2))));
     }
 
@@ -457,7 +520,7 @@ mod tests {
         claim.next(&ours);
         claim.failed();
         claim.next(&ours);
-        claim.found(Some(&kv("me", 1, 7)), &ours, |_| true);
+        claim.found(Revision::new(7), Some(&kv("me", 1, 7)), &ours, |_| true);
         assert_eq!(
             claim.phase,
             Phase::Held {
@@ -495,7 +558,12 @@ mod tests {
             Some(Step::Delete(lease(1))),
             "until it is known"
         );
-        claim.found(Some(&kv("successor", 9, 20)), &leases(1, &[]), |_| true);
+        claim.found(
+            Revision::new(20),
+            Some(&kv("successor", 9, 20)),
+            &leases(1, &[]),
+            |_| true,
+        );
         assert_eq!(claim.phase, Phase::Left);
     }
 

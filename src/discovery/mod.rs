@@ -28,6 +28,8 @@ mod registration;
 mod roster;
 mod status;
 mod tenure;
+mod told;
+mod turns;
 mod view;
 mod worker;
 

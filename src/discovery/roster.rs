@@ -14,13 +14,14 @@ use super::registrar::Command;
 use super::registration::{Loss, Shared, State};
 use super::status::Status;
 use super::tenure::{Tenure, Tidings};
-use super::worker::{Next, Part};
+use super::turns::Turns;
+use super::worker::{AT_ONCE, Next, Part};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kv::{Txn, TxnResponse};
 use crate::rt::Pending;
-use crate::types::{KeyValue, Revision};
+use crate::types::{KeyValue, LeaseId};
 use crate::watch::{EventKind, Watch, WatchKey, WatchResponse, WatchSet};
 
 /// The wait between batches that fail.
@@ -36,15 +37,26 @@ pub(super) struct Roster {
     tenure: Tenure,
     leases: Leases,
     entries: BTreeMap<u64, Entry>,
+    turns: Turns,
     watches: WatchSet,
     watched: HashMap<WatchKey, u64>,
-    batch: Option<(Vec<u64>, Pending<TxnResponse>)>,
+    batch: Option<Batch>,
     backoff: Backoff,
     retry_at: Option<Instant>,
     /// Whether etcd answers, as far as those who left could tell.
     answers: Arc<AtomicBool>,
     /// Tells this process's registration of an instance from another's.
     incarnation: u64,
+}
+
+/// A transaction on its way.
+#[derive(Debug)]
+struct Batch {
+    /// Whose steps it takes, in their order.
+    numbers: Vec<u64>,
+    /// The lease that it writes under.
+    lease: Option<LeaseId>,
+    answer: Pending<TxnResponse>,
 }
 
 #[derive(Debug)]
@@ -75,6 +87,7 @@ impl Roster {
             open: true,
             leases: Leases::default(),
             entries: BTreeMap::new(),
+            turns: Turns::default(),
             watched: HashMap::new(),
             batch: None,
             backoff: BETWEEN_TRIES,
@@ -85,7 +98,7 @@ impl Roster {
     }
 
     fn take_commands(&mut self) {
-        loop {
+        for _ in 0..AT_ONCE {
             match self.commands.try_recv() {
                 Ok(command) => self.command(command),
                 Err(TryRecvError::Empty) => return,
@@ -106,15 +119,13 @@ impl Roster {
             } => {
                 let instance = shared.instance();
                 let key = self.codec.key(&self.prefix, &instance);
-                if self
-                    .entries
-                    .values()
-                    .any(|entry| entry.claim.key == key && !entry.claim.is_leaving())
-                {
+                let last = self.turns.last(&key).and_then(|n| self.entries.get(&n));
+                if last.is_some_and(|entry| !entry.claim.is_leaving()) {
                     let reason = "this registrar has a registration of the same instance already";
                     return shared.refuse(Error::new(ErrorKind::Conflict, reason));
                 }
                 let value = self.codec.encode(&instance, self.incarnation);
+                self.turns.join(key.clone(), number);
                 let claim = Claim::new(key, value, on_conflict);
                 let entry = Entry {
                     claim,
@@ -168,36 +179,54 @@ impl Roster {
         }
     }
 
-    fn follow_keys(&mut self) {
-        while let Ok((watch, item)) = self.watches.receiver().try_recv() {
-            let Some(entry) = self
-                .watched
-                .get(&watch)
-                .and_then(|n| self.entries.get_mut(n))
-            else {
-                continue;
-            };
-            match item {
-                Ok(response) => {
-                    let valid = valid(self.codec, &self.prefix);
-                    entry.follow(&response, &self.leases, valid);
-                }
-                Err(_) => {
-                    // History is gone, or the store went back: whatever happened, look.
-                    self.watched.remove(&watch);
-                    entry.watch = None;
-                    entry.claim.unwatched();
-                }
+    /// Takes what the watches bring. An error is the end of everything.
+    fn follow_keys(&mut self) -> Result<()> {
+        for _ in 0..AT_ONCE {
+            match self.watches.receiver().try_recv() {
+                Ok((watch, item)) => self.follow_key(watch, item),
+                Err(TryRecvError::Empty) => return Ok(()),
+                // Not what we did: whatever served the watches is gone, or the client is closed.
+                Err(TryRecvError::Disconnected) => return self.watch_anew(),
+            }
+        }
+        Ok(())
+    }
+
+    fn follow_key(&mut self, watch: WatchKey, item: Result<WatchResponse>) {
+        let number = self.watched.get(&watch);
+        let Some(entry) = number.and_then(|n| self.entries.get_mut(n)) else {
+            return;
+        };
+        match item {
+            Ok(response) => {
+                let valid = valid(self.codec, &self.prefix);
+                entry.follow(&response, &self.leases, valid);
+            }
+            Err(_) => {
+                // History is gone, or the store went back: whatever happened, look.
+                self.watched.remove(&watch);
+                entry.watch = None;
+                entry.claim.unwatched();
             }
         }
     }
 
+    fn watch_anew(&mut self) -> Result<()> {
+        self.watches = self.client.watch_set()?;
+        self.watched.clear();
+        for entry in self.entries.values_mut() {
+            entry.watch = None;
+            entry.claim.unwatched();
+        }
+        Ok(())
+    }
+
     fn take_answer(&mut self, now: Instant) {
-        let Some((numbers, pending)) = self.batch.take() else {
+        let Some(batch) = self.batch.take() else {
             return;
         };
-        let Some(answer) = pending.try_wait() else {
-            self.batch = Some((numbers, pending));
+        let Some(answer) = batch.answer.try_wait() else {
+            self.batch = Some(batch);
             return;
         };
         let response = match answer {
@@ -206,21 +235,20 @@ impl Roster {
                 self.answers.store(true, Relaxed);
                 response
             }
-            Err(error) => return self.batch_failed(&numbers, &error, now),
+            Err(error) => return self.batch_failed(&batch, &error, now),
         };
+        let at = response.revision();
         let valid = valid(self.codec, &self.prefix);
-        for (number, outcome) in numbers.iter().zip(batch::outcomes(&response)) {
+        for (number, outcome) in batch.numbers.iter().zip(batch::outcomes(&response)) {
             let Some(entry) = self.entries.get_mut(number) else {
                 continue;
             };
-            match outcome {
-                Outcome::Done => {
-                    if let Some(taken) = entry.claim.done(response.revision(), &self.leases, &valid)
-                    {
-                        entry.loss = Some(loss(taken));
-                    }
-                }
-                Outcome::Found(kv) => entry.claim.found(kv, &self.leases, &valid),
+            let taken = match outcome {
+                Outcome::Done => entry.claim.done(at, &self.leases, &valid),
+                Outcome::Found(kv) => entry.claim.found(at, kv, &self.leases, &valid),
+            };
+            if let Some(taken) = taken {
+                entry.loss = Some(loss(taken));
             }
             if let Phase::Refused(by) = entry.claim.phase {
                 entry.shared.refuse(conflict(by));
@@ -228,18 +256,18 @@ impl Roster {
         }
     }
 
-    fn batch_failed(&mut self, numbers: &[u64], error: &Error, now: Instant) {
-        for number in numbers {
+    fn batch_failed(&mut self, batch: &Batch, error: &Error, now: Instant) {
+        for number in &batch.numbers {
             if let Some(entry) = self.entries.get_mut(number) {
                 entry.claim.failed();
                 entry.shared.trouble(error);
             }
         }
-        if error.kind() == ErrorKind::LeaseNotFound {
+        // A server that finds no lease of ours, however new, is not asked at once again either.
+        self.retry_at = Some(now + self.backoff.next(fastrand::f64()));
+        if error.kind() == ErrorKind::LeaseNotFound && batch.lease == self.leases.current {
             self.tenure.give_up(now);
             self.lease_lost(Loss::LeaseGone);
-        } else {
-            self.retry_at = Some(now + self.backoff.next(fastrand::f64()));
         }
     }
 
@@ -254,32 +282,32 @@ impl Roster {
             if ops.len() == batch::STEPS || bytes > batch::BYTES {
                 break;
             }
-            if let Some(step) = entry.claim.next(&self.leases) {
+            let claim = &mut entry.claim;
+            if self.turns.is_first(&claim.key, *number)
+                && let Some(step) = claim.next(&self.leases)
+            {
                 numbers.push(*number);
-                bytes += entry.claim.key.len() + entry.claim.value.len();
-                ops.push(batch::op(&entry.claim.key, &entry.claim.value, step));
+                bytes += claim.key.len() + claim.value.len();
+                ops.push(batch::op(&claim.key, &claim.value, step));
             }
         }
         if !ops.is_empty() {
-            self.batch = Some((numbers, self.client.submit(Txn::always(ops))));
+            self.batch = Some(Batch {
+                numbers,
+                lease: self.leases.current,
+                answer: self.client.submit(Txn::always(ops)),
+            });
         }
     }
 
     /// Watches the keys that are held or waited for, and not watched yet.
     fn watch_keys(&mut self) {
         for (number, entry) in &mut self.entries {
-            let from = match entry.claim.phase {
-                Phase::Held { revision, .. } | Phase::Yielded { revision, .. }
-                    if revision != Revision::NONE =>
-                {
-                    revision
-                }
-                _ => continue,
-            };
             if entry.watch.is_none()
+                && let Some(after) = entry.claim.watch_after()
                 && let Ok(key) = self
                     .watches
-                    .submit(Watch::key(entry.claim.key.clone()).after(from))
+                    .submit(Watch::key(entry.claim.key.clone()).after(after))
             {
                 entry.watch = Some(key);
                 self.watched.insert(key, *number);
@@ -290,12 +318,14 @@ impl Roster {
     /// Shows every state, and lets go of what has left.
     fn settle(&mut self) {
         let (watches, watched, tenure) = (&self.watches, &mut self.watched, &self.tenure);
-        self.entries.retain(|_, entry| {
+        let turns = &mut self.turns;
+        self.entries.retain(|number, entry| {
             if entry.claim.phase != Phase::Left {
                 let state = entry.state(tenure);
                 entry.shared.show(state);
                 return true;
             }
+            turns.leave(&entry.claim.key, *number);
             if let Some(watch) = entry.watch {
                 watched.remove(&watch);
                 watches.remove(watch);
@@ -338,7 +368,7 @@ impl Entry {
             why: loss.unwrap_or(Loss::LeaseGone),
         };
         match self.claim.phase {
-            Phase::Held { lease, revision } if revision != Revision::NONE => {
+            Phase::Held { lease, revision } => {
                 self.loss = None;
                 let valid_until = tenure.valid_until();
                 if self.shared.instance().status == Status::Draining {
@@ -372,7 +402,10 @@ impl Part for Roster {
             return None;
         }
         self.follow_lease(now);
-        self.follow_keys();
+        if self.follow_keys().is_err() {
+            self.close();
+            return None;
+        }
         self.take_answer(now);
         self.send_batch(now);
         self.watch_keys();
@@ -390,8 +423,8 @@ impl Part for Roster {
             select.recv(&self.commands);
         }
         select.recv(self.watches.receiver());
-        if let Some((_, pending)) = &self.batch {
-            select.recv(pending.receiver());
+        if let Some(batch) = &self.batch {
+            select.recv(batch.answer.receiver());
         }
         self.tenure.wait(select);
     }
@@ -410,7 +443,7 @@ fn loss(taken: Taken) -> Loss {
     }
 }
 
-fn conflict(by: Option<crate::types::LeaseId>) -> Error {
+fn conflict(by: Option<LeaseId>) -> Error {
     let reason = match by {
         Some(lease) => format!("it is registered already, under lease {lease}"),
         None => "its key exists already, under no lease".into(),

@@ -67,7 +67,12 @@ impl Tenure {
     pub(super) fn work(&mut self, now: Instant, wanted: bool) -> Tidings {
         match &mut self.stage {
             Stage::None { retry_at } => {
-                if wanted && retry_at.is_none_or(|at| at <= now) {
+                if retry_at.is_some_and(|at| at > now) {
+                    return Tidings::None;
+                }
+                // Nothing is due any more, whether or not a lease is wanted.
+                *retry_at = None;
+                if wanted {
                     // The server counts from when it grants, which is later.
                     let until = Deadline::after(self.ttl);
                     // Whoever waits to be registered waits as long as the client's timeout. A grant

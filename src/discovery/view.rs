@@ -1,6 +1,5 @@
 //! What is known of one service, kept up to date.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +7,12 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use super::balance::Picker;
-use super::change::{Cause, Change};
+use super::change::Change;
 use super::codec::Codec;
 use super::directory::{Directory, Edit, Step};
 use super::instance::Instance;
-use super::worker::{Next, Part, Worker};
+use super::told::Told;
+use super::worker::{AT_ONCE, Next, Part, Worker};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::lease::{TimeToLive, TimeToLiveResponse};
@@ -115,8 +115,7 @@ impl ServiceView {
             mirror,
             directory: Directory::new(codec, prefix),
             shared: Arc::clone(&shared),
-            changes: sender,
-            told: None,
+            told: Told::new(sender),
             verdicts: Vec::new(),
             rewound: None,
             owner,
@@ -262,9 +261,7 @@ struct ViewPart {
     mirror: Mirror,
     directory: Directory,
     shared: Arc<Shared>,
-    changes: Sender<Change>,
-    /// What the reader knows, once its queue overflowed.
-    told: Option<Arc<[Arc<Instance>]>>,
+    told: Told,
     verdicts: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
     /// The store lost its data: until then its instances may come back.
     rewound: Option<Instant>,
@@ -281,7 +278,7 @@ impl ViewPart {
     }
 
     fn follow(&mut self) -> Result<()> {
-        loop {
+        for _ in 0..AT_ONCE {
             match self.mirror.changes().try_recv() {
                 Ok(Ok(event)) => self.event(event),
                 Ok(Err(error)) => return Err(error),
@@ -289,6 +286,7 @@ impl ViewPart {
                 Err(TryRecvError::Disconnected) => return Err(Error::closed()),
             }
         }
+        Ok(())
     }
 
     fn event(&mut self, event: MirrorEvent) {
@@ -316,12 +314,10 @@ impl ViewPart {
                 }
             }
             MirrorEvent::Stale { since } => {
-                let change = self.directory.down(since);
-                self.tell(change);
+                self.told.tell(self.directory.down(since));
             }
             MirrorEvent::Live => {
-                let change = self.directory.up();
-                self.tell(change);
+                self.told.tell(self.directory.up());
             }
         }
     }
@@ -340,7 +336,7 @@ impl ViewPart {
             None => self.directory.up(),
             Some(stale) => self.directory.down(now.checked_sub(stale).unwrap_or(now)),
         };
-        self.tell(change);
+        self.told.tell(change);
     }
 
     fn take_verdicts(&mut self) {
@@ -367,31 +363,7 @@ impl ViewPart {
             let question = self.client.submit(TimeToLive::new(suspect.lease));
             self.verdicts.push((suspect.lease, question));
         }
-        self.tell(step.changes);
-    }
-
-    /// Queues changes; when there is no room, everything from here on becomes one `Reset`.
-    fn tell(&mut self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            if self.told.is_none() && self.changes.try_send(change).is_err() {
-                // What the reader knows is what it was shown before this step, at the latest.
-                self.told = Some(Arc::clone(&self.shared.state.lock().instances));
-            }
-        }
-    }
-
-    fn catch_up(&mut self) {
-        if self.changes.len() > CHANGES / 2 {
-            return;
-        }
-        if let Some(told) = self.told.take() {
-            let reset = difference(&told, &self.directory.instances());
-            let stale = self
-                .directory
-                .stale_since()
-                .map(|since| Change::Stale { since });
-            self.tell([Some(reset), stale].into_iter().flatten());
-        }
+        self.told.tell(step.changes);
     }
 
     fn show(&self) {
@@ -413,14 +385,15 @@ impl Part for ViewPart {
         let followed = self.follow();
         self.come_back(now);
         self.take_verdicts();
-        self.catch_up();
+        self.told
+            .catch_up(&self.directory.instances(), self.directory.stale_since());
         self.show();
         if let Err(ended) = followed {
             self.shared.state.lock().ended = Some(ended);
             self.shared.changed.notify_all();
             return None;
         }
-        let look = self.told.is_some().then(|| now + LOOK);
+        let look = self.told.is_behind().then(|| now + LOOK);
         Some(Next(look.into_iter().chain(self.rewound).min()))
     }
 
@@ -430,35 +403,5 @@ impl Part for ViewPart {
         for (_, pending) in &self.verdicts {
             select.recv(pending.receiver());
         }
-    }
-}
-
-/// What leads from one set of instances to another.
-fn difference(before: &[Arc<Instance>], now: &[Arc<Instance>]) -> Change {
-    let by_id = |among: &'_ [Arc<Instance>]| -> HashMap<String, Arc<Instance>> {
-        among
-            .iter()
-            .map(|instance| (instance.id.clone(), Arc::clone(instance)))
-            .collect()
-    };
-    let (old, new) = (by_id(before), by_id(now));
-    let (mut added, mut updated, mut removed) = (Vec::new(), Vec::new(), Vec::new());
-    for instance in now {
-        match old.get(&instance.id).cloned() {
-            None => added.push(Arc::clone(instance)),
-            Some(old) if old == *instance => {}
-            Some(old) if old.addr == instance.addr => updated.push(Arc::clone(instance)),
-            Some(old) => {
-                removed.push((old, Cause::Replaced));
-                added.push(Arc::clone(instance));
-            }
-        }
-    }
-    let gone = before.iter().filter(|old| !new.contains_key(&old.id));
-    removed.extend(gone.map(|old| (Arc::clone(old), Cause::Resync)));
-    Change::Reset {
-        added,
-        updated,
-        removed,
     }
 }

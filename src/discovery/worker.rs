@@ -12,6 +12,10 @@ use parking_lot::Mutex;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 
+/// So many items of a flow are taken before the other parts have their turn: one that never ends must
+/// not keep them waiting.
+pub(super) const AT_ONCE: usize = 256;
+
 /// Something the worker serves.
 pub(super) trait Part: Send {
     /// Does what is due, without blocking, and says when something is due next. `None` ends it.

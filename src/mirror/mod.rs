@@ -2,8 +2,11 @@
 
 mod event;
 mod handle;
+#[cfg(test)]
+mod model;
 mod picture;
 mod task;
+mod teller;
 
 pub use event::{KeyChange, MirrorEvent};
 pub use handle::Mirror;

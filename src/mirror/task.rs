@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::event::{KeyChange, MirrorEvent};
 use super::handle::{Command, Mirror, Shared};
-use super::picture::Snapshot;
+use super::teller::Teller;
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::KeyRange;
@@ -18,7 +17,7 @@ use crate::request::sealed::Exchange;
 use crate::rt::{Bridge, Here, Outlet, Room, Spawn};
 use crate::transport::Transport;
 use crate::types::{KeyValue, Revision};
-use crate::watch::{Event, Hub, Note, Notes, Watch, WatchResponse};
+use crate::watch::{Hub, Note, Notes, Watch};
 
 /// Keys in one answer of a list.
 const PAGE: u32 = 1000;
@@ -59,9 +58,7 @@ pub(crate) fn open(
         hub,
         range: range.clone(),
         timeout,
-        told: Some(Snapshot::default()),
-        stale: None,
-        outlet,
+        teller: Teller::new(outlet, Arc::clone(&shared)),
         ending: Ending(Arc::clone(&shared)),
         shared: Arc::clone(&shared),
         commands: queue,
@@ -83,10 +80,7 @@ struct Task {
     hub: Arc<Hub>,
     range: KeyRange,
     timeout: Duration,
-    /// What the reader knows, once its queue overflowed; `None` while the queue has everything.
-    told: Option<Snapshot>,
-    stale: Option<Instant>,
-    outlet: Outlet<Result<MirrorEvent>>,
+    teller: Teller,
     shared: Arc<Shared>,
     /// Only for its drop.
     #[expect(
@@ -116,16 +110,11 @@ enum Wake {
 impl Task {
     async fn run(mut self, listed: oneshot::Sender<Result<()>>) {
         match self.list().await {
-            Ok((list, revision)) => self.reset(list, revision),
+            Ok((list, revision)) => self.teller.reset(list, revision),
             Err(error) => return drop(listed.send(Err(error))),
         }
         let ended = self.follow(Some(listed)).await;
-        if let Some(error) = ended {
-            self.shared.end(error.clone());
-            self.outlet.finish(Err(error));
-        } else {
-            self.outlet.end();
-        }
+        self.teller.end(ended);
     }
 
     /// Watches, and lists again whenever the watch ends. It returns why the mirror cannot go on, or
@@ -146,7 +135,7 @@ impl Task {
             }
             self.set_stale(true);
             match self.list_for_ever().await? {
-                Ok((list, revision)) => self.reset(list, revision),
+                Ok((list, revision)) => self.teller.reset(list, revision),
                 Err(error) => return Some(error),
             }
         }
@@ -156,7 +145,7 @@ impl Task {
     async fn opened(&mut self, notes: &mut Notes, opening: oneshot::Sender<Result<()>>) {
         match tokio::time::timeout(self.timeout, notes.recv()).await {
             Ok(Note::Up) => {}
-            Ok(Note::Item(Ok(response))) => self.apply(&response),
+            Ok(Note::Item(Ok(response))) => self.teller.apply(&response),
             Ok(Note::Down | Note::Item(Err(_))) | Err(_) => self.set_stale(true),
         }
         // An owner that gave up waiting has dropped the commands too.
@@ -166,85 +155,21 @@ impl Task {
     /// Applies what the watch brings until it ends; `None` when the owner is gone.
     async fn watch(&mut self, notes: &mut Notes) -> Option<Error> {
         loop {
-            let look = self.told.is_some();
+            let look = self.teller.is_behind();
             match wake(notes, &mut self.commands, look).await {
                 Wake::Command(None) => return None,
                 Wake::Command(Some(Command::Progress)) => notes.request_progress(),
-                Wake::Look => self.catch_up(),
+                Wake::Look => self.teller.catch_up(),
                 Wake::Note(Note::Down) => self.set_stale(true),
                 Wake::Note(Note::Up) => self.set_stale(false),
                 Wake::Note(Note::Item(Err(error))) => return Some(error),
-                Wake::Note(Note::Item(Ok(response))) => self.apply(&response),
+                Wake::Note(Note::Item(Ok(response))) => self.teller.apply(&response),
             }
         }
     }
 
-    fn apply(&mut self, response: &WatchResponse) {
-        let events = response.events();
-        let Some(last) = events.last() else {
-            return self
-                .shared
-                .update(|picture| picture.advance(response.revision()));
-        };
-        // With what each key was before, which the picture knows and the event need not carry.
-        let size = |event: &Event| {
-            2 * (size_of::<KeyValue>() + event.kv().key().len() + event.kv().value().len())
-        };
-        self.make_room(events.iter().map(size).sum());
-        let revision = last.revision();
-        let changes = self
-            .shared
-            .update(|picture| picture.apply(events, revision));
-        self.tell(MirrorEvent::Changed { revision, changes });
-    }
-
-    fn reset(&mut self, list: Vec<KeyValue>, revision: Revision) {
-        self.told.get_or_insert_with(|| self.shared.snapshot());
-        self.shared.update(|picture| picture.reset(list, revision));
-        self.catch_up();
-    }
-
     fn set_stale(&mut self, stale: bool) {
-        if stale == self.stale.is_some() {
-            return;
-        }
-        self.stale = stale.then(Instant::now);
-        self.shared.set_stale(self.stale);
-        self.make_room(0);
-        self.tell(match self.stale {
-            Some(since) => MirrorEvent::Stale { since },
-            None => MirrorEvent::Live,
-        });
-    }
-
-    /// When there is no room for so many bytes, everything from here on becomes one `Reset`.
-    fn make_room(&mut self, size: usize) {
-        if self.told.is_none() && !self.outlet.fits(size) {
-            self.told = Some(self.shared.snapshot());
-        }
-    }
-
-    /// Queues an event that there is room for, unless the reader is to get a `Reset` instead.
-    fn tell(&mut self, event: MirrorEvent) {
-        if self.told.is_none() {
-            let size = size(&event);
-            self.outlet.insist(Ok(event), size);
-        }
-    }
-
-    /// Tells the reader everything that it missed, if it has room now.
-    fn catch_up(&mut self) {
-        let Some(told) = self.told.take_if(|_| self.outlet.has_room()) else {
-            return;
-        };
-        let now = self.shared.snapshot();
-        self.tell(MirrorEvent::Reset {
-            revision: now.revision(),
-            changes: now.difference(&told),
-        });
-        if let Some(since) = self.stale {
-            self.tell(MirrorEvent::Stale { since });
-        }
+        self.teller.set_stale(stale.then(Instant::now));
     }
 
     /// Lists until it works; `None` when the owner is gone meanwhile.
@@ -325,12 +250,4 @@ fn is_final(error: &Error) -> bool {
         kind,
         Closed | Panicked | PermissionDenied | Unauthenticated | InvalidArgument | Unimplemented
     )
-}
-
-fn size(event: &MirrorEvent) -> usize {
-    let changes: &[_] = match event {
-        MirrorEvent::Changed { changes, .. } | MirrorEvent::Reset { changes, .. } => changes,
-        MirrorEvent::Stale { .. } | MirrorEvent::Live => &[],
-    };
-    size_of::<MirrorEvent>() + changes.iter().map(KeyChange::size).sum::<usize>()
 }

@@ -13,7 +13,7 @@ pub struct WatchResponse {
 }
 
 impl WatchResponse {
-    pub(super) fn new(header: ResponseHeader, events: Vec<Event>) -> Self {
+    pub(crate) fn new(header: ResponseHeader, events: Vec<Event>) -> Self {
         WatchResponse { header, events }
     }
 
@@ -104,7 +104,7 @@ impl Event {
     }
 
     /// An event of the wire; `None` when it names no key or no revision.
-    pub(super) fn read(pb: mvccpb::Event) -> Option<Event> {
+    pub(crate) fn read(pb: mvccpb::Event) -> Option<Event> {
         let kv = pb.kv.filter(|kv| kv.mod_revision > 0)?;
         // A kind that no etcd has yet is a kind of put, as the field's default is.
         let kind = match pb.r#type {

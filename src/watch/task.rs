@@ -1,6 +1,6 @@
 //! Carries out what the state of the watches decides. It decides nothing about the protocol.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(super) struct Task {
     sets: Sets,
     /// Watches whose reader had no room, in that order.
     stalled: VecDeque<Id>,
+    /// Watches that wait for progress and whose reader had no room for it.
+    unasked: BTreeSet<Id>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     /// Why there is no stream.
@@ -62,6 +64,7 @@ impl Task {
             entries: BTreeMap::new(),
             sets: Sets::new(),
             stalled: VecDeque::new(),
+            unasked: BTreeSet::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             armed: None,
             trouble: None,
@@ -100,7 +103,8 @@ impl Task {
     /// Sets the timer when something is due before it fires. One that fires early does no harm, and
     /// most messages only move a deadline away.
     fn arm(&mut self) {
-        let look = (!self.stalled.is_empty()).then(|| Instant::now() + LOOK);
+        let slow = !(self.stalled.is_empty() && self.unasked.is_empty());
+        let look = slow.then(|| Instant::now() + LOOK);
         let due = [self.state.deadline(), look].into_iter().flatten().min();
         if let Some(due) = due
             && self.armed.is_none_or(|armed| due < armed)
@@ -149,7 +153,7 @@ impl Task {
     fn remove(&mut self, id: Id) {
         if let Some(entry) = self.entries.remove(&id) {
             entry.sink.end();
-            self.stalled.retain(|stalled| *stalled != id);
+            self.forget_slow(id);
             self.feed(Input::Remove(id));
         }
     }
@@ -195,8 +199,9 @@ impl Task {
                 let entry = self.entries.get_mut(&id)?;
                 match entry.sink.offer(&mut self.sets, id, response, size) {
                     Offer::Taken => {}
-                    // Progress that is late is worth no less.
-                    Offer::Full if progress => return Some(Input::Progress(id)),
+                    // Progress that is late is worth no less. It is asked for when there is room:
+                    // one that cannot be delivered would only be asked for again.
+                    Offer::Full if progress => drop(self.unasked.insert(id)),
                     Offer::Full => {
                         self.stalled.push_back(id);
                         return Some(Input::Full(id, undo));
@@ -218,7 +223,7 @@ impl Task {
         let Some(entry) = self.entries.remove(&id) else {
             return;
         };
-        self.stalled.retain(|stalled| *stalled != id);
+        self.forget_slow(id);
         match entry.created {
             Some(created) => {
                 entry.sink.end();
@@ -226,6 +231,11 @@ impl Task {
             }
             None => entry.sink.finish(&mut self.sets, id, error),
         }
+    }
+
+    fn forget_slow(&mut self, id: Id) {
+        self.stalled.retain(|stalled| *stalled != id);
+        self.unasked.remove(&id);
     }
 
     /// Takes up the watches whose readers have caught up.
@@ -243,6 +253,18 @@ impl Task {
         });
         for id in ready {
             self.feed(Input::Room(id));
+        }
+        let mut asked = Vec::new();
+        self.unasked.retain(|id| {
+            let entry = self.entries.get_mut(id);
+            let wait = entry.is_some_and(|entry| !entry.sink.has_room(&mut self.sets));
+            if !wait {
+                asked.push(*id);
+            }
+            wait
+        });
+        for id in asked {
+            self.feed(Input::Progress(id));
         }
     }
 
