@@ -1,5 +1,10 @@
 //! Requests are values: what ties each to its response.
 
+#![allow(
+    private_interfaces,
+    reason = "the trait that ties a request to its response is sealed"
+)]
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +28,6 @@ pub(crate) mod sealed {
 
         /// Its name in errors.
         #[doc(hidden)]
-        #[allow(private_interfaces, reason = "sealed")]
         fn operation(&self) -> Operation;
 
         /// Refuses what makes no sense, before anything is sent.
@@ -41,7 +45,6 @@ pub(crate) mod sealed {
         fn encoded_len(&self) -> usize;
 
         #[doc(hidden)]
-        #[allow(private_interfaces, reason = "sealed")]
         fn exchange(
             self,
             transport: Arc<Transport>,

@@ -44,7 +44,6 @@ impl Compact {
 impl Exchange for Compact {
     type Response = CompactResponse;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::about("compact at", self.pb.revision)
     }
@@ -66,7 +65,6 @@ impl Exchange for Compact {
         self.pb.encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn exchange(
         self,
         transport: Arc<Transport>,

@@ -75,7 +75,6 @@ impl Delete {
 impl Exchange for Delete {
     type Response = DeleteResponse;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::on("delete", self.keys())
     }
@@ -95,7 +94,6 @@ impl Exchange for Delete {
         self.pb.encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn exchange(
         self,
         transport: Arc<Transport>,

@@ -181,7 +181,6 @@ impl Get {
 impl Exchange for Get {
     type Response = GetResponse;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::on("get", self.keys())
     }
@@ -200,7 +199,6 @@ impl Exchange for Get {
         self.pb.encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn exchange(
         self,
         transport: Arc<Transport>,

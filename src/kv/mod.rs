@@ -1,5 +1,10 @@
 //! Keys and values: the requests, their responses, and how they travel.
 
+#![allow(
+    private_interfaces,
+    reason = "the trait that ties a request to its response is sealed"
+)]
+
 mod compact;
 mod compare;
 mod delete;

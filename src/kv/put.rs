@@ -100,7 +100,6 @@ impl fmt::Debug for Put {
 impl Exchange for Put {
     type Response = PutResponse;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::on("put", range(&self.pb.key, &Bytes::new()))
     }
@@ -125,7 +124,6 @@ impl Exchange for Put {
         self.pb.encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn exchange(
         self,
         transport: Arc<Transport>,

@@ -148,7 +148,6 @@ impl Op {
 impl Exchange for Txn {
     type Response = TxnResponse;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         name(self.then.len(), self.or_else.len())
     }
@@ -174,7 +173,6 @@ impl Exchange for Txn {
         self.clone().pb().encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn exchange(
         self,
         transport: Arc<Transport>,

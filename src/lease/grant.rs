@@ -80,7 +80,6 @@ impl Grant {
 impl Exchange for Grant {
     type Response = Lease;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::new("grant")
     }
@@ -104,7 +103,6 @@ impl Exchange for Grant {
         self.message().encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
         let random = self.id.is_none();
         let id = self.id.unwrap_or_else(random_id);

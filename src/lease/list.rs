@@ -29,7 +29,6 @@ impl Leases {
 impl Exchange for Leases {
     type Response = LeasesResponse;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::new("leases")
     }
@@ -42,7 +41,6 @@ impl Exchange for Leases {
         0
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn exchange(
         self,
         transport: Arc<Transport>,

@@ -4,6 +4,11 @@
 //! it are deleted when it ends. `keeper` decides when to renew; `task` does it, for all leases of a
 //! client over one stream.
 
+#![allow(
+    private_interfaces,
+    reason = "the trait that ties a request to its response is sealed"
+)]
+
 mod deadline;
 mod doubt;
 mod grant;

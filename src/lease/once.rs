@@ -42,7 +42,6 @@ impl KeepAliveOnce {
 impl Exchange for KeepAliveOnce {
     type Response = Renewal;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::about("keep alive once lease", self.id)
     }
@@ -55,7 +54,6 @@ impl Exchange for KeepAliveOnce {
         self.message().encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn exchange(
         self,
         transport: Arc<Transport>,

@@ -37,7 +37,6 @@ impl Revoke {
 impl Exchange for Revoke {
     type Response = RevokeResponse;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::about("revoke lease", self.id)
     }
@@ -54,7 +53,6 @@ impl Exchange for Revoke {
         self.message().encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     async fn exchange(
         self,
         transport: Arc<Transport>,

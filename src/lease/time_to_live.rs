@@ -60,7 +60,6 @@ impl TimeToLive {
 impl Exchange for TimeToLive {
     type Response = TimeToLiveResponse;
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn operation(&self) -> Operation {
         Operation::about("time to live of lease", self.id)
     }
@@ -73,7 +72,6 @@ impl Exchange for TimeToLive {
         self.message().encoded_len()
     }
 
-    #[allow(private_interfaces, reason = "sealed")]
     fn exchange(
         self,
         transport: Arc<Transport>,

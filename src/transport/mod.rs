@@ -163,14 +163,7 @@ impl Transport {
             Suspicion::Learner => self.picker.lock().learner(index, now),
         };
         if leave {
-            let mut current = self.lane(lane).lock();
-            if current
-                .connection
-                .as_ref()
-                .is_some_and(|c| c.is_same(connection))
-            {
-                current.connection = None;
-            }
+            self.let_go(lane, connection);
         }
     }
 
@@ -181,17 +174,16 @@ impl Transport {
     /// and be sure: etcd allows a ping only every 5 s.
     pub(crate) fn unanswered(&self, lane: Lane, connection: &Connection, waited: Duration) {
         self.report(lane, connection, Suspicion::Silent);
-        if connection.silent_for() < waited {
-            return;
+        if connection.silent_for() >= waited {
+            self.let_go(lane, connection);
         }
+    }
+
+    /// The next user of the lane gets another connection.
+    fn let_go(&self, lane: Lane, connection: &Connection) {
         let mut current = self.lane(lane).lock();
-        if current
-            .connection
-            .as_ref()
-            .is_some_and(|c| c.is_same(connection))
-        {
-            current.connection = None;
-        }
+        let is_current = |c: &Connection| c.is_same(connection);
+        current.connection.take_if(|current| is_current(current));
     }
 
     /// Whether a request could go to another member than this one.
