@@ -16,4 +16,5 @@ mod harness;
 mod lease;
 mod local;
 mod mirror;
+mod stress;
 mod watch;

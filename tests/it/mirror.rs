@@ -33,7 +33,7 @@ fn apply(keys: &mut Keys, event: &MirrorEvent) {
             KeyChange::Deleted { prev, .. } => {
                 assert_eq!(keys.remove(&text(prev.key())), Some(text(prev.value())));
             }
-            _ => unreachable!("two kinds of change"),
+            _ => panic!("two kinds of change"),
         }
     }
 }

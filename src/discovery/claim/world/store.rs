@@ -153,10 +153,14 @@ impl Store {
         for ((key, value, step), done) in steps.iter().zip(done) {
             answers.push(match (done, *step) {
                 (false, _) => Err(self.get(key).cloned()),
-                (true, Step::Delete(_)) => Ok(self.set(key.clone(), None)),
+                (true, Step::Delete(_)) => {
+                    self.set(key.clone(), None);
+                    Ok(())
+                }
                 (true, Step::Write(_, lease)) => {
                     self.writes += 1;
-                    Ok(self.set(key.clone(), Some((value.clone(), Some(lease)))))
+                    self.set(key.clone(), Some((value.clone(), Some(lease))));
+                    Ok(())
                 }
             });
         }
