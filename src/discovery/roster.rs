@@ -1,6 +1,6 @@
 //! All registrations of one registrar: the worker's side. It carries out what the claims decide.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kv::{Txn, TxnResponse};
+use crate::lease::Deadline;
 use crate::rt::Pending;
 use crate::types::{KeyValue, LeaseId};
 use crate::watch::{EventKind, Watch, WatchKey, WatchResponse, WatchSet};
@@ -37,6 +38,12 @@ pub(super) struct Roster {
     tenure: Tenure,
     leases: Leases,
     entries: BTreeMap<u64, Entry>,
+    /// Those that may have a next step, and those whose state may have changed: what happens to one
+    /// of thousands is not the business of all.
+    to_send: BTreeSet<u64>,
+    to_show: BTreeSet<u64>,
+    /// The lease as every entry has shown it.
+    shown: (Deadline, bool),
     turns: Turns,
     watches: WatchSet,
     watched: HashMap<WatchKey, u64>,
@@ -87,6 +94,9 @@ impl Roster {
             open: true,
             leases: Leases::default(),
             entries: BTreeMap::new(),
+            to_send: BTreeSet::new(),
+            to_show: BTreeSet::new(),
+            shown: (Deadline::PASSED, true),
             turns: Turns::default(),
             watched: HashMap::new(),
             batch: None,
@@ -95,6 +105,16 @@ impl Roster {
             answers,
             incarnation: fastrand::u64(1..1 << 53),
         })
+    }
+
+    fn stir(&mut self, number: u64) {
+        self.to_send.insert(number);
+        self.to_show.insert(number);
+    }
+
+    fn stir_all(&mut self) {
+        self.to_send.extend(self.entries.keys());
+        self.to_show.extend(self.entries.keys());
     }
 
     fn take_commands(&mut self) {
@@ -135,12 +155,14 @@ impl Roster {
                     leaving: Vec::new(),
                 };
                 self.entries.insert(number, entry);
+                self.stir(number);
             }
             Command::Update(number, instance) => {
                 if let Some(entry) = self.entries.get_mut(&number) {
                     entry
                         .claim
                         .update(self.codec.encode(&instance, self.incarnation));
+                    self.stir(number);
                 }
             }
             Command::Leave(number, reply) => {
@@ -148,6 +170,7 @@ impl Roster {
                 if let Some(entry) = self.entries.get_mut(&number) {
                     entry.leaving.push(reply);
                     entry.claim.leave();
+                    self.stir(number);
                 }
             }
         }
@@ -157,8 +180,11 @@ impl Roster {
         let wanted = self.entries.values().any(|entry| !entry.claim.is_leaving());
         loop {
             match self.tenure.work(now, wanted) {
-                Tidings::None => return,
-                Tidings::Granted(lease) => self.leases.current = Some(lease),
+                Tidings::None => break,
+                Tidings::Granted(lease) => {
+                    self.leases.current = Some(lease);
+                    self.stir_all();
+                }
                 Tidings::Lost(loss) => self.lease_lost(loss),
                 Tidings::Trouble(error) => {
                     for entry in self.entries.values() {
@@ -166,6 +192,10 @@ impl Roster {
                     }
                 }
             }
+        }
+        let now = (self.tenure.valid_until(), self.tenure.is_suspect());
+        if std::mem::replace(&mut self.shown, now) != now {
+            self.to_show.extend(self.entries.keys());
         }
     }
 
@@ -177,6 +207,7 @@ impl Roster {
             }
             entry.claim.lease_lost();
         }
+        self.stir_all();
     }
 
     /// Takes what the watches bring. An error is the end of everything.
@@ -193,8 +224,10 @@ impl Roster {
     }
 
     fn follow_key(&mut self, watch: WatchKey, item: Result<WatchResponse>) {
-        let number = self.watched.get(&watch);
-        let Some(entry) = number.and_then(|n| self.entries.get_mut(n)) else {
+        let Some(number) = self.watched.get(&watch).copied() else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
         match item {
@@ -209,6 +242,7 @@ impl Roster {
                 entry.claim.unwatched();
             }
         }
+        self.stir(number);
     }
 
     fn watch_anew(&mut self) -> Result<()> {
@@ -218,6 +252,7 @@ impl Roster {
             entry.watch = None;
             entry.claim.unwatched();
         }
+        self.stir_all();
         Ok(())
     }
 
@@ -253,6 +288,8 @@ impl Roster {
             if let Phase::Refused(by) = entry.claim.phase {
                 entry.shared.refuse(conflict(by));
             }
+            self.to_send.insert(*number);
+            self.to_show.insert(*number);
         }
     }
 
@@ -262,6 +299,7 @@ impl Roster {
                 entry.claim.failed();
                 entry.shared.trouble(error);
             }
+            self.stir(*number);
         }
         // A server that finds no lease of ours, however new, is not asked at once again either.
         self.retry_at = Some(now + self.backoff.next(fastrand::f64()));
@@ -278,15 +316,18 @@ impl Roster {
         }
         self.retry_at = None;
         let (mut numbers, mut ops, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for (number, entry) in &mut self.entries {
-            if ops.len() == batch::STEPS || bytes > batch::BYTES {
+        while ops.len() < batch::STEPS && bytes <= batch::BYTES {
+            let Some(number) = self.to_send.pop_first() else {
                 break;
-            }
+            };
+            let Some(entry) = self.entries.get_mut(&number) else {
+                continue;
+            };
             let claim = &mut entry.claim;
-            if self.turns.is_first(&claim.key, *number)
+            if self.turns.is_first(&claim.key, number)
                 && let Some(step) = claim.next(&self.leases)
             {
-                numbers.push(*number);
+                numbers.push(number);
                 bytes += claim.key.len() + claim.value.len();
                 ops.push(batch::op(&claim.key, &claim.value, step));
             }
@@ -302,8 +343,9 @@ impl Roster {
 
     /// Watches the keys that are held or waited for, and not watched yet.
     fn watch_keys(&mut self) {
-        for (number, entry) in &mut self.entries {
-            if entry.watch.is_none()
+        for number in &self.to_show {
+            if let Some(entry) = self.entries.get_mut(number)
+                && entry.watch.is_none()
                 && let Some(after) = entry.claim.watch_after()
                 && let Ok(key) = self
                     .watches
@@ -317,27 +359,29 @@ impl Roster {
 
     /// Shows every state, and lets go of what has left.
     fn settle(&mut self) {
-        let (watches, watched, tenure) = (&self.watches, &mut self.watched, &self.tenure);
-        let turns = &mut self.turns;
-        self.entries.retain(|number, entry| {
+        for number in std::mem::take(&mut self.to_show) {
+            let Some(entry) = self.entries.get_mut(&number) else {
+                continue;
+            };
             if entry.claim.phase != Phase::Left {
-                let state = entry.state(tenure);
+                let state = entry.state(&self.tenure);
                 entry.shared.show(state);
-                return true;
+                continue;
             }
-            turns.leave(&entry.claim.key, *number);
             if let Some(watch) = entry.watch {
-                watched.remove(&watch);
-                watches.remove(watch);
+                self.watched.remove(&watch);
+                self.watches.remove(watch);
+            }
+            if let Some(next) = self.turns.leave(&entry.claim.key, number) {
+                self.to_send.insert(next);
             }
             entry.shared.show(State::Closed);
             // Whoever left in time still waits; whoever gave up does not.
-            entry
-                .leaving
-                .drain(..)
-                .for_each(|reply| reply.send(()).unwrap_or_default());
-            false
-        });
+            for reply in entry.leaving.drain(..) {
+                let _ = reply.send(());
+            }
+            self.entries.remove(&number);
+        }
     }
 
     fn close(&mut self) {
@@ -407,9 +451,10 @@ impl Part for Roster {
             return None;
         }
         self.take_answer(now);
-        self.send_batch(now);
         self.watch_keys();
         self.settle();
+        // After those who left, whose turn another may have now.
+        self.send_batch(now);
         // Whoever left had a second to be answered; the lease does the rest.
         if !self.open {
             return None;

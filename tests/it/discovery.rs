@@ -1,5 +1,7 @@
 //! Registered, found, lost and restored: what the crate is for.
 
+mod faults;
+
 use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
@@ -419,10 +421,8 @@ fn an_update_is_seen_in_place_and_survives_a_loss() {
     until(&registration, "draining", |state| *state == State::Draining);
     next(&view, "the update", |change| match change {
         Change::Updated { instance, before } => {
-            assert_eq!(
-                (instance.status, before.status),
-                (Status::Draining, Status::Up)
-            );
+            let statuses = (instance.status, before.status);
+            assert_eq!(statuses, (Status::Draining, Status::Up));
             Some(())
         }
         _ => None,

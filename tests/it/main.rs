@@ -24,6 +24,7 @@ mod members;
 mod mirror;
 mod outage;
 mod pages;
+mod stress;
 mod submit;
 mod txn;
 mod watch;

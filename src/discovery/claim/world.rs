@@ -23,6 +23,8 @@ struct World {
     rng: Rng,
     store: Store,
     processes: Vec<Process>,
+    /// How many keys are used: the fewer, the more happens to each.
+    keys: usize,
     /// Names values, so that each is written for one claim at one time.
     values: u64,
 }
@@ -36,8 +38,10 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let processes = (0..rng.usize(2..=3)).map(Process::new).collect();
+        let keys = rng.usize(1..=KEYS.len());
         World {
             rng,
+            keys,
             store: Store::new(),
             processes,
             values: 0,
@@ -51,12 +55,18 @@ impl World {
 
     fn step(&mut self) {
         let n = self.rng.usize(0..self.processes.len());
-        let key = *self.rng.choice(KEYS.iter()).unwrap();
+        let key = KEYS[self.rng.usize(0..self.keys)];
         match self.rng.u32(0..100) {
-            0..6 => self.register(n, key),
+            0..6 => {
+                self.register(n, key);
+                self.promptly(n);
+            }
             6..10 => self.update(n),
-            10..13 => self.leave(n),
-            13..25 => self.grant(n),
+            10..14 => {
+                self.leave(n);
+                self.promptly(n);
+            }
+            14..25 => self.grant(n),
             25..42 => self.processes[n].send(),
             42..56 => self.execute(n),
             56..68 => self.answer(n, true),
@@ -101,6 +111,14 @@ impl World {
     fn leave(&mut self, n: usize) {
         if let Some(number) = self.processes[n].any(&mut self.rng) {
             self.processes[n].leave(number);
+        }
+    }
+
+    /// A process may be quick, while what others wait for is on its way.
+    fn promptly(&mut self, n: usize) {
+        if self.rng.bool() {
+            self.processes[n].send();
+            self.execute(n);
         }
     }
 

@@ -199,3 +199,34 @@ fn two_thousand_watches_that_break_and_end_let_the_client_close() {
     client.close().unwrap();
     eventually_watches(&etcd, 0);
 }
+
+#[test]
+fn progress_that_a_full_queue_has_no_room_for_is_not_asked_for_again_and_again() {
+    let etcd = LocalEtcd::builder()
+        .arg("--watch-progress-notify-interval=100ms")
+        .start()
+        .unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::builder([proxy.endpoint()])
+        .watch_queue(2, 1 << 20)
+        .connect()
+        .unwrap();
+    let direct = connect(&etcd);
+    let watcher = client.watch(Watch::key("k").progress_notify()).unwrap();
+    direct.put("other", "v").unwrap();
+    eventually(SOON, "its queue is full", || {
+        (watcher.receiver().len() == 2).then_some(())
+    });
+    // Longer than a few intervals, in each of which there is progress without room.
+    let before = proxy.bytes_up();
+    thread::sleep(Duration::from_secs(1));
+    let asked = proxy.bytes_up() - before;
+    println!("{asked} bytes of requests in a second");
+    assert!(asked < 2_000, "{asked} bytes of requests");
+    // And none is owed: once there is room, it comes.
+    let last = direct.put("other", "v").unwrap().revision();
+    eventually(SOON, "progress up to the newest revision", || {
+        let response = watcher.recv_timeout(SOON).unwrap().unwrap();
+        (response.is_progress() && response.revision() >= last).then_some(())
+    });
+}

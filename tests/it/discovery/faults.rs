@@ -1,0 +1,113 @@
+//! Faults between the faults: what happens to a registration while something else does.
+
+use super::*;
+
+/// What goes up to etcd in a span in which nothing happens.
+fn traffic(proxy: &Proxy) -> u64 {
+    let before = proxy.bytes_up();
+    std::thread::sleep(Duration::from_millis(500));
+    proxy.bytes_up() - before
+}
+
+#[test]
+fn a_registration_older_than_the_history_of_etcd_is_looked_at_once() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let behind = Client::connect([proxy.endpoint()]).unwrap();
+    let direct = client(&etcd);
+    let registration = registrar(&behind, 30).register(web(1)).unwrap();
+    let put_at = registration.revision().unwrap();
+    let watched = proxy.bytes_up();
+    eventually(SOON, "its key is watched", || {
+        (proxy.bytes_up() > watched || traffic(&proxy) == 0).then_some(())
+    });
+    proxy.cut();
+    let mut last = put_at;
+    for n in 0..20 {
+        last = direct.put("other", n.to_string()).unwrap().revision();
+    }
+    direct.compact(last).unwrap();
+    proxy.restore();
+    behind.get("other").unwrap();
+    eventually(SOON, "it comes to rest", || {
+        (traffic(&proxy) < 2_000).then_some(())
+    });
+    assert!(registered(&registration.state()));
+    assert_eq!(registration.revision(), Some(put_at), "it is where it was");
+    // And it is still followed.
+    direct.delete("/services/web/10.0.0.1:1").unwrap();
+    eventually(SOON, "restored", || {
+        (registration.revision() > Some(put_at)).then_some(())
+    });
+}
+
+#[test]
+fn an_instance_can_be_registered_again_while_it_is_leaving() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 30);
+    let first = registrar.register(web(1).version("1")).unwrap();
+    etcd.kill().unwrap();
+    drop(first);
+    let again = registrar.announce(web(1).version("2")).unwrap();
+    let other = registrar.announce(web(2)).unwrap();
+    etcd.restart().unwrap();
+    other.wait_registered(SOON).unwrap();
+    again.wait_registered(SOON).unwrap();
+    let kv = client.get("/services/web/10.0.0.1:1").unwrap().unwrap();
+    assert!(kv.value_str().unwrap().contains("\"version\":\"2\""));
+}
+
+#[test]
+fn an_update_that_follows_another_at_once_is_not_lost() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registration = registrar(&client, 5).register(web(1)).unwrap();
+    for round in 0..20 {
+        for n in 0..5 {
+            let version = format!("{round}.{n}");
+            registration.update(web(1).version(version)).unwrap();
+        }
+        eventually(SOON, "the newest value is there", || {
+            let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
+            let newest = format!("\"version\":\"{round}.4\"");
+            kv.value_str()?.contains(&newest).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_reader_of_changes_that_was_slow_ends_with_what_the_view_has() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let view = Discovery::new(&client).service("web").unwrap();
+    let registrar = registrar(&client, 5);
+    let mut registrations = registrar.register_all((1..=200).map(web)).unwrap();
+    let mut last = None;
+    for round in 0..8 {
+        for registration in &registrations {
+            let instance = Instance::clone(&registration.instance());
+            registration
+                .update(instance.version(round.to_string()))
+                .unwrap();
+        }
+        let leaving = registrations.pop().unwrap();
+        leaving.leave().unwrap();
+        last = registrations.last().unwrap().revision();
+    }
+    view.wait_revision(last.unwrap(), SOON).unwrap();
+    let mut known = std::collections::BTreeMap::new();
+    eventually(SOON, "the reader has what the view has", || {
+        for change in view.changes().try_iter() {
+            for gone in change.gone() {
+                assert!(known.remove(&gone.id).is_some(), "{gone:?} was not known");
+            }
+            for present in change.present() {
+                known.insert(present.id.clone(), present.clone());
+            }
+        }
+        let shown = view.snapshot();
+        let same = shown.len() == 192 && known.len() == 192;
+        (same && shown.iter().all(|i| known.get(&i.id) == Some(i))).then_some(())
+    });
+}
