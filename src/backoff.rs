@@ -30,6 +30,11 @@ impl Backoff {
         ceiling.mul_f64(random.clamp(0.0, 1.0))
     }
 
+    /// A wait below the cap, for what is expected to fail again.
+    pub(crate) fn last(&self, random: f64) -> Duration {
+        self.cap.mul_f64(random.clamp(0.0, 1.0))
+    }
+
     /// The longest the next wait can be.
     pub(crate) fn ceiling(&self) -> Duration {
         let doubled = 1u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);

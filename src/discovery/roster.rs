@@ -235,11 +235,16 @@ impl Roster {
                 let valid = valid(self.codec, &self.prefix);
                 entry.follow(&response, &self.leases, valid);
             }
-            Err(_) => {
+            Err(error) => {
                 // History is gone, or the store went back: whatever happened, look.
                 self.watched.remove(&watch);
                 entry.watch = None;
                 entry.claim.unwatched();
+                if !matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound) {
+                    // The next watch may be refused as well: not at once, then.
+                    entry.shared.trouble(&error);
+                    self.retry_at = Some(Instant::now() + BETWEEN_TRIES.last(fastrand::f64()));
+                }
             }
         }
         self.stir(number);
