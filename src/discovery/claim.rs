@@ -138,6 +138,14 @@ impl Claim {
         }
     }
 
+    /// The revision that put it there, if it is there.
+    pub(super) fn put_at(&self) -> Option<Revision> {
+        match self.phase {
+            Phase::Held { revision, .. } => Some(revision),
+            _ => None,
+        }
+    }
+
     /// Lets go of the key, for good.
     pub(super) fn leave(&mut self) {
         self.leaving = true;
@@ -354,7 +362,6 @@ fn is_written(kv: &KeyValue, lease: LeaseId, value: &Bytes) -> bool {
 }
 
 #[cfg(test)]
-mod world;
-
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;

@@ -255,11 +255,12 @@ impl Shared {
         Arc::clone(&self.inner.lock().instance)
     }
 
-    /// Shows a state, and tells it when it is more than a renewal of the last one.
-    pub(super) fn show(&self, state: State) {
+    /// Shows a state, and the revision that put the key there if it is there; tells it when it is
+    /// more than a renewal of the last one.
+    pub(super) fn show(&self, state: State, put_at: Option<Revision>) {
         let mut inner = self.inner.lock();
-        if let State::Registered { revision, .. } = &state {
-            inner.revision = Some(*revision);
+        if put_at.is_some() {
+            inner.revision = put_at;
             inner.trouble = None;
         }
         let told = is_news(&inner.state, &state);

@@ -370,7 +370,7 @@ impl Roster {
             };
             if entry.claim.phase != Phase::Left {
                 let state = entry.state(&self.tenure);
-                entry.shared.show(state);
+                entry.shared.show(state, entry.claim.put_at());
                 continue;
             }
             if let Some(watch) = entry.watch {
@@ -380,7 +380,7 @@ impl Roster {
             if let Some(next) = self.turns.leave(&entry.claim.key, number) {
                 self.to_send.insert(next);
             }
-            entry.shared.show(State::Closed);
+            entry.shared.show(State::Closed, None);
             // Whoever left in time still waits; whoever gave up does not.
             for reply in entry.leaving.drain(..) {
                 let _ = reply.send(());
@@ -391,7 +391,7 @@ impl Roster {
 
     fn close(&mut self) {
         for entry in self.entries.values() {
-            entry.shared.show(State::Closed);
+            entry.shared.show(State::Closed, None);
         }
         self.entries.clear();
     }

@@ -140,6 +140,7 @@ struct World {
     rewound: bool,
     reader: Reader,
     losses: usize,
+    room: Room,
 }
 
 impl World {
@@ -161,12 +162,19 @@ impl World {
             rewound: false,
             reader: Reader::default(),
             losses: 0,
+            room,
         };
         world.list();
         world
     }
 
     fn step(&mut self) {
+        self.do_something();
+        // A way out of a full queue is a `Reset`, and one word on how things are.
+        assert!(self.receiver.len() <= self.room.items + 2);
+    }
+
+    fn do_something(&mut self) {
         match self.rng.u32(0..100) {
             0..30 => self.store.change(&mut self.rng),
             30..60 => self.deliver(),

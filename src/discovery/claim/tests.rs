@@ -1,4 +1,4 @@
-//! What a claim does about each thing that can be found.
+//! What a claim does, one thing at a time.
 
 use super::*;
 

@@ -44,13 +44,16 @@ fn a_registration_older_than_the_history_of_etcd_is_looked_at_once() {
 #[test]
 fn an_instance_can_be_registered_again_while_it_is_leaving() {
     let mut etcd = LocalEtcd::start().unwrap();
-    let client = client(&etcd);
+    // Transactions that fail soon, so that what is to be done gathers in the next one.
+    let client = client(&etcd).with_timeout(Duration::from_millis(200));
     let registrar = registrar(&client, 30);
     let first = registrar.register(web(1).version("1")).unwrap();
     etcd.kill().unwrap();
     drop(first);
     let again = registrar.announce(web(1).version("2")).unwrap();
     let other = registrar.announce(web(2)).unwrap();
+    let early = other.wait_registered(Duration::from_secs(1)).unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Timeout);
     etcd.restart().unwrap();
     other.wait_registered(SOON).unwrap();
     again.wait_registered(SOON).unwrap();
@@ -74,6 +77,21 @@ fn an_update_that_follows_another_at_once_is_not_lost() {
             kv.value_str()?.contains(&newest).then_some(())
         });
     }
+}
+
+#[test]
+fn an_instance_that_drains_is_registered_as_any_other() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 5);
+    let draining = registrar.register(web(1).status(Status::Draining)).unwrap();
+    assert_eq!(draining.state(), State::Draining);
+    let registration = registrar.register(web(2)).unwrap();
+    let up = registration.revision();
+    registration.set_status(Status::Draining).unwrap();
+    eventually(SOON, "the revision of the update", || {
+        (registration.revision() > up).then_some(())
+    });
 }
 
 #[test]
