@@ -20,6 +20,7 @@ mod directory;
     reason = "the type that the folder is named after"
 )]
 mod discovery;
+mod dispute;
 mod instance;
 mod native;
 mod plain;

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 use super::batch::{self, Outcome};
 use super::claim::{Claim, Leases, Phase, Taken};
 use super::codec::Codec;
+use super::dispute::Dispute;
 use super::registrar::Command;
 use super::registration::{Loss, Shared, State};
 use super::status::Status;
@@ -42,6 +43,8 @@ pub(super) struct Roster {
     /// of thousands is not the business of all.
     to_send: BTreeSet<u64>,
     to_show: BTreeSet<u64>,
+    /// Those that must wait until their key is put back once more.
+    later: BTreeSet<(Instant, u64)>,
     /// The lease as every entry has shown it.
     shown: (Deadline, bool),
     turns: Turns,
@@ -72,6 +75,7 @@ struct Entry {
     shared: Arc<Shared>,
     watch: Option<WatchKey>,
     loss: Option<Loss>,
+    dispute: Dispute,
     leaving: Vec<Sender<()>>,
 }
 
@@ -96,6 +100,7 @@ impl Roster {
             entries: BTreeMap::new(),
             to_send: BTreeSet::new(),
             to_show: BTreeSet::new(),
+            later: BTreeSet::new(),
             shown: (Deadline::PASSED, true),
             turns: Turns::default(),
             watched: HashMap::new(),
@@ -152,6 +157,7 @@ impl Roster {
                     shared,
                     watch: None,
                     loss: None,
+                    dispute: Dispute::new(),
                     leaving: Vec::new(),
                 };
                 self.entries.insert(number, entry);
@@ -288,7 +294,7 @@ impl Roster {
                 Outcome::Found(kv) => entry.claim.found(at, kv, &self.leases, &valid),
             };
             if let Some(taken) = taken {
-                entry.loss = Some(loss(taken));
+                entry.taken(taken);
             }
             if let Phase::Refused(by) = entry.claim.phase {
                 entry.shared.refuse(conflict(by));
@@ -320,6 +326,13 @@ impl Roster {
             return;
         }
         self.retry_at = None;
+        while let Some((until, number)) = self.later.pop_first() {
+            if until > now {
+                self.later.insert((until, number));
+                break;
+            }
+            self.to_send.insert(number);
+        }
         let (mut numbers, mut ops, mut bytes) = (Vec::new(), Vec::new(), 0);
         while ops.len() < batch::STEPS && bytes <= batch::BYTES {
             let Some(number) = self.to_send.pop_first() else {
@@ -328,6 +341,11 @@ impl Roster {
             let Some(entry) = self.entries.get_mut(&number) else {
                 continue;
             };
+            let waits = entry.dispute.waits(now);
+            if let (Some(until), false) = (waits, entry.claim.is_leaving()) {
+                self.later.insert((until, number));
+                continue;
+            }
             let claim = &mut entry.claim;
             if self.turns.is_first(&claim.key, number)
                 && let Some(step) = claim.next(&self.leases)
@@ -398,6 +416,11 @@ impl Roster {
 }
 
 impl Entry {
+    fn taken(&mut self, taken: Taken) {
+        self.loss = Some(loss(taken));
+        self.dispute.taken(Instant::now(), fastrand::f64());
+    }
+
     fn follow(
         &mut self,
         response: &WatchResponse,
@@ -407,7 +430,7 @@ impl Entry {
         for event in response.events() {
             let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
             if let Some(taken) = self.claim.event(event.revision(), kv, leases, &valid) {
-                self.loss = Some(loss(taken));
+                self.taken(taken);
             }
         }
     }
@@ -465,7 +488,9 @@ impl Part for Roster {
             return None;
         }
         let retry = self.retry_at.filter(|_| self.batch.is_none());
-        Some(Next(retry.into_iter().chain(self.tenure.due(now)).min()))
+        let later = self.later.first().map(|(until, _)| *until);
+        let due = [retry, later, self.tenure.due(now)];
+        Some(Next(due.into_iter().flatten().min()))
     }
 
     fn wait<'a>(&'a self, select: &mut Select<'a>) {

@@ -52,6 +52,8 @@ const PURE: &[&str] = &[
     "discovery/claim.rs",
     "discovery/codec.rs",
     "discovery/directory.rs",
+    "discovery/dispute.rs",
+    "discovery/turns.rs",
     "discovery/native.rs",
     "discovery/plain.rs",
     "discovery/status.rs",

@@ -129,3 +129,31 @@ fn a_reader_of_changes_that_was_slow_ends_with_what_the_view_has() {
         (same && shown.iter().all(|i| known.get(&i.id) == Some(i))).then_some(())
     });
 }
+
+#[test]
+fn two_that_cannot_read_each_other_do_not_fight_as_fast_as_they_can() {
+    let etcd = LocalEtcd::start().unwrap();
+    let (one, other) = (client(&etcd), client(&etcd));
+    let with = |client: &Client, codec| {
+        let registrar = Registrar::new(client).codec(codec).prefix("/mixed/");
+        registrar.start().unwrap()
+    };
+    let written = || {
+        let kv = one.get("/mixed/web/10.0.0.1:1").unwrap().unwrap();
+        kv.mod_revision().get()
+    };
+    let plain = with(&one, Codec::Plain);
+    let _plain = plain.register(web(1)).unwrap();
+    let before = written();
+    let native = with(&other, Codec::Native).announce(web(1)).unwrap();
+    let begun = Instant::now();
+    // Undamped, ten rounds take ten answers of etcd; damped, their last waits are up to 1.5 s each.
+    let lost = |state: &State| matches!(state, State::Lost { .. });
+    let losses = native.states().iter().filter(lost).take(10).count();
+    let (writes, span) = (written() - before, begun.elapsed());
+    println!("{losses} losses and {writes} writes in {span:?}");
+    assert!(
+        span > Duration::from_millis(200),
+        "{losses} losses in {span:?}"
+    );
+}
