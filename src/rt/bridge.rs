@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 mod tests;
 
 /// How long the runtime thread waits after a caller drove, before it drives again.
-const LINGER: Duration = Duration::from_micros(500);
+const LINGER: Duration = Duration::from_micros(900);
 
 /// The longest that `close` and the last drop wait for the runtime thread.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
