@@ -12,7 +12,7 @@ use crate::backoff::Backoff;
 const SPACING: Duration = Duration::from_millis(250);
 
 /// The waits of background work between dials of one member. With a ceiling of 3 s a third of the
-/// recoveries took longer than 2 s after the server was back; with this one none does.
+/// waits would be longer than 2 s, in which streams and registrations are to be back.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
 /// How long a member that cannot serve is set aside, at first and at most.
