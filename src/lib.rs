@@ -177,3 +177,8 @@ pub use rt::Drive;
 pub use rt::Pending;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
