@@ -116,6 +116,7 @@ impl ServiceView {
             directory: Directory::new(codec, prefix),
             shared: Arc::clone(&shared),
             told: Told::new(sender),
+            news: Vec::new(),
             verdicts: Vec::new(),
             rewound: None,
             owner,
@@ -262,6 +263,8 @@ struct ViewPart {
     directory: Directory,
     shared: Arc<Shared>,
     told: Told,
+    /// What to tell once it is shown: whoever hears of a change sees it in the snapshot.
+    news: Vec<Change>,
     verdicts: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
     /// The store lost its data: until then its instances may come back.
     rewound: Option<Instant>,
@@ -314,10 +317,10 @@ impl ViewPart {
                 }
             }
             MirrorEvent::Stale { since } => {
-                self.told.tell(self.directory.down(since));
+                self.news.extend(self.directory.down(since));
             }
             MirrorEvent::Live => {
-                self.told.tell(self.directory.up());
+                self.news.extend(self.directory.up());
             }
         }
     }
@@ -336,7 +339,7 @@ impl ViewPart {
             None => self.directory.up(),
             Some(stale) => self.directory.down(now.checked_sub(stale).unwrap_or(now)),
         };
-        self.told.tell(change);
+        self.news.extend(change);
     }
 
     fn take_verdicts(&mut self) {
@@ -363,7 +366,7 @@ impl ViewPart {
             let question = self.client.submit(TimeToLive::new(suspect.lease));
             self.verdicts.push((suspect.lease, question));
         }
-        self.told.tell(step.changes);
+        self.news.extend(step.changes);
     }
 
     fn show(&self) {
@@ -385,9 +388,10 @@ impl Part for ViewPart {
         let followed = self.follow();
         self.come_back(now);
         self.take_verdicts();
+        self.show();
+        self.told.tell(self.news.drain(..));
         self.told
             .catch_up(&self.directory.instances(), self.directory.stale_since());
-        self.show();
         if let Err(ended) = followed {
             self.shared.state.lock().ended = Some(ended);
             self.shared.changed.notify_all();
