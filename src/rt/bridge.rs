@@ -2,8 +2,9 @@
 //!
 //! A current-thread tokio runtime can be driven by one thread at a time, any thread. Usually that
 //! is the runtime's own; a lone caller asks it to stand aside and drives itself (see `switch`).
-//! While it stands aside it looks back every [`LINGER`], and drives again once no caller does, so
-//! watches and leases never wait longer than that.
+//! While it stands aside it looks back every [`LINGER`], and drives again once a whole one passed in
+//! which no caller did: at most two of them, 1.8 ms, after the last call. Watches and leases, and
+//! requests that were submitted and are waited for by `select!`, wait that long at most.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +26,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[cfg(test)]
 mod tests;
 
-/// How long the runtime thread waits after a caller drove, before it drives again.
+/// How often the runtime thread looks whether callers still drive. Looking costs a lone caller 4 % of
+/// its CPU time at this rate, and 7 % at 500 us.
 const LINGER: Duration = Duration::from_micros(900);
 
 /// The longest that `close` and the last drop wait for the runtime thread.
