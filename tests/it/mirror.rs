@@ -173,13 +173,13 @@ fn a_reader_that_was_slow_gets_one_reset_for_what_it_missed() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
-    let mut last = None;
     // More bytes than the queue of a mirror holds, however many events come in one response.
-    for n in 0..1500 {
-        let value = format!("{n:>16384}");
-        last = Some(client.submit(Put::new(format!("m/{}", n % 50), value)));
-    }
-    let last = last.unwrap().wait().unwrap().revision();
+    let puts: Vec<_> = (0..1500)
+        .map(|n| client.submit(Put::new(format!("m/{}", n % 50), format!("{n:>16384}"))))
+        .collect();
+    // Requests in flight together take effect in any order: the last one sent need not be the last revision.
+    let revisions = puts.into_iter().map(|put| put.wait().unwrap().revision());
+    let last = revisions.max().unwrap();
     mirror.wait_revision(last, SOON).unwrap();
     assert!(
         mirror.changes().len() <= 1025,
