@@ -9,7 +9,7 @@ use etcd_blocking::{Client, KeyChange, KeyRange, Mirror, MirrorEvent, Put, Txn};
 use crate::support::proxy::Proxy;
 use crate::support::wait::eventually;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 type Keys = BTreeMap<String, String>;
 

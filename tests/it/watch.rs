@@ -13,9 +13,10 @@ use etcd_blocking::{
     Watcher,
 };
 
+use crate::support::pace::Pace;
 use crate::support::wait::eventually;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn connect(etcd: &LocalEtcd) -> Client {
     Client::connect([etcd.endpoint()]).unwrap()
@@ -186,6 +187,7 @@ fn what_makes_no_sense_is_refused_before_it_is_sent() {
 #[test]
 fn a_watch_that_no_server_creates_times_out_and_says_why() {
     let client = Client::connect(["http://127.0.0.1:9"]).unwrap();
+    let pace = Pace::start();
     let begun = Instant::now();
     let error = client
         .with_timeout(Duration::from_millis(300))
@@ -193,7 +195,7 @@ fn a_watch_that_no_server_creates_times_out_and_says_why() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("refused"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    pace.check("a timeout of 300 ms", begun, Duration::from_secs(2));
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod child;
 pub mod frames;
 pub mod gateway;
 pub mod load;
+pub mod pace;
 pub mod peers;
 pub mod proxy;
 pub mod raw;
