@@ -131,9 +131,7 @@ impl Task {
                 self.sets.insert(set, outlet);
             }
             Command::RemoveSet(set) => {
-                if let Some(outlet) = self.sets.remove(&set) {
-                    outlet.end();
-                }
+                self.end_set(set);
                 let members: Vec<Id> = self
                     .entries
                     .iter()
@@ -155,6 +153,12 @@ impl Task {
             entry.sink.end();
             self.forget_slow(id);
             self.feed(Input::Remove(id));
+        }
+    }
+
+    fn end_set(&mut self, set: u64) {
+        if let Some(outlet) = self.sets.remove(&set) {
+            outlet.end();
         }
     }
 
@@ -281,6 +285,31 @@ impl Task {
                 });
             }
             _ => {}
+        }
+    }
+}
+
+impl Drop for Task {
+    /// Who cancelled before the client closed, if only just, is not told that it did.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Add {
+                    id, sink, created, ..
+                } => {
+                    self.entries.insert(id, Entry { sink, created });
+                }
+                Command::Remove(id) => {
+                    if let Some(entry) = self.entries.remove(&id) {
+                        entry.sink.end();
+                    }
+                }
+                Command::AddSet(set, outlet) => {
+                    self.sets.insert(set, outlet);
+                }
+                Command::RemoveSet(set) => self.end_set(set),
+                Command::Progress(_) | Command::Why(_) => {}
+            }
         }
     }
 }

@@ -78,6 +78,7 @@ fn registered(state: &State) -> bool {
     matches!(state, State::Registered { .. })
 }
 
+// Case: N-01, N-04
 #[test]
 fn what_is_registered_is_found_and_picked() {
     let etcd = LocalEtcd::start().unwrap();
@@ -101,6 +102,7 @@ fn what_is_registered_is_found_and_picked() {
     assert_eq!(view.wait_for(1, SOON).unwrap().len(), 1);
 }
 
+// Case: N-01, N-03
 #[test]
 fn leaving_and_dropping_are_seen_as_left_and_take_no_longer_than_a_round_trip() {
     let etcd = LocalEtcd::start().unwrap();
@@ -121,6 +123,7 @@ fn leaving_and_dropping_are_seen_as_left_and_take_no_longer_than_a_round_trip() 
     drop(registrar);
 }
 
+// Case: N-08
 #[test]
 fn a_process_that_dies_expires_and_the_others_never_flicker() {
     let etcd = LocalEtcd::start().unwrap();
@@ -411,6 +414,7 @@ fn one_registrar_does_not_register_an_instance_twice() {
     );
 }
 
+// Case: N-03
 #[test]
 fn an_update_is_seen_in_place_and_survives_a_loss() {
     let etcd = LocalEtcd::start().unwrap();

@@ -332,8 +332,6 @@ fn a_machine_that_is_asked_for_too_much_owes_time() {
         });
         drop(done);
     });
-    let early = begun - Duration::from_secs(1);
-    assert_eq!(pace.owed(early, begun), Duration::ZERO);
     assert!(pace.owed(begun, Instant::now()) >= Duration::from_millis(100));
     pace.check("this test", begun, SOON);
 }

@@ -83,6 +83,7 @@ fn exists(client: &Client, key: &str) -> bool {
     client.get(key.to_owned()).unwrap().is_some()
 }
 
+// Case: L-18
 #[test]
 fn a_key_goes_with_its_lease_when_nobody_renews_it() {
     let etcd = etcd();
@@ -100,6 +101,7 @@ fn a_key_goes_with_its_lease_when_nobody_renews_it() {
     assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
 }
 
+// Case: L-02
 #[test]
 fn revoking_deletes_the_keys_of_the_lease_and_an_unknown_lease_is_not_found() {
     let etcd = etcd();
@@ -115,6 +117,10 @@ fn revoking_deletes_the_keys_of_the_lease_and_an_unknown_lease_is_not_found() {
     let again = client.call(Revoke::new(lease.id())).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::LeaseNotFound);
     assert!(again.to_string().starts_with("revoke lease "), "{again}");
+    let put = client.call(Put::new("a", "v").lease(lease.id()));
+    assert_eq!(put.unwrap_err().kind(), ErrorKind::LeaseNotFound);
+    let known = client.time_to_live(lease.id()).unwrap();
+    assert_eq!(known.remaining(), None);
 }
 
 #[test]
@@ -167,6 +173,7 @@ fn a_revocation_whose_answer_is_lost_succeeds() {
     assert_eq!(revoked.unwrap(), RevokeResponse::default());
 }
 
+// Case: L-11
 #[test]
 fn time_to_live_tells_what_is_left_and_which_keys_hang_on_it() {
     let etcd = etcd();
@@ -194,6 +201,7 @@ fn time_to_live_tells_what_is_left_and_which_keys_hang_on_it() {
     assert!(gone.header().member_id.get() != 0);
 }
 
+// Case: L-12
 #[test]
 fn leases_are_listed() {
     let etcd = etcd();
@@ -221,6 +229,7 @@ fn one_renewal_gives_the_full_time_again_and_an_unknown_lease_is_not_found() {
     assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
 }
 
+// Case: L-05
 #[test]
 fn a_lease_is_kept_alive_at_a_third_of_its_time() {
     let etcd = etcd();
@@ -244,6 +253,7 @@ fn a_lease_is_kept_alive_at_a_third_of_its_time() {
     assert!(exists(&client, "k"));
 }
 
+// Case: L-04
 #[test]
 fn several_owners_of_a_lease_share_its_renewals_and_leave_one_by_one() {
     let etcd = etcd();
@@ -259,8 +269,15 @@ fn several_owners_of_a_lease_share_its_renewals_and_leave_one_by_one() {
     // Who left gets no last item, only the end.
     assert!(reader.iter().all(|item| item.is_ok()));
     lives_for(&two, secs(4));
+    let three = client.keep_alive(lease.id()).unwrap();
+    let reader = three.receiver().clone();
+    drop(three);
     client.close().unwrap();
     assert_eq!(gone(two.receiver(), SOON).kind(), ErrorKind::Closed);
+    assert!(
+        reader.iter().all(|item| item.is_ok()),
+        "it left just before"
+    );
 }
 
 #[test]
@@ -288,6 +305,7 @@ fn dropping_it_stops_renewing_and_does_not_revoke() {
     });
 }
 
+// Case: L-06
 #[test]
 fn a_lease_that_is_revoked_says_so_within_a_third_of_its_time_and_others_live_on() {
     let etcd = etcd();
@@ -329,6 +347,7 @@ fn an_unknown_lease_is_not_found() {
     );
 }
 
+// Case: L-14
 #[test]
 fn a_closed_client_keeps_nothing_alive() {
     let etcd = etcd();
@@ -347,6 +366,7 @@ fn a_closed_client_keeps_nothing_alive() {
     );
 }
 
+// Case: L-09
 #[test]
 fn a_server_that_was_never_there_is_reported_in_the_timeout_of_the_client() {
     let mut etcd = etcd();
@@ -442,6 +462,7 @@ fn a_member_without_a_leader_is_left_for_another() {
     links.heal();
 }
 
+// Case: L-19
 #[test]
 fn a_lease_survives_the_death_of_the_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();
@@ -454,6 +475,7 @@ fn a_lease_survives_the_death_of_the_leader() {
     lives_for(&alive, secs(13));
 }
 
+// Case: L-10
 #[test]
 fn a_lease_that_cannot_be_renewed_is_reported_at_its_deadline() {
     let mut etcd = etcd();
@@ -507,6 +529,7 @@ fn a_thousand_leases_need_one_connection() {
     assert_eq!(proxy.connections(), 1);
 }
 
+// Case: L-07
 #[test]
 fn a_receiver_that_is_never_read_changes_nothing_and_still_gets_the_last_item() {
     let etcd = etcd();

@@ -73,6 +73,7 @@ fn a_follower_that_is_killed_is_left_within_a_second() {
     assert!(report.watch_caught_up < secs(5), "{report:?}");
 }
 
+// Case: CN-11
 #[test]
 fn a_member_that_shuts_down_fails_nothing_and_is_not_held_up() {
     for leader in [false, true] {
@@ -96,6 +97,7 @@ fn a_member_that_shuts_down_fails_nothing_and_is_not_held_up() {
     }
 }
 
+// Case: CN-11
 #[test]
 fn a_leader_that_is_killed_is_left_within_an_election() {
     let mut cluster = LocalCluster::start(3).unwrap();
@@ -128,6 +130,7 @@ fn a_member_that_falls_silent_is_left_within_fifteen_seconds() {
     cluster.member(used).resume().unwrap();
 }
 
+// Case: CN-03
 #[test]
 fn a_member_without_a_leader_is_left_within_five_seconds() {
     for leader in [false, true] {

@@ -1,5 +1,6 @@
 //! Watches on a real etcd.
 
+mod cases;
 mod faults;
 
 use std::io::{Read, Write};
@@ -53,12 +54,18 @@ fn last_error(watcher: &Watcher) -> ErrorKind {
     }
 }
 
-/// How many watches the server has.
-fn watches(etcd: &LocalEtcd) -> usize {
+/// What a server measures of itself.
+fn metrics(etcd: &LocalEtcd) -> String {
     let mut stream = TcpStream::connect(etcd.client_addr()).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// How many watches the server has.
+fn watches(etcd: &LocalEtcd) -> usize {
+    let text = metrics(etcd);
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("etcd_debugging_mvcc_watcher_total "));
@@ -90,6 +97,7 @@ fn a_watch_sees_puts_and_deletions_of_its_range() {
     assert!(watcher.try_recv().is_err());
 }
 
+// Case: W-32
 #[test]
 fn a_transaction_is_one_item() {
     let etcd = LocalEtcd::start().unwrap();
@@ -108,6 +116,7 @@ fn a_transaction_is_one_item() {
     );
 }
 
+// Case: W-20
 #[test]
 fn filters_leave_out_what_they_say() {
     let etcd = LocalEtcd::start().unwrap();
@@ -146,6 +155,7 @@ fn history_comes_first_and_the_present_follows() {
     assert_eq!(seen[15].kv().value(), "20");
 }
 
+// Case: W-09
 #[test]
 fn a_start_that_is_compacted_is_the_only_item() {
     let etcd = LocalEtcd::start().unwrap();
@@ -168,6 +178,7 @@ fn a_start_that_is_compacted_is_the_only_item() {
     assert_eq!(next(&at_the_edge).revision(), revision);
 }
 
+// Case: W-29
 #[test]
 fn what_makes_no_sense_is_refused_before_it_is_sent() {
     let client = Client::connect(["http://127.0.0.1:9"]).unwrap();
@@ -198,6 +209,7 @@ fn a_watch_that_no_server_creates_times_out_and_says_why() {
     pace.check("a timeout of 300 ms", begun, Duration::from_secs(2));
 }
 
+// Case: W-23
 #[test]
 fn dropping_a_watch_cancels_it_on_the_server() {
     let etcd = LocalEtcd::start().unwrap();
@@ -215,6 +227,7 @@ fn dropping_a_watch_cancels_it_on_the_server() {
     assert!(receiver.recv().is_err(), "a bare disconnect: you cancelled");
 }
 
+// Case: W-23
 #[test]
 fn a_thousand_watches_come_and_go() {
     let etcd = LocalEtcd::start().unwrap();
@@ -308,6 +321,7 @@ fn a_full_set_pauses_and_misses_nothing() {
     }
 }
 
+// Case: W-12
 #[test]
 fn progress_is_answered_with_the_revision_of_the_store() {
     let etcd = LocalEtcd::start().unwrap();
@@ -326,6 +340,7 @@ fn progress_is_answered_with_the_revision_of_the_store() {
     assert!(other.try_recv().is_err(), "who did not ask is not told");
 }
 
+// Case: W-13
 #[test]
 fn progress_comes_after_history() {
     let etcd = LocalEtcd::start().unwrap();
@@ -368,6 +383,7 @@ fn the_servers_own_progress_is_delivered_to_who_wants_it() {
     assert!(not.try_recv().is_err());
 }
 
+// Case: W-35
 #[test]
 fn a_response_larger_than_any_message_is_one_item() {
     let etcd = LocalEtcd::start().unwrap();
@@ -403,6 +419,7 @@ fn it_works_inside_an_async_runtime() {
     });
 }
 
+// Case: W-16
 #[test]
 fn closing_the_client_ends_every_watch_with_closed() {
     let etcd = LocalEtcd::start().unwrap();

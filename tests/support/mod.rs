@@ -17,4 +17,5 @@ pub mod pace;
 pub mod peers;
 pub mod proxy;
 pub mod raw;
+pub mod server;
 pub mod wait;

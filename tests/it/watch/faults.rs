@@ -115,6 +115,7 @@ fn history_that_is_compacted_while_cut_off_is_told() {
     assert_eq!(last_error(&watcher), ErrorKind::Compacted);
 }
 
+// Case: W-03
 #[test]
 fn a_watch_asked_for_while_connections_break_is_created() {
     let etcd = LocalEtcd::start().unwrap();
@@ -186,6 +187,7 @@ fn a_member_that_dies_is_left_for_another() {
     while next(&watcher).revision() < revision {}
 }
 
+// Case: W-26
 #[test]
 fn two_thousand_watches_that_break_and_end_let_the_client_close() {
     let etcd = LocalEtcd::start().unwrap();
