@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{
-    Cause, Change, Client, Codec, Discovery, ErrorKind, Instance, KeyRange, Loss, OnConflict, Put,
-    Registrar, Registration, ServiceView, State, Status,
+    Balance, Cause, Change, Client, Codec, Delete, Discovery, ErrorKind, Instance, KeyRange, Loss,
+    OnConflict, Put, Registrar, Registration, ServiceView, State, Status, Txn,
 };
 
 use crate::support::pace::Pace;
@@ -121,6 +121,45 @@ fn leaving_and_dropping_are_seen_as_left_and_take_no_longer_than_a_round_trip() 
         assert!(view.snapshot().is_empty());
     }
     drop(registrar);
+}
+
+// Case: N-02
+#[test]
+fn what_changes_together_is_seen_together() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let view = Discovery::new(&client).service("web").unwrap();
+    let registrar = registrar(&client, 30);
+    let both = registrar.register_all([web(1), web(2)]).unwrap();
+    next(&view, "an instance", |change| {
+        change.present().next().map(|_| ())
+    });
+    assert_eq!(view.snapshot().len(), 2, "with the first comes the second");
+    // Whoever deletes them in one transaction.
+    let keys = ["/services/web/10.0.0.1:1", "/services/web/10.0.0.1:2"];
+    let watcher = client.watch(KeyRange::prefix("/services/web/")).unwrap();
+    client.txn(Txn::always(keys.map(Delete::key))).unwrap();
+    let deleted = watcher.recv_timeout(SOON).unwrap().unwrap();
+    assert_eq!(deleted.events().len(), 2);
+    drop(both);
+}
+
+// Case: N-07
+#[test]
+fn calls_go_round_in_equal_shares() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 30);
+    let _both = registrar.register_all([web(1), web(2)]).unwrap();
+    for balance in [Balance::RoundRobin, Balance::Weighted] {
+        let view = Discovery::new(&client)
+            .balance(balance)
+            .service("web")
+            .unwrap();
+        view.wait_for(2, SOON).unwrap();
+        let first = (0..100).filter(|_| view.pick().unwrap().addr == "10.0.0.1:1");
+        assert_eq!(first.count(), 50, "{balance:?}");
+    }
 }
 
 // Case: N-08

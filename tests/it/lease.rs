@@ -12,6 +12,7 @@ use etcd_blocking::{
 use crate::support::pace::Pace;
 use crate::support::peers::PeerLinks;
 use crate::support::proxy::{Dir, Proxy};
+use crate::support::server::{Version, skip_before};
 use crate::support::wait::{eventually, leader};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -496,6 +497,82 @@ fn a_lease_that_cannot_be_renewed_is_reported_at_its_deadline() {
     // `gone` waited for the end of the channel too; that is there with the item.
     pace.check("the end", deadline, Duration::from_millis(500));
     assert!(!alive.is_alive());
+}
+
+// Case: L-08
+#[test]
+fn a_lease_that_was_revoked_while_it_was_cut_off_says_so_after_the_reconnect() {
+    let (etcd, proxy, client) = behind_a_proxy();
+    let direct = self::client(&etcd.endpoint());
+    let lease = client.grant(secs(6)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    proxy.cut();
+    direct.revoke(lease.id()).unwrap();
+    proxy.restore();
+    let error = gone(alive.receiver(), secs(6));
+    assert_eq!(error.kind(), ErrorKind::LeaseNotFound, "{error}");
+}
+
+// Case: L-15
+#[test]
+fn leases_come_and_go_while_members_do() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    for round in 0..3 {
+        let alive: Vec<_> = (0..20)
+            .map(|_| {
+                let lease = client.with_timeout(SOON).grant(secs(8)).unwrap();
+                client.keep_alive(lease.id()).unwrap()
+            })
+            .collect();
+        cluster.member_mut(round).kill().unwrap();
+        // Those that begin in the outage live too; what has begun is revoked, or ends by itself.
+        let more: Vec<_> = (0..20)
+            .map(|_| {
+                let lease = client.with_timeout(SOON).grant(secs(8)).unwrap();
+                client.keep_alive(lease.id()).unwrap()
+            })
+            .collect();
+        for alive in alive.iter().chain(&more) {
+            renewed(alive);
+            assert!(alive.is_alive());
+        }
+        for alive in &alive {
+            client.with_timeout(SOON).revoke(alive.id()).unwrap();
+        }
+        cluster.member_mut(round).restart().unwrap();
+        for alive in &more {
+            assert!(alive.is_alive());
+            client.with_timeout(SOON).revoke(alive.id()).unwrap();
+        }
+    }
+    assert!(client.leases().unwrap().ids().is_empty());
+}
+
+// Case: L-20
+#[test]
+fn a_lease_survives_a_leader_that_stalls_and_comes_back() {
+    let fixed = [Version(3, 4, 31), Version(3, 5, 13)];
+    if skip_before(
+        &fixed,
+        "a leader that stalled may revoke a lease that others renewed",
+    ) {
+        return;
+    }
+    let cluster = LocalCluster::start(3).unwrap();
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let lease = client.grant(secs(6)).unwrap();
+    client.call(Put::new("k", "v").lease(lease.id())).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    let leader = leader(&cluster);
+    cluster.member(leader).pause().unwrap();
+    lives_for(&alive, secs(14));
+    cluster.member(leader).resume().unwrap();
+    // It takes itself for the leader still, and the lease for long expired.
+    lives_for(&alive, secs(7));
+    assert!(exists(&client, "k"));
 }
 
 #[test]

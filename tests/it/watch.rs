@@ -15,6 +15,7 @@ use etcd_blocking::{
 };
 
 use crate::support::pace::Pace;
+use crate::support::server::{EARLY_PROGRESS, progress_interval, skip_before};
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -324,6 +325,9 @@ fn a_full_set_pauses_and_misses_nothing() {
 // Case: W-12
 #[test]
 fn progress_is_answered_with_the_revision_of_the_store() {
+    if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
+        return;
+    }
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let asked = client.watch("k").unwrap();
@@ -370,7 +374,7 @@ fn progress_comes_after_history() {
 #[test]
 fn the_servers_own_progress_is_delivered_to_who_wants_it() {
     let etcd = LocalEtcd::builder()
-        .arg("--watch-progress-notify-interval=200ms")
+        .arg(progress_interval("200ms"))
         .start()
         .unwrap();
     let client = connect(&etcd);

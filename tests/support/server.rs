@@ -67,6 +67,21 @@ pub fn skip_unless_since(major: u32, minor: u32, why: &str) -> bool {
     skip_before(&[Version(major, minor, 0)], why)
 }
 
+/// The reason of [`skip_before`] for what stands on progress that was asked for.
+pub const EARLY_PROGRESS: (&[Version], &str) = (
+    &[Version(3, 4, 25), Version(3, 5, 8)],
+    "the server answers a request for progress too early, so the answer is not believed",
+);
+
+/// The flag for how often a server tells progress by itself; it lost its prefix in 3.6.
+pub fn progress_interval(interval: &str) -> String {
+    let prefix = match version() {
+        Version(3, ..6, _) => "experimental-",
+        _ => "",
+    };
+    format!("--{prefix}watch-progress-notify-interval={interval}")
+}
+
 /// A fix in 3.4.25 and 3.5.8 is in 3.4.25 and later 3.4, in 3.5.8 and later 3.5, and in all from 3.6.
 fn reached(here: Version, fixed: &[Version]) -> bool {
     let same_minor = fixed

@@ -11,6 +11,7 @@ use etcd_blocking::{Client, ErrorKind, KeyRange, Watch};
 use super::{SOON, connect, events, eventually_watches, last_error, next, watches};
 use crate::support::peers::PeerLinks;
 use crate::support::proxy::{Dir, Proxy};
+use crate::support::server::progress_interval;
 use crate::support::wait::eventually;
 
 /// Writes `w/<n>` for n from 0 on until told to stop; returns how many.
@@ -205,7 +206,7 @@ fn two_thousand_watches_that_break_and_end_let_the_client_close() {
 #[test]
 fn progress_that_a_full_queue_has_no_room_for_is_not_asked_for_again_and_again() {
     let etcd = LocalEtcd::builder()
-        .arg("--watch-progress-notify-interval=100ms")
+        .arg(progress_interval("100ms"))
         .start()
         .unwrap();
     let proxy = Proxy::start(etcd.client_addr());
