@@ -160,6 +160,7 @@ async fn dial(
         Arc::clone(endpoint),
         index,
         settings.limits,
+        settings.tokens.as_ref().map(|tokens| tokens.bearer()),
         vitals,
     ))
 }

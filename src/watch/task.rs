@@ -183,6 +183,7 @@ impl Task {
                     false => Demand::Background,
                 });
             }
+            Action::Renew(refused) => self.line.renew(refused),
             Action::Close(doubt) => self.line.close(doubt),
             Action::Send(request) => self.line.send(request),
             Action::Read(key) => self.line.read(key),

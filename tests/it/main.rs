@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod bridge;
 mod cases;
 mod discovery;
