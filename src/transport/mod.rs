@@ -30,6 +30,8 @@ pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
 
+use crate::observe::Observer;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -69,6 +71,7 @@ pub(crate) struct Transport {
     picker: Mutex<Picker>,
     calls: Mutex<Current>,
     watches: Mutex<Current>,
+    observer: Arc<Observer>,
 }
 
 /// The connection of a lane, or the making of one.
@@ -87,6 +90,7 @@ impl Transport {
             picker: Mutex::new(picker),
             calls: Mutex::default(),
             watches: Mutex::default(),
+            observer: Observer::new(),
         })
     }
 
@@ -122,6 +126,8 @@ impl Transport {
             }
             // It had worked: its member is suspect, but the first retry is nearly at once.
             let index = connection.index;
+            let reason = connection.why_ended();
+            self.observer.ejected(&connection.endpoint.text, reason);
             current.connection = None;
             self.picker
                 .lock()
@@ -163,6 +169,7 @@ impl Transport {
             Suspicion::Learner => self.picker.lock().learner(index, now),
         };
         if leave {
+            self.observer.ejected(&connection.endpoint.text, suspicion);
             self.let_go(lane, connection);
         }
     }
@@ -202,6 +209,11 @@ impl Transport {
                 .join(",")
                 .into(),
         }
+    }
+
+    /// Who is told what happens.
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        &self.observer
     }
 
     pub(crate) fn settings(&self) -> &Settings {
