@@ -143,6 +143,7 @@ mod lease;
 #[cfg(feature = "local")]
 pub mod local;
 mod mirror;
+mod observe;
 mod pages;
 mod request;
 mod rt;
@@ -179,6 +180,9 @@ pub use lease::{
     RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
+pub use observe::{
+    CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+};
 pub use pages::Pages;
 pub use request::Request;
 #[doc(hidden)]

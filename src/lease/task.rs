@@ -16,6 +16,7 @@ use super::handle::{GONE, KeepAlive, Renewal, Until};
 use super::keeper::{Action, Gone, Input, Keeper};
 use super::stream::{Event, RenewalStream};
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::observe::Observer;
 use crate::rt::{Bridge, Outlet, Room, Spawn, clock};
 use crate::time::BootTime;
 use crate::transport::Transport;
@@ -101,6 +102,7 @@ impl LeaseKeeping {
         }
         let (commands, queue) = mpsc::unbounded_channel();
         let task = Task {
+            observer: Arc::clone(transport.observer()),
             keeper: Keeper::new(fastrand::u64(..)),
             stream: RenewalStream::new(Arc::clone(transport)),
             commands: queue,
@@ -124,6 +126,7 @@ struct Task {
     stream: RenewalStream,
     commands: mpsc::UnboundedReceiver<Command>,
     held: HashMap<LeaseId, Held>,
+    observer: Arc<Observer>,
 }
 
 enum Next {
@@ -135,6 +138,9 @@ enum Next {
 impl Task {
     async fn run(mut self) {
         loop {
+            self.observer
+                .leases
+                .are(self.held.len(), self.keeper.first_end());
             let mut alarm = self.alarm().map(sleep).map(Box::pin);
             let next = std::future::poll_fn(|cx| self.poll_next(alarm.as_mut(), cx)).await;
             let input = match next {
@@ -143,6 +149,7 @@ impl Task {
                 Some(Next::Stream(event)) => Some(event.into()),
                 Some(Next::Time) => Some(Input::Tick),
             };
+            self.note_stream(input.as_ref());
             if let Some(input) = input {
                 for action in self.keeper.on(input, clock::now()) {
                     self.act(action);
@@ -203,13 +210,26 @@ impl Task {
         }
     }
 
+    fn note_stream(&self, input: Option<&Input>) {
+        match input {
+            Some(Input::Opened) => self.observer.leases.stream_opened(),
+            Some(Input::Broken(trouble)) => self.observer.leases.stream_lost(&trouble.text),
+            _ => {}
+        }
+    }
+
     fn act(&mut self, action: Action) {
         match action {
             Action::Open => self.stream.open(),
-            Action::Abandon { waited } => self.stream.abandon(waited),
+            Action::Abandon { waited } => {
+                let reason = format_args!("no answer to a renewal in {waited:.1?}");
+                self.observer.leases.stream_lost(reason);
+                self.stream.abandon(waited);
+            }
             Action::Close => self.stream.close(),
             Action::Send(lease) => self.stream.send(lease),
             Action::Renewed { lease, ttl, until } => {
+                self.observer.leases.renewed(lease, ttl);
                 if let Some(held) = self.held.get_mut(&lease) {
                     let renewal = Renewal::new(lease, ttl, until);
                     for owner in &mut held.owners {
@@ -221,6 +241,7 @@ impl Task {
             Action::Gone { lease, why } => {
                 if let Some(held) = self.held.remove(&lease) {
                     let error = farewell(lease, why);
+                    self.observer.leases.lost(lease, &error);
                     for owner in held.owners {
                         owner.until.clear();
                         owner.outlet.finish(Err(error.clone()));
@@ -237,6 +258,7 @@ impl Drop for Task {
         while let Ok(command) = self.commands.try_recv() {
             self.input(command);
         }
+        self.observer.leases.are(0, None);
     }
 }
 

@@ -12,6 +12,7 @@ use super::retry::{Failure, Verdict, judge};
 use super::{Connection, Demand, Fault, Lane, Transport, understand};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Executed, Operation, Result, ServerError};
+use crate::observe::Observer;
 
 /// The wait between attempts over one connection; a broken one is replaced at once.
 const BETWEEN_ATTEMPTS: Backoff =
@@ -82,6 +83,7 @@ impl Transport {
                     if Instant::now() >= deadline {
                         break self.too_late(&call, tries, begun);
                     }
+                    tries.again(&self.observer);
                     continue;
                 }
                 Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
@@ -136,6 +138,7 @@ impl Transport {
             if next >= deadline {
                 break self.too_late(&call, tries, begun);
             }
+            tries.again(&self.observer);
             if !pause.is_zero() {
                 sleep_until(next.into()).await;
             }
@@ -169,7 +172,7 @@ impl Transport {
             .at(Some(endpoint))
             .tried(tries.count.max(1), elapsed);
         match last {
-            Some(failure) => error.last(describe(&failure)),
+            Some(failure) => error.last(failure.to_string()),
             None => error,
         }
     }
@@ -185,6 +188,13 @@ impl Tries {
     fn note(&mut self, connection: Option<&Connection>, failure: Failure) {
         self.count += 1;
         self.last = Some((connection.map(|c| Arc::clone(&c.endpoint.text)), failure));
+    }
+
+    /// Another attempt follows.
+    fn again(&self, observer: &Observer) {
+        if let Some((endpoint, failure)) = &self.last {
+            observer.retrying(self.count, endpoint.as_deref(), failure);
+        }
     }
 
     fn endpoint(&self) -> Option<Arc<str>> {
@@ -232,12 +242,4 @@ impl Tries {
 fn short(elapsed: Duration) -> String {
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     format!("{:?}", Duration::from_millis(millis))
-}
-
-fn describe(failure: &Failure) -> String {
-    match failure {
-        Failure::NoConnection(fault) | Failure::Broken(fault) => fault.text.clone(),
-        Failure::Silence => "no answer".into(),
-        Failure::Answer(answer) => answer.text.clone(),
-    }
 }

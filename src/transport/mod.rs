@@ -32,6 +32,8 @@ use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
 pub(crate) use token::{Identity, Tokens};
 
+use crate::observe::Observer;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -73,6 +75,7 @@ pub(crate) struct Transport {
     picker: Mutex<Picker>,
     calls: Mutex<Current>,
     watches: Mutex<Current>,
+    observer: Arc<Observer>,
 }
 
 /// The connection of a lane, or the making of one.
@@ -91,6 +94,7 @@ impl Transport {
             picker: Mutex::new(picker),
             calls: Mutex::default(),
             watches: Mutex::default(),
+            observer: Observer::new(),
         })
     }
 
@@ -135,6 +139,8 @@ impl Transport {
             }
             // It had worked: its member is suspect, but the first retry is nearly at once.
             let index = connection.index;
+            let reason = connection.why_ended();
+            self.observer.ejected(&connection.endpoint.text, reason);
             current.connection = None;
             self.picker
                 .lock()
@@ -176,6 +182,7 @@ impl Transport {
             Suspicion::Learner => self.picker.lock().learner(index, now),
         };
         if leave {
+            self.observer.ejected(&connection.endpoint.text, suspicion);
             self.let_go(lane, connection);
         }
     }
@@ -215,6 +222,11 @@ impl Transport {
                 .join(",")
                 .into(),
         }
+    }
+
+    /// Who is told what happens.
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        &self.observer
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -23,9 +23,12 @@ mod layers;
 mod lease;
 mod local;
 mod members;
+mod metrics;
 mod mirror;
 mod outage;
 mod pages;
+#[cfg(feature = "tracing")]
+mod spans;
 mod stress;
 mod submit;
 mod txn;
