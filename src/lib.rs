@@ -132,6 +132,7 @@
 
 mod backoff;
 mod client;
+mod concurrency;
 mod config;
 mod discovery;
 mod error;
@@ -154,6 +155,7 @@ pub use bytes;
 pub use crossbeam_channel;
 
 pub use client::Client;
+pub use concurrency::{Committed, Isolation, Stm, Tx};
 pub use config::ClientBuilder;
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,

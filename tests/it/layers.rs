@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("local", 5),
     ("discovery", 5),
+    ("concurrency", 5),
     ("client", 4),
     ("config", 4),
     ("mirror", 4),
@@ -44,6 +45,8 @@ const PURE: &[&str] = &[
     "watch/request.rs",
     "mirror/picture.rs",
     "mirror/event.rs",
+    "concurrency/nest.rs",
+    "concurrency/stm/attempt.rs",
     "discovery/address.rs",
     "discovery/balance.rs",
     "discovery/batch.rs",
