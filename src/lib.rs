@@ -155,7 +155,7 @@ pub use bytes;
 pub use crossbeam_channel;
 
 pub use client::Client;
-pub use concurrency::{Committed, Isolation, Stm, Tx};
+pub use concurrency::{Barrier, Committed, Element, Isolation, PriorityQueue, Queue, Stm, Tx};
 pub use config::ClientBuilder;
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,

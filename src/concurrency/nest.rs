@@ -1,15 +1,17 @@
-//! Transactions of any size: etcd limits each list of one, and not what is nested in it.
+//! Transactions of many operations: etcd limits each list of one, and nested ones hold more.
 
-use crate::kv::{Compare, Op, OpResponse, Txn, TxnResponse};
+use crate::kv::{Op, OpResponse, Txn};
 
 /// What a server takes in one list of a transaction unless told otherwise (`--max-txn-ops`).
 pub(crate) const LIST: usize = 128;
 
-/// Operations in lists of at most `width`, by nesting: what fits stays as it is, and else each `width`
-/// of them are one transaction within. They still happen together, at one revision.
-pub(crate) fn nested(ops: Vec<Op>, width: usize) -> Vec<Op> {
-    let width = width.max(2);
-    let mut ops = ops;
+/// Operations in lists of at most `list`, by nesting: what fits stays as it is. They still happen
+/// together, at one revision.
+///
+/// A server that takes 128 operations takes 128 *along a path*: what is nested has what is left of
+/// it (`checkTxnRequest`). So two levels have 64 each, and hold 4096 operations; three have 42.
+pub(crate) fn nested(mut ops: Vec<Op>, list: usize) -> Vec<Op> {
+    let width = width(ops.len(), list);
     while ops.len() > width {
         let mut outer = Vec::with_capacity(ops.len().div_ceil(width));
         let mut rest = ops.into_iter();
@@ -25,26 +27,20 @@ pub(crate) fn nested(ops: Vec<Op>, width: usize) -> Vec<Op> {
     ops
 }
 
-/// `ops` guarded by any number of comparisons: a transaction whose only operation is the next one.
-/// The server evaluates all comparisons before it executes anything.
-pub(crate) fn guarded(compares: &[Compare], ops: Vec<Op>) -> Txn {
-    let mut lists = compares.chunks(LIST).rev();
-    let innermost = Txn::when(lists.next().unwrap_or_default().iter().cloned());
-    lists.fold(innermost.then(nested(ops, LIST)), |inner, list| {
-        Txn::when(list.iter().cloned()).then([inner])
-    })
-}
-
-/// Whether every comparison of a [`guarded`] transaction held.
-pub(crate) fn held(response: &TxnResponse, compares: usize) -> bool {
-    let mut response = response;
-    for _ in 1..compares.div_ceil(LIST) {
-        match response.responses() {
-            [OpResponse::Txn(inner)] if response.succeeded() => response = inner,
-            _ => return false,
+/// The longest list at each level, with as few levels as it takes.
+fn width(ops: usize, list: usize) -> usize {
+    let mut levels = 1;
+    loop {
+        let width = list / levels;
+        // Two in a list is the least that gets shorter; the server says what it thinks of it.
+        if width <= 2 {
+            return 2;
         }
+        if width.saturating_pow(u32::try_from(levels).unwrap_or(u32::MAX)) >= ops {
+            return width;
+        }
+        levels += 1;
     }
-    response.succeeded()
 }
 
 /// The answers to [`nested`] operations, in their order.
@@ -71,10 +67,11 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_nested_until_it_does() {
+    fn what_does_not_fit_is_nested_within_what_a_path_may_hold() {
         let gets = |n: usize| (0..n).map(|n| Get::key(format!("k{n}")).into()).collect();
-        assert_eq!(nested(gets(129), 128).len(), 2);
-        assert_eq!(nested(gets(128 * 128), 128).len(), 128);
-        assert_eq!(nested(gets(128 * 128 + 1), 128).len(), 2);
+        assert_eq!(nested(gets(129), 128).len(), 3);
+        assert_eq!(nested(gets(64 * 64), 128).len(), 64);
+        assert_eq!((width(64 * 64 + 1, 128), width(128, 128)), (42, 128));
+        assert_eq!((width(100, 2), width(100, 0)), (2, 2));
     }
 }

@@ -24,6 +24,8 @@ mod members;
 mod mirror;
 mod outage;
 mod pages;
+mod recipes;
+mod stm;
 mod stress;
 mod submit;
 mod txn;

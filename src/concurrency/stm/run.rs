@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::nest::{LIST, guarded, held};
+use super::super::nest::{LIST, nested};
 use super::attempt::{Attempt, Found, Guard, Isolation};
 use super::tx::{Failed, Tx};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::Printed;
-use crate::kv::{Compare, Get, TxnResponse};
+use crate::kv::{Get, GetResponse, Txn, TxnResponse};
 use crate::types::{KeyValue, Revision};
 
 /// How often a transaction is tried again unless told otherwise. Of those that conflict one commits,
@@ -37,8 +37,9 @@ const NAMED: usize = 8;
 /// A commit whose answer is lost is not repeated: the error says
 /// [`outcome_unknown`](crate::Error::outcome_unknown), and the function does not run again.
 ///
-/// The size of a transaction is limited by the size of a request only: more keys than a server takes
-/// in one list (128) are nested, and still commit at one revision.
+/// A server compares at most 128 keys in one transaction (`--max-txn-ops`), so the commit can depend on
+/// that many: every key that was read, and with the default level every key that is written. One that
+/// depends on more is [`InvalidArgument`](ErrorKind::InvalidArgument).
 ///
 /// ```
 /// use etcd_blocking::{Client, Stm};
@@ -194,24 +195,21 @@ impl Stm {
             return Ok(Outcome::Committed(attempt.base().unwrap_or_default(), None));
         }
         let guards = attempt.guards();
-        let compares: Vec<Compare> = guards
-            .iter()
-            .map(|(key, guard)| guard.compare(key.clone()))
-            .collect();
-        let mut txn = guarded(&compares, attempt.ops());
-        if guards.len() <= LIST {
-            // A refusal brings what the next attempt will want to know.
-            txn = txn.or_else(guards.iter().map(|(key, guard)| {
-                let get = Get::key(key.clone());
-                match guard {
-                    Guard::Unchanged(_) => get,
-                    Guard::NotAfter(_) => get.keys_only(),
-                }
-            }));
-        }
+        let compares = guards.iter().map(|(key, guard)| guard.compare(key.clone()));
+        // A refusal brings what the next attempt will want to know.
+        let reads = guards.iter().map(|(key, guard)| {
+            let get = Get::key(key.clone());
+            match guard {
+                Guard::Unchanged(_) => get,
+                Guard::NotAfter(_) => get.keys_only(),
+            }
+        });
+        let txn = Txn::when(compares)
+            .then(nested(attempt.ops(), LIST))
+            .or_else(reads);
         let response = self.client.txn(txn);
         let response = response.map_err(|error| error.operation(Operation::new("stm commit")))?;
-        Ok(if held(&response, guards.len()) {
+        Ok(if response.succeeded() {
             Outcome::Committed(response.revision(), Some(response))
         } else {
             Outcome::Conflict(Conflict::refused(&guards, &response))
@@ -271,15 +269,7 @@ impl Conflict {
         let mut keys = Vec::new();
         let mut found = Found::new();
         for (index, (key, guard)) in guards.iter().enumerate() {
-            let Some(get) = response.get(index) else {
-                // Too many for one list: nothing came with the refusal.
-                let read = guards.iter().map(|(key, _)| key.clone());
-                return Conflict {
-                    keys: Vec::new(),
-                    ahead: Ahead::Keys(read.collect()),
-                };
-            };
-            let kv = get.first();
+            let kv = response.get(index).and_then(GetResponse::first);
             if !guard.holds(kv.map_or(Revision::NONE, KeyValue::mod_revision)) {
                 keys.push(key.clone());
             }
