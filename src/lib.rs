@@ -132,6 +132,7 @@
 
 mod backoff;
 mod client;
+pub mod concurrency;
 mod config;
 mod discovery;
 mod error;
