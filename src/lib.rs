@@ -132,7 +132,7 @@
 
 mod backoff;
 mod client;
-mod concurrency;
+pub mod concurrency;
 mod config;
 mod discovery;
 mod error;
@@ -155,7 +155,6 @@ pub use bytes;
 pub use crossbeam_channel;
 
 pub use client::Client;
-pub use concurrency::{Barrier, Committed, Element, Isolation, PriorityQueue, Queue, Stm, Tx};
 pub use config::ClientBuilder;
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,

@@ -19,7 +19,7 @@ use crate::watch::Watch;
 ///
 /// ```
 /// use std::time::Duration;
-/// use etcd_blocking::{Barrier, Client};
+/// use etcd_blocking::{Client, concurrency::Barrier};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let etcd = etcd_blocking::local::LocalEtcd::start()?;

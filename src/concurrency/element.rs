@@ -16,7 +16,7 @@ use crate::watch::Watch;
 /// Elements to read at once: who loses the first to another consumer tries the next.
 const READ: u32 = 8;
 
-/// An element of a [`Queue`](crate::Queue) or a [`PriorityQueue`](crate::PriorityQueue).
+/// An element of a [`Queue`](crate::concurrency::Queue) or a [`PriorityQueue`](crate::concurrency::PriorityQueue).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Element {
     kv: KeyValue,
@@ -43,7 +43,7 @@ impl Element {
         self.kv.mod_revision()
     }
 
-    /// Its priority, if it is of a [`PriorityQueue`](crate::PriorityQueue).
+    /// Its priority, if it is of a [`PriorityQueue`](crate::concurrency::PriorityQueue).
     pub fn priority(&self) -> Option<u16> {
         let mut fields = self.kv.key().rsplit(|byte| *byte == b'/').skip(1);
         let digits = fields.next().filter(|digits| digits.len() == 5)?;

@@ -27,7 +27,7 @@ const BETWEEN: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_m
 ///
 /// ```
 /// use std::time::Duration;
-/// use etcd_blocking::{Client, PriorityQueue};
+/// use etcd_blocking::{Client, concurrency::PriorityQueue};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let etcd = etcd_blocking::local::LocalEtcd::start()?;

@@ -22,7 +22,7 @@ use crate::kv::{Compare, Get, Put, SortOrder, SortTarget, Txn};
 ///
 /// ```
 /// use std::time::Duration;
-/// use etcd_blocking::{Client, Queue};
+/// use etcd_blocking::{Client, concurrency::Queue};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let etcd = etcd_blocking::local::LocalEtcd::start()?;

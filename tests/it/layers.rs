@@ -175,10 +175,10 @@ fn the_runtime_knows_nothing_about_etcd_and_tonic_stays_below() {
 }
 
 #[test]
-fn discovery_stands_on_what_users_have() {
+fn discovery_and_concurrency_stand_on_what_users_have() {
     // Two things besides: how an error is put together, and how long to wait before trying again.
     for (name, code) in sources() {
-        if !name.starts_with("discovery/") {
+        if !name.starts_with("discovery/") && !name.starts_with("concurrency/") {
             continue;
         }
         for inside in [

@@ -20,6 +20,7 @@ mod kv;
 mod layers;
 mod lease;
 mod local;
+mod locks;
 mod members;
 mod mirror;
 mod outage;

@@ -6,8 +6,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use etcd_blocking::concurrency::{Barrier, DoubleBarrier, PriorityQueue, Queue, Session};
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Barrier, Client, ErrorKind, PriorityQueue, Queue};
+use etcd_blocking::{Client, ErrorKind, Get};
 
 use crate::support::child::within;
 use crate::support::proxy::{Dir, Proxy};
@@ -119,21 +120,18 @@ fn a_dequeue_whose_answer_is_lost_says_which_element_it_may_have_taken() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::builder([proxy.endpoint()])
-        .timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(4))
         .connect()
         .unwrap();
-    // Large, so that its answer is seen to pass.
-    let key = Queue::new(&direct, "q")
-        .enqueue(vec![b'x'; 100_000])
-        .unwrap();
+    let queue = Queue::new(&direct, "q");
+    let key = queue.enqueue("job").unwrap();
     client.get("warm").unwrap();
-    proxy.latency(Duration::from_millis(250));
-    let quiet = proxy.bytes_down();
+    // It is taken half a second before its consumer hears of it.
+    proxy.latency(Duration::from_millis(500));
     let lost = thread::scope(|scope| {
         let consumer = scope.spawn(|| Queue::new(&client, "q").try_dequeue());
-        // The list is answered, and the claim is on its way.
-        eventually(SOON, "the list is answered", || {
-            (proxy.bytes_down() > quiet).then_some(())
+        eventually(SOON, "it is taken", || {
+            queue.peek().unwrap().is_none().then_some(())
         });
         proxy.pause(Dir::Down, true);
         consumer.join().unwrap()
@@ -146,13 +144,6 @@ fn a_dequeue_whose_answer_is_lost_says_which_element_it_may_have_taken() {
             .starts_with(&format!("dequeue \"{}\": ", text(&key))),
         "{error}"
     );
-    eventually(SOON, "it was taken", || {
-        Queue::new(&direct, "q")
-            .peek()
-            .unwrap()
-            .is_none()
-            .then_some(())
-    });
 }
 
 #[test]
@@ -260,4 +251,121 @@ fn a_barrier_on_a_lease_falls_with_it() {
     let waiter = thread::spawn(move || waiting.wait(SOON));
     client.revoke(lease).unwrap();
     waiter.join().unwrap().unwrap();
+}
+
+fn party(client: &Client, count: usize) -> (Session, DoubleBarrier) {
+    let session = Session::new(client)
+        .ttl(Duration::from_secs(60))
+        .start()
+        .unwrap();
+    let barrier = DoubleBarrier::new(&session, "db", count);
+    (session, barrier)
+}
+
+fn waiters(client: &Client) -> u64 {
+    client
+        .call(Get::prefix("db/waiters").count_only())
+        .unwrap()
+        .count()
+}
+
+#[test]
+fn all_enter_a_double_barrier_together_and_leave_it_together_round_after_round() {
+    const PARTIES: usize = 4;
+    let (_etcd, client) = start();
+    let (came, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    for round in 1..4 {
+        thread::scope(|scope| {
+            for _ in 0..PARTIES {
+                let (came, leaving, client) = (&came, &leaving, &client);
+                scope.spawn(move || {
+                    let (_session, barrier) = party(client, PARTIES);
+                    came.fetch_add(1, Ordering::SeqCst);
+                    let place = barrier.enter(SOON).unwrap();
+                    assert_eq!(came.load(Ordering::SeqCst), round * PARTIES, "all came");
+                    leaving.fetch_add(1, Ordering::SeqCst);
+                    place.leave(SOON).unwrap();
+                    assert_eq!(leaving.load(Ordering::SeqCst), round * PARTIES, "all left");
+                });
+            }
+        });
+        assert!(
+            client.get_prefix("db/").unwrap().is_empty(),
+            "nothing is left"
+        );
+    }
+}
+
+// Case: R-03
+#[test]
+fn one_client_more_is_too_many_and_leaves_no_key() {
+    let (_etcd, client) = start();
+    let (_a, first) = party(&client, 2);
+    let (_b, second) = party(&client, 2);
+    let (_c, third) = party(&client, 2);
+    let (one, two) = thread::scope(|scope| {
+        let one = scope.spawn(|| first.enter(SOON).unwrap());
+        (second.enter(SOON).unwrap(), one.join().unwrap())
+    });
+    let refused = third.enter(SOON).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+    assert!(
+        refused.to_string().contains("too many clients"),
+        "{refused}"
+    );
+    assert_eq!(waiters(&client), 2);
+    thread::scope(|scope| {
+        scope.spawn(|| one.leave(SOON).unwrap());
+        two.leave(SOON).unwrap();
+    });
+    assert!(client.get_prefix("db/").unwrap().is_empty());
+}
+
+// Case: R-03
+#[test]
+fn who_dies_inside_keeps_nobody_from_leaving() {
+    for first_dies in [true, false] {
+        let (_etcd, client) = start();
+        let (a, first) = party(&client, 2);
+        let (b, second) = party(&client, 2);
+        let (one, two) = thread::scope(|scope| {
+            let one = scope.spawn(|| first.enter(SOON).unwrap());
+            eventually(SOON, "the first is there", || {
+                (waiters(&client) == 1).then_some(())
+            });
+            let two = second.enter(SOON).unwrap();
+            (one.join().unwrap(), two)
+        });
+        let (dying, stays) = if first_dies { (a, two) } else { (b, one) };
+        thread::scope(|scope| {
+            let leaving = scope.spawn(|| stays.leave(SOON));
+            client.revoke(dying.lease()).unwrap();
+            leaving.join().unwrap().unwrap();
+        });
+    }
+}
+
+#[test]
+fn who_waits_at_a_double_barrier_learns_that_its_time_or_its_session_is_over() {
+    let (_etcd, client) = start();
+    // Short, because a session hears of its end when it renews.
+    let session = Session::new(&client)
+        .ttl(Duration::from_secs(3))
+        .start()
+        .unwrap();
+    let barrier = DoubleBarrier::new(&session, "db", 2);
+    let late = barrier.enter(Duration::from_millis(100)).unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
+    assert_eq!(waiters(&client), 0, "it took its key along");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| barrier.enter(Duration::MAX));
+        eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
+        client.revoke(session.lease()).unwrap();
+        let lost = waiting.join().unwrap().unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::LeaseNotFound, "{lost}");
+    });
+    assert!(
+        session.lost().recv_timeout(SOON).is_ok(),
+        "the reason is left for its owner"
+    );
 }

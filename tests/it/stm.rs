@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use etcd_blocking::bytes::Bytes;
+use etcd_blocking::concurrency::{Isolation, Stm};
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, Error, ErrorKind, Isolation, Put, Stm, Txn};
+use etcd_blocking::{Client, Error, ErrorKind, Put, Txn};
 
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::wait::{Raise, eventually};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::kv::{Compare, Delete, Op, Put};
 use crate::types::{KeyValue, LeaseId, Revision};
 
-/// What a transaction of an [`Stm`](crate::Stm) is protected from.
+/// What a transaction of an [`Stm`](crate::concurrency::Stm) is protected from.
 ///
 /// | level | reads | the commit fails when |
 /// |---|---|---|

@@ -42,7 +42,7 @@ const NAMED: usize = 8;
 /// depends on more is [`InvalidArgument`](ErrorKind::InvalidArgument).
 ///
 /// ```
-/// use etcd_blocking::{Client, Stm};
+/// use etcd_blocking::{Client, concurrency::Stm};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let etcd = etcd_blocking::local::LocalEtcd::start()?;
@@ -127,7 +127,7 @@ impl Stm {
     /// nothing is written.
     ///
     /// ```
-    /// use etcd_blocking::{Client, Stm};
+    /// use etcd_blocking::{Client, concurrency::Stm};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let etcd = etcd_blocking::local::LocalEtcd::start()?;

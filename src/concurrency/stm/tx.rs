@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{Get, Op, OpResponse, Txn};
 use crate::types::{KeyValue, LeaseId, Revision};
 
-/// A transaction of an [`Stm`](crate::Stm) while its function runs.
+/// A transaction of an [`Stm`](crate::concurrency::Stm) while its function runs.
 ///
 /// Reads ask etcd once per key and attempt; what was [put](Tx::put) or [deleted](Tx::delete) before
 /// is read back. Writes stay in memory until the function has returned.
