@@ -131,6 +131,7 @@
 //! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
 mod backoff;
+mod cache;
 mod client;
 pub mod concurrency;
 mod config;
@@ -154,6 +155,7 @@ mod watch;
 pub use bytes;
 pub use crossbeam_channel;
 
+pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
 pub use config::ClientBuilder;
 pub use discovery::{

@@ -8,6 +8,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("local", 5),
     ("discovery", 5),
     ("concurrency", 5),
+    ("cache", 5),
+    ("make_mirror", 5),
     ("client", 4),
     ("config", 4),
     ("mirror", 4),

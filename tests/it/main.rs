@@ -12,6 +12,7 @@
 mod support;
 
 mod bridge;
+mod cache;
 mod discovery;
 mod examples;
 mod harness;
