@@ -132,7 +132,9 @@
 
 mod auth;
 mod backoff;
+mod cache;
 mod client;
+pub mod concurrency;
 mod config;
 mod discovery;
 mod error;
@@ -163,6 +165,7 @@ pub use auth::{
     UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
     UserListResponse, UserRevokeRole,
 };
+pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
 pub use config::ClientBuilder;
 pub use discovery::{

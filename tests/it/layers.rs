@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("local", 5),
     ("discovery", 5),
+    ("concurrency", 5),
+    ("cache", 5),
+    ("make_mirror", 5),
     ("client", 4),
     ("config", 4),
     ("mirror", 4),
@@ -51,6 +54,8 @@ const PURE: &[&str] = &[
     "mirror/event.rs",
     "observe/latencies.rs",
     "observe/metrics.rs",
+    "concurrency/nest.rs",
+    "concurrency/stm/attempt.rs",
     "discovery/address.rs",
     "discovery/balance.rs",
     "discovery/batch.rs",
@@ -179,10 +184,10 @@ fn the_runtime_knows_nothing_about_etcd_and_tonic_stays_below() {
 }
 
 #[test]
-fn discovery_stands_on_what_users_have() {
+fn discovery_and_concurrency_stand_on_what_users_have() {
     // Two things besides: how an error is put together, and how long to wait before trying again.
     for (name, code) in sources() {
-        if !name.starts_with("discovery/") {
+        if !name.starts_with("discovery/") && !name.starts_with("concurrency/") {
             continue;
         }
         for inside in [
