@@ -130,8 +130,11 @@
 //!
 //! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
+mod auth;
 mod backoff;
+mod cache;
 mod client;
+pub mod concurrency;
 mod config;
 mod discovery;
 mod error;
@@ -142,9 +145,11 @@ mod lease;
 #[cfg(feature = "local")]
 pub mod local;
 mod mirror;
+mod observe;
 mod pages;
 mod request;
 mod rt;
+mod secret;
 mod time;
 mod transport;
 mod types;
@@ -153,6 +158,14 @@ mod watch;
 pub use bytes;
 pub use crossbeam_channel;
 
+pub use auth::{
+    Access, AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse, Authenticate,
+    AuthenticateResponse, Permission, RoleAdd, RoleDelete, RoleGet, RoleGetResponse,
+    RoleGrantPermission, RoleList, RoleListResponse, RoleRevokePermission, UserAdd,
+    UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
+    UserListResponse, UserRevokeRole,
+};
+pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
 pub use config::ClientBuilder;
 pub use discovery::{
@@ -170,6 +183,9 @@ pub use lease::{
     RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
+pub use observe::{
+    CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+};
 pub use pages::Pages;
 pub use request::Request;
 #[doc(hidden)]
