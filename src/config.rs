@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::rt::{Drive, Room};
 use crate::transport::endpoint::{Endpoint, parse_all};
 use crate::transport::{Limits, Settings};
@@ -19,6 +19,8 @@ use crate::transport::{Limits, Settings};
 /// | `receive_limit` | 64 MiB | the largest reply |
 /// | `send_limit` | 2 MiB | the largest request |
 /// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
+/// | `sync_interval` | never | how often endpoints are learned from the member list |
+/// | `reject_old_cluster` | no | whether `connect` refuses servers before 3.6 |
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,6 +42,8 @@ pub struct ClientBuilder {
     limits: Limits,
     watch_room: Room,
     drive: Drive,
+    sync_interval: Option<Duration>,
+    reject_old_cluster: bool,
 }
 
 impl ClientBuilder {
@@ -59,6 +63,8 @@ impl ClientBuilder {
                 bytes: 8 << 20,
             },
             drive: Drive::Auto,
+            sync_interval: None,
+            reject_old_cluster: false,
         }
     }
 
@@ -114,6 +120,26 @@ impl ClientBuilder {
         self
     }
 
+    /// Learns the endpoints of the cluster from its member list, at once and then this often, in the
+    /// background: see [`Client::sync_endpoints`]. Off unless set.
+    ///
+    /// The configured endpoints stay whatever the list says. When the list cannot be had, the endpoints
+    /// stay what they are until the next time.
+    pub fn sync_interval(mut self, interval: Duration) -> Self {
+        self.sync_interval = Some(interval);
+        self
+    }
+
+    /// Has [`connect`](ClientBuilder::connect) ask every endpoint for its version, and refuse a cluster
+    /// with a server that is older than 3.6, the minor release before the newest this client knows.
+    ///
+    /// `connect` then waits for etcd, for at most the `timeout`, and fails when an endpoint does not
+    /// answer, as clientv3 does.
+    pub fn reject_old_cluster(mut self, reject: bool) -> Self {
+        self.reject_old_cluster = reject;
+        self
+    }
+
     /// Who drives the private runtime: for measuring only, the default knows best.
     #[doc(hidden)]
     pub fn drive(mut self, drive: Drive) -> Self {
@@ -121,17 +147,19 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client. It does not wait for etcd: the first call connects, and says so if it
-    /// cannot.
+    /// Makes the client. It does not wait for etcd, unless
+    /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
+    /// says so if it cannot.
     ///
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, and
-    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started.
+    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
+    /// `reject_old_cluster`, [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for an old
+    /// server, and what an endpoint fails with that does not tell its version.
     pub fn connect(self) -> Result<Client> {
-        let endpoints = self
-            .check()
-            .map_err(|e| e.operation(crate::error::Operation::new("connect")))?;
+        let named = |e: Error| e.operation(Operation::new("connect"));
+        let endpoints = self.check().map_err(named)?;
         let settings = Settings {
             connect_timeout: self.connect_timeout,
             stagger: Duration::from_millis(100),
@@ -140,13 +168,20 @@ impl ClientBuilder {
             limits: self.limits,
             ping: Settings::pings(self.ping_interval, self.ping_timeout),
         };
-        Client::start(
+        let client = Client::start(
             endpoints,
             settings,
             self.timeout,
             self.watch_room,
             self.drive,
-        )
+        )?;
+        if self.reject_old_cluster {
+            client.refuse_old_cluster().map_err(named)?;
+        }
+        if let Some(interval) = self.sync_interval {
+            client.keep_in_sync(interval).map_err(named)?;
+        }
+        Ok(client)
     }
 
     fn check(&self) -> Result<Vec<Endpoint>> {
@@ -156,6 +191,10 @@ impl ClientBuilder {
             ("ping_timeout", self.ping_timeout.is_zero()),
             ("receive_limit", self.limits.receive == 0),
             ("send_limit", self.limits.send == 0),
+            (
+                "sync_interval",
+                self.sync_interval.is_some_and(|every| every.is_zero()),
+            ),
             (
                 "watch_queue",
                 self.watch_room.items == 0 || self.watch_room.bytes == 0,

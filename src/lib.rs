@@ -132,6 +132,7 @@
 
 mod backoff;
 mod client;
+mod cluster;
 mod config;
 mod discovery;
 mod error;
@@ -141,6 +142,7 @@ mod kv;
 mod lease;
 #[cfg(feature = "local")]
 pub mod local;
+mod maintenance;
 mod mirror;
 mod pages;
 mod request;
@@ -154,6 +156,10 @@ pub use bytes;
 pub use crossbeam_channel;
 
 pub use client::Client;
+pub use cluster::{
+    Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
+    MembersResponse,
+};
 pub use config::ClientBuilder;
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
@@ -168,6 +174,11 @@ pub use kv::{
 pub use lease::{
     Deadline, Grant, KeepAlive, KeepAliveOnce, Lease, Leases, LeasesResponse, Renewal, Revoke,
     RevokeResponse, TimeToLive, TimeToLiveResponse,
+};
+pub use maintenance::{
+    Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeInfo,
+    DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv, HashKvResponse, HashResponse,
+    MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
 };
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
 pub use pages::Pages;

@@ -8,6 +8,7 @@ mod codec;
 mod connection;
 mod dial;
 pub(crate) mod endpoint;
+mod endpoints;
 mod fault;
 mod health;
 mod picker;
@@ -17,13 +18,14 @@ mod stubs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 pub(crate) use call::{Call, Mode, Problem};
 pub(crate) use codec::Codec;
 pub(crate) use connection::{Connection, Limits};
 use endpoint::Endpoint;
+use endpoints::Endpoints;
 pub(crate) use fault::Fault;
 use health::PingRate;
 pub(crate) use picker::Demand;
@@ -64,7 +66,7 @@ impl Settings {
 /// The way to a cluster.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    endpoints: Vec<Arc<Endpoint>>,
+    endpoints: RwLock<Endpoints>,
     settings: Settings,
     picker: Mutex<Picker>,
     calls: Mutex<Current>,
@@ -82,12 +84,42 @@ impl Transport {
     pub(crate) fn new(endpoints: Vec<Endpoint>, settings: Settings) -> Arc<Self> {
         let picker = Picker::new(endpoints.len(), fastrand::f64());
         Arc::new(Transport {
-            endpoints: endpoints.into_iter().map(Arc::new).collect(),
+            endpoints: RwLock::new(Endpoints::new(endpoints)),
             settings,
             picker: Mutex::new(picker),
             calls: Mutex::default(),
             watches: Mutex::default(),
         })
+    }
+
+    /// A transport to one endpoint, with all else as here.
+    pub(crate) fn aimed_at(&self, endpoint: Endpoint) -> Arc<Self> {
+        Transport::new(vec![endpoint], self.settings.clone())
+    }
+
+    /// Replaces the configured endpoints, and forgets those that were learned.
+    pub(crate) fn configure(&self, seeds: Vec<Endpoint>) {
+        self.change(|endpoints| endpoints.configure(seeds));
+    }
+
+    /// Adds what was learned from the cluster to the configured endpoints, in place of what was
+    /// learned before.
+    pub(crate) fn learn(&self, found: Vec<Endpoint>) {
+        self.change(|endpoints| endpoints.learn(found));
+    }
+
+    /// Connections to endpoints that stay are not touched. Those to endpoints that go take no more
+    /// calls and end when the last one is answered; streams leave at once, for another endpoint.
+    fn change(&self, change: impl FnOnce(&mut Endpoints)) {
+        let mut endpoints = self.endpoints.write();
+        change(&mut endpoints);
+        let indexes = endpoints.indexes();
+        self.picker.lock().change(&indexes);
+        drop(endpoints);
+        for lane in [&self.calls, &self.watches] {
+            let gone = |connection: &mut Connection| !indexes.contains(&connection.index);
+            lane.lock().connection.take_if(gone);
+        }
     }
 
     /// The open connection of a lane, or a new one. It may wait for as long as no member answers:
@@ -111,6 +143,18 @@ impl Transport {
                 Some(result) => result,
                 None => Err(Fault::unconnected("the connection attempt was dropped")),
             };
+        }
+    }
+
+    /// A connection that nobody else has, for a stream that goes at its reader's pace: on a shared
+    /// one its unread bytes would fill the window of all.
+    async fn own_connection(self: &Arc<Self>, demand: Demand) -> Result<Connection, Fault> {
+        loop {
+            let plan = self.picker.lock().plan(Instant::now(), demand);
+            match plan {
+                Plan::Wait(until) => tokio::time::sleep_until(until.into()).await,
+                Plan::Dial(members) => return dial::race(self, members, demand).await,
+            }
         }
     }
 
@@ -152,8 +196,15 @@ impl Transport {
     /// Takes note of what a failure says about the member behind `connection`. The lane lets go of
     /// the connection when there is another member to turn to.
     pub(crate) fn report(&self, lane: Lane, connection: &Connection, suspicion: Suspicion) {
+        if self.blame(connection, suspicion) {
+            self.let_go(lane, connection);
+        }
+    }
+
+    /// Takes note of the same, and says whether there is another member to turn to.
+    fn blame(&self, connection: &Connection, suspicion: Suspicion) -> bool {
         let (index, now) = (connection.index, Instant::now());
-        let leave = match suspicion {
+        match suspicion {
             Suspicion::None => false,
             Suspicion::Silent => {
                 connection.suspect();
@@ -161,9 +212,6 @@ impl Transport {
             }
             Suspicion::Unable => self.picker.lock().set_aside(index, now),
             Suspicion::Learner => self.picker.lock().learner(index, now),
-        };
-        if leave {
-            self.let_go(lane, connection);
         }
     }
 
@@ -188,19 +236,28 @@ impl Transport {
 
     /// Whether a request could go to another member than this one.
     fn has_others(&self, index: usize) -> bool {
-        self.endpoints.len() > 1 && self.picker.lock().others(index, Instant::now())
+        self.picker.lock().others(index, Instant::now())
+    }
+
+    /// The texts of all endpoints.
+    pub(crate) fn endpoints(&self) -> Vec<Arc<str>> {
+        self.endpoints.read().texts()
+    }
+
+    /// Whether its endpoints are `https`; they all are, or none is.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.endpoints.read().is_secure()
     }
 
     /// The endpoints, for errors that are about all of them.
     pub(crate) fn name(&self) -> Arc<str> {
-        match self.endpoints.as_slice() {
-            [one] => Arc::clone(&one.text),
-            all => all
-                .iter()
-                .map(|e| &*e.text)
-                .collect::<Vec<_>>()
-                .join(",")
-                .into(),
+        let mut texts = self.endpoints();
+        match texts.pop() {
+            Some(one) if texts.is_empty() => one,
+            last => {
+                texts.extend(last);
+                texts.join(",").into()
+            }
         }
     }
 

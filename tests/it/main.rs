@@ -24,6 +24,7 @@ mod members;
 mod mirror;
 mod outage;
 mod pages;
+mod snapshot;
 mod stress;
 mod submit;
 mod txn;
