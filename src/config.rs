@@ -6,6 +6,8 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::rt::{Drive, Room};
 use crate::transport::endpoint::{Endpoint, parse_all};
+#[cfg(feature = "__tls")]
+use crate::transport::tls::{Connector, Tls};
 use crate::transport::{Limits, Settings};
 
 /// The settings of a [`Client`], and the making of one.
@@ -18,6 +20,7 @@ use crate::transport::{Limits, Settings};
 /// | `ping_timeout` | 5 s | how long it then has to answer a ping |
 /// | `receive_limit` | 64 MiB | the largest reply |
 /// | `send_limit` | 2 MiB | the largest request |
+/// | `tls` | the system's authorities | for `https` endpoints: see [`Tls`](crate::Tls) |
 /// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
 ///
 /// ```
@@ -40,6 +43,8 @@ pub struct ClientBuilder {
     limits: Limits,
     watch_room: Room,
     drive: Drive,
+    #[cfg(feature = "__tls")]
+    tls: Option<Tls>,
 }
 
 impl ClientBuilder {
@@ -59,6 +64,8 @@ impl ClientBuilder {
                 bytes: 8 << 20,
             },
             drive: Drive::Auto,
+            #[cfg(feature = "__tls")]
+            tls: None,
         }
     }
 
@@ -114,6 +121,16 @@ impl ClientBuilder {
         self
     }
 
+    /// How to verify servers, and what certificate to show them: see [`Tls`]. Endpoints that do not
+    /// say whether they are under TLS (`host:port`, `unix:path`) are, with it.
+    ///
+    /// Without it, `https` endpoints are verified by the system's authorities.
+    #[cfg(feature = "__tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Who drives the private runtime: for measuring only, the default knows best.
     #[doc(hidden)]
     pub fn drive(mut self, drive: Drive) -> Self {
@@ -126,12 +143,12 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, and
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, files for
+    /// TLS that cannot be read or make no sense among them, and
     /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started.
     pub fn connect(self) -> Result<Client> {
-        let endpoints = self
-            .check()
-            .map_err(|e| e.operation(crate::error::Operation::new("connect")))?;
+        let refused = |e: Error| e.operation(crate::error::Operation::new("connect"));
+        let endpoints = self.check().map_err(refused)?;
         let settings = Settings {
             connect_timeout: self.connect_timeout,
             stagger: Duration::from_millis(100),
@@ -139,6 +156,8 @@ impl ClientBuilder {
             connection_window: 16 << 20,
             limits: self.limits,
             ping: Settings::pings(self.ping_interval, self.ping_timeout),
+            #[cfg(feature = "__tls")]
+            tls: self.connector(&endpoints).map_err(refused)?,
         };
         Client::start(
             endpoints,
@@ -164,6 +183,19 @@ impl ClientBuilder {
         if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
             return Err(Error::invalid(format!("{name} must not be zero")));
         }
-        parse_all(&self.endpoints)
+        #[cfg(feature = "__tls")]
+        let tls = self.tls.is_some();
+        #[cfg(not(feature = "__tls"))]
+        let tls = false;
+        parse_all(&self.endpoints, tls)
+    }
+
+    #[cfg(feature = "__tls")]
+    fn connector(&self, endpoints: &[Endpoint]) -> Result<Option<std::sync::Arc<Connector>>> {
+        if !endpoints.iter().any(|endpoint| endpoint.secure) {
+            return Ok(None);
+        }
+        let tls = self.tls.clone().unwrap_or_default();
+        Connector::new(tls, endpoints).map(|tls| Some(std::sync::Arc::new(tls)))
     }
 }

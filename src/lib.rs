@@ -131,6 +131,7 @@
 //! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
 mod backoff;
+mod chance;
 mod client;
 mod config;
 mod discovery;
@@ -175,6 +176,8 @@ pub use request::Request;
 #[doc(hidden)]
 pub use rt::Drive;
 pub use rt::Pending;
+#[cfg(feature = "__tls")]
+pub use transport::tls::Tls;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 

@@ -102,7 +102,10 @@ impl RenewalStream {
                     }
                     Err(fault) => {
                         self.state = State::Closed;
-                        return Poll::Ready(Event::Broken(trouble(fault, None)));
+                        // Others name it in their text.
+                        let all = || self.transport.name();
+                        let endpoint = (fault.kind == ErrorKind::Tls).then(all);
+                        return Poll::Ready(Event::Broken(trouble(fault, endpoint)));
                     }
                 },
                 State::Open { answers, .. } => match answers {
@@ -163,13 +166,8 @@ fn start(connection: Connection) -> State {
 }
 
 fn trouble(fault: Fault, endpoint: Option<Arc<str>>) -> Trouble {
-    let kind = if fault.protocol {
-        ErrorKind::Protocol
-    } else {
-        ErrorKind::Unavailable
-    };
     Trouble {
-        kind,
+        kind: fault.kind,
         text: fault.text,
         endpoint,
     }

@@ -15,6 +15,7 @@ use tokio::time::{Sleep, sleep};
 use super::handle::{GONE, KeepAlive, Renewal, Until};
 use super::keeper::{Action, Gone, Input, Keeper};
 use super::stream::{Event, RenewalStream};
+use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::rt::{Bridge, Outlet, Room, Spawn, clock};
 use crate::time::BootTime;
@@ -101,7 +102,7 @@ impl LeaseKeeping {
         }
         let (commands, queue) = mpsc::unbounded_channel();
         let task = Task {
-            keeper: Keeper::new(fastrand::u64(..)),
+            keeper: Keeper::new(chance::number()),
             stream: RenewalStream::new(Arc::clone(transport)),
             commands: queue,
             held: HashMap::new(),
@@ -261,6 +262,10 @@ fn farewell(lease: LeaseId, why: Gone) -> Error {
             let kind = last.as_ref().map_or(ErrorKind::Timeout, |last| last.kind);
             let reason = format!("no renewal was answered in {within:?}");
             (Error::new(kind, reason), last)
+        }
+        Gone::Refused(trouble) => {
+            let error = Error::new(trouble.kind, trouble.text);
+            (error.at(trouble.endpoint), None)
         }
     };
     let error = error.operation(Operation::about("keep alive lease", lease));

@@ -10,9 +10,12 @@ mod dial;
 pub(crate) mod endpoint;
 mod fault;
 mod health;
+mod mismatch;
 mod picker;
 mod retry;
 mod stubs;
+#[cfg(feature = "__tls")]
+pub(crate) mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +32,9 @@ use health::PingRate;
 pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
+
+use crate::chance;
+use crate::error::ErrorKind;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,9 @@ pub(crate) struct Settings {
     /// The largest reply that is accepted, and the largest request that is sent.
     pub(crate) limits: Limits,
     pub(crate) ping: Arc<PingRate>,
+    /// There when the endpoints are under TLS.
+    #[cfg(feature = "__tls")]
+    pub(crate) tls: Option<Arc<tls::Connector>>,
 }
 
 impl Settings {
@@ -80,7 +89,7 @@ struct Current {
 
 impl Transport {
     pub(crate) fn new(endpoints: Vec<Endpoint>, settings: Settings) -> Arc<Self> {
-        let picker = Picker::new(endpoints.len(), fastrand::f64());
+        let picker = Picker::new(endpoints.len(), chance::fraction());
         Arc::new(Transport {
             endpoints: endpoints.into_iter().map(Arc::new).collect(),
             settings,
@@ -125,7 +134,7 @@ impl Transport {
             current.connection = None;
             self.picker
                 .lock()
-                .failed(index, Instant::now(), fastrand::f64());
+                .failed(index, Instant::now(), chance::fraction());
         }
         if let Some(dialling) = &current.dialling {
             return Err(Next::Outcome(dialling.clone()));
@@ -202,6 +211,48 @@ impl Transport {
                 .join(",")
                 .into(),
         }
+    }
+
+    /// What one round of failed attempts comes to, `last` the last of them.
+    ///
+    /// Only when TLS fails everywhere is there nothing to wait for: a member that is down may be the
+    /// good one.
+    fn round(&self, last: Fault) -> Fault {
+        let faults = self.picker.lock().faults();
+        let is_tls = |(_, fault): &(usize, Fault)| fault.kind == ErrorKind::Tls;
+        if !faults.iter().any(is_tls) {
+            return last;
+        }
+        let text = self.describe(&faults);
+        if faults.len() == self.endpoints.len() && faults.iter().all(is_tls) {
+            return Fault::tls(text);
+        }
+        let kind = match last.kind {
+            ErrorKind::Tls => ErrorKind::Unavailable,
+            kind => kind,
+        };
+        Fault { kind, text, ..last }
+    }
+
+    /// How the members failed that did; without their names when there is only one way.
+    fn describe(&self, faults: &[(usize, Fault)]) -> String {
+        let same = |(_, fault): &&(usize, Fault)| faults.iter().all(|(_, f)| f.text == fault.text);
+        if let Some((_, fault)) = faults.first().filter(same)
+            && faults.len() == self.endpoints.len()
+        {
+            return fault.text.clone();
+        }
+        let texts = faults.iter().filter_map(|(index, fault)| {
+            let endpoint = self.endpoints.get(*index)?;
+            Some(format!("{}: {}", endpoint.text, fault.text))
+        });
+        texts.collect::<Vec<_>>().join("; ")
+    }
+
+    /// What is known to be wrong, for a call that had no time to see it itself.
+    fn trouble(&self) -> Option<String> {
+        let faults = self.picker.lock().faults();
+        (!faults.is_empty()).then(|| self.describe(&faults))
     }
 
     pub(crate) fn settings(&self) -> &Settings {

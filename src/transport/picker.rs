@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::fault::Fault;
 use crate::backoff::Backoff;
 
 /// For calls that wait, a member that failed is dialled again this soon: four times a second.
@@ -47,6 +48,8 @@ struct Member {
     retry_at: Option<Instant>,
     aside_until: Option<Instant>,
     aside: Backoff,
+    /// How the last dial failed, if it did.
+    fault: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ impl Picker {
             retry_at: None,
             aside_until: None,
             aside: SET_ASIDE,
+            fault: None,
         };
         let first = (random.clamp(0.0, 1.0) * members as f64) as usize;
         Picker {
@@ -112,12 +116,32 @@ impl Picker {
         }
     }
 
+    /// How the dial failed that just did.
+    pub(crate) fn failed_by(&mut self, index: usize, fault: &Fault) {
+        if let Some(member) = self.members.get_mut(index) {
+            member.fault = Some(fault.clone());
+        }
+    }
+
+    /// Whether to find out why this member hangs up, if it does: once is enough while it goes on.
+    pub(crate) fn may_probe(&self, index: usize) -> bool {
+        let fault = self.members.get(index).and_then(|m| m.fault.as_ref());
+        fault.is_none_or(|fault| !fault.hung_up)
+    }
+
+    /// The members whose last dial failed, and how.
+    pub(crate) fn faults(&self) -> Vec<(usize, Fault)> {
+        let failed = |(index, member): (usize, &Member)| Some((index, member.fault.clone()?));
+        self.members.iter().enumerate().filter_map(failed).collect()
+    }
+
     /// A dial succeeded.
     pub(crate) fn connected(&mut self, index: usize) {
         if let Some(member) = self.members.get_mut(index) {
             member.failing = false;
             member.backoff.reset();
             member.retry_at = None;
+            member.fault = None;
         }
         // Stay with what works.
         self.first = index;
@@ -279,6 +303,32 @@ mod tests {
         picker.dialling(1, now);
         picker.failed(1, now, 1.0);
         assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![0]));
+    }
+
+    #[test]
+    fn how_a_member_failed_is_known_until_something_else_happens() {
+        let mut picker = Picker::new(2, 0.0);
+        let (expired, refused) = (Fault::tls("expired"), Fault::unconnected("refused"));
+        picker.failed_by(0, &expired);
+        picker.failed_by(1, &expired);
+        picker.failed_by(1, &refused);
+        assert_eq!(picker.faults(), [(0, expired), (1, refused.clone())]);
+        picker.connected(0);
+        assert_eq!(picker.faults(), [(1, refused)]);
+    }
+
+    #[test]
+    fn a_member_that_hangs_up_is_probed_once() {
+        let mut picker = Picker::new(1, 0.0);
+        assert!(picker.may_probe(0));
+        let hung_up = Fault {
+            hung_up: true,
+            ..Fault::unconnected("closed")
+        };
+        picker.failed_by(0, &hung_up);
+        assert!(!picker.may_probe(0));
+        picker.failed_by(0, &Fault::unconnected("refused"));
+        assert!(picker.may_probe(0));
     }
 
     #[test]

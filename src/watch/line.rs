@@ -72,8 +72,23 @@ impl Line {
         let transport = Arc::clone(&self.transport);
         self.connecting = Some(Box::pin(async move {
             let connecting = transport.connection(Lane::Watches, demand).await;
-            connecting.map_err(|fault| Ending::Unconnected(fault.text))
+            connecting.map_err(|fault| match fault.kind {
+                ErrorKind::Tls => Ending::Refused(fault.text),
+                _ => Ending::Unconnected(fault.text),
+            })
         }));
+    }
+
+    /// The endpoints.
+    pub(super) fn name(&self) -> Arc<str> {
+        self.transport.name()
+    }
+
+    /// Somebody waits now: an attempt that takes its time goes on as one that does not.
+    pub(super) fn hurry(&mut self) {
+        if self.connecting.is_some() {
+            self.connect(Demand::Call);
+        }
     }
 
     /// Drops both halves of the stream, which resets it.

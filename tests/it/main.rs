@@ -26,5 +26,6 @@ mod outage;
 mod pages;
 mod stress;
 mod submit;
+mod tls;
 mod txn;
 mod watch;

@@ -171,3 +171,47 @@ fn replace(path: &Path, text: &str) {
     fs::write(&new, text).unwrap();
     fs::rename(&new, path).unwrap();
 }
+
+/// The SEC1 form of a P-256 key that is given as PKCS #8: what its OCTET STRING holds, which begins
+/// behind the version and the algorithm.
+pub fn sec1(pkcs8: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = pkcs8.lines().filter(|line| !line.starts_with("---"));
+    let mut bits = Vec::new();
+    for digit in digits.flat_map(str::bytes).filter(|digit| *digit != b'=') {
+        let value = DIGITS.iter().position(|d| *d == digit).unwrap();
+        bits.extend((0..6).rev().map(|bit| value >> bit & 1 == 1));
+    }
+    let to_number = |bits: &[bool]| bits.iter().fold(0, |n, bit| n << 1 | usize::from(*bit));
+    let der: Vec<u8> = bits
+        .chunks_exact(8)
+        .map(|byte| to_number(byte) as u8)
+        .collect();
+    // SEQUENCE (2 or 3 bytes), version (3), algorithm (21), OCTET STRING (2).
+    let inner = der
+        .windows(5)
+        .position(|window| window[..3] == [0x02, 0x01, 0x01] && window[3] == 0x04)
+        .unwrap();
+    let key = &der[inner - 2..];
+    let mut bits: Vec<bool> = Vec::new();
+    for byte in key {
+        bits.extend((0..8).rev().map(|bit| byte >> bit & 1 == 1));
+    }
+    while !bits.len().is_multiple_of(6) {
+        bits.push(false);
+    }
+    let mut text: String = bits
+        .chunks(6)
+        .map(|digit| char::from(DIGITS[to_number(digit)]))
+        .collect();
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    let body = lines.join("\n");
+    format!("-----BEGIN EC PRIVATE KEY-----\n{body}\n-----END EC PRIVATE KEY-----\n")
+}
