@@ -130,6 +130,7 @@
 //!
 //! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
+mod auth;
 mod backoff;
 mod chance;
 mod client;
@@ -146,6 +147,7 @@ mod mirror;
 mod pages;
 mod request;
 mod rt;
+mod secret;
 mod time;
 mod transport;
 mod types;
@@ -154,6 +156,13 @@ mod watch;
 pub use bytes;
 pub use crossbeam_channel;
 
+pub use auth::{
+    Access, AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse, Authenticate,
+    AuthenticateResponse, Permission, RoleAdd, RoleDelete, RoleGet, RoleGetResponse,
+    RoleGrantPermission, RoleList, RoleListResponse, RoleRevokePermission, UserAdd,
+    UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
+    UserListResponse, UserRevokeRole,
+};
 pub use client::Client;
 pub use config::ClientBuilder;
 pub use discovery::{

@@ -232,6 +232,15 @@ impl Task {
     }
 }
 
+impl Drop for Task {
+    /// Who left before the client closed, if only just, is not told that it did.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.input(command);
+        }
+    }
+}
+
 impl Owner {
     fn renewed(&mut self, renewal: &Renewal, until: BootTime) {
         self.until.set(until);

@@ -1,5 +1,7 @@
 //! Addresses of etcd: how they are written, and what that means.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ impl Endpoint {
     /// meant is refused here and now: no port, a name and password in the URL, an unknown scheme.
     pub(crate) fn parse(text: &str, tls: bool) -> Result<Self> {
         let text = text.trim();
-        let wrong = |why: &str| Err(Error::invalid(format!("endpoint {text:?}: {why}")));
+        let wrong = |why: &str| Err(Error::invalid(format!("endpoint {:?}: {why}", shown(text))));
         if text.is_empty() {
             return wrong("it is empty");
         }
@@ -79,6 +81,11 @@ impl Endpoint {
         })
     }
 
+    /// Whether others could read along: TCP without TLS.
+    pub(crate) fn is_plaintext(&self) -> bool {
+        matches!(self.address, Address::Tcp { .. }) && !self.secure
+    }
+
     /// The authority of a socket file is its name, as in clientv3.
     fn unix(text: &str, path: &str, secure: bool) -> Result<Self> {
         if path.is_empty() || path.ends_with('/') {
@@ -106,6 +113,30 @@ impl Endpoint {
             Address::Tcp { host, .. } => host,
             Address::Unix(_) => self.authority.split(':').next().unwrap_or_default(),
         }
+    }
+}
+
+/// An endpoint as its user wrote it, and as it is shown.
+#[derive(Clone)]
+pub(crate) struct Written(pub(crate) String);
+
+impl AsRef<str> for Written {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*shown(&self.0), f)
+    }
+}
+
+/// Without what may be a name and a password: they are refused, and not repeated.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.rsplit_once('@') {
+        Some((_, behind)) => Cow::Owned(format!("***@{behind}")),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -152,6 +183,7 @@ pub(crate) fn parse_all<T: AsRef<str>>(
 mod tests {
     use super::*;
 
+    // Case: CN-14, CN-15
     #[test]
     fn every_way_of_writing_one() {
         let cases = [

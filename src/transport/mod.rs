@@ -16,6 +16,7 @@ mod retry;
 mod stubs;
 #[cfg(feature = "__tls")]
 pub(crate) mod tls;
+mod token;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ use health::PingRate;
 pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
+pub(crate) use token::{Identity, Tokens};
 
 use crate::chance;
 use crate::error::ErrorKind;
@@ -59,6 +61,8 @@ pub(crate) struct Settings {
     /// The largest reply that is accepted, and the largest request that is sent.
     pub(crate) limits: Limits,
     pub(crate) ping: Arc<PingRate>,
+    /// Who the client is; `None` when it is nobody, or whom its certificate names.
+    pub(crate) tokens: Option<Arc<Tokens>>,
     /// There when the endpoints are under TLS.
     #[cfg(feature = "__tls")]
     pub(crate) tls: Option<Arc<tls::Connector>>,
@@ -99,13 +103,22 @@ impl Transport {
         })
     }
 
-    /// The open connection of a lane, or a new one. It may wait for as long as no member answers:
-    /// the caller brings the deadline. An error is that of one round of attempts.
+    /// The open connection of a lane, or a new one, for requests that carry the client's token.
+    ///
+    /// It may wait for as long as no member answers: the caller brings the deadline. An error is
+    /// that of one round of attempts; an error that is an answer says that there will be no token,
+    /// because name or password are wrong.
     pub(crate) async fn connection(
         self: &Arc<Self>,
         lane: Lane,
         demand: Demand,
-    ) -> Result<Connection, Fault> {
+    ) -> Result<Connection, Problem> {
+        self.identified(demand).await?;
+        self.dialled(lane, demand).await.map_err(Problem::Fault)
+    }
+
+    /// The same without a token.
+    async fn dialled(self: &Arc<Self>, lane: Lane, demand: Demand) -> Result<Connection, Fault> {
         loop {
             let mut outcome = match self.current_or_dial(lane, demand) {
                 Ok(connection) => return Ok(connection),
@@ -273,8 +286,8 @@ enum Next {
     Wait(Instant),
 }
 
-/// A message on its way out, with the metadata that every request carries. The one place where that
-/// is decided; a token will be added here.
+/// A message on its way out, with the metadata that every request carries. The token is not among
+/// it: the connection adds that itself, so that nothing can be sent without.
 pub(crate) fn outgoing<T>(message: T, require_leader: bool) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     if require_leader {

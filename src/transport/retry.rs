@@ -25,6 +25,8 @@ pub(crate) enum Failure {
 pub(crate) struct Verdict {
     /// Repeat the request.
     pub(crate) retry: bool,
+    /// ... with another token.
+    pub(crate) token: bool,
     /// What this says about the member that was asked.
     pub(crate) member: Suspicion,
     /// The request may have been executed.
@@ -44,6 +46,7 @@ pub(crate) enum Suspicion {
 }
 
 pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
+    let mut token = false;
     let (transient, executed, member) = match failure {
         // What TLS fails by is there until somebody changes a file or a setting.
         Failure::NoConnection(fault) => (fault.kind != ErrorKind::Tls, false, Suspicion::None),
@@ -52,12 +55,14 @@ pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
         Failure::Answer(error) => {
             let member = suspicion(error);
             let overloaded = error.kind == ErrorKind::RateLimited;
-            let transient = member != Suspicion::None || overloaded;
+            token = matches!(error.remedy, Remedy::Token(_));
+            let transient = member != Suspicion::None || overloaded || token;
             (transient, error.executed == Executed::Unknown, member)
         }
     };
     Verdict {
         retry: transient && !(write && executed),
+        token,
         member,
         maybe_executed: write && executed,
     }
@@ -68,7 +73,7 @@ pub(crate) fn suspicion(error: &ServerError) -> Suspicion {
     match error.remedy {
         Remedy::Elsewhere => Suspicion::Unable,
         Remedy::Learner => Suspicion::Learner,
-        Remedy::None | Remedy::Token => Suspicion::None,
+        Remedy::None | Remedy::Token(_) => Suspicion::None,
     }
 }
 
@@ -145,6 +150,22 @@ mod tests {
             let verdict = judge(&failure, true);
             assert!(!verdict.retry && verdict.maybe_executed, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn what_was_refused_for_its_token_is_repeated_with_another() {
+        for text in [
+            "invalid auth token",
+            "revision of auth store is old",
+            "user name is empty",
+        ] {
+            for write in [false, true] {
+                let verdict = judge(&answer(text), write);
+                assert!(verdict.retry && verdict.token, "{text}");
+                assert!(!verdict.maybe_executed, "{text}");
+            }
+        }
+        assert!(!judge(&answer("no leader"), false).token);
     }
 
     #[test]

@@ -29,11 +29,17 @@ type Fut<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) struct Line {
     transport: Arc<Transport>,
     connecting: Option<Fut<Result<Connection, Ending>>>,
+    /// That attempt takes its time, and does nothing else on the way.
+    patient: bool,
     open: Option<Open>,
+    /// How the server refused the token of the last stream, and which token it was.
+    refused: Option<(u64, ServerError)>,
 }
 
 struct Open {
     connection: Connection,
+    /// The token that the stream began with; the server looks at no other for as long as it lasts.
+    generation: u64,
     requests: mpsc::UnboundedSender<WatchRequest>,
     responses: Responses,
     version: Option<Fut<bool>>,
@@ -64,18 +70,25 @@ impl Line {
         Line {
             transport,
             connecting: None,
+            patient: false,
             open: None,
+            refused: None,
         }
     }
 
     pub(super) fn connect(&mut self, demand: Demand) {
         let transport = Arc::clone(&self.transport);
+        let refused = self.refused.take();
+        self.patient = demand == Demand::Background && refused.is_none();
         self.connecting = Some(Box::pin(async move {
+            if let Some((generation, answer)) = refused {
+                transport
+                    .renew(generation, &answer)
+                    .await
+                    .map_err(unready)?;
+            }
             let connecting = transport.connection(Lane::Watches, demand).await;
-            connecting.map_err(|fault| match fault.kind {
-                ErrorKind::Tls => Ending::Refused(fault.text),
-                _ => Ending::Unconnected(fault.text),
-            })
+            connecting.map_err(unready)
         }));
     }
 
@@ -86,9 +99,15 @@ impl Line {
 
     /// Somebody waits now: an attempt that takes its time goes on as one that does not.
     pub(super) fn hurry(&mut self) {
-        if self.connecting.is_some() {
+        if self.connecting.is_some() && self.patient {
             self.connect(Demand::Call);
         }
+    }
+
+    /// The token of the stream was refused like this: the next one needs another.
+    pub(super) fn renew(&mut self, refused: ServerError) {
+        let generation = self.open.as_ref().map(|open| open.generation);
+        self.refused = generation.map(|generation| (generation, refused));
     }
 
     /// Drops both halves of the stream, which resets it.
@@ -126,7 +145,7 @@ impl Line {
             self.connecting = None;
             return Poll::Ready(match result {
                 Ok(connection) => {
-                    self.open = Some(Open::new(connection));
+                    self.open = Some(Open::new(connection, self.transport.generation()));
                     Input::Opened
                 }
                 Err(ending) => Input::Ended(ending),
@@ -140,7 +159,7 @@ impl Line {
 }
 
 impl Open {
-    fn new(connection: Connection) -> Self {
+    fn new(connection: Connection, generation: u64) -> Self {
         let (requests, queue) = mpsc::unbounded_channel();
         let mut stub = connection.clone().watch();
         let asked = async move { stub.watch(outgoing(Requests(queue), true)).await };
@@ -149,6 +168,7 @@ impl Open {
             version: Some(Box::pin(orders_progress(connection.clone()))),
             reading: None,
             connection,
+            generation,
             requests,
         }
     }
@@ -192,6 +212,15 @@ impl Open {
     }
 }
 
+/// Why there is no stream: an answer is one about name and password.
+fn unready(problem: Problem) -> Ending {
+    match problem {
+        Problem::Fault(fault) if fault.kind == ErrorKind::Tls => Ending::Refused(fault.text),
+        Problem::Fault(fault) => Ending::Unconnected(fault.text),
+        Problem::Answer(answer) => Ending::Answer(answer),
+    }
+}
+
 fn ending(status: &Status) -> Ending {
     match understand(status) {
         Problem::Fault(fault) => Ending::Broken(fault.text),
@@ -227,11 +256,11 @@ async fn orders_progress(connection: Connection) -> bool {
     let status = stub.status(outgoing(StatusRequest {}, false));
     match tokio::time::timeout(READ_WITHIN, status).await {
         Ok(Ok(response)) => is_ordered(&response.into_inner().version),
-        // The versions that want a permission for this are all new enough.
+        // The versions that want a user or a permission for this are all new enough.
         Ok(Err(status)) => matches!(
             understand(&status),
             Problem::Answer(ServerError {
-                kind: ErrorKind::PermissionDenied,
+                kind: ErrorKind::PermissionDenied | ErrorKind::Unauthenticated,
                 ..
             })
         ),

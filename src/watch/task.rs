@@ -138,9 +138,7 @@ impl Task {
                 self.sets.insert(set, outlet);
             }
             Command::RemoveSet(set) => {
-                if let Some(outlet) = self.sets.remove(&set) {
-                    outlet.end();
-                }
+                self.end_set(set);
                 let members: Vec<Id> = self
                     .entries
                     .iter()
@@ -165,6 +163,12 @@ impl Task {
         }
     }
 
+    fn end_set(&mut self, set: u64) {
+        if let Some(outlet) = self.sets.remove(&set) {
+            outlet.end();
+        }
+    }
+
     fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -186,6 +190,7 @@ impl Task {
                     false => Demand::Background,
                 });
             }
+            Action::Renew(refused) => self.line.renew(refused),
             Action::Close(doubt) => self.line.close(doubt),
             Action::Send(request) => self.line.send(request),
             Action::Read(key) => self.line.read(key),
@@ -304,6 +309,31 @@ impl Task {
                 });
             }
             _ => {}
+        }
+    }
+}
+
+impl Drop for Task {
+    /// Who cancelled before the client closed, if only just, is not told that it did.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Add {
+                    id, sink, created, ..
+                } => {
+                    self.entries.insert(id, Entry { sink, created });
+                }
+                Command::Remove(id) => {
+                    if let Some(entry) = self.entries.remove(&id) {
+                        entry.sink.end();
+                    }
+                }
+                Command::AddSet(set, outlet) => {
+                    self.sets.insert(set, outlet);
+                }
+                Command::RemoveSet(set) => self.end_set(set),
+                Command::Progress(_) | Command::Why(_) => {}
+            }
         }
     }
 }

@@ -11,7 +11,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod bridge;
+mod cases;
 mod discovery;
 mod examples;
 mod harness;

@@ -34,8 +34,18 @@ fn fails(client: &Client, parts: &[&str]) {
     let alive = client.keep_alive(lease).unwrap();
     let item = alive.receiver().recv_timeout(SOON).unwrap();
     says(&item.unwrap_err(), "keep alive", parts);
-    let view = Discovery::new(client).service("api");
-    says(&view.unwrap_err(), "", parts);
+    says(
+        &in_time(|| Discovery::new(client).service("api").unwrap_err()),
+        "",
+        parts,
+    );
+    let registrar = Registrar::new(client).start().unwrap();
+    let instance = Instance::new("api", "10.0.0.1:80");
+    says(
+        &in_time(|| registrar.register(instance).unwrap_err()),
+        "register",
+        parts,
+    );
 }
 
 #[track_caller]
