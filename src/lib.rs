@@ -132,8 +132,11 @@
 
 mod auth;
 mod backoff;
+mod cache;
 mod chance;
 mod client;
+mod cluster;
+pub mod concurrency;
 mod config;
 mod discovery;
 mod error;
@@ -143,7 +146,9 @@ mod kv;
 mod lease;
 #[cfg(feature = "local")]
 pub mod local;
+mod maintenance;
 mod mirror;
+mod observe;
 mod pages;
 mod request;
 mod rt;
@@ -163,7 +168,12 @@ pub use auth::{
     UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
     UserListResponse, UserRevokeRole,
 };
+pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
+pub use cluster::{
+    Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
+    MembersResponse,
+};
 pub use config::ClientBuilder;
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
@@ -179,7 +189,15 @@ pub use lease::{
     Deadline, Grant, KeepAlive, KeepAliveOnce, Lease, Leases, LeasesResponse, Renewal, Revoke,
     RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
+pub use maintenance::{
+    Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeInfo,
+    DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv, HashKvResponse, HashResponse,
+    MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
+};
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
+pub use observe::{
+    CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+};
 pub use pages::Pages;
 pub use request::Request;
 #[doc(hidden)]

@@ -13,6 +13,7 @@ use super::{Connection, Demand, Fault, Lane, Transport, understand};
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::error::{Error, ErrorKind, Executed, Operation, Result, ServerError};
+use crate::observe::Observer;
 
 /// The wait between attempts over one connection; a broken one is replaced at once.
 const BETWEEN_ATTEMPTS: Backoff =
@@ -56,8 +57,39 @@ impl Problem {
 impl Transport {
     /// Sends a request by `attempt` until it is answered. `operation` is asked for its name only
     /// when the call fails.
-    pub(crate) async fn unary<T, R, F, Fut>(
+    pub(crate) fn unary<T, R, F, Fut>(
         self: Arc<Self>,
+        call: Call,
+        operation: impl FnOnce() -> Operation,
+        attempt: F,
+    ) -> impl Future<Output = Result<R>>
+    where
+        T: Into<R>,
+        F: Fn(Connection) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.attempts(Some(Lane::Calls), call, operation, attempt)
+    }
+
+    /// Opens a stream by `attempt`, on a connection of its own, until its first message is there. The
+    /// call's timeout is for that; what comes later, and when, is the reader's business.
+    pub(crate) fn opening<T, F, Fut>(
+        self: Arc<Self>,
+        call: Call,
+        operation: impl FnOnce() -> Operation,
+        attempt: F,
+    ) -> impl Future<Output = Result<T>>
+    where
+        F: Fn(Connection) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.attempts(None, call, operation, attempt)
+    }
+
+    /// Without a lane, each attempt has a connection of its own.
+    async fn attempts<T, R, F, Fut>(
+        self: Arc<Self>,
+        lane: Option<Lane>,
         call: Call,
         operation: impl FnOnce() -> Operation,
         attempt: F,
@@ -75,7 +107,12 @@ impl Transport {
         };
         let mut backoff = BETWEEN_ATTEMPTS;
         let error = loop {
-            let connecting = self.connection(Lane::Calls, Demand::Call);
+            let connecting = async {
+                match lane {
+                    Some(lane) => self.connection(lane, Demand::Call).await,
+                    None => self.own_connection(Demand::Call).await,
+                }
+            };
             let connection = match timeout_at(deadline.into(), connecting).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(Problem::Fault(fault))) => {
@@ -88,6 +125,7 @@ impl Transport {
                     if Instant::now() >= deadline {
                         break self.too_late(&call, tries, begun);
                     }
+                    tries.again(&self.observer);
                     continue;
                 }
                 Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
@@ -107,7 +145,10 @@ impl Transport {
                 Err(_) => Failure::Silence,
             };
             let verdict = judge(&failure, call.mode == Mode::Write);
-            self.report(Lane::Calls, &connection, verdict.member);
+            match lane {
+                Some(lane) => self.report(lane, &connection, verdict.member),
+                None => drop(self.blame(&connection, verdict.member)),
+            }
             // A stream that breaks on a connection that does not could break thousands a second.
             let spaced = match failure {
                 Failure::Answer(_) => true,
@@ -142,6 +183,7 @@ impl Transport {
             if next >= deadline {
                 break self.too_late(&call, tries, begun);
             }
+            tries.again(&self.observer);
             if !pause.is_zero() {
                 sleep_until(next.into()).await;
             }
@@ -172,7 +214,7 @@ impl Transport {
             .at(Some(endpoint))
             .tried(tries.count.max(1), elapsed);
         match last {
-            Some(failure) => error.last(describe(&failure)),
+            Some(failure) => error.last(failure.to_string()),
             None => match self.trouble() {
                 Some(trouble) => error.last(trouble),
                 None => error,
@@ -191,6 +233,13 @@ impl Tries {
     fn note(&mut self, connection: Option<&Connection>, failure: Failure) {
         self.count += 1;
         self.last = Some((connection.map(|c| Arc::clone(&c.endpoint.text)), failure));
+    }
+
+    /// Another attempt follows.
+    fn again(&self, observer: &Observer) {
+        if let Some((endpoint, failure)) = &self.last {
+            observer.retrying(self.count, endpoint.as_deref(), failure);
+        }
     }
 
     fn endpoint(&self) -> Option<Arc<str>> {
@@ -233,12 +282,4 @@ impl Tries {
 fn short(elapsed: Duration) -> String {
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     format!("{:?}", Duration::from_millis(millis))
-}
-
-fn describe(failure: &Failure) -> String {
-    match failure {
-        Failure::NoConnection(fault) | Failure::Broken(fault) => fault.text.clone(),
-        Failure::Silence => "no answer".into(),
-        Failure::Answer(answer) => answer.text.clone(),
-    }
 }

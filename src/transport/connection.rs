@@ -158,6 +158,12 @@ impl Connection {
         self.vitals.end.borrow().is_none() && !self.vitals.is_draining()
     }
 
+    /// Why it takes no more requests.
+    pub(super) fn why_ended(&self) -> Arc<str> {
+        let why = self.vitals.why_ended();
+        why.unwrap_or_else(|| "the server takes no more requests".into())
+    }
+
     /// Whether both are handles of one connection.
     pub(crate) fn is_same(&self, other: &Connection) -> bool {
         Arc::ptr_eq(&self.vitals, &other.vitals)

@@ -145,8 +145,8 @@ fn socket_path<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     Some(rest.strip_prefix("//").unwrap_or(rest))
 }
 
-/// Reads a list of endpoints, and refuses one that cannot work as a whole. `tls`: whether settings
-/// for TLS are given.
+/// Reads a list of endpoints, and refuses one that cannot work as a whole. `tls`: what
+/// those are that leave it open.
 pub(crate) fn parse_all<T: AsRef<str>>(
     texts: impl IntoIterator<Item = T>,
     tls: bool,
@@ -166,10 +166,6 @@ pub(crate) fn parse_all<T: AsRef<str>>(
         (Some(secure), Some(clear)) => Err(Error::invalid(format!(
             "endpoints with and without TLS cannot be mixed: {} and {}",
             secure.text, clear.text
-        ))),
-        (None, Some(clear)) if tls => Err(Error::invalid(format!(
-            "settings for TLS are given, but {} is an endpoint without it: write https://",
-            clear.text
         ))),
         (Some(secure), None) if cfg!(not(feature = "__tls")) => Err(Error::invalid(format!(
             "{} needs TLS, and etcd-blocking was built without its feature `tls`",
@@ -219,6 +215,14 @@ mod tests {
     }
 
     #[test]
+    fn one_without_a_scheme_takes_that_of_the_others() {
+        let parse = |text, secure| Endpoint::parse(text, secure).unwrap().secure;
+        assert!(parse("a:1", true) && !parse("a:1", false));
+        assert!(!parse("http://a:1", true) && parse("https://a:1", false));
+        assert!(!parse("unix:/a", true));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_with_the_reason() {
         let cases = [
             ("", "empty"),
@@ -253,7 +257,6 @@ mod tests {
             assert!(refused(&mixed, false).contains("mixed"), "{mixed:?}");
         }
         assert_eq!(parse_all(["a:1", "http://a:1"], false).unwrap().len(), 1);
-        assert!(refused(&["http://a:1"], true).contains("write https://"));
         #[cfg(not(feature = "__tls"))]
         assert!(refused(&["https://b:1"], false).contains("feature `tls`"));
     }

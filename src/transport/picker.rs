@@ -42,6 +42,8 @@ pub(crate) enum Plan {
 
 #[derive(Debug)]
 struct Member {
+    /// Its number, which is never another's.
+    index: usize,
     failing: bool,
     backoff: Backoff,
     dialled: Option<Instant>,
@@ -59,9 +61,10 @@ pub(crate) struct Picker {
     first: usize,
 }
 
-impl Picker {
-    pub(crate) fn new(members: usize, random: f64) -> Self {
-        let member = || Member {
+impl Member {
+    fn new(index: usize) -> Self {
+        Member {
+            index,
             failing: false,
             backoff: BACKOFF,
             dialled: None,
@@ -69,23 +72,42 @@ impl Picker {
             aside_until: None,
             aside: SET_ASIDE,
             fault: None,
-        };
+        }
+    }
+}
+
+impl Picker {
+    /// A picker of the members 0 to `members` - 1.
+    pub(crate) fn new(members: usize, random: f64) -> Self {
         let first = (random.clamp(0.0, 1.0) * members as f64) as usize;
         Picker {
-            members: (0..members).map(|_| member()).collect(),
-            first,
+            members: (0..members).map(Member::new).collect(),
+            first: first.min(members.saturating_sub(1)),
         }
+    }
+
+    /// From now on these are the members. What is known of those that stay, stays.
+    pub(crate) fn change(&mut self, indexes: &[usize]) {
+        let mut old = std::mem::take(&mut self.members);
+        let keep = |index: &usize| match old.iter().position(|m| m.index == *index) {
+            Some(at) => old.swap_remove(at),
+            None => Member::new(*index),
+        };
+        self.members = indexes.iter().map(keep).collect();
     }
 
     /// Which members to dial at `now`.
     pub(crate) fn plan(&self, now: Instant, demand: Demand) -> Plan {
-        let in_order =
-            || (0..self.members.len()).map(|n| (self.first + n) % self.members.len().max(1));
+        let begin = self.members.iter().position(|m| m.index == self.first);
+        let in_order = || {
+            let turning = self.members.iter().cycle().skip(begin.unwrap_or(0));
+            turning.take(self.members.len()).map(|m| m.index)
+        };
         let may = |index: &usize| self.may_dial_at(*index, demand).is_none_or(|at| at <= now);
         let aside = |index: &usize| self.is_aside(*index, now);
         let mut picked: Vec<usize> = in_order().filter(|i| !aside(i)).filter(may).collect();
         // Those that failed go last: they only run when the others are slow.
-        picked.sort_by_key(|index| self.members.get(*index).is_some_and(|m| m.failing));
+        picked.sort_by_key(|index| self.get(*index).is_some_and(|m| m.failing));
         let all_failing = in_order().filter(|i| !aside(i)).all(|i| self.is_failing(i));
         if all_failing {
             // Better one that may serve again than none.
@@ -103,14 +125,14 @@ impl Picker {
 
     /// A dial begins.
     pub(crate) fn dialling(&mut self, index: usize, now: Instant) {
-        if let Some(member) = self.members.get_mut(index) {
+        if let Some(member) = self.get_mut(index) {
             member.dialled = Some(now);
         }
     }
 
     /// A dial failed, or a connection that had been made broke.
     pub(crate) fn failed(&mut self, index: usize, now: Instant, random: f64) {
-        if let Some(member) = self.members.get_mut(index) {
+        if let Some(member) = self.get_mut(index) {
             member.failing = true;
             member.retry_at = Some(now + member.backoff.next(random));
         }
@@ -118,26 +140,26 @@ impl Picker {
 
     /// How the dial failed that just did.
     pub(crate) fn failed_by(&mut self, index: usize, fault: &Fault) {
-        if let Some(member) = self.members.get_mut(index) {
+        if let Some(member) = self.get_mut(index) {
             member.fault = Some(fault.clone());
         }
     }
 
     /// Whether to find out why this member hangs up, if it does: once is enough while it goes on.
     pub(crate) fn may_probe(&self, index: usize) -> bool {
-        let fault = self.members.get(index).and_then(|m| m.fault.as_ref());
+        let fault = self.get(index).and_then(|m| m.fault.as_ref());
         fault.is_none_or(|fault| !fault.hung_up)
     }
 
-    /// The members whose last dial failed, and how.
-    pub(crate) fn faults(&self) -> Vec<(usize, Fault)> {
-        let failed = |(index, member): (usize, &Member)| Some((index, member.fault.clone()?));
-        self.members.iter().enumerate().filter_map(failed).collect()
+    /// How the last dial of each member failed, if it did.
+    pub(crate) fn faults(&self) -> Vec<(usize, Option<Fault>)> {
+        let last = |member: &Member| (member.index, member.fault.clone());
+        self.members.iter().map(last).collect()
     }
 
     /// A dial succeeded.
     pub(crate) fn connected(&mut self, index: usize) {
-        if let Some(member) = self.members.get_mut(index) {
+        if let Some(member) = self.get_mut(index) {
             member.failing = false;
             member.backoff.reset();
             member.retry_at = None;
@@ -150,7 +172,7 @@ impl Picker {
     /// The member answers but cannot serve now. Says whether there is another to turn to.
     pub(crate) fn set_aside(&mut self, index: usize, now: Instant) -> bool {
         let others = self.others(index, now);
-        if let (true, Some(member)) = (others, self.members.get_mut(index)) {
+        if let (true, Some(member)) = (others, self.get_mut(index)) {
             // It served for long since it was last set aside: begin with the short time again.
             if member.aside_until.is_none_or(|until| until + LEARNER < now) {
                 member.aside.reset();
@@ -163,7 +185,7 @@ impl Picker {
     /// The member is a learner. Says whether there is another to turn to.
     pub(crate) fn learner(&mut self, index: usize, now: Instant) -> bool {
         let others = self.others(index, now);
-        if let (true, Some(member)) = (others, self.members.get_mut(index)) {
+        if let (true, Some(member)) = (others, self.get_mut(index)) {
             member.aside_until = Some(now + LEARNER);
         }
         others
@@ -171,22 +193,30 @@ impl Picker {
 
     /// Whether another member is worth trying.
     pub(crate) fn others(&self, index: usize, now: Instant) -> bool {
-        (0..self.members.len()).any(|i| i != index && !self.is_aside(i, now) && !self.is_failing(i))
+        let worth = |m: &Member| m.index != index && !m.failing && !self.is_aside(m.index, now);
+        self.members.iter().any(worth)
+    }
+
+    fn get(&self, index: usize) -> Option<&Member> {
+        self.members.iter().find(|m| m.index == index)
+    }
+
+    fn get_mut(&mut self, index: usize) -> Option<&mut Member> {
+        self.members.iter_mut().find(|m| m.index == index)
     }
 
     fn is_aside(&self, index: usize, now: Instant) -> bool {
-        self.members
-            .get(index)
+        self.get(index)
             .and_then(|m| m.aside_until)
             .is_some_and(|until| now < until)
     }
 
     fn is_failing(&self, index: usize) -> bool {
-        self.members.get(index).is_none_or(|m| m.failing)
+        self.get(index).is_none_or(|m| m.failing)
     }
 
     fn may_dial_at(&self, index: usize, demand: Demand) -> Option<Instant> {
-        let member = self.members.get(index)?;
+        let member = self.get(index)?;
         let spaced = member
             .dialled
             .filter(|_| member.failing)
@@ -312,9 +342,12 @@ mod tests {
         picker.failed_by(0, &expired);
         picker.failed_by(1, &expired);
         picker.failed_by(1, &refused);
-        assert_eq!(picker.faults(), [(0, expired), (1, refused.clone())]);
+        assert_eq!(
+            picker.faults(),
+            [(0, Some(expired)), (1, Some(refused.clone()))]
+        );
         picker.connected(0);
-        assert_eq!(picker.faults(), [(1, refused)]);
+        assert_eq!(picker.faults(), [(0, None), (1, Some(refused))]);
     }
 
     #[test]
@@ -329,6 +362,23 @@ mod tests {
         assert!(!picker.may_probe(0));
         picker.failed_by(0, &Fault::unconnected("refused"));
         assert!(picker.may_probe(0));
+    }
+
+    #[test]
+    fn when_members_change_what_is_known_of_the_others_stays() {
+        let now = Instant::now();
+        let mut picker = Picker::new(3, 0.0);
+        picker.connected(1);
+        picker.dialling(2, now);
+        picker.failed(2, now, 1.0);
+        picker.change(&[1, 2, 7]);
+        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![1, 7]));
+        picker.change(&[7, 2]);
+        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![7]));
+        // One that comes back is new.
+        picker.change(&[7, 9]);
+        picker.connected(0);
+        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![7, 9]));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! left, or the server said so. Codes prove nothing: a reset connection and a garbled reply look
 //! alike, and both look like a timeout that came after the write.
 
+use std::fmt;
+
 use super::fault::{Fault, Sent};
 use crate::error::{ErrorKind, Executed, Remedy, ServerError};
 
@@ -18,6 +20,16 @@ pub(crate) enum Failure {
     Silence,
     /// The server answered with an error.
     Answer(ServerError),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NoConnection(fault) | Failure::Broken(fault) => fault.fmt(f),
+            Failure::Silence => f.write_str("no answer"),
+            Failure::Answer(answer) => f.write_str(&answer.text),
+        }
+    }
 }
 
 /// What to do next.
@@ -43,6 +55,17 @@ pub(crate) enum Suspicion {
     Unable,
     /// It is a learner.
     Learner,
+}
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Suspicion::None => "nothing is wrong",
+            Suspicion::Silent => "it does not answer",
+            Suspicion::Unable => "it cannot serve now",
+            Suspicion::Learner => "it is a learner",
+        })
+    }
 }
 
 pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {

@@ -16,6 +16,7 @@ use super::sink::{Sets, Sink};
 use super::state::{Action, Ending, Id, Input, Watches};
 use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::{Observer, Subject};
 use crate::rt::Offer;
 use crate::transport::{Demand, Transport};
 
@@ -40,11 +41,13 @@ pub(super) struct Task {
     armed: Option<Instant>,
     /// Why there is no stream.
     trouble: Option<String>,
+    observer: Arc<Observer>,
 }
 
 struct Entry {
     sink: Sink,
     created: Option<oneshot::Sender<Result<()>>>,
+    about: Subject,
 }
 
 enum Wake {
@@ -61,6 +64,7 @@ impl Task {
         let task = Task {
             commands,
             state: Watches::new(now),
+            observer: Arc::clone(transport.observer()),
             line: Line::new(transport),
             entries: BTreeMap::new(),
             sets: Sets::new(),
@@ -76,6 +80,8 @@ impl Task {
     async fn work(mut self) {
         loop {
             self.arm();
+            let watches = &self.observer.watches;
+            watches.are(self.entries.len(), self.stalled.len());
             match std::future::poll_fn(|cx| self.poll(cx)).await {
                 Wake::Command(command) => self.command(command),
                 Wake::Line(input) => {
@@ -129,7 +135,13 @@ impl Task {
                 if created.is_some() {
                     self.line.hurry();
                 }
-                self.entries.insert(id, Entry { sink, created });
+                let about = Subject::keys(watch.keys());
+                let entry = Entry {
+                    sink,
+                    created,
+                    about,
+                };
+                self.entries.insert(id, entry);
                 self.feed(Input::Add(id, watch));
             }
             Command::Remove(id) => self.remove(id),
@@ -196,6 +208,7 @@ impl Task {
             Action::Read(key) => self.line.read(key),
             Action::Created(id) => {
                 let entry = self.entries.get_mut(&id)?;
+                self.observer.watches.created(&entry.about);
                 entry.sink.created();
                 if let Some(created) = entry.created.take() {
                     let _ = created.send(Ok(()));
@@ -210,11 +223,12 @@ impl Task {
                 let progress = response.is_progress();
                 let entry = self.entries.get_mut(&id)?;
                 match entry.sink.offer(&mut self.sets, id, response, size) {
-                    Offer::Taken => {}
+                    Offer::Taken => self.observer.watches.delivered(),
                     // Progress that is late is worth no less. It is asked for when there is room:
                     // one that cannot be delivered would only be asked for again.
                     Offer::Full if progress => drop(self.unasked.insert(id)),
                     Offer::Full => {
+                        self.observer.watches.paused(&entry.about);
                         self.stalled.push_back(id);
                         return Some(Input::Full(id, undo));
                     }
@@ -225,7 +239,11 @@ impl Task {
                 }
             }
             Action::Down(id) => self.entries.get_mut(&id)?.sink.note(true),
-            Action::Up(id) => self.entries.get_mut(&id)?.sink.note(false),
+            Action::Up(id) => {
+                let entry = self.entries.get_mut(&id)?;
+                self.observer.watches.resumed(&entry.about);
+                entry.sink.note(false);
+            }
             Action::Finish(id, error) => self.finish(id, error),
         }
         None
@@ -236,6 +254,7 @@ impl Task {
             return;
         };
         self.forget_slow(id);
+        self.observer.watches.ended(&entry.about, &error);
         match entry.created {
             Some(created) => {
                 entry.sink.end();
@@ -274,6 +293,7 @@ impl Task {
             };
             let resume = ready.len() < RESUMED_TOGETHER && entry.sink.has_room(&mut self.sets);
             if resume {
+                self.observer.watches.caught_up(&entry.about);
                 ready.push(*id);
             }
             !resume
@@ -297,16 +317,19 @@ impl Task {
 
     fn note_trouble(&mut self, input: &Input) {
         match input {
+            Input::Opened => self.observer.watches.stream_opened(),
             Input::Message(_) => self.trouble = None,
             Input::Ended(ending) | Input::Read(Err(ending)) => {
-                self.trouble = Some(match ending {
+                let trouble = match ending {
                     Ending::Unconnected(text)
                     | Ending::Refused(text)
                     | Ending::Broken(text)
                     | Ending::Silent(text) => text.clone(),
                     Ending::Answer(answer) => answer.text.clone(),
                     Ending::Eof => "the server ended the stream".into(),
-                });
+                };
+                self.observer.watches.stream_lost(&trouble);
+                self.trouble = Some(trouble);
             }
             _ => {}
         }
@@ -319,9 +342,18 @@ impl Drop for Task {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Add {
-                    id, sink, created, ..
+                    id,
+                    watch,
+                    sink,
+                    created,
                 } => {
-                    self.entries.insert(id, Entry { sink, created });
+                    let about = Subject::keys(watch.keys());
+                    let entry = Entry {
+                        sink,
+                        created,
+                        about,
+                    };
+                    self.entries.insert(id, entry);
                 }
                 Command::Remove(id) => {
                     if let Some(entry) = self.entries.remove(&id) {
@@ -335,5 +367,6 @@ impl Drop for Task {
                 Command::Progress(_) | Command::Why(_) => {}
             }
         }
+        self.observer.watches.are(0, 0);
     }
 }

@@ -13,6 +13,7 @@ mod support;
 
 mod auth;
 mod bridge;
+mod cache;
 mod cases;
 mod discovery;
 mod examples;
@@ -22,10 +23,17 @@ mod kv;
 mod layers;
 mod lease;
 mod local;
+mod locks;
 mod members;
+mod metrics;
 mod mirror;
 mod outage;
 mod pages;
+mod recipes;
+mod snapshot;
+#[cfg(feature = "tracing")]
+mod spans;
+mod stm;
 mod stress;
 mod submit;
 mod tls;
