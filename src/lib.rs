@@ -133,6 +133,7 @@
 mod auth;
 mod backoff;
 mod cache;
+mod chance;
 mod client;
 mod cluster;
 pub mod concurrency;
@@ -202,6 +203,8 @@ pub use request::Request;
 #[doc(hidden)]
 pub use rt::Drive;
 pub use rt::Pending;
+#[cfg(feature = "__tls")]
+pub use transport::tls::Tls;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 

@@ -31,6 +31,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("key", 0),
     ("time", 0),
     ("backoff", 0),
+    ("chance", 0),
 ];
 
 /// What decides: no tokio, no tonic, no threads, no clock.
@@ -161,8 +162,8 @@ fn what_decides_does_no_io_and_reads_no_clock() {
             "thread::spawn",
             "Instant::now",
             "clock::",
-            "fastrand::f",
-            "fastrand::u",
+            "chance::fraction",
+            "chance::number",
         ] {
             // Asking whether this thread panics is no thread of its own.
             let code = code.replace("std::thread::panicking", "");

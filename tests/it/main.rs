@@ -36,5 +36,6 @@ mod spans;
 mod stm;
 mod stress;
 mod submit;
+mod tls;
 mod txn;
 mod watch;
