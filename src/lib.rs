@@ -143,6 +143,7 @@ mod kv;
 mod lease;
 #[cfg(feature = "local")]
 pub mod local;
+mod make_mirror;
 mod mirror;
 mod pages;
 mod request;
@@ -172,6 +173,7 @@ pub use lease::{
     Deadline, Grant, KeepAlive, KeepAliveOnce, Lease, Leases, LeasesResponse, Renewal, Revoke,
     RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
+pub use make_mirror::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
 pub use pages::Pages;
 pub use request::Request;

@@ -45,6 +45,8 @@ const PURE: &[&str] = &[
     "watch/state/",
     "watch/event.rs",
     "watch/request.rs",
+    "make_mirror/batch.rs",
+    "make_mirror/difference.rs",
     "mirror/picture.rs",
     "mirror/event.rs",
     "concurrency/nest.rs",

@@ -22,6 +22,7 @@ mod layers;
 mod lease;
 mod local;
 mod locks;
+mod make_mirror;
 mod members;
 mod mirror;
 mod outage;
