@@ -10,6 +10,31 @@
 //! and what it protects can refuse it, by the *fencing token* that every holder has and that grows
 //! from holder to holder, or by a transaction that is guarded by the holder's key.
 
+mod candidates;
+mod election;
+mod guard;
+mod keyring;
+mod mutex;
+mod observer;
+mod place;
+mod queue;
+mod rw_lock;
 mod session;
 
+pub use election::{Election, Leadership};
+pub use guard::LockGuard;
+pub use mutex::Mutex;
+pub use observer::Observer;
+pub use rw_lock::RwLock;
 pub use session::{Session, SessionBuilder};
+
+use crate::error::{Error, ErrorKind};
+
+/// Whether an error may be gone at the next attempt. What is written here can be written again: a
+/// key is created once and deleted once, whatever became of an attempt.
+fn may_pass(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited
+    )
+}
