@@ -142,8 +142,8 @@ impl Copier {
 
     /// Finds out who is who, and where to begin.
     fn begin(&mut self) -> Result<(), Halt> {
-        let here = self.cluster_of(&self.source.clone())?;
-        let there = self.cluster_of(&self.writer.client.clone())?;
+        let here = self.cluster_of(&self.source, &self.prefix)?;
+        let there = self.cluster_of(&self.writer.client, &self.dest_prefix)?;
         let overlap = self.prefix.starts_with(&self.dest_prefix)
             || self.dest_prefix.starts_with(&self.prefix);
         if here == there && overlap {
@@ -176,20 +176,14 @@ impl Copier {
         Ok(())
     }
 
-    fn cluster_of(&self, client: &Client) -> Result<u64, Halt> {
+    fn cluster_of(&self, client: &Client, prefix: &Bytes) -> Result<u64, Halt> {
         let mut backoff = BETWEEN;
         loop {
-            match client.call(self.cheap()) {
+            match client.call(cheap(prefix)) {
                 Ok(answer) => return Ok(answer.header().cluster_id),
                 Err(error) => self.pause(&mut backoff, error)?,
             }
         }
-    }
-
-    /// A linearizable read without keys.
-    fn cheap(&self) -> Get {
-        let range = KeyRange::prefix(self.prefix.clone());
-        Get::key(range.start().clone()).count_only()
     }
 
     /// Waits before the next try, or fails when that cannot help.
@@ -221,7 +215,7 @@ impl Copier {
     }
 
     fn try_list(&mut self) -> Result<(), Halt> {
-        let at = self.source.call(self.cheap())?.header().revision;
+        let at = self.source.call(cheap(&self.prefix))?.header().revision;
         if self.extraneous == Extraneous::Refuse && !self.owned {
             self.refuse_extraneous(at)?;
         }
@@ -449,6 +443,12 @@ impl Copier {
         self.at = Some(at);
         self.shared.update(|progress| progress.revision = at);
     }
+}
+
+/// A linearizable read without keys, of what whoever copies the prefix may read.
+fn cheap(prefix: &Bytes) -> Get {
+    let range = KeyRange::prefix(prefix.clone());
+    Get::key(range.start().clone()).count_only()
 }
 
 /// All keys of a range, page by page.

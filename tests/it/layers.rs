@@ -64,6 +64,8 @@ const PURE: &[&str] = &[
     "discovery/native.rs",
     "discovery/plain.rs",
     "discovery/status.rs",
+    "concurrency/candidates.rs",
+    "concurrency/place.rs",
 ];
 
 /// Every source file, by its path below `src/`, without its tests and comments.
