@@ -14,6 +14,7 @@ mod support;
 mod bridge;
 mod discovery;
 mod examples;
+mod go;
 mod harness;
 mod hostile;
 mod kv;
