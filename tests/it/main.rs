@@ -15,6 +15,7 @@ mod bridge;
 mod cache;
 mod discovery;
 mod examples;
+mod go;
 mod harness;
 mod hostile;
 mod kv;
