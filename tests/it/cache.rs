@@ -137,7 +137,10 @@ fn without_a_limit_it_answers_while_etcd_is_away_and_says_that_it_may_be_old() {
 fn with_a_limit_it_never_answers_from_what_is_older_not_even_when_the_link_is_only_silent() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
-    let client = Client::builder([proxy.endpoint()]).connect().unwrap();
+    let client = Client::builder([proxy.endpoint()])
+        .timeout(Duration::from_millis(500))
+        .connect()
+        .unwrap();
     direct.put("c/k", "old").unwrap();
     let limit = Duration::from_millis(300);
     let cache = Cache::builder(&client, "c/")
@@ -203,4 +206,33 @@ fn a_store_that_lost_its_data_is_not_answered_for_with_what_it_had() {
     });
     cache.put("c/k", "reborn").unwrap();
     assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "reborn");
+}
+
+#[test]
+fn what_memory_does_not_have_in_time_is_read_from_etcd() {
+    let (etcd, client) = start();
+    let other = Client::connect([etcd.endpoint()]).unwrap();
+    let impatient = || Cache::builder(&client, "c/").wait_timeout(Duration::ZERO);
+    let cache = impatient().open().unwrap();
+    let limited = impatient().stale_limit(Duration::ZERO).open().unwrap();
+    for n in 0..50 {
+        let n = n.to_string();
+        cache.put("c/own", n.clone()).unwrap();
+        assert_eq!(cache.get("c/own").unwrap().unwrap().value(), n.as_bytes());
+        let revision = other.put("c/k", n.clone()).unwrap().revision();
+        assert_eq!(
+            cache
+                .get_at_least(revision, "c/k")
+                .unwrap()
+                .unwrap()
+                .value(),
+            n.as_bytes()
+        );
+        assert_eq!(
+            cache.get_linearizable("c/k").unwrap().unwrap().value(),
+            n.as_bytes()
+        );
+        assert_eq!(limited.get("c/k").unwrap().unwrap().value(), n.as_bytes());
+        assert_eq!(limited.list("c/k").unwrap()[0].value(), n.as_bytes());
+    }
 }
