@@ -147,6 +147,7 @@ mod lease;
 #[cfg(feature = "local")]
 pub mod local;
 mod maintenance;
+mod make_mirror;
 mod mirror;
 mod observe;
 mod pages;
@@ -194,6 +195,7 @@ pub use maintenance::{
     DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv, HashKvResponse, HashResponse,
     MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
 };
+pub use make_mirror::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
 pub use observe::{
     CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,

@@ -57,6 +57,8 @@ const PURE: &[&str] = &[
     "watch/state/",
     "watch/event.rs",
     "watch/request.rs",
+    "make_mirror/batch.rs",
+    "make_mirror/difference.rs",
     "mirror/picture.rs",
     "mirror/event.rs",
     "observe/latencies.rs",
@@ -76,6 +78,8 @@ const PURE: &[&str] = &[
     "discovery/native.rs",
     "discovery/plain.rs",
     "discovery/status.rs",
+    "concurrency/candidates.rs",
+    "concurrency/place.rs",
 ];
 
 /// Every source file, by its path below `src/`, without its tests and comments.
