@@ -146,6 +146,7 @@ mod mirror;
 mod pages;
 mod request;
 mod rt;
+mod services;
 mod time;
 mod transport;
 mod types;
@@ -167,8 +168,8 @@ pub use kv::{
     Put, PutResponse, SortOrder, SortTarget, Target, Txn, TxnResponse,
 };
 pub use lease::{
-    Deadline, Grant, KeepAlive, KeepAliveOnce, Lease, Leases, LeasesResponse, Renewal, Revoke,
-    RevokeResponse, TimeToLive, TimeToLiveResponse,
+    Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse, Renewal,
+    Revoke, RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
 pub use pages::Pages;
@@ -176,6 +177,10 @@ pub use request::Request;
 #[doc(hidden)]
 pub use rt::Drive;
 pub use rt::Pending;
+pub use services::{
+    Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
+    Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
+};
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 

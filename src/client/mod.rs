@@ -1,5 +1,7 @@
 //! The client: a cheap handle, and every verb.
 
+mod services;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

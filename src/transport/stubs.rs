@@ -5,6 +5,8 @@ use crate::etcd_rs_proto::etcdserverpb::kv_client::KvClient;
 use crate::etcd_rs_proto::etcdserverpb::lease_client::LeaseClient;
 use crate::etcd_rs_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::etcd_rs_proto::etcdserverpb::watch_client::WatchClient;
+use crate::etcd_rs_proto::v3electionpb::election_client::ElectionClient;
+use crate::etcd_rs_proto::v3lockpb::lock_client::LockClient;
 
 macro_rules! stubs {
     ($($name:ident -> $stub:ident),*) => {
@@ -22,4 +24,11 @@ macro_rules! stubs {
     };
 }
 
-stubs! { kv -> KvClient, lease -> LeaseClient, watch -> WatchClient, maintenance -> MaintenanceClient }
+stubs! {
+    kv -> KvClient,
+    lease -> LeaseClient,
+    watch -> WatchClient,
+    maintenance -> MaintenanceClient,
+    lock -> LockClient,
+    election -> ElectionClient
+}

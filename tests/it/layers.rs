@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("kv", 3),
     ("lease", 3),
     ("watch", 3),
+    ("services", 3),
     ("request", 3),
     ("rt", 2),
     ("transport", 1),
