@@ -131,6 +131,7 @@
 //! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
 mod backoff;
+mod cache;
 mod client;
 pub mod concurrency;
 mod config;
@@ -142,6 +143,7 @@ mod kv;
 mod lease;
 #[cfg(feature = "local")]
 pub mod local;
+mod make_mirror;
 mod mirror;
 mod pages;
 mod request;
@@ -155,6 +157,7 @@ mod watch;
 pub use bytes;
 pub use crossbeam_channel;
 
+pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
 pub use config::ClientBuilder;
 pub use discovery::{
@@ -171,6 +174,7 @@ pub use lease::{
     Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse, Renewal,
     Revoke, RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
+pub use make_mirror::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
 pub use pages::Pages;
 pub use request::Request;

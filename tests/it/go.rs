@@ -19,16 +19,22 @@ use etcd_blocking::{Client, Compare, ErrorKind, Put, Txn};
 
 use crate::support::wait::eventually;
 
+mod recipes;
+
 /// Where Debian puts the sources of Go packages.
 const SOURCES: &str = "/usr/share/gocode";
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// The Go program, built once; `None` where there is no Go.
+/// The Go program of locks, built once; `None` where there is no Go.
 fn program() -> Option<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 
-    match BUILT.get_or_init(build) {
+    if_built(BUILT.get_or_init(|| build("locks")))
+}
+
+fn if_built(built: &'static Result<PathBuf, String>) -> Option<&'static Path> {
+    match built {
         Ok(program) => Some(program),
         Err(why) if env::var("ETCD_BLOCKING_GO").as_deref() == Ok("required") => {
             panic!("the Go programs cannot be built: {why}")
@@ -40,10 +46,10 @@ fn program() -> Option<&'static Path> {
     }
 }
 
-fn build() -> Result<PathBuf, String> {
+fn build(name: &str) -> Result<PathBuf, String> {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let program = place.join("go-locks");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/locks.go");
+    let program = place.join(format!("go-{name}"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/go/{name}.go"));
     let built = Command::new("go")
         .arg("build")
         .arg("-o")

@@ -12,6 +12,7 @@
 mod support;
 
 mod bridge;
+mod cache;
 mod discovery;
 mod examples;
 mod go;
@@ -22,10 +23,13 @@ mod layers;
 mod lease;
 mod local;
 mod locks;
+mod make_mirror;
 mod members;
 mod mirror;
 mod outage;
 mod pages;
+mod recipes;
+mod stm;
 mod stress;
 mod submit;
 mod txn;
