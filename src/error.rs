@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::key::KeyRange;
 use crate::types::Revision;
-pub(crate) use server::{Executed, Remedy, ServerError};
+pub(crate) use server::{Complaint, Executed, Remedy, ServerError};
 
 /// What every verb of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -78,7 +78,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The server's database is full (alarm NOSPACE): compact, defragment, then disarm.
     NoSpace,
-    /// The cluster found its data corrupt (alarm CORRUPT).
+    /// The cluster found its data corrupt (alarm CORRUPT), or a snapshot is not what the member sent.
     Corrupt,
     /// A request or a reply is over a size limit; the text says which one.
     TooLarge,

@@ -130,9 +130,11 @@
 //!
 //! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
+mod auth;
 mod backoff;
 mod cache;
 mod client;
+mod cluster;
 pub mod concurrency;
 mod config;
 mod discovery;
@@ -143,11 +145,14 @@ mod kv;
 mod lease;
 #[cfg(feature = "local")]
 pub mod local;
+mod maintenance;
 mod make_mirror;
 mod mirror;
+mod observe;
 mod pages;
 mod request;
 mod rt;
+mod secret;
 mod services;
 mod time;
 mod transport;
@@ -157,8 +162,19 @@ mod watch;
 pub use bytes;
 pub use crossbeam_channel;
 
+pub use auth::{
+    Access, AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse, Authenticate,
+    AuthenticateResponse, Permission, RoleAdd, RoleDelete, RoleGet, RoleGetResponse,
+    RoleGrantPermission, RoleList, RoleListResponse, RoleRevokePermission, UserAdd,
+    UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
+    UserListResponse, UserRevokeRole,
+};
 pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
+pub use cluster::{
+    Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
+    MembersResponse,
+};
 pub use config::ClientBuilder;
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
@@ -174,8 +190,16 @@ pub use lease::{
     Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse, Renewal,
     Revoke, RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
+pub use maintenance::{
+    Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeInfo,
+    DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv, HashKvResponse, HashResponse,
+    MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
+};
 pub use make_mirror::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
+pub use observe::{
+    CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+};
 pub use pages::Pages;
 pub use request::Request;
 #[doc(hidden)]

@@ -1,5 +1,10 @@
 //! The client: a cheap handle, and every verb.
 
+mod aim;
+mod auth;
+mod cluster;
+mod maintenance;
+mod metrics;
 mod services;
 
 use std::fmt;
@@ -8,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
+
+use aim::Views;
 
 use crate::config::ClientBuilder;
 use crate::error::Result;
@@ -20,6 +27,7 @@ use crate::lease::{
     RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
 use crate::mirror::{self, Mirror};
+use crate::observe::Call;
 use crate::pages::Pages;
 use crate::request::{self, Request};
 use crate::rt::{Bridge, Drive, Lost, Pending, Room};
@@ -67,11 +75,16 @@ pub struct Client {
 
 /// What the clones of a client share.
 struct Core {
-    // First, so that it is dropped first: it ends the tasks that use the rest.
-    bridge: Bridge,
+    // First, so that it is dropped first: it ends the tasks that use the rest. Views that are aimed
+    // at an endpoint have it too.
+    bridge: Arc<Bridge>,
     watches: Arc<Hub>,
     transport: Arc<Transport>,
     leases: LeaseKeeping,
+    watch_room: Room,
+    views: Arc<Views>,
+    /// It is a view, aimed at one endpoint.
+    aimed: bool,
     id: u64,
 }
 
@@ -117,10 +130,13 @@ impl Client {
 
         let transport = Transport::new(endpoints, settings);
         let core = Core {
-            bridge: Bridge::start("etcd-blocking", drive)?,
+            bridge: Arc::new(Bridge::start("etcd-blocking", drive)?),
             watches: Arc::new(Hub::new(Arc::clone(&transport), watch_room)),
             transport,
             leases: LeaseKeeping::default(),
+            watch_room,
+            views: Arc::default(),
+            aimed: false,
             id: CLIENTS.fetch_add(1, Relaxed),
         };
         Ok(Client {
@@ -164,10 +180,15 @@ impl Client {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when no answer came in time;
     /// [`Closed`](crate::ErrorKind::Closed) at once when the client is closed.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Response> {
-        request::check(&request, self.core.transport.settings().limits.send)?;
-        let lost = lost(&request);
-        let exchange = request.exchange(Arc::clone(&self.core.transport), self.timeout);
-        self.core.bridge.call_or(lost, exchange)
+        let call = Call::begin::<R>(self.core.transport.observer(), || request.operation());
+        let limit = self.core.transport.settings().limits.send;
+        let result = request::check(&request, limit).and_then(|()| {
+            let lost = lost(&request);
+            let exchange = request.exchange(Arc::clone(&self.core.transport), self.timeout);
+            self.core.bridge.call_or(lost, call.within(exchange))
+        });
+        call.end(&result);
+        result
     }
 
     /// Sends a request and returns at once; the response arrives in the [`Pending`]. Requests
@@ -176,10 +197,10 @@ impl Client {
         let limit = self.core.transport.settings().limits.send;
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
         let checked = request::check(&request, limit);
-        self.core.bridge.submit_or(lost(&request), async move {
-            checked?;
-            request.exchange(transport, timeout).await
-        })
+        self.core.bridge.submit_or(
+            lost(&request),
+            request::run(request, checked, transport, timeout),
+        )
     }
 
     /// The value of one key.

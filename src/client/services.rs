@@ -88,7 +88,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call); [`NotFound`](crate::ErrorKind::NotFound) when nobody does.
-    pub fn leader(&self, name: impl Into<Bytes>) -> Result<LeaderResponse> {
+    pub fn leader_of(&self, name: impl Into<Bytes>) -> Result<LeaderResponse> {
         self.call(Leader::of(name))
     }
 
@@ -97,7 +97,7 @@ impl Client {
     /// # Errors
     ///
     /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
-    pub fn observe(&self, name: impl Into<Bytes>) -> Result<Leaders> {
+    pub fn observe_leader(&self, name: impl Into<Bytes>) -> Result<Leaders> {
         let core = &self.core;
         services::follow(&core.bridge, Arc::clone(&core.transport), Leader::of(name))
     }

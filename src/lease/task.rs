@@ -17,6 +17,7 @@ use super::handle::{GONE, KeepAlive, Renewal};
 use super::keeper::{Action, Gone, Input, Keeper};
 use super::stream::{Event, RenewalStream};
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::observe::Observer;
 use crate::rt::{Bridge, Outlet, Room, Spawn, clock};
 use crate::time::BootTime;
 use crate::transport::Transport;
@@ -102,6 +103,7 @@ impl LeaseKeeping {
         }
         let (commands, queue) = mpsc::unbounded_channel();
         let task = Task {
+            observer: Arc::clone(transport.observer()),
             keeper: Keeper::new(fastrand::u64(..)),
             stream: RenewalStream::new(Arc::clone(transport)),
             commands: queue,
@@ -125,6 +127,7 @@ struct Task {
     stream: RenewalStream,
     commands: mpsc::UnboundedReceiver<Command>,
     held: HashMap<LeaseId, Held>,
+    observer: Arc<Observer>,
 }
 
 enum Next {
@@ -136,6 +139,9 @@ enum Next {
 impl Task {
     async fn run(mut self) {
         loop {
+            self.observer
+                .leases
+                .are(self.held.len(), self.keeper.first_end());
             let mut alarm = self.alarm().map(sleep).map(Box::pin);
             let next = std::future::poll_fn(|cx| self.poll_next(alarm.as_mut(), cx)).await;
             let input = match next {
@@ -144,6 +150,7 @@ impl Task {
                 Some(Next::Stream(event)) => Some(event.into()),
                 Some(Next::Time) => Some(Input::Tick),
             };
+            self.note_stream(input.as_ref());
             if let Some(input) = input {
                 self.take(input);
             }
@@ -212,14 +219,27 @@ impl Task {
         }
     }
 
+    fn note_stream(&self, input: Option<&Input>) {
+        match input {
+            Some(Input::Opened) => self.observer.leases.stream_opened(),
+            Some(Input::Broken(trouble)) => self.observer.leases.stream_lost(&trouble.text),
+            _ => {}
+        }
+    }
+
     /// Does it; returns the lease when nobody wants that any more.
     fn act(&mut self, action: Action) -> Option<LeaseId> {
         match action {
             Action::Open => self.stream.open(),
-            Action::Abandon { waited } => self.stream.abandon(waited),
+            Action::Abandon { waited } => {
+                let reason = format_args!("no answer to a renewal in {waited:.1?}");
+                self.observer.leases.stream_lost(reason);
+                self.stream.abandon(waited);
+            }
             Action::Close => self.stream.close(),
             Action::Send(lease) => self.stream.send(lease),
             Action::Renewed { lease, ttl, until } => {
+                self.observer.leases.renewed(lease, ttl);
                 let held = self.held.get_mut(&lease)?;
                 let renewal = Renewal::new(lease, ttl, until);
                 for mut owner in std::mem::take(&mut held.owners) {
@@ -238,12 +258,23 @@ impl Task {
             Action::Gone { lease, why } => {
                 let held = self.held.remove(&lease)?;
                 let error = farewell(lease, why);
+                self.observer.leases.lost(lease, &error);
                 for owner in held.owners {
                     owner.lost(error.clone());
                 }
             }
         }
         None
+    }
+}
+
+impl Drop for Task {
+    /// Who left before the client closed, if only just, is not told that it did.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.input(command);
+        }
+        self.observer.leases.are(0, None);
     }
 }
 

@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::leader::{Leader, LeaderResponse};
 use crate::backoff::Backoff;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result, ServerError};
 use crate::rt::{Offer, Outlet, Room, Spawn};
 use crate::transport::{
     Connection, Demand, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand,
@@ -33,7 +33,7 @@ const REOPEN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_s
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The leaders of an election, as the server tells them. Made by
-/// [`Client::observe`](crate::Client::observe).
+/// [`Client::observe_leader`](crate::Client::observe_leader).
 ///
 /// The first item is the leader there is, as soon as there is one; then one for each proclamation
 /// and each new leader. It survives lost connections, and then may leave out what came and went
@@ -115,27 +115,46 @@ impl Following {
     async fn run(mut self) {
         let mut backoff = REOPEN;
         loop {
-            let lane = Lane::Watches;
-            if let Ok(connection) = self.transport.connection(lane, Demand::Background).await {
-                let before = self.last.clone();
-                let ended = self.read(connection.clone()).await;
-                if self.last != before {
-                    backoff.reset();
-                }
-                if let Some(status) = ended
-                    && let Problem::Answer(error) = understand(&status)
-                {
-                    let member = suspicion(&error);
-                    self.transport.report(lane, &connection, member);
-                    if member == Suspicion::None {
-                        let about = self.election.named("election service: observe");
-                        let error = Error::new(error.kind, error.text).operation(about);
-                        return self.outlet.finish(Err(error));
-                    }
-                }
+            let before = self.last.clone();
+            if let Err(error) = self.once().await {
+                let about = self.election.named("election service: observe");
+                let error = Error::new(error.kind, error.text).operation(about);
+                return self.outlet.finish(Err(error));
+            }
+            if self.last != before {
+                backoff.reset();
             }
             tokio::time::sleep(backoff.next(fastrand::f64())).await;
         }
+    }
+
+    /// Follows over one connection, to its end. An error is one that does not pass.
+    async fn once(&mut self) -> Result<(), ServerError> {
+        let lane = Lane::Watches;
+        let connection = match self.transport.connection(lane, Demand::Background).await {
+            Ok(connection) => connection,
+            Err(Problem::Fault(_)) => return Ok(()),
+            Err(Problem::Answer(refused)) => return Err(refused),
+        };
+        let generation = self.transport.generation();
+        let Some(status) = self.read(connection.clone()).await else {
+            return Ok(());
+        };
+        let Problem::Answer(error) = understand(&status) else {
+            return Ok(());
+        };
+        if matches!(error.remedy, Remedy::Token(_)) {
+            return match self.transport.renew(generation, &error).await {
+                Ok(()) | Err(Problem::Fault(_)) => Ok(()),
+                Err(Problem::Answer(refused)) => Err(refused),
+            };
+        }
+        let member = suspicion(&error);
+        self.transport.report(lane, &connection, member);
+        if member == Suspicion::None {
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Reads one stream to its end, and says how it ended.

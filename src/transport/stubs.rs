@@ -1,6 +1,8 @@
 //! The generated stubs over a connection, with the client's size limits.
 
 use super::Connection;
+use crate::etcd_rs_proto::etcdserverpb::auth_client::AuthClient;
+use crate::etcd_rs_proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::etcd_rs_proto::etcdserverpb::kv_client::KvClient;
 use crate::etcd_rs_proto::etcdserverpb::lease_client::LeaseClient;
 use crate::etcd_rs_proto::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -25,10 +27,6 @@ macro_rules! stubs {
 }
 
 stubs! {
-    kv -> KvClient,
-    lease -> LeaseClient,
-    watch -> WatchClient,
-    maintenance -> MaintenanceClient,
-    lock -> LockClient,
-    election -> ElectionClient
+    auth -> AuthClient, cluster -> ClusterClient, election -> ElectionClient, kv -> KvClient,
+    lease -> LeaseClient, lock -> LockClient, maintenance -> MaintenanceClient, watch -> WatchClient
 }

@@ -11,8 +11,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod bridge;
 mod cache;
+mod cases;
 mod discovery;
 mod examples;
 mod go;
@@ -25,10 +27,14 @@ mod local;
 mod locks;
 mod make_mirror;
 mod members;
+mod metrics;
 mod mirror;
 mod outage;
 mod pages;
 mod recipes;
+mod snapshot;
+#[cfg(feature = "tracing")]
+mod spans;
 mod stm;
 mod stress;
 mod submit;

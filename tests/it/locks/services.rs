@@ -111,10 +111,10 @@ fn the_servers_elections_are_won_proclaimed_observed_and_resigned() {
     let (_etcd, client) = start();
     let (a, b) = (session(&client), session(&client));
     assert_eq!(
-        client.leader("vote").unwrap_err().kind(),
+        client.leader_of("vote").unwrap_err().kind(),
         ErrorKind::NotFound
     );
-    let leaders = client.observe("vote").unwrap();
+    let leaders = client.observe_leader("vote").unwrap();
     let next = || leaders.recv_timeout(SOON).unwrap().unwrap();
     let first = client.campaign("vote", "a", &a).unwrap();
     assert_eq!(next().kv().value(), "a");
@@ -124,7 +124,7 @@ fn the_servers_elections_are_won_proclaimed_observed_and_resigned() {
         (told.kv().value_str(), told.kv().version()),
         (Some("a, again"), 2)
     );
-    assert_eq!(client.leader("vote").unwrap().kv(), told.kv());
+    assert_eq!(client.leader_of("vote").unwrap().kv(), told.kv());
     assert_eq!(
         Election::new(&a, "vote").leader().unwrap().as_ref(),
         Some(told.kv())
@@ -144,7 +144,7 @@ fn the_servers_elections_are_won_proclaimed_observed_and_resigned() {
             client.resign(first.leader()).is_ok(),
             "and takes nothing away"
         );
-        assert_eq!(client.leader("vote").unwrap().kv().value(), "b");
+        assert_eq!(client.leader_of("vote").unwrap().kv().value(), "b");
     });
     client.close().unwrap();
     assert_eq!(
