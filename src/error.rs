@@ -54,7 +54,7 @@ pub enum ErrorKind {
     Unavailable,
     /// The deadline passed.
     Timeout,
-    /// The client was closed.
+    /// The client was closed; or the session, or whatever else kept a lease alive.
     Closed,
     /// The revision asked for is no longer kept: see [`Error::compact_revision`].
     Compacted,

@@ -154,6 +154,7 @@ mod pages;
 mod request;
 mod rt;
 mod secret;
+mod services;
 mod time;
 mod transport;
 mod types;
@@ -187,8 +188,8 @@ pub use kv::{
     Put, PutResponse, SortOrder, SortTarget, Target, Txn, TxnResponse,
 };
 pub use lease::{
-    Deadline, Grant, KeepAlive, KeepAliveOnce, Lease, Leases, LeasesResponse, Renewal, Revoke,
-    RevokeResponse, TimeToLive, TimeToLiveResponse,
+    Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse, Renewal,
+    Revoke, RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
 pub use maintenance::{
     Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeInfo,
@@ -207,6 +208,10 @@ pub use rt::Drive;
 pub use rt::Pending;
 #[cfg(feature = "__tls")]
 pub use transport::tls::Tls;
+pub use services::{
+    Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
+    Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
+};
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 

@@ -5,6 +5,7 @@ mod auth;
 mod cluster;
 mod maintenance;
 mod metrics;
+mod services;
 
 use std::fmt;
 use std::sync::Arc;

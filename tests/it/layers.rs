@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("kv", 3),
     ("lease", 3),
     ("watch", 3),
+    ("services", 3),
     ("cluster", 3),
     ("maintenance", 3),
     ("request", 3),
