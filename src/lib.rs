@@ -147,6 +147,7 @@ mod mirror;
 mod pages;
 mod request;
 mod rt;
+mod srv;
 mod time;
 mod transport;
 mod types;
@@ -186,6 +187,7 @@ pub use request::Request;
 #[doc(hidden)]
 pub use rt::Drive;
 pub use rt::Pending;
+pub use srv::SrvLookup;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 

@@ -12,7 +12,9 @@
 mod support;
 
 mod bridge;
+mod cluster;
 mod discovery;
+mod endpoints;
 mod examples;
 mod harness;
 mod hostile;
@@ -20,11 +22,13 @@ mod kv;
 mod layers;
 mod lease;
 mod local;
+mod maintenance;
 mod members;
 mod mirror;
 mod outage;
 mod pages;
 mod snapshot;
+mod srv;
 mod stress;
 mod submit;
 mod txn;
