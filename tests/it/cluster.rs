@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{
-    Client, ErrorKind, Get, Member, MemberAdd, MemberAddResponse, MemberId, MemberList,
-    MemberUpdate,
+    Client, Error, ErrorKind, Get, Member, MemberAdd, MemberAddResponse, MemberId, MemberList,
+    MemberUpdate, Result,
 };
 
 use crate::support::wait::eventually;
@@ -13,18 +13,21 @@ use crate::support::wait::eventually;
 const SOON: Duration = Duration::from_secs(30);
 
 /// Adds a member. A cluster says that it is unhealthy until all its members have been connected for
-/// 5 s.
-fn add(client: &Client, add: &MemberAdd) -> MemberAddResponse {
+/// 5 s, and again when one was disconnected.
+fn try_add(client: &Client, add: &MemberAdd) -> Result<MemberAddResponse> {
     eventually(SOON, "a healthy cluster", || {
-        match client.call(add.clone()) {
-            Ok(added) => Some(added),
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-                assert!(!error.outcome_unknown(), "{error}");
-                None
-            }
+        let result = client.call(add.clone());
+        let unhealthy = |e: &Error| e.kind() == ErrorKind::Unavailable;
+        match &result {
+            Err(error) if unhealthy(error) => assert!(!error.outcome_unknown(), "{error}"),
+            _ => return Some(result),
         }
+        None
     })
+}
+
+fn add(client: &Client, add: &MemberAdd) -> MemberAddResponse {
+    try_add(client, add).unwrap()
 }
 
 fn ids(members: &[Member]) -> Vec<MemberId> {
@@ -61,7 +64,7 @@ fn members_are_listed_added_updated_and_removed() {
     assert_eq!(added.members().len(), 4);
     assert!(ids(added.members()).contains(&new.id()));
 
-    let again = client.member_add(["http://127.0.0.1:1"]).unwrap_err();
+    let again = try_add(&client, &MemberAdd::new(["http://127.0.0.1:1"])).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists, "{again}");
 
     let moved = ["http://127.0.0.1:2", "http://127.0.0.1:3"];
@@ -127,10 +130,7 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
     assert_eq!(unstarted.kind(), ErrorKind::FailedPrecondition);
     assert!(unstarted.to_string().contains("in sync"), "{unstarted}");
     let second = MemberAdd::new(["http://127.0.0.1:1"]).learner();
-    let too_many = eventually(SOON, "a cluster whose members are connected", || {
-        let error = follower.call(second.clone()).unwrap_err();
-        (error.kind() != ErrorKind::Unavailable).then_some(error)
-    });
+    let too_many = try_add(&follower, &second).unwrap_err();
     assert_eq!(too_many.kind(), ErrorKind::FailedPrecondition);
     assert!(
         too_many.to_string().contains("too many learner"),

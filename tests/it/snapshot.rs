@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
-use etcd_blocking::{Client, ErrorKind, SnapshotProgress};
+use etcd_blocking::{Client, ErrorKind, SnapshotProgress, SnapshotStream};
 
 use crate::support::child::{alone, within};
 use crate::support::frames::{self, END_STREAM};
@@ -100,6 +100,12 @@ fn a_snapshot_ends_with_the_sha_256_of_all_before_it() {
     assert!(database.windows(6).any(|w| w == b"fill/7"));
     assert_eq!(snapshot.read(&mut [0]).unwrap(), 0);
     assert!(snapshot.next().is_none());
+}
+
+#[test]
+fn a_snapshot_goes_to_any_thread() {
+    fn everywhere<T: Send + Sync + 'static>() {}
+    everywhere::<SnapshotStream>();
 }
 
 // Case: M-06
