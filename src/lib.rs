@@ -130,9 +130,12 @@
 //!
 //! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
+mod auth;
 mod backoff;
+mod cache;
 mod client;
 mod cluster;
+pub mod concurrency;
 mod config;
 mod discovery;
 mod error;
@@ -144,9 +147,11 @@ mod lease;
 pub mod local;
 mod maintenance;
 mod mirror;
+mod observe;
 mod pages;
 mod request;
 mod rt;
+mod secret;
 mod srv;
 mod time;
 mod transport;
@@ -156,6 +161,14 @@ mod watch;
 pub use bytes;
 pub use crossbeam_channel;
 
+pub use auth::{
+    Access, AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse, Authenticate,
+    AuthenticateResponse, Permission, RoleAdd, RoleDelete, RoleGet, RoleGetResponse,
+    RoleGrantPermission, RoleList, RoleListResponse, RoleRevokePermission, UserAdd,
+    UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
+    UserListResponse, UserRevokeRole,
+};
+pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
 pub use cluster::{
     Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
@@ -182,6 +195,9 @@ pub use maintenance::{
     MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
 };
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
+pub use observe::{
+    CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+};
 pub use pages::Pages;
 pub use request::Request;
 #[doc(hidden)]

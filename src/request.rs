@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::observe::Underway;
 use crate::transport::Transport;
 
 /// A request that can be given to [`Client::call`](crate::Client::call) and
@@ -50,6 +51,24 @@ pub(crate) mod sealed {
             transport: Arc<Transport>,
             timeout: Duration,
         ) -> impl Future<Output = Result<Self::Response>> + Send + 'static;
+    }
+}
+
+/// Exchanges a request that nobody waits for on this thread, and counts it.
+pub(crate) fn run<R: Request>(
+    request: R,
+    checked: Result<()>,
+    transport: Arc<Transport>,
+    timeout: Duration,
+) -> impl Future<Output = Result<R::Response>> + Send + 'static {
+    let call = Underway::begin::<R>(transport.observer(), || request.operation());
+    async move {
+        let result = match checked {
+            Ok(()) => call.within(request.exchange(transport, timeout)).await,
+            Err(error) => Err(error),
+        };
+        call.end(&result);
+        result
     }
 }
 

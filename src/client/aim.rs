@@ -48,11 +48,7 @@ impl Client {
         let refused = |e: Error| e.operation(Operation::about("at", wanted));
         let secure = self.core.transport.is_secure();
         let endpoint = Endpoint::parse_like(wanted, secure).map_err(refused)?;
-        if endpoint.secure != secure {
-            let scheme = if secure { "https" } else { "http" };
-            let reason = format!("the endpoints of this client are {scheme}, and this one is not");
-            return Err(refused(Error::invalid(reason)));
-        }
+        self.core.transport.check(&endpoint).map_err(refused)?;
         let mut views = self.core.views.0.lock();
         views.retain(|_, view| view.strong_count() > 0);
         let core = match views.get(&endpoint.text).and_then(Weak::upgrade) {
@@ -96,13 +92,10 @@ impl Client {
     ) -> Result<()> {
         let refused = |e: Error| e.operation(Operation::new("set endpoints"));
         self.refuse_if_aimed().map_err(refused)?;
-        let secure = self.core.transport.is_secure();
         let texts: Vec<String> = endpoints.into_iter().map(Into::into).collect();
         let parsed = parse_all(&texts).map_err(refused)?;
-        if parsed.iter().any(|endpoint| endpoint.secure != secure) {
-            let scheme = if secure { "https" } else { "http" };
-            let reason = format!("the endpoints of this client are {scheme}, and must stay so");
-            return Err(refused(Error::invalid(reason)));
+        for endpoint in &parsed {
+            self.core.transport.check(endpoint).map_err(refused)?;
         }
         self.core.transport.configure(parsed);
         Ok(())

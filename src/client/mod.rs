@@ -1,8 +1,10 @@
 //! The client: a cheap handle, and every verb.
 
 mod aim;
+mod auth;
 mod cluster;
 mod maintenance;
+mod metrics;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::lease::{
     RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
 use crate::mirror::{self, Mirror};
+use crate::observe::Call;
 use crate::pages::Pages;
 use crate::request::{self, Request};
 use crate::rt::{Bridge, Drive, Lost, Pending, Room};
@@ -177,10 +180,15 @@ impl Client {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when no answer came in time;
     /// [`Closed`](crate::ErrorKind::Closed) at once when the client is closed.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Response> {
-        request::check(&request, self.core.transport.settings().limits.send)?;
-        let lost = lost(&request);
-        let exchange = request.exchange(Arc::clone(&self.core.transport), self.timeout);
-        self.core.bridge.call_or(lost, exchange)
+        let call = Call::begin::<R>(self.core.transport.observer(), || request.operation());
+        let limit = self.core.transport.settings().limits.send;
+        let result = request::check(&request, limit).and_then(|()| {
+            let lost = lost(&request);
+            let exchange = request.exchange(Arc::clone(&self.core.transport), self.timeout);
+            self.core.bridge.call_or(lost, call.within(exchange))
+        });
+        call.end(&result);
+        result
     }
 
     /// Sends a request and returns at once; the response arrives in the [`Pending`]. Requests
@@ -189,10 +197,10 @@ impl Client {
         let limit = self.core.transport.settings().limits.send;
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
         let checked = request::check(&request, limit);
-        self.core.bridge.submit_or(lost(&request), async move {
-            checked?;
-            request.exchange(transport, timeout).await
-        })
+        self.core.bridge.submit_or(
+            lost(&request),
+            request::run(request, checked, transport, timeout),
+        )
     }
 
     /// The value of one key.

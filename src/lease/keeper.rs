@@ -224,6 +224,11 @@ impl Keeper {
         Some(first.map_or(end, |first| first.min(end)))
     }
 
+    /// When the lease ends that ends first, if nothing is renewed.
+    pub(super) fn first_end(&self) -> Option<BootTime> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
     fn add(&mut self, id: LeaseId, within: Duration, now: BootTime) {
         if self.leases.contains_key(&id) {
             return;

@@ -12,10 +12,12 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 
-use super::handle::{GONE, KeepAlive, Renewal, Until};
+use super::fate::{Oracle, fate};
+use super::handle::{GONE, KeepAlive, Renewal};
 use super::keeper::{Action, Gone, Input, Keeper};
 use super::stream::{Event, RenewalStream};
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::observe::Observer;
 use crate::rt::{Bridge, Outlet, Room, Spawn, clock};
 use crate::time::BootTime;
 use crate::transport::Transport;
@@ -50,7 +52,7 @@ pub(super) enum Command {
 pub(super) struct Owner {
     number: u64,
     outlet: Outlet<Result<Renewal>>,
-    until: Until,
+    oracle: Oracle,
 }
 
 /// The way to the task, which is started when the first lease is to be kept alive.
@@ -73,11 +75,11 @@ impl LeaseKeeping {
         bridge.check_open().map_err(refused)?;
         let (outlet, receiver) = Outlet::new(ROOM, || Some(Err(Error::abandoned())));
         let number = self.owners.fetch_add(1, Relaxed);
-        let until = Until::default();
+        let (oracle, fate) = fate(lease);
         let owner = Owner {
             number,
             outlet,
-            until: until.clone(),
+            oracle,
         };
         let commands = self.commands(bridge, transport).map_err(refused)?;
         let join = Command::Join {
@@ -87,7 +89,7 @@ impl LeaseKeeping {
         };
         // When the task is gone, so is the runtime, and the receiver says that it is closed.
         let _ = commands.send(join);
-        Ok(KeepAlive::new(lease, number, receiver, until, commands))
+        Ok(KeepAlive::new(lease, number, receiver, fate, commands))
     }
 
     fn commands(
@@ -101,6 +103,7 @@ impl LeaseKeeping {
         }
         let (commands, queue) = mpsc::unbounded_channel();
         let task = Task {
+            observer: Arc::clone(transport.observer()),
             keeper: Keeper::new(fastrand::u64(..)),
             stream: RenewalStream::new(Arc::clone(transport)),
             commands: queue,
@@ -124,6 +127,7 @@ struct Task {
     stream: RenewalStream,
     commands: mpsc::UnboundedReceiver<Command>,
     held: HashMap<LeaseId, Held>,
+    observer: Arc<Observer>,
 }
 
 enum Next {
@@ -135,6 +139,9 @@ enum Next {
 impl Task {
     async fn run(mut self) {
         loop {
+            self.observer
+                .leases
+                .are(self.held.len(), self.keeper.first_end());
             let mut alarm = self.alarm().map(sleep).map(Box::pin);
             let next = std::future::poll_fn(|cx| self.poll_next(alarm.as_mut(), cx)).await;
             let input = match next {
@@ -143,11 +150,20 @@ impl Task {
                 Some(Next::Stream(event)) => Some(event.into()),
                 Some(Next::Time) => Some(Input::Tick),
             };
+            self.note_stream(input.as_ref());
             if let Some(input) = input {
-                for action in self.keeper.on(input, clock::now()) {
-                    self.act(action);
-                }
+                self.take(input);
             }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let mut unwanted = Vec::new();
+        for action in self.keeper.on(input, clock::now()) {
+            unwanted.extend(self.act(action));
+        }
+        for lease in unwanted {
+            self.take(Input::Remove(lease));
         }
     }
 
@@ -193,7 +209,7 @@ impl Task {
             Command::Leave { lease, number } => {
                 let held = self.held.get_mut(&lease)?;
                 let index = held.owners.iter().position(|o| o.number == number)?;
-                held.owners.swap_remove(index).outlet.end();
+                held.owners.swap_remove(index).left();
                 if !held.owners.is_empty() {
                     return None;
                 }
@@ -203,39 +219,84 @@ impl Task {
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn note_stream(&self, input: Option<&Input>) {
+        match input {
+            Some(Input::Opened) => self.observer.leases.stream_opened(),
+            Some(Input::Broken(trouble)) => self.observer.leases.stream_lost(&trouble.text),
+            _ => {}
+        }
+    }
+
+    /// Does it; returns the lease when nobody wants that any more.
+    fn act(&mut self, action: Action) -> Option<LeaseId> {
         match action {
             Action::Open => self.stream.open(),
-            Action::Abandon { waited } => self.stream.abandon(waited),
+            Action::Abandon { waited } => {
+                let reason = format_args!("no answer to a renewal in {waited:.1?}");
+                self.observer.leases.stream_lost(reason);
+                self.stream.abandon(waited);
+            }
             Action::Close => self.stream.close(),
             Action::Send(lease) => self.stream.send(lease),
             Action::Renewed { lease, ttl, until } => {
-                if let Some(held) = self.held.get_mut(&lease) {
-                    let renewal = Renewal::new(lease, ttl, until);
-                    for owner in &mut held.owners {
-                        owner.renewed(&renewal, until);
+                self.observer.leases.renewed(lease, ttl);
+                let held = self.held.get_mut(&lease)?;
+                let renewal = Renewal::new(lease, ttl, until);
+                for mut owner in std::mem::take(&mut held.owners) {
+                    if owner.renewed(&renewal, until) {
+                        held.owners.push(owner);
+                    } else {
+                        owner.lost(Error::new(ErrorKind::LeaseExpired, "its time ran out"));
                     }
-                    held.latest = Some((renewal, until));
+                }
+                held.latest = Some((renewal, until));
+                if held.owners.is_empty() {
+                    self.held.remove(&lease);
+                    return Some(lease);
                 }
             }
             Action::Gone { lease, why } => {
-                if let Some(held) = self.held.remove(&lease) {
-                    let error = farewell(lease, why);
-                    for owner in held.owners {
-                        owner.until.clear();
-                        owner.outlet.finish(Err(error.clone()));
-                    }
+                let held = self.held.remove(&lease)?;
+                let error = farewell(lease, why);
+                self.observer.leases.lost(lease, &error);
+                for owner in held.owners {
+                    owner.lost(error.clone());
                 }
             }
         }
+        None
+    }
+}
+
+impl Drop for Task {
+    /// Who left before the client closed, if only just, is not told that it did.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.input(command);
+        }
+        self.observer.leases.are(0, None);
     }
 }
 
 impl Owner {
-    fn renewed(&mut self, renewal: &Renewal, until: BootTime) {
-        self.until.set(until);
-        // A reader that does not read has what it needs in `until`.
-        let _ = self.outlet.offer(Ok(renewal.clone()), 0);
+    /// `false` when it was told already that the lease is over.
+    fn renewed(&mut self, renewal: &Renewal, until: BootTime) -> bool {
+        let wanted = self.oracle.renewed(until);
+        if wanted {
+            // A reader that does not read has what it needs in its fate.
+            let _ = self.outlet.offer(Ok(renewal.clone()), 0);
+        }
+        wanted
+    }
+
+    fn lost(self, why: Error) {
+        let why = self.oracle.gone(why);
+        self.outlet.finish(Err(why));
+    }
+
+    fn left(self) {
+        self.oracle.left();
+        self.outlet.end();
     }
 }
 

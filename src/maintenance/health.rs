@@ -10,7 +10,7 @@ use super::status::{EndpointStatus, StatusResponse};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kv::Get;
 use crate::request::sealed::Exchange;
-use crate::transport::{Demand, Lane, Transport};
+use crate::transport::{Demand, Lane, Problem, Transport};
 
 /// The key that etcdctl reads; it need not exist.
 const KEY: &str = "health";
@@ -94,7 +94,8 @@ impl Exchange for HealthCheck {
         let connecting = transport.connection(Lane::Calls, Demand::Call);
         let failure = match timeout_at((begun + timeout).into(), connecting).await {
             Ok(Ok(_)) => None,
-            Ok(Err(fault)) => Some(Error::new(ErrorKind::Unavailable, fault.text)),
+            Ok(Err(Problem::Fault(fault))) => Some(Error::new(ErrorKind::Unavailable, fault.text)),
+            Ok(Err(Problem::Answer(refused))) => Some(Error::new(refused.kind, refused.text)),
             Err(_) => Some(Error::new(
                 ErrorKind::Timeout,
                 format!("no answer in {timeout:?}"),

@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::KeyRange;
 use crate::kv::{Get, Paging};
-use crate::request::sealed::Exchange;
+use crate::request;
 use crate::rt::{Bridge, Here, Outlet, Room, Spawn};
 use crate::transport::Transport;
 use crate::types::{KeyValue, Revision};
@@ -50,6 +50,7 @@ pub(crate) fn open(
         return Err(Error::invalid(problem).operation(about));
     }
     let (outlet, changes) = Outlet::new(QUEUE, || Some(Err(Error::abandoned())));
+    transport.observer().watch_queue(outlet.queue());
     let (commands, queue) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::default());
     let (listed, first) = oneshot::channel();
@@ -195,10 +196,8 @@ impl Task {
             let mut paging = Paging::new(Get::range(self.range.clone()), PAGE)?;
             let mut list = Vec::new();
             while let Some(get) = paging.next() {
-                match get
-                    .exchange(Arc::clone(&self.transport), self.timeout)
-                    .await
-                {
+                let transport = Arc::clone(&self.transport);
+                match request::run(get, Ok(()), transport, self.timeout).await {
                     Ok(page) => list.extend(paging.take(page)),
                     Err(error) if error.kind() == ErrorKind::Compacted && tries < LIST_TRIES => {
                         tries += 1;

@@ -5,8 +5,12 @@
 //! learns what the reader took by the length of the channel, so readers need no wrapper.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+
+use crate::observe::Queue;
 
 /// What became of an item.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,13 +33,19 @@ pub(crate) struct Room {
 /// The sending end of a bounded flow.
 #[derive(Debug)]
 pub(crate) struct Outlet<T> {
+    /// Behind a lock for those who look how much waits; the task is alone with it otherwise.
+    flow: Arc<Mutex<Flow<T>>>,
+    room: Room,
+    farewell: fn() -> Option<T>,
+}
+
+#[derive(Debug)]
+struct Flow<T> {
     // Unbounded for crossbeam, which would allocate a bounded channel's slots at once; the bound is
     // ours.
     sender: Option<Sender<T>>,
     sizes: VecDeque<usize>,
     bytes: usize,
-    room: Room,
-    farewell: fn() -> Option<T>,
 }
 
 impl<T> Outlet<T> {
@@ -46,10 +56,13 @@ impl<T> Outlet<T> {
     /// that the reader cancelled.
     pub(crate) fn new(room: Room, farewell: fn() -> Option<T>) -> (Self, Receiver<T>) {
         let (sender, receiver) = unbounded();
-        let outlet = Outlet {
+        let flow = Flow {
             sender: Some(sender),
             sizes: VecDeque::new(),
             bytes: 0,
+        };
+        let outlet = Outlet {
+            flow: Arc::new(Mutex::new(flow)),
             room,
             farewell,
         };
@@ -59,57 +72,78 @@ impl<T> Outlet<T> {
     /// Offers one item of about `size` bytes. An item larger than all the room is taken when the
     /// channel is empty; else it could never pass.
     pub(crate) fn offer(&mut self, item: T, size: usize) -> Offer {
-        let fits = self.fits(size);
-        let Some(sender) = &self.sender else {
+        let mut flow = self.flow.lock();
+        if flow.sender.is_none() {
             return Offer::Gone;
-        };
-        if !fits {
+        }
+        if !flow.fits(self.room, size) {
             return Offer::Full;
         }
-        if sender.send(item).is_err() {
-            return Offer::Gone;
-        }
-        self.sizes.push_back(size);
-        self.bytes = self.bytes.saturating_add(size);
-        Offer::Taken
+        flow.push(item, size)
     }
 
     /// Whether an item of this size would be taken.
     pub(crate) fn fits(&mut self, size: usize) -> bool {
-        self.settle();
-        let few = self.sizes.len() < self.room.items;
-        let small = self.bytes.saturating_add(size) <= self.room.bytes;
-        few && small || self.sizes.is_empty()
+        self.flow.lock().fits(self.room, size)
     }
 
     /// Delivers an item for which there must be room. The caller sees to it that they are few.
     pub(crate) fn insist(&mut self, item: T, size: usize) {
-        self.settle();
-        if let Some(sender) = &self.sender
-            && sender.send(item).is_ok()
-        {
-            self.sizes.push_back(size);
-            self.bytes = self.bytes.saturating_add(size);
-        }
+        let mut flow = self.flow.lock();
+        flow.settle();
+        // A reader that is gone does not miss it.
+        let _ = flow.push(item, size);
     }
 
     /// Whether at least half of it is free: enough to be worth resuming a flow.
     pub(crate) fn has_room(&mut self) -> bool {
-        self.settle();
-        self.sizes.len() <= self.room.items / 2 && self.bytes <= self.room.bytes / 2
+        let mut flow = self.flow.lock();
+        flow.settle();
+        flow.sizes.len() <= self.room.items / 2 && flow.bytes <= self.room.bytes / 2
     }
 
     /// Ends the flow with one last item, for which there is always room.
-    pub(crate) fn finish(mut self, last: T) {
-        if let Some(sender) = self.sender.take() {
+    pub(crate) fn finish(self, last: T) {
+        if let Some(sender) = self.take() {
             // A reader that is gone does not miss it.
             let _ = sender.send(last);
         }
     }
 
     /// Ends the flow because its reader asked for it: nothing more comes.
-    pub(crate) fn end(mut self) {
-        self.sender = None;
+    pub(crate) fn end(self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Option<Sender<T>> {
+        self.flow.lock().sender.take()
+    }
+}
+
+impl<T: Send + 'static> Outlet<T> {
+    /// To look how much waits in it, for as long as it exists.
+    pub(crate) fn queue(&self) -> Weak<dyn Queue> {
+        let flow: Weak<Mutex<Flow<T>>> = Arc::downgrade(&self.flow);
+        flow
+    }
+}
+
+impl<T> Flow<T> {
+    fn fits(&mut self, room: Room, size: usize) -> bool {
+        self.settle();
+        let few = self.sizes.len() < room.items;
+        let small = self.bytes.saturating_add(size) <= room.bytes;
+        few && small || self.sizes.is_empty()
+    }
+
+    fn push(&mut self, item: T, size: usize) -> Offer {
+        let sent = self.sender.as_ref().is_some_and(|s| s.send(item).is_ok());
+        if !sent {
+            return Offer::Gone;
+        }
+        self.sizes.push_back(size);
+        self.bytes = self.bytes.saturating_add(size);
+        Offer::Taken
     }
 
     /// Forgets what the reader has taken since the last look.
@@ -122,9 +156,17 @@ impl<T> Outlet<T> {
     }
 }
 
+impl<T: Send> Queue for Mutex<Flow<T>> {
+    fn waiting(&self) -> (usize, usize) {
+        let mut flow = self.lock();
+        flow.settle();
+        (flow.sizes.len(), flow.bytes)
+    }
+}
+
 impl<T> Drop for Outlet<T> {
     fn drop(&mut self) {
-        if let (Some(sender), Some(last)) = (self.sender.take(), (self.farewell)()) {
+        if let (Some(sender), Some(last)) = (self.take(), (self.farewell)()) {
             let _ = sender.send(last);
         }
     }
@@ -160,6 +202,21 @@ mod tests {
         assert_eq!(outlet.offer(2, 1000), Offer::Full);
         assert_eq!(receiver.recv(), Ok(1));
         assert_eq!(outlet.offer(2, 1000), Offer::Taken);
+    }
+
+    #[test]
+    fn who_looks_sees_what_waits_now_and_nothing_of_what_ended() {
+        let (mut outlet, receiver) = Outlet::new(ROOM, || None);
+        let queue = outlet.queue();
+        let waiting = || queue.upgrade().map(|queue| queue.waiting());
+        for n in 0..3 {
+            outlet.offer(n, 10);
+        }
+        assert_eq!(waiting(), Some((3, 30)));
+        receiver.recv().unwrap();
+        assert_eq!(waiting(), Some((2, 20)));
+        outlet.finish(9);
+        assert_eq!(waiting(), None);
     }
 
     #[test]

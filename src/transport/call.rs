@@ -12,6 +12,7 @@ use super::retry::{Failure, Verdict, judge};
 use super::{Connection, Demand, Fault, Lane, Transport, understand};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Executed, Operation, Result, ServerError};
+use crate::observe::Observer;
 
 /// The wait between attempts over one connection; a broken one is replaced at once.
 const BETWEEN_ATTEMPTS: Backoff =
@@ -113,16 +114,19 @@ impl Transport {
             };
             let connection = match timeout_at(deadline.into(), connecting).await {
                 Ok(Ok(connection)) => connection,
-                Ok(Err(fault)) => {
+                Ok(Err(Problem::Fault(fault))) => {
                     tries.note(None, Failure::NoConnection(fault));
                     if Instant::now() >= deadline {
                         break self.too_late(&call, tries, begun);
                     }
+                    tries.again(&self.observer);
                     continue;
                 }
+                Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
                 Err(_) => break self.too_late(&call, tries, begun),
             };
             let limit = self.attempt_deadline(&call, &connection, deadline);
+            let generation = self.generation();
             // The stubs' futures are kilobytes large. In a box of its own an attempt is moved once;
             // inline it would be moved with the call at every step of its way to the runtime.
             let trying = Box::pin(attempt(connection.clone()));
@@ -145,9 +149,24 @@ impl Transport {
                 Failure::Broken(_) => connection.is_open(),
                 Failure::NoConnection(_) | Failure::Silence => false,
             };
+            let token = match &failure {
+                Failure::Answer(answer) if verdict.token => Some(answer.clone()),
+                _ => None,
+            };
             tries.note(Some(&connection), failure);
             if !verdict.retry {
                 break tries.give_up(verdict, begun);
+            }
+            if let Some(refused) = token {
+                let renewing = self.renew(generation, &refused);
+                match timeout_at(deadline.into(), renewing).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(Problem::Fault(fault))) => {
+                        tries.note(None, Failure::NoConnection(fault));
+                    }
+                    Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
+                    Err(_) => break self.too_late(&call, tries, begun),
+                }
             }
             let pause = if spaced {
                 backoff.next(fastrand::f64())
@@ -158,6 +177,7 @@ impl Transport {
             if next >= deadline {
                 break self.too_late(&call, tries, begun);
             }
+            tries.again(&self.observer);
             if !pause.is_zero() {
                 sleep_until(next.into()).await;
             }
@@ -191,7 +211,7 @@ impl Transport {
             .at(Some(endpoint))
             .tried(tries.count.max(1), elapsed);
         match last {
-            Some(failure) => error.last(describe(&failure)),
+            Some(failure) => error.last(failure.to_string()),
             None => error,
         }
     }
@@ -209,10 +229,25 @@ impl Tries {
         self.last = Some((connection.map(|c| Arc::clone(&c.endpoint.text)), failure));
     }
 
+    /// Another attempt follows.
+    fn again(&self, observer: &Observer) {
+        if let Some((endpoint, failure)) = &self.last {
+            observer.retrying(self.count, endpoint.as_deref(), failure);
+        }
+    }
+
     fn endpoint(&self) -> Option<Arc<str>> {
         self.last
             .as_ref()
             .and_then(|(endpoint, _)| endpoint.clone())
+    }
+
+    /// The error of a call for which there is no token.
+    #[cold]
+    fn refused(self, answer: ServerError, begun: Instant) -> Error {
+        Error::new(answer.kind, answer.text)
+            .at(self.endpoint())
+            .tried(self.count.max(1), begun.elapsed())
     }
 
     /// The error of a call that must not, or need not, be repeated.
@@ -246,12 +281,4 @@ impl Tries {
 fn short(elapsed: Duration) -> String {
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     format!("{:?}", Duration::from_millis(millis))
-}
-
-fn describe(failure: &Failure) -> String {
-    match failure {
-        Failure::NoConnection(fault) | Failure::Broken(fault) => fault.text.clone(),
-        Failure::Silence => "no answer".into(),
-        Failure::Answer(answer) => answer.text.clone(),
-    }
 }

@@ -20,7 +20,7 @@ use super::endpoint::{Address, Endpoint};
 use super::endpoints::Removal;
 use super::fault::{Fault, describe, describe_io};
 use super::health;
-use super::{Demand, Plan, Settings, Transport};
+use super::{Demand, Plan, Transport};
 
 /// How often to look, while members are silent, whether another may be dialled again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -86,7 +86,7 @@ async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connect
     };
     transport.picker.lock().dialling(index, Instant::now());
     let limit = transport.settings.connect_timeout;
-    let dialling = dial(&endpoint, index, removal, &transport.settings);
+    let dialling = dial(&endpoint, index, removal, transport);
     let dialled = timeout(limit, dialling).await;
     let result = dialled.unwrap_or_else(|_| {
         Err(Fault::unconnected(format!(
@@ -94,6 +94,9 @@ async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connect
             endpoint.text
         )))
     });
+    if let Err(fault) = &result {
+        transport.observer.dial_failed(&endpoint.text, fault);
+    }
     let mut picker = transport.picker.lock();
     match &result {
         Ok(_) => picker.connected(index),
@@ -108,8 +111,9 @@ async fn dial(
     endpoint: &Arc<Endpoint>,
     index: usize,
     removal: Removal,
-    settings: &Settings,
+    transport: &Transport,
 ) -> Result<Connection, Fault> {
+    let (settings, begun) = (&transport.settings, Instant::now());
     let at = |fault: Fault| Fault {
         text: format!("{}: {}", endpoint.text, fault.text),
         ..fault
@@ -153,17 +157,21 @@ async fn dial(
             .unwrap_or_else(|| Fault::of_handshake(&error));
         return Err(at(fault));
     }
-    tokio::spawn(health::check(
-        pings,
-        Arc::clone(&vitals),
-        Arc::clone(&settings.ping),
-    ));
+    let open = transport
+        .observer
+        .connected(&endpoint.text, begun.elapsed());
+    let checking = health::check(pings, Arc::clone(&vitals), Arc::clone(&settings.ping));
+    tokio::spawn(async move {
+        checking.await;
+        drop(open);
+    });
     Ok(Connection::new(
         send,
         origin,
         Arc::clone(endpoint),
         index,
         settings.limits,
+        settings.tokens.as_ref().map(|tokens| tokens.bearer()),
         vitals,
     ))
 }

@@ -14,6 +14,7 @@ mod health;
 mod picker;
 mod retry;
 mod stubs;
+mod token;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::error::Error;
 pub(crate) use call::{Call, Mode, Problem};
 pub(crate) use codec::Codec;
 pub(crate) use connection::{Connection, Limits};
@@ -31,6 +33,9 @@ use health::PingRate;
 pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
+pub(crate) use token::{Identity, Tokens};
+
+use crate::observe::Observer;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +60,27 @@ pub(crate) struct Settings {
     /// The largest reply that is accepted, and the largest request that is sent.
     pub(crate) limits: Limits,
     pub(crate) ping: Arc<PingRate>,
+    /// Who the client is; `None` when it is nobody, or whom its certificate names.
+    pub(crate) tokens: Option<Arc<Tokens>>,
+    /// Whether the password or the token may go over connections without TLS.
+    pub(crate) plaintext_credentials: bool,
 }
 
 impl Settings {
     pub(crate) fn pings(every: Duration, answer_within: Duration) -> Arc<PingRate> {
         Arc::new(PingRate::new(every, answer_within))
+    }
+
+    pub(crate) fn check_plaintext(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let in_the_clear = self.tokens.is_some() && endpoint.is_plaintext();
+        if !in_the_clear || self.plaintext_credentials {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "a password or a token would go to {} in the clear; use https, or permit it \
+             (ClientBuilder::allow_plaintext_credentials)",
+            endpoint.text
+        )))
     }
 }
 
@@ -71,6 +92,7 @@ pub(crate) struct Transport {
     picker: Mutex<Picker>,
     calls: Mutex<Current>,
     watches: Mutex<Current>,
+    observer: Arc<Observer>,
 }
 
 /// The connection of a lane, or the making of one.
@@ -82,6 +104,14 @@ struct Current {
 
 impl Transport {
     pub(crate) fn new(endpoints: Vec<Endpoint>, settings: Settings) -> Arc<Self> {
+        Transport::observed(endpoints, settings, Observer::new())
+    }
+
+    fn observed(
+        endpoints: Vec<Endpoint>,
+        settings: Settings,
+        observer: Arc<Observer>,
+    ) -> Arc<Self> {
         let picker = Picker::new(endpoints.len(), fastrand::f64());
         Arc::new(Transport {
             endpoints: RwLock::new(Endpoints::new(endpoints)),
@@ -89,12 +119,14 @@ impl Transport {
             picker: Mutex::new(picker),
             calls: Mutex::default(),
             watches: Mutex::default(),
+            observer,
         })
     }
 
     /// A transport to one endpoint, with all else as here.
     pub(crate) fn aimed_at(&self, endpoint: Endpoint) -> Arc<Self> {
-        Transport::new(vec![endpoint], self.settings.clone())
+        let observer = Arc::clone(&self.observer);
+        Transport::observed(vec![endpoint], self.settings.clone(), observer)
     }
 
     /// Replaces the configured endpoints, and forgets those that were learned.
@@ -104,7 +136,8 @@ impl Transport {
 
     /// Adds what was learned from the cluster to the configured endpoints, in place of what was
     /// learned before.
-    pub(crate) fn learn(&self, found: Vec<Endpoint>) {
+    pub(crate) fn learn(&self, mut found: Vec<Endpoint>) {
+        found.retain(|endpoint| self.check(endpoint).is_ok());
         self.change(|endpoints| endpoints.learn(found));
     }
 
@@ -122,13 +155,35 @@ impl Transport {
         }
     }
 
-    /// The open connection of a lane, or a new one. It may wait for as long as no member answers:
-    /// the caller brings the deadline. An error is that of one round of attempts.
+    /// Refuses an endpoint that must not see what this client sends: one of another scheme, or one to
+    /// which the password or the token would go in the clear.
+    pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        if endpoint.secure != self.is_secure() {
+            let scheme = if self.is_secure() { "https" } else { "http" };
+            return Err(Error::invalid(format!(
+                "the endpoints of this client are {scheme}, and {} is not",
+                endpoint.text
+            )));
+        }
+        self.settings.check_plaintext(endpoint)
+    }
+
+    /// The open connection of a lane, or a new one, for requests that carry the client's token.
+    ///
+    /// It may wait for as long as no member answers: the caller brings the deadline. An error is
+    /// that of one round of attempts; an error that is an answer says that there will be no token,
+    /// because name or password are wrong.
     pub(crate) async fn connection(
         self: &Arc<Self>,
         lane: Lane,
         demand: Demand,
-    ) -> Result<Connection, Fault> {
+    ) -> Result<Connection, Problem> {
+        self.identified(demand).await?;
+        self.dialled(lane, demand).await.map_err(Problem::Fault)
+    }
+
+    /// The same without a token.
+    async fn dialled(self: &Arc<Self>, lane: Lane, demand: Demand) -> Result<Connection, Fault> {
         loop {
             let mut outcome = match self.current_or_dial(lane, demand) {
                 Ok(connection) => return Ok(connection),
@@ -148,12 +203,16 @@ impl Transport {
 
     /// A connection that nobody else has, for a stream that goes at its reader's pace: on a shared
     /// one its unread bytes would fill the window of all.
-    async fn own_connection(self: &Arc<Self>, demand: Demand) -> Result<Connection, Fault> {
+    async fn own_connection(self: &Arc<Self>, demand: Demand) -> Result<Connection, Problem> {
+        self.identified(demand).await?;
         loop {
             let plan = self.picker.lock().plan(Instant::now(), demand);
             match plan {
                 Plan::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                Plan::Dial(members) => return dial::race(self, members, demand).await,
+                Plan::Dial(members) => {
+                    let dialled = dial::race(self, members, demand).await;
+                    return dialled.map_err(Problem::Fault);
+                }
             }
         }
     }
@@ -166,6 +225,8 @@ impl Transport {
             }
             // It had worked: its member is suspect, but the first retry is nearly at once.
             let index = connection.index;
+            let reason = connection.why_ended();
+            self.observer.ejected(&connection.endpoint.text, reason);
             current.connection = None;
             self.picker
                 .lock()
@@ -197,6 +258,7 @@ impl Transport {
     /// the connection when there is another member to turn to.
     pub(crate) fn report(&self, lane: Lane, connection: &Connection, suspicion: Suspicion) {
         if self.blame(connection, suspicion) {
+            self.observer.ejected(&connection.endpoint.text, suspicion);
             self.let_go(lane, connection);
         }
     }
@@ -261,6 +323,11 @@ impl Transport {
         }
     }
 
+    /// Who is told what happens.
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        &self.observer
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -279,8 +346,8 @@ enum Next {
     Wait(Instant),
 }
 
-/// A message on its way out, with the metadata that every request carries. The one place where that
-/// is decided; a token will be added here.
+/// A message on its way out, with the metadata that every request carries. The token is not among
+/// it: the connection adds that itself, so that nothing can be sent without.
 pub(crate) fn outgoing<T>(message: T, require_leader: bool) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     if require_leader {

@@ -1,6 +1,7 @@
 //! The generated stubs over a connection, with the client's size limits.
 
 use super::Connection;
+use crate::etcd_rs_proto::etcdserverpb::auth_client::AuthClient;
 use crate::etcd_rs_proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::etcd_rs_proto::etcdserverpb::kv_client::KvClient;
 use crate::etcd_rs_proto::etcdserverpb::lease_client::LeaseClient;
@@ -23,5 +24,7 @@ macro_rules! stubs {
     };
 }
 
-stubs! { kv -> KvClient, lease -> LeaseClient, watch -> WatchClient, maintenance -> MaintenanceClient,
-cluster -> ClusterClient }
+stubs! {
+    auth -> AuthClient, cluster -> ClusterClient, kv -> KvClient, lease -> LeaseClient,
+    maintenance -> MaintenanceClient, watch -> WatchClient
+}

@@ -104,6 +104,7 @@ impl Hub {
     /// A watch that the server has.
     pub(crate) fn open(&self, bridge: &Bridge, watch: Watch, timeout: Duration) -> Result<Watcher> {
         let (outlet, receiver) = Outlet::new(self.room, farewell);
+        self.transport.observer().watch_queue(outlet.queue());
         let (ticket, created) = self.add(bridge, watch, Sink::Reader(outlet))?;
         bridge.call(all_created(vec![created], ticket.task.clone(), timeout))?;
         Ok(Watcher::new(receiver, ticket))
@@ -125,6 +126,7 @@ impl Hub {
         let number = self.ids.fetch_add(1, Relaxed);
         let (outlet, receiver) =
             Outlet::new(self.room, || Some((WatchKey::SET, Err(Error::abandoned()))));
+        self.transport.observer().watch_queue(outlet.queue());
         let task = self.task(spawn)?;
         tell(&task, Command::AddSet(number, outlet))?;
         Ok(WatchSetParts {

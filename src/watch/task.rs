@@ -15,6 +15,7 @@ use super::line::Line;
 use super::sink::{Sets, Sink};
 use super::state::{Action, Ending, Id, Input, Watches};
 use crate::error::{Error, Result};
+use crate::observe::{Observer, Subject};
 use crate::rt::Offer;
 use crate::transport::{Demand, Transport};
 
@@ -39,11 +40,13 @@ pub(super) struct Task {
     armed: Option<Instant>,
     /// Why there is no stream.
     trouble: Option<String>,
+    observer: Arc<Observer>,
 }
 
 struct Entry {
     sink: Sink,
     created: Option<oneshot::Sender<Result<()>>>,
+    about: Subject,
 }
 
 enum Wake {
@@ -60,6 +63,7 @@ impl Task {
         let task = Task {
             commands,
             state: Watches::new(now),
+            observer: Arc::clone(transport.observer()),
             line: Line::new(transport),
             entries: BTreeMap::new(),
             sets: Sets::new(),
@@ -75,6 +79,8 @@ impl Task {
     async fn work(mut self) {
         loop {
             self.arm();
+            let watches = &self.observer.watches;
+            watches.are(self.entries.len(), self.stalled.len());
             match std::future::poll_fn(|cx| self.poll(cx)).await {
                 Wake::Command(command) => self.command(command),
                 Wake::Line(input) => self.feed(input),
@@ -122,7 +128,13 @@ impl Task {
                 sink,
                 created,
             } => {
-                self.entries.insert(id, Entry { sink, created });
+                let about = Subject::keys(watch.keys());
+                let entry = Entry {
+                    sink,
+                    created,
+                    about,
+                };
+                self.entries.insert(id, entry);
                 self.feed(Input::Add(id, watch));
             }
             Command::Remove(id) => self.remove(id),
@@ -131,9 +143,7 @@ impl Task {
                 self.sets.insert(set, outlet);
             }
             Command::RemoveSet(set) => {
-                if let Some(outlet) = self.sets.remove(&set) {
-                    outlet.end();
-                }
+                self.end_set(set);
                 let members: Vec<Id> = self
                     .entries
                     .iter()
@@ -158,6 +168,12 @@ impl Task {
         }
     }
 
+    fn end_set(&mut self, set: u64) {
+        if let Some(outlet) = self.sets.remove(&set) {
+            outlet.end();
+        }
+    }
+
     fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -179,11 +195,13 @@ impl Task {
                     false => Demand::Background,
                 });
             }
+            Action::Renew(refused) => self.line.renew(refused),
             Action::Close(doubt) => self.line.close(doubt),
             Action::Send(request) => self.line.send(request),
             Action::Read(key) => self.line.read(key),
             Action::Created(id) => {
                 let entry = self.entries.get_mut(&id)?;
+                self.observer.watches.created(&entry.about);
                 entry.sink.created();
                 if let Some(created) = entry.created.take() {
                     let _ = created.send(Ok(()));
@@ -198,11 +216,12 @@ impl Task {
                 let progress = response.is_progress();
                 let entry = self.entries.get_mut(&id)?;
                 match entry.sink.offer(&mut self.sets, id, response, size) {
-                    Offer::Taken => {}
+                    Offer::Taken => self.observer.watches.delivered(),
                     // Progress that is late is worth no less. It is asked for when there is room:
                     // one that cannot be delivered would only be asked for again.
                     Offer::Full if progress => drop(self.unasked.insert(id)),
                     Offer::Full => {
+                        self.observer.watches.paused(&entry.about);
                         self.stalled.push_back(id);
                         return Some(Input::Full(id, undo));
                     }
@@ -213,7 +232,11 @@ impl Task {
                 }
             }
             Action::Down(id) => self.entries.get_mut(&id)?.sink.note(true),
-            Action::Up(id) => self.entries.get_mut(&id)?.sink.note(false),
+            Action::Up(id) => {
+                let entry = self.entries.get_mut(&id)?;
+                self.observer.watches.resumed(&entry.about);
+                entry.sink.note(false);
+            }
             Action::Finish(id, error) => self.finish(id, error),
         }
         None
@@ -224,6 +247,7 @@ impl Task {
             return;
         };
         self.forget_slow(id);
+        self.observer.watches.ended(&entry.about, &error);
         match entry.created {
             Some(created) => {
                 entry.sink.end();
@@ -247,6 +271,7 @@ impl Task {
             };
             let resume = ready.len() < RESUMED_TOGETHER && entry.sink.has_room(&mut self.sets);
             if resume {
+                self.observer.watches.caught_up(&entry.about);
                 ready.push(*id);
             }
             !resume
@@ -270,17 +295,55 @@ impl Task {
 
     fn note_trouble(&mut self, input: &Input) {
         match input {
+            Input::Opened => self.observer.watches.stream_opened(),
             Input::Message(_) => self.trouble = None,
             Input::Ended(ending) | Input::Read(Err(ending)) => {
-                self.trouble = Some(match ending {
+                let trouble = match ending {
                     Ending::Unconnected(text) | Ending::Broken(text) | Ending::Silent(text) => {
                         text.clone()
                     }
                     Ending::Answer(answer) => answer.text.clone(),
                     Ending::Eof => "the server ended the stream".into(),
-                });
+                };
+                self.observer.watches.stream_lost(&trouble);
+                self.trouble = Some(trouble);
             }
             _ => {}
         }
+    }
+}
+
+impl Drop for Task {
+    /// Who cancelled before the client closed, if only just, is not told that it did.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Add {
+                    id,
+                    watch,
+                    sink,
+                    created,
+                } => {
+                    let about = Subject::keys(watch.keys());
+                    let entry = Entry {
+                        sink,
+                        created,
+                        about,
+                    };
+                    self.entries.insert(id, entry);
+                }
+                Command::Remove(id) => {
+                    if let Some(entry) = self.entries.remove(&id) {
+                        entry.sink.end();
+                    }
+                }
+                Command::AddSet(set, outlet) => {
+                    self.sets.insert(set, outlet);
+                }
+                Command::RemoveSet(set) => self.end_set(set),
+                Command::Progress(_) | Command::Why(_) => {}
+            }
+        }
+        self.observer.watches.are(0, 0);
     }
 }

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("local", 5),
     ("discovery", 5),
+    ("concurrency", 5),
+    ("cache", 5),
+    ("make_mirror", 5),
     ("client", 4),
     ("config", 4),
     ("mirror", 4),
     ("pages", 4),
     ("srv", 4),
+    ("auth", 3),
     ("kv", 3),
     ("lease", 3),
     ("watch", 3),
@@ -20,7 +24,9 @@ const LAYERS: &[(&str, u8)] = &[
     ("request", 3),
     ("rt", 2),
     ("transport", 1),
+    ("observe", 1),
     ("etcd_rs_proto", 1),
+    ("secret", 0),
     ("error", 0),
     ("types", 0),
     ("key", 0),
@@ -39,6 +45,8 @@ const PURE: &[&str] = &[
     "transport/picker.rs",
     "transport/retry.rs",
     "transport/endpoint.rs",
+    "transport/token/state.rs",
+    "secret.rs",
     "cluster/member.rs",
     "cluster/peer_url.rs",
     "maintenance/version.rs",
@@ -52,6 +60,10 @@ const PURE: &[&str] = &[
     "srv/message.rs",
     "mirror/picture.rs",
     "mirror/event.rs",
+    "observe/latencies.rs",
+    "observe/metrics.rs",
+    "concurrency/nest.rs",
+    "concurrency/stm/attempt.rs",
     "discovery/address.rs",
     "discovery/balance.rs",
     "discovery/batch.rs",
@@ -180,10 +192,10 @@ fn the_runtime_knows_nothing_about_etcd_and_tonic_stays_below() {
 }
 
 #[test]
-fn discovery_stands_on_what_users_have() {
+fn discovery_and_concurrency_stand_on_what_users_have() {
     // Two things besides: how an error is put together, and how long to wait before trying again.
     for (name, code) in sources() {
-        if !name.starts_with("discovery/") {
+        if !name.starts_with("discovery/") && !name.starts_with("concurrency/") {
             continue;
         }
         for inside in [

@@ -11,7 +11,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod bridge;
+mod cache;
+mod cases;
 mod cluster;
 mod discovery;
 mod endpoints;
@@ -22,13 +25,19 @@ mod kv;
 mod layers;
 mod lease;
 mod local;
+mod locks;
 mod maintenance;
 mod members;
+mod metrics;
 mod mirror;
 mod outage;
 mod pages;
+mod recipes;
 mod snapshot;
+#[cfg(feature = "tracing")]
+mod spans;
 mod srv;
+mod stm;
 mod stress;
 mod submit;
 mod txn;

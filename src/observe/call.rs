@@ -1,0 +1,172 @@
+//! One call, from its beginning to its end: counted, timed, and with the feature `tracing` a span.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Observer;
+use super::verbs::Verb;
+use crate::error::{Error, ErrorKind, Operation, Result};
+
+/// A call whose caller waits for it.
+#[must_use = "a call that is not ended stays in flight"]
+pub(crate) struct Call<'a> {
+    verb: Option<&'a Verb>,
+    begun: Instant,
+    span: Span,
+}
+
+impl<'a> Call<'a> {
+    /// Counts it in. `operation` is asked for its name when somebody listens.
+    pub(crate) fn begin<R: 'static>(
+        observer: &'a Observer,
+        operation: impl FnOnce() -> Operation,
+    ) -> Self {
+        let verb = observer.verbs.of::<R>();
+        let span = Span::begin(verb, operation);
+        if let Some(verb) = verb {
+            verb.begin();
+        }
+        Call {
+            verb,
+            begun: Instant::now(),
+            span,
+        }
+    }
+
+    /// What is to happen within its span, on whatever thread.
+    pub(crate) fn within<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        self.span.around(future)
+    }
+
+    /// Counts it out.
+    pub(crate) fn end<T>(self, result: &Result<T>) {
+        self.out(result.as_ref().err());
+    }
+
+    fn out(&self, error: Option<&Error>) {
+        if let Some(verb) = self.verb {
+            verb.end(self.begun.elapsed(), error.map(Error::kind));
+        }
+        self.span.end(error);
+    }
+}
+
+/// A call that was handed over; one that is dropped before its end counts as closed.
+pub(crate) struct Underway {
+    observer: Arc<Observer>,
+    verb: fn(&Observer) -> Option<&Verb>,
+    begun: Instant,
+    span: Span,
+    over: bool,
+}
+
+impl Underway {
+    /// Counts it in.
+    pub(crate) fn begin<R: 'static>(
+        observer: &Arc<Observer>,
+        operation: impl FnOnce() -> Operation,
+    ) -> Self {
+        let Call { begun, span, .. } = Call::begin::<R>(observer, operation);
+        Underway {
+            observer: Arc::clone(observer),
+            verb: |observer| observer.verbs.of::<R>(),
+            begun,
+            span,
+            over: false,
+        }
+    }
+
+    /// What is to happen within its span, on whatever thread.
+    pub(crate) fn within<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        self.span.around(future)
+    }
+
+    /// Counts it out.
+    pub(crate) fn end<T>(mut self, result: &Result<T>) {
+        self.over = true;
+        let error = result.as_ref().err();
+        self.out(error.map(Error::kind));
+        self.span.end(error);
+    }
+
+    fn out(&self, error: Option<ErrorKind>) {
+        if let Some(verb) = (self.verb)(&self.observer) {
+            verb.end(self.begun.elapsed(), error);
+        }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if !self.over {
+            self.out(Some(ErrorKind::Closed));
+        }
+    }
+}
+
+/// The span of a call; without the feature, nothing.
+#[cfg(not(feature = "tracing"))]
+#[derive(Debug)]
+struct Span;
+
+#[cfg(not(feature = "tracing"))]
+impl Span {
+    fn begin(_: Option<&Verb>, _: impl FnOnce() -> Operation) -> Self {
+        Span
+    }
+
+    #[expect(clippy::unused_self, reason = "as the other one")]
+    fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        future
+    }
+
+    #[expect(clippy::unused_self, reason = "as the other one")]
+    fn end(&self, _: Option<&Error>) {}
+}
+
+#[cfg(feature = "tracing")]
+#[derive(Debug)]
+struct Span(tracing::Span);
+
+#[cfg(feature = "tracing")]
+impl Span {
+    fn begin(verb: Option<&Verb>, operation: impl FnOnce() -> Operation) -> Self {
+        use tracing::field::Empty;
+
+        let span = tracing::debug_span!(
+            target: "etcd_blocking::call",
+            "call",
+            verb = verb.map(Verb::name),
+            request = Empty,
+            outcome = Empty,
+            error = Empty,
+            attempts = Empty,
+        );
+        // Its text is made only when somebody wants it.
+        if !span.is_disabled() {
+            span.record("request", tracing::field::display(operation()));
+        }
+        Span(span)
+    }
+
+    fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        use tracing::Instrument as _;
+
+        future.instrument(self.0.clone())
+    }
+
+    fn end(&self, error: Option<&Error>) {
+        match error {
+            None => {
+                self.0.record("outcome", "ok");
+            }
+            Some(error) => {
+                self.0
+                    .record("outcome", tracing::field::debug(error.kind()));
+                self.0.record("error", tracing::field::display(error));
+                self.0.record("attempts", error.attempts());
+            }
+        }
+    }
+}

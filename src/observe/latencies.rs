@@ -1,0 +1,208 @@
+//! How long calls take: counters in buckets that grow with the time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Each doubling of the time is divided into this many buckets, so one is at most a quarter wide.
+const STEPS: u64 = 4;
+
+/// The bits that number the steps.
+const STEP_BITS: u32 = STEPS.trailing_zeros();
+
+/// The last bucket begins at 117 s: no deadline that makes sense is longer.
+const BUCKETS: usize = 104;
+
+/// The bucket of a time in microseconds.
+fn bucket(micros: u64) -> usize {
+    if micros < STEPS {
+        return usize::try_from(micros).unwrap_or(0);
+    }
+    let exponent = micros.ilog2();
+    let step = (micros >> (exponent - STEP_BITS)) & (STEPS - 1);
+    let index = u64::from(exponent + 1 - STEP_BITS) * STEPS + step;
+    usize::try_from(index).map_or(BUCKETS - 1, |index| index.min(BUCKETS - 1))
+}
+
+/// The first microsecond that is above a bucket.
+fn above(bucket: usize) -> u64 {
+    let next = u64::try_from(bucket).unwrap_or(u64::MAX).saturating_add(1);
+    if next < STEPS {
+        return next;
+    }
+    let (octave, step) = (next / STEPS, next % STEPS);
+    u32::try_from(octave - 1)
+        .ok()
+        .and_then(|shift| (STEPS + step).checked_shl(shift))
+        .unwrap_or(u64::MAX)
+}
+
+/// The counters of one verb: written by every call, without a lock.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    counts: [AtomicU64; BUCKETS],
+    sum_nanos: AtomicU64,
+}
+
+impl Buckets {
+    pub(super) const fn new() -> Self {
+        Buckets {
+            counts: [const { AtomicU64::new(0) }; BUCKETS],
+            sum_nanos: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn count(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(count) = self.counts.get(bucket(nanos / 1000)) {
+            count.fetch_add(1, Relaxed);
+        }
+        self.sum_nanos.fetch_add(nanos, Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> Latencies {
+        Latencies {
+            counts: self
+                .counts
+                .iter()
+                .map(|count| count.load(Relaxed))
+                .collect(),
+            sum: Duration::from_nanos(self.sum_nanos.load(Relaxed)),
+        }
+    }
+}
+
+/// How long calls took, as a histogram.
+///
+/// Its buckets grow with the time, four to each doubling: a time is known to a quarter of itself, from
+/// 1 us to 2 minutes. Everything longer counts as the longest.
+///
+/// ```
+/// # use etcd_blocking::Client;
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// let latency = client.metrics().latency();
+/// if let (Some(p50), Some(p99)) = (latency.quantile(0.5), latency.quantile(0.99)) {
+///     println!("half of the calls took at most {p50:?}, 99 of 100 at most {p99:?}");
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latencies {
+    counts: Vec<u64>,
+    sum: Duration,
+}
+
+impl Latencies {
+    /// How many calls are in it.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// How long all of them took together.
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+
+    /// How long they took on average; `None` when there were none.
+    pub fn mean(&self) -> Option<Duration> {
+        let nanos = self.sum.as_nanos().checked_div(u128::from(self.count()))?;
+        u64::try_from(nanos).ok().map(Duration::from_nanos)
+    }
+
+    /// The time that this part of the calls (0 to 1) did not exceed, rounded up to the end of its bucket;
+    /// `None` when there were none.
+    pub fn quantile(&self, part: f64) -> Option<Duration> {
+        let total = self.count();
+        // At least one call, and at most all: a float may round either way.
+        let rank = (part.clamp(0.0, 1.0) * total as f64).ceil() as u64;
+        let rank = rank.clamp(1, total.max(1));
+        let mut seen = 0;
+        self.counts.iter().enumerate().find_map(|(index, count)| {
+            seen += count;
+            (seen >= rank).then(|| Duration::from_micros(above(index)))
+        })
+    }
+
+    /// How many calls took less than `limit`, to the width of a bucket: what a Prometheus bucket
+    /// with `le` counts.
+    pub fn below(&self, limit: Duration) -> u64 {
+        let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+        let whole = self.counts.iter().enumerate();
+        let whole = whole.take_while(|(index, _)| above(*index) <= micros);
+        whole.map(|(_, count)| count).sum()
+    }
+
+    /// The buckets that are not empty: the time that they end at, and the calls in each.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let filled = self.counts.iter().enumerate().filter(|(_, n)| **n > 0);
+        filled.map(|(index, count)| (Duration::from_micros(above(index)), *count))
+    }
+
+    /// Puts those of another histogram to these.
+    pub fn merge(&mut self, other: &Latencies) {
+        if self.counts.len() < other.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buckets_follow_one_another_without_a_gap() {
+        for index in 0..BUCKETS - 1 {
+            let end = above(index);
+            assert_eq!(bucket(end - 1), index, "{end}");
+            assert_eq!(bucket(end), index + 1, "{end}");
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+        assert_eq!(above(BUCKETS - 1), 1 << 27);
+    }
+
+    #[test]
+    fn a_quantile_is_never_too_short_and_at_most_a_quarter_too_long() {
+        let buckets = Buckets::new();
+        for micros in 1..=10_000 {
+            buckets.count(Duration::from_micros(micros));
+        }
+        let latencies = buckets.snapshot();
+        assert_eq!(latencies.count(), 10_000);
+        for (part, exact) in [(0.001, 10), (0.5, 5_000), (0.99, 9_900), (1.0, 10_000)] {
+            let told = latencies.quantile(part).unwrap().as_micros();
+            assert!(
+                told >= exact && told <= exact + exact / 4 + 1,
+                "{part}: {told}"
+            );
+        }
+        assert_eq!(latencies.mean().unwrap().as_micros(), 5_000);
+    }
+
+    #[test]
+    fn nothing_has_no_quantile() {
+        for empty in [Latencies::default(), Buckets::new().snapshot()] {
+            assert_eq!((empty.quantile(0.5), empty.mean()), (None, None));
+        }
+    }
+
+    #[test]
+    fn merging_adds_and_limits_are_counted_below() {
+        let (fast, slow) = (Buckets::new(), Buckets::new());
+        fast.count(Duration::from_micros(100));
+        slow.count(Duration::from_secs(3));
+        slow.count(Duration::from_secs(10_000));
+        let mut all = Latencies::default();
+        all.merge(&fast.snapshot());
+        all.merge(&slow.snapshot());
+        let counts =
+            [1, 1_000, 10_000_000, 200_000_000].map(|us| all.below(Duration::from_micros(us)));
+        assert_eq!(counts, [0, 1, 2, 3]);
+        assert_eq!(all.buckets().count(), 3);
+        assert_eq!(all.sum(), Duration::from_micros(10_003_000_100));
+    }
+}

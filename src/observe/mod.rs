@@ -1,0 +1,324 @@
+//! What happens in a client, told in one line where it happens: counted for
+//! [`Client::metrics`](crate::Client::metrics), and told to `tracing` with the feature of that name.
+//!
+//! Counting is always on, so a call may not pay for it: three relaxed additions and two looks at
+//! the clock. Nothing here takes a value, a password or a token; keys and endpoints, as in errors.
+
+#![cfg_attr(
+    not(feature = "tracing"),
+    allow(unused_variables, reason = "what only an event would say")
+)]
+
+mod call;
+mod latencies;
+mod metrics;
+mod subject;
+mod verbs;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::time::BootTime;
+use crate::types::LeaseId;
+pub(crate) use call::{Call, Underway};
+pub use latencies::Latencies;
+pub use metrics::{
+    CallMetrics, EndpointMetrics, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+};
+pub(crate) use subject::Subject;
+use verbs::Verbs;
+
+/// An event for `tracing`; without the feature, nothing.
+macro_rules! event {
+    ($level:ident, $target:literal, $text:literal $(, $($field:tt)+)?) => {
+        #[cfg(feature = "tracing")]
+        tracing::$level!(target: concat!("etcd_blocking::", $target), $($($field)+,)? $text)
+    };
+}
+
+/// Something that readers take from, and how much waits in it.
+pub(crate) trait Queue: Send + Sync {
+    /// Items and their bytes.
+    fn waiting(&self) -> (usize, usize);
+}
+
+/// The one place that is told what happens in a client.
+pub(crate) struct Observer {
+    verbs: Verbs,
+    retries: AtomicU64,
+    /// Connections are made rarely: a lock is cheap enough, and the endpoints may change.
+    endpoints: Mutex<Vec<EndpointMetrics>>,
+    tokens: [AtomicU64; 2],
+    pub(crate) watches: Watches,
+    pub(crate) leases: Leases,
+    queues: Mutex<Vec<Weak<dyn Queue>>>,
+}
+
+/// The numbers of the watches, kept by their one task.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    open: AtomicU64,
+    paused: AtomicU64,
+    streams: AtomicU64,
+    resumes: AtomicU64,
+    pauses: AtomicU64,
+    delivered: AtomicU64,
+}
+
+/// The numbers of the leases, kept by their one task.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    kept: AtomicU64,
+    /// Nanoseconds since boot; 0 when there is none.
+    first_end: AtomicU64,
+    renewals: AtomicU64,
+    lost: AtomicU64,
+    streams: AtomicU64,
+}
+
+/// A connection that is open, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenConnection {
+    observer: Arc<Observer>,
+    endpoint: Arc<str>,
+}
+
+impl Observer {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Observer {
+            verbs: Verbs::new(),
+            retries: AtomicU64::new(0),
+            endpoints: Mutex::default(),
+            tokens: [const { AtomicU64::new(0) }; 2],
+            watches: Watches::default(),
+            leases: Leases::default(),
+            queues: Mutex::default(),
+        })
+    }
+
+    /// Everything, as of now.
+    pub(crate) fn snapshot(&self, now: BootTime) -> Metrics {
+        let [refreshes, failures] = &self.tokens;
+        let (queued, queued_bytes) = self.queued();
+        Metrics {
+            calls: self.verbs.snapshot(),
+            retries: self.retries.load(Relaxed),
+            endpoints: self.endpoints.lock().clone(),
+            tokens: TokenMetrics {
+                refreshes: refreshes.load(Relaxed),
+                failures: failures.load(Relaxed),
+            },
+            watches: self.watches.snapshot(queued, queued_bytes),
+            leases: self.leases.snapshot(now),
+        }
+    }
+
+    /// An attempt of a call failed, and another follows.
+    pub(crate) fn retrying(&self, attempt: u32, endpoint: Option<&str>, why: impl fmt::Display) {
+        self.retries.fetch_add(1, Relaxed);
+        event!(debug, "call", "retry", attempt, endpoint, reason = %why);
+    }
+
+    /// A connection was made in `took`.
+    pub(crate) fn connected(
+        self: &Arc<Self>,
+        endpoint: &Arc<str>,
+        took: Duration,
+    ) -> OpenConnection {
+        self.at(endpoint, |at| {
+            at.opened += 1;
+            at.open += 1;
+        });
+        event!(info, "connection", "connected", %endpoint, elapsed = ?took);
+        OpenConnection {
+            observer: Arc::clone(self),
+            endpoint: Arc::clone(endpoint),
+        }
+    }
+
+    /// An attempt to connect failed.
+    pub(crate) fn dial_failed(&self, endpoint: &Arc<str>, why: impl fmt::Display) {
+        self.at(endpoint, |at| at.failed_dials += 1);
+        event!(warn, "connection", "dial failed", %endpoint, reason = %why);
+    }
+
+    /// A member is left alone for a while.
+    pub(crate) fn ejected(&self, endpoint: &Arc<str>, why: impl fmt::Display) {
+        self.at(endpoint, |at| at.ejections += 1);
+        event!(warn, "connection", "ejected", %endpoint, reason = %why);
+    }
+
+    /// A token was fetched, or could not be.
+    #[allow(dead_code, reason = "for users and passwords")]
+    pub(crate) fn token_refreshed(&self, failure: Option<&Error>) {
+        let [refreshes, failures] = &self.tokens;
+        match failure {
+            None => {
+                refreshes.fetch_add(1, Relaxed);
+                event!(info, "token", "refreshed");
+            }
+            Some(error) => {
+                failures.fetch_add(1, Relaxed);
+                event!(warn, "token", "refresh failed", %error);
+            }
+        }
+    }
+
+    /// Counts what waits in `queue` for as long as that exists.
+    pub(crate) fn watch_queue(&self, queue: Weak<dyn Queue>) {
+        let mut queues = self.queues.lock();
+        // Looked through when it would grow, so that each entry costs a few looks in all.
+        if queues.len() == queues.capacity() {
+            queues.retain(|queue| queue.strong_count() > 0);
+        }
+        queues.push(queue);
+    }
+
+    fn queued(&self) -> (u64, u64) {
+        let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let queues = self.queues.lock();
+        let waiting = queues
+            .iter()
+            .filter_map(|queue| Some(queue.upgrade()?.waiting()));
+        waiting.fold((0, 0), |(items, bytes), one| {
+            (items + wide(one.0), bytes + wide(one.1))
+        })
+    }
+
+    fn at(&self, endpoint: &Arc<str>, change: impl FnOnce(&mut EndpointMetrics)) {
+        let mut endpoints = self.endpoints.lock();
+        if let Some(known) = endpoints.iter_mut().find(|at| at.endpoint == *endpoint) {
+            return change(known);
+        }
+        let mut new = EndpointMetrics {
+            endpoint: Arc::clone(endpoint),
+            open: 0,
+            opened: 0,
+            failed_dials: 0,
+            ejections: 0,
+        };
+        change(&mut new);
+        endpoints.push(new);
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let endpoint = &self.endpoint;
+        self.observer
+            .at(endpoint, |at| at.open = at.open.saturating_sub(1));
+        event!(debug, "connection", "closed", %endpoint);
+    }
+}
+
+impl Watches {
+    /// How many there are, and how many of them pause.
+    pub(crate) fn are(&self, open: usize, paused: usize) {
+        store(&self.open, open);
+        store(&self.paused, paused);
+    }
+
+    pub(crate) fn stream_opened(&self) {
+        self.streams.fetch_add(1, Relaxed);
+        event!(debug, "watch", "stream opened");
+    }
+
+    pub(crate) fn stream_lost(&self, why: impl fmt::Display) {
+        event!(info, "watch", "stream lost", reason = %why);
+    }
+
+    pub(crate) fn created(&self, about: &Subject) {
+        event!(debug, "watch", "created", keys = %about);
+    }
+
+    pub(crate) fn delivered(&self) {
+        self.delivered.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn resumed(&self, about: &Subject) {
+        self.resumes.fetch_add(1, Relaxed);
+        event!(info, "watch", "resumed", keys = %about);
+    }
+
+    pub(crate) fn paused(&self, about: &Subject) {
+        self.pauses.fetch_add(1, Relaxed);
+        event!(info, "watch", "paused: its reader is slow", keys = %about);
+    }
+
+    pub(crate) fn caught_up(&self, about: &Subject) {
+        event!(debug, "watch", "its reader has caught up", keys = %about);
+    }
+
+    pub(crate) fn ended(&self, about: &Subject, error: &Error) {
+        event!(warn, "watch", "ended", keys = %about, %error);
+    }
+
+    fn snapshot(&self, queued: u64, queued_bytes: u64) -> WatchMetrics {
+        WatchMetrics {
+            open: self.open.load(Relaxed),
+            paused: self.paused.load(Relaxed),
+            streams: self.streams.load(Relaxed),
+            resumes: self.resumes.load(Relaxed),
+            pauses: self.pauses.load(Relaxed),
+            delivered: self.delivered.load(Relaxed),
+            queued,
+            queued_bytes,
+        }
+    }
+}
+
+impl Leases {
+    /// How many are kept alive, and when the first of them ends.
+    pub(crate) fn are(&self, kept: usize, first_end: Option<BootTime>) {
+        let nanos = first_end.map_or(0, |end| end.since(BootTime::default()).as_nanos());
+        self.first_end
+            .store(u64::try_from(nanos).unwrap_or(u64::MAX), Relaxed);
+        store(&self.kept, kept);
+    }
+
+    pub(crate) fn stream_opened(&self) {
+        self.streams.fetch_add(1, Relaxed);
+        event!(debug, "lease", "stream opened");
+    }
+
+    pub(crate) fn stream_lost(&self, why: impl fmt::Display) {
+        event!(info, "lease", "stream lost", reason = %why);
+    }
+
+    pub(crate) fn renewed(&self, lease: LeaseId, ttl: Duration) {
+        self.renewals.fetch_add(1, Relaxed);
+        event!(trace, "lease", "renewed", %lease, ?ttl);
+    }
+
+    pub(crate) fn lost(&self, lease: LeaseId, error: &Error) {
+        self.lost.fetch_add(1, Relaxed);
+        event!(warn, "lease", "lost", %lease, %error);
+    }
+
+    fn snapshot(&self, now: BootTime) -> LeaseMetrics {
+        let end = Some(self.first_end.load(Relaxed)).filter(|nanos| *nanos > 0);
+        let end = end.map(|nanos| BootTime::from_boot(Duration::from_nanos(nanos)));
+        LeaseMetrics {
+            kept: self.kept.load(Relaxed),
+            smallest_slack: end.map(|end| end.since(now)),
+            renewals: self.renewals.load(Relaxed),
+            lost: self.lost.load(Relaxed),
+            streams: self.streams.load(Relaxed),
+        }
+    }
+}
+
+fn store(gauge: &AtomicU64, now: usize) {
+    gauge.store(u64::try_from(now).unwrap_or(u64::MAX), Relaxed);
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
+    }
+}

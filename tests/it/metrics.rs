@@ -1,0 +1,236 @@
+//! What a client tells of itself, against what was done with it.
+
+use std::thread;
+use std::time::Duration;
+
+use etcd_blocking::local::{LocalCluster, LocalEtcd};
+use etcd_blocking::{Client, Compact, ErrorKind, Get, KeyRange, Metrics, Put, Revision};
+
+use crate::support::proxy::Proxy;
+use crate::support::raw::RawServer;
+use crate::support::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until the metrics are like this.
+#[track_caller]
+fn until(client: &Client, what: &str, is: impl Fn(&Metrics) -> bool) -> Metrics {
+    eventually(SOON, what, || Some(client.metrics()).filter(&is))
+}
+
+#[test]
+fn calls_are_counted_by_verb_and_outcome_and_timed() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    assert_eq!(client.metrics(), Metrics::default(), "nothing has happened");
+    for n in 0..50 {
+        client.put(format!("k{n}"), "v").unwrap();
+    }
+    let pending: Vec<_> = (0..50).map(|_| client.submit(Get::key("k1"))).collect();
+    pending
+        .into_iter()
+        .for_each(|get| drop(get.wait().unwrap()));
+    let future = client
+        .call(Compact::at(Revision::new(1_000_000)))
+        .unwrap_err();
+    let empty = client.call(Put::new("", "v")).unwrap_err();
+    assert_eq!(empty.kind(), ErrorKind::InvalidArgument);
+
+    let metrics = client.metrics();
+    let verbs: Vec<_> = metrics.calls.iter().map(|call| call.verb).collect();
+    assert_eq!(verbs, ["Compact", "Get", "Put"]);
+    let (get, put) = (metrics.call("Get").unwrap(), metrics.call("Put").unwrap());
+    assert_eq!((get.ok, get.failed(), get.latency.count()), (50, 0, 50));
+    assert_eq!(
+        (put.ok, put.failed_with(ErrorKind::InvalidArgument)),
+        (50, 1)
+    );
+    let compact = metrics.call("Compact").unwrap();
+    assert_eq!(compact.errors, [(future.kind(), 1)]);
+    assert_eq!(
+        (metrics.finished(), metrics.failed(), metrics.in_flight()),
+        (102, 2, 0)
+    );
+    let p50 = put.latency.quantile(0.5).unwrap();
+    assert!(
+        p50 > Duration::from_micros(20) && p50 < Duration::from_secs(5),
+        "{p50:?}"
+    );
+    assert_eq!(metrics.open_connections(), 1);
+    let text = metrics.to_string();
+    assert!(
+        text.contains("Put: 50 ok, 1 InvalidArgument, 0 in flight, p50 "),
+        "{text}"
+    );
+    // A view of the client is the client.
+    assert_eq!(client.with_timeout(SOON).metrics().finished(), 102);
+}
+
+#[test]
+fn calls_in_flight_are_seen_and_end_as_closed_with_their_client() {
+    let silent = RawServer::silent();
+    let client = Client::builder([silent.endpoint()])
+        .timeout(SOON)
+        .connect()
+        .unwrap();
+    let submitted = client.submit(Get::key("k"));
+    let caller = thread::spawn({
+        let client = client.clone();
+        move || client.get("k").unwrap_err().kind()
+    });
+    until(&client, "two calls in flight", |m| m.in_flight() == 2);
+    let view = client.clone();
+    client.close().unwrap();
+    assert_eq!(caller.join().unwrap(), ErrorKind::Closed);
+    assert_eq!(submitted.wait().unwrap_err().kind(), ErrorKind::Closed);
+    let metrics = until(&view, "none in flight", |m| m.in_flight() == 0);
+    assert_eq!(
+        metrics.call("Get").unwrap().failed_with(ErrorKind::Closed),
+        2
+    );
+}
+
+#[test]
+fn connections_failed_dials_retries_and_ejections_are_counted_by_endpoint() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    client.put("k", "v").unwrap();
+    proxy.drop_connections();
+    eventually(SOON, "a new connection", || client.get("k").ok());
+    let metrics = client.metrics();
+    let [at] = metrics.endpoints.as_slice() else {
+        panic!("one endpoint: {metrics:?}");
+    };
+    assert_eq!(*at.endpoint, *proxy.endpoint());
+    assert!(at.opened >= 2 && at.ejections >= 1, "{at:?}");
+    until(&client, "one is open", |m| m.open_connections() == 1);
+
+    let dead = RawServer::silent();
+    let client = Client::builder([dead.endpoint()])
+        .connect_timeout(Duration::from_millis(50))
+        .timeout(Duration::from_millis(900))
+        .connect()
+        .unwrap();
+    client.get("k").unwrap_err();
+    let metrics = client.metrics();
+    assert!(metrics.endpoints[0].failed_dials >= 2, "{metrics}");
+    assert!(metrics.retries >= 1, "{metrics}");
+    assert_eq!(metrics.open_connections(), 0);
+}
+
+#[test]
+fn a_slow_watch_shows_what_waits_for_its_reader_and_that_it_pauses() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::builder([etcd.endpoint()])
+        .watch_queue(4, 1 << 20)
+        .connect()
+        .unwrap();
+    let slow = client.watch("k").unwrap();
+    let set = client.watch_set().unwrap();
+    set.add("k").unwrap();
+    let mirror = client.mirror(KeyRange::prefix("m")).unwrap();
+    for n in 0..50 {
+        client.put("k", vec![b'v'; 1000 + n]).unwrap();
+    }
+    let metrics = until(&client, "both pause", |m| m.watches.paused == 2);
+    let watches = metrics.watches;
+    assert_eq!((watches.open, watches.streams), (3, 1));
+    assert!(watches.pauses >= 2 && watches.delivered >= 8, "{watches:?}");
+    // 4 of each, of a good kB; and what the mirror told at first.
+    assert!(watches.queued >= 8 && watches.queued < 12, "{watches:?}");
+    assert!(
+        watches.queued_bytes >= 8_000 && watches.queued_bytes < 20_000,
+        "{watches:?}"
+    );
+    // History comes in batches.
+    let mut read = 0;
+    while read < 50 {
+        read += slow.recv_timeout(SOON).unwrap().unwrap().events().len();
+    }
+    until(&client, "what was read waits no more", |m| {
+        m.watches.paused == 1 && m.watches.queued < 8
+    });
+    drop((slow, set, mirror));
+    until(&client, "none is left", |m| {
+        m.watches.open == 0 && m.watches.queued_bytes == 0
+    });
+}
+
+#[test]
+fn a_watch_that_loses_its_server_is_seen_to_resume() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    let watcher = client.watch("k").unwrap();
+    assert_eq!(client.metrics().watches.resumes, 0);
+    etcd.restart().unwrap();
+    let metrics = until(&client, "it resumes", |m| m.watches.resumes == 1);
+    assert!(metrics.watches.streams >= 2, "{metrics}");
+    drop(watcher);
+}
+
+#[test]
+fn leases_show_their_slack_their_renewals_and_their_loss() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    let (long, short) = (Duration::from_secs(600), Duration::from_secs(60));
+    let leases = [long, short].map(|ttl| client.grant(ttl).unwrap());
+    let kept = leases
+        .each_ref()
+        .map(|lease| client.keep_alive(lease.id()).unwrap());
+    for kept in &kept {
+        kept.receiver().recv_timeout(SOON).unwrap().unwrap();
+    }
+    let metrics = until(&client, "both are kept", |m| m.leases.renewals == 2);
+    let slack = metrics.leases.smallest_slack.unwrap();
+    assert!(
+        slack <= short && slack > short - SOON,
+        "the shorter one: {slack:?}"
+    );
+    assert_eq!((metrics.leases.kept, metrics.leases.streams), (2, 1));
+    drop(kept);
+    let metrics = until(&client, "none is kept", |m| m.leases.kept == 0);
+    assert_eq!(
+        (metrics.leases.smallest_slack, metrics.leases.lost),
+        (None, 0)
+    );
+
+    let gone = client.grant(Duration::from_secs(2)).unwrap();
+    let kept = client.keep_alive(gone.id()).unwrap();
+    kept.receiver().recv_timeout(SOON).unwrap().unwrap();
+    client.revoke(gone.id()).unwrap();
+    until(&client, "it is lost", |m| {
+        m.leases.lost == 1 && m.leases.kept == 0
+    });
+}
+
+#[test]
+fn a_dead_member_is_an_ejection_and_costs_no_failed_call() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    client.put("k", "v").unwrap();
+    let used = client.metrics().endpoints;
+    let used = used.iter().find(|at| at.open > 0).unwrap().endpoint.clone();
+    let index = cluster
+        .endpoints()
+        .iter()
+        .position(|e| **e == *used)
+        .unwrap();
+    cluster.member_mut(index).kill().unwrap();
+    for _ in 0..20 {
+        client.get("k").unwrap();
+    }
+    let metrics = client.metrics();
+    let left = metrics
+        .endpoints
+        .iter()
+        .find(|at| at.endpoint == used)
+        .unwrap();
+    assert!(left.ejections >= 1, "{metrics}");
+    assert_eq!(metrics.failed(), 0, "{metrics}");
+    until(&client, "its connection is closed", |m| {
+        m.endpoints
+            .iter()
+            .any(|at| at.endpoint == used && at.open == 0)
+    });
+}
