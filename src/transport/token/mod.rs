@@ -20,6 +20,7 @@ use self::state::{Fetched, Form, State, Step};
 use super::{Demand, Fault, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand};
 use crate::error::{Complaint, Error, ErrorKind, Remedy, Result, ServerError};
 use crate::etcd_rs_proto::etcdserverpb::AuthenticateRequest;
+use crate::observe::Observer;
 use crate::secret::Secret;
 
 /// etcd reads `token` and `authorization`; this is what its own clients send.
@@ -250,6 +251,7 @@ impl Transport {
     ) {
         let mut fetch = Fetch {
             tokens: Arc::clone(tokens),
+            observer: Arc::clone(self.observer()),
             over: false,
             sender,
         };
@@ -328,6 +330,7 @@ type Outcome = Result<(Fetched, Option<HeaderValue>), Fault>;
 /// A fetch that is on its way. One that is dropped has failed.
 struct Fetch {
     tokens: Arc<Tokens>,
+    observer: Arc<Observer>,
     over: bool,
     sender: watch::Sender<Round>,
 }
@@ -335,6 +338,13 @@ struct Fetch {
 impl Fetch {
     fn end(&mut self, outcome: Outcome) {
         self.over = true;
+        let failure = match &outcome {
+            Ok((Fetched::Refused(answer), _)) => Some((answer.kind, &answer.text)),
+            Ok(_) => None,
+            Err(fault) => Some((ErrorKind::Unavailable, &fault.text)),
+        };
+        let failure = failure.map(|(kind, text)| Error::new(kind, text.clone()));
+        self.observer.token_refreshed(failure.as_ref());
         let round = match outcome {
             Ok((fetched, header)) => {
                 self.tokens.fetched(fetched, header);

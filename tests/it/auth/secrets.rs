@@ -120,7 +120,6 @@ fn exercise(said: &mut String, client: &Client) {
     outcome(said, client.user_change_password("carol", PASSWORD));
 }
 
-// Case: A-03
 #[test]
 fn no_password_and_no_token_is_ever_printed_or_logged() {
     let name = "auth::secrets::no_password_and_no_token_is_ever_printed_or_logged";

@@ -34,6 +34,7 @@ fn a_client_fetches_one_token_for_all_its_threads_and_lanes() {
         .unwrap();
     alice.with_timeout(LONG).get("app/1").unwrap();
     assert_eq!(authentications(&etcd) - before, 1);
+    assert_eq!(alice.metrics().tokens.refreshes, 1);
     drop(root);
 }
 
