@@ -30,6 +30,7 @@ mod mirror;
 mod outage;
 mod pages;
 mod recipes;
+mod snapshot;
 #[cfg(feature = "tracing")]
 mod spans;
 mod stm;
