@@ -8,6 +8,7 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, ClientBuilder, ErrorKind, KeyRange, Permission};
 
 mod admin;
+mod cluster;
 mod jwt;
 mod permissions;
 mod secrets;
@@ -41,7 +42,14 @@ fn user(etcd: &LocalEtcd, name: &str) -> Client {
 /// Switches authentication on: `root`, and `alice` with the role `app`, who may do everything below
 /// `app/`. Returns root's client.
 fn enable(etcd: &LocalEtcd) -> Client {
-    let anybody = builder(etcd).connect().unwrap();
+    set_up(&builder(etcd).connect().unwrap());
+    let root = user(etcd, "root");
+    // So that it has its token.
+    root.user_list().unwrap();
+    root
+}
+
+fn set_up(anybody: &Client) {
     anybody.role_add("app").unwrap();
     let permission = Permission::read_write(KeyRange::prefix("app/"));
     anybody.role_grant_permission("app", permission).unwrap();
@@ -50,10 +58,6 @@ fn enable(etcd: &LocalEtcd) -> Client {
     anybody.user_add("root", "root-pw").unwrap();
     anybody.user_grant_role("root", "root").unwrap();
     anybody.auth_enable().unwrap();
-    let root = user(etcd, "root");
-    // So that it has its token.
-    root.user_list().unwrap();
-    root
 }
 
 /// How many passwords this server has checked, or refused to.

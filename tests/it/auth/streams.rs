@@ -126,6 +126,19 @@ fn a_deleted_user_ends_watches_mirrors_and_leases_and_nothing_goes_on_for_ever()
 }
 
 #[test]
+fn a_snapshot_begins_with_another_token_when_the_first_is_void() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let other = user(&etcd, "root");
+    root.snapshot_to(Vec::new()).unwrap();
+    // Root's password, so that both lose their tokens.
+    other.user_change_password("root", "root-pw").unwrap();
+    root.snapshot_to(Vec::new()).unwrap();
+    let alice = user(&etcd, "alice");
+    fails(alice.snapshot_to(Vec::new()), ErrorKind::PermissionDenied);
+}
+
+#[test]
 fn another_password_ends_the_streams_of_the_old_one() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
