@@ -370,3 +370,31 @@ impl Drop for Fetch {
 fn dropped() -> Fault {
     Fault::unconnected("the attempt to get a token was dropped")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: &str) -> http::Request<()> {
+        http::Request::builder().uri(path).body(()).unwrap()
+    }
+
+    #[test]
+    fn everything_but_authenticate_carries_the_token_and_it_does_not_print() {
+        let bearer = Bearer::default();
+        let mut put = request("/etcdserverpb.KV/Put");
+        bearer.sign(&mut put);
+        assert!(put.headers().is_empty(), "there is none yet");
+        bearer.set(header("canary-4711"), 1);
+        bearer.sign(&mut put);
+        assert_eq!(put.headers().get(TOKEN).unwrap(), "canary-4711");
+        let printed = format!("{:?} {bearer:?}", put.headers());
+        assert!(
+            !printed.contains("canary") && printed.contains("Sensitive"),
+            "{printed}"
+        );
+        let mut authenticate = request(AUTHENTICATE);
+        bearer.sign(&mut authenticate);
+        assert!(authenticate.headers().is_empty());
+    }
+}
