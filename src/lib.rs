@@ -206,12 +206,12 @@ pub use request::Request;
 #[doc(hidden)]
 pub use rt::Drive;
 pub use rt::Pending;
-#[cfg(feature = "__tls")]
-pub use transport::tls::Tls;
 pub use services::{
     Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
     Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
 };
+#[cfg(feature = "__tls")]
+pub use transport::tls::Tls;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 
