@@ -155,6 +155,7 @@ mod request;
 mod rt;
 mod secret;
 mod services;
+mod srv;
 mod time;
 mod transport;
 mod types;
@@ -210,6 +211,7 @@ pub use services::{
     Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
     Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
 };
+pub use srv::SrvLookup;
 #[cfg(feature = "__tls")]
 pub use transport::tls::Tls;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};

@@ -25,14 +25,11 @@ fn counting(server: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
             thread::spawn(move || std::io::copy(&mut answers, &mut back));
             let records = Arc::clone(&counted);
             thread::spawn(move || {
-                let mut record = Vec::new();
-                loop {
-                    record.resize(5, 0);
-                    if client.read_exact(&mut record).is_err() {
-                        return;
-                    }
-                    let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
-                    record.resize(5 + length, 0);
+                let mut header = [0; 5];
+                while client.read_exact(&mut header).is_ok() {
+                    let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+                    let mut record = vec![0; 5 + length];
+                    record[..5].copy_from_slice(&header);
                     let whole = client.read_exact(&mut record[5..]).is_ok();
                     records.fetch_add(usize::from(record[0] == 23), Ordering::SeqCst);
                     if !whole || server.write_all(&record).is_err() {
