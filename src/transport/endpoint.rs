@@ -219,7 +219,7 @@ mod tests {
         let parse = |text, secure| Endpoint::parse(text, secure).unwrap().secure;
         assert!(parse("a:1", true) && !parse("a:1", false));
         assert!(!parse("http://a:1", true) && parse("https://a:1", false));
-        assert!(!parse("unix:/a", true));
+        assert!(parse("unix:/a", true) && !parse("unix:/a", false));
     }
 
     #[test]
