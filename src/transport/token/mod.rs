@@ -18,6 +18,7 @@ use tokio::time::{sleep_until, timeout};
 
 use self::state::{Fetched, Form, State, Step};
 use super::{Demand, Fault, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand};
+use crate::chance;
 use crate::error::{Complaint, Error, ErrorKind, Remedy, Result, ServerError};
 use crate::etcd_rs_proto::etcdserverpb::AuthenticateRequest;
 use crate::secret::Secret;
@@ -140,7 +141,7 @@ impl Tokens {
     fn fetched(&self, outcome: Fetched, header: Option<HeaderValue>) {
         let state = &mut self.shared.lock().state;
         let keep = matches!(outcome, Fetched::Failed);
-        state.fetched(outcome, Instant::now(), fastrand::f64());
+        state.fetched(outcome, Instant::now(), chance::fraction());
         if !keep {
             self.bearer.set(header, state.generation());
         }
