@@ -155,6 +155,7 @@ mod request;
 mod rt;
 mod secret;
 mod services;
+mod srv;
 mod time;
 mod transport;
 mod types;
@@ -206,12 +207,13 @@ pub use request::Request;
 #[doc(hidden)]
 pub use rt::Drive;
 pub use rt::Pending;
-#[cfg(feature = "__tls")]
-pub use transport::tls::Tls;
 pub use services::{
     Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
     Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
 };
+pub use srv::SrvLookup;
+#[cfg(feature = "__tls")]
+pub use transport::tls::Tls;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 

@@ -55,6 +55,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// | `Watcher` | yes | no | cancels the watch; does not block |
 /// | `KeepAlive` | yes | no | stops renewing; does not block, does not revoke |
 /// | `Mirror` | yes | no | ends the mirror; does not block |
+/// | `SnapshotStream` | yes | no | cancels the snapshot; does not block |
 /// | `Registrar`, `Registration` | yes | no | leaves, in at most 1 s |
 ///
 /// ```no_run

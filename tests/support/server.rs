@@ -73,20 +73,6 @@ pub const EARLY_PROGRESS: (&[Version], &str) = (
     "the server answers a request for progress too early, so the answer is not believed",
 );
 
-/// The reason of [`skip_before`] for who may have leases, on a server with authentication on:
-/// anybody, before CVE-2026-33413 was fixed.
-pub const OPEN_LEASES: (&[Version], &str) = (
-    &[Version(3, 4, 42), Version(3, 5, 28), Version(3, 6, 9)],
-    "the server asks nobody who he is when it comes to leases",
-);
-
-/// The reason of [`skip_before`] for what a nested transaction may do: everything, before
-/// CVE-2026-33343 was fixed.
-pub const OPEN_NESTED_TXN: (&[Version], &str) = (
-    &[Version(3, 4, 44), Version(3, 5, 30), Version(3, 6, 11)],
-    "the server checks no permission inside a nested transaction",
-);
-
 /// The flag for how often a server tells progress by itself; it lost its prefix in 3.6.
 pub fn progress_interval(interval: &str) -> String {
     let prefix = match version() {

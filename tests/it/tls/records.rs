@@ -25,9 +25,8 @@ fn counting(server: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
             thread::spawn(move || std::io::copy(&mut answers, &mut back));
             let records = Arc::clone(&counted);
             thread::spawn(move || {
-                let mut record = Vec::new();
                 loop {
-                    record.resize(5, 0);
+                    let mut record = vec![0; 5];
                     if client.read_exact(&mut record).is_err() {
                         return;
                     }
