@@ -9,6 +9,7 @@ use etcd_blocking::{Client, ClientBuilder, ErrorKind, KeyRange, Permission};
 
 mod admin;
 mod jwt;
+mod maintenance;
 mod permissions;
 mod secrets;
 mod streams;
