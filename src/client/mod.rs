@@ -5,6 +5,7 @@ mod auth;
 mod cluster;
 mod maintenance;
 mod metrics;
+mod services;
 
 use std::fmt;
 use std::sync::Arc;
@@ -104,7 +105,9 @@ impl Client {
     /// A client for these endpoints, with the default settings. It does not wait for etcd: the
     /// first call connects.
     ///
-    /// An endpoint is `http://host:port`, `host:port` or `unix:/path/to/socket`.
+    /// An endpoint is `http://host:port`, `host:port` or `unix:/path/to/socket`; or, under TLS,
+    /// `https://host:port` or `unixs:/path/to/socket`, with the system's authorities unless
+    /// [`ClientBuilder::tls`](crate::ClientBuilder) says otherwise. All of them are under TLS, or none.
     ///
     /// # Errors
     ///

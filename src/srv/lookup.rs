@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::message::{Answer, Server, answer, question};
+use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// Where a system names its name servers.
@@ -139,7 +140,7 @@ fn ask(name: &str, nameservers: &[SocketAddr], deadline: Instant) -> Result<Vec<
             break;
         }
         // An answer belongs to its question by this number, and by the port that it comes to.
-        let Some(question) = question(fastrand::u16(..), name) else {
+        let Some(question) = question(chance::number() as u16, name) else {
             return Err(Error::invalid("that is no domain name"));
         };
         let within = left.min(ONE_TRY);
