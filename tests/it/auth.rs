@@ -10,6 +10,7 @@ use etcd_blocking::{Client, ClientBuilder, ErrorKind, KeyRange, Permission};
 mod admin;
 mod cluster;
 mod jwt;
+mod maintenance;
 mod permissions;
 mod secrets;
 mod streams;
