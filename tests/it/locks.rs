@@ -15,6 +15,7 @@ mod rw_lock;
 mod services;
 mod session;
 mod trouble;
+mod users;
 
 /// Generous: the machine may be busy.
 const SOON: Duration = Duration::from_secs(15);
