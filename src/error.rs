@@ -70,7 +70,8 @@ pub enum ErrorKind {
     NotFound,
     /// Something the request would create exists already.
     AlreadyExists,
-    /// Somebody else holds what was asked for, such as the key of a service instance.
+    /// Somebody else holds what was asked for, such as the key of a service instance, or changed it
+    /// first.
     Conflict,
     /// Wrong name or password, or no valid token.
     Unauthenticated,

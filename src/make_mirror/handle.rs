@@ -156,7 +156,9 @@ impl MakeMirror {
     /// Keeps the progress under this key of the destination, and goes on from there when there is one
     /// of the same source; that comes before `resume_after` and `from_revision`.
     ///
-    /// The key is the mirror's; one below the destination's prefix is left out of the copy.
+    /// The key is the mirror's; one below the destination's prefix is left out of the copy. When it
+    /// is not as this mirror left it, the copying ends with [`Conflict`](ErrorKind::Conflict): another
+    /// mirror uses it too, or the destination lost data.
     pub fn checkpoint(mut self, key: impl Into<Bytes>) -> Self {
         self.checkpoint = Some(key.into());
         self
@@ -315,7 +317,8 @@ impl MirrorCopy {
     }
 
     /// Blocks until everything up to `revision` of the source is copied, also when nothing below the
-    /// prefix changed.
+    /// prefix changed. (Servers before 3.4.25 and 3.5.8 do not say truly how far a watch is: with those
+    /// it sees only revisions that did change something.)
     ///
     /// # Errors
     ///

@@ -113,7 +113,8 @@ impl Writer {
                 Tried::Written
             }
             _ => {
-                let reason = "somebody else changed the checkpoint: is a second mirror running?";
+                let reason = "the checkpoint is not as this mirror left it: there is a second \
+                              mirror, or the destination lost data";
                 Tried::Failed(Error::new(ErrorKind::Conflict, reason))
             }
         }

@@ -183,6 +183,7 @@ mod tests {
         }
     }
 
+    // Case: LS-07
     #[test]
     fn a_snapshot_that_is_held_does_not_change() {
         let mut picture = Snapshot::default();

@@ -433,3 +433,24 @@ fn an_etcd_that_is_away_is_waited_for_and_stopping_does_not_wait() {
     });
     assert_eq!(stopped, 2);
 }
+
+#[test]
+fn with_a_checkpoint_a_destination_that_lost_its_data_is_found_out_and_made_anew() {
+    let mut two = two();
+    two.source.put("m/a", "1").unwrap();
+    let make = MakeMirror::new(&two.source, &two.destination)
+        .prefix("m/")
+        .checkpoint("checkpoint");
+    let copy = make.clone().start().unwrap();
+    copy.wait_revision(now(&two.source), SOON).unwrap();
+    two.b.restart_wiped().unwrap();
+    two.source.put("m/b", "2").unwrap();
+    let error = copy.ended().recv_timeout(SOON).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    let anew = make.start().unwrap();
+    anew.wait_revision(now(&two.source), SOON).unwrap();
+    assert_eq!(
+        below(&two.destination, "m/"),
+        keys([("a", "1"), ("b", "2")])
+    );
+}
