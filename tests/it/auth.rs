@@ -8,6 +8,7 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, ClientBuilder, ErrorKind, KeyRange, Permission};
 
 mod admin;
+mod certificates;
 mod cluster;
 mod jwt;
 mod maintenance;

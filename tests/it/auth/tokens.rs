@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::concurrency::{Election, Session};
 use etcd_blocking::{ErrorKind, KeyRange, Permission, Put};
 
 use super::{
@@ -171,7 +172,8 @@ fn administer(root: &etcd_blocking::Client, over: &AtomicBool) -> u64 {
     steps
 }
 
-/// Puts, a watch, a lease and a waiting watch of one client, and a quiet client that works every 2.6 s,
+/// Puts, a watch, a lease, a waiting watch and a leadership of one client, and a quiet client that works every 2.6 s and
+/// waits to lead,
 /// while users and roles change. Returns the checks of passwords, the steps of the operator, and the
 /// number of puts by the quiet client.
 fn work_while_users_change(
@@ -189,6 +191,13 @@ fn work_while_users_change(
         .unwrap();
     let alive = alice.keep_alive(lease.id()).unwrap();
     quiet.get("app/alive").unwrap();
+    let elections = Permission::read_write(KeyRange::prefix("elect/"));
+    root.role_grant_permission("app", elections).unwrap();
+    let (leader, candidate) = (Session::new(&alice), Session::new(&quiet));
+    let (leader, candidate) = (leader.start().unwrap(), candidate.start().unwrap());
+    let leadership = Election::new(&leader, "elect/it")
+        .campaign("first")
+        .unwrap();
     let before = authentications(etcd);
     let over = AtomicBool::new(false);
     let (steps, puts, quiet_puts) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
@@ -216,7 +225,15 @@ fn work_while_users_change(
                 }
             }
         });
+        let campaign = scope.spawn(|| {
+            let election = Election::new(&candidate, "elect/it");
+            let won = election.campaign_timeout("second", length + LONG).unwrap();
+            won.resign().unwrap();
+        });
         thread::sleep(length);
+        assert!(!campaign.is_finished(), "somebody else leads");
+        leadership.resign().unwrap();
+        campaign.join().unwrap();
     });
     let last = alice.put("app/turn", "yours").unwrap().revision();
     let turn = waiting.receiver().recv_timeout(LONG).unwrap().unwrap();
