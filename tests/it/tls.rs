@@ -1,5 +1,6 @@
 //! TLS: who is let in and who is not, how soon that is said, and what a rotation costs.
 
+mod aimed;
 mod records;
 mod refused;
 mod rotation;
