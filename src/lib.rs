@@ -133,6 +133,7 @@
 mod auth;
 mod backoff;
 mod cache;
+mod chance;
 mod client;
 mod cluster;
 pub mod concurrency;
@@ -154,6 +155,7 @@ mod request;
 mod rt;
 mod secret;
 mod services;
+mod srv;
 mod time;
 mod transport;
 mod types;
@@ -209,6 +211,9 @@ pub use services::{
     Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
     Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
 };
+pub use srv::SrvLookup;
+#[cfg(feature = "__tls")]
+pub use transport::tls::Tls;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 

@@ -46,10 +46,11 @@ pub use stm::{Committed, Isolation, Stm, Tx};
 use crate::error::{Error, ErrorKind};
 
 /// Whether an error may be gone at the next attempt. What is written here can be written again: a
-/// key is created once and deleted once, whatever became of an attempt.
+/// key is created once and deleted once, whatever became of an attempt. TLS worked when the session
+/// began: a certificate that is wrong now can be put right while the session lasts.
 fn may_pass(error: &Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited | ErrorKind::Tls
     )
 }

@@ -10,6 +10,7 @@ use super::may_pass;
 use super::place::{Place, Ticket, Turn};
 use super::session::Session;
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::KeyRange;
 use crate::kv::{OpResponse, Txn, TxnResponse};
@@ -256,7 +257,7 @@ impl Queue<'_> {
             if self.limit.left().is_zero() {
                 return Err(error);
             }
-            self.pause(backoff.next(fastrand::f64()))?;
+            self.pause(backoff.next(chance::fraction()))?;
         }
     }
 

@@ -117,7 +117,8 @@ fn remedy(kind: ErrorKind, message: &str) -> Remedy {
         Some("invalid auth token") => Remedy::Token(Complaint::Invalid),
         Some("revision of auth store is old") => Remedy::Token(Complaint::Old),
         Some("user name is empty") => Remedy::Token(Complaint::Missing),
-        Some("request canceled") => Remedy::None,
+        // The cluster is, for every member: nobody else would do it.
+        Some("request canceled" | "unhealthy cluster") => Remedy::None,
         _ if kind == Unavailable => Remedy::Elsewhere,
         // A leader that lost its quorum answers renewals with this bare text.
         _ if message == "not a primary lessor" => Remedy::Elsewhere,
@@ -235,7 +236,8 @@ const TABLE: &[(&str, ErrorKind, Executed)] = &[
     ("request timed out, possibly due to previous leader failure", Unavailable, Unknown),
     ("request timed out, possibly due to connection lost", Unavailable, Unknown),
     ("request timed out, waiting for the applied index took too long", Unavailable, Unknown),
-    ("unhealthy cluster", Unavailable, Unknown),
+    // Said before a change of members is proposed.
+    ("unhealthy cluster", Unavailable, No),
     ("corrupt cluster", Corrupt, Unknown),
     ("rpc not supported for learner", Unavailable, No),
     ("bad leader transferee", InvalidArgument, No),

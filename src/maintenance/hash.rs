@@ -132,7 +132,7 @@ impl Exchange for HashKv {
     }
 }
 
-/// The answer to [`Hash`].
+/// The answer to [`struct@Hash`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct HashResponse {
     header: ResponseHeader,

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::batch::{Batch, Change};
+use crate::chance;
 use crate::client::Client;
 use crate::concurrency::nest::nested;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +72,7 @@ impl Writer {
         }
         self.checkpoint = Some(Checkpoint {
             key,
-            run: fastrand::u64(..),
+            run: chance::number(),
             number: 0,
             at,
         });
@@ -137,7 +138,8 @@ fn tried(error: Error) -> Tried {
 /// Whether trying again later can help. Writes are repeated also when their outcome is unknown: the
 /// same puts and deletions once more make no difference.
 pub(super) fn is_passing(error: &Error) -> bool {
-    use ErrorKind::{RateLimited, Timeout, Unavailable};
+    use ErrorKind::{RateLimited, Timeout, Tls, Unavailable};
 
-    matches!(error.kind(), Unavailable | Timeout | RateLimited)
+    // A copy runs for months: certificates are replaced meanwhile, and put right again.
+    matches!(error.kind(), Unavailable | Timeout | RateLimited | Tls)
 }

@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::leader::{Leader, LeaderResponse};
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::error::{Error, Remedy, Result, ServerError};
 use crate::rt::{Offer, Outlet, Room, Spawn};
 use crate::transport::{
@@ -124,7 +125,7 @@ impl Following {
             if self.last != before {
                 backoff.reset();
             }
-            tokio::time::sleep(backoff.next(fastrand::f64())).await;
+            tokio::time::sleep(backoff.next(chance::fraction())).await;
         }
     }
 

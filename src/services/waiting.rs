@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tonic::{Response, Status};
 
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kv::Get;
 use crate::lease::Kept;
@@ -76,7 +77,7 @@ impl Waiting {
                         kept.check(clock::now())?;
                         return Ok((answer, kv));
                     }
-                    None => tokio::time::sleep(backoff.next(fastrand::f64())).await,
+                    None => tokio::time::sleep(backoff.next(chance::fraction())).await,
                 }
             }
         };

@@ -7,6 +7,7 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Cache, Client, ErrorKind, KeyRange, Put, Txn};
 
 use crate::support::proxy::{Dir, Proxy};
+use crate::support::server::{EARLY_PROGRESS, skip_before};
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -40,6 +41,9 @@ fn what_is_written_through_it_is_read_from_it() {
 // Case: LS-01
 #[test]
 fn what_another_client_wrote_is_seen_by_a_linearizable_read_and_from_its_revision_on() {
+    if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
+        return;
+    }
     let (etcd, client) = start();
     let cache = Cache::open(&client, "c/").unwrap();
     let other = Client::connect([etcd.endpoint()]).unwrap();
@@ -87,6 +91,9 @@ fn a_revision_of_the_future_is_waited_for_and_not_longer_than_was_said() {
 // Case: LS-05
 #[test]
 fn what_is_not_wholly_inside_the_prefix_is_read_from_etcd() {
+    if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
+        return;
+    }
     let (_etcd, client) = start();
     let cache = Cache::open(&client, "c/").unwrap();
     for key in ["b", "c0", "d", "c/1", "c/2"] {

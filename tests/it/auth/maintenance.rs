@@ -1,0 +1,64 @@
+//! Maintenance with users: what a token opens, also on streams and on views.
+
+use std::io;
+use std::time::Duration;
+
+use etcd_blocking::ErrorKind;
+
+use super::{enable, etcd, user, void_tokens_of_alice};
+use crate::support::wait::eventually;
+
+// Case: M-10
+#[test]
+fn a_member_that_refuses_this_user_is_healthy() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let alice = user(&etcd, "alice");
+    for client in [&root, &alice] {
+        let health = client.health().unwrap();
+        assert!(
+            health[0].is_healthy() && health[0].is_reachable,
+            "{health:?}"
+        );
+    }
+    // Nobody in particular is refused for another reason.
+    let nobody = super::builder(&etcd).connect().unwrap();
+    assert!(!nobody.health().unwrap()[0].is_healthy());
+}
+
+#[test]
+fn a_snapshot_is_for_root_and_its_stream_carries_a_fresh_token() {
+    let etcd = etcd(&["--auth-token-ttl=1"]);
+    let root = enable(&etcd);
+    let alice = user(&etcd, "alice");
+    let refused = alice.snapshot().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
+    root.snapshot_to(io::sink()).unwrap();
+    // Tokens end while nobody uses them; each snapshot has one that is good.
+    let quiet = super::builder(&etcd).user("root", "root-pw").connect();
+    let quiet = quiet.unwrap();
+    quiet.put("k", "v").unwrap();
+    let before = super::authentications(&etcd);
+    eventually(Duration::from_secs(30), "its token has ended", || {
+        // A token that is used does not end: it needs to be left alone for longer than it lives.
+        std::thread::sleep(Duration::from_secs(2));
+        quiet.snapshot_to(io::sink()).unwrap();
+        (super::authentications(&etcd) > before).then_some(())
+    });
+}
+
+#[test]
+fn a_view_has_the_tokens_of_its_client() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let alice = user(&etcd, "alice");
+    alice.put("app/k", "v").unwrap();
+    let before = super::authentications(&etcd);
+    let view = alice.at(etcd.endpoint()).unwrap();
+    view.put("app/k", "w").unwrap();
+    assert_eq!(super::authentications(&etcd), before, "it has one already");
+    void_tokens_of_alice(&root);
+    view.put("app/k", "x").unwrap();
+    alice.put("app/k", "y").unwrap();
+    assert_eq!(super::authentications(&etcd), before + 1);
+}
