@@ -215,6 +215,25 @@ fn a_waiter_that_runs_out_of_time_leaves_no_key_behind() {
 }
 
 #[test]
+fn a_waiter_that_gives_up_leaves_the_key_to_the_other_waiters_of_its_session() {
+    let (_etcd, client) = start();
+    let (holder, shared) = (session(&client), session(&client));
+    let guard = Mutex::new(&holder, "lock").lock().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| Mutex::new(&shared, "lock").lock_timeout(secs(60)));
+        keys_become(&client, "lock/", 2);
+        let mutex = Mutex::new(&shared, "lock");
+        let error = mutex.lock_timeout(Duration::from_millis(200)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(mutex.try_lock().unwrap().is_none());
+        assert_eq!(keys(&client, "lock/").len(), 2);
+        guard.unlock().unwrap();
+        assert!(waiting.join().unwrap().unwrap().verify().is_ok());
+    });
+    assert!(keys(&client, "lock/").is_empty());
+}
+
+#[test]
 fn a_key_with_our_name_that_is_not_ours_is_a_conflict_and_stays() {
     let (_etcd, client) = start();
     let session = session(&client);

@@ -1,6 +1,8 @@
 //! Sessions: kept alive, lost for good, closed.
 
 use super::*;
+use crate::support::child::alone;
+use crate::support::wait::threads;
 use etcd_blocking::LeaseId;
 use etcd_blocking::crossbeam_channel::RecvTimeoutError;
 
@@ -109,4 +111,18 @@ fn closing_the_client_ends_its_sessions() {
         ErrorKind::Closed
     );
     assert_eq!(session.check().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn a_session_needs_no_thread_of_its_own() {
+    let name = "locks::session::a_session_needs_no_thread_of_its_own";
+    alone(name, secs(60), || {
+        let (_etcd, client) = start();
+        let one = session(&client);
+        let before = threads();
+        let more: Vec<_> = (0..50).map(|_| session(&client)).collect();
+        assert_eq!(threads(), before);
+        assert!(more.iter().all(|session| session.check().is_ok()));
+        one.close().unwrap();
+    });
 }
