@@ -138,7 +138,8 @@ impl Election {
             }
             _ => return Err(not_leader()),
         }
-        let hold = Hold::resume(&self.session, &place, limit)?;
+        let session = &self.session;
+        let hold = Hold::resume(&Queue { session, limit }, &place)?;
         Ok(Leadership::new(hold, place, limit.clone()))
     }
 
@@ -158,7 +159,7 @@ impl Election {
         let won = queue.draw(&ticket).and_then(|drawn| {
             let stale = |found: &KeyValue| *found.value() != ticket.value;
             if drawn.found.as_ref().is_some_and(stale) {
-                put_again(&self.session, &drawn.place, ticket.value.clone())?;
+                queue.insist(|| put_again(&self.session, &drawn.place, ticket.value.clone()))?;
             }
             queue.wait(&drawn)?;
             Ok(drawn)

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Select, TryRecvError};
 use parking_lot::{Condvar, Mutex};
 
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::client::Client;
 use crate::discovery::worker::{Next, Part};
 use crate::error::{Error, ErrorKind, Result};
@@ -131,7 +132,7 @@ impl Keyring {
                 Ok(deleted) => return Ok(deleted.succeeded() || doubt),
                 Err(error) => {
                     doubt |= error.outcome_unknown();
-                    let pause = backoff.next(fastrand::f64());
+                    let pause = backoff.next(chance::fraction());
                     if !super::may_pass(&error) || Instant::now() + pause >= deadline {
                         return Err(error);
                     }
@@ -196,7 +197,7 @@ impl Part for Sweep {
                 Some(Err(error)) => {
                     // What is refused once is refused for ever; the lease takes it along.
                     self.ring.settle(&key, super::may_pass(&error));
-                    self.next = now + self.backoff.next(fastrand::f64());
+                    self.next = now + self.backoff.next(chance::fraction());
                 }
             }
         }

@@ -74,7 +74,7 @@ impl Mutex {
         self.acquire(None)
     }
 
-    /// The same, for at most `timeout`.
+    /// The same, for at most `timeout`, and 1 s more to take the key away when etcd is out of reach.
     ///
     /// # Errors
     ///

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::element::{self, Element};
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::{KeyRange, Printed};
@@ -99,7 +100,7 @@ impl PriorityQueue {
             read = match put.get(0) {
                 Some(read) if tries == 1 => read.clone(),
                 _ => {
-                    thread::sleep(backoff.next(fastrand::f64()));
+                    thread::sleep(backoff.next(chance::fraction()));
                     self.client.call(last.clone())?
                 }
             };

@@ -10,6 +10,7 @@ use super::may_pass;
 use super::place::{Place, Ticket, Turn};
 use super::session::Session;
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::KeyRange;
 use crate::kv::{OpResponse, Txn, TxnResponse};
@@ -33,11 +34,12 @@ pub(super) struct Hold {
 
 impl Hold {
     /// Uses a key. Waits for an earlier use of it that is still being given up.
-    pub(super) fn enter(session: &Session, key: &Bytes, limit: &Limit) -> Result<Hold> {
-        let patience = session.client().timeout();
-        session
-            .keyring()
-            .enter(key, Instant::now() + limit.left().min(patience))?;
+    fn enter(queue: &Queue<'_>, key: &Bytes) -> Result<Hold> {
+        let session = queue.session;
+        queue.insist(|| {
+            let until = Instant::now() + queue.patience()?;
+            session.keyring().enter(key, until)
+        })?;
         Ok(Hold {
             session: session.clone(),
             key: key.clone(),
@@ -46,8 +48,8 @@ impl Hold {
     }
 
     /// A key that this session has put before.
-    pub(super) fn resume(session: &Session, place: &Place, limit: &Limit) -> Result<Hold> {
-        let mut hold = Hold::enter(session, &place.key, limit)?;
+    pub(super) fn resume(queue: &Queue<'_>, place: &Place) -> Result<Hold> {
+        let mut hold = Hold::enter(queue, &place.key)?;
         hold.claim = Some(Claim::Drawn(place.revision));
         Ok(hold)
     }
@@ -162,8 +164,8 @@ impl Queue<'_> {
 
     /// Draws a ticket, or finds the one that this session has.
     pub(super) fn draw(&self, ticket: &Ticket) -> Result<Drawn> {
-        let mut hold = Hold::enter(self.session, &ticket.key, self.limit)?;
-        let response = self.repeat(|| ticket.draw(), &mut hold)?;
+        let mut hold = Hold::enter(self, &ticket.key)?;
+        let response = self.ask(|| ticket.draw(), &mut hold)?;
         let doubt = hold.claim == Some(Claim::Asked);
         let (put, found, first) = match (response.succeeded(), response.responses()) {
             (true, [OpResponse::Put(put), OpResponse::Get(first)]) => (put.revision(), None, first),
@@ -177,7 +179,6 @@ impl Queue<'_> {
         hold.claim = Some(Claim::Drawn(put));
         let place = ticket.place(put);
         let ours = place.is_ours(first.first());
-        // Between the answer and here the process may have been stopped.
         self.session.check()?;
         Ok(Drawn {
             hold,
@@ -204,8 +205,8 @@ impl Queue<'_> {
 
     /// Draws a ticket only when its turn comes at once.
     pub(super) fn try_acquire(&self, ticket: &Ticket) -> Result<Option<(Hold, Place)>> {
-        let mut hold = Hold::enter(self.session, &ticket.key, self.limit)?;
-        let response = self.repeat(|| ticket.draw_if_first(), &mut hold)?;
+        let mut hold = Hold::enter(self, &ticket.key)?;
+        let response = self.ask(|| ticket.draw_if_first(), &mut hold)?;
         let revision = match (response.succeeded(), response.responses()) {
             (true, [OpResponse::Put(put)]) => put.revision(),
             (false, [OpResponse::Get(first), OpResponse::Get(own)]) => {
@@ -235,20 +236,28 @@ impl Queue<'_> {
         if drawn.ours {
             return Ok(());
         }
+        self.insist(|| {
+            while !self.step(&drawn.place)? {}
+            Ok(())
+        })?;
+        // Between the answer and here the process may have been stopped.
+        self.session.check()
+    }
+
+    /// Tries until it works, the session ends or the time is over, as long as what is in the way may
+    /// pass. What is done here can be done again.
+    pub(super) fn insist<T>(&self, mut step: impl FnMut() -> Result<T>) -> Result<T> {
         let mut backoff = AGAIN;
         loop {
-            match self.step(&drawn.place) {
-                Ok(true) => return self.session.check(),
-                Ok(false) => backoff.reset(),
-                Err(error) if may_pass(&error) => {
-                    self.session.check()?;
-                    if self.limit.left().is_zero() {
-                        return Err(error);
-                    }
-                    self.pause(backoff.next(fastrand::f64()))?;
-                }
-                Err(error) => return Err(error),
+            let error = match step() {
+                Err(error) if may_pass(&error) => error,
+                settled => return settled,
+            };
+            self.session.check()?;
+            if self.limit.left().is_zero() {
+                return Err(error);
             }
+            self.pause(backoff.next(chance::fraction()))?;
         }
     }
 
@@ -302,25 +311,16 @@ impl Queue<'_> {
         }
     }
 
-    /// Calls until there is an answer, the session ends or the time is over.
-    fn repeat(&self, request: impl Fn() -> Txn, hold: &mut Hold) -> Result<TxnResponse> {
-        let mut backoff = AGAIN;
-        loop {
+    /// Runs a transaction that puts the key of `hold`.
+    fn ask(&self, request: impl Fn() -> Txn, hold: &mut Hold) -> Result<TxnResponse> {
+        self.insist(|| {
             let client = self.session.client().with_timeout(self.patience()?);
-            match client.txn(request()) {
-                Ok(response) => return Ok(response),
-                Err(error) => {
-                    if error.outcome_unknown() {
-                        hold.claim = Some(Claim::Asked);
-                    }
-                    if !may_pass(&error) || self.limit.left().is_zero() {
-                        return Err(error);
-                    }
+            client.txn(request()).inspect_err(|error| {
+                if error.outcome_unknown() {
+                    hold.claim = Some(Claim::Asked);
                 }
-            }
-            self.session.check()?;
-            self.pause(backoff.next(fastrand::f64()))?;
-        }
+            })
+        })
     }
 
     /// How long one call may take: a session that ends meanwhile is to be noticed.

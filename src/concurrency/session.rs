@@ -11,7 +11,8 @@ use super::keyring::Keyring;
 use crate::client::Client;
 use crate::discovery::worker::Worker;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::lease::{Grant, KeepAlive};
+use crate::lease::keeping::Keeps;
+use crate::lease::{Grant, KeepAlive, Kept};
 use crate::types::LeaseId;
 
 /// How long dropping the last handle may take.
@@ -266,6 +267,17 @@ impl Session {
             if begun.is_err() {
                 ring.unswept();
             }
+        }
+    }
+}
+
+/// A session that is over keeps nothing alive: what is asked for under it fails with its reason.
+#[allow(private_interfaces, reason = "the trait is sealed")]
+impl Keeps for Session {
+    fn kept(&self) -> Kept {
+        match &*self.inner.life.lock() {
+            Life::Kept(alive) => alive.kept(),
+            Life::Over { why, .. } => Kept::over_already(self.inner.lease, why.clone()),
         }
     }
 }

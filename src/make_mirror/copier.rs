@@ -11,6 +11,7 @@ use super::difference::{Difference, Pair};
 use super::handle::{Begin, Command, CopyProgress, Extraneous, MakeMirror, Shared};
 use super::writer::{Mark, Tried, Writer, is_passing};
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::{KeyRange, Printed};
@@ -193,7 +194,7 @@ impl Copier {
         }
         self.shared
             .update(|progress| progress.stalled = Some(error));
-        let deadline = Instant::now() + backoff.next(fastrand::f64());
+        let deadline = Instant::now() + backoff.next(chance::fraction());
         loop {
             match self.commands.recv_deadline(deadline) {
                 Ok(Command::Progress) => {}

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::batch::{Batch, Change};
+use crate::chance;
 use crate::client::Client;
 use crate::concurrency::nest::nested;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +72,7 @@ impl Writer {
         }
         self.checkpoint = Some(Checkpoint {
             key,
-            run: fastrand::u64(..),
+            run: chance::number(),
             number: 0,
             at,
         });

@@ -154,7 +154,6 @@ impl Observer {
     }
 
     /// A token was fetched, or could not be.
-    #[allow(dead_code, reason = "for users and passwords")]
     pub(crate) fn token_refreshed(&self, failure: Option<&Error>) {
         let [refreshes, failures] = &self.tokens;
         match failure {

@@ -12,6 +12,7 @@ mod election;
 mod mutex;
 mod paused;
 mod rw_lock;
+mod services;
 mod session;
 mod trouble;
 
