@@ -146,6 +146,7 @@ mod observe;
 mod pages;
 mod request;
 mod rt;
+mod secret;
 mod time;
 mod transport;
 mod types;
@@ -155,7 +156,7 @@ pub use bytes;
 pub use crossbeam_channel;
 
 pub use client::Client;
-pub use config::ClientBuilder;
+pub use config::{ClientBuilder, Config, SecureConfig};
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
     RegistrarBuilder, Registration, ServiceView, State, Status,

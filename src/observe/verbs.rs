@@ -169,7 +169,7 @@ mod tests {
     #[derive(Debug)]
     struct Get;
     #[derive(Debug)]
-    struct Wrapped<T>(#[expect(dead_code, reason = "a type is all it is")] T);
+    struct Wrapped<T>(std::marker::PhantomData<T>);
 
     #[test]
     fn a_type_keeps_its_place_and_no_other_has_it() {
