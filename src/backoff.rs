@@ -65,6 +65,7 @@ mod tests {
         assert_eq!(backoff.ceiling(), Duration::from_millis(50));
     }
 
+    // Case: CN-16
     #[test]
     fn jitter_is_full_and_never_overflows() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::MAX);

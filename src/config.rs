@@ -13,8 +13,9 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::rt::{Drive, Room};
-use crate::transport::endpoint::{Endpoint, parse_all};
-use crate::transport::{Limits, Settings};
+use crate::secret::Secret;
+use crate::transport::endpoint::{Endpoint, Written, parse_all};
+use crate::transport::{Identity, Limits, Settings, Tokens};
 pub use values::{Config, SecureConfig};
 
 /// The settings of a [`Client`], and the making of one.
@@ -28,6 +29,9 @@ pub use values::{Config, SecureConfig};
 /// | `receive_limit` | 64 MiB | the largest reply |
 /// | `send_limit` | 2 MiB | the largest request |
 /// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
+/// | `user` | nobody | the user whose permissions count |
+/// | `token` | none | the same, by a token from elsewhere |
+/// | `allow_plaintext_credentials` | no | send password and token over connections without TLS |
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,20 +45,26 @@ pub use values::{Config, SecureConfig};
 #[derive(Clone, Debug)]
 #[must_use = "a builder makes nothing until connect()"]
 pub struct ClientBuilder {
-    endpoints: Vec<String>,
+    endpoints: Vec<Written>,
     timeout: Duration,
     connect_timeout: Duration,
     ping_interval: Duration,
     ping_timeout: Duration,
     limits: Limits,
     watch_room: Room,
+    user: Option<(String, Secret)>,
+    token: Option<Secret>,
+    plaintext_credentials: bool,
     drive: Drive,
 }
 
 impl ClientBuilder {
     pub(crate) fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
         ClientBuilder {
-            endpoints: endpoints.into_iter().map(Into::into).collect(),
+            endpoints: endpoints
+                .into_iter()
+                .map(|text| Written(text.into()))
+                .collect(),
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             ping_interval: Duration::from_secs(10),
@@ -67,6 +77,9 @@ impl ClientBuilder {
                 items: 128,
                 bytes: 8 << 20,
             },
+            user: None,
+            token: None,
+            plaintext_credentials: false,
             drive: Drive::Auto,
         }
     }
@@ -141,6 +154,45 @@ impl ClientBuilder {
         self
     }
 
+    /// The user of etcd that the client is, and its password.
+    ///
+    /// The first call exchanges them for a token, which everything that the client sends carries
+    /// then, and which is replaced when a server refuses it: it expired, a server was restarted,
+    /// users or roles changed. Calls and streams do not fail for that. When name or password are
+    /// wrong, calls and flows end with [`Unauthenticated`](crate::ErrorKind::Unauthenticated), and
+    /// the server is asked again at most every 5 s, up to every 30 s, however many calls are made.
+    ///
+    /// On a cluster that has authentication switched off the user does not matter; once it is
+    /// switched on, it does.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::Client;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let password = String::new();
+    /// let client = Client::builder(["unix:/run/etcd.sock"]).user("api", password).connect()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.user = Some((name.into(), Secret::new(password)));
+        self
+    }
+
+    /// A token that was made elsewhere, such as a JWT, instead of name and password.
+    ///
+    /// The client cannot replace it: once the server refuses it, calls and flows end with
+    /// [`Unauthenticated`](crate::ErrorKind::Unauthenticated).
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Secret::new(token));
+        self
+    }
+
+    /// Lets the password or the token go over connections without TLS, where whoever sees the packets
+    /// can read it. Unix sockets need no such permission; the loopback interface does.
+    pub fn allow_plaintext_credentials(mut self) -> Self {
+        self.plaintext_credentials = true;
+        self
+    }
+
     /// Who drives the private runtime: for measuring only, the default knows best.
     #[doc(hidden)]
     pub fn drive(mut self, drive: Drive) -> Self {
@@ -153,11 +205,16 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, and
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, among
+    /// them a password or a token for an endpoint without TLS, and
     /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started.
     pub fn connect(self) -> Result<Client> {
-        let endpoints = self
+        let (endpoints, tokens) = self
             .check()
+            .and_then(|endpoints| {
+                let tokens = self.identity(&endpoints)?.map(Tokens::new);
+                Ok((endpoints, tokens))
+            })
             .map_err(|e| e.operation(crate::error::Operation::new("connect")))?;
         let settings = Settings {
             connect_timeout: self.connect_timeout,
@@ -166,6 +223,7 @@ impl ClientBuilder {
             connection_window: 16 << 20,
             limits: self.limits,
             ping: Settings::pings(self.ping_interval, self.ping_timeout),
+            tokens,
         };
         Client::start(
             endpoints,
@@ -174,6 +232,33 @@ impl ClientBuilder {
             self.watch_room,
             self.drive,
         )
+    }
+
+    /// Who the client is, if that may be said to these endpoints.
+    fn identity(&self, endpoints: &[Endpoint]) -> Result<Option<Identity>> {
+        let identity = match (&self.user, &self.token) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid(
+                    "user and token exclude each other: a token says who the user is",
+                ));
+            }
+            (Some((name, password)), None) => Identity::User {
+                name: name.clone(),
+                password: password.clone(),
+            },
+            (None, Some(token)) => Identity::Token(token.clone()),
+            (None, None) => return Ok(None),
+        };
+        identity.check()?;
+        let bare = endpoints.iter().find(|endpoint| endpoint.is_plaintext());
+        match bare {
+            Some(endpoint) if !self.plaintext_credentials => Err(Error::invalid(format!(
+                "a password or a token would go to {} in the clear; use https, or permit it \
+                 (ClientBuilder::allow_plaintext_credentials)",
+                endpoint.text
+            ))),
+            _ => Ok(Some(identity)),
+        }
     }
 
     fn check(&self) -> Result<Vec<Endpoint>> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::key::KeyRange;
 use crate::types::Revision;
-pub(crate) use server::{Executed, Remedy, ServerError};
+pub(crate) use server::{Complaint, Executed, Remedy, ServerError};
 
 /// What every verb of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

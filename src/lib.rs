@@ -130,8 +130,11 @@
 //!
 //! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
+mod auth;
 mod backoff;
+mod cache;
 mod client;
+pub mod concurrency;
 mod config;
 mod discovery;
 mod error;
@@ -155,6 +158,14 @@ mod watch;
 pub use bytes;
 pub use crossbeam_channel;
 
+pub use auth::{
+    Access, AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse, Authenticate,
+    AuthenticateResponse, Permission, RoleAdd, RoleDelete, RoleGet, RoleGetResponse,
+    RoleGrantPermission, RoleList, RoleListResponse, RoleRevokePermission, UserAdd,
+    UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
+    UserListResponse, UserRevokeRole,
+};
+pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
 pub use config::{ClientBuilder, Config, SecureConfig};
 pub use discovery::{

@@ -1,5 +1,6 @@
 //! The client: a cheap handle, and every verb.
 
+mod auth;
 mod metrics;
 
 use std::fmt;

@@ -44,9 +44,9 @@ impl Visitor<'_> for Time {
     }
 }
 
-/// A password or token.
+/// A password or token. It takes whatever comes, because an error of the format's own would show it.
 pub(super) fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
-    from.deserialize_string(Hidden).map(Some)
+    from.deserialize_any(Hidden).map(Some)
 }
 
 struct Hidden;

@@ -240,7 +240,16 @@ impl Config {
     }
 
     /// What concerns TLS, users and the cluster.
-    fn wire(self, builder: ClientBuilder) -> Result<ClientBuilder> {
+    fn wire(self, mut builder: ClientBuilder) -> Result<ClientBuilder> {
+        if let (Some(name), Some(password)) = (self.username, self.password) {
+            builder = builder.user(name, password.reveal());
+        }
+        if let Some(token) = self.token {
+            builder = builder.token(token.reveal());
+        }
+        if self.allow_plaintext_credentials {
+            builder = builder.allow_plaintext_credentials();
+        }
         let missing = [
             (
                 "auto-sync-interval",
@@ -248,8 +257,6 @@ impl Config {
                     .is_some_and(|every| !every.is_zero()),
             ),
             ("reject-old-cluster", self.reject_old_cluster),
-            ("username", self.username.is_some()),
-            ("token", self.token.is_some()),
             ("secure", self.secure.wants_tls()),
         ];
         match missing.iter().find(|(_, set)| *set) {

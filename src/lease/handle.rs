@@ -1,16 +1,15 @@
 //! What the owner of a lease holds while it is kept alive.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use tokio::sync::mpsc;
 
 use super::deadline::Deadline;
+use super::fate::{Fate, Kept};
 use super::task::Command;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rt::clock;
 use crate::time::BootTime;
 use crate::types::LeaseId;
@@ -98,7 +97,7 @@ pub struct KeepAlive {
     id: LeaseId,
     number: u64,
     receiver: Receiver<Result<Renewal>>,
-    until: Until,
+    fate: Fate,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -107,14 +106,14 @@ impl KeepAlive {
         id: LeaseId,
         number: u64,
         receiver: Receiver<Result<Renewal>>,
-        until: Until,
+        fate: Fate,
         commands: mpsc::UnboundedSender<Command>,
     ) -> Self {
         KeepAlive {
             id,
             number,
             receiver,
-            until,
+            fate,
             commands,
         }
     }
@@ -137,12 +136,37 @@ impl KeepAlive {
     /// How long the lease surely lives from now on; zero before the first renewal was answered, and
     /// when the lease is gone. It asks nobody: it looks at the clock.
     pub fn valid_for(&self) -> Duration {
-        self.until.remaining(clock::now())
+        self.fate.remaining(clock::now())
     }
 
     /// Whether the lease surely lives now: [`valid_for`](KeepAlive::valid_for) is not zero.
     pub fn is_alive(&self) -> bool {
         !self.valid_for().is_zero()
+    }
+
+    /// Whether it was lost, and why: by the server's word, or by the clock. It asks nobody, so a
+    /// process that was stopped for longer than the lease lives learns it from the first look.
+    ///
+    /// What it says once it says for ever: when the time of the lease is over, a renewal that gets
+    /// through a moment later is not taken up, and [`lost`](KeepAlive::lost) fires.
+    ///
+    /// # Errors
+    ///
+    /// Why it is lost, as the last item of the [`receiver`](KeepAlive::receiver).
+    pub fn check(&self) -> Result<()> {
+        self.fate.check(clock::now())
+    }
+
+    /// Fires once, with the reason, when the lease is lost; it ends without an item when the
+    /// `KeepAlive` is dropped. For `select!`, where renewals are of no interest.
+    pub fn lost(&self) -> &Receiver<Error> {
+        self.fate.lost()
+    }
+
+    /// For requests that are to end with the lease.
+    #[allow(dead_code, reason = "requests that end with their lease come next")]
+    pub(crate) fn kept(&self) -> Kept {
+        self.fate.kept()
     }
 }
 
@@ -162,27 +186,5 @@ impl fmt::Debug for KeepAlive {
             .field("id", &self.id)
             .field("valid_for", &self.valid_for())
             .finish_non_exhaustive()
-    }
-}
-
-/// Until when a lease lives, written by the task and read by its owner: nanoseconds since boot, 0
-/// for "not alive".
-#[derive(Clone, Debug, Default)]
-pub(super) struct Until(Arc<AtomicU64>);
-
-impl Until {
-    pub(super) fn set(&self, until: BootTime) {
-        let nanos = until.since(BootTime::default()).as_nanos();
-        self.0
-            .store(u64::try_from(nanos).unwrap_or(u64::MAX), Relaxed);
-    }
-
-    pub(super) fn clear(&self) {
-        self.0.store(0, Relaxed);
-    }
-
-    fn remaining(&self, now: BootTime) -> Duration {
-        let until = Duration::from_nanos(self.0.load(Relaxed));
-        BootTime::from_boot(until).since(now)
     }
 }

@@ -11,6 +11,7 @@
 
 mod deadline;
 mod doubt;
+mod fate;
 mod grant;
 mod handle;
 mod keeper;
@@ -24,6 +25,11 @@ mod time_to_live;
 use std::time::Duration;
 
 pub use deadline::Deadline;
+#[allow(
+    unused_imports,
+    reason = "requests that end with their lease come next"
+)]
+pub(crate) use fate::Kept;
 pub use grant::{Grant, Lease};
 pub use handle::{KeepAlive, Renewal};
 pub use list::{Leases, LeasesResponse};

@@ -11,10 +11,10 @@ use tonic::codegen::tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use super::keeper::Trouble;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Remedy, ServerError};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use crate::transport::{
-    Connection, Demand, Fault, Lane, Problem, Transport, outgoing, suspicion, understand,
+    Connection, Demand, Lane, Problem, Transport, outgoing, suspicion, understand,
 };
 use crate::types::LeaseId;
 
@@ -35,14 +35,18 @@ pub(super) enum Event {
 pub(super) struct RenewalStream {
     transport: Arc<Transport>,
     state: State,
+    /// How the server refused the token of the last stream, and which token it was.
+    refused: Option<(u64, ServerError)>,
 }
 
 #[allow(clippy::large_enum_variant, reason = "a client has one of it")]
 enum State {
     Closed,
-    Connecting(Wait<Connection, Fault>),
+    Connecting(Wait<Connection, Problem>),
     Open {
         connection: Connection,
+        /// The token that the stream began with.
+        generation: u64,
         requests: mpsc::UnboundedSender<LeaseKeepAliveRequest>,
         answers: Answers,
     },
@@ -60,13 +64,18 @@ impl RenewalStream {
         RenewalStream {
             transport,
             state: State::Closed,
+            refused: None,
         }
     }
 
     /// Begins to open it; an open one is dropped.
     pub(super) fn open(&mut self) {
         let transport = Arc::clone(&self.transport);
+        let refused = self.refused.take();
         self.state = State::Connecting(Box::pin(async move {
+            if let Some((generation, answer)) = refused {
+                transport.renew(generation, &answer).await?;
+            }
             transport.connection(Lane::Calls, Demand::Background).await
         }));
     }
@@ -97,12 +106,12 @@ impl RenewalStream {
                 State::Closed => return Poll::Pending,
                 State::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
                     Ok(connection) => {
-                        self.state = start(connection);
+                        self.state = start(connection, self.transport.generation());
                         return Poll::Ready(Event::Opened);
                     }
-                    Err(fault) => {
+                    Err(problem) => {
                         self.state = State::Closed;
-                        return Poll::Ready(Event::Broken(trouble(fault, None)));
+                        return Poll::Ready(Event::Broken(trouble(problem, None)));
                     }
                 },
                 State::Open { answers, .. } => match answers {
@@ -125,21 +134,25 @@ impl RenewalStream {
     }
 
     fn broken(&mut self, status: Option<&Status>) -> Event {
-        let State::Open { connection, .. } = std::mem::replace(&mut self.state, State::Closed)
+        let State::Open {
+            connection,
+            generation,
+            ..
+        } = std::mem::replace(&mut self.state, State::Closed)
         else {
             return Event::Broken(Trouble::new(ErrorKind::Unavailable, "the stream is closed"));
         };
         let endpoint = Some(Arc::clone(&connection.endpoint.text));
         Event::Broken(match status.map(understand) {
-            Some(Problem::Fault(fault)) => trouble(fault, endpoint),
-            Some(Problem::Answer(error)) => {
-                self.transport
-                    .report(Lane::Calls, &connection, suspicion(&error));
-                Trouble {
-                    kind: error.kind,
-                    text: error.text,
-                    endpoint,
+            Some(problem) => {
+                if let Problem::Answer(error) = &problem {
+                    self.transport
+                        .report(Lane::Calls, &connection, suspicion(error));
+                    if matches!(error.remedy, Remedy::Token(_)) {
+                        self.refused = Some((generation, error.clone()));
+                    }
                 }
+                trouble(problem, endpoint)
             }
             None => Trouble {
                 endpoint,
@@ -149,7 +162,7 @@ impl RenewalStream {
     }
 }
 
-fn start(connection: Connection) -> State {
+fn start(connection: Connection, generation: u64) -> State {
     let (requests, queue) = mpsc::unbounded_channel();
     let mut stub = connection.clone().lease();
     let answers = Answers::Awaited(Box::pin(async move {
@@ -157,20 +170,21 @@ fn start(connection: Connection) -> State {
     }));
     State::Open {
         connection,
+        generation,
         requests,
         answers,
     }
 }
 
-fn trouble(fault: Fault, endpoint: Option<Arc<str>>) -> Trouble {
-    let kind = if fault.protocol {
-        ErrorKind::Protocol
-    } else {
-        ErrorKind::Unavailable
+fn trouble(problem: Problem, endpoint: Option<Arc<str>>) -> Trouble {
+    let (kind, text) = match problem {
+        Problem::Fault(fault) if fault.protocol => (ErrorKind::Protocol, fault.text),
+        Problem::Fault(fault) => (ErrorKind::Unavailable, fault.text),
+        Problem::Answer(answer) => (answer.kind, answer.text),
     };
     Trouble {
         kind,
-        text: fault.text,
+        text,
         endpoint,
     }
 }

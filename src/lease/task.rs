@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 
-use super::handle::{GONE, KeepAlive, Renewal, Until};
+use super::fate::{Oracle, fate};
+use super::handle::{GONE, KeepAlive, Renewal};
 use super::keeper::{Action, Gone, Input, Keeper};
 use super::stream::{Event, RenewalStream};
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -51,7 +52,7 @@ pub(super) enum Command {
 pub(super) struct Owner {
     number: u64,
     outlet: Outlet<Result<Renewal>>,
-    until: Until,
+    oracle: Oracle,
 }
 
 /// The way to the task, which is started when the first lease is to be kept alive.
@@ -74,11 +75,11 @@ impl LeaseKeeping {
         bridge.check_open().map_err(refused)?;
         let (outlet, receiver) = Outlet::new(ROOM, || Some(Err(Error::abandoned())));
         let number = self.owners.fetch_add(1, Relaxed);
-        let until = Until::default();
+        let (oracle, fate) = fate(lease);
         let owner = Owner {
             number,
             outlet,
-            until: until.clone(),
+            oracle,
         };
         let commands = self.commands(bridge, transport).map_err(refused)?;
         let join = Command::Join {
@@ -88,7 +89,7 @@ impl LeaseKeeping {
         };
         // When the task is gone, so is the runtime, and the receiver says that it is closed.
         let _ = commands.send(join);
-        Ok(KeepAlive::new(lease, number, receiver, until, commands))
+        Ok(KeepAlive::new(lease, number, receiver, fate, commands))
     }
 
     fn commands(
@@ -129,12 +130,6 @@ struct Task {
     observer: Arc<Observer>,
 }
 
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.observer.leases.are(0, None);
-    }
-}
-
 enum Next {
     Command(Command),
     Stream(Event),
@@ -157,10 +152,18 @@ impl Task {
             };
             self.note_stream(input.as_ref());
             if let Some(input) = input {
-                for action in self.keeper.on(input, clock::now()) {
-                    self.act(action);
-                }
+                self.take(input);
             }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let mut unwanted = Vec::new();
+        for action in self.keeper.on(input, clock::now()) {
+            unwanted.extend(self.act(action));
+        }
+        for lease in unwanted {
+            self.take(Input::Remove(lease));
         }
     }
 
@@ -206,7 +209,7 @@ impl Task {
             Command::Leave { lease, number } => {
                 let held = self.held.get_mut(&lease)?;
                 let index = held.owners.iter().position(|o| o.number == number)?;
-                held.owners.swap_remove(index).outlet.end();
+                held.owners.swap_remove(index).left();
                 if !held.owners.is_empty() {
                     return None;
                 }
@@ -224,7 +227,8 @@ impl Task {
         }
     }
 
-    fn act(&mut self, action: Action) {
+    /// Does it; returns the lease when nobody wants that any more.
+    fn act(&mut self, action: Action) -> Option<LeaseId> {
         match action {
             Action::Open => self.stream.open(),
             Action::Abandon { waited } => {
@@ -236,33 +240,63 @@ impl Task {
             Action::Send(lease) => self.stream.send(lease),
             Action::Renewed { lease, ttl, until } => {
                 self.observer.leases.renewed(lease, ttl);
-                if let Some(held) = self.held.get_mut(&lease) {
-                    let renewal = Renewal::new(lease, ttl, until);
-                    for owner in &mut held.owners {
-                        owner.renewed(&renewal, until);
+                let held = self.held.get_mut(&lease)?;
+                let renewal = Renewal::new(lease, ttl, until);
+                for mut owner in std::mem::take(&mut held.owners) {
+                    if owner.renewed(&renewal, until) {
+                        held.owners.push(owner);
+                    } else {
+                        owner.lost(Error::new(ErrorKind::LeaseExpired, "its time ran out"));
                     }
-                    held.latest = Some((renewal, until));
+                }
+                held.latest = Some((renewal, until));
+                if held.owners.is_empty() {
+                    self.held.remove(&lease);
+                    return Some(lease);
                 }
             }
             Action::Gone { lease, why } => {
-                if let Some(held) = self.held.remove(&lease) {
-                    let error = farewell(lease, why);
-                    self.observer.leases.lost(lease, &error);
-                    for owner in held.owners {
-                        owner.until.clear();
-                        owner.outlet.finish(Err(error.clone()));
-                    }
+                let held = self.held.remove(&lease)?;
+                let error = farewell(lease, why);
+                self.observer.leases.lost(lease, &error);
+                for owner in held.owners {
+                    owner.lost(error.clone());
                 }
             }
         }
+        None
+    }
+}
+
+impl Drop for Task {
+    /// Who left before the client closed, if only just, is not told that it did.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.input(command);
+        }
+        self.observer.leases.are(0, None);
     }
 }
 
 impl Owner {
-    fn renewed(&mut self, renewal: &Renewal, until: BootTime) {
-        self.until.set(until);
-        // A reader that does not read has what it needs in `until`.
-        let _ = self.outlet.offer(Ok(renewal.clone()), 0);
+    /// `false` when it was told already that the lease is over.
+    fn renewed(&mut self, renewal: &Renewal, until: BootTime) -> bool {
+        let wanted = self.oracle.renewed(until);
+        if wanted {
+            // A reader that does not read has what it needs in its fate.
+            let _ = self.outlet.offer(Ok(renewal.clone()), 0);
+        }
+        wanted
+    }
+
+    fn lost(self, why: Error) {
+        let why = self.oracle.gone(why);
+        self.outlet.finish(Err(why));
+    }
+
+    fn left(self) {
+        self.oracle.left();
+        self.outlet.end();
     }
 }
 

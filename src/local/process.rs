@@ -17,7 +17,7 @@ use super::{binary::Binary, flags::Flags};
 const TAIL: u64 = 4096;
 /// How long a process may take to stop where it stands.
 #[cfg(unix)]
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a condition is looked at again.
 pub(super) const POLL: Duration = Duration::from_millis(5);
 

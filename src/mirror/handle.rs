@@ -98,6 +98,11 @@ impl Mirror {
             .map(|since| since.elapsed())
     }
 
+    /// Why the mirror ended, if it has: what it shows stays, and will never change again.
+    pub fn ended(&self) -> Option<Error> {
+        self.shared.state.lock().ended.clone()
+    }
+
     /// Blocks until the mirror has everything up to `revision`: what was written by then is in the
     /// [`snapshot`](Mirror::snapshot), also when no key of the range changed.
     ///

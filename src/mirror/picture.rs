@@ -1,11 +1,13 @@
 //! The picture itself: a pure map that lists and events are applied to.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::event::KeyChange;
+use crate::key::KeyRange;
 use crate::types::{KeyValue, Revision};
 use crate::watch::{Event, EventKind};
 
@@ -32,6 +34,15 @@ impl Snapshot {
     /// All keys, in their order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &KeyValue> {
         self.keys.values()
+    }
+
+    /// Those of its keys that are in `range`, in their order.
+    pub fn range(&self, range: &KeyRange) -> impl Iterator<Item = &KeyValue> {
+        // What is in the range is in one piece, from its first key on.
+        self.keys
+            .range::<[u8], _>((Bound::Included(&range.start()[..]), Bound::Unbounded))
+            .take_while(|(key, _)| range.contains(key))
+            .map(|(_, kv)| kv)
     }
 
     /// How many keys there are.
@@ -152,6 +163,23 @@ mod tests {
             prop_assert_eq!(&replayed, &*new.keys);
             let differing = (0u8..20).filter(|k| before.get(k) != after.get(k)).count();
             prop_assert_eq!(changes.len(), differing);
+        }
+    }
+
+    #[test]
+    fn a_range_of_it_is_what_the_range_contains() {
+        let mut picture = Snapshot::default();
+        picture.reset((0..10).map(|key| kv(key, 1)).collect(), Revision::new(5));
+        for range in [
+            KeyRange::key(vec![3]),
+            KeyRange::key(vec![3, 0]),
+            KeyRange::range(vec![2], vec![5]),
+            KeyRange::from_key(vec![7]),
+            KeyRange::prefix(vec![4]),
+            KeyRange::all(),
+        ] {
+            let expected = picture.iter().filter(|kv| range.contains(kv.key()));
+            assert!(picture.range(&range).eq(expected), "{range}");
         }
     }
 

@@ -78,7 +78,7 @@ impl Transport {
             let connecting = self.connection(Lane::Calls, Demand::Call);
             let connection = match timeout_at(deadline.into(), connecting).await {
                 Ok(Ok(connection)) => connection,
-                Ok(Err(fault)) => {
+                Ok(Err(Problem::Fault(fault))) => {
                     tries.note(None, Failure::NoConnection(fault));
                     if Instant::now() >= deadline {
                         break self.too_late(&call, tries, begun);
@@ -86,9 +86,11 @@ impl Transport {
                     tries.again(&self.observer);
                     continue;
                 }
+                Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
                 Err(_) => break self.too_late(&call, tries, begun),
             };
             let limit = self.attempt_deadline(&call, &connection, deadline);
+            let generation = self.generation();
             // The stubs' futures are kilobytes large. In a box of its own an attempt is moved once;
             // inline it would be moved with the call at every step of its way to the runtime.
             let trying = Box::pin(attempt(connection.clone()));
@@ -108,9 +110,24 @@ impl Transport {
                 Failure::Broken(_) => connection.is_open(),
                 Failure::NoConnection(_) | Failure::Silence => false,
             };
+            let token = match &failure {
+                Failure::Answer(answer) if verdict.token => Some(answer.clone()),
+                _ => None,
+            };
             tries.note(Some(&connection), failure);
             if !verdict.retry {
                 break tries.give_up(verdict, begun);
+            }
+            if let Some(refused) = token {
+                let renewing = self.renew(generation, &refused);
+                match timeout_at(deadline.into(), renewing).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(Problem::Fault(fault))) => {
+                        tries.note(None, Failure::NoConnection(fault));
+                    }
+                    Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
+                    Err(_) => break self.too_late(&call, tries, begun),
+                }
             }
             let pause = if spaced {
                 backoff.next(fastrand::f64())
@@ -184,6 +201,14 @@ impl Tries {
         self.last
             .as_ref()
             .and_then(|(endpoint, _)| endpoint.clone())
+    }
+
+    /// The error of a call for which there is no token.
+    #[cold]
+    fn refused(self, answer: ServerError, begun: Instant) -> Error {
+        Error::new(answer.kind, answer.text)
+            .at(self.endpoint())
+            .tried(self.count.max(1), begun.elapsed())
     }
 
     /// The error of a call that must not, or need not, be repeated.

@@ -21,6 +21,7 @@ use tonic::codegen::Service;
 
 use super::endpoint::Endpoint;
 use super::fault::{Fault, Sent};
+use super::token::Bearer;
 
 /// An open connection; a cheap handle: one counter goes up when it is cloned, where a clone of h2's
 /// own handle takes a lock.
@@ -37,6 +38,7 @@ pub(crate) struct Parts {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) index: usize,
     pub(super) limits: Limits,
+    bearer: Option<Arc<Bearer>>,
     vitals: Arc<Vitals>,
 }
 
@@ -138,6 +140,7 @@ impl Connection {
         endpoint: Arc<Endpoint>,
         index: usize,
         limits: Limits,
+        bearer: Option<Arc<Bearer>>,
         vitals: Arc<Vitals>,
     ) -> Self {
         Connection(Arc::new(Parts {
@@ -146,6 +149,7 @@ impl Connection {
             endpoint,
             index,
             limits,
+            bearer,
             vitals,
         }))
     }
@@ -194,7 +198,10 @@ impl Service<http::Request<Body>> for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if let Some(bearer) = &self.bearer {
+            bearer.sign(&mut request);
+        }
         let open = Open::new(&self.vitals);
         Box::pin(exchange(SendRequest::clone(&self.send), request, open))
     }

@@ -167,6 +167,7 @@ async fn dial(
         Arc::clone(endpoint),
         index,
         settings.limits,
+        settings.tokens.as_ref().map(|tokens| tokens.bearer()),
         vitals,
     ))
 }

@@ -1,5 +1,7 @@
 //! Addresses of etcd: how they are written, and what that means.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,7 +31,7 @@ impl Endpoint {
     /// refused here and now: no port, a name and password in the URL, an unknown scheme.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
-        let wrong = |why: &str| Err(Error::invalid(format!("endpoint {text:?}: {why}")));
+        let wrong = |why: &str| Err(Error::invalid(format!("endpoint {:?}: {why}", shown(text))));
         if text.is_empty() {
             return wrong("it is empty");
         }
@@ -75,6 +77,11 @@ impl Endpoint {
         })
     }
 
+    /// Whether others could read along: TCP without TLS.
+    pub(crate) fn is_plaintext(&self) -> bool {
+        matches!(self.address, Address::Tcp { .. }) && !self.secure
+    }
+
     /// The authority of a socket file is its name, as in clientv3.
     fn unix(text: &str, path: &str) -> Result<Self> {
         if path.is_empty() || path.ends_with('/') {
@@ -89,6 +96,30 @@ impl Endpoint {
             authority: name.to_owned(),
             secure: false,
         })
+    }
+}
+
+/// An endpoint as its user wrote it, and as it is shown.
+#[derive(Clone)]
+pub(crate) struct Written(pub(crate) String);
+
+impl AsRef<str> for Written {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*shown(&self.0), f)
+    }
+}
+
+/// Without what may be a name and a password: they are refused, and not repeated.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.rsplit_once('@') {
+        Some((_, behind)) => Cow::Owned(format!("***@{behind}")),
+        None => Cow::Borrowed(text),
     }
 }
 

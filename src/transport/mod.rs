@@ -13,6 +13,7 @@ mod health;
 mod picker;
 mod retry;
 mod stubs;
+mod token;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use health::PingRate;
 pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
+pub(crate) use token::{Identity, Tokens};
 
 use crate::observe::Observer;
 
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     /// The largest reply that is accepted, and the largest request that is sent.
     pub(crate) limits: Limits,
     pub(crate) ping: Arc<PingRate>,
+    /// Who the client is; `None` when it is nobody, or whom its certificate names.
+    pub(crate) tokens: Option<Arc<Tokens>>,
 }
 
 impl Settings {
@@ -94,13 +98,22 @@ impl Transport {
         })
     }
 
-    /// The open connection of a lane, or a new one. It may wait for as long as no member answers:
-    /// the caller brings the deadline. An error is that of one round of attempts.
+    /// The open connection of a lane, or a new one, for requests that carry the client's token.
+    ///
+    /// It may wait for as long as no member answers: the caller brings the deadline. An error is
+    /// that of one round of attempts; an error that is an answer says that there will be no token,
+    /// because name or password are wrong.
     pub(crate) async fn connection(
         self: &Arc<Self>,
         lane: Lane,
         demand: Demand,
-    ) -> Result<Connection, Fault> {
+    ) -> Result<Connection, Problem> {
+        self.identified(demand).await?;
+        self.dialled(lane, demand).await.map_err(Problem::Fault)
+    }
+
+    /// The same without a token.
+    async fn dialled(self: &Arc<Self>, lane: Lane, demand: Demand) -> Result<Connection, Fault> {
         loop {
             let mut outcome = match self.current_or_dial(lane, demand) {
                 Ok(connection) => return Ok(connection),
@@ -234,8 +247,8 @@ enum Next {
     Wait(Instant),
 }
 
-/// A message on its way out, with the metadata that every request carries. The one place where that
-/// is decided; a token will be added here.
+/// A message on its way out, with the metadata that every request carries. The token is not among
+/// it: the connection adds that itself, so that nothing can be sent without.
 pub(crate) fn outgoing<T>(message: T, require_leader: bool) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     if require_leader {

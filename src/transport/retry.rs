@@ -37,6 +37,8 @@ impl fmt::Display for Failure {
 pub(crate) struct Verdict {
     /// Repeat the request.
     pub(crate) retry: bool,
+    /// ... with another token.
+    pub(crate) token: bool,
     /// What this says about the member that was asked.
     pub(crate) member: Suspicion,
     /// The request may have been executed.
@@ -67,6 +69,7 @@ impl fmt::Display for Suspicion {
 }
 
 pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
+    let mut token = false;
     let (transient, executed, member) = match failure {
         Failure::NoConnection(_) => (true, false, Suspicion::None),
         Failure::Broken(fault) => (true, fault.sent == Sent::Maybe, Suspicion::None),
@@ -74,12 +77,14 @@ pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
         Failure::Answer(error) => {
             let member = suspicion(error);
             let overloaded = error.kind == ErrorKind::RateLimited;
-            let transient = member != Suspicion::None || overloaded;
+            token = matches!(error.remedy, Remedy::Token(_));
+            let transient = member != Suspicion::None || overloaded || token;
             (transient, error.executed == Executed::Unknown, member)
         }
     };
     Verdict {
         retry: transient && !(write && executed),
+        token,
         member,
         maybe_executed: write && executed,
     }
@@ -90,7 +95,7 @@ pub(crate) fn suspicion(error: &ServerError) -> Suspicion {
     match error.remedy {
         Remedy::Elsewhere => Suspicion::Unable,
         Remedy::Learner => Suspicion::Learner,
-        Remedy::None | Remedy::Token => Suspicion::None,
+        Remedy::None | Remedy::Token(_) => Suspicion::None,
     }
 }
 
@@ -158,6 +163,22 @@ mod tests {
             let verdict = judge(&failure, true);
             assert!(!verdict.retry && verdict.maybe_executed, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn what_was_refused_for_its_token_is_repeated_with_another() {
+        for text in [
+            "invalid auth token",
+            "revision of auth store is old",
+            "user name is empty",
+        ] {
+            for write in [false, true] {
+                let verdict = judge(&answer(text), write);
+                assert!(verdict.retry && verdict.token, "{text}");
+                assert!(!verdict.maybe_executed, "{text}");
+            }
+        }
+        assert!(!judge(&answer("no leader"), false).token);
     }
 
     #[test]

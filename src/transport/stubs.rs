@@ -1,6 +1,7 @@
 //! The generated stubs over a connection, with the client's size limits.
 
 use super::Connection;
+use crate::etcd_rs_proto::etcdserverpb::auth_client::AuthClient;
 use crate::etcd_rs_proto::etcdserverpb::kv_client::KvClient;
 use crate::etcd_rs_proto::etcdserverpb::lease_client::LeaseClient;
 use crate::etcd_rs_proto::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -22,4 +23,4 @@ macro_rules! stubs {
     };
 }
 
-stubs! { kv -> KvClient, lease -> LeaseClient, watch -> WatchClient, maintenance -> MaintenanceClient }
+stubs! { auth -> AuthClient, kv -> KvClient, lease -> LeaseClient, watch -> WatchClient, maintenance -> MaintenanceClient }

@@ -32,6 +32,14 @@ use crate::error::Result;
 /// A channel that ends without an `Err` was cancelled by you, with [`close`](Watcher::close) or by
 /// dropping the `Watcher`.
 ///
+/// # Users and permissions
+///
+/// A token that expires, or that changes of users and roles make old, does not show either. What the
+/// user may do, etcd checks when it creates a watch: one that runs goes on after its permission was
+/// withdrawn, its user deleted or its password changed. It ends, with `PermissionDenied` or
+/// `Unauthenticated`, as soon as it has to be created anew: after a lost connection, when another
+/// watch finds the token void, or when it was paused for a slow reader.
+///
 /// # A slow reader
 ///
 /// The channel holds what [`watch_queue`](crate::ClientBuilder::watch_queue) says. When it is full,

@@ -30,10 +30,14 @@ pub(super) struct Line {
     transport: Arc<Transport>,
     connecting: Option<Fut<Result<Connection, Ending>>>,
     open: Option<Open>,
+    /// How the server refused the token of the last stream, and which token it was.
+    refused: Option<(u64, ServerError)>,
 }
 
 struct Open {
     connection: Connection,
+    /// The token that the stream began with; the server looks at no other for as long as it lasts.
+    generation: u64,
     requests: mpsc::UnboundedSender<WatchRequest>,
     responses: Responses,
     version: Option<Fut<bool>>,
@@ -65,15 +69,29 @@ impl Line {
             transport,
             connecting: None,
             open: None,
+            refused: None,
         }
     }
 
     pub(super) fn connect(&mut self, demand: Demand) {
         let transport = Arc::clone(&self.transport);
+        let refused = self.refused.take();
         self.connecting = Some(Box::pin(async move {
+            if let Some((generation, answer)) = refused {
+                transport
+                    .renew(generation, &answer)
+                    .await
+                    .map_err(unready)?;
+            }
             let connecting = transport.connection(Lane::Watches, demand).await;
-            connecting.map_err(|fault| Ending::Unconnected(fault.text))
+            connecting.map_err(unready)
         }));
+    }
+
+    /// The token of the stream was refused like this: the next one needs another.
+    pub(super) fn renew(&mut self, refused: ServerError) {
+        let generation = self.open.as_ref().map(|open| open.generation);
+        self.refused = generation.map(|generation| (generation, refused));
     }
 
     /// Drops both halves of the stream, which resets it.
@@ -111,7 +129,7 @@ impl Line {
             self.connecting = None;
             return Poll::Ready(match result {
                 Ok(connection) => {
-                    self.open = Some(Open::new(connection));
+                    self.open = Some(Open::new(connection, self.transport.generation()));
                     Input::Opened
                 }
                 Err(ending) => Input::Ended(ending),
@@ -125,7 +143,7 @@ impl Line {
 }
 
 impl Open {
-    fn new(connection: Connection) -> Self {
+    fn new(connection: Connection, generation: u64) -> Self {
         let (requests, queue) = mpsc::unbounded_channel();
         let mut stub = connection.clone().watch();
         let asked = async move { stub.watch(outgoing(Requests(queue), true)).await };
@@ -134,6 +152,7 @@ impl Open {
             version: Some(Box::pin(orders_progress(connection.clone()))),
             reading: None,
             connection,
+            generation,
             requests,
         }
     }
@@ -177,6 +196,14 @@ impl Open {
     }
 }
 
+/// Why there is no stream: an answer is one about name and password.
+fn unready(problem: Problem) -> Ending {
+    match problem {
+        Problem::Fault(fault) => Ending::Unconnected(fault.text),
+        Problem::Answer(answer) => Ending::Answer(answer),
+    }
+}
+
 fn ending(status: &Status) -> Ending {
     match understand(status) {
         Problem::Fault(fault) => Ending::Broken(fault.text),
@@ -212,11 +239,11 @@ async fn orders_progress(connection: Connection) -> bool {
     let status = stub.status(outgoing(StatusRequest {}, false));
     match tokio::time::timeout(READ_WITHIN, status).await {
         Ok(Ok(response)) => is_ordered(&response.into_inner().version),
-        // The versions that want a permission for this are all new enough.
+        // The versions that want a user or a permission for this are all new enough.
         Ok(Err(status)) => matches!(
             understand(&status),
             Problem::Answer(ServerError {
-                kind: ErrorKind::PermissionDenied,
+                kind: ErrorKind::PermissionDenied | ErrorKind::Unauthenticated,
                 ..
             })
         ),

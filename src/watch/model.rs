@@ -61,6 +61,7 @@ pub(super) struct Faults {
     pub(super) compaction: bool,
     pub(super) wipes: bool,
     pub(super) resent: bool,
+    pub(super) expiry: bool,
 }
 
 #[derive(Debug)]
@@ -336,6 +337,15 @@ impl World {
             RequestUnion::CreateRequest(create) => {
                 assert!(create.start_revision > 0, "a start of 0 is a race");
                 assert!(create.fragment && create.watch_id == 0);
+                if self.faults.expiry && self.rng.u8(0..8) == 0 {
+                    return self.respond(pb::WatchResponse {
+                        watch_id: -1,
+                        created: true,
+                        canceled: true,
+                        cancel_reason: "etcdserver: invalid auth token".into(),
+                        ..Default::default()
+                    });
+                }
                 let wire = stream.next_wire;
                 stream.next_wire += 1;
                 let range = KeyRange::range(create.key, create.range_end);
@@ -492,6 +502,7 @@ impl World {
                 self.opening = true;
                 self.opens += 1;
             }
+            Action::Renew(_) => assert!(self.stream.is_some(), "of a stream"),
             Action::Close(doubt) => {
                 assert!(matches!(doubt, Doubt::None | Doubt::Silent));
                 self.opening = false;

@@ -49,12 +49,6 @@ struct Entry {
     about: Subject,
 }
 
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.observer.watches.are(0, 0);
-    }
-}
-
 enum Wake {
     Command(Command),
     Line(Input),
@@ -149,9 +143,7 @@ impl Task {
                 self.sets.insert(set, outlet);
             }
             Command::RemoveSet(set) => {
-                if let Some(outlet) = self.sets.remove(&set) {
-                    outlet.end();
-                }
+                self.end_set(set);
                 let members: Vec<Id> = self
                     .entries
                     .iter()
@@ -176,6 +168,12 @@ impl Task {
         }
     }
 
+    fn end_set(&mut self, set: u64) {
+        if let Some(outlet) = self.sets.remove(&set) {
+            outlet.end();
+        }
+    }
+
     fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -197,6 +195,7 @@ impl Task {
                     false => Demand::Background,
                 });
             }
+            Action::Renew(refused) => self.line.renew(refused),
             Action::Close(doubt) => self.line.close(doubt),
             Action::Send(request) => self.line.send(request),
             Action::Read(key) => self.line.read(key),
@@ -311,5 +310,40 @@ impl Task {
             }
             _ => {}
         }
+    }
+}
+
+impl Drop for Task {
+    /// Who cancelled before the client closed, if only just, is not told that it did.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Add {
+                    id,
+                    watch,
+                    sink,
+                    created,
+                } => {
+                    let about = Subject::keys(watch.keys());
+                    let entry = Entry {
+                        sink,
+                        created,
+                        about,
+                    };
+                    self.entries.insert(id, entry);
+                }
+                Command::Remove(id) => {
+                    if let Some(entry) = self.entries.remove(&id) {
+                        entry.sink.end();
+                    }
+                }
+                Command::AddSet(set, outlet) => {
+                    self.sets.insert(set, outlet);
+                }
+                Command::RemoveSet(set) => self.end_set(set),
+                Command::Progress(_) | Command::Why(_) => {}
+            }
+        }
+        self.observer.watches.are(0, 0);
     }
 }

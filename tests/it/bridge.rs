@@ -11,11 +11,12 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, ErrorKind, Get, KeyRange, Put, Txn, Watch};
 
 use crate::support::child::{alone, within};
+use crate::support::pace::Pace;
 use crate::support::proxy::Proxy;
 use crate::support::raw::RawServer;
-use crate::support::wait::{cpu_time, eventually, open_fds, threads};
+use crate::support::wait::{eventually, eventually_all_asleep, open_fds, threads};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -222,6 +223,7 @@ fn callers_that_wait_return_at_once_when_the_client_closes() {
         || {
             let etcd = LocalEtcd::start().unwrap();
             let proxy = Proxy::start(etcd.client_addr());
+            let pace = Pace::start();
             let before = (threads(), open_fds());
             for (round, connected) in [(1, true), (2, false)] {
                 let client = Client::builder([proxy.endpoint()])
@@ -245,35 +247,25 @@ fn callers_that_wait_return_at_once_when_the_client_closes() {
                     })
                     .collect();
                 begun.wait();
-                // All have begun; each is asleep when the process needs no processor any more.
-                let mut cpu = cpu_time();
-                let mut quiet = 0;
-                eventually(SOON, "all threads are blocked", || {
-                    let now = cpu_time();
-                    quiet = if now == cpu { quiet + 1 } else { 0 };
-                    cpu = now;
-                    (quiet > 40).then_some(())
-                });
+                eventually_all_asleep(SOON);
                 assert_eq!(proxy.bytes_up(), up, "the proxy swallows everything");
                 let closing = Instant::now();
                 client.clone().close().unwrap();
-                let closed = closing.elapsed();
-                let mut slowest = Duration::ZERO;
+                let closed = pace.check("close", closing, secs(1));
+                let mut slowest = closing;
                 for thread in blocked {
                     let (n, returned, error) = thread.join().unwrap();
                     assert_eq!(error.kind(), ErrorKind::Closed, "{n}: {error}");
                     // Nobody knows what became of a write that was on its way.
                     let write = [1, 2, 5, 6].contains(&(n % 8));
                     assert_eq!(error.outcome_unknown(), write, "{n}: {error}");
-                    slowest = slowest.max(returned.saturating_duration_since(closing));
+                    slowest = slowest.max(returned);
                 }
                 println!(
-                    "round {round}: close took {closed:?}, the last of 64 callers returned after {slowest:?}"
+                    "round {round}: close took {closed:?}, the last of 64 callers returned after {:?}",
+                    slowest.duration_since(closing)
                 );
-                assert!(
-                    slowest < secs(1) && closed < secs(1),
-                    "{slowest:?} {closed:?}"
-                );
+                pace.check_span("the last of 64 callers", closing, slowest, secs(1));
                 for n in 0..8 {
                     let late = blocked_call(&client, n);
                     assert_eq!(late.kind(), ErrorKind::Closed);
@@ -301,6 +293,7 @@ fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
     for _ in 0..200 {
         client.put("k", "v").unwrap();
     }
+    let pace = Pace::start();
     proxy.black_hole(true);
     let waiting = thread::spawn({
         let client = client.clone();
@@ -308,8 +301,7 @@ fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
     });
     // What it sends is swallowed: once it has been sent, the caller waits for good.
     eventually(SOON, "the call is under way", || {
-        thread::park_timeout(Duration::from_millis(50));
-        (!waiting.is_finished()).then_some(())
+        (proxy.bytes_swallowed() > 0).then_some(())
     });
     let closing = Instant::now();
     client.close().unwrap();
@@ -318,9 +310,11 @@ fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
         error.kind() == ErrorKind::Closed && error.outcome_unknown(),
         "{error}"
     );
-    let took = returned.saturating_duration_since(closing);
-    println!("returned {took:?} after close began");
-    assert!(took < secs(1), "{took:?}");
+    println!(
+        "returned {:?} after close began",
+        returned.saturating_duration_since(closing)
+    );
+    pace.check_span("a lone caller", closing, returned, secs(1));
 }
 
 #[test]
@@ -377,11 +371,11 @@ fn dropping_the_last_handle_is_bounded() {
         drop(puts[99].wait_timeout(Duration::from_millis(50)));
         client
     };
-    let mut measured = Vec::new();
-    let mut timed = |what: &'static str, client: Client| {
+    let pace = Pace::start();
+    let timed = |what: &'static str, client: Client| {
         let begun = Instant::now();
         drop(client);
-        measured.push((what, begun.elapsed()));
+        println!("{what}: {:?}", pace.check(what, begun, secs(1)));
     };
     timed("never used", Client::connect([etcd.endpoint()]).unwrap());
     timed("in the middle of 100 puts", busy(etcd.endpoint()));
@@ -402,11 +396,6 @@ fn dropping_the_last_handle_is_bounded() {
     timed(
         "a paused server, with watch, mirror, lease and a put under way",
         client,
-    );
-    println!("{measured:#?}");
-    assert!(
-        measured.iter().all(|(_, took)| *took < secs(1)),
-        "{measured:#?}"
     );
     let error = pending.wait().unwrap_err();
     assert!(

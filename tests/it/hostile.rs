@@ -13,6 +13,7 @@ use etcd_blocking::{Client, Error, Put};
 
 use crate::support::child::alone;
 use crate::support::frames::{self, *};
+use crate::support::pace::Pace;
 use crate::support::raw::{RawServer, swallow};
 use crate::support::wait::{cpu_time, rss_kib};
 
@@ -405,7 +406,13 @@ fn endless_headers(stream: &mut TcpStream, id: u32) -> io::Result<()> {
 
 /// Everything that holds for every error here.
 #[track_caller]
-fn check(what: &str, operation: &str, error: &Error, begun: Instant, endpoint: &str) {
+fn check(
+    (what, operation): (&str, &str),
+    error: &Error,
+    (pace, begun): (&Pace, Instant),
+    endpoint: &str,
+) {
+    pace.check(what, begun, DEADLINE * 3);
     let text = error.to_string();
     assert!(
         text.starts_with(operation) && text.contains(endpoint),
@@ -415,29 +422,31 @@ fn check(what: &str, operation: &str, error: &Error, begun: Instant, endpoint: &
         !text.chars().any(char::is_control) && text.len() < 8000,
         "{what}: {text}"
     );
-    assert!(
-        begun.elapsed() < DEADLINE * 3,
-        "{what}: {:?} {text}",
-        begun.elapsed()
-    );
     assert_ne!(error.kind(), Panicked, "{what}: {text}");
 }
 
-/// Reads, writes and watches on one client; returns the errors of the read and of the write.
-fn calls(what: &str, server: &RawServer) -> (Error, Error) {
+/// Reads, writes and watches on one client; returns the errors of the read and of the write, and
+/// whether the machine was quick enough for them.
+///
+/// What can be tried again is tried until the deadline. On a machine that falls behind, that may be
+/// in the middle of an attempt: no answer yet, and a write that is in doubt.
+fn calls(what: &str, server: &RawServer) -> (Error, Error, bool) {
     let endpoint = server.endpoint();
     let client = Client::builder([endpoint.clone()])
         .timeout(DEADLINE)
         .connect()
         .unwrap();
+    let pace = Pace::start();
     let run = |operation: &str, call: &dyn Fn() -> Error| {
         let begun = Instant::now();
         let error = call();
-        check(what, operation, &error, begun, &endpoint);
+        check((what, operation), &error, (&pace, begun), &endpoint);
         error
     };
+    let begun = Instant::now();
     let get = run("get \"k\": ", &|| client.get("k").unwrap_err());
     let put = run("put \"k\": ", &|| client.put("k", "v").unwrap_err());
+    let in_time = pace.owed(begun, Instant::now()) < DEADLINE / 10;
     run("put \"k\": ", &|| {
         client.submit(Put::new("k", "v")).wait().unwrap_err()
     });
@@ -447,12 +456,10 @@ fn calls(what: &str, server: &RawServer) -> (Error, Error) {
     // A watch has an endpoint only once it has a stream.
     let begun = Instant::now();
     let watch = client.watch("k").unwrap_err();
-    assert!(
-        watch.kind() != Panicked && begun.elapsed() < DEADLINE * 3,
-        "{what}: {watch}"
-    );
+    assert_ne!(watch.kind(), Panicked, "{what}: {watch}");
+    pace.check(what, begun, DEADLINE * 3);
     client.close().unwrap();
-    (get, put)
+    (get, put, in_time)
 }
 
 #[test]
@@ -469,9 +476,10 @@ fn whatever_a_connection_begins_with_is_an_error_with_a_kind() {
                         swallow(stream);
                     }
                 });
-                let (get, put) = calls(what, &server);
+                let (get, put, in_time) = calls(what, &server);
                 println!("{what}: {get:?}, {} connections", server.connections());
-                if get.kind() != *expected || put.kind() != *expected || put.outcome_unknown() {
+                let fits = |e: &Error| e.kind() == *expected || (!in_time && e.kind() == Timeout);
+                if !fits(&get) || !fits(&put) || put.outcome_unknown() {
                     wrong.push(format!(
                         "{what}: not {expected:?}, or in doubt: {get:?} {put:?}"
                     ));
@@ -503,11 +511,13 @@ fn whatever_a_request_is_answered_with_is_an_error_with_a_kind() {
                     });
                 });
                 let busy = cpu_time();
-                let (get, put) = calls(what, &server);
+                let (get, put, in_time) = calls(what, &server);
                 let (busy, requests) = (cpu_time() - busy, requests.load(Ordering::SeqCst));
                 println!("{what}: {get:?}, {requests} requests, {busy:?} of processor time");
-                let in_doubt = put.outcome_unknown() == (*doubt == InDoubt);
-                if get.kind() != *expected || put.kind() != *expected || !in_doubt {
+                let late = |e: &Error| !in_time && e.kind() == Timeout;
+                let fits = |e: &Error| e.kind() == *expected || late(e);
+                let in_doubt = put.outcome_unknown() == (*doubt == InDoubt) || late(&put);
+                if !fits(&get) || !fits(&put) || !in_doubt {
                     wrong.push(format!(
                         "{what}: not {expected:?} and {doubt:?}: {get:?} {put:?}"
                     ));

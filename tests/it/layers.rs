@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("local", 5),
     ("discovery", 5),
+    ("concurrency", 5),
+    ("cache", 5),
+    ("make_mirror", 5),
     ("client", 4),
     ("config", 4),
     ("mirror", 4),
     ("pages", 4),
+    ("auth", 3),
     ("kv", 3),
     ("lease", 3),
     ("watch", 3),
@@ -19,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("transport", 1),
     ("observe", 1),
     ("etcd_rs_proto", 1),
+    ("secret", 0),
     ("error", 0),
     ("secret", 0),
     ("types", 0),
@@ -40,6 +45,8 @@ const PURE: &[&str] = &[
     "transport/picker.rs",
     "transport/retry.rs",
     "transport/endpoint.rs",
+    "transport/token/state.rs",
+    "secret.rs",
     "kv/paging.rs",
     "kv/compare.rs",
     "lease/keeper.rs",
@@ -50,6 +57,8 @@ const PURE: &[&str] = &[
     "mirror/event.rs",
     "observe/latencies.rs",
     "observe/metrics.rs",
+    "concurrency/nest.rs",
+    "concurrency/stm/attempt.rs",
     "discovery/address.rs",
     "discovery/balance.rs",
     "discovery/batch.rs",
@@ -178,10 +187,10 @@ fn the_runtime_knows_nothing_about_etcd_and_tonic_stays_below() {
 }
 
 #[test]
-fn discovery_stands_on_what_users_have() {
+fn discovery_and_concurrency_stand_on_what_users_have() {
     // Two things besides: how an error is put together, and how long to wait before trying again.
     for (name, code) in sources() {
-        if !name.starts_with("discovery/") {
+        if !name.starts_with("discovery/") && !name.starts_with("concurrency/") {
             continue;
         }
         for inside in [

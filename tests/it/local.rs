@@ -12,12 +12,13 @@ use etcd_blocking::local::{LocalCluster, LocalEtcd};
 
 use crate::support::{
     gateway::{has_foo, put_foo},
+    pace::Pace,
     peers::PeerLinks,
     proxy::Proxy,
-    wait::eventually,
+    wait::{eventually, leader, status},
 };
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 fn runs(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
@@ -119,13 +120,10 @@ fn paused_server_is_silent_until_it_is_resumed() {
 fn stop_ends_a_paused_server_without_waiting_for_it_to_be_killed() {
     let mut etcd = LocalEtcd::start().unwrap();
     etcd.pause().unwrap();
+    let pace = Pace::start();
     let start = Instant::now();
     etcd.stop().unwrap();
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        start.elapsed()
-    );
+    pace.check("stopping it", start, Duration::from_secs(4));
 }
 
 #[test]
@@ -176,8 +174,8 @@ fn port_that_is_taken_is_reported_as_such() {
 fn cluster_has_one_leader_that_all_members_know() {
     let cluster = LocalCluster::start(3).unwrap();
     assert_eq!(cluster.endpoints().len(), 3);
-    let leader = cluster.leader().unwrap();
-    let id = cluster.member(leader).status().unwrap().member_id;
+    let leader = leader(&cluster);
+    let id = status(cluster.member(leader)).member_id;
     for member in cluster.members() {
         eventually(SOON, "the member follows the leader", || {
             (member.status().ok()?.leader == id).then_some(())
@@ -188,7 +186,7 @@ fn cluster_has_one_leader_that_all_members_know() {
 #[test]
 fn cluster_survives_the_death_of_its_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();
-    let old = cluster.leader().unwrap();
+    let old = leader(&cluster);
     let addr = cluster.member((old + 1) % 3).client_addr();
     assert!(put_foo(addr, SOON));
     cluster.member_mut(old).kill().unwrap();
@@ -203,16 +201,13 @@ fn cluster_survives_the_death_of_its_leader() {
 #[test]
 fn isolated_leader_is_replaced_and_catches_up_after_healing() {
     let (cluster, links) = PeerLinks::start(3, &[]);
-    let old = cluster.leader().unwrap();
+    let old = leader(&cluster);
     let isolated = cluster.member(old);
     links.isolate(old);
-    let three = Duration::from_secs(3);
-    let start = Instant::now();
-    let new = eventually(three, "the other two elect", || {
+    let new = eventually(SOON, "the other two elect", || {
         cluster.leader().ok().filter(|new| *new != old)
     });
-    let left = three.saturating_sub(start.elapsed());
-    eventually(left, "the isolated member reports no leader", || {
+    eventually(SOON, "the isolated member reports no leader", || {
         (isolated.status().ok()?.leader == 0).then_some(())
     });
     assert!(put_foo(cluster.member(new).client_addr(), SOON));
@@ -232,17 +227,17 @@ fn isolated_leader_is_replaced_and_catches_up_after_healing() {
 
 #[test]
 fn isolated_follower_does_not_disturb_the_others() {
-    let (cluster, links) = PeerLinks::start(3, &[]);
-    let leader = cluster.leader().unwrap();
+    // So long that a leader which waits for a processor is not taken for a dead one.
+    let patient = ["--heartbeat-interval=100", "--election-timeout=3000"];
+    let (cluster, links) = PeerLinks::start(3, &patient);
+    let leader = leader(&cluster);
     let follower = (leader + 1) % 3;
-    let term = cluster.member(leader).status().unwrap().raft_term;
+    let term = status(cluster.member(leader)).raft_term;
     links.isolate(follower);
-    eventually(
-        Duration::from_secs(3),
-        "the isolated member reports no leader",
-        || (cluster.member(follower).status().ok()?.leader == 0).then_some(()),
-    );
-    let status = cluster.member(leader).status().unwrap();
+    eventually(SOON, "the isolated member reports no leader", || {
+        (cluster.member(follower).status().ok()?.leader == 0).then_some(())
+    });
+    let status = status(cluster.member(leader));
     assert!(status.is_leader());
     assert_eq!(status.raft_term, term);
 }

@@ -11,7 +11,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod bridge;
+mod cache;
+mod cases;
 mod discovery;
 mod examples;
 mod harness;
@@ -20,13 +23,16 @@ mod kv;
 mod layers;
 mod lease;
 mod local;
+mod locks;
 mod members;
 mod metrics;
 mod mirror;
 mod outage;
 mod pages;
+mod recipes;
 #[cfg(feature = "tracing")]
 mod spans;
+mod stm;
 mod stress;
 mod submit;
 mod txn;

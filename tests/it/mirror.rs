@@ -7,9 +7,10 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, KeyChange, KeyRange, Mirror, MirrorEvent, Put, Txn};
 
 use crate::support::proxy::Proxy;
+use crate::support::server::{EARLY_PROGRESS, skip_before};
 use crate::support::wait::eventually;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 type Keys = BTreeMap<String, String>;
 
@@ -95,6 +96,9 @@ fn its_events_fold_to_its_snapshot_from_the_first_list_on() {
 
 #[test]
 fn it_catches_up_with_revisions_that_did_not_touch_it() {
+    if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
+        return;
+    }
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     client.put("m/a", "1").unwrap();

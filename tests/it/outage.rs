@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,12 @@ use etcd_blocking::{Client, Error, ErrorKind, Get, KeyRange, Put, Txn};
 
 use crate::support::child::alone;
 use crate::support::load::Load;
+use crate::support::pace::Pace;
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::raw::RawServer;
 use crate::support::wait::{Raise, cpu_time, eventually};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -51,6 +52,7 @@ fn members_that_are_dead_or_silent_cost_no_failed_call_and_little_time() {
     let hole = Proxy::start(etcd.client_addr());
     hole.black_hole(true);
     let (live, dead) = (etcd.endpoint(), closed_port());
+    let pace = Pace::start();
     let mut first_calls = Vec::new();
     let (mut calls, mut slowest) = (0, Duration::ZERO);
     for mute in [silent.endpoint(), hole.endpoint()] {
@@ -66,7 +68,8 @@ fn members_that_are_dead_or_silent_cost_no_failed_call_and_little_time() {
             let client = Client::connect(order.map(|n| all[n].clone())).unwrap();
             let begun = Instant::now();
             client.put("k", "v").unwrap();
-            first_calls.push(begun.elapsed());
+            // Two members in front of it, 100 ms apart.
+            first_calls.push(pace.check("the first call", begun, ms(300)));
             thread::scope(|scope| {
                 let threads: Vec<_> = (0..4)
                     .map(|n| {
@@ -96,10 +99,7 @@ fn members_that_are_dead_or_silent_cost_no_failed_call_and_little_time() {
     println!(
         "first calls {first_calls:?}; 0 of {calls} later calls failed, the slowest took {slowest:?}"
     );
-    assert!(
-        calls > 10_000 && first_calls.iter().all(|took| *took < ms(300)),
-        "{first_calls:?}"
-    );
+    assert!(calls > 10_000, "{calls}");
     assert!(
         silent.connections() <= 6 && hole.connections() <= 6,
         "steady state asks nobody else"
@@ -113,15 +113,15 @@ fn reads_survive_the_loss_of_every_connection_with_dead_members_in_the_list() {
     let silent = RawServer::silent();
     let client = Client::connect([silent.endpoint(), closed_port(), proxy.endpoint()]).unwrap();
     client.put("k", "v").unwrap();
+    let pace = Pace::start();
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         proxy.drop_connections();
         let begun = Instant::now();
         client.get("k").unwrap().unwrap();
-        slowest = slowest.max(begun.elapsed());
+        slowest = slowest.max(pace.check("a read on a broken connection", begun, secs(2)));
     }
     println!("the slowest of 20 reads on a broken connection took {slowest:?}");
-    assert!(slowest < secs(2), "{slowest:?}");
 }
 
 #[test]
@@ -157,18 +157,18 @@ fn a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again(
         let watcher = client.watch("k").unwrap();
         etcd.pause().unwrap();
 
+        let pace = Pace::start();
         let begun = Instant::now();
         let error = client.get("k").unwrap_err();
+        pace.check("a get with a deadline of 500 ms", begun, ms(900));
         names_everything(&error, "get \"k\": ", &etcd.endpoint());
         assert_eq!(
             (error.kind(), error.outcome_unknown()),
             (ErrorKind::Timeout, false),
             "{error}"
         );
-        assert!(
-            error.elapsed() >= ms(450) && begun.elapsed() < ms(900),
-            "{error}"
-        );
+        assert!(error.elapsed() >= ms(450), "{error}");
+        let begun = Instant::now();
         let writes = [
             ("put \"k\": ", client.put("k", "w").unwrap_err()),
             ("delete \"k\": ", client.delete("k").unwrap_err()),
@@ -188,11 +188,9 @@ fn a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again(
                 (ErrorKind::Timeout, true),
                 "{error}"
             );
-            assert!(
-                !error.is_retryable() && error.elapsed() < ms(900),
-                "{error}"
-            );
+            assert!(!error.is_retryable(), "{error}");
         }
+        pace.check("four writes", begun, 4 * ms(900));
         println!("{}", writes[0].1);
 
         // Callers that wait, callers that try again and again, a watch and a lease: for 2 s.
@@ -221,8 +219,8 @@ fn a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again(
             let resumed = Instant::now();
             etcd.resume().unwrap();
             eventually(SOON, "calls are answered", || client.get("k").ok());
-            println!("answers again after {:?}", resumed.elapsed());
-            assert!(resumed.elapsed() < secs(2));
+            let again = pace.check("the first answer", resumed, secs(2));
+            println!("answers again after {again:?}");
         });
         eventually(
             SOON,
@@ -306,32 +304,42 @@ fn a_server_that_restarts_fails_no_read_and_no_write_is_labelled_wrongly() {
     }
 }
 
+// Case: KV-24
 #[test]
 fn a_put_is_executed_at_most_once_however_often_its_connection_breaks() {
-    // KV-24
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     let stop = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
         let done = Raise(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
-                thread::sleep(ms(5));
-                proxy.drop_connections();
+                // Each eighth connection may live until it has brought an answer, however slow
+                // the machine: some puts have to be done.
+                let before = answered.load(Ordering::SeqCst);
+                for _ in 0..8 {
+                    thread::sleep(ms(5));
+                    proxy.drop_connections();
+                }
+                while answered.load(Ordering::SeqCst) == before && !stop.load(Ordering::SeqCst) {
+                    thread::sleep(ms(1));
+                }
             }
         });
         let writers: Vec<_> = (0..8)
             .map(|writer| {
-                let (client, outcomes) = (&client, &outcomes);
+                let (client, outcomes, answered) = (&client, &outcomes, &answered);
                 scope.spawn(move || {
                     let until = Instant::now() + secs(4);
                     let mut n = 0;
                     while Instant::now() < until {
                         let key = format!("k/{writer}/{n}");
                         let put = client.put(key.clone(), "v");
+                        answered.fetch_add(usize::from(put.is_ok()), Ordering::SeqCst);
                         let counted = client.put(format!("count/{writer}"), n.to_string());
                         outcomes
                             .lock()

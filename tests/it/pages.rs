@@ -10,7 +10,7 @@ use etcd_blocking::{Client, ErrorKind, Get, Put, Revision, Txn};
 
 use crate::support::wait::{Raise, eventually};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn start() -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::start().unwrap();

@@ -13,6 +13,7 @@ use std::{
 
 use etcd_blocking::{Client, Error, Get, KeyRange, Watch, Watcher};
 
+use super::pace::Pace;
 use super::wait::eventually;
 
 /// A reader, a writer of keys that are all different, and a watch of them.
@@ -23,6 +24,7 @@ pub struct Load {
     seen: Arc<Mutex<Seen>>,
     threads: Vec<JoinHandle<()>>,
     watch: Watcher,
+    pace: Pace,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +38,8 @@ struct Seen {
 /// One call, the n-th of its kind.
 type Work = Box<dyn Fn(&Client, &Mutex<Seen>, usize) + Send>;
 
-/// What became of the traffic, and how long each kind of it stood still.
+/// What became of the traffic, and how long each kind of it stood still: on this machine, without
+/// the time that it owed.
 #[derive(Debug)]
 pub struct Report {
     pub reads: usize,
@@ -91,8 +94,9 @@ impl Load {
             seen,
             threads,
             watch,
+            pace: Pace::start(),
         };
-        load.flows(Instant::now(), Duration::from_secs(20));
+        load.flows(Instant::now(), Duration::from_secs(30));
         load
     }
 
@@ -160,7 +164,8 @@ impl Load {
         expected.sort();
         let mut events = Vec::new();
         while events.last() != expected.last() {
-            let left = watch_limit.saturating_sub(fault.elapsed());
+            let owed = self.pace.owed(fault, Instant::now());
+            let left = (watch_limit + owed).saturating_sub(fault.elapsed());
             let item = self
                 .watch
                 .recv_timeout(left.max(Duration::from_millis(100)));
@@ -177,24 +182,27 @@ impl Load {
         Report {
             reads: seen.reads.len(),
             failed_reads: seen.failed_reads,
-            longest_without_read: longest_gap(seen.reads.iter()),
+            longest_without_read: longest_gap(&self.pace, seen.reads.iter()),
             writes: seen.writes.len(),
             failed_writes: seen
                 .failed_writes
                 .into_iter()
                 .map(|(_, error)| error)
                 .collect(),
-            longest_without_write: longest_gap(seen.writes.iter().map(|(at, _)| at)),
-            watch_caught_up: fault.elapsed(),
+            longest_without_write: longest_gap(&self.pace, seen.writes.iter().map(|(at, _)| at)),
+            watch_caught_up: net(&self.pace, fault, Instant::now()),
         }
     }
 }
 
-fn longest_gap<'a>(moments: impl Iterator<Item = &'a Instant>) -> Duration {
+fn longest_gap<'a>(pace: &Pace, moments: impl Iterator<Item = &'a Instant>) -> Duration {
     let mut moments: Vec<_> = moments.collect();
     moments.sort();
-    let gaps = moments
-        .windows(2)
-        .map(|pair| pair[1].duration_since(*pair[0]));
+    let gaps = moments.windows(2).map(|pair| net(pace, *pair[0], *pair[1]));
     gaps.max().unwrap_or_default()
+}
+
+fn net(pace: &Pace, from: Instant, to: Instant) -> Duration {
+    let took = to.saturating_duration_since(from);
+    took.saturating_sub(pace.owed(from, to))
 }

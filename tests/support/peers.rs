@@ -7,7 +7,7 @@ use std::{
 
 use etcd_blocking::local::LocalCluster;
 
-use super::proxy::Proxy;
+use super::{proxy::Proxy, wait::status};
 
 /// The network between the members of a [`LocalCluster`]: one proxy in front of each member's peer
 /// address.
@@ -38,7 +38,7 @@ impl PeerLinks {
         let member_ids = cluster
             .members()
             .iter()
-            .map(|m| m.status().unwrap().member_id)
+            .map(|member| status(member).member_id)
             .collect();
         (
             cluster,

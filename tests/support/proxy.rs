@@ -41,6 +41,7 @@ struct Shared {
     identify: Identify,
     accepted: AtomicUsize,
     forwarded: [AtomicU64; 2],
+    swallowed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -105,6 +106,7 @@ impl Proxy {
             identify,
             accepted: AtomicUsize::new(0),
             forwarded: [AtomicU64::new(0), AtomicU64::new(0)],
+            swallowed: AtomicU64::new(0),
         });
         let accepting = thread::spawn({
             let shared = Arc::clone(&shared);
@@ -216,6 +218,11 @@ impl Proxy {
     /// Bytes forwarded to clients so far.
     pub fn bytes_down(&self) -> u64 {
         self.shared.forwarded[Dir::Down as usize].load(Ordering::SeqCst)
+    }
+
+    /// Bytes that were read and thrown away so far, of both directions.
+    pub fn bytes_swallowed(&self) -> u64 {
+        self.shared.swallowed.load(Ordering::SeqCst)
     }
 
     fn set(&self, change: impl FnOnce(&mut Switches)) {
@@ -339,7 +346,10 @@ impl Shared {
             match (self.judge(conn, dir, bytes), to) {
                 (Verdict::Close, _) => return conn.reset(),
                 (Verdict::Swallow, _) | (_, None) if count == 0 => return conn.finish(),
-                (Verdict::Swallow, _) | (_, None) => {}
+                (Verdict::Swallow, _) | (_, None) => {
+                    self.swallowed
+                        .fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                }
                 (Verdict::Forward { .. }, Some(to)) if count == 0 => {
                     // The other direction may still have something to say.
                     let _ = to.shutdown(Shutdown::Write);
@@ -347,11 +357,12 @@ impl Shared {
                 }
                 (Verdict::Forward { slice }, Some(to)) => {
                     for piece in bytes.chunks(slice) {
+                        // Counted first: who has an answer knows that the question is counted.
+                        self.forwarded[dir as usize]
+                            .fetch_add(piece.len() as u64, Ordering::SeqCst);
                         if !write(conn, to, piece) {
                             return conn.reset();
                         }
-                        self.forwarded[dir as usize]
-                            .fetch_add(piece.len() as u64, Ordering::SeqCst);
                     }
                     left -= bytes.len() as u64;
                     if left == 0 {

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use etcd_blocking::local::{LocalCluster, LocalEtcd, MemberStatus};
+
 /// Calls `look` each 5 ms until it returns `Some`, and panics with `what` when that takes longer
 /// than `timeout`.
 #[track_caller]
@@ -20,6 +22,24 @@ pub fn eventually<T>(timeout: Duration, what: &str, mut look: impl FnMut() -> Op
     }
 }
 
+/// What a member says of itself; one that is busy may take more than one question.
+#[track_caller]
+pub fn status(member: &LocalEtcd) -> MemberStatus {
+    eventually(
+        Duration::from_secs(30),
+        "the member says its status",
+        || member.status().ok(),
+    )
+}
+
+/// The index of the member that leads, once one does.
+#[track_caller]
+pub fn leader(cluster: &LocalCluster) -> usize {
+    eventually(Duration::from_secs(30), "a leader", || {
+        cluster.leader().ok()
+    })
+}
+
 /// Raises a flag when it is dropped, also by a panic: for threads that go on until they are told,
 /// and would else keep a test that failed from ending.
 #[derive(Debug)]
@@ -29,6 +49,36 @@ impl Drop for Raise<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
+}
+
+/// Waits until every thread of this process but the caller's sleeps, and has been asleep whenever it
+/// was looked at for a tenth of a second: whoever was about to do something has done it.
+///
+/// For processes in which nothing else happens. A thread that only waits for a processor is not
+/// asleep, so a busy machine makes this take longer, and not come true too early.
+#[track_caller]
+pub fn eventually_all_asleep(timeout: Duration) {
+    let mut looks = 0;
+    eventually(timeout, "all other threads are asleep", || {
+        looks = if all_asleep() { looks + 1 } else { 0 };
+        (looks > 20).then_some(())
+    });
+}
+
+fn all_asleep() -> bool {
+    let me = fs::read_link("/proc/thread-self").unwrap();
+    let mut tasks = fs::read_dir("/proc/self/task").unwrap();
+    tasks.all(|task| {
+        let task = task.unwrap();
+        // A thread that has ended meanwhile has no file any more, and does nothing either.
+        let Ok(stat) = fs::read_to_string(task.path().join("stat")) else {
+            return true;
+        };
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        Some(&*task.file_name()) == me.file_name() || state == Some('S')
+    })
 }
 
 /// Threads of this process.

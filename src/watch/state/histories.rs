@@ -76,6 +76,20 @@ fn nothing_is_missing_or_double_when_a_server_sends_old_events_again() {
 }
 
 #[test]
+fn nothing_is_missing_or_double_across_tokens_that_expire() {
+    let (cuts, expiry) = (true, true);
+    let seen = histories(
+        400,
+        Faults {
+            cuts,
+            expiry,
+            ..Faults::default()
+        },
+    );
+    assert!(seen.items > 10_000 && seen.streams > 2000, "{seen:?}");
+}
+
+#[test]
 fn a_gap_made_by_compaction_is_always_told() {
     let (cuts, compaction) = (true, true);
     let seen = histories(

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::one::Phase;
 use super::{Action, Ending, Id, Watches};
-use crate::error::{Error, ErrorKind, Remedy, ServerError};
+use crate::error::{Complaint, Error, ErrorKind, Remedy, ServerError};
 use crate::etcd_rs_proto::etcdserverpb::{self as pb, WatchCancelRequest, watch_request};
 use crate::kv::header;
 use crate::types::Revision;
@@ -51,6 +51,12 @@ impl Watches {
             return match (refusal(message), creating.id) {
                 // The watch is not at fault: it goes elsewhere with the others.
                 (Err(transient), Some(_)) => Err(Ending::Answer(transient)),
+                (Ok(error), Some(id)) if self.is_doubtful(&error, id) => {
+                    Err(Ending::Answer(ServerError {
+                        remedy: Remedy::Token(Complaint::Denied),
+                        ..ServerError::read(7, &message.cancel_reason)
+                    }))
+                }
                 (Ok(error), Some(id)) => {
                     self.finish(id, error);
                     Ok(())
@@ -69,6 +75,7 @@ impl Watches {
             self.cancel(wire);
             return Ok(());
         };
+        self.refused = None;
         one.phase = Phase::Live {
             wire,
             header: message.header.as_ref().map_or(0, |h| h.revision),
@@ -85,6 +92,17 @@ impl Watches {
             self.actions.push(Action::Created(id));
         }
         Ok(())
+    }
+
+    /// Whether a watch was refused for a permission by a server that says so of an expired token,
+    /// too. The second refusal is believed.
+    fn is_doubtful(&mut self, error: &Error, id: Id) -> bool {
+        let old = self.orders_progress == Some(false);
+        old && error.kind() == ErrorKind::PermissionDenied
+            && self
+                .ones
+                .get_mut(&id)
+                .is_some_and(|one| !std::mem::replace(&mut one.denied, true))
     }
 
     fn canceled(&mut self, message: &pb::WatchResponse) -> Result<(), Ending> {
@@ -247,8 +265,8 @@ fn refusal(message: &pb::WatchResponse) -> Result<Error, ServerError> {
     };
     let answer = ServerError::read(2, reason);
     match answer.remedy {
-        Remedy::Elsewhere | Remedy::Learner => Err(answer),
-        Remedy::None | Remedy::Token => Ok(Error::new(kind.unwrap_or(answer.kind), answer.text)),
+        Remedy::Elsewhere | Remedy::Learner | Remedy::Token(_) => Err(answer),
+        Remedy::None => Ok(Error::new(kind.unwrap_or(answer.kind), answer.text)),
     }
 }
 

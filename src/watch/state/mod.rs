@@ -95,6 +95,8 @@ pub(crate) enum Doubt {
 pub(crate) enum Action {
     /// Open a stream.
     Open,
+    /// The token of the stream was refused like this: the next one needs another.
+    Renew(ServerError),
     /// Let go of the stream, of the attempt to open one, and of the read.
     Close(Doubt),
     /// Send this on the stream.
@@ -162,6 +164,8 @@ pub(crate) struct Watches {
     backoff: Backoff,
     /// Streams in a row that did not hold.
     lost: u32,
+    /// Tokens in a row that were refused, and since when.
+    refused: Option<(u32, Instant)>,
     /// Watches that need a read before they can be created.
     unread: Vec<Id>,
     /// Watches that want to know the store's revision for their progress.
@@ -201,6 +205,7 @@ impl Watches {
             epoch: 0,
             backoff: BETWEEN_STREAMS,
             lost: 0,
+            refused: None,
             unread: Vec::new(),
             questions: Vec::new(),
             reading: None,

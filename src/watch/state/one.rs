@@ -40,6 +40,8 @@ pub(super) struct One {
     pub(super) checked: u64,
     /// The highest revision its reader was told.
     pub(super) told: i64,
+    /// It was refused once for a permission, by a server that means that of tokens, too.
+    pub(super) denied: bool,
     /// Its reader was told that it is cut off.
     pub(super) down: bool,
     pub(super) joining: Joining,
@@ -55,6 +57,7 @@ impl One {
             created: false,
             checked: 0,
             told: 0,
+            denied: false,
             down: false,
             joining: Joining::default(),
             watch,

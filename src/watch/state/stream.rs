@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::one::Phase;
 use super::{Action, Doubt, Ending, Id, Line, Watches};
-use crate::error::{Error, ErrorKind, Remedy};
+use crate::error::{Error, ErrorKind, Remedy, ServerError};
 
 /// A server that has not answered a request to create a watch in this time will not: some 3.4
 /// releases stop reading a stream after a refusal.
@@ -19,6 +19,11 @@ const DEAD: Duration = Duration::from_secs(60);
 
 /// A stream that held so long begins a new series of attempts.
 const HELD: Duration = Duration::from_secs(2);
+
+/// So many tokens in a row may be refused, and for so long, before the last refusal is believed.
+/// While users and roles change under JWTs, a token can be old before it was used once.
+const REFUSALS: u32 = 5;
+const REFUSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Connections are paced where they are made; this only keeps a fault there from becoming a loop.
 const UNCONNECTED: Duration = Duration::from_millis(20);
@@ -59,10 +64,20 @@ impl Watches {
             Line::Opening => (!matches!(ending, Ending::Unconnected(_)), false),
             Line::Open { since } => (true, now.saturating_duration_since(since) >= HELD),
         };
+        // An answer while there was no stream yet is one to the attempt to get another token.
+        let opened = matches!(self.line, Line::Open { .. });
         self.forget_stream();
+        let renew = match ending {
+            Ending::Answer(answer) => opened && self.may_renew(answer, now),
+            _ => false,
+        };
+        if let (Ending::Answer(answer), true) = (ending, renew) {
+            self.actions.push(Action::Renew(answer.clone()));
+        }
         self.actions.push(Action::Close(doubt(ending)));
         if let Ending::Answer(answer) = ending
-            && is_refusal(answer.kind)
+            && !renew
+            && is_refusal(answer)
         {
             self.line = Line::Closed;
             for id in self.ones.keys().copied().collect::<Vec<_>>() {
@@ -83,6 +98,20 @@ impl Watches {
             self.lost = self.lost.saturating_add(1);
         }
         self.line = Line::Waiting { until: now + wait };
+    }
+
+    /// Whether the stream ended for its token, and another token may help.
+    fn may_renew(&mut self, answer: &ServerError, now: Instant) -> bool {
+        if !matches!(answer.remedy, Remedy::Token(_)) {
+            return false;
+        }
+        let (count, since) = self.refused.unwrap_or((0, now));
+        if count >= REFUSALS && now.saturating_duration_since(since) >= REFUSED_WITHIN {
+            self.refused = None;
+            return false;
+        }
+        self.refused = Some((count + 1, since));
+        true
     }
 
     pub(super) fn forget_stream(&mut self) {
@@ -160,7 +189,7 @@ fn doubt(ending: &Ending) -> Doubt {
         Ending::Answer(answer) => match answer.remedy {
             Remedy::Elsewhere => Doubt::Unable,
             Remedy::Learner => Doubt::Learner,
-            Remedy::None | Remedy::Token => Doubt::None,
+            Remedy::None | Remedy::Token(_) => Doubt::None,
         },
         Ending::Unconnected(_) | Ending::Broken(_) | Ending::Eof => Doubt::None,
     }
@@ -168,9 +197,9 @@ fn doubt(ending: &Ending) -> Doubt {
 
 /// Whether the server will answer the same to every stream. A message over the limit is among them:
 /// it would come again.
-fn is_refusal(kind: ErrorKind) -> bool {
+fn is_refusal(answer: &ServerError) -> bool {
     matches!(
-        kind,
+        answer.kind,
         ErrorKind::Unimplemented
             | ErrorKind::Unauthenticated
             | ErrorKind::PermissionDenied

@@ -1,5 +1,7 @@
 //! The state against single messages.
 
+mod tokens;
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -291,7 +293,6 @@ fn reasons_have_kinds() {
             "mvcc: required revision has been compacted",
             ErrorKind::Compacted,
         ),
-        ("etcdserver: invalid auth token", ErrorKind::Unauthenticated),
         ("", ErrorKind::Server),
     ] {
         let (mut state, now) = one_live(Watch::key("k"));

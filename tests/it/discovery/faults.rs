@@ -45,9 +45,11 @@ fn a_registration_older_than_the_history_of_etcd_is_looked_at_once() {
 fn an_instance_can_be_registered_again_while_it_is_leaving() {
     let mut etcd = LocalEtcd::start().unwrap();
     // Transactions that fail soon, so that what is to be done gathers in the next one.
-    let client = client(&etcd).with_timeout(Duration::from_millis(200));
+    let patient = client(&etcd);
+    let client = patient.with_timeout(Duration::from_millis(200));
     let registrar = registrar(&client, 30);
-    let first = registrar.register(web(1).version("1")).unwrap();
+    let first = registrar.announce(web(1).version("1")).unwrap();
+    first.wait_registered(SOON).unwrap();
     etcd.kill().unwrap();
     drop(first);
     let again = registrar.announce(web(1).version("2")).unwrap();
@@ -57,7 +59,7 @@ fn an_instance_can_be_registered_again_while_it_is_leaving() {
     etcd.restart().unwrap();
     other.wait_registered(SOON).unwrap();
     again.wait_registered(SOON).unwrap();
-    let kv = client.get("/services/web/10.0.0.1:1").unwrap().unwrap();
+    let kv = patient.get("/services/web/10.0.0.1:1").unwrap().unwrap();
     assert!(kv.value_str().unwrap().contains("\"version\":\"2\""));
 }
 

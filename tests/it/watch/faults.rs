@@ -11,6 +11,7 @@ use etcd_blocking::{Client, ErrorKind, KeyRange, Watch};
 use super::{SOON, connect, events, eventually_watches, last_error, next, watches};
 use crate::support::peers::PeerLinks;
 use crate::support::proxy::{Dir, Proxy};
+use crate::support::server::progress_interval;
 use crate::support::wait::eventually;
 
 /// Writes `w/<n>` for n from 0 on until told to stop; returns how many.
@@ -115,6 +116,7 @@ fn history_that_is_compacted_while_cut_off_is_told() {
     assert_eq!(last_error(&watcher), ErrorKind::Compacted);
 }
 
+// Case: W-03
 #[test]
 fn a_watch_asked_for_while_connections_break_is_created() {
     let etcd = LocalEtcd::start().unwrap();
@@ -186,6 +188,7 @@ fn a_member_that_dies_is_left_for_another() {
     while next(&watcher).revision() < revision {}
 }
 
+// Case: W-26
 #[test]
 fn two_thousand_watches_that_break_and_end_let_the_client_close() {
     let etcd = LocalEtcd::start().unwrap();
@@ -203,7 +206,7 @@ fn two_thousand_watches_that_break_and_end_let_the_client_close() {
 #[test]
 fn progress_that_a_full_queue_has_no_room_for_is_not_asked_for_again_and_again() {
     let etcd = LocalEtcd::builder()
-        .arg("--watch-progress-notify-interval=100ms")
+        .arg(progress_interval("100ms"))
         .start()
         .unwrap();
     let proxy = Proxy::start(etcd.client_addr());

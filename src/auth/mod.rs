@@ -1,0 +1,121 @@
+//! Users, roles and permissions: the requests and their responses.
+//!
+//! Who this client is, and its token, are not here but in `transport/token`.
+
+#![allow(
+    private_interfaces,
+    reason = "the trait that ties a request to its response is sealed"
+)]
+
+mod authenticate;
+mod permission;
+mod role;
+mod switch;
+mod user;
+
+pub use authenticate::{Authenticate, AuthenticateResponse};
+pub use permission::{Access, Permission};
+pub use role::{
+    RoleAdd, RoleDelete, RoleGet, RoleGetResponse, RoleGrantPermission, RoleList, RoleListResponse,
+    RoleRevokePermission,
+};
+pub use switch::{AuthDisable, AuthEnable, AuthStatus, AuthStatusResponse};
+pub use user::{
+    UserAdd, UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
+    UserListResponse, UserRevokeRole,
+};
+
+use crate::error::{Error, Result};
+use crate::types::ResponseHeader;
+
+/// The answer to a request that changes users, roles or permissions: who answered.
+///
+/// Such changes make no revision of the store.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct AuthResponse {
+    header: ResponseHeader,
+}
+
+impl AuthResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+}
+
+/// Ties a request to its call: its type has `message`, `about` and `problem`.
+macro_rules! exchange {
+    ($request:ty, $mode:ident $call:ident -> $response:ty) => {
+        impl $crate::request::sealed::Exchange for $request {
+            type Response = $response;
+
+            fn operation(&self) -> $crate::error::Operation {
+                self.about()
+            }
+
+            fn check(&self) -> $crate::error::Result<()> {
+                self.problem()
+            }
+
+            fn writes(&self) -> bool {
+                $crate::transport::Mode::$mode == $crate::transport::Mode::Write
+            }
+
+            fn encoded_len(&self) -> usize {
+                prost::Message::encoded_len(&self.message())
+            }
+
+            async fn exchange(
+                self,
+                transport: std::sync::Arc<$crate::transport::Transport>,
+                timeout: std::time::Duration,
+            ) -> $crate::error::Result<$response> {
+                let call = $crate::transport::Call {
+                    mode: $crate::transport::Mode::$mode,
+                    timeout,
+                };
+                let attempt = |connection: $crate::transport::Connection| {
+                    let request = $crate::transport::outgoing(self.message(), true);
+                    async move { connection.auth().$call(request).await }
+                };
+                transport.unary(call, || self.about(), attempt).await
+            }
+        }
+    };
+}
+use exchange;
+
+/// Messages whose only content is the header.
+macro_rules! header_only {
+    ($($message:ident),* $(,)?) => {
+        $(
+            impl From<$crate::etcd_rs_proto::etcdserverpb::$message> for AuthResponse {
+                fn from(pb: $crate::etcd_rs_proto::etcdserverpb::$message) -> Self {
+                    AuthResponse { header: $crate::kv::header(pb.header) }
+                }
+            }
+        )*
+    };
+}
+
+header_only!(
+    AuthEnableResponse,
+    AuthDisableResponse,
+    AuthUserAddResponse,
+    AuthUserDeleteResponse,
+    AuthUserChangePasswordResponse,
+    AuthUserGrantRoleResponse,
+    AuthUserRevokeRoleResponse,
+    AuthRoleAddResponse,
+    AuthRoleDeleteResponse,
+    AuthRoleGrantPermissionResponse,
+    AuthRoleRevokePermissionResponse,
+);
+
+/// The server takes an empty name for a missing token, or for a user that does not exist.
+fn named(what: &str, name: &str) -> Result<()> {
+    match name.is_empty() {
+        true => Err(Error::invalid(format!("the name of the {what} is empty"))),
+        false => Ok(()),
+    }
+}

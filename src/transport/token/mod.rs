@@ -1,0 +1,368 @@
+//! The token of a client: fetched once, shared by everything that is sent, renewed when a server
+//! refuses it.
+//!
+//! The header is added by the [`Connection`](super::Connection) under the generated stubs, so no
+//! call can forget it. `state` decides; this file asks the server.
+
+mod state;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+
+use self::state::{Fetched, Form, State, Step};
+use super::{Demand, Fault, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand};
+use crate::error::{Complaint, Error, ErrorKind, Remedy, Result, ServerError};
+use crate::etcd_rs_proto::etcdserverpb::AuthenticateRequest;
+use crate::secret::Secret;
+
+/// etcd reads `token` and `authorization`; this is what its own clients send.
+const TOKEN: HeaderName = HeaderName::from_static("token");
+
+/// The one call that goes without: servers before 3.4.11 refuse it with a token that has expired.
+const AUTHENTICATE: &str = "/etcdserverpb.Auth/Authenticate";
+
+/// How long a member may take to check a password when there is another one to ask. It needs a
+/// quorum and up to 100 ms of CPU, and more with a `--bcrypt-cost` above the default.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who a client is.
+#[derive(Clone, Debug)]
+pub(crate) enum Identity {
+    /// A user with a password, which is exchanged for a token.
+    User { name: String, password: Secret },
+    /// A token from elsewhere.
+    Token(Secret),
+}
+
+impl Identity {
+    /// Refuses what can never work.
+    pub(crate) fn check(&self) -> Result<()> {
+        let problem = match self {
+            Identity::User { name, .. } if name.is_empty() => "the user name is empty",
+            Identity::User { password, .. } if password.reveal().is_empty() => {
+                "the password is empty; etcd takes none that is"
+            }
+            Identity::Token(token) if token.reveal().is_empty() => "the token is empty",
+            Identity::Token(token) if header(token.reveal()).is_none() => {
+                "the token holds characters that no token has"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(problem))
+    }
+}
+
+/// The token as it goes out; what the connections of a client share.
+#[derive(Debug, Default)]
+pub(crate) struct Bearer {
+    header: RwLock<Option<HeaderValue>>,
+    generation: AtomicU64,
+}
+
+impl Bearer {
+    fn set(&self, header: Option<HeaderValue>, generation: u64) {
+        *self.header.write() = header;
+        // After the header: who has read this number sends that token, or a newer one.
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Adds the token to a request, if there is one.
+    pub(super) fn sign<T>(&self, request: &mut http::Request<T>) {
+        if request.uri().path() == AUTHENTICATE {
+            return;
+        }
+        let header = self.header.read().clone();
+        if let Some(header) = header {
+            request.headers_mut().insert(TOKEN, header);
+        }
+    }
+}
+
+/// The header for a token. Marked as sensitive, it neither prints nor enters a compression table.
+fn header(token: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_str(token).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
+/// The token of a client, and how to get another.
+pub(crate) struct Tokens {
+    identity: Identity,
+    bearer: Arc<Bearer>,
+    shared: Mutex<Shared>,
+    patience: Mutex<Duration>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: State,
+    /// How the fetch that is on its way went.
+    round: watch::Receiver<Round>,
+}
+
+/// Not over yet, or over.
+type Round = Option<Result<(), Fault>>;
+
+impl Tokens {
+    pub(crate) fn new(identity: Identity) -> Arc<Self> {
+        let bearer = Bearer::default();
+        let state = match &identity {
+            Identity::User { .. } => State::fetched_by_need(),
+            Identity::Token(token) => {
+                bearer.set(header(token.reveal()), 1);
+                State::fixed(Form::of(token.reveal()))
+            }
+        };
+        Arc::new(Tokens {
+            identity,
+            bearer: Arc::new(bearer),
+            shared: Mutex::new(Shared {
+                state,
+                round: watch::channel(None).1,
+            }),
+            patience: Mutex::new(PATIENCE),
+        })
+    }
+
+    pub(super) fn bearer(&self) -> Arc<Bearer> {
+        Arc::clone(&self.bearer)
+    }
+
+    /// Takes note of how a fetch went.
+    fn fetched(&self, outcome: Fetched, header: Option<HeaderValue>) {
+        let state = &mut self.shared.lock().state;
+        let keep = matches!(outcome, Fetched::Failed);
+        state.fetched(outcome, Instant::now(), fastrand::f64());
+        if !keep {
+            self.bearer.set(header, state.generation());
+        }
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens")
+            .field("identity", &self.identity)
+            .field("state", &self.shared.lock().state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transport {
+    /// The number of the token that whatever is sent from now on carries, or of one before it.
+    pub(crate) fn generation(&self) -> u64 {
+        let tokens = self.settings.tokens.as_ref();
+        tokens.map_or(0, |tokens| tokens.bearer.generation.load(Ordering::Acquire))
+    }
+
+    /// Waits until a request can go: with a token, if this client has a user. As with a connection,
+    /// the caller brings the deadline, and an error that is a fault is that of one attempt.
+    pub(super) async fn identified(self: &Arc<Self>, demand: Demand) -> Result<(), Problem> {
+        match &self.settings.tokens {
+            Some(tokens) if !tokens.shared.lock().state.is_settled() => {
+                Box::pin(self.settle(tokens, demand, State::need)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A server answered `refused` to what carried the token of `generation`: waits for another token.
+    ///
+    /// `Ok` says that the request may be sent again. An error is the answer that stands, or the
+    /// fault of one attempt to get a token.
+    pub(crate) async fn renew(
+        self: &Arc<Self>,
+        generation: u64,
+        refused: &ServerError,
+    ) -> Result<(), Problem> {
+        let Remedy::Token(complaint) = refused.remedy else {
+            return Ok(());
+        };
+        let Some(tokens) = &self.settings.tokens else {
+            return match complaint {
+                // Whose identity is a certificate has no token that could be old: it is the moment.
+                Complaint::Old | Complaint::Denied => Ok(()),
+                Complaint::Invalid | Complaint::Missing => Err(Problem::Answer(refused.clone())),
+            };
+        };
+        let complain = |state: &mut State, now| match state.complain(generation, complaint, now) {
+            Step::Final => Step::Refused(refused.clone()),
+            step => step,
+        };
+        Box::pin(self.settle(tokens, Demand::Call, complain)).await
+    }
+
+    async fn settle(
+        self: &Arc<Self>,
+        tokens: &Arc<Tokens>,
+        demand: Demand,
+        ask: impl Fn(&mut State, Instant) -> Step,
+    ) -> Result<(), Problem> {
+        loop {
+            let (step, mut round) = self.step(tokens, demand, &ask);
+            match step {
+                Step::Go | Step::Final => return Ok(()),
+                Step::Refused(answer) => return Err(Problem::Answer(answer)),
+                Step::Wait(until) => sleep_until(until.into()).await,
+                Step::Fetch | Step::Join => {
+                    let over = round.wait_for(Option::is_some).await;
+                    match over.ok().and_then(|round| round.clone()) {
+                        Some(Ok(())) => {}
+                        Some(Err(fault)) => return Err(Problem::Fault(fault)),
+                        None => return Err(Problem::Fault(dropped())),
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is to be done; a fetch is begun.
+    fn step(
+        self: &Arc<Self>,
+        tokens: &Arc<Tokens>,
+        demand: Demand,
+        ask: impl Fn(&mut State, Instant) -> Step,
+    ) -> (Step, watch::Receiver<Round>) {
+        let mut shared = tokens.shared.lock();
+        let step = ask(&mut shared.state, Instant::now());
+        if step == Step::Fetch {
+            let (sender, round) = watch::channel(None);
+            shared.round = round;
+            self.start_fetch(tokens, demand, sender);
+        }
+        (step, shared.round.clone())
+    }
+
+    /// In a task of its own: those who wait for it may give up, and others go on waiting.
+    fn start_fetch(
+        self: &Arc<Self>,
+        tokens: &Arc<Tokens>,
+        demand: Demand,
+        sender: watch::Sender<Round>,
+    ) {
+        let mut fetch = Fetch {
+            tokens: Arc::clone(tokens),
+            over: false,
+            sender,
+        };
+        let transport = Arc::clone(self);
+        tokio::spawn(async move {
+            let outcome = transport.authenticate(&fetch.tokens, demand).await;
+            match &outcome {
+                Ok((Fetched::Token(_), _)) => transport.observer.token_fetched(),
+                Ok((Fetched::Refused(answer), _)) => transport.observer.token_failed(&answer.text),
+                Ok((Fetched::NotEnabled | Fetched::Failed, _)) => {}
+                Err(fault) => transport.observer.token_failed(fault),
+            }
+            fetch.end(outcome);
+        });
+    }
+
+    async fn authenticate(self: &Arc<Self>, tokens: &Tokens, demand: Demand) -> Outcome {
+        let Identity::User { name, password } = &tokens.identity else {
+            return Err(Fault::unconnected(
+                "a token that was given cannot be fetched",
+            ));
+        };
+        let failed = |why: &str| Fault::unconnected(format!("authenticate user {name:?}: {why}"));
+        let connection = self.dialled(Lane::Calls, demand).await?;
+        let request = AuthenticateRequest {
+            name: name.clone(),
+            password: password.reveal().to_owned(),
+        };
+        let within = match self.has_others(connection.index) {
+            true => *tokens.patience.lock(),
+            false => LONGEST_PATIENCE,
+        };
+        let mut stub = connection.clone().auth();
+        let asked = timeout(within, stub.authenticate(outgoing(request, true))).await;
+        let Ok(answered) = asked else {
+            let mut patience = tokens.patience.lock();
+            *patience = (*patience * 2).min(LONGEST_PATIENCE);
+            self.report(Lane::Calls, &connection, Suspicion::Silent);
+            return Err(failed(&format!("no answer in {within:?}")));
+        };
+        *tokens.patience.lock() = PATIENCE;
+        let status = match answered {
+            Ok(response) => {
+                let token = response.into_inner().token;
+                let Some(header) = header(&token) else {
+                    return Err(failed("the server gave a token that no header can hold"));
+                };
+                return Ok((Fetched::Token(Form::of(&token)), Some(header)));
+            }
+            Err(status) => status,
+        };
+        match understand(&status) {
+            Problem::Fault(fault) => Err(Fault {
+                text: failed(&fault.text).text,
+                ..fault
+            }),
+            Problem::Answer(answer) => {
+                let member = suspicion(&answer);
+                self.report(Lane::Calls, &connection, member);
+                let text = format!("{} (user {name:?})", answer.text);
+                match answer.kind {
+                    ErrorKind::FailedPrecondition
+                        if answer.text.ends_with("authentication is not enabled") =>
+                    {
+                        Ok((Fetched::NotEnabled, None))
+                    }
+                    ErrorKind::Unauthenticated | ErrorKind::PermissionDenied
+                        if answer.remedy == Remedy::None =>
+                    {
+                        Ok((Fetched::Refused(ServerError { text, ..answer }), None))
+                    }
+                    _ => Err(failed(&answer.text)),
+                }
+            }
+        }
+    }
+}
+
+/// What a fetch brought, or why it brought nothing.
+type Outcome = Result<(Fetched, Option<HeaderValue>), Fault>;
+
+/// A fetch that is on its way. One that is dropped has failed.
+struct Fetch {
+    tokens: Arc<Tokens>,
+    over: bool,
+    sender: watch::Sender<Round>,
+}
+
+impl Fetch {
+    fn end(&mut self, outcome: Outcome) {
+        self.over = true;
+        let round = match outcome {
+            Ok((fetched, header)) => {
+                self.tokens.fetched(fetched, header);
+                Ok(())
+            }
+            Err(fault) => {
+                self.tokens.fetched(Fetched::Failed, None);
+                Err(fault)
+            }
+        };
+        self.sender.send_replace(Some(round));
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        if !self.over {
+            self.end(Err(dropped()));
+        }
+    }
+}
+
+fn dropped() -> Fault {
+    Fault::unconnected("the attempt to get a token was dropped")
+}

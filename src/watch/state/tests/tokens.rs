@@ -1,0 +1,124 @@
+//! Tokens that end while a stream goes on.
+
+use super::*;
+use crate::error::{Complaint, Remedy};
+
+const INVALID: &str = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
+const DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+
+/// Asks for one more watch, as number 2.
+fn one_more(state: &mut Watches, now: Instant) {
+    let watch = Watch::key("x").start_revision(Revision::new(5));
+    let actions = state.on(Input::Add(2, watch), now, 0.5);
+    assert!(matches!(actions[..], [Action::Send(_)]), "{actions:?}");
+}
+
+fn complaint(action: &Action) -> Option<Complaint> {
+    match action {
+        Action::Renew(refused) => match refused.remedy {
+            Remedy::Token(complaint) => Some(complaint),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[test]
+fn a_token_that_is_refused_moves_all_watches_to_a_stream_with_another() {
+    for (reason, why) in [
+        (INVALID, Complaint::Invalid),
+        ("etcdserver: revision of auth store is old", Complaint::Old),
+        ("etcdserver: user name is empty", Complaint::Missing),
+    ] {
+        let (mut state, now) = one_live(Watch::key("k"));
+        one_more(&mut state, now);
+        let actions = state.on(canceled(-1, true, reason), now, 0.5);
+        assert!(
+            matches!(
+                &actions[..],
+                [Action::Down(1), renew, Action::Close(Doubt::None), Action::Open]
+                    if complaint(renew) == Some(why)
+            ),
+            "{actions:?}"
+        );
+    }
+}
+
+#[test]
+fn a_running_watch_that_loses_its_token_resumes() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    let actions = state.on(canceled(0, false, INVALID), now, 0.5);
+    assert_eq!(complaint(&actions[1]), Some(Complaint::Invalid));
+    let (mut state, now) = one_live(Watch::key("k"));
+    let ended = Ending::Answer(ServerError::read(16, "etcdserver: invalid auth token"));
+    let actions = state.on(Input::Ended(ended), now, 0.5);
+    assert_eq!(complaint(&actions[1]), Some(Complaint::Invalid));
+}
+
+#[test]
+fn when_there_is_no_other_token_every_watch_ends() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    let actions = state.on(canceled(0, false, INVALID), now, 0.5);
+    assert!(matches!(actions.last(), Some(Action::Open)));
+    let text = "etcdserver: authentication failed, invalid user ID or password";
+    let refused = Ending::Answer(ServerError::read(3, text));
+    let actions = state.on(Input::Ended(refused), now, 0.5);
+    assert_eq!(last_error(&actions), Some(ErrorKind::Unauthenticated));
+    assert_eq!(state.deadline(), None);
+}
+
+#[test]
+fn a_token_that_nobody_can_replace_is_not_tried_again() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    state.on(canceled(0, false, INVALID), now, 0.5);
+    let refused = Ending::Answer(ServerError::read(16, "etcdserver: invalid auth token"));
+    let actions = state.on(Input::Ended(refused), now, 0.5);
+    assert_eq!(last_error(&actions), Some(ErrorKind::Unauthenticated));
+}
+
+#[test]
+fn a_server_that_refuses_every_token_is_believed_in_the_end() {
+    let (mut state, begun) = one_live(Watch::key("k"));
+    let mut now = begun;
+    let mut actions = state.on(canceled(0, false, INVALID), now, 1.0);
+    let mut refusals = 1;
+    while last_error(&actions).is_none() {
+        if let Some(due) = state.deadline() {
+            now = now.max(due);
+            state.on(Input::Tick, now, 1.0);
+        }
+        state.on(Input::Opened, now, 1.0);
+        let refused = ServerError::read(16, "etcdserver: invalid auth token");
+        actions = state.on(Input::Ended(Ending::Answer(refused)), now, 1.0);
+        refusals += 1;
+        assert!(refusals < 100, "it goes on for ever");
+    }
+    assert_eq!(last_error(&actions), Some(ErrorKind::Unauthenticated));
+    assert!((6..30).contains(&refusals), "{refusals}");
+    assert!(now - begun >= Duration::from_secs(10));
+}
+
+#[test]
+fn a_permission_is_believed_at_once_unless_the_server_may_mean_the_token() {
+    for orders_progress in [true, false] {
+        let (mut state, now) = one_live(Watch::key("k"));
+        state.on(Input::Version { orders_progress }, now, 0.5);
+        one_more(&mut state, now);
+        let actions = state.on(canceled(0, true, DENIED), now, 0.5);
+        if orders_progress {
+            assert!(
+                matches!(&actions[..], [Action::Finish(2, _)]),
+                "{actions:?}"
+            );
+            continue;
+        }
+        assert_eq!(complaint(&actions[1]), Some(Complaint::Denied));
+        state.on(Input::Opened, now, 0.5);
+        state.on(Input::Version { orders_progress }, now, 0.5);
+        state.on(Input::Read(Ok(10)), now, 0.5);
+        // It is the first that is asked for: its start needs no read.
+        let actions = state.on(canceled(0, true, DENIED), now, 0.5);
+        let denied = matches!(&actions[..], [Action::Finish(2, error)] if error.kind() == ErrorKind::PermissionDenied);
+        assert!(denied, "{actions:?}");
+    }
+}

@@ -1,0 +1,90 @@
+//! Users, roles and permissions, and tokens that end while they are in use.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::{Client, ClientBuilder, ErrorKind, KeyRange, Permission};
+
+mod admin;
+mod jwt;
+mod permissions;
+mod secrets;
+mod streams;
+mod tokens;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// An etcd whose passwords are cheap to check.
+fn etcd(args: &[&str]) -> LocalEtcd {
+    let mut builder = LocalEtcd::builder().arg("--bcrypt-cost=4");
+    for arg in args {
+        builder = builder.arg(*arg);
+    }
+    builder.start().unwrap()
+}
+
+fn builder(etcd: &LocalEtcd) -> ClientBuilder {
+    Client::builder([etcd.endpoint()])
+        .timeout(LONG)
+        .allow_plaintext_credentials()
+}
+
+fn user(etcd: &LocalEtcd, name: &str) -> Client {
+    builder(etcd)
+        .user(name, format!("{name}-pw"))
+        .connect()
+        .unwrap()
+}
+
+/// Switches authentication on: `root`, and `alice` with the role `app`, who may do everything below
+/// `app/`. Returns root's client.
+fn enable(etcd: &LocalEtcd) -> Client {
+    let anybody = builder(etcd).connect().unwrap();
+    anybody.role_add("app").unwrap();
+    let permission = Permission::read_write(KeyRange::prefix("app/"));
+    anybody.role_grant_permission("app", permission).unwrap();
+    anybody.user_add("alice", "alice-pw").unwrap();
+    anybody.user_grant_role("alice", "app").unwrap();
+    anybody.user_add("root", "root-pw").unwrap();
+    anybody.user_grant_role("root", "root").unwrap();
+    anybody.auth_enable().unwrap();
+    let root = user(etcd, "root");
+    // So that it has its token.
+    root.user_list().unwrap();
+    root
+}
+
+/// How many passwords this server has checked, or refused to.
+fn authentications(etcd: &LocalEtcd) -> u64 {
+    let mut stream = TcpStream::connect(etcd.client_addr()).unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text.lines()
+        .filter(|line| {
+            line.starts_with("grpc_server_handled_total")
+                && line.contains("grpc_method=\"Authenticate\"")
+        })
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// Makes the tokens of alice void at once. Her password is what it was.
+fn void_tokens_of_alice(root: &Client) {
+    root.user_change_password("alice", "alice-pw").unwrap();
+}
+
+#[track_caller]
+fn fails<T>(result: etcd_blocking::Result<T>, kind: ErrorKind) -> etcd_blocking::Error {
+    match result {
+        Ok(_) => panic!("it works"),
+        Err(error) => {
+            assert_eq!(error.kind(), kind, "{error}");
+            error
+        }
+    }
+}

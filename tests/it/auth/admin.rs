@@ -1,0 +1,292 @@
+//! The requests about users and roles, and who a client may say it is.
+
+use std::time::{Duration, Instant};
+
+use etcd_blocking::{
+    Access, AuthStatus, Authenticate, Client, ErrorKind, Get, KeyRange, Permission, UserAdd,
+};
+
+use super::{authentications, builder, enable, etcd, fails, user};
+
+// Case: A-22
+#[test]
+fn every_auth_request_does_what_it_says_and_none_makes_a_revision() {
+    let etcd = etcd(&[]);
+    let client = builder(&etcd).connect().unwrap();
+    let before = client.put("k", "v").unwrap().revision();
+    let status = client.auth_status().unwrap();
+    assert!(!status.is_enabled());
+
+    client.user_add("alice", "pw").unwrap();
+    client.call(UserAdd::no_password("bob")).unwrap();
+    fails(client.user_add("alice", "pw"), ErrorKind::AlreadyExists);
+    assert_eq!(client.user_list().unwrap().users(), ["alice", "bob"]);
+    client.role_add("r").unwrap();
+    client.role_add("s").unwrap();
+    fails(client.role_add("r"), ErrorKind::AlreadyExists);
+    assert_eq!(client.role_list().unwrap().roles(), ["r", "s"]);
+    client.user_grant_role("alice", "r").unwrap();
+    client.user_grant_role("alice", "s").unwrap();
+    assert_eq!(client.user_get("alice").unwrap().roles(), ["r", "s"]);
+    client.user_revoke_role("alice", "s").unwrap();
+    assert_eq!(client.user_get("alice").unwrap().roles(), ["r"]);
+    fails(client.user_revoke_role("alice", "s"), ErrorKind::NotFound);
+    client.user_change_password("alice", "pw2").unwrap();
+
+    let granted = [
+        Permission::read("one"),
+        Permission::write(KeyRange::range("a", "b")),
+        Permission::read_write(KeyRange::prefix("app/")),
+        Permission::read(KeyRange::from_key("x")),
+    ];
+    for permission in &granted {
+        client
+            .role_grant_permission("r", permission.clone())
+            .unwrap();
+    }
+    let role = client.role_get("r").unwrap();
+    assert_eq!(role.permissions().len(), granted.len());
+    for permission in &granted {
+        assert!(role.permissions().contains(permission), "{permission}");
+    }
+    client
+        .role_grant_permission("r", Permission::write("one"))
+        .unwrap();
+    client
+        .role_revoke_permission("r", KeyRange::prefix("app/"))
+        .unwrap();
+    fails(
+        client.role_revoke_permission("r", KeyRange::prefix("app/")),
+        ErrorKind::NotFound,
+    );
+    let role = client.role_get("r").unwrap();
+    let one = role
+        .permissions()
+        .iter()
+        .find(|p| p.keys().is_single())
+        .unwrap();
+    assert_eq!((one.access(), role.permissions().len()), (Access::Write, 3));
+
+    client.role_delete("s").unwrap();
+    client.user_delete("bob").unwrap();
+    fails(client.role_get("s"), ErrorKind::NotFound);
+    fails(client.user_get("bob"), ErrorKind::NotFound);
+    fails(client.user_delete("bob"), ErrorKind::NotFound);
+    let after = client.auth_status().unwrap();
+    assert!(after.auth_revision() > status.auth_revision());
+    assert_eq!(
+        client.put("k", "v").unwrap().revision().get(),
+        before.get() + 1
+    );
+
+    fails(
+        client.call(Authenticate::new("alice", "pw2")),
+        ErrorKind::FailedPrecondition,
+    );
+    fails(client.auth_enable(), ErrorKind::FailedPrecondition);
+    client.user_add("root", "root-pw").unwrap();
+    fails(client.auth_enable(), ErrorKind::FailedPrecondition);
+    client.role_add("root").unwrap();
+    client.user_grant_role("root", "root").unwrap();
+    client.auth_enable().unwrap();
+    let root = user(&etcd, "root");
+    assert!(root.auth_status().unwrap().is_enabled());
+    let token = root.call(Authenticate::new("alice", "pw2")).unwrap();
+    let alice = builder(&etcd).token(token.token()).connect().unwrap();
+    assert_eq!(alice.user_get("alice").unwrap().roles(), ["r"]);
+    root.auth_disable().unwrap();
+    assert!(!root.auth_status().unwrap().is_enabled());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_it_is_sent() {
+    let client = Client::connect(["http://127.0.0.1:1"]).unwrap();
+    let invalid = ErrorKind::InvalidArgument;
+    fails(client.user_add("", "pw"), invalid);
+    fails(client.user_add("u", ""), invalid);
+    fails(client.user_get(""), invalid);
+    fails(client.user_delete(""), invalid);
+    fails(client.user_change_password("u", ""), invalid);
+    fails(client.user_grant_role("u", ""), invalid);
+    fails(client.role_add(""), invalid);
+    fails(
+        client.role_grant_permission("r", Permission::read("")),
+        invalid,
+    );
+    let error = fails(
+        client.role_revoke_permission("r", KeyRange::range("b", "a")),
+        invalid,
+    );
+    assert!(
+        error
+            .to_string()
+            .starts_with("role revoke permission \"r\" \"b\"..\"a\": "),
+        "{error}"
+    );
+}
+
+// Case: A-07
+#[test]
+fn credentials_that_cannot_work_are_refused_by_connect() {
+    let tcp = || Client::builder(["http://127.0.0.1:1"]);
+    let refused = |builder: etcd_blocking::ClientBuilder| {
+        fails(builder.connect(), ErrorKind::InvalidArgument).to_string()
+    };
+    let both = tcp()
+        .user("u", "canary")
+        .token("canary")
+        .allow_plaintext_credentials();
+    assert!(refused(both).contains("exclude each other"));
+    for bare in [tcp().user("u", "canary"), tcp().token("canary")] {
+        let text = refused(bare);
+        assert!(
+            text.contains("in the clear") && !text.contains("canary"),
+            "{text}"
+        );
+    }
+    for empty in [
+        tcp().user("", "canary"),
+        tcp().user("u", ""),
+        tcp().token(""),
+        tcp().token("a\nb"),
+    ] {
+        refused(empty.allow_plaintext_credentials());
+    }
+    Client::builder(["unix:/tmp/no-such-socket"])
+        .user("u", "p")
+        .connect()
+        .unwrap();
+    tcp()
+        .token("t")
+        .allow_plaintext_credentials()
+        .connect()
+        .unwrap();
+    let url = Client::connect(["http://root:canary@127.0.0.1:2379"]);
+    assert!(
+        !fails(url, ErrorKind::InvalidArgument)
+            .to_string()
+            .contains("canary")
+    );
+}
+
+// Case: A-02
+#[test]
+fn a_client_without_a_user_can_do_nothing_once_authentication_is_on() {
+    let etcd = etcd(&[]);
+    let _root = enable(&etcd);
+    let nobody = builder(&etcd).connect().unwrap();
+    let kind = ErrorKind::Unauthenticated;
+    let error = fails(nobody.put("app/k", "v"), kind);
+    assert!(error.to_string().contains("user name is empty") && !error.outcome_unknown());
+    fails(nobody.get("app/k"), kind);
+    fails(nobody.grant(Duration::from_secs(10)), kind);
+    fails(nobody.watch("app/k"), kind);
+    fails(nobody.mirror("app/k"), kind);
+    fails(nobody.user_list(), kind);
+}
+
+// Case: A-03
+#[test]
+fn a_wrong_password_is_told_by_the_first_call_and_asked_about_once() {
+    let etcd = etcd(&[]);
+    let _root = enable(&etcd);
+    let before = authentications(&etcd);
+    let wrong = builder(&etcd).user("alice", "canary").connect().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let error = fails(wrong.get("app/k"), ErrorKind::Unauthenticated);
+                    let text = error.to_string();
+                    assert!(text.contains("authentication failed") && text.contains("\"alice\""));
+                    assert!(!text.contains("canary"), "{text}");
+                }
+            });
+        }
+    });
+    fails(wrong.watch("app/k"), ErrorKind::Unauthenticated);
+    fails(wrong.mirror("app/k"), ErrorKind::Unauthenticated);
+    assert_eq!(
+        authentications(&etcd) - before,
+        1,
+        "one password, one check"
+    );
+    let stranger = builder(&etcd).user("nobody", "pw").connect().unwrap();
+    fails(stranger.get("app/k"), ErrorKind::Unauthenticated);
+}
+
+#[test]
+fn a_password_that_is_put_right_works_soon() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let client = builder(&etcd).user("alice", "new-pw").connect().unwrap();
+    let begun = Instant::now();
+    fails(client.get("app/k"), ErrorKind::Unauthenticated);
+    root.user_change_password("alice", "new-pw").unwrap();
+    crate::support::wait::eventually(Duration::from_secs(30), "the new password works", || {
+        client.get("app/k").ok()
+    });
+    assert!(
+        begun.elapsed() >= Duration::from_secs(4),
+        "it was not asked at once again"
+    );
+}
+
+// Case: A-05
+#[test]
+fn credentials_do_no_harm_while_authentication_is_off_and_work_once_it_is_on() {
+    let etcd = etcd(&[]);
+    let alice = user(&etcd, "alice");
+    alice.put("app/k", "1").unwrap();
+    let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
+    let lease = alice.grant(Duration::from_secs(3)).unwrap();
+    let alive = alice.keep_alive(lease.id()).unwrap();
+    alive.receiver().recv_timeout(super::LONG).unwrap().unwrap();
+    let _root = enable(&etcd);
+    alice.put("app/k", "2").unwrap();
+    drop(alice.watch("app/other").unwrap());
+    for _ in 0..3 {
+        alive.receiver().recv_timeout(super::LONG).unwrap().unwrap();
+    }
+    let item = watch.receiver().recv_timeout(super::LONG).unwrap().unwrap();
+    assert_eq!(item.events()[0].kv().value(), "2");
+    fails(alice.put("other", "x"), ErrorKind::PermissionDenied);
+}
+
+// Case: A-08
+#[test]
+fn authentication_that_is_switched_off_and_on_during_use_fails_nothing() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let alice = user(&etcd, "alice");
+    let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
+    for round in 0..3 {
+        alice.put("app/k", format!("on {round}")).unwrap();
+        root.auth_disable().unwrap();
+        alice.put("app/k", format!("off {round}")).unwrap();
+        let nobody = builder(&etcd).connect().unwrap();
+        nobody.call(Get::key("app/k")).unwrap();
+        nobody.auth_enable().unwrap();
+    }
+    alice.put("app/k", "last").unwrap();
+    drop(alice.watch("app/z").unwrap());
+    let mut values = Vec::new();
+    while values.last().is_none_or(|last| last != "last") {
+        let item = watch.receiver().recv_timeout(super::LONG).unwrap().unwrap();
+        values.extend(item.events().iter().map(|e| e.kv().value().clone()));
+    }
+    assert_eq!(values.len(), 7, "{values:?}");
+}
+
+// Case: A-20
+#[test]
+fn root_cannot_be_taken_away_while_authentication_is_on() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    fails(root.user_delete("root"), ErrorKind::InvalidArgument);
+    fails(
+        root.user_revoke_role("root", "root"),
+        ErrorKind::InvalidArgument,
+    );
+    assert!(root.call(AuthStatus::new()).unwrap().is_enabled());
+}

@@ -1,0 +1,209 @@
+//! Passwords and tokens are nowhere to be read: not in what prints, not in what is logged by any
+//! crate at its most talkative.
+
+use std::fmt::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_blocking::{
+    Authenticate, Client, ClientBuilder, Error, KeyRange, Result, UserAdd, UserChangePassword,
+};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::{enable, etcd, user};
+use crate::support::child::alone;
+use crate::support::proxy::Proxy;
+
+const PASSWORD: &str = "canary-4711-password";
+const OTHER: &str = "canary-4712-password";
+const TOKEN: &str = "canary-4713.token.signature";
+
+/// All that was logged.
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+/// Writes down everything.
+struct Everything;
+
+struct Line<'a>(&'a mut String);
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = write!(self.0, " {field}={value:?} {value:#?}");
+    }
+}
+
+fn log(write: impl FnOnce(&mut Line<'_>), what: &dyn fmt::Display) {
+    let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = write!(log, "\n{what}");
+    write(&mut Line(&mut log));
+}
+
+impl Subscriber for Everything {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        log(|line| span.record(line), &span.metadata().target());
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        log(|line| values.record(line), &"");
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        log(|line| event.record(line), &event.metadata().target());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// Everything that a value can be made to say.
+fn say(said: &mut String, value: &dyn fmt::Debug) {
+    let _ = write!(said, "{value:?}\n{value:#?}\n");
+}
+
+fn outcome<T: fmt::Debug>(said: &mut String, result: Result<T>) {
+    say(said, &result);
+    if let Err(error) = &result {
+        explain(said, error);
+    }
+}
+
+fn explain(said: &mut String, error: &Error) {
+    let _ = writeln!(said, "{error}");
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        let _ = writeln!(said, "{source} {source:?}");
+        next = source.source();
+    }
+}
+
+fn plain(endpoint: &str) -> ClientBuilder {
+    Client::builder([endpoint])
+        .timeout(Duration::from_millis(1500))
+        .allow_plaintext_credentials()
+}
+
+/// Verbs of all sorts with one client, working or not.
+fn exercise(said: &mut String, client: &Client) {
+    say(said, client);
+    outcome(said, client.put("app/control", "v"));
+    outcome(said, client.get("app/control"));
+    outcome(said, client.get("other"));
+    outcome(said, client.watch("app/control"));
+    outcome(said, client.mirror(KeyRange::prefix("app/")));
+    let lease = client.grant(Duration::from_secs(10));
+    if let Ok(lease) = &lease {
+        let alive = client.keep_alive(lease.id());
+        if let Ok(alive) = &alive {
+            say(said, &alive.receiver().recv_timeout(Duration::from_secs(2)));
+        }
+        outcome(said, alive);
+        outcome(said, client.keep_alive_once(lease.id()));
+        outcome(said, client.revoke(lease.id()));
+    }
+    outcome(said, lease);
+    outcome(said, client.user_list());
+    outcome(said, client.call(Authenticate::new("carol", PASSWORD)));
+    outcome(said, client.call(Authenticate::new("carol", OTHER)));
+    outcome(said, client.user_add("carol", PASSWORD));
+    outcome(said, client.user_add("", PASSWORD));
+    outcome(said, client.user_change_password("carol", OTHER));
+    outcome(said, client.user_change_password("carol", PASSWORD));
+}
+
+// Case: A-03
+#[test]
+fn no_password_and_no_token_is_ever_printed_or_logged() {
+    let name = "auth::secrets::no_password_and_no_token_is_ever_printed_or_logged";
+    alone(name, Duration::from_secs(120), || {
+        tracing::subscriber::set_global_default(Everything).unwrap();
+        let mut said = String::new();
+        let etcd = etcd(&[]);
+        let root = enable(&etcd);
+        root.user_add("carol", PASSWORD).unwrap();
+        root.user_grant_role("carol", "app").unwrap();
+        let proxy = Proxy::start(etcd.client_addr());
+        let endpoint = proxy.endpoint();
+
+        say(&mut said, &UserAdd::new("carol", PASSWORD));
+        say(&mut said, &UserChangePassword::new("carol", PASSWORD));
+        say(&mut said, &Authenticate::new("carol", PASSWORD));
+        let right = plain(&endpoint).user("carol", PASSWORD);
+        let wrong = plain(&endpoint).user("carol", OTHER);
+        let token = plain(&endpoint).token(TOKEN);
+        for builder in [&right, &wrong, &token] {
+            say(&mut said, builder);
+        }
+        for refused in [
+            Client::builder([endpoint.as_str()]).user("carol", PASSWORD),
+            Client::builder([endpoint.as_str()]).token(TOKEN),
+            plain(&endpoint).user("carol", PASSWORD).token(TOKEN),
+            plain(&endpoint).token(format!("{TOKEN}\n")),
+            Client::builder([format!("http://root:{PASSWORD}@localhost:1")]),
+            Client::builder([format!("http://{PASSWORD}@localhost")]),
+        ] {
+            say(&mut said, &refused);
+            outcome(&mut said, refused.connect());
+        }
+        let right = right.connect().unwrap();
+        for client in [
+            &right,
+            &user(&etcd, "root"),
+            &wrong.connect().unwrap(),
+            &token.connect().unwrap(),
+        ] {
+            exercise(&mut said, client);
+        }
+        // Void while in use, cut off, silent, and with another password.
+        let watch = right.watch(KeyRange::prefix("app/")).unwrap();
+        root.user_change_password("carol", PASSWORD).unwrap();
+        exercise(&mut said, &right);
+        proxy.drop_connections();
+        exercise(&mut said, &right);
+        proxy.black_hole(true);
+        outcome(&mut said, right.put("app/k", "v"));
+        outcome(
+            &mut said,
+            plain(&endpoint)
+                .user("carol", PASSWORD)
+                .connect()
+                .unwrap()
+                .get("app/k"),
+        );
+        proxy.black_hole(false);
+        proxy.drop_connections();
+        root.user_change_password("carol", OTHER).unwrap();
+        exercise(&mut said, &right);
+        for item in watch.receiver().try_iter() {
+            outcome(&mut said, item);
+        }
+        outcome(&mut said, right.close());
+
+        let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(log.contains("h2::"), "the crates below are heard");
+        assert!(
+            log.len() > 100_000 && said.len() > 10_000,
+            "{} {}",
+            log.len(),
+            said.len()
+        );
+        for secret in [PASSWORD, OTHER, TOKEN, "canary"] {
+            let bytes = format!("{:?}", secret.as_bytes());
+            for (what, text) in [("log", &*log), ("print", &said)] {
+                let line = text
+                    .lines()
+                    .find(|line| line.contains(secret) || line.contains(&bytes));
+                assert_eq!(line, None, "a secret is in what is {what}ed");
+            }
+        }
+    });
+}

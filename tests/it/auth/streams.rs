@@ -1,0 +1,172 @@
+//! What becomes of streams whose user may not have them any more.
+
+use std::time::Duration;
+
+use etcd_blocking::{
+    Client, Discovery, ErrorKind, Instance, KeyRange, Mirror, MirrorEvent, Registrar, State,
+    Watcher,
+};
+
+use super::{LONG, authentications, enable, etcd, fails, user, void_tokens_of_alice};
+use crate::support::proxy::Proxy;
+use crate::support::wait::eventually;
+
+fn through(proxy: &Proxy, name: &str) -> Client {
+    Client::builder([proxy.endpoint()])
+        .allow_plaintext_credentials()
+        .timeout(LONG)
+        .user(name, format!("{name}-pw"))
+        .connect()
+        .unwrap()
+}
+
+/// The last item of a watch, after what was delivered before it.
+#[track_caller]
+fn last_item(watch: &Watcher, kind: ErrorKind) {
+    loop {
+        match watch.receiver().recv_timeout(LONG).unwrap() {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), kind, "{error}");
+                break;
+            }
+        }
+    }
+    assert!(
+        watch.receiver().recv_timeout(LONG).is_err(),
+        "that was the last"
+    );
+}
+
+#[track_caller]
+fn last_event(mirror: &Mirror, kind: ErrorKind) {
+    loop {
+        let event: etcd_blocking::Result<MirrorEvent> =
+            mirror.changes().recv_timeout(LONG).unwrap();
+        match event {
+            Ok(_) => {}
+            Err(error) => return assert_eq!(error.kind(), kind, "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_watch_goes_on_with_another_token_when_its_own_is_void() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let alice = user(&etcd, "alice");
+    let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
+    for round in 0..5 {
+        void_tokens_of_alice(&root);
+        // The server looks at the token of a stream when a watch is created on it.
+        let another = alice.watch("app/k").unwrap();
+        root.put("app/k", round.to_string()).unwrap();
+        for watch in [&watch, &another] {
+            let item = watch.receiver().recv_timeout(LONG).unwrap().unwrap();
+            assert_eq!(item.events()[0].kv().value(), &round.to_string());
+        }
+    }
+}
+
+/// A running watch is the server's promise: etcd keeps it although its user may not have it any more.
+/// Once it has to be created anew, it is refused, and its last item says so.
+#[test]
+fn a_permission_that_was_withdrawn_ends_watches_when_they_resume() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let proxy = Proxy::start(etcd.client_addr());
+    let alice = through(&proxy, "alice");
+    let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
+    let mirror = alice.mirror(KeyRange::prefix("app/")).unwrap();
+    root.role_add("other").unwrap();
+    let other = etcd_blocking::Permission::read_write(KeyRange::prefix("other/"));
+    root.role_grant_permission("other", other).unwrap();
+    root.user_grant_role("alice", "other").unwrap();
+    let unharmed = alice.watch(KeyRange::prefix("other/")).unwrap();
+    root.user_revoke_role("alice", "app").unwrap();
+    fails(alice.get("app/k"), ErrorKind::PermissionDenied);
+    proxy.drop_connections();
+    last_item(&watch, ErrorKind::PermissionDenied);
+    last_event(&mirror, ErrorKind::PermissionDenied);
+    root.put("other/k", "v").unwrap();
+    unharmed.receiver().recv_timeout(LONG).unwrap().unwrap();
+}
+
+#[test]
+fn a_deleted_user_ends_watches_mirrors_and_leases_and_nothing_goes_on_for_ever() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let proxy = Proxy::start(etcd.client_addr());
+    let alice = through(&proxy, "alice");
+    let watches: Vec<_> = (0..20)
+        .map(|n| alice.watch(format!("app/{n}")).unwrap())
+        .collect();
+    let mirror = alice.mirror(KeyRange::prefix("app/")).unwrap();
+    let lease = alice.grant(Duration::from_secs(3)).unwrap();
+    let alive = alice.keep_alive(lease.id()).unwrap();
+    alive.receiver().recv_timeout(LONG).unwrap().unwrap();
+    root.user_delete("alice").unwrap();
+    let before = authentications(&etcd);
+    proxy.drop_connections();
+    for watch in &watches {
+        last_item(watch, ErrorKind::Unauthenticated);
+    }
+    last_event(&mirror, ErrorKind::Unauthenticated);
+    let gone = loop {
+        if let Err(error) = alive.receiver().recv_timeout(LONG).unwrap() {
+            break error;
+        }
+    };
+    assert_eq!(gone.kind(), ErrorKind::LeaseExpired, "{gone}");
+    assert!(gone.to_string().contains("authentication failed"), "{gone}");
+    assert!(
+        authentications(&etcd) - before <= 2,
+        "the answer is remembered"
+    );
+}
+
+#[test]
+fn another_password_ends_the_streams_of_the_old_one() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let proxy = Proxy::start(etcd.client_addr());
+    let alice = through(&proxy, "alice");
+    let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
+    root.user_change_password("alice", "other-pw").unwrap();
+    proxy.drop_connections();
+    last_item(&watch, ErrorKind::Unauthenticated);
+}
+
+#[test]
+fn a_registration_whose_user_may_not_write_is_lost_visibly_and_comes_back_by_itself() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let services = || etcd_blocking::Permission::read_write(KeyRange::prefix("app/"));
+    let alice = user(&etcd, "alice");
+    let registrar = Registrar::new(&alice)
+        .prefix("app")
+        .ttl(Duration::from_secs(5))
+        .start()
+        .unwrap();
+    let registration = registrar
+        .register(Instance::new("api", "10.0.0.1:80"))
+        .unwrap();
+    let view = Discovery::new(&root).prefix("app").service("api").unwrap();
+    view.wait_for(1, LONG).unwrap();
+    root.role_revoke_permission("app", KeyRange::prefix("app/"))
+        .unwrap();
+    for lease in root.leases().unwrap().ids() {
+        root.revoke(*lease).unwrap();
+    }
+    eventually(LONG, "it says that it is lost", || {
+        matches!(registration.state(), State::Lost { .. }).then_some(())
+    });
+    let error = registration
+        .wait_registered(Duration::from_secs(2))
+        .unwrap_err();
+    assert!(error.to_string().contains("permission denied"), "{error}");
+    root.role_grant_permission("app", services()).unwrap();
+    registration.wait_registered(LONG).unwrap();
+    view.wait_for(1, LONG).unwrap();
+    registration.leave().unwrap();
+}

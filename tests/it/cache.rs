@@ -1,0 +1,206 @@
+//! A prefix in memory that is read as if it were etcd.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::{Cache, Client, ErrorKind, KeyRange, Put, Txn};
+
+use crate::support::proxy::{Dir, Proxy};
+use crate::support::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn start() -> (LocalEtcd, Client) {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    (etcd, client)
+}
+
+#[test]
+fn what_is_written_through_it_is_read_from_it() {
+    let (_etcd, client) = start();
+    let cache = Cache::open(&client, "c/").unwrap();
+    for n in 0..100 {
+        let put = cache.put("c/k", n.to_string()).unwrap();
+        let read = cache.get("c/k").unwrap().unwrap();
+        assert_eq!(
+            (read.value_str(), read.mod_revision()),
+            (Some(&*n.to_string()), put.revision())
+        );
+        assert!(cache.revision() >= put.revision());
+    }
+    let both = [Put::new("c/a", "1"), Put::new("elsewhere", "1")];
+    cache.txn(Txn::always(both)).unwrap();
+    assert_eq!(cache.count(KeyRange::prefix("c/")).unwrap(), 2);
+    cache.delete(KeyRange::prefix("c/")).unwrap();
+    assert!(cache.list(KeyRange::prefix("c/")).unwrap().is_empty());
+}
+
+// Case: LS-01
+#[test]
+fn what_another_client_wrote_is_seen_by_a_linearizable_read_and_from_its_revision_on() {
+    let (etcd, client) = start();
+    let cache = Cache::open(&client, "c/").unwrap();
+    let other = Client::connect([etcd.endpoint()]).unwrap();
+    for n in 0..50 {
+        let n = n.to_string();
+        other.put("c/k", n.clone()).unwrap();
+        assert_eq!(
+            cache.get_linearizable("c/k").unwrap().unwrap().value(),
+            n.as_bytes()
+        );
+        let put = other.put("c/k", format!("{n}+")).unwrap().revision();
+        let read = cache.get_at_least(put, "c/k").unwrap().unwrap();
+        assert_eq!(read.mod_revision(), put);
+        // Also when nothing of the prefix changed.
+        let beside = other.put("beside", "x").unwrap().revision();
+        assert!(cache.linearizable().unwrap().revision() >= beside);
+    }
+}
+
+#[test]
+fn a_revision_of_the_future_is_waited_for_and_not_longer_than_was_said() {
+    let (_etcd, client) = start();
+    let cache = Cache::builder(&client, "c/")
+        .wait_timeout(Duration::from_millis(50))
+        .open()
+        .unwrap();
+    let next = client.put("c/k", "1").unwrap().revision().next();
+    let late = cache.get_at_least(next, "c/k").unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
+    let cache = Cache::open(&client, "c/").unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| cache.get_at_least(next, "c/k"));
+        assert_eq!(client.put("c/k", "2").unwrap().revision(), next);
+        assert_eq!(waiting.join().unwrap().unwrap().unwrap().value(), "2");
+    });
+}
+
+// Case: LS-05
+#[test]
+fn what_is_not_wholly_inside_the_prefix_is_read_from_etcd() {
+    let (_etcd, client) = start();
+    let cache = Cache::open(&client, "c/").unwrap();
+    for key in ["b", "c/1", "c/2", "c0", "d"] {
+        client.put(key, key).unwrap();
+    }
+    assert_eq!(cache.get("b").unwrap().unwrap().value(), "b");
+    assert_eq!(cache.get_linearizable("d").unwrap().unwrap().value(), "d");
+    let keys = |range: KeyRange| {
+        let list = cache.list(range.clone()).unwrap();
+        assert_eq!(cache.count(range).unwrap(), list.len() as u64);
+        list.iter()
+            .map(|kv| kv.key_lossy().into_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys(KeyRange::prefix("c")), ["c/1", "c/2", "c0"]);
+    assert_eq!(keys(KeyRange::from_key("c/2")), ["c/2", "c0", "d"]);
+    cache.linearizable().unwrap();
+    assert_eq!(keys(KeyRange::prefix("c/")), ["c/1", "c/2"]);
+    assert_eq!(keys(KeyRange::range("c/1", "c/2")), ["c/1"]);
+    // And it is no read of the prefix that etcd would have to answer.
+    client.close().unwrap();
+    let ended = cache.get("c/1").unwrap_err();
+    assert_eq!(ended.kind(), ErrorKind::Closed, "{ended}");
+    assert_eq!(
+        cache.snapshot().len(),
+        2,
+        "what it had is still there to look at"
+    );
+}
+
+// Case: LS-02
+#[test]
+fn without_a_limit_it_answers_while_etcd_is_away_and_says_that_it_may_be_old() {
+    let (mut etcd, _) = start();
+    let client = Client::builder([etcd.endpoint()])
+        .timeout(Duration::from_millis(500))
+        .connect()
+        .unwrap();
+    client.put("c/k", "v").unwrap();
+    let cache = Cache::open(&client, "c/").unwrap();
+    etcd.stop().unwrap();
+    eventually(SOON, "it knows", || cache.staleness());
+    assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "v");
+    assert_eq!(cache.count(KeyRange::prefix("c/")).unwrap(), 1);
+    assert!(cache.get_linearizable("c/k").is_err() && cache.get("other").is_err());
+    etcd.restart().unwrap();
+    eventually(SOON, "it follows again", || {
+        cache.staleness().is_none().then_some(())
+    });
+    cache.put("c/k", "w").unwrap();
+    assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "w");
+}
+
+#[test]
+fn with_a_limit_it_never_answers_from_what_is_older_not_even_when_the_link_is_only_silent() {
+    let (etcd, direct) = start();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::builder([proxy.endpoint()]).connect().unwrap();
+    direct.put("c/k", "old").unwrap();
+    let limit = Duration::from_millis(300);
+    let cache = Cache::builder(&client, "c/")
+        .stale_limit(limit)
+        .wait_timeout(limit)
+        .open()
+        .unwrap();
+    assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "old");
+    proxy.pause(Dir::Down, true);
+    direct.put("c/k", "new").unwrap();
+    let written = Instant::now();
+    let refused = eventually(SOON, "it refuses", || {
+        let since = written.elapsed();
+        match cache.get("c/k") {
+            // What it says was true within the limit.
+            Ok(kv) => assert!(kv.unwrap().value() == "new" || since < limit, "{since:?}"),
+            Err(refused) => return Some(refused),
+        }
+        None
+    });
+    assert!(refused.is_retryable(), "{refused}");
+    assert!(
+        refused.to_string().starts_with("read the cache of"),
+        "{refused}"
+    );
+    assert_eq!(cache.staleness(), None, "nobody has noticed yet");
+    assert_eq!(
+        cache.snapshot().get(b"c/k").unwrap().value(),
+        "old",
+        "for who wants it all the same"
+    );
+    proxy.pause(Dir::Down, false);
+    let read = eventually(SOON, "it answers again", || cache.get("c/k").ok());
+    assert_eq!(read.unwrap().value(), "new");
+}
+
+#[test]
+fn a_store_that_lost_its_data_is_not_answered_for_with_what_it_had() {
+    let (mut etcd, client) = start();
+    let cache = Cache::builder(&client, "c/")
+        .wait_timeout(Duration::from_millis(500))
+        .open()
+        .unwrap();
+    for n in 0..20 {
+        cache.put("c/k", n.to_string()).unwrap();
+    }
+    etcd.restart_wiped().unwrap();
+    let gone = eventually(SOON, "it has found out", || {
+        match cache.get_linearizable("c/k") {
+            Ok(kv) => Some(kv),
+            Err(error) => {
+                assert!(
+                    error.kind() == ErrorKind::Rewound || error.is_retryable(),
+                    "{error}"
+                );
+                None
+            }
+        }
+    });
+    assert_eq!(gone, None);
+    eventually(SOON, "its own lost writes keep nobody waiting", || {
+        cache.get("c/k").ok()
+    });
+    cache.put("c/k", "reborn").unwrap();
+    assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "reborn");
+}

@@ -1,0 +1,97 @@
+//! Every case of `tests/CASES.md` has a test, or a reason why it has none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Areas whose tests are on their way.
+const NOT_YET: &[&str] = &[
+    "KV", "TXN", "A", "C", "M", "S", "E", "T", "R", "NS", "O", "LS", "MI", "CN-01", "CN-14",
+    "CN-15", "W-37",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The cases, and why there is no test of one.
+fn listed() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(root().join("tests/CASES.md")).unwrap();
+    let mut cases = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, id, what, why, _] = columns[..] else {
+            panic!("{line}");
+        };
+        if id == "case" {
+            continue;
+        }
+        assert!(!what.is_empty(), "{id} says nothing");
+        let twice = cases.insert(id.to_owned(), why.to_owned());
+        assert_eq!(twice, None, "{id} is listed twice");
+    }
+    assert!(cases.len() > 150, "the list is read");
+    cases
+}
+
+/// Each case that a test names, and where.
+fn cited() -> Vec<(String, String)> {
+    let mut folders: Vec<PathBuf> = vec![root().join("src"), root().join("tests")];
+    let mut cited = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                cited.extend(citations(&path, &text));
+            }
+        }
+    }
+    cited
+}
+
+fn citations(path: &Path, text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    for (n, line) in lines.iter().enumerate() {
+        let Some(ids) = line.strip_prefix("// Case: ") else {
+            continue;
+        };
+        let place = format!("{}:{}", path.display(), n + 1);
+        let mut below = lines[n + 1..]
+            .iter()
+            .skip_while(|line| line.starts_with("//"));
+        let test = below.next().is_some_and(|line| line.starts_with("#[test]"));
+        assert!(test, "{place} is not directly above a test");
+        found.extend(ids.split(", ").map(|id| (id.to_owned(), place.clone())));
+    }
+    found
+}
+
+#[test]
+fn every_case_has_a_test_or_a_reason_not_to_have_one() {
+    let listed = listed();
+    let cited = cited();
+    let unknown: Vec<_> = cited
+        .iter()
+        .filter(|(id, _)| !listed.contains_key(id))
+        .collect();
+    assert!(unknown.is_empty(), "not in the list: {unknown:#?}");
+    let tested: BTreeSet<_> = cited.iter().map(|(id, _)| id).collect();
+    let later = |id: &str| {
+        NOT_YET
+            .iter()
+            .any(|area| id == *area || id.rsplit_once('-').is_some_and(|(of, _)| of == *area))
+    };
+    let mut wrong = Vec::new();
+    for (id, why) in &listed {
+        match (tested.contains(id), !why.is_empty()) {
+            (false, false) if !later(id) => wrong.push(format!("{id} has neither")),
+            (true, true) => wrong.push(format!("{id} has a test, and a reason to have none")),
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

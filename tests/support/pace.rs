@@ -1,0 +1,117 @@
+//! How far a machine falls behind, so that a bound on time says something about the code and not
+//! about whoever else wants the processor.
+
+use std::{
+    fs,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How often the machine is looked at.
+const STEP: Duration = Duration::from_millis(10);
+
+/// A thread that keeps a record of the time that this machine owes to those who run on it.
+///
+/// Two things are time owed: when twice as many threads want to run as there are processors, each
+/// step takes twice as long as it should; and when this thread itself wakes late, so does everybody
+/// else. Together they stretch each bound that is checked here by what the machine lost during that
+/// very span, and by nothing on a quiet machine.
+#[derive(Debug)]
+pub struct Pace {
+    record: Arc<Mutex<Vec<(Instant, Duration)>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pace {
+    pub fn start() -> Self {
+        let record = Arc::new(Mutex::new(vec![(Instant::now(), Duration::ZERO)]));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let (record, stop) = (Arc::clone(&record), Arc::clone(&stop));
+            move || keep(&record, &stop)
+        });
+        Pace {
+            record,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// The time owed from `from` to `to`.
+    pub fn owed(&self, from: Instant, to: Instant) -> Duration {
+        let record = self.record.lock().unwrap();
+        let at = |moment: Instant| {
+            let later = record.partition_point(|(at, _)| *at <= moment);
+            record[later.saturating_sub(1)].1
+        };
+        // The step that `to` is in is not in the record yet, and might be a long one.
+        let later = record.partition_point(|(at, _)| *at <= to);
+        let end = record.get(later).map_or_else(
+            || {
+                let (last, owed) = record[record.len() - 1];
+                owed + to.saturating_duration_since(last).saturating_sub(STEP)
+            },
+            |(_, owed)| *owed,
+        );
+        end.saturating_sub(at(from))
+    }
+
+    /// Fails when what began at `from` and ended at `to` took longer than `bound` on a machine that
+    /// owes nothing.
+    #[track_caller]
+    pub fn check_span(&self, what: &str, from: Instant, to: Instant, bound: Duration) {
+        let took = to.saturating_duration_since(from);
+        let owed = self.owed(from, to);
+        assert!(
+            took < bound + owed,
+            "{what} took {took:?}; the bound is {bound:?}, and the machine owed {owed:?}"
+        );
+    }
+
+    /// [`check_span`](Self::check_span) for what has just ended; returns how long it took.
+    #[track_caller]
+    pub fn check(&self, what: &str, from: Instant, bound: Duration) -> Duration {
+        let now = Instant::now();
+        self.check_span(what, from, now, bound);
+        now.saturating_duration_since(from)
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn keep(record: &Mutex<Vec<(Instant, Duration)>>, stop: &AtomicBool) {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let mut owed = Duration::ZERO;
+    let mut last = Instant::now();
+    while !stop.load(Ordering::SeqCst) {
+        thread::sleep(STEP);
+        let now = Instant::now();
+        let step = now.duration_since(last);
+        let per_processor = running() as f64 / processors as f64;
+        owed += step.mul_f64((per_processor - 1.0).max(0.0)) + step.saturating_sub(2 * STEP);
+        last = now;
+        record.lock().unwrap().push((now, owed));
+    }
+}
+
+/// Threads of the whole machine that run or want to; 1 is the one that asks.
+fn running() -> usize {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("procs_running "));
+    line.and_then(|count| count.trim().parse().ok())
+        .unwrap_or(1)
+}
