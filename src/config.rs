@@ -11,7 +11,7 @@ mod values;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::rt::{Drive, Room};
 use crate::secret::Secret;
 use crate::transport::endpoint::{Endpoint, Written, parse_all};
@@ -32,6 +32,8 @@ pub use values::{Config, SecureConfig};
 /// | `user` | nobody | the user whose permissions count |
 /// | `token` | none | the same, by a token from elsewhere |
 /// | `allow_plaintext_credentials` | no | send password and token over connections without TLS |
+/// | `sync_interval` | never | how often endpoints are learned from the member list |
+/// | `reject_old_cluster` | no | whether `connect` refuses servers before 3.6 |
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,6 +58,8 @@ pub struct ClientBuilder {
     token: Option<Secret>,
     plaintext_credentials: bool,
     drive: Drive,
+    sync_interval: Option<Duration>,
+    reject_old_cluster: bool,
 }
 
 impl ClientBuilder {
@@ -81,6 +85,8 @@ impl ClientBuilder {
             token: None,
             plaintext_credentials: false,
             drive: Drive::Auto,
+            sync_interval: None,
+            reject_old_cluster: false,
         }
     }
 
@@ -193,6 +199,26 @@ impl ClientBuilder {
         self
     }
 
+    /// Learns the endpoints of the cluster from its member list, at once and then this often, in the
+    /// background: see [`Client::sync_endpoints`]. Off unless set.
+    ///
+    /// The configured endpoints stay whatever the list says. When the list cannot be had, the endpoints
+    /// stay what they are until the next time.
+    pub fn sync_interval(mut self, interval: Duration) -> Self {
+        self.sync_interval = Some(interval);
+        self
+    }
+
+    /// Has [`connect`](ClientBuilder::connect) ask every endpoint for its version, and refuse a cluster
+    /// with a server that is older than 3.6, the minor release before the newest this client knows.
+    ///
+    /// `connect` then waits for etcd, for at most the `timeout`, and fails when an endpoint does not
+    /// answer, as clientv3 does.
+    pub fn reject_old_cluster(mut self, reject: bool) -> Self {
+        self.reject_old_cluster = reject;
+        self
+    }
+
     /// Who drives the private runtime: for measuring only, the default knows best.
     #[doc(hidden)]
     pub fn drive(mut self, drive: Drive) -> Self {
@@ -200,22 +226,21 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client. It does not wait for etcd: the first call connects, and says so if it
-    /// cannot.
+    /// Makes the client. It does not wait for etcd, unless
+    /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
+    /// says so if it cannot.
     ///
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, among
     /// them a password or a token for an endpoint without TLS, and
-    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started.
+    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
+    /// `reject_old_cluster`, [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for an old
+    /// server, and what an endpoint fails with that does not tell its version.
     pub fn connect(self) -> Result<Client> {
-        let (endpoints, tokens) = self
-            .check()
-            .and_then(|endpoints| {
-                let tokens = self.identity(&endpoints)?.map(Tokens::new);
-                Ok((endpoints, tokens))
-            })
-            .map_err(|e| e.operation(crate::error::Operation::new("connect")))?;
+        let named = |e: Error| e.operation(Operation::new("connect"));
+        let endpoints = self.check().map_err(named)?;
+        let identity = self.identity().map_err(named)?;
         let settings = Settings {
             connect_timeout: self.connect_timeout,
             stagger: Duration::from_millis(100),
@@ -223,19 +248,29 @@ impl ClientBuilder {
             connection_window: 16 << 20,
             limits: self.limits,
             ping: Settings::pings(self.ping_interval, self.ping_timeout),
-            tokens,
+            tokens: identity.map(Tokens::new),
+            plaintext_credentials: self.plaintext_credentials,
         };
-        Client::start(
+        for endpoint in &endpoints {
+            settings.check_plaintext(endpoint).map_err(named)?;
+        }
+        let client = Client::start(
             endpoints,
             settings,
             self.timeout,
             self.watch_room,
             self.drive,
-        )
+        )?;
+        if self.reject_old_cluster {
+            client.refuse_old_cluster().map_err(named)?;
+        }
+        if let Some(interval) = self.sync_interval {
+            client.keep_in_sync(interval).map_err(named)?;
+        }
+        Ok(client)
     }
 
-    /// Who the client is, if that may be said to these endpoints.
-    fn identity(&self, endpoints: &[Endpoint]) -> Result<Option<Identity>> {
+    fn identity(&self) -> Result<Option<Identity>> {
         let identity = match (&self.user, &self.token) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid(
@@ -250,15 +285,7 @@ impl ClientBuilder {
             (None, None) => return Ok(None),
         };
         identity.check()?;
-        let bare = endpoints.iter().find(|endpoint| endpoint.is_plaintext());
-        match bare {
-            Some(endpoint) if !self.plaintext_credentials => Err(Error::invalid(format!(
-                "a password or a token would go to {} in the clear; use https, or permit it \
-                 (ClientBuilder::allow_plaintext_credentials)",
-                endpoint.text
-            ))),
-            _ => Ok(Some(identity)),
-        }
+        Ok(Some(identity))
     }
 
     fn check(&self) -> Result<Vec<Endpoint>> {
@@ -268,6 +295,10 @@ impl ClientBuilder {
             ("ping_timeout", self.ping_timeout.is_zero()),
             ("receive_limit", self.limits.receive == 0),
             ("send_limit", self.limits.send == 0),
+            (
+                "sync_interval",
+                self.sync_interval.is_some_and(|every| every.is_zero()),
+            ),
             (
                 "watch_queue",
                 self.watch_room.items == 0 || self.watch_room.bytes == 0,

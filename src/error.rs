@@ -78,7 +78,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The server's database is full (alarm NOSPACE): compact, defragment, then disarm.
     NoSpace,
-    /// The cluster found its data corrupt (alarm CORRUPT).
+    /// The cluster found its data corrupt (alarm CORRUPT), or a snapshot is not what the member sent.
     Corrupt,
     /// A request or a reply is over a size limit; the text says which one.
     TooLarge,

@@ -134,6 +134,7 @@ mod auth;
 mod backoff;
 mod cache;
 mod client;
+mod cluster;
 pub mod concurrency;
 mod config;
 mod discovery;
@@ -144,6 +145,7 @@ mod kv;
 mod lease;
 #[cfg(feature = "local")]
 pub mod local;
+mod maintenance;
 mod mirror;
 mod observe;
 mod pages;
@@ -167,6 +169,10 @@ pub use auth::{
 };
 pub use cache::{Cache, CacheBuilder};
 pub use client::Client;
+pub use cluster::{
+    Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
+    MembersResponse,
+};
 pub use config::{ClientBuilder, Config, SecureConfig};
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
@@ -181,6 +187,11 @@ pub use kv::{
 pub use lease::{
     Deadline, Grant, KeepAlive, KeepAliveOnce, Lease, Leases, LeasesResponse, Renewal, Revoke,
     RevokeResponse, TimeToLive, TimeToLiveResponse,
+};
+pub use maintenance::{
+    Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeInfo,
+    DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv, HashKvResponse, HashResponse,
+    MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
 };
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
 pub use observe::{

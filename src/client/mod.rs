@@ -1,6 +1,9 @@
 //! The client: a cheap handle, and every verb.
 
+mod aim;
 mod auth;
+mod cluster;
+mod maintenance;
 mod metrics;
 
 use std::fmt;
@@ -9,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
+
+use aim::Views;
 
 use crate::config::ClientBuilder;
 use crate::error::Result;
@@ -69,11 +74,16 @@ pub struct Client {
 
 /// What the clones of a client share.
 struct Core {
-    // First, so that it is dropped first: it ends the tasks that use the rest.
-    bridge: Bridge,
+    // First, so that it is dropped first: it ends the tasks that use the rest. Views that are aimed
+    // at an endpoint have it too.
+    bridge: Arc<Bridge>,
     watches: Arc<Hub>,
     transport: Arc<Transport>,
     leases: LeaseKeeping,
+    watch_room: Room,
+    views: Arc<Views>,
+    /// It is a view, aimed at one endpoint.
+    aimed: bool,
     id: u64,
 }
 
@@ -119,10 +129,13 @@ impl Client {
 
         let transport = Transport::new(endpoints, settings);
         let core = Core {
-            bridge: Bridge::start("etcd-blocking", drive)?,
+            bridge: Arc::new(Bridge::start("etcd-blocking", drive)?),
             watches: Arc::new(Hub::new(Arc::clone(&transport), watch_room)),
             transport,
             leases: LeaseKeeping::default(),
+            watch_room,
+            views: Arc::default(),
+            aimed: false,
             id: CLIENTS.fetch_add(1, Relaxed),
         };
         Ok(Client {

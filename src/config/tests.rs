@@ -46,9 +46,11 @@ fn the_table_has_the_defaults_that_the_code_has() {
 
 #[test]
 fn a_config_that_says_nothing_is_the_default() {
-    let mut config = Config::default();
-    config.endpoints = vec!["a:1".to_owned()];
-    config.max_call_send_msg_size = Some(0);
+    let config = Config {
+        endpoints: vec!["a:1".to_owned()],
+        max_call_send_msg_size: Some(0),
+        ..Config::default()
+    };
     let (from, new) = (config.builder().unwrap(), ClientBuilder::new(["a:1"]));
     assert_eq!(format!("{from:?}"), format!("{new:?}"));
 }
@@ -150,10 +152,12 @@ fn settings_that_cannot_be_kept_are_refused() {
 
 #[test]
 fn an_endpoint_without_a_scheme_is_secure_when_tls_is_asked_for() {
-    let mut config = Config::default();
-    config.endpoints = ["a:1", "http://b:1", "https://c:1", "unix:d"]
-        .map(Into::into)
-        .into();
+    let mut config = Config {
+        endpoints: ["a:1", "http://b:1", "https://c:1", "unix:d"]
+            .map(Into::into)
+            .into(),
+        ..Config::default()
+    };
     assert_eq!(config.schemed(), config.endpoints);
     config.secure.insecure_transport = Some(false);
     assert_eq!(

@@ -250,15 +250,11 @@ impl Config {
         if self.allow_plaintext_credentials {
             builder = builder.allow_plaintext_credentials();
         }
-        let missing = [
-            (
-                "auto-sync-interval",
-                self.auto_sync_interval
-                    .is_some_and(|every| !every.is_zero()),
-            ),
-            ("reject-old-cluster", self.reject_old_cluster),
-            ("secure", self.secure.wants_tls()),
-        ];
+        if let Some(every) = self.auto_sync_interval.filter(|every| !every.is_zero()) {
+            builder = builder.sync_interval(every);
+        }
+        builder = builder.reject_old_cluster(self.reject_old_cluster);
+        let missing = [("secure", self.secure.wants_tls())];
         match missing.iter().find(|(_, set)| *set) {
             Some((name, _)) => Err(Error::invalid(format!("{name} is not supported yet"))),
             None => Ok(builder),

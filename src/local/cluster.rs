@@ -30,6 +30,8 @@ use super::{
 #[derive(Debug)]
 pub struct LocalCluster {
     members: Vec<LocalEtcd>,
+    binary: Binary,
+    extra: Vec<String>,
 }
 
 impl LocalCluster {
@@ -91,6 +93,47 @@ impl LocalCluster {
     )]
     pub fn member_mut(&mut self, index: usize) -> &mut LocalEtcd {
         &mut self.members[index]
+    }
+
+    /// Prepares one more server, and returns its index; it does not run yet.
+    ///
+    /// To make it a member, add its [`peer_url`](LocalEtcd::peer_url) to the cluster (as a learner, if
+    /// it should begin as one), then [`spawn`](LocalEtcd::spawn) it. A learner never becomes
+    /// [ready](LocalEtcd::wait_ready), because it serves no linearizable reads; it answers
+    /// [`status`](LocalEtcd::status). Servers that were prepared and not started are members for it as
+    /// well: add each before the next is prepared, or start it first.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::{Client, local::LocalCluster};
+    ///
+    /// let mut cluster = LocalCluster::start(3)?;
+    /// let client = Client::connect(cluster.endpoints())?;
+    /// let new = cluster.prepare_member()?;
+    /// client.member_add([cluster.member(new).peer_url()])?;
+    /// cluster.member_mut(new).spawn()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no port or no directory.
+    pub fn prepare_member(&mut self) -> io::Result<usize> {
+        let index = self.members.len();
+        let (name, peer) = (format!("local{index}"), ports::free()?);
+        let mut initial_cluster: Vec<_> = self.members.iter().map(LocalEtcd::peer).collect();
+        initial_cluster.push((name.clone(), peer));
+        let flags = Flags {
+            name,
+            client: ports::free()?,
+            metrics: metrics_addr(&self.extra)?,
+            peer,
+            peer_advertised: peer,
+            initial_cluster,
+            joins: true,
+            extra: self.extra.clone(),
+        };
+        self.members.push(LocalEtcd::prepare(&self.binary, flags)?);
+        Ok(index)
     }
 
     /// The index of the member that leads.
@@ -200,6 +243,7 @@ impl LocalClusterBuilder {
                 peer,
                 peer_advertised,
                 initial_cluster: Vec::new(),
+                joins: false,
                 extra: self.extra.clone(),
             });
         }
@@ -225,7 +269,11 @@ impl LocalClusterBuilder {
             let left = deadline.saturating_duration_since(Instant::now());
             member.wait_ready(left.max(Duration::from_millis(1)))?;
         }
-        Ok(LocalCluster { members })
+        Ok(LocalCluster {
+            members,
+            binary: binary.clone(),
+            extra: self.extra.clone(),
+        })
     }
 }
 

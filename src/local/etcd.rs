@@ -83,6 +83,16 @@ impl LocalEtcd {
         self.flags.client
     }
 
+    /// The URL for its peers, as other members know it.
+    #[must_use]
+    pub fn peer_url(&self) -> String {
+        format!("http://{}", self.flags.peer_advertised)
+    }
+
+    pub(super) fn peer(&self) -> (String, SocketAddr) {
+        (self.flags.name.clone(), self.flags.peer_advertised)
+    }
+
     /// The name of this member.
     #[must_use]
     pub fn name(&self) -> &str {

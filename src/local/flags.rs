@@ -14,6 +14,8 @@ pub(super) struct Flags {
     pub(super) peer_advertised: SocketAddr,
     /// Name and advertised peer address of each member, this one included.
     pub(super) initial_cluster: Vec<(String, SocketAddr)>,
+    /// It joins a cluster that runs, instead of founding one.
+    pub(super) joins: bool,
     pub(super) extra: Vec<String>,
 }
 
@@ -52,6 +54,10 @@ impl Flags {
                 self.peer_advertised
             ),
             format!("--initial-cluster={}", cluster.join(",")),
+            format!(
+                "--initial-cluster-state={}",
+                if self.joins { "existing" } else { "new" }
+            ),
             "--log-level=warn".to_owned(),
         ];
         args.extend(
@@ -100,6 +106,7 @@ mod tests {
             initial_cluster: (0..members)
                 .map(|i| (format!("m{i}"), addr(3 + i)))
                 .collect(),
+            joins: false,
             extra: extra.iter().map(|arg| (*arg).to_owned()).collect(),
         }
     }

@@ -60,6 +60,7 @@ impl LocalEtcdBuilder {
                 peer,
                 peer_advertised: peer,
                 initial_cluster: vec![(name.clone(), peer)],
+                joins: false,
                 extra: self.extra.clone(),
                 name,
             };

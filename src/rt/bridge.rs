@@ -62,6 +62,12 @@ impl Spawn for Bridge {
     }
 }
 
+impl<T: Spawn> Spawn for Arc<T> {
+    fn spawn(&self, task: Job) -> Result<()> {
+        T::spawn(self, task)
+    }
+}
+
 /// A private runtime, and the way in.
 #[derive(Debug)]
 pub(crate) struct Bridge {

@@ -56,8 +56,39 @@ impl Problem {
 impl Transport {
     /// Sends a request by `attempt` until it is answered. `operation` is asked for its name only
     /// when the call fails.
-    pub(crate) async fn unary<T, R, F, Fut>(
+    pub(crate) fn unary<T, R, F, Fut>(
         self: Arc<Self>,
+        call: Call,
+        operation: impl FnOnce() -> Operation,
+        attempt: F,
+    ) -> impl Future<Output = Result<R>>
+    where
+        T: Into<R>,
+        F: Fn(Connection) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.attempts(Some(Lane::Calls), call, operation, attempt)
+    }
+
+    /// Opens a stream by `attempt`, on a connection of its own, until its first message is there. The
+    /// call's timeout is for that; what comes later, and when, is the reader's business.
+    pub(crate) fn opening<T, F, Fut>(
+        self: Arc<Self>,
+        call: Call,
+        operation: impl FnOnce() -> Operation,
+        attempt: F,
+    ) -> impl Future<Output = Result<T>>
+    where
+        F: Fn(Connection) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.attempts(None, call, operation, attempt)
+    }
+
+    /// Without a lane, each attempt has a connection of its own.
+    async fn attempts<T, R, F, Fut>(
+        self: Arc<Self>,
+        lane: Option<Lane>,
         call: Call,
         operation: impl FnOnce() -> Operation,
         attempt: F,
@@ -75,7 +106,12 @@ impl Transport {
         };
         let mut backoff = BETWEEN_ATTEMPTS;
         let error = loop {
-            let connecting = self.connection(Lane::Calls, Demand::Call);
+            let connecting = async {
+                match lane {
+                    Some(lane) => self.connection(lane, Demand::Call).await,
+                    None => self.own_connection(Demand::Call).await,
+                }
+            };
             let connection = match timeout_at(deadline.into(), connecting).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(Problem::Fault(fault))) => {
@@ -103,7 +139,10 @@ impl Transport {
                 Err(_) => Failure::Silence,
             };
             let verdict = judge(&failure, call.mode == Mode::Write);
-            self.report(Lane::Calls, &connection, verdict.member);
+            match lane {
+                Some(lane) => self.report(lane, &connection, verdict.member),
+                None => drop(self.blame(&connection, verdict.member)),
+            }
             // A stream that breaks on a connection that does not could break thousands a second.
             let spaced = match failure {
                 Failure::Answer(_) => true,

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{Connection, Vitals};
 use super::endpoint::{Address, Endpoint};
+use super::endpoints::Removal;
 use super::fault::{Fault, describe, describe_io};
 use super::health;
 use super::{Demand, Plan, Transport};
@@ -80,12 +81,13 @@ pub(super) async fn race(
 }
 
 async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connection, Fault> {
-    let Some(endpoint) = transport.endpoints.get(index) else {
-        return Err(Fault::unconnected("no such endpoint"));
+    let Some((endpoint, removal)) = transport.endpoints.read().get(index) else {
+        return Err(Fault::unconnected("the endpoint was taken out of the list"));
     };
     transport.picker.lock().dialling(index, Instant::now());
     let limit = transport.settings.connect_timeout;
-    let dialled = timeout(limit, dial(endpoint, index, transport)).await;
+    let dialling = dial(&endpoint, index, removal, transport);
+    let dialled = timeout(limit, dialling).await;
     let result = dialled.unwrap_or_else(|_| {
         Err(Fault::unconnected(format!(
             "{}: no answer to the connection attempt in {limit:?}",
@@ -108,6 +110,7 @@ async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connect
 async fn dial(
     endpoint: &Arc<Endpoint>,
     index: usize,
+    removal: Removal,
     transport: &Transport,
 ) -> Result<Connection, Fault> {
     let (settings, begun) = (&transport.settings, Instant::now());
@@ -144,6 +147,7 @@ async fn dial(
         Arc::clone(&vitals),
         Arc::clone(&broke),
         Arc::clone(&settings.ping),
+        removal,
     ));
     if let Err(error) = pings.ping(h2::Ping::opaque()).await {
         vitals.until_ended().await;
@@ -200,6 +204,7 @@ async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Io>> {
 enum End {
     Silent,
     Drained,
+    Removed,
     Broken(Result<(), h2::Error>),
 }
 
@@ -214,6 +219,14 @@ fn goes_away(send: &Weak<SendRequest<Bytes>>, cx: &mut Context<'_>) -> bool {
     })
 }
 
+/// Ends when the endpoint is taken out of the list; not when the list goes away with its client,
+/// because streams can outlive that.
+async fn until_removed(removal: &mut Removal) {
+    if removal.wait_for(|removed| *removed).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Moves the frames of a connection until it ends, and keeps the reason.
 async fn run(
     mut connection: h2::client::Connection<Box<dyn Io>, Bytes>,
@@ -221,8 +234,11 @@ async fn run(
     vitals: Arc<Vitals>,
     broke: Arc<parking_lot::Mutex<Option<Fault>>>,
     ping: Arc<health::PingRate>,
+    mut removal: Removal,
 ) {
     let ended = {
+        let mut removed = std::pin::pin!(until_removed(&mut removal));
+        let mut is_removed = false;
         let mut kill = std::pin::pin!(vitals.kill.notified());
         let mut look = std::pin::pin!(sleep(Duration::ZERO));
         std::future::poll_fn(|cx| {
@@ -232,7 +248,8 @@ async fn run(
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Broken(result));
             }
-            if !vitals.is_draining() && !goes_away(&send, cx) {
+            is_removed = is_removed || removed.as_mut().poll(cx).is_ready();
+            if !is_removed && !vitals.is_draining() && !goes_away(&send, cx) {
                 return Poll::Pending;
             }
             vitals.drain();
@@ -240,13 +257,18 @@ async fn run(
                 ready!(look.as_mut().poll(cx));
                 look.as_mut().reset((Instant::now() + DRAINING).into());
             }
-            Poll::Ready(End::Drained)
+            Poll::Ready(if is_removed {
+                End::Removed
+            } else {
+                End::Drained
+            })
         })
         .await
     };
     match ended {
         End::Silent => vitals.ended("it stopped answering: no reply to a ping"),
         End::Drained => vitals.ended("the server is shutting down"),
+        End::Removed => vitals.ended("the endpoint was taken out of the list"),
         End::Broken(Ok(())) => vitals.ended("connection closed by the server"),
         End::Broken(Err(error)) => {
             if error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) {

@@ -82,6 +82,15 @@ impl Endpoint {
         matches!(self.address, Address::Tcp { .. }) && !self.secure
     }
 
+    /// The same; without a scheme it has the one that the others have.
+    pub(crate) fn parse_like(text: &str, secure: bool) -> Result<Self> {
+        let text = text.trim();
+        if secure && !text.is_empty() && !text.contains("://") && unix_path(text).is_none() {
+            return Endpoint::parse(&format!("https://{text}"));
+        }
+        Endpoint::parse(text)
+    }
+
     /// The authority of a socket file is its name, as in clientv3.
     fn unix(text: &str, path: &str) -> Result<Self> {
         if path.is_empty() || path.ends_with('/') {
@@ -192,6 +201,14 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn one_without_a_scheme_takes_that_of_the_others() {
+        let parse = |text, secure| Endpoint::parse_like(text, secure).unwrap().secure;
+        assert!(parse("a:1", true) && !parse("a:1", false));
+        assert!(!parse("http://a:1", true) && parse("https://a:1", false));
+        assert!(!parse("unix:/a", true));
     }
 
     #[test]

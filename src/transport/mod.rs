@@ -8,6 +8,7 @@ mod codec;
 mod connection;
 mod dial;
 pub(crate) mod endpoint;
+mod endpoints;
 mod fault;
 mod health;
 mod picker;
@@ -18,13 +19,15 @@ mod token;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::error::Error;
 pub(crate) use call::{Call, Mode, Problem};
 pub(crate) use codec::Codec;
 pub(crate) use connection::{Connection, Limits};
 use endpoint::Endpoint;
+use endpoints::Endpoints;
 pub(crate) use fault::Fault;
 use health::PingRate;
 pub(crate) use picker::Demand;
@@ -59,18 +62,32 @@ pub(crate) struct Settings {
     pub(crate) ping: Arc<PingRate>,
     /// Who the client is; `None` when it is nobody, or whom its certificate names.
     pub(crate) tokens: Option<Arc<Tokens>>,
+    /// Whether the password or the token may go over connections without TLS.
+    pub(crate) plaintext_credentials: bool,
 }
 
 impl Settings {
     pub(crate) fn pings(every: Duration, answer_within: Duration) -> Arc<PingRate> {
         Arc::new(PingRate::new(every, answer_within))
     }
+
+    pub(crate) fn check_plaintext(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let in_the_clear = self.tokens.is_some() && endpoint.is_plaintext();
+        if !in_the_clear || self.plaintext_credentials {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "a password or a token would go to {} in the clear; use https, or permit it \
+             (ClientBuilder::allow_plaintext_credentials)",
+            endpoint.text
+        )))
+    }
 }
 
 /// The way to a cluster.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    endpoints: Vec<Arc<Endpoint>>,
+    endpoints: RwLock<Endpoints>,
     settings: Settings,
     picker: Mutex<Picker>,
     calls: Mutex<Current>,
@@ -87,15 +104,68 @@ struct Current {
 
 impl Transport {
     pub(crate) fn new(endpoints: Vec<Endpoint>, settings: Settings) -> Arc<Self> {
+        Transport::observed(endpoints, settings, Observer::new())
+    }
+
+    fn observed(
+        endpoints: Vec<Endpoint>,
+        settings: Settings,
+        observer: Arc<Observer>,
+    ) -> Arc<Self> {
         let picker = Picker::new(endpoints.len(), fastrand::f64());
         Arc::new(Transport {
-            endpoints: endpoints.into_iter().map(Arc::new).collect(),
+            endpoints: RwLock::new(Endpoints::new(endpoints)),
             settings,
             picker: Mutex::new(picker),
             calls: Mutex::default(),
             watches: Mutex::default(),
-            observer: Observer::new(),
+            observer,
         })
+    }
+
+    /// A transport to one endpoint, with all else as here.
+    pub(crate) fn aimed_at(&self, endpoint: Endpoint) -> Arc<Self> {
+        let observer = Arc::clone(&self.observer);
+        Transport::observed(vec![endpoint], self.settings.clone(), observer)
+    }
+
+    /// Replaces the configured endpoints, and forgets those that were learned.
+    pub(crate) fn configure(&self, seeds: Vec<Endpoint>) {
+        self.change(|endpoints| endpoints.configure(seeds));
+    }
+
+    /// Adds what was learned from the cluster to the configured endpoints, in place of what was
+    /// learned before.
+    pub(crate) fn learn(&self, mut found: Vec<Endpoint>) {
+        found.retain(|endpoint| self.check(endpoint).is_ok());
+        self.change(|endpoints| endpoints.learn(found));
+    }
+
+    /// Connections to endpoints that stay are not touched. Those to endpoints that go take no more
+    /// calls and end when the last one is answered; streams leave at once, for another endpoint.
+    fn change(&self, change: impl FnOnce(&mut Endpoints)) {
+        let mut endpoints = self.endpoints.write();
+        change(&mut endpoints);
+        let indexes = endpoints.indexes();
+        self.picker.lock().change(&indexes);
+        drop(endpoints);
+        for lane in [&self.calls, &self.watches] {
+            let gone = |connection: &mut Connection| !indexes.contains(&connection.index);
+            lane.lock().connection.take_if(gone);
+        }
+    }
+
+    /// Refuses an endpoint that must not see what this client sends: one of another scheme, or one to
+    /// which the password or the token would go in the clear.
+    pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        if endpoint.secure != self.is_secure() {
+            let scheme = if self.is_secure() { "https" } else { "http" };
+            return Err(Error::invalid(format!(
+                "the endpoints of this client are {scheme}, and {} is not",
+                endpoint.text
+            )));
+        }
+        self.settings.check_plaintext(endpoint)
     }
 
     /// The open connection of a lane, or a new one, for requests that carry the client's token.
@@ -128,6 +198,22 @@ impl Transport {
                 Some(result) => result,
                 None => Err(Fault::unconnected("the connection attempt was dropped")),
             };
+        }
+    }
+
+    /// A connection that nobody else has, for a stream that goes at its reader's pace: on a shared
+    /// one its unread bytes would fill the window of all.
+    async fn own_connection(self: &Arc<Self>, demand: Demand) -> Result<Connection, Problem> {
+        self.identified(demand).await?;
+        loop {
+            let plan = self.picker.lock().plan(Instant::now(), demand);
+            match plan {
+                Plan::Wait(until) => tokio::time::sleep_until(until.into()).await,
+                Plan::Dial(members) => {
+                    let dialled = dial::race(self, members, demand).await;
+                    return dialled.map_err(Problem::Fault);
+                }
+            }
         }
     }
 
@@ -171,8 +257,16 @@ impl Transport {
     /// Takes note of what a failure says about the member behind `connection`. The lane lets go of
     /// the connection when there is another member to turn to.
     pub(crate) fn report(&self, lane: Lane, connection: &Connection, suspicion: Suspicion) {
+        if self.blame(connection, suspicion) {
+            self.observer.ejected(&connection.endpoint.text, suspicion);
+            self.let_go(lane, connection);
+        }
+    }
+
+    /// Takes note of the same, and says whether there is another member to turn to.
+    fn blame(&self, connection: &Connection, suspicion: Suspicion) -> bool {
         let (index, now) = (connection.index, Instant::now());
-        let leave = match suspicion {
+        match suspicion {
             Suspicion::None => false,
             Suspicion::Silent => {
                 connection.suspect();
@@ -180,10 +274,6 @@ impl Transport {
             }
             Suspicion::Unable => self.picker.lock().set_aside(index, now),
             Suspicion::Learner => self.picker.lock().learner(index, now),
-        };
-        if leave {
-            self.observer.ejected(&connection.endpoint.text, suspicion);
-            self.let_go(lane, connection);
         }
     }
 
@@ -208,19 +298,28 @@ impl Transport {
 
     /// Whether a request could go to another member than this one.
     fn has_others(&self, index: usize) -> bool {
-        self.endpoints.len() > 1 && self.picker.lock().others(index, Instant::now())
+        self.picker.lock().others(index, Instant::now())
+    }
+
+    /// The texts of all endpoints.
+    pub(crate) fn endpoints(&self) -> Vec<Arc<str>> {
+        self.endpoints.read().texts()
+    }
+
+    /// Whether its endpoints are `https`; they all are, or none is.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.endpoints.read().is_secure()
     }
 
     /// The endpoints, for errors that are about all of them.
     pub(crate) fn name(&self) -> Arc<str> {
-        match self.endpoints.as_slice() {
-            [one] => Arc::clone(&one.text),
-            all => all
-                .iter()
-                .map(|e| &*e.text)
-                .collect::<Vec<_>>()
-                .join(",")
-                .into(),
+        let mut texts = self.endpoints();
+        match texts.pop() {
+            Some(one) if texts.is_empty() => one,
+            last => {
+                texts.extend(last);
+                texts.join(",").into()
+            }
         }
     }
 

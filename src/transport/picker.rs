@@ -41,6 +41,8 @@ pub(crate) enum Plan {
 
 #[derive(Debug)]
 struct Member {
+    /// Its number, which is never another's.
+    index: usize,
     failing: bool,
     backoff: Backoff,
     dialled: Option<Instant>,
@@ -56,32 +58,52 @@ pub(crate) struct Picker {
     first: usize,
 }
 
-impl Picker {
-    pub(crate) fn new(members: usize, random: f64) -> Self {
-        let member = || Member {
+impl Member {
+    fn new(index: usize) -> Self {
+        Member {
+            index,
             failing: false,
             backoff: BACKOFF,
             dialled: None,
             retry_at: None,
             aside_until: None,
             aside: SET_ASIDE,
-        };
+        }
+    }
+}
+
+impl Picker {
+    /// A picker of the members 0 to `members` - 1.
+    pub(crate) fn new(members: usize, random: f64) -> Self {
         let first = (random.clamp(0.0, 1.0) * members as f64) as usize;
         Picker {
-            members: (0..members).map(|_| member()).collect(),
-            first,
+            members: (0..members).map(Member::new).collect(),
+            first: first.min(members.saturating_sub(1)),
         }
+    }
+
+    /// From now on these are the members. What is known of those that stay, stays.
+    pub(crate) fn change(&mut self, indexes: &[usize]) {
+        let mut old = std::mem::take(&mut self.members);
+        let keep = |index: &usize| match old.iter().position(|m| m.index == *index) {
+            Some(at) => old.swap_remove(at),
+            None => Member::new(*index),
+        };
+        self.members = indexes.iter().map(keep).collect();
     }
 
     /// Which members to dial at `now`.
     pub(crate) fn plan(&self, now: Instant, demand: Demand) -> Plan {
-        let in_order =
-            || (0..self.members.len()).map(|n| (self.first + n) % self.members.len().max(1));
+        let begin = self.members.iter().position(|m| m.index == self.first);
+        let in_order = || {
+            let turning = self.members.iter().cycle().skip(begin.unwrap_or(0));
+            turning.take(self.members.len()).map(|m| m.index)
+        };
         let may = |index: &usize| self.may_dial_at(*index, demand).is_none_or(|at| at <= now);
         let aside = |index: &usize| self.is_aside(*index, now);
         let mut picked: Vec<usize> = in_order().filter(|i| !aside(i)).filter(may).collect();
         // Those that failed go last: they only run when the others are slow.
-        picked.sort_by_key(|index| self.members.get(*index).is_some_and(|m| m.failing));
+        picked.sort_by_key(|index| self.get(*index).is_some_and(|m| m.failing));
         let all_failing = in_order().filter(|i| !aside(i)).all(|i| self.is_failing(i));
         if all_failing {
             // Better one that may serve again than none.
@@ -99,14 +121,14 @@ impl Picker {
 
     /// A dial begins.
     pub(crate) fn dialling(&mut self, index: usize, now: Instant) {
-        if let Some(member) = self.members.get_mut(index) {
+        if let Some(member) = self.get_mut(index) {
             member.dialled = Some(now);
         }
     }
 
     /// A dial failed, or a connection that had been made broke.
     pub(crate) fn failed(&mut self, index: usize, now: Instant, random: f64) {
-        if let Some(member) = self.members.get_mut(index) {
+        if let Some(member) = self.get_mut(index) {
             member.failing = true;
             member.retry_at = Some(now + member.backoff.next(random));
         }
@@ -114,7 +136,7 @@ impl Picker {
 
     /// A dial succeeded.
     pub(crate) fn connected(&mut self, index: usize) {
-        if let Some(member) = self.members.get_mut(index) {
+        if let Some(member) = self.get_mut(index) {
             member.failing = false;
             member.backoff.reset();
             member.retry_at = None;
@@ -126,7 +148,7 @@ impl Picker {
     /// The member answers but cannot serve now. Says whether there is another to turn to.
     pub(crate) fn set_aside(&mut self, index: usize, now: Instant) -> bool {
         let others = self.others(index, now);
-        if let (true, Some(member)) = (others, self.members.get_mut(index)) {
+        if let (true, Some(member)) = (others, self.get_mut(index)) {
             // It served for long since it was last set aside: begin with the short time again.
             if member.aside_until.is_none_or(|until| until + LEARNER < now) {
                 member.aside.reset();
@@ -139,7 +161,7 @@ impl Picker {
     /// The member is a learner. Says whether there is another to turn to.
     pub(crate) fn learner(&mut self, index: usize, now: Instant) -> bool {
         let others = self.others(index, now);
-        if let (true, Some(member)) = (others, self.members.get_mut(index)) {
+        if let (true, Some(member)) = (others, self.get_mut(index)) {
             member.aside_until = Some(now + LEARNER);
         }
         others
@@ -147,22 +169,30 @@ impl Picker {
 
     /// Whether another member is worth trying.
     pub(crate) fn others(&self, index: usize, now: Instant) -> bool {
-        (0..self.members.len()).any(|i| i != index && !self.is_aside(i, now) && !self.is_failing(i))
+        let worth = |m: &Member| m.index != index && !m.failing && !self.is_aside(m.index, now);
+        self.members.iter().any(worth)
+    }
+
+    fn get(&self, index: usize) -> Option<&Member> {
+        self.members.iter().find(|m| m.index == index)
+    }
+
+    fn get_mut(&mut self, index: usize) -> Option<&mut Member> {
+        self.members.iter_mut().find(|m| m.index == index)
     }
 
     fn is_aside(&self, index: usize, now: Instant) -> bool {
-        self.members
-            .get(index)
+        self.get(index)
             .and_then(|m| m.aside_until)
             .is_some_and(|until| now < until)
     }
 
     fn is_failing(&self, index: usize) -> bool {
-        self.members.get(index).is_none_or(|m| m.failing)
+        self.get(index).is_none_or(|m| m.failing)
     }
 
     fn may_dial_at(&self, index: usize, demand: Demand) -> Option<Instant> {
-        let member = self.members.get(index)?;
+        let member = self.get(index)?;
         let spaced = member
             .dialled
             .filter(|_| member.failing)
@@ -279,6 +309,23 @@ mod tests {
         picker.dialling(1, now);
         picker.failed(1, now, 1.0);
         assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![0]));
+    }
+
+    #[test]
+    fn when_members_change_what_is_known_of_the_others_stays() {
+        let now = Instant::now();
+        let mut picker = Picker::new(3, 0.0);
+        picker.connected(1);
+        picker.dialling(2, now);
+        picker.failed(2, now, 1.0);
+        picker.change(&[1, 2, 7]);
+        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![1, 7]));
+        picker.change(&[7, 2]);
+        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![7]));
+        // One that comes back is new.
+        picker.change(&[7, 9]);
+        picker.connected(0);
+        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![7, 9]));
     }
 
     #[test]

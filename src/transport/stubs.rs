@@ -2,6 +2,7 @@
 
 use super::Connection;
 use crate::etcd_rs_proto::etcdserverpb::auth_client::AuthClient;
+use crate::etcd_rs_proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::etcd_rs_proto::etcdserverpb::kv_client::KvClient;
 use crate::etcd_rs_proto::etcdserverpb::lease_client::LeaseClient;
 use crate::etcd_rs_proto::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -23,4 +24,7 @@ macro_rules! stubs {
     };
 }
 
-stubs! { auth -> AuthClient, kv -> KvClient, lease -> LeaseClient, watch -> WatchClient, maintenance -> MaintenanceClient }
+stubs! {
+    auth -> AuthClient, cluster -> ClusterClient, kv -> KvClient, lease -> LeaseClient,
+    maintenance -> MaintenanceClient, watch -> WatchClient
+}

@@ -15,6 +15,7 @@ mod auth;
 mod bridge;
 mod cache;
 mod cases;
+mod dependencies;
 mod discovery;
 mod examples;
 mod harness;
@@ -30,6 +31,7 @@ mod mirror;
 mod outage;
 mod pages;
 mod recipes;
+mod snapshot;
 #[cfg(feature = "tracing")]
 mod spans;
 mod stm;

@@ -1,0 +1,99 @@
+//! The verbs about members.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Client;
+use crate::cluster::{
+    self, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
+    MembersResponse,
+};
+use crate::error::{Error, Operation, Result};
+use crate::rt::Spawn as _;
+use crate::types::MemberId;
+
+impl Client {
+    /// The members of the cluster, as a majority knows them now.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call); without a majority, [`MemberList::serializable`] still answers.
+    pub fn member_list(&self) -> Result<MembersResponse> {
+        self.call(MemberList::new())
+    }
+
+    /// Adds a member, which counts for the majority from now on; see [`MemberAdd`], also for learners.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MemberAdd`].
+    pub fn member_add(
+        &self,
+        peer_urls: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<MemberAddResponse> {
+        self.call(MemberAdd::new(peer_urls))
+    }
+
+    /// Makes a learner that has caught up a voting member.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MemberPromote`].
+    pub fn member_promote(&self, id: MemberId) -> Result<MembersResponse> {
+        self.call(MemberPromote::new(id))
+    }
+
+    /// Removes a member.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MemberRemove`].
+    pub fn member_remove(&self, id: MemberId) -> Result<MembersResponse> {
+        self.call(MemberRemove::new(id))
+    }
+
+    /// Gives a member other peer URLs.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MemberUpdate`].
+    pub fn member_update(
+        &self,
+        id: MemberId,
+        peer_urls: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<MembersResponse> {
+        self.call(MemberUpdate::new(id, peer_urls))
+    }
+
+    /// Learns the endpoints of the cluster from its member list, and returns all that the client has
+    /// now: those that were configured, and the client URLs of members that have started and are no
+    /// learners.
+    ///
+    /// Only URLs of the scheme that the client's endpoints have are taken: https is never left for
+    /// http. What was learned before and is not in the list any more goes, as with
+    /// [`set_endpoints`](Client::set_endpoints). Servers must advertise URLs that reach them from
+    /// here (`--advertise-client-urls`).
+    /// [`ClientBuilder::sync_interval`](crate::ClientBuilder::sync_interval) does this from time to
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call);
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) on a view that is aimed at one
+    /// endpoint.
+    pub fn sync_endpoints(&self) -> Result<Vec<String>> {
+        let refused = |e: Error| e.operation(Operation::new("sync endpoints"));
+        self.refuse_if_aimed().map_err(refused)?;
+        let core = &self.core;
+        let transport = Arc::clone(&core.transport);
+        core.bridge.call(cluster::sync(transport, self.timeout))?;
+        Ok(self.endpoints())
+    }
+
+    /// Does so again and again in the background.
+    pub(crate) fn keep_in_sync(&self, interval: Duration) -> Result<()> {
+        let transport = Arc::downgrade(&self.core.transport);
+        let syncing = cluster::keep_in_sync(transport, interval);
+        self.core.bridge.spawn(Box::pin(syncing))
+    }
+}

@@ -1,0 +1,207 @@
+//! Alarms: what the cluster has noticed to be wrong, until somebody says that it is not any more.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use crate::error::{Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse as Pb, AlarmType, alarm_request::AlarmAction,
+};
+use crate::kv::header;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::{MemberId, ResponseHeader};
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AlarmKind {
+    /// A member's database is full. The cluster refuses puts until the alarm is disarmed: compact,
+    /// defragment, then disarm.
+    NoSpace,
+    /// A member's data is not that of the others.
+    Corrupt,
+    /// One that this version of the crate does not know.
+    Other(i32),
+}
+
+impl AlarmKind {
+    fn code(self) -> i32 {
+        match self {
+            AlarmKind::NoSpace => AlarmType::Nospace.into(),
+            AlarmKind::Corrupt => AlarmType::Corrupt.into(),
+            AlarmKind::Other(code) => code,
+        }
+    }
+}
+
+/// An alarm that is raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Alarm {
+    /// The member it is about.
+    pub member: MemberId,
+    /// What it is about.
+    pub kind: AlarmKind,
+}
+
+/// Lists the alarms of the cluster, as the member that answers knows them.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[must_use = "a request does nothing until it is called"]
+pub struct AlarmList {}
+
+impl AlarmList {
+    /// Lists all of them; there is nothing to choose.
+    pub fn new() -> Self {
+        AlarmList {}
+    }
+}
+
+/// Disarms one alarm of one member; one that is not raised is no error.
+///
+/// Disarming does not cure: a database that is still full raises its alarm again with the next put.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct AlarmDisarm {
+    member: MemberId,
+    kind: AlarmKind,
+}
+
+impl AlarmDisarm {
+    /// Disarms this alarm.
+    pub fn new(alarm: Alarm) -> Self {
+        AlarmDisarm {
+            member: alarm.member,
+            kind: alarm.kind,
+        }
+    }
+
+    /// Disarms the alarm of this kind of this member.
+    pub fn of(member: MemberId, kind: AlarmKind) -> Self {
+        AlarmDisarm { member, kind }
+    }
+
+    fn message(&self) -> AlarmRequest {
+        AlarmRequest {
+            action: AlarmAction::Deactivate.into(),
+            member_id: self.member.get(),
+            alarm: self.kind.code(),
+        }
+    }
+}
+
+impl Exchange for AlarmList {
+    type Response = AlarmResponse;
+
+    fn operation(&self) -> Operation {
+        Operation::new("alarms")
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        0
+    }
+
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<AlarmResponse>> + Send + 'static {
+        transport.unary(
+            Call {
+                mode: Mode::Read,
+                timeout,
+            },
+            || Operation::new("alarms"),
+            |connection| {
+                // A default request gets all alarms.
+                let request = outgoing(AlarmRequest::default(), false);
+                async move { connection.maintenance().alarm(request).await }
+            },
+        )
+    }
+}
+
+impl Exchange for AlarmDisarm {
+    type Response = AlarmResponse;
+
+    fn operation(&self) -> Operation {
+        Operation::about("disarm the alarm of member", self.member)
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<AlarmResponse> {
+        let message = self.message();
+        let disarming = transport.unary(
+            Call {
+                // Twice would disarm what was raised anew in between.
+                mode: Mode::Write,
+                timeout,
+            },
+            || self.operation(),
+            |connection| {
+                let request = outgoing(message, true);
+                async move { connection.maintenance().alarm(request).await }
+            },
+        );
+        disarming.await
+    }
+}
+
+/// The answer to [`AlarmList`] and [`AlarmDisarm`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct AlarmResponse {
+    header: ResponseHeader,
+    alarms: Vec<Alarm>,
+}
+
+impl AlarmResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The alarms that are raised; of a disarming, those that were disarmed.
+    pub fn alarms(&self) -> &[Alarm] {
+        &self.alarms
+    }
+}
+
+impl From<Pb> for AlarmResponse {
+    fn from(pb: Pb) -> Self {
+        AlarmResponse {
+            header: header(pb.header),
+            alarms: pb.alarms.into_iter().map(Alarm::from).collect(),
+        }
+    }
+}
+
+impl From<AlarmMember> for Alarm {
+    fn from(pb: AlarmMember) -> Self {
+        Alarm {
+            member: MemberId::new(pb.member_id),
+            kind: match pb.alarm() {
+                AlarmType::Nospace => AlarmKind::NoSpace,
+                AlarmType::Corrupt => AlarmKind::Corrupt,
+                AlarmType::None => AlarmKind::Other(pb.alarm),
+            },
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Going back to the previous minor release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use crate::error::{Error, Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{
+    DowngradeRequest, DowngradeResponse as Pb, downgrade_request::DowngradeAction,
+};
+use crate::kv::header;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::ResponseHeader;
+
+/// Asks whether the cluster can go back to the previous minor release, begins it, or calls it off
+/// (servers from 3.5 on).
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Downgrade {
+    action: DowngradeAction,
+    version: String,
+}
+
+impl Downgrade {
+    /// Asks whether a downgrade to this version, such as `3.6.0`, is possible. Changes nothing.
+    ///
+    /// A version that is none, or not that of the minor release before the cluster's, is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument);
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) while another downgrade is under
+    /// way.
+    pub fn validate(version: impl Into<String>) -> Self {
+        Downgrade::new(DowngradeAction::Validate, version.into())
+    }
+
+    /// Begins a downgrade to this version: members of that release may be started from then on. The
+    /// errors are those of [`validate`](Downgrade::validate).
+    pub fn enable(version: impl Into<String>) -> Self {
+        Downgrade::new(DowngradeAction::Enable, version.into())
+    }
+
+    /// Calls off the downgrade under way.
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when there is none.
+    pub fn cancel() -> Self {
+        Downgrade::new(DowngradeAction::Cancel, String::new())
+    }
+
+    fn new(action: DowngradeAction, version: String) -> Self {
+        Downgrade { action, version }
+    }
+
+    fn message(&self) -> DowngradeRequest {
+        DowngradeRequest {
+            action: self.action.into(),
+            version: self.version.clone(),
+        }
+    }
+}
+
+impl Exchange for Downgrade {
+    type Response = DowngradeResponse;
+
+    fn operation(&self) -> Operation {
+        match self.action {
+            DowngradeAction::Validate => Operation::about("validate downgrade to", &self.version),
+            DowngradeAction::Enable => Operation::about("enable downgrade to", &self.version),
+            DowngradeAction::Cancel => Operation::new("cancel downgrade"),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.version.is_empty() && self.action != DowngradeAction::Cancel {
+            return Err(Error::invalid("it needs a version, such as 3.6.0"));
+        }
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        self.action != DowngradeAction::Validate
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    async fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> Result<DowngradeResponse> {
+        let mode = if self.writes() {
+            Mode::Write
+        } else {
+            Mode::Read
+        };
+        let downgrading = transport.unary(
+            Call { mode, timeout },
+            || self.operation(),
+            |connection| {
+                let request = outgoing(self.message(), true);
+                async move { connection.maintenance().downgrade(request).await }
+            },
+        );
+        downgrading.await
+    }
+}
+
+/// The answer to [`Downgrade`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct DowngradeResponse {
+    header: ResponseHeader,
+    version: String,
+}
+
+impl DowngradeResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The version of the cluster now, such as `3.7.0`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+impl From<Pb> for DowngradeResponse {
+    fn from(pb: Pb) -> Self {
+        DowngradeResponse {
+            header: header(pb.header),
+            version: pb.version,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Hashes of a member's data, to compare members with.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use crate::error::{Error, Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{
+    HashKvRequest, HashKvResponse as KvPb, HashRequest, HashResponse as Pb,
+};
+use crate::kv::header;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::{ResponseHeader, Revision};
+
+/// Hashes a member's whole database, its own bookkeeping included: of use for tests of etcd, because
+/// healthy members differ. To compare members, use [`HashKv`].
+#[derive(Clone, Debug, PartialEq, Default)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Hash {}
+
+impl Hash {
+    /// Hashes all of it; there is nothing to choose.
+    pub fn new() -> Self {
+        Hash {}
+    }
+}
+
+/// Hashes the keys of a member as of one revision. Members that have that revision, and compacted
+/// the same, have the same hash; if not, one of them is corrupt.
+///
+/// Reads everything up to that revision: seconds, on a large store. With several endpoints any member
+/// answers; [`Client::at`](crate::Client::at) chooses.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[must_use = "a request does nothing until it is called"]
+pub struct HashKv {
+    revision: i64,
+}
+
+impl HashKv {
+    /// The newest revision that the member has.
+    pub fn current() -> Self {
+        HashKv { revision: 0 }
+    }
+
+    /// This revision. [`Compacted`](crate::ErrorKind::Compacted) or
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when the member does not have it.
+    pub fn at(revision: Revision) -> Self {
+        HashKv {
+            revision: revision.get(),
+        }
+    }
+
+    fn message(&self) -> HashKvRequest {
+        HashKvRequest {
+            revision: self.revision,
+        }
+    }
+}
+
+impl Exchange for Hash {
+    type Response = HashResponse;
+
+    fn operation(&self) -> Operation {
+        Operation::new("hash")
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        0
+    }
+
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<HashResponse>> + Send + 'static {
+        transport.unary(
+            Call {
+                mode: Mode::Read,
+                timeout,
+            },
+            || Operation::new("hash"),
+            |connection| {
+                let request = outgoing(HashRequest {}, false);
+                async move { connection.maintenance().hash(request).await }
+            },
+        )
+    }
+}
+
+impl Exchange for HashKv {
+    type Response = HashKvResponse;
+
+    fn operation(&self) -> Operation {
+        Operation::new("hash kv")
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.revision < 0 {
+            return Err(Error::invalid("a revision is not negative"));
+        }
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<HashKvResponse>> + Send + 'static {
+        let message = self.message();
+        transport.unary(
+            Call {
+                mode: Mode::Read,
+                timeout,
+            },
+            || Operation::new("hash kv"),
+            move |connection| {
+                let request = outgoing(message, false);
+                async move { connection.maintenance().hash_kv(request).await }
+            },
+        )
+    }
+}
+
+/// The answer to [`Hash`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct HashResponse {
+    header: ResponseHeader,
+    hash: u32,
+}
+
+impl HashResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The hash.
+    pub fn hash(&self) -> u32 {
+        self.hash
+    }
+}
+
+/// The answer to [`HashKv`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct HashKvResponse {
+    header: ResponseHeader,
+    hash: u32,
+    compact_revision: i64,
+    hash_revision: i64,
+}
+
+impl HashKvResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The hash; compare it only when [`compact_revision`](Self::compact_revision) and
+    /// [`hash_revision`](Self::hash_revision) are the same too.
+    pub fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    /// Up to where the member had compacted; [`Revision::NONE`] when it never had.
+    pub fn compact_revision(&self) -> Revision {
+        Revision::new(self.compact_revision.max(0))
+    }
+
+    /// The revision that was hashed; [`Revision::NONE`] from servers before 3.6.
+    pub fn hash_revision(&self) -> Revision {
+        Revision::new(self.hash_revision)
+    }
+}
+
+impl From<Pb> for HashResponse {
+    fn from(pb: Pb) -> Self {
+        HashResponse {
+            header: header(pb.header),
+            hash: pb.hash,
+        }
+    }
+}
+
+impl From<KvPb> for HashKvResponse {
+    fn from(pb: KvPb) -> Self {
+        HashKvResponse {
+            header: header(pb.header),
+            hash: pb.hash,
+            compact_revision: pb.compact_revision,
+            hash_revision: pb.hash_revision,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Moving the leadership to another member.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use crate::error::{Operation, Result};
+use crate::etcd_rs_proto::etcdserverpb::{MoveLeaderRequest, MoveLeaderResponse};
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::MemberId;
+
+/// Has the leader hand over to another member, and waits until that one leads.
+///
+/// Only the leader does it: any other member answers "not leader", an error of the kind
+/// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition).
+/// [`Client::move_leader`](crate::Client::move_leader) finds the leader first. A member that does not
+/// exist, or is a learner, is [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct MoveLeader {
+    target: MemberId,
+}
+
+impl MoveLeader {
+    /// Moves the leadership to this member.
+    pub fn to(target: MemberId) -> Self {
+        MoveLeader { target }
+    }
+
+    fn message(&self) -> MoveLeaderRequest {
+        MoveLeaderRequest {
+            target_id: self.target.get(),
+        }
+    }
+}
+
+impl Exchange for MoveLeader {
+    type Response = ();
+
+    fn operation(&self) -> Operation {
+        Operation::about("move the leader to member", self.target)
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<()> {
+        let message = self.message();
+        let moving = transport.unary(
+            Call {
+                mode: Mode::Write,
+                timeout,
+            },
+            || self.operation(),
+            |connection| {
+                // Not `hasleader`: for a moment of the very handover there is none.
+                let request = outgoing(message, false);
+                async move { connection.maintenance().move_leader(request).await }
+            },
+        );
+        let Done = moving.await?;
+        Ok(())
+    }
+}
+
+/// etcd fills no field of the answer, not even the header.
+struct Done;
+
+impl From<MoveLeaderResponse> for Done {
+    fn from(_: MoveLeaderResponse) -> Self {
+        Done
+    }
+}

@@ -1,0 +1,37 @@
+//! Versions of etcd, as text that is compared.
+
+/// The oldest version that is not "old": as in clientv3, the minor release before the newest one that
+/// this client knows, which is 3.7.
+const OLDEST: (u64, u64) = (3, 6);
+
+/// Whether a server of this version is older than the previous minor release. What is no version is
+/// as old as can be.
+pub(crate) fn is_old(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u64>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) < OLDEST,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_old;
+
+    #[test]
+    fn old_is_older_than_the_previous_minor() {
+        for (version, old) in [
+            ("3.7.2", false),
+            ("3.6.0", false),
+            ("3.8.0-alpha.0", false),
+            ("4.0.0", false),
+            ("3.10.0", false),
+            ("3.5.26", true),
+            ("2.9.9", true),
+            ("", true),
+            ("not decided", true),
+        ] {
+            assert_eq!(is_old(version), old, "{version}");
+        }
+    }
+}
