@@ -30,7 +30,9 @@ const WAIT: Duration = Duration::from_secs(3);
 /// | [`get_linearizable`](Cache::get_linearizable), [`linearizable`](Cache::linearizable) | everything written anywhere before the call | one small request |
 ///
 /// All of them see whole revisions only, and one snapshot is one revision. A key or range that is not
-/// wholly inside the prefix is read from etcd.
+/// wholly inside the prefix is read from etcd; and so is one for which memory is not new enough in
+/// the [`wait_timeout`](CacheBuilder::wait_timeout). (Servers before 3.4.25 and 3.5.8 do not say truly
+/// how far a watch is, so there that happens after every write that is not below the prefix.)
 ///
 /// # When etcd is away
 ///
@@ -86,8 +88,8 @@ impl CacheBuilder {
         self
     }
 
-    /// How long a read waits until the mirror has reached the revision that it needs, and a write
-    /// until it is visible; 3 s unless set.
+    /// How long a read waits until memory has the revision that it needs, before it asks etcd for the
+    /// key; and a write until it is visible; 3 s unless set.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.wait = timeout;
         self
@@ -140,15 +142,14 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Of what is served from memory: [`Timeout`](ErrorKind::Timeout) when the cache has not reached
-    /// what was written through it in time; with a `stale_limit` what the question to etcd failed with;
-    /// why the mirror ended, if it has. Of what is not: as [`Client::get`].
+    /// Of what is served from memory: with a `stale_limit` what the question to etcd failed with; why
+    /// the mirror ended, if it has. Of what is not: as [`Client::get`].
     pub fn get(&self, key: impl Into<Bytes>) -> Result<Option<KeyValue>> {
         let key = key.into();
-        if !self.keys().contains(&key) {
-            return self.client.get(key);
+        match self.view(KeyRange::key(key.clone()))? {
+            Some(memory) => Ok(memory.get(&key).cloned()),
+            None => self.client.get(key),
         }
-        Ok(self.view()?.get(&key).cloned())
     }
 
     /// Every key of a range, in their order and at one revision.
@@ -158,10 +159,10 @@ impl Cache {
     /// As [`get`](Cache::get).
     pub fn list(&self, range: impl Into<KeyRange>) -> Result<Vec<KeyValue>> {
         let range = range.into();
-        if !covers(self.keys(), &range) {
-            return Ok(self.client.call(Get::range(range))?.into_kvs());
+        match self.view(range.clone())? {
+            Some(memory) => Ok(memory.range(&range).cloned().collect()),
+            None => Ok(self.client.call(Get::range(range))?.into_kvs()),
         }
-        Ok(self.view()?.range(&range).cloned().collect())
     }
 
     /// How many keys a range has.
@@ -171,11 +172,13 @@ impl Cache {
     /// As [`get`](Cache::get).
     pub fn count(&self, range: impl Into<KeyRange>) -> Result<u64> {
         let range = range.into();
-        if !covers(self.keys(), &range) {
-            return Ok(self.client.call(Get::range(range).count_only())?.count());
+        match self.view(range.clone())? {
+            Some(memory) => {
+                let count = memory.range(&range).count();
+                Ok(u64::try_from(count).unwrap_or(u64::MAX))
+            }
+            None => Ok(self.client.call(Get::range(range).count_only())?.count()),
         }
-        let count = self.view()?.range(&range).count();
-        Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
     /// The value of one key, as of `revision` or later: what was written by then is seen. It waits
@@ -183,33 +186,43 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) when that takes too long, as for a revision of the
-    /// future; else as [`get`](Cache::get).
+    /// [`Timeout`](ErrorKind::Timeout) when the store itself is not there yet; else as
+    /// [`get`](Cache::get).
     pub fn get_at_least(
         &self,
         revision: Revision,
         key: impl Into<Bytes>,
     ) -> Result<Option<KeyValue>> {
         let key = key.into();
-        if !self.keys().contains(&key) {
-            // A linearizable read is newer than anything that anybody can have heard of.
-            return self.client.get(key);
+        if self.keys().contains(&key) {
+            self.check()?;
+            match self.mirror.wait_revision(revision, self.wait) {
+                Ok(memory) => return Ok(memory.get(&key).cloned()),
+                Err(late) if late.kind() == ErrorKind::Timeout && self.ask()? < revision => {
+                    return Err(late);
+                }
+                Err(late) if late.kind() == ErrorKind::Timeout => {}
+                Err(ended) => return Err(ended),
+            }
         }
-        self.mirror.wait_revision(revision, self.wait)?;
-        Ok(self.view()?.get(&key).cloned())
+        // A linearizable read is newer than anything that anybody can have heard of.
+        self.client.get(key)
     }
 
     /// The value of one key, with everything that was written anywhere before the call.
     ///
     /// # Errors
     ///
-    /// As [`linearizable`](Cache::linearizable).
+    /// As [`linearizable`](Cache::linearizable), but that a mirror that is late is no error: then it is
+    /// read from etcd.
     pub fn get_linearizable(&self, key: impl Into<Bytes>) -> Result<Option<KeyValue>> {
         let key = key.into();
-        if !self.keys().contains(&key) {
-            return self.client.get(key);
+        if self.keys().contains(&key)
+            && let Ok(memory) = self.prove()?
+        {
+            return Ok(memory.get(&key).cloned());
         }
-        Ok(self.linearizable()?.get(&key).cloned())
+        self.client.get(key)
     }
 
     /// All keys, with everything that was written anywhere before the call. It asks etcd for its
@@ -221,16 +234,28 @@ impl Cache {
     /// reach it in time; [`Rewound`](ErrorKind::Rewound) when the store has lost data and the mirror
     /// has yet to list anew; why the mirror ended, if it has.
     pub fn linearizable(&self) -> Result<Snapshot> {
+        self.prove()?
+    }
+
+    /// Makes sure that memory has everything of before the call; the inner error is that it did not
+    /// get there in time.
+    fn prove(&self) -> Result<Result<Snapshot>> {
+        self.check()?;
         let asked = Instant::now();
         let had = self.mirror.snapshot().revision();
         let now_at = self.ask()?;
         if now_at < had {
             return Err(self.rewound(now_at, had));
         }
-        let snapshot = self.mirror.wait_revision(now_at, self.wait)?;
-        let mut proof = self.proof.lock();
-        *proof = (*proof).max(Some(asked));
-        Ok(snapshot)
+        match self.mirror.wait_revision(now_at, self.wait) {
+            Ok(snapshot) => {
+                let mut proof = self.proof.lock();
+                *proof = (*proof).max(Some(asked));
+                Ok(Ok(snapshot))
+            }
+            Err(late) if late.kind() == ErrorKind::Timeout => Ok(Err(late)),
+            Err(ended) => Err(ended),
+        }
     }
 
     /// What memory has now. It does not block and does not ask, whatever the settings.
@@ -299,28 +324,39 @@ impl Cache {
         let _ = self.mirror.wait_revision(revision, self.wait);
     }
 
-    /// What reads are answered from.
-    fn view(&self) -> Result<Snapshot> {
-        if let Some(ended) = self.mirror.ended() {
-            return Err(ended.operation(self.operation()));
+    /// What a read of these keys is answered from; nothing when that is etcd itself.
+    fn view(&self, keys: KeyRange) -> Result<Option<Snapshot>> {
+        if !covers(self.keys(), &keys) {
+            return Ok(None);
         }
+        self.check()?;
         let floor = Revision::new(self.floor.load(SeqCst));
-        if self.mirror.snapshot().revision() < floor {
-            self.reach(floor)?;
+        if self.mirror.snapshot().revision() < floor && !self.reach(floor)? {
+            return Ok(None);
         }
         match self.stale_limit {
-            Some(limit) if !self.is_proven(limit) => self.linearizable(),
-            _ => Ok(self.mirror.snapshot()),
+            Some(limit) if !self.is_proven(limit) => Ok(self.prove()?.ok()),
+            _ => Ok(Some(self.mirror.snapshot())),
         }
     }
 
-    fn reach(&self, floor: Revision) -> Result<()> {
-        let Err(late) = self.mirror.wait_revision(floor, self.wait) else {
-            return Ok(());
-        };
-        match self.ask() {
-            Ok(now_at) if now_at < floor => Err(self.rewound(now_at, floor)),
-            _ => Err(late),
+    /// A mirror that has ended will never be right again.
+    fn check(&self) -> Result<()> {
+        match self.mirror.ended() {
+            Some(ended) => Err(ended.operation(self.operation())),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for what was written here; `false` when that takes too long.
+    fn reach(&self, floor: Revision) -> Result<bool> {
+        match self.mirror.wait_revision(floor, self.wait) {
+            Ok(_) => Ok(true),
+            Err(late) if late.kind() == ErrorKind::Timeout => match self.ask()? {
+                now_at if now_at < floor => Err(self.rewound(now_at, floor)),
+                _ => Ok(false),
+            },
+            Err(ended) => Err(ended),
         }
     }
 
@@ -332,10 +368,8 @@ impl Cache {
     /// Which revision etcd is at, by the cheapest linearizable read there is.
     fn ask(&self) -> Result<Revision> {
         let any = Get::key(self.keys().start().clone()).count_only();
-        let client = self
+        let answer = self
             .client
-            .with_timeout(self.wait.min(self.client.timeout()));
-        let answer = client
             .call(any)
             .map_err(|error| error.operation(self.operation()))?;
         Ok(answer.header().revision)

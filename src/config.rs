@@ -15,6 +15,8 @@ use crate::error::{Error, Operation, Result};
 use crate::rt::{Drive, Room};
 use crate::secret::Secret;
 use crate::transport::endpoint::{Endpoint, Written, parse_all};
+#[cfg(feature = "__tls")]
+use crate::transport::tls::{Connector, Tls};
 use crate::transport::{Identity, Limits, Settings, Tokens};
 pub use values::{Config, SecureConfig};
 
@@ -28,6 +30,7 @@ pub use values::{Config, SecureConfig};
 /// | `ping_timeout` | 5 s | how long it then has to answer a ping |
 /// | `receive_limit` | 64 MiB | the largest reply |
 /// | `send_limit` | 2 MiB | the largest request |
+/// | `tls` | the system's authorities | for `https` endpoints: see [`Tls`](crate::Tls) |
 /// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
 /// | `user` | nobody | the user whose permissions count |
 /// | `token` | none | the same, by a token from elsewhere |
@@ -60,6 +63,8 @@ pub struct ClientBuilder {
     drive: Drive,
     sync_interval: Option<Duration>,
     reject_old_cluster: bool,
+    #[cfg(feature = "__tls")]
+    tls: Option<Tls>,
 }
 
 impl ClientBuilder {
@@ -87,6 +92,8 @@ impl ClientBuilder {
             drive: Drive::Auto,
             sync_interval: None,
             reject_old_cluster: false,
+            #[cfg(feature = "__tls")]
+            tls: None,
         }
     }
 
@@ -157,6 +164,16 @@ impl ClientBuilder {
             items: responses,
             bytes,
         };
+        self
+    }
+
+    /// How to verify servers, and what certificate to show them: see [`Tls`]. Endpoints that do not
+    /// say whether they are under TLS (`host:port`, `unix:path`) are, with it.
+    ///
+    /// Without it, `https` endpoints are verified by the system's authorities.
+    #[cfg(feature = "__tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -233,8 +250,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, among
-    /// them a password or a token for an endpoint without TLS, and
-    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
+    /// them a password or a token for an endpoint without TLS, and files for TLS that cannot be read
+    /// or make no sense; [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
     /// `reject_old_cluster`, [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for an old
     /// server, and what an endpoint fails with that does not tell its version.
     pub fn connect(self) -> Result<Client> {
@@ -250,6 +267,8 @@ impl ClientBuilder {
             ping: Settings::pings(self.ping_interval, self.ping_timeout),
             tokens: identity.map(Tokens::new),
             plaintext_credentials: self.plaintext_credentials,
+            #[cfg(feature = "__tls")]
+            tls: self.connector(&endpoints).map_err(named)?,
         };
         for endpoint in &endpoints {
             settings.check_plaintext(endpoint).map_err(named)?;
@@ -307,6 +326,26 @@ impl ClientBuilder {
         if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
             return Err(Error::invalid(format!("{name} must not be zero")));
         }
-        parse_all(&self.endpoints)
+        #[cfg(feature = "__tls")]
+        let tls = self.tls.is_some();
+        #[cfg(not(feature = "__tls"))]
+        let tls = false;
+        let endpoints = parse_all(&self.endpoints, tls)?;
+        match endpoints.first() {
+            Some(first) if tls && !first.secure => Err(Error::invalid(format!(
+                "settings for TLS are given, but {} is an endpoint without it: write https://",
+                first.text
+            ))),
+            _ => Ok(endpoints),
+        }
+    }
+
+    #[cfg(feature = "__tls")]
+    fn connector(&self, endpoints: &[Endpoint]) -> Result<Option<std::sync::Arc<Connector>>> {
+        if !endpoints.iter().any(|endpoint| endpoint.secure) {
+            return Ok(None);
+        }
+        let tls = self.tls.clone().unwrap_or_default();
+        Connector::new(tls, endpoints).map(|tls| Some(std::sync::Arc::new(tls)))
     }
 }

@@ -54,7 +54,7 @@ pub enum ErrorKind {
     Unavailable,
     /// The deadline passed.
     Timeout,
-    /// The client was closed.
+    /// The client was closed; or the session, or whatever else kept a lease alive.
     Closed,
     /// The revision asked for is no longer kept: see [`Error::compact_revision`].
     Compacted,
@@ -88,6 +88,9 @@ pub enum ErrorKind {
     FailedPrecondition,
     /// The server does not know this call: it is older than the feature.
     Unimplemented,
+    /// TLS was not agreed on with any endpoint: a certificate, a name, an authority or a setting is
+    /// wrong, here or there. Nothing was sent; the next call looks again.
+    Tls,
     /// What came back is not etcd, or broke the protocol.
     Protocol,
     /// The process was forked after the client was made; make a new client in the child.

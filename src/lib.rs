@@ -133,6 +133,7 @@
 mod auth;
 mod backoff;
 mod cache;
+mod chance;
 mod client;
 mod cluster;
 pub mod concurrency;
@@ -146,12 +147,15 @@ mod lease;
 #[cfg(feature = "local")]
 pub mod local;
 mod maintenance;
+mod make_mirror;
 mod mirror;
 mod observe;
 mod pages;
 mod request;
 mod rt;
 mod secret;
+mod services;
+mod srv;
 mod time;
 mod transport;
 mod types;
@@ -185,14 +189,15 @@ pub use kv::{
     Put, PutResponse, SortOrder, SortTarget, Target, Txn, TxnResponse,
 };
 pub use lease::{
-    Deadline, Grant, KeepAlive, KeepAliveOnce, Lease, Leases, LeasesResponse, Renewal, Revoke,
-    RevokeResponse, TimeToLive, TimeToLiveResponse,
+    Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse, Renewal,
+    Revoke, RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
 pub use maintenance::{
     Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeInfo,
     DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv, HashKvResponse, HashResponse,
     MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
 };
+pub use make_mirror::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
 pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
 pub use observe::{
     CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
@@ -202,6 +207,13 @@ pub use request::Request;
 #[doc(hidden)]
 pub use rt::Drive;
 pub use rt::Pending;
+pub use services::{
+    Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
+    Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
+};
+pub use srv::SrvLookup;
+#[cfg(feature = "__tls")]
+pub use transport::tls::Tls;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
 

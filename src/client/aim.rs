@@ -47,7 +47,7 @@ impl Client {
         let wanted = endpoint.as_ref().trim();
         let refused = |e: Error| e.operation(Operation::about("at", wanted));
         let secure = self.core.transport.is_secure();
-        let endpoint = Endpoint::parse_like(wanted, secure).map_err(refused)?;
+        let endpoint = Endpoint::parse(wanted, secure).map_err(refused)?;
         self.core.transport.check(&endpoint).map_err(refused)?;
         let mut views = self.core.views.0.lock();
         views.retain(|_, view| view.strong_count() > 0);
@@ -93,7 +93,7 @@ impl Client {
         let refused = |e: Error| e.operation(Operation::new("set endpoints"));
         self.refuse_if_aimed().map_err(refused)?;
         let texts: Vec<String> = endpoints.into_iter().map(Into::into).collect();
-        let parsed = parse_all(&texts).map_err(refused)?;
+        let parsed = parse_all(&texts, self.core.transport.is_secure()).map_err(refused)?;
         for endpoint in &parsed {
             self.core.transport.check(endpoint).map_err(refused)?;
         }

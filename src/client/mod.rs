@@ -5,6 +5,7 @@ mod auth;
 mod cluster;
 mod maintenance;
 mod metrics;
+mod services;
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// | `Watcher` | yes | no | cancels the watch; does not block |
 /// | `KeepAlive` | yes | no | stops renewing; does not block, does not revoke |
 /// | `Mirror` | yes | no | ends the mirror; does not block |
+/// | `SnapshotStream` | yes | no | cancels the snapshot; does not block |
 /// | `Registrar`, `Registration` | yes | no | leaves, in at most 1 s |
 ///
 /// ```no_run
@@ -103,7 +105,9 @@ impl Client {
     /// A client for these endpoints, with the default settings. It does not wait for etcd: the
     /// first call connects.
     ///
-    /// An endpoint is `http://host:port`, `host:port` or `unix:/path/to/socket`.
+    /// An endpoint is `http://host:port`, `host:port` or `unix:/path/to/socket`; or, under TLS,
+    /// `https://host:port` or `unixs:/path/to/socket`, with the system's authorities unless
+    /// [`ClientBuilder::tls`](crate::ClientBuilder) says otherwise. All of them are under TLS, or none.
     ///
     /// # Errors
     ///

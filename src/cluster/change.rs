@@ -33,7 +33,8 @@ fn write(timeout: Duration) -> Call {
 /// |---|---|
 /// | [`InvalidArgument`](crate::ErrorKind::InvalidArgument) | a peer URL makes no sense; before anything is sent |
 /// | [`AlreadyExists`](crate::ErrorKind::AlreadyExists) | another member has one of these peer URLs |
-/// | [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) | not enough members are started or connected, or there are too many learners (one, unless `--max-learners` says otherwise) |
+/// | [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) | not enough members are started, or there are too many learners (one, unless `--max-learners` says otherwise) |
+/// | [`Unavailable`](crate::ErrorKind::Unavailable) | "unhealthy cluster": the members have not been connected to each other for 5 s; nothing was changed |
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct MemberAdd {

@@ -44,7 +44,7 @@ fn endpoints_of(members: &[Member], secure: bool) -> Vec<Endpoint> {
     let serving = members.iter().filter(|m| m.is_started() && !m.is_learner());
     let urls = serving.flat_map(Member::client_urls);
     // One that this client cannot use is the others' business.
-    let parsed = urls.filter_map(|url| Endpoint::parse(url).ok());
+    let parsed = urls.filter_map(|url| Endpoint::parse(url, false).ok());
     parsed
         .filter(|endpoint| endpoint.secure == secure && leads_somewhere(endpoint))
         .collect()

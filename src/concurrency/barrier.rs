@@ -18,7 +18,6 @@ use crate::watch::Watch;
 /// The key is the barrier's name and nothing else, as Go's `recipe.Barrier` has it.
 ///
 /// ```
-/// use std::time::Duration;
 /// use etcd_blocking::{Client, concurrency::Barrier};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,9 +25,9 @@ use crate::watch::Watch;
 /// # let client = Client::connect([etcd.endpoint()])?;
 /// let migration = Barrier::new(&client, "barrier/migration");
 /// migration.hold()?;
-/// // ... here in one program; the others wait in migration.wait(Duration::MAX)
+/// // ... here in one program; the others wait in migration.wait()
 /// migration.release()?;
-/// migration.wait(Duration::from_secs(5))?;
+/// migration.wait()?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -87,13 +86,22 @@ impl Barrier {
     }
 
     /// Blocks while the barrier is held; returns at once when it is not. It waits without polling, in
-    /// a watch; [`Duration::MAX`] is for ever.
+    /// a watch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::call`] and [`Client::watch`].
+    pub fn wait(&self) -> Result<()> {
+        self.wait_timeout(Duration::MAX)
+    }
+
+    /// The same, for at most `timeout` and a call.
     ///
     /// # Errors
     ///
     /// [`Timeout`](ErrorKind::Timeout) when it is still held after `timeout`; else as
-    /// [`Client::call`] and [`Client::watch`].
-    pub fn wait(&self, timeout: Duration) -> Result<()> {
+    /// [`wait`](Barrier::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
         let about = || Operation::on("wait for barrier", KeyRange::key(self.key.clone()));
         loop {

@@ -7,7 +7,7 @@ use crossbeam_channel::Select;
 
 use super::Session;
 use super::element::missed;
-use super::queue::nanos;
+use super::fifo::nanos;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::{KeyRange, Printed};
@@ -25,7 +25,6 @@ use crate::watch::Watch;
 /// As in Go, who enters the next round while others are still inside counts those as having come.
 ///
 /// ```
-/// use std::time::Duration;
 /// use etcd_blocking::Client;
 /// use etcd_blocking::concurrency::{DoubleBarrier, Session};
 ///
@@ -34,9 +33,9 @@ use crate::watch::Watch;
 /// # let client = Client::connect([etcd.endpoint()])?;
 /// let session = Session::new(&client).start()?;
 /// // A party of one; the others would be other programs with the same key and count.
-/// let inside = DoubleBarrier::new(&session, "barrier/step-1", 1).enter(Duration::from_secs(10))?;
+/// let inside = DoubleBarrier::new(&session, "barrier/step-1", 1).enter()?;
 /// // ... all of them are here
-/// inside.leave(Duration::from_secs(10))?;
+/// inside.leave()?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -69,17 +68,26 @@ impl DoubleBarrier {
         }
     }
 
-    /// Blocks until all are there. It waits without polling, in a watch; [`Duration::MAX`] is for ever.
+    /// Blocks until all are there. It waits without polling, in a watch.
     ///
     /// Whatever it fails with, no key of this call is left behind: when etcd cannot be told, it goes
     /// with the session.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](ErrorKind::Conflict) when as many as it is for are inside already;
-    /// [`Timeout`](ErrorKind::Timeout) when not all came in time; why the session was lost; else as
-    /// [`Client::put`] and [`Client::watch`].
-    pub fn enter(&self, timeout: Duration) -> Result<Inside> {
+    /// [`Conflict`](ErrorKind::Conflict) when as many as it is for are inside already; why the session
+    /// was lost; else as [`Client::put`] and [`Client::watch`].
+    pub fn enter(&self) -> Result<Inside> {
+        self.enter_timeout(Duration::MAX)
+    }
+
+    /// The same, for at most `timeout` and a call.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](ErrorKind::Timeout) when not all came in time; else as
+    /// [`enter`](DoubleBarrier::enter).
+    pub fn enter_timeout(&self, timeout: Duration) -> Result<Inside> {
         let begun = Instant::now();
         let about = || Operation::on("enter", KeyRange::key(self.key.clone()));
         let (place, entered) = self
@@ -214,17 +222,24 @@ impl DoubleBarrier {
 }
 
 impl Inside {
-    /// Blocks until all want to leave, or are gone. It waits without polling, in a watch;
-    /// [`Duration::MAX`] is for ever.
+    /// Blocks until all want to leave, or are gone. It waits without polling, in a watch.
     ///
     /// When it fails, this client does not keep the others: it is counted out, at the latest when
     /// its session is over.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) when not all left in time; why the session was lost; else as
-    /// [`Client::delete`] and [`Client::watch`].
-    pub fn leave(self, timeout: Duration) -> Result<()> {
+    /// Why the session was lost; else as [`Client::delete`] and [`Client::watch`].
+    pub fn leave(self) -> Result<()> {
+        self.leave_timeout(Duration::MAX)
+    }
+
+    /// The same, for at most `timeout` and a call.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](ErrorKind::Timeout) when not all left in time; else as [`leave`](Inside::leave).
+    pub fn leave_timeout(self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
         let left = self.leave_together(begun, timeout);
         left.map_err(|error| {

@@ -95,7 +95,16 @@ fn claim(client: &Client, kv: &KeyValue) -> Result<bool> {
 }
 
 /// Takes the first element, and waits for one when there is none.
-pub(super) fn take(
+pub(super) fn take(client: &Client, keys: &KeyRange, first: &Get) -> Result<Element> {
+    loop {
+        // For ever is a time that has no end on this clock.
+        if let Some(element) = take_within(client, keys, first, Duration::MAX)? {
+            return Ok(element);
+        }
+    }
+}
+
+pub(super) fn take_within(
     client: &Client,
     keys: &KeyRange,
     first: &Get,

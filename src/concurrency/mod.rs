@@ -1,6 +1,6 @@
 //! What programs agree on through etcd: who holds a lock, who leads.
 //!
-//! Everything here stands on a [`Session`]: a lease that is kept alive. The keys are laid out as
+//! Locks and elections stand on a [`Session`]: a lease that is kept alive. The keys are laid out as
 //! Go's packages `concurrency` and `recipes` lay them out, so that Go programs and programs of this
 //! crate contend for the same locks and elections.
 //!
@@ -10,21 +10,46 @@
 //! and what it protects can refuse it, by the *fencing token* that every holder has and that grows
 //! from holder to holder, or by a transaction that is guarded by the holder's key.
 //!
-//! Transactions that read and write as if alone ([`Stm`]), queues and barriers need no session.
+//! Transactions that read and write as if alone ([`Stm`]), a [`Queue`] and a [`Barrier`] need no session.
 
 mod barrier;
+mod candidates;
 mod double_barrier;
+mod election;
 mod element;
+mod fifo;
+mod guard;
+mod keyring;
+mod mutex;
 pub(crate) mod nest;
+mod observer;
+mod place;
 mod priority_queue;
 mod queue;
+mod rw_lock;
 mod session;
 mod stm;
 
 pub use barrier::Barrier;
 pub use double_barrier::{DoubleBarrier, Inside};
+pub use election::{Election, Leadership};
 pub use element::Element;
+pub use fifo::Queue;
+pub use guard::LockGuard;
+pub use mutex::Mutex;
+pub use observer::Observer;
 pub use priority_queue::PriorityQueue;
-pub use queue::Queue;
+pub use rw_lock::RwLock;
 pub use session::{Session, SessionBuilder};
 pub use stm::{Committed, Isolation, Stm, Tx};
+
+use crate::error::{Error, ErrorKind};
+
+/// Whether an error may be gone at the next attempt. What is written here can be written again: a
+/// key is created once and deleted once, whatever became of an attempt.
+fn may_pass(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited
+    )
+}

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::element::{self, Element};
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::{KeyRange, Printed};
@@ -26,7 +27,6 @@ const BETWEEN: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_m
 /// long as the client's timeout.
 ///
 /// ```
-/// use std::time::Duration;
 /// use etcd_blocking::{Client, concurrency::PriorityQueue};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,7 +35,7 @@ const BETWEEN: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_m
 /// let jobs = PriorityQueue::new(&client, "jobs");
 /// jobs.enqueue("tidy up", 10)?;
 /// jobs.enqueue("put out the fire", 1)?;
-/// let job = jobs.dequeue(Duration::from_secs(5))?.expect("there are two");
+/// let job = jobs.dequeue()?;
 /// assert_eq!((job.priority(), &job.value()[..]), (Some(1), &b"put out the fire"[..]));
 /// # Ok(()) }
 /// ```
@@ -100,7 +100,7 @@ impl PriorityQueue {
             read = match put.get(0) {
                 Some(read) if tries == 1 => read.clone(),
                 _ => {
-                    thread::sleep(backoff.next(fastrand::f64()));
+                    thread::sleep(backoff.next(chance::fraction()));
                     self.client.call(last.clone())?
                 }
             };
@@ -108,15 +108,24 @@ impl PriorityQueue {
         }
     }
 
-    /// Takes the first element of the lowest number; waits until there is one, or `None` when
-    /// `timeout` has passed ([`Duration::MAX`] is for ever). It waits without polling, in a watch.
+    /// Takes the first element of the lowest number; blocks until there is one. It waits without polling, in a watch.
     ///
     /// # Errors
     ///
-    /// As [`Client::call`] and [`Client::watch`]. After an [unknown outcome](Error::outcome_unknown)
-    /// the element may be taken, and then nobody else gets it; the text names its key.
-    pub fn dequeue(&self, timeout: Duration) -> Result<Option<Element>> {
-        element::take(&self.client, &self.keys(), &self.first(), timeout)
+    /// As [`Client::call`] and [`Client::watch`]. After an
+    /// [unknown outcome](Error::outcome_unknown) the element may be taken, and then nobody
+    /// else gets it; the text names its key.
+    pub fn dequeue(&self) -> Result<Element> {
+        element::take(&self.client, &self.keys(), &self.first())
+    }
+
+    /// The same, for at most `timeout` and a call; `None` when there was none in that time.
+    ///
+    /// # Errors
+    ///
+    /// As [`dequeue`](Self::dequeue).
+    pub fn dequeue_timeout(&self, timeout: Duration) -> Result<Option<Element>> {
+        element::take_within(&self.client, &self.keys(), &self.first(), timeout)
     }
 
     /// Takes the first element if there is one.

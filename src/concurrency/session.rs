@@ -1,15 +1,18 @@
 //! A lease that is kept alive, and what everything that hangs on it learns from it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
+use super::keyring::Keyring;
 use crate::client::Client;
+use crate::discovery::worker::Worker;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::lease::{Grant, KeepAlive};
+use crate::lease::keeping::Keeps;
+use crate::lease::{Grant, KeepAlive, Kept};
 use crate::types::LeaseId;
 
 /// How long dropping the last handle may take.
@@ -62,12 +65,19 @@ struct Inner {
     ttl: Duration,
     life: Mutex<Life>,
     lost: Receiver<Error>,
+    keyring: Arc<Keyring>,
+    // Carries nothing: it ends with the session. Before the worker, which ends when its parts do.
+    alive: (Sender<()>, Receiver<()>),
+    worker: OnceLock<Arc<Worker>>,
 }
 
 enum Life {
     Kept(KeepAlive),
-    /// It was closed or orphaned here.
-    Over(Error),
+    /// It was closed or orphaned here; closing revokes.
+    Over {
+        why: Error,
+        revoked: bool,
+    },
 }
 
 /// The settings of a [`Session`].
@@ -125,11 +135,14 @@ impl SessionBuilder {
         };
         Ok(Session {
             inner: Arc::new(Inner {
-                client,
                 lease: id,
                 ttl: renewal.ttl(),
                 lost: alive.lost().clone(),
                 life: Mutex::new(Life::Kept(alive)),
+                keyring: Arc::new(Keyring::new(client.clone(), id)),
+                client,
+                alive: bounded(0),
+                worker: OnceLock::new(),
             }),
         })
     }
@@ -165,7 +178,7 @@ impl Session {
     pub fn valid_for(&self) -> Duration {
         match &*self.inner.life.lock() {
             Life::Kept(alive) => alive.valid_for(),
-            Life::Over(_) => Duration::ZERO,
+            Life::Over { .. } => Duration::ZERO,
         }
     }
 
@@ -190,7 +203,7 @@ impl Session {
     pub fn check(&self) -> Result<()> {
         match &*self.inner.life.lock() {
             Life::Kept(alive) => alive.check(),
-            Life::Over(why) => Err(why.clone()),
+            Life::Over { why, .. } => Err(why.clone()),
         }
     }
 
@@ -209,7 +222,7 @@ impl Session {
     ///
     /// As [`Client::revoke`]. The lease then ends by itself, when its time is over.
     pub fn close(&self) -> Result<()> {
-        if !self.inner.end("the session was closed") {
+        if !self.inner.end("the session was closed", true) {
             return Ok(());
         }
         let timeout = self.inner.client.timeout().min(self.inner.ttl);
@@ -219,19 +232,64 @@ impl Session {
     /// Ends the session and leaves the lease alone: what hangs on it stays until its time is over.
     /// Does not block.
     pub fn orphan(&self) {
-        self.inner.end("the session was orphaned");
+        self.inner.end("the session was orphaned", false);
+    }
+
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.inner.keyring
+    }
+
+    /// Whether the lease is gone for sure, and its keys with it.
+    pub(super) fn is_revoked(&self) -> bool {
+        match &*self.inner.life.lock() {
+            Life::Kept(alive) => {
+                let gone = |why: &Error| why.kind() == ErrorKind::LeaseNotFound;
+                alive.check().as_ref().is_err_and(gone)
+            }
+            Life::Over { revoked, .. } => *revoked,
+        }
+    }
+
+    /// The worker of the client, for what runs while nobody waits.
+    pub(super) fn worker(&self) -> Result<&Arc<Worker>> {
+        if let Some(worker) = self.inner.worker.get() {
+            return Ok(worker);
+        }
+        let worker = Worker::of(&self.inner.client)?;
+        Ok(self.inner.worker.get_or_init(|| worker))
+    }
+
+    /// Has the keys taken away that could not be taken away at once.
+    pub(super) fn sweep(&self) {
+        let ring = &self.inner.keyring;
+        if let Some(part) = ring.sweep(self.inner.alive.1.clone()) {
+            let begun = self.worker().and_then(|worker| worker.serve(part));
+            if begun.is_err() {
+                ring.unswept();
+            }
+        }
+    }
+}
+
+/// A session that is over keeps nothing alive: what is asked for under it fails with its reason.
+#[allow(private_interfaces, reason = "the trait is sealed")]
+impl Keeps for Session {
+    fn kept(&self) -> Kept {
+        match &*self.inner.life.lock() {
+            Life::Kept(alive) => alive.kept(),
+            Life::Over { why, .. } => Kept::over_already(self.inner.lease, why.clone()),
+        }
     }
 }
 
 impl Inner {
     /// Stops keeping the lease alive; `false` when that was done before.
-    fn end(&self, why: &'static str) -> bool {
-        let over = Life::Over(
-            Error::new(ErrorKind::Closed, why)
-                .operation(Operation::about("session on lease", self.lease)),
-        );
+    fn end(&self, why: &'static str, revoked: bool) -> bool {
+        let about = Operation::about("session on lease", self.lease);
+        let why = Error::new(ErrorKind::Closed, why).operation(about);
+        let over = Life::Over { why, revoked };
         let mut life = self.life.lock();
-        if matches!(*life, Life::Over(_)) {
+        if matches!(*life, Life::Over { .. }) {
             return false;
         }
         // Dropped without the lock.
@@ -251,7 +309,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.end("the session was dropped") {
+        if self.end("the session was dropped", true) {
             // It ends by itself when this fails.
             let _ = self.revoke(DROP_WITHIN.min(self.ttl));
         }

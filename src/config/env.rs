@@ -27,7 +27,8 @@ impl Vars {
             ("ETCDCTL_DISCOVERY_SRV_NAME", "the name of the service"),
         ] {
             if self.text(name)?.is_some() {
-                let why = format!("{what} is for a DNS lookup that the program has to ask for");
+                let why =
+                    format!("{what} is for a lookup that the program makes itself: SrvLookup");
                 return Err(wrong(name, why));
             }
         }

@@ -150,20 +150,38 @@ fn settings_that_cannot_be_kept_are_refused() {
     refused(|c| c.set_password("p"), "username is not");
 }
 
+#[cfg(feature = "__tls")]
 #[test]
-fn an_endpoint_without_a_scheme_is_secure_when_tls_is_asked_for() {
-    let mut config = Config {
-        endpoints: ["a:1", "http://b:1", "https://c:1", "unix:d"]
-            .map(Into::into)
-            .into(),
-        ..Config::default()
-    };
-    assert_eq!(config.schemed(), config.endpoints);
-    config.secure.insecure_transport = Some(false);
+fn tls_reaches_the_builder_from_files_variables_and_a_switch() {
+    let vars = [
+        ("ETCD_ENDPOINTS", "a:1"),
+        ("ETCDCTL_CACERT", "ca.pem"),
+        ("ETCDCTL_CERT", "cert.pem"),
+        ("ETCDCTL_KEY", "key.pem"),
+    ];
+    let mut config = Config::from_vars(vars).unwrap();
+    config.secure.server_name = Some("etcd.example".to_owned());
+    let tls = crate::Tls::new()
+        .ca_file("ca.pem")
+        .client_cert_files("cert.pem", "key.pem")
+        .server_name("etcd.example");
+    let expected = ClientBuilder::new(["a:1"]).tls(tls);
     assert_eq!(
-        config.schemed(),
-        ["https://a:1", "http://b:1", "https://c:1", "unix:d"]
+        format!("{:?}", config.builder().unwrap()),
+        format!("{expected:?}")
     );
+    for (word, wanted) in [("false", true), ("true", false)] {
+        let config = Config::from_vars([("ETCDCTL_INSECURE_TRANSPORT", word)]).unwrap();
+        assert_eq!(config.builder().unwrap().tls.is_some(), wanted, "{word}");
+    }
+}
+
+#[cfg(not(feature = "__tls"))]
+#[test]
+fn tls_that_was_not_built_in_is_refused_and_not_ignored() {
+    let config = Config::from_vars([("ETCDCTL_CACERT", "ca.pem")]).unwrap();
+    let text = config.builder().unwrap_err().to_string();
+    assert!(text.contains("feature `tls`"), "{text}");
 }
 
 #[cfg(feature = "serde")]

@@ -215,7 +215,7 @@ impl Config {
 
     fn build(self) -> Result<ClientBuilder> {
         self.check()?;
-        let mut builder = ClientBuilder::new(self.schemed());
+        let mut builder = ClientBuilder::new(self.endpoints.clone());
         let spans = [
             (self.dial_timeout, &mut builder.connect_timeout),
             (self.request_timeout, &mut builder.timeout),
@@ -254,11 +254,7 @@ impl Config {
             builder = builder.sync_interval(every);
         }
         builder = builder.reject_old_cluster(self.reject_old_cluster);
-        let missing = [("secure", self.secure.wants_tls())];
-        match missing.iter().find(|(_, set)| *set) {
-            Some((name, _)) => Err(Error::invalid(format!("{name} is not supported yet"))),
-            None => Ok(builder),
-        }
+        self.secure.wire(builder)
     }
 
     fn check(&self) -> Result<()> {
@@ -284,25 +280,39 @@ impl Config {
             _ => Ok(()),
         }
     }
-
-    /// The endpoints; those without a scheme are https when TLS is asked for, as in clientv3.
-    pub(super) fn schemed(&self) -> Vec<String> {
-        let secure = self.secure.wants_tls();
-        let scheme = |endpoint: &String| {
-            let endpoint = endpoint.trim();
-            let bare = !endpoint.contains("://") && !endpoint.starts_with("unix:");
-            match secure && bare && !endpoint.is_empty() {
-                true => format!("https://{endpoint}"),
-                false => endpoint.to_owned(),
-            }
-        };
-        self.endpoints.iter().map(scheme).collect()
-    }
 }
 
 impl SecureConfig {
     fn wants_tls(&self) -> bool {
         let files = [&self.cacert, &self.cert, &self.key, &self.server_name];
         files.iter().any(|file| file.is_some()) || self.insecure_transport == Some(false)
+    }
+
+    #[cfg(feature = "__tls")]
+    fn wire(self, builder: ClientBuilder) -> Result<ClientBuilder> {
+        if !self.wants_tls() {
+            return Ok(builder);
+        }
+        let mut tls = crate::transport::tls::Tls::new();
+        if let Some(file) = self.cacert {
+            tls = tls.ca_file(file);
+        }
+        if let (Some(cert), Some(key)) = (self.cert, self.key) {
+            tls = tls.client_cert_files(cert, key);
+        }
+        if let Some(name) = self.server_name {
+            tls = tls.server_name(name);
+        }
+        Ok(builder.tls(tls))
+    }
+
+    #[cfg(not(feature = "__tls"))]
+    fn wire(self, builder: ClientBuilder) -> Result<ClientBuilder> {
+        if self.wants_tls() {
+            return Err(Error::invalid(
+                "TLS is asked for, and etcd-blocking was built without the feature `tls`",
+            ));
+        }
+        Ok(builder)
     }
 }

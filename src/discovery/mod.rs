@@ -32,7 +32,7 @@ mod tenure;
 mod told;
 mod turns;
 mod view;
-mod worker;
+pub(crate) mod worker;
 
 pub use balance::Balance;
 pub use change::{Cause, Change};

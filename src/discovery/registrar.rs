@@ -107,11 +107,11 @@ impl Registrar {
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that cannot be
     /// registered; [`Conflict`](crate::ErrorKind::Conflict) by [`OnConflict::Fail`];
-    /// [`Timeout`](crate::ErrorKind::Timeout) after the client's timeout, with the last trouble on
-    /// the way. Then nothing is registered, and nothing will be.
+    /// [`Tls`](crate::ErrorKind::Tls) at once; [`Timeout`](crate::ErrorKind::Timeout) after the
+    /// client's timeout, with the last trouble on the way. Then nothing is registered, and nothing will be.
     pub fn register(&self, instance: Instance) -> Result<Registration> {
         let registration = self.announce(instance)?;
-        registration.wait_registered(self.timeout)?;
+        registration.wait_now(self.timeout)?;
         Ok(registration)
     }
 
@@ -129,7 +129,7 @@ impl Registrar {
             .map(|instance| self.announce(instance))
             .collect::<Result<_>>()?;
         for registration in &registrations {
-            registration.wait_registered(self.timeout)?;
+            registration.wait_now(self.timeout)?;
         }
         Ok(registrations)
     }

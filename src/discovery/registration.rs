@@ -145,7 +145,12 @@ impl Registration {
     /// [`Closed`](ErrorKind::Closed); [`Timeout`](ErrorKind::Timeout) after `timeout`, with the last
     /// trouble on the way.
     pub fn wait_registered(&self, timeout: Duration) -> Result<Revision> {
-        self.shared.wait_registered(timeout)
+        self.shared.wait_registered(timeout, false)
+    }
+
+    /// The same for one who gives up when it will not come about within `timeout`.
+    pub(super) fn wait_now(&self, timeout: Duration) -> Result<Revision> {
+        self.shared.wait_registered(timeout, true)
     }
 
     /// Registers the instance with other properties; its service, id and address stay. It is
@@ -283,6 +288,7 @@ impl Shared {
 
     pub(super) fn trouble(&self, error: &Error) {
         self.inner.lock().trouble = Some(error.clone());
+        self.changed.notify_all();
     }
 
     pub(super) fn refuse(&self, error: Error) {
@@ -290,7 +296,12 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    pub(super) fn wait_registered(&self, timeout: Duration) -> Result<Revision> {
+    /// Waits; with `no_longer_than_needed` only while it may still come about within this time.
+    pub(super) fn wait_registered(
+        &self,
+        timeout: Duration,
+        no_longer_than_needed: bool,
+    ) -> Result<Revision> {
         let deadline = Instant::now().checked_add(timeout);
         let mut inner = self.inner.lock();
         loop {
@@ -304,6 +315,12 @@ impl Shared {
             }
             if let Some(refused) = &inner.refused {
                 return Err(refused.clone().operation(about()));
+            }
+            if let Some(trouble) = &inner.trouble
+                && trouble.kind() == ErrorKind::Tls
+                && no_longer_than_needed
+            {
+                return Err(trouble.clone().operation(about()));
             }
             let late = match deadline {
                 Some(deadline) => self.changed.wait_until(&mut inner, deadline).timed_out(),

@@ -18,6 +18,7 @@ use super::tenure::{Tenure, Tidings};
 use super::turns::Turns;
 use super::worker::{AT_ONCE, Next, Part};
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kv::{Txn, TxnResponse};
@@ -108,7 +109,7 @@ impl Roster {
             backoff: BETWEEN_TRIES,
             retry_at: None,
             answers,
-            incarnation: fastrand::u64(1..1 << 53),
+            incarnation: (chance::number() >> 11).max(1),
         })
     }
 
@@ -249,7 +250,7 @@ impl Roster {
                 if !matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound) {
                     // The next watch may be refused as well: not at once, then.
                     entry.shared.trouble(&error);
-                    self.retry_at = Some(Instant::now() + BETWEEN_TRIES.last(fastrand::f64()));
+                    self.retry_at = Some(Instant::now() + BETWEEN_TRIES.last(chance::fraction()));
                 }
             }
         }
@@ -313,7 +314,7 @@ impl Roster {
             self.stir(*number);
         }
         // A server that finds no lease of ours, however new, is not asked at once again either.
-        self.retry_at = Some(now + self.backoff.next(fastrand::f64()));
+        self.retry_at = Some(now + self.backoff.next(chance::fraction()));
         if error.kind() == ErrorKind::LeaseNotFound && batch.lease == self.leases.current {
             self.tenure.give_up(now);
             self.lease_lost(Loss::LeaseGone);
@@ -418,7 +419,7 @@ impl Roster {
 impl Entry {
     fn taken(&mut self, taken: Taken) {
         self.loss = Some(loss(taken));
-        self.dispute.taken(Instant::now(), fastrand::f64());
+        self.dispute.taken(Instant::now(), chance::fraction());
     }
 
     fn follow(

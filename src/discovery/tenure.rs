@@ -6,6 +6,7 @@ use crossbeam_channel::{Select, TryRecvError};
 
 use super::registration::Loss;
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::lease::{Deadline, Grant, KeepAlive, Lease};
@@ -121,7 +122,7 @@ impl Tenure {
 
     fn trouble(&mut self, error: Error, now: Instant) -> Tidings {
         self.stage = Stage::None {
-            retry_at: Some(now + self.backoff.next(fastrand::f64())),
+            retry_at: Some(now + self.backoff.next(chance::fraction())),
         };
         Tidings::Trouble(error)
     }

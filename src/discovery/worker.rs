@@ -14,10 +14,10 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// So many items of a flow are taken before the other parts have their turn: one that never ends must
 /// not keep them waiting.
-pub(super) const AT_ONCE: usize = 256;
+pub(crate) const AT_ONCE: usize = 256;
 
 /// Something the worker serves.
-pub(super) trait Part: Send {
+pub(crate) trait Part: Send {
     /// Does what is due, without blocking, and says when something is due next. `None` ends it.
     fn work(&mut self, now: Instant) -> Option<Next>;
 
@@ -27,11 +27,11 @@ pub(super) trait Part: Send {
 
 /// When a part wants to work again, if nothing arrives before.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Next(pub(super) Option<Instant>);
+pub(crate) struct Next(pub(crate) Option<Instant>);
 
 /// The worker of a client; it ends when nobody holds it any more and its parts are done.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(crate) struct Worker {
     parts: Option<Sender<Box<dyn Part>>>,
     ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
@@ -42,7 +42,7 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// The worker of this client: all its registrars and views share one.
-    pub(super) fn of(client: &Client) -> Result<Arc<Worker>> {
+    pub(crate) fn of(client: &Client) -> Result<Arc<Worker>> {
         static WORKERS: LazyLock<Mutex<HashMap<u64, Weak<Worker>>>> = LazyLock::new(Mutex::default);
 
         let mut workers = WORKERS.lock();
@@ -75,7 +75,7 @@ impl Worker {
         })
     }
 
-    pub(super) fn serve(&self, part: Box<dyn Part>) -> Result<()> {
+    pub(crate) fn serve(&self, part: Box<dyn Part>) -> Result<()> {
         let parts = self.parts.as_ref().ok_or_else(Error::closed)?;
         parts.send(part).map_err(|_| Error::closed())
     }

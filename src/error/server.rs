@@ -65,7 +65,7 @@ impl ServerError {
             .and_then(|text| TABLE.iter().find(|(known, ..)| *known == text));
         let (kind, executed) = match known {
             Some((_, kind, executed)) => (*kind, *executed),
-            None => by_code(code, message),
+            None => by_recipe(message).unwrap_or_else(|| by_code(code, message)),
         };
         ServerError {
             kind,
@@ -117,7 +117,8 @@ fn remedy(kind: ErrorKind, message: &str) -> Remedy {
         Some("invalid auth token") => Remedy::Token(Complaint::Invalid),
         Some("revision of auth store is old") => Remedy::Token(Complaint::Old),
         Some("user name is empty") => Remedy::Token(Complaint::Missing),
-        Some("request canceled") => Remedy::None,
+        // The cluster is, for every member: nobody else would do it.
+        Some("request canceled" | "unhealthy cluster") => Remedy::None,
         _ if kind == Unavailable => Remedy::Elsewhere,
         // A leader that lost its quorum answers renewals with this bare text.
         _ if message == "not a primary lessor" => Remedy::Elsewhere,
@@ -134,6 +135,15 @@ const RUBBISH: &[&str] = &[
     "Error deserializing status message header",
     "grpc-status header missing",
 ];
+
+/// What the recipes that run inside the server say, with the code `Unknown`.
+fn by_recipe(message: &str) -> Option<(ErrorKind, Executed)> {
+    match message {
+        "election: not leader" | "election: no leader" => Some((NotFound, No)),
+        "mutex: session is expired" => Some((LeaseExpired, No)),
+        _ => None,
+    }
+}
 
 fn by_code(code: i32, message: &str) -> (ErrorKind, Executed) {
     match code {
@@ -226,7 +236,8 @@ const TABLE: &[(&str, ErrorKind, Executed)] = &[
     ("request timed out, possibly due to previous leader failure", Unavailable, Unknown),
     ("request timed out, possibly due to connection lost", Unavailable, Unknown),
     ("request timed out, waiting for the applied index took too long", Unavailable, Unknown),
-    ("unhealthy cluster", Unavailable, Unknown),
+    // Said before a change of members is proposed.
+    ("unhealthy cluster", Unavailable, No),
     ("corrupt cluster", Corrupt, Unknown),
     ("rpc not supported for learner", Unavailable, No),
     ("bad leader transferee", InvalidArgument, No),
@@ -319,6 +330,15 @@ mod tests {
         assert_eq!(executed("request timed out"), Unknown);
         assert_eq!(executed("leader changed"), Unknown);
         assert_eq!(executed("server stopped"), Unknown);
+    }
+
+    #[test]
+    fn what_the_servers_own_recipes_say_is_understood() {
+        for text in ["election: not leader", "election: no leader"] {
+            assert_eq!(ServerError::read(2, text).kind, NotFound);
+        }
+        let expired = ServerError::read(2, "mutex: session is expired");
+        assert_eq!(expired.kind, LeaseExpired);
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! An owner who was told that the lease is over acts on it, so nothing takes that back: also not an
 //! answer to a renewal that arrives a moment later.
 
-#![allow(dead_code, reason = "requests that end with their lease come next")]
-
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -156,6 +154,13 @@ impl Shared {
 }
 
 impl Kept {
+    /// Of a lease that is not kept alive any more.
+    pub(crate) fn over_already(lease: LeaseId, why: Error) -> Kept {
+        let (oracle, fate) = fate(lease);
+        oracle.gone(why);
+        fate.kept()
+    }
+
     pub(crate) fn lease(&self) -> LeaseId {
         self.shared.lease
     }

@@ -164,8 +164,7 @@ impl KeepAlive {
     }
 
     /// For requests that are to end with the lease.
-    #[allow(dead_code, reason = "requests that end with their lease come next")]
-    pub(crate) fn kept(&self) -> Kept {
+    pub(super) fn fate(&self) -> Kept {
         self.fate.kept()
     }
 }

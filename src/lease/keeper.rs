@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::chance::Chance;
 use crate::error::ErrorKind;
 use crate::time::BootTime;
 use crate::types::LeaseId;
@@ -91,6 +92,8 @@ pub(super) enum Gone {
         within: Duration,
         last: Option<Trouble>,
     },
+    /// No renewal was ever answered, and none will be: TLS fails at every endpoint.
+    Refused(Trouble),
 }
 
 /// What was wrong with a stream.
@@ -127,7 +130,7 @@ pub(super) struct Keeper {
     /// Something was answered since a stream last broke: the next one may be opened at once.
     answered: bool,
     trouble: Option<Trouble>,
-    random: fastrand::Rng,
+    random: Chance,
     actions: Vec<Action>,
 }
 
@@ -187,7 +190,7 @@ impl Keeper {
             reopen: REOPEN,
             answered: true,
             trouble: None,
-            random: fastrand::Rng::with_seed(seed),
+            random: Chance::seeded(seed),
             actions: Vec::new(),
         }
     }
@@ -202,6 +205,7 @@ impl Keeper {
             Input::Opened => self.stream = Stream::Open,
             Input::Answer { lease, ttl } => self.answered(lease, ttl, now),
             Input::Broken(trouble) => {
+                self.refuse(&trouble);
                 self.trouble = Some(trouble);
                 self.lost(now);
             }
@@ -274,7 +278,7 @@ impl Keeper {
         self.answered = true;
         self.reopen.reset();
         self.trouble = None;
-        let third = 1.0 - JITTER * self.random.f64();
+        let third = 1.0 - JITTER * self.random.fraction();
         let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };
@@ -309,6 +313,19 @@ impl Keeper {
         }
     }
 
+    /// Leases that were alive go on: certificates can be put right again before they end.
+    fn refuse(&mut self, trouble: &Trouble) {
+        if trouble.kind != ErrorKind::Tls {
+            return;
+        }
+        let new = |(id, lease): (&LeaseId, &Lease)| lease.ttl.is_none().then_some(*id);
+        let ids: Vec<LeaseId> = self.leases.iter().filter_map(new).collect();
+        for id in ids {
+            self.forget(id);
+            self.gone(id, Gone::Refused(trouble.clone()));
+        }
+    }
+
     /// The stream is gone: what it owed is to be asked again.
     fn lost(&mut self, now: BootTime) {
         self.flight.check = None;
@@ -328,7 +345,7 @@ impl Keeper {
         }
         // Not so long that the lease that ends first would miss several chances.
         let chance = (end.since(now) / 4).max(Duration::from_millis(50));
-        let wait = self.reopen.next(self.random.f64()).min(chance);
+        let wait = self.reopen.next(self.random.fraction()).min(chance);
         self.stream = Stream::Resting { until: now + wait };
     }
 

@@ -15,6 +15,7 @@ mod fate;
 mod grant;
 mod handle;
 mod keeper;
+mod kept;
 mod list;
 mod once;
 mod revoke;
@@ -25,13 +26,11 @@ mod time_to_live;
 use std::time::Duration;
 
 pub use deadline::Deadline;
-#[allow(
-    unused_imports,
-    reason = "requests that end with their lease come next"
-)]
 pub(crate) use fate::Kept;
 pub use grant::{Grant, Lease};
 pub use handle::{KeepAlive, Renewal};
+pub use kept::KeepsAlive;
+pub(crate) use kept::sealed as keeping;
 pub use list::{Leases, LeasesResponse};
 pub use once::KeepAliveOnce;
 pub use revoke::{Revoke, RevokeResponse};

@@ -111,7 +111,10 @@ impl RenewalStream {
                     }
                     Err(problem) => {
                         self.state = State::Closed;
-                        return Poll::Ready(Event::Broken(trouble(problem, None)));
+                        // Others name it in their text.
+                        let tls = matches!(&problem, Problem::Fault(f) if f.kind == ErrorKind::Tls);
+                        let endpoint = tls.then(|| self.transport.name());
+                        return Poll::Ready(Event::Broken(trouble(problem, endpoint)));
                     }
                 },
                 State::Open { answers, .. } => match answers {
@@ -178,8 +181,7 @@ fn start(connection: Connection, generation: u64) -> State {
 
 fn trouble(problem: Problem, endpoint: Option<Arc<str>>) -> Trouble {
     let (kind, text) = match problem {
-        Problem::Fault(fault) if fault.protocol => (ErrorKind::Protocol, fault.text),
-        Problem::Fault(fault) => (ErrorKind::Unavailable, fault.text),
+        Problem::Fault(fault) => (fault.kind, fault.text),
         Problem::Answer(answer) => (answer.kind, answer.text),
     };
     Trouble {

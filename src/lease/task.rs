@@ -16,6 +16,7 @@ use super::fate::{Oracle, fate};
 use super::handle::{GONE, KeepAlive, Renewal};
 use super::keeper::{Action, Gone, Input, Keeper};
 use super::stream::{Event, RenewalStream};
+use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::observe::Observer;
 use crate::rt::{Bridge, Outlet, Room, Spawn, clock};
@@ -104,7 +105,7 @@ impl LeaseKeeping {
         let (commands, queue) = mpsc::unbounded_channel();
         let task = Task {
             observer: Arc::clone(transport.observer()),
-            keeper: Keeper::new(fastrand::u64(..)),
+            keeper: Keeper::new(chance::number()),
             stream: RenewalStream::new(Arc::clone(transport)),
             commands: queue,
             held: HashMap::new(),
@@ -322,6 +323,10 @@ fn farewell(lease: LeaseId, why: Gone) -> Error {
             let kind = last.as_ref().map_or(ErrorKind::Timeout, |last| last.kind);
             let reason = format!("no renewal was answered in {within:?}");
             (Error::new(kind, reason), last)
+        }
+        Gone::Refused(trouble) => {
+            let error = Error::new(trouble.kind, trouble.text);
+            (error.at(trouble.endpoint), None)
         }
     };
     let error = error.operation(Operation::about("keep alive lease", lease));

@@ -119,14 +119,16 @@ impl LocalEtcd {
 
     /// Asks the server for its own view: its id, the leader it knows, its revision and term.
     ///
-    /// Blocks 1 s at most. A server whose client port speaks TLS, or that has authentication on,
-    /// may refuse.
+    /// Blocks 1 s at most. Authentication and TLS do not stand in the way; but of a server whose client
+    /// port is under TLS only its own leadership is known: its term reads 0, and so does the leader,
+    /// unless it is this one.
     ///
     /// # Errors
     ///
-    /// When the server does not answer in time, or refuses.
+    /// When the server does not answer in time.
     pub fn status(&self) -> io::Result<MemberStatus> {
-        status::ask(self.flags.client, ASK)
+        let raft = self.flags.metrics.is_none().then_some(self.flags.client);
+        status::ask(self.flags.health(), raft, ASK)
     }
 
     /// Stops the process where it stands (SIGSTOP): connections stay open and are accepted, and

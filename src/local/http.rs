@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Replies are a few hundred bytes; what is longer is not the reply of an etcd.
-const MAX_REPLY: u64 = 64 * 1024;
+/// The metrics are some 200 KiB; what is much longer is not the reply of an etcd.
+const MAX_REPLY: u64 = 4 << 20;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -19,22 +19,6 @@ pub(super) fn get(addr: SocketAddr, path: &str, timeout: Duration) -> io::Result
     exchange(
         addr,
         &format!("GET {path} HTTP/1.0\r\nHost: {addr}\r\n\r\n"),
-        timeout,
-    )
-}
-
-pub(super) fn post(
-    addr: SocketAddr,
-    path: &str,
-    json: &str,
-    timeout: Duration,
-) -> io::Result<Reply> {
-    let length = json.len();
-    let head =
-        format!("POST {path} HTTP/1.0\r\nHost: {addr}\r\nContent-Type: application/json\r\n");
-    exchange(
-        addr,
-        &format!("{head}Content-Length: {length}\r\n\r\n{json}"),
         timeout,
     )
 }

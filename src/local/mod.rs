@@ -15,6 +15,12 @@
 //! ports of its own, and keeps its data and its log in a directory of its own below
 //! [`std::env::temp_dir`].
 //!
+//! # TLS
+//!
+//! [`LocalEtcdBuilder::tls`] and [`LocalEtcdBuilder::client_ca`] (and those of a cluster) put the
+//! client port under TLS; [`LocalEtcd::endpoint`] then says `https`. Health and metrics are read from
+//! a port in the clear, which listens on 127.0.0.1 too.
+//!
 //! # What it is not for
 //!
 //! Data that matters: fsync is off where etcd has a switch for it (3.5 and later), and elections

@@ -1,6 +1,6 @@
 //! From flags to a running server, on ports nobody else has.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::Path};
 
 use super::{
     binary,
@@ -32,6 +32,23 @@ impl LocalEtcdBuilder {
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.extra.push(arg.into());
         self
+    }
+
+    /// Serves clients under TLS with this certificate and key (PEM files). They are read again for
+    /// every connection, as etcd does.
+    ///
+    /// The certificate must be for what the endpoints name: 127.0.0.1. Members speak to each other in
+    /// the clear all the same.
+    pub fn tls(self, cert: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
+        self.arg(format!("--cert-file={}", cert.as_ref().display()))
+            .arg(format!("--key-file={}", key.as_ref().display()))
+    }
+
+    /// Wants a certificate from every client, signed by an authority in this PEM file; only with
+    /// [`tls`](Self::tls).
+    pub fn client_ca(self, ca: impl AsRef<Path>) -> Self {
+        self.arg(format!("--trusted-ca-file={}", ca.as_ref().display()))
+            .arg("--client-cert-auth")
     }
 
     /// Names the member; `local` when not called.

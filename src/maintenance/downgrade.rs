@@ -40,8 +40,8 @@ impl Downgrade {
         Downgrade::new(DowngradeAction::Enable, version.into())
     }
 
-    /// Calls off the downgrade under way.
-    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when there is none.
+    /// Calls off the downgrade under way. When there is none, some servers answer with
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition), and others that it is done.
     pub fn cancel() -> Self {
         Downgrade::new(DowngradeAction::Cancel, String::new())
     }
@@ -119,7 +119,7 @@ impl DowngradeResponse {
         &self.header
     }
 
-    /// The version of the cluster now, such as `3.7.0`.
+    /// The version of the cluster now, such as `3.7`.
     pub fn version(&self) -> &str {
         &self.version
     }

@@ -102,7 +102,8 @@ impl StatusResponse {
         &self.version
     }
 
-    /// The version of its storage, such as `3.7.0`; `None` before 3.6.
+    /// The version of its storage, such as `3.7.0`; `None` before 3.6, and in the first moments of a
+    /// cluster.
     pub fn storage_version(&self) -> Option<&str> {
         Some(&*self.storage_version).filter(|version| !version.is_empty())
     }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::handle::{Command, Mirror, Shared};
 use super::teller::Teller;
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::KeyRange;
 use crate::kv::{Get, Paging};
@@ -179,7 +180,7 @@ impl Task {
         loop {
             match self.list().await {
                 Err(error) if !is_final(&error) => {
-                    tokio::time::sleep(backoff.next(fastrand::f64())).await;
+                    tokio::time::sleep(backoff.next(chance::fraction())).await;
                     if self.commands.is_closed() {
                         return None;
                     }

@@ -153,18 +153,19 @@ impl Observer {
         event!(warn, "connection", "ejected", %endpoint, reason = %why);
     }
 
-    /// A token was fetched: the first one, or one that replaces another.
-    pub(crate) fn token_fetched(&self) {
-        let [refreshes, _] = &self.tokens;
-        refreshes.fetch_add(1, Relaxed);
-        event!(info, "token", "refreshed");
-    }
-
-    /// A token could not be fetched.
-    pub(crate) fn token_failed(&self, why: impl fmt::Display) {
-        let [_, failures] = &self.tokens;
-        failures.fetch_add(1, Relaxed);
-        event!(warn, "token", "refresh failed", reason = %why);
+    /// A token was fetched, or could not be.
+    pub(crate) fn token_refreshed(&self, failure: Option<&Error>) {
+        let [refreshes, failures] = &self.tokens;
+        match failure {
+            None => {
+                refreshes.fetch_add(1, Relaxed);
+                event!(info, "token", "refreshed");
+            }
+            Some(error) => {
+                failures.fetch_add(1, Relaxed);
+                event!(warn, "token", "refresh failed", %error);
+            }
+        }
     }
 
     /// Counts what waits in `queue` for as long as that exists.

@@ -11,6 +11,7 @@ use super::fault::Sent;
 use super::retry::{Failure, Verdict, judge};
 use super::{Connection, Demand, Fault, Lane, Transport, understand};
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::error::{Error, ErrorKind, Executed, Operation, Result, ServerError};
 use crate::observe::Observer;
 
@@ -115,7 +116,12 @@ impl Transport {
             let connection = match timeout_at(deadline.into(), connecting).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(Problem::Fault(fault))) => {
-                    tries.note(None, Failure::NoConnection(fault));
+                    let failure = Failure::NoConnection(fault);
+                    let verdict = judge(&failure, call.mode == Mode::Write);
+                    tries.note(None, failure);
+                    if !verdict.retry {
+                        break tries.give_up(verdict, begun).at(Some(self.name()));
+                    }
                     if Instant::now() >= deadline {
                         break self.too_late(&call, tries, begun);
                     }
@@ -169,7 +175,7 @@ impl Transport {
                 }
             }
             let pause = if spaced {
-                backoff.next(fastrand::f64())
+                backoff.next(chance::fraction())
             } else {
                 Duration::ZERO
             };
@@ -201,10 +207,7 @@ impl Transport {
         let last = tries.last.map(|(_, failure)| failure);
         let kind = match &last {
             Some(Failure::Answer(answer)) => answer.kind,
-            Some(Failure::NoConnection(fault) | Failure::Broken(fault)) if fault.protocol => {
-                ErrorKind::Protocol
-            }
-            Some(Failure::NoConnection(_) | Failure::Broken(_)) => ErrorKind::Unavailable,
+            Some(Failure::NoConnection(fault) | Failure::Broken(fault)) => fault.kind,
             Some(Failure::Silence) | None => ErrorKind::Timeout,
         };
         let error = Error::new(kind, format!("no answer in {:?}", call.timeout))
@@ -212,7 +215,10 @@ impl Transport {
             .tried(tries.count.max(1), elapsed);
         match last {
             Some(failure) => error.last(failure.to_string()),
-            None => error,
+            None => match self.trouble() {
+                Some(trouble) => error.last(trouble),
+                None => error,
+            },
         }
     }
 }
@@ -258,12 +264,7 @@ impl Tries {
         let error = match self.last {
             Some((_, Failure::Answer(answer))) => Error::new(answer.kind, answer.text),
             Some((_, Failure::Broken(fault) | Failure::NoConnection(fault))) => {
-                let kind = if fault.protocol {
-                    ErrorKind::Protocol
-                } else {
-                    ErrorKind::Unavailable
-                };
-                Error::new(kind, fault.text)
+                Error::new(fault.kind, fault.text)
             }
             Some((_, Failure::Silence)) | None => Error::new(
                 ErrorKind::Timeout,

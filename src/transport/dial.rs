@@ -18,9 +18,11 @@ use tokio::time::{sleep, timeout};
 use super::connection::{Connection, Vitals};
 use super::endpoint::{Address, Endpoint};
 use super::endpoints::Removal;
-use super::fault::{Fault, describe, describe_io};
+use super::fault::{Fault, describe};
 use super::health;
-use super::{Demand, Plan, Transport};
+use super::mismatch;
+use super::{Demand, Plan, Settings, Transport};
+use crate::chance;
 
 /// How often to look, while members are silent, whether another may be dialled again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -28,10 +30,27 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How often to look whether a server that shuts down has answered everything.
 const DRAINING: Duration = Duration::from_millis(5);
 
-/// What bytes travel on. TLS will be one more.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+/// What bytes travel on.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection below HTTP/2.
+struct Opened {
+    io: Box<dyn Io>,
+    #[cfg(feature = "__tls")]
+    refusal: super::tls::Refusal,
+}
+
+impl Opened {
+    fn clear(io: impl Io + 'static) -> Self {
+        Opened {
+            io: Box::new(io),
+            #[cfg(feature = "__tls")]
+            refusal: super::tls::Refusal::default(),
+        }
+    }
+}
 
 /// Races `members` in their order, each `settings.stagger` after the one before, or at once when
 /// that one failed. The first connection whose server answered wins; the others are dropped.
@@ -54,7 +73,7 @@ pub(super) async fn race(
                 under_way.push(index);
                 running.spawn(async move { (index, dial_member(&transport, index).await) });
             }
-            None if running.is_empty() => return Err(last),
+            None if running.is_empty() => return Err(transport.round(last)),
             None => {}
         }
         let head_start = if waiting.is_empty() {
@@ -84,14 +103,21 @@ async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connect
     let Some((endpoint, removal)) = transport.endpoints.read().get(index) else {
         return Err(Fault::unconnected("the endpoint was taken out of the list"));
     };
-    transport.picker.lock().dialling(index, Instant::now());
+    let probe = {
+        let mut picker = transport.picker.lock();
+        picker.dialling(index, Instant::now());
+        picker.may_probe(index)
+    };
     let limit = transport.settings.connect_timeout;
-    let dialling = dial(&endpoint, index, removal, transport);
-    let dialled = timeout(limit, dialling).await;
-    let result = dialled.unwrap_or_else(|_| {
+    let dialled = timeout(limit, async {
+        match dial(&endpoint, index, removal, transport).await {
+            Err(fault) if fault.hung_up && probe => Err(explain(&endpoint, fault).await),
+            dialled => dialled,
+        }
+    });
+    let result = dialled.await.unwrap_or_else(|_| {
         Err(Fault::unconnected(format!(
-            "{}: no answer to the connection attempt in {limit:?}",
-            endpoint.text
+            "no answer to the connection attempt in {limit:?}"
         )))
     });
     if let Err(fault) = &result {
@@ -100,9 +126,26 @@ async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connect
     let mut picker = transport.picker.lock();
     match &result {
         Ok(_) => picker.connected(index),
-        Err(_) => picker.failed(index, Instant::now(), fastrand::f64()),
+        Err(fault) => {
+            picker.failed(index, Instant::now(), chance::fraction());
+            picker.failed_by(index, fault);
+        }
     }
-    result
+    drop(picker);
+    result.map_err(|fault| Fault {
+        text: format!("{}: {}", endpoint.text, fault.text),
+        ..fault
+    })
+}
+
+/// A server that hangs up may be one that speaks TLS, or one that does not.
+async fn explain(endpoint: &Endpoint, fault: Fault) -> Fault {
+    let probed = match raw(endpoint).await {
+        Ok(Raw::Tcp(io)) => mismatch::probe(io, endpoint.secure).await,
+        Ok(Raw::Unix(io)) => mismatch::probe(io, endpoint.secure).await,
+        Err(_) => None,
+    };
+    probed.map_or(fault, Fault::tls)
 }
 
 /// Connects to one endpoint. It returns when the server has answered an HTTP/2 ping: a server that
@@ -114,29 +157,33 @@ async fn dial(
     transport: &Transport,
 ) -> Result<Connection, Fault> {
     let (settings, begun) = (&transport.settings, Instant::now());
-    let at = |fault: Fault| Fault {
-        text: format!("{}: {}", endpoint.text, fault.text),
-        ..fault
+    let opened = open(endpoint, settings).await?;
+    // What the server says about TLS explains whatever else goes wrong.
+    #[cfg(feature = "__tls")]
+    let refusal = opened.refusal;
+    let judge = |fault: Fault| {
+        #[cfg(feature = "__tls")]
+        if let Some(why) = refusal.get() {
+            return Fault::tls(why);
+        }
+        fault
     };
-    let io = open(endpoint)
-        .await
-        .map_err(|error| at(Fault::unconnected(describe_io(&error))))?;
     let (send, mut connection) = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(settings.stream_window)
         .initial_connection_window_size(settings.connection_window)
         .max_header_list_size(16 * 1024)
-        .handshake(io)
+        .handshake(opened.io)
         .await
-        .map_err(|error| at(Fault::of_handshake(&error)))?;
+        .map_err(|error| judge(Fault::of_handshake(&error)))?;
     let origin = http::Uri::builder()
         .scheme(if endpoint.secure { "https" } else { "http" })
         .authority(authority(endpoint))
         .path_and_query("/")
         .build()
-        .map_err(|error| Fault::unconnected(format!("{}: {error}", endpoint.text)))?;
+        .map_err(|error| Fault::unconnected(error.to_string()))?;
     let Some(mut pings) = connection.ping_pong() else {
-        return Err(at(Fault::unconnected("no pings on a new connection")));
+        return Err(Fault::unconnected("no pings on a new connection"));
     };
     let vitals = Vitals::new();
     let broke = Arc::new(parking_lot::Mutex::new(None));
@@ -155,7 +202,7 @@ async fn dial(
             .lock()
             .take()
             .unwrap_or_else(|| Fault::of_handshake(&error));
-        return Err(at(fault));
+        return Err(judge(fault));
     }
     let open = transport
         .observer
@@ -184,9 +231,15 @@ fn authority(endpoint: &Endpoint) -> &str {
     }
 }
 
-async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Io>> {
+/// A socket.
+enum Raw {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn raw(endpoint: &Endpoint) -> io::Result<Raw> {
     match &endpoint.address {
-        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Address::Unix(path) => Ok(Raw::Unix(UnixStream::connect(path).await?)),
         Address::Tcp { host, port } => {
             // An address needs no lookup, and so no lookup thread.
             let stream = match host.parse::<std::net::IpAddr>() {
@@ -195,9 +248,48 @@ async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Io>> {
             };
             // Requests are small and wait for their answer.
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
+            Ok(Raw::Tcp(stream))
         }
     }
+}
+
+async fn open(endpoint: &Endpoint, settings: &Settings) -> Result<Opened, Fault> {
+    let raw = raw(endpoint).await.map_err(|error| Fault {
+        // Nobody was there to hang up.
+        hung_up: false,
+        ..Fault::of_io(&error)
+    })?;
+    match raw {
+        Raw::Tcp(io) => secure(endpoint, settings, io).await,
+        Raw::Unix(io) => secure(endpoint, settings, io).await,
+    }
+}
+
+#[cfg(feature = "__tls")]
+async fn secure(
+    endpoint: &Endpoint,
+    settings: &Settings,
+    io: impl Io + 'static,
+) -> Result<Opened, Fault> {
+    if !endpoint.secure {
+        return Ok(Opened::clear(io));
+    }
+    let Some(tls) = &settings.tls else {
+        return Err(Fault::tls("there are no settings for TLS"));
+    };
+    let stream = tls.connect(endpoint, io).await?;
+    Ok(Opened {
+        refusal: stream.refusal(),
+        io: Box::new(stream),
+    })
+}
+
+#[cfg(not(feature = "__tls"))]
+async fn secure(endpoint: &Endpoint, _: &Settings, io: impl Io + 'static) -> Result<Opened, Fault> {
+    if endpoint.secure {
+        return Err(Fault::tls("this build is without TLS"));
+    }
+    Ok(Opened::clear(io))
 }
 
 /// How a connection ends.

@@ -25,24 +25,28 @@ pub(crate) enum Address {
 }
 
 impl Endpoint {
-    /// Reads `http://host:port`, `https://host:port`, `host:port` or `unix:path`.
+    /// Reads `http://host:port`, `https://host:port`, `host:port`, `unix:path` or `unixs:path`.
     ///
-    /// As in clientv3, a path behind the port is ignored. Unlike there, what cannot be meant is
-    /// refused here and now: no port, a name and password in the URL, an unknown scheme.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    /// As in clientv3, a path behind the port is ignored, and what leaves it open whether it is under
+    /// TLS (`host:port`, `unix:path`) is when `tls` settings are given. Unlike there, what cannot be
+    /// meant is refused here and now: no port, a name and password in the URL, an unknown scheme.
+    pub(crate) fn parse(text: &str, tls: bool) -> Result<Self> {
         let text = text.trim();
         let wrong = |why: &str| Err(Error::invalid(format!("endpoint {:?}: {why}", shown(text))));
         if text.is_empty() {
             return wrong("it is empty");
         }
-        if let Some(path) = unix_path(text) {
-            return Endpoint::unix(text, path);
+        if let Some(path) = socket_path(text, "unix:") {
+            return Endpoint::unix(text, path, tls);
+        }
+        if let Some(path) = socket_path(text, "unixs:") {
+            return Endpoint::unix(text, path, true);
         }
         let (secure, rest) = match text.split_once("://") {
-            None => (false, text),
+            None => (tls, text),
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
-            Some(_) => return wrong("the scheme must be http, https or unix"),
+            Some(_) => return wrong("the scheme must be http, https, unix or unixs"),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
@@ -82,17 +86,8 @@ impl Endpoint {
         matches!(self.address, Address::Tcp { .. }) && !self.secure
     }
 
-    /// The same; without a scheme it has the one that the others have.
-    pub(crate) fn parse_like(text: &str, secure: bool) -> Result<Self> {
-        let text = text.trim();
-        if secure && !text.is_empty() && !text.contains("://") && unix_path(text).is_none() {
-            return Endpoint::parse(&format!("https://{text}"));
-        }
-        Endpoint::parse(text)
-    }
-
     /// The authority of a socket file is its name, as in clientv3.
-    fn unix(text: &str, path: &str) -> Result<Self> {
+    fn unix(text: &str, path: &str, secure: bool) -> Result<Self> {
         if path.is_empty() || path.ends_with('/') {
             return Err(Error::invalid(format!(
                 "endpoint {text:?}: it names no socket file"
@@ -100,11 +95,24 @@ impl Endpoint {
         }
         let name = path.rsplit('/').next().unwrap_or_default();
         Ok(Endpoint {
-            text: format!("unix:{path}").into(),
+            text: match secure {
+                true => format!("unixs:{path}").into(),
+                false => format!("unix:{path}").into(),
+            },
             address: Address::Unix(path.into()),
             authority: name.to_owned(),
-            secure: false,
+            secure,
         })
+    }
+
+    /// What the server's certificate is to be for: the host, or the name of a socket file up to its
+    /// colon, as in clientv3.
+    #[cfg(feature = "__tls")]
+    pub(crate) fn host(&self) -> &str {
+        match &self.address {
+            Address::Tcp { host, .. } => host,
+            Address::Unix(_) => self.authority.split(':').next().unwrap_or_default(),
+        }
     }
 }
 
@@ -132,44 +140,46 @@ fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-fn unix_path(text: &str) -> Option<&str> {
-    let rest = text.strip_prefix("unix:")?;
+fn socket_path<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let rest = text.strip_prefix(scheme)?;
     Some(rest.strip_prefix("//").unwrap_or(rest))
 }
 
-/// Reads a list of endpoints, and refuses one that cannot work as a whole.
+/// Reads a list of endpoints, and refuses one that cannot work as a whole. `tls`: what
+/// those are that leave it open.
 pub(crate) fn parse_all<T: AsRef<str>>(
     texts: impl IntoIterator<Item = T>,
+    tls: bool,
 ) -> Result<Vec<Endpoint>> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for text in texts {
-        let endpoint = Endpoint::parse(text.as_ref())?;
+        let endpoint = Endpoint::parse(text.as_ref(), tls)?;
         if !endpoints.iter().any(|known| known.text == endpoint.text) {
             endpoints.push(endpoint);
         }
     }
-    if endpoints.is_empty() {
-        return Err(Error::invalid(
+    let find = |secure| endpoints.iter().find(|one| one.secure == secure);
+    match (find(true), find(false)) {
+        (None, None) => Err(Error::invalid(
             "no endpoint given: name at least one, such as http://127.0.0.1:2379",
-        ));
+        )),
+        (Some(secure), Some(clear)) => Err(Error::invalid(format!(
+            "endpoints with and without TLS cannot be mixed: {} and {}",
+            secure.text, clear.text
+        ))),
+        (Some(secure), None) if cfg!(not(feature = "__tls")) => Err(Error::invalid(format!(
+            "{} needs TLS, and etcd-blocking was built without its feature `tls`",
+            secure.text
+        ))),
+        _ => Ok(endpoints),
     }
-    if endpoints.iter().any(|e| e.secure) && endpoints.iter().any(|e| !e.secure) {
-        return Err(Error::invalid(
-            "endpoints with and without https cannot be mixed",
-        ));
-    }
-    if endpoints.iter().any(|e| e.secure) {
-        return Err(Error::invalid(
-            "https endpoints need TLS, which this version of etcd-blocking does not have yet",
-        ));
-    }
-    Ok(endpoints)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    // Case: CN-14, CN-15
     #[test]
     fn every_way_of_writing_one() {
         let cases = [
@@ -186,6 +196,7 @@ mod tests {
             ),
             ("http://[::1]:2379/v3?x", "http://[::1]:2379", "[::1]:2379"),
             ("https://a:1", "https://a:1", "a:1"),
+            ("unixs:localhost:1", "unixs:localhost:1", "localhost:1"),
             ("unix:run/etcd.sock", "unix:run/etcd.sock", "etcd.sock"),
             (
                 "unix:///run/localhost:1",
@@ -194,7 +205,7 @@ mod tests {
             ),
         ];
         for (text, shown, authority) in cases {
-            let endpoint = Endpoint::parse(text).unwrap();
+            let endpoint = Endpoint::parse(text, false).unwrap();
             assert_eq!(
                 (&*endpoint.text, &*endpoint.authority),
                 (shown, authority),
@@ -205,7 +216,7 @@ mod tests {
 
     #[test]
     fn one_without_a_scheme_takes_that_of_the_others() {
-        let parse = |text, secure| Endpoint::parse_like(text, secure).unwrap().secure;
+        let parse = |text, secure| Endpoint::parse(text, secure).unwrap().secure;
         assert!(parse("a:1", true) && !parse("a:1", false));
         assert!(!parse("http://a:1", true) && parse("https://a:1", false));
         assert!(!parse("unix:/a", true));
@@ -226,7 +237,7 @@ mod tests {
             ("unix:", "socket"),
         ];
         for (text, reason) in cases {
-            let error = Endpoint::parse(text).unwrap_err().to_string();
+            let error = Endpoint::parse(text, false).unwrap_err().to_string();
             assert!(
                 reason.split('|').any(|part| error.contains(part)),
                 "{text}: {error}"
@@ -236,19 +247,43 @@ mod tests {
 
     #[test]
     fn a_list_is_checked_as_a_whole() {
-        assert!(parse_all::<&str>([]).is_err());
-        assert!(
-            parse_all(["http://a:1", "https://b:1"])
-                .unwrap_err()
-                .to_string()
-                .contains("mixed")
-        );
-        assert!(
-            parse_all(["https://b:1"])
-                .unwrap_err()
-                .to_string()
-                .contains("TLS")
-        );
-        assert_eq!(parse_all(["a:1", "http://a:1"]).unwrap().len(), 1);
+        let refused = |texts: &[&str], tls| parse_all(texts, tls).unwrap_err().to_string();
+        assert!(parse_all::<&str>([], false).is_err());
+        for mixed in [
+            ["http://a:1", "https://b:1"],
+            ["unixs:/run/a", "b:1"],
+            ["unix:/run/a", "https://b:1"],
+        ] {
+            assert!(refused(&mixed, false).contains("mixed"), "{mixed:?}");
+        }
+        assert_eq!(parse_all(["a:1", "http://a:1"], false).unwrap().len(), 1);
+        #[cfg(not(feature = "__tls"))]
+        assert!(refused(&["https://b:1"], false).contains("feature `tls`"));
+    }
+
+    #[test]
+    fn what_leaves_tls_open_follows_the_settings() {
+        for (text, shown) in [
+            ("a:1", "https://a:1"),
+            ("unix:/run/a", "unixs:/run/a"),
+            ("unixs:///run/a", "unixs:/run/a"),
+        ] {
+            let endpoint = Endpoint::parse(text, true).unwrap();
+            assert_eq!((&*endpoint.text, endpoint.secure), (shown, true));
+        }
+        assert!(!Endpoint::parse("http://a:1", true).unwrap().secure);
+    }
+
+    #[cfg(feature = "__tls")]
+    #[test]
+    fn the_name_to_verify_is_the_host_s_or_the_file_s_without_a_port() {
+        for (text, host) in [
+            ("https://etcd.example:2379", "etcd.example"),
+            ("https://[::1]:2379", "::1"),
+            ("unixs:localhost:1234", "localhost"),
+            ("unixs:///run/etcd.sock:0", "etcd.sock"),
+        ] {
+            assert_eq!(Endpoint::parse(text, false).unwrap().host(), host);
+        }
     }
 }

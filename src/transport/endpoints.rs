@@ -94,7 +94,10 @@ mod tests {
     use super::*;
 
     fn endpoints(texts: &[&str]) -> Vec<Endpoint> {
-        texts.iter().map(|t| Endpoint::parse(t).unwrap()).collect()
+        texts
+            .iter()
+            .map(|t| Endpoint::parse(t, false).unwrap())
+            .collect()
     }
 
     fn texts(set: &Endpoints) -> Vec<String> {

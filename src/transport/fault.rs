@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::error::ErrorKind;
+
 /// Whether the server can have seen a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -16,8 +18,11 @@ pub(crate) enum Sent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) sent: Sent,
-    /// What answered is not an etcd server.
-    pub(crate) protocol: bool,
+    /// `Unavailable`; `Protocol`, when what answered is not an etcd server; or `Tls`, when TLS cannot
+    /// be agreed on before somebody changes something.
+    pub(crate) kind: ErrorKind,
+    /// The server hung up, and said nothing that would explain it.
+    pub(crate) hung_up: bool,
     pub(crate) text: String,
 }
 
@@ -26,17 +31,33 @@ impl Fault {
     pub(crate) fn unconnected(text: impl Into<String>) -> Self {
         Fault {
             sent: Sent::No,
-            protocol: false,
+            kind: ErrorKind::Unavailable,
+            hung_up: false,
             text: text.into(),
+        }
+    }
+
+    /// No connection, because TLS was not agreed on.
+    pub(crate) fn tls(text: impl Into<String>) -> Self {
+        Fault {
+            kind: ErrorKind::Tls,
+            ..Fault::unconnected(text)
+        }
+    }
+
+    /// An I/O error while a connection was being made.
+    pub(crate) fn of_io(error: &std::io::Error) -> Self {
+        Fault {
+            hung_up: is_hang_up(error),
+            ..Fault::unconnected(describe_io(error))
         }
     }
 
     /// The peer does not speak HTTP/2.
     pub(crate) fn protocol(text: impl Into<String>) -> Self {
         Fault {
-            sent: Sent::No,
-            protocol: true,
-            text: text.into(),
+            kind: ErrorKind::Protocol,
+            ..Fault::unconnected(text)
         }
     }
 
@@ -49,7 +70,11 @@ impl Fault {
         let untouched = error.is_remote() && (refused || error.is_go_away());
         Fault {
             sent: if untouched { Sent::No } else { Sent::Maybe },
-            protocol: is_protocol(error),
+            kind: match is_protocol(error) {
+                true => ErrorKind::Protocol,
+                false => ErrorKind::Unavailable,
+            },
+            hung_up: false,
             text: describe(error),
         }
     }
@@ -58,6 +83,8 @@ impl Fault {
     pub(crate) fn of_handshake(error: &h2::Error) -> Self {
         if is_protocol(error) {
             Fault::protocol(format!("it does not speak HTTP/2: {}", describe(error)))
+        } else if let Some(error) = error.get_io() {
+            Fault::of_io(error)
         } else {
             Fault::unconnected(describe(error))
         }
@@ -82,6 +109,15 @@ fn is_protocol(error: &h2::Error) -> bool {
         || error
             .get_io()
             .is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
+}
+
+fn is_hang_up(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::*;
+
+    matches!(
+        error.kind(),
+        ConnectionReset | BrokenPipe | UnexpectedEof | ConnectionAborted | NotConnected
+    )
 }
 
 /// The text of an h2 error; `broken pipe` and its like without the layers around them.

@@ -11,9 +11,12 @@ pub(crate) mod endpoint;
 mod endpoints;
 mod fault;
 mod health;
+mod mismatch;
 mod picker;
 mod retry;
 mod stubs;
+#[cfg(feature = "__tls")]
+pub(crate) mod tls;
 mod token;
 
 use std::sync::Arc;
@@ -35,6 +38,8 @@ use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
 pub(crate) use token::{Identity, Tokens};
 
+use crate::chance;
+use crate::error::ErrorKind;
 use crate::observe::Observer;
 
 /// What a connection is for.
@@ -64,6 +69,9 @@ pub(crate) struct Settings {
     pub(crate) tokens: Option<Arc<Tokens>>,
     /// Whether the password or the token may go over connections without TLS.
     pub(crate) plaintext_credentials: bool,
+    /// There when the endpoints are under TLS.
+    #[cfg(feature = "__tls")]
+    pub(crate) tls: Option<Arc<tls::Connector>>,
 }
 
 impl Settings {
@@ -112,7 +120,7 @@ impl Transport {
         settings: Settings,
         observer: Arc<Observer>,
     ) -> Arc<Self> {
-        let picker = Picker::new(endpoints.len(), fastrand::f64());
+        let picker = Picker::new(endpoints.len(), chance::fraction());
         Arc::new(Transport {
             endpoints: RwLock::new(Endpoints::new(endpoints)),
             settings,
@@ -230,7 +238,7 @@ impl Transport {
             current.connection = None;
             self.picker
                 .lock()
-                .failed(index, Instant::now(), fastrand::f64());
+                .failed(index, Instant::now(), chance::fraction());
         }
         if let Some(dialling) = &current.dialling {
             return Err(Next::Outcome(dialling.clone()));
@@ -321,6 +329,52 @@ impl Transport {
                 texts.join(",").into()
             }
         }
+    }
+
+    /// What one round of failed attempts comes to, `last` the last of them.
+    ///
+    /// Only when TLS fails everywhere is there nothing to wait for: a member that is down may be the
+    /// good one.
+    fn round(&self, last: Fault) -> Fault {
+        let faults = self.picker.lock().faults();
+        let is_tls = |(_, fault): &(usize, Option<Fault>)| {
+            let kind = fault.as_ref().map(|fault| fault.kind);
+            kind == Some(ErrorKind::Tls)
+        };
+        if !faults.iter().any(is_tls) {
+            return last;
+        }
+        let text = self.describe(&faults).unwrap_or_default();
+        if faults.iter().all(is_tls) {
+            return Fault::tls(text);
+        }
+        let kind = match last.kind {
+            ErrorKind::Tls => ErrorKind::Unavailable,
+            kind => kind,
+        };
+        Fault { kind, text, ..last }
+    }
+
+    /// How the members failed that did; without their names when all failed in the same way.
+    fn describe(&self, faults: &[(usize, Option<Fault>)]) -> Option<String> {
+        let text = |fault: &Option<Fault>| fault.as_ref().map(|fault| fault.text.clone());
+        let first = faults.first().and_then(|(_, fault)| text(fault));
+        if first.is_some() && faults.iter().all(|(_, fault)| text(fault) == first) {
+            return first;
+        }
+        let endpoints = self.endpoints.read();
+        let named = faults.iter().filter_map(|(index, fault)| {
+            let (endpoint, _) = endpoints.get(*index)?;
+            Some(format!("{}: {}", endpoint.text, text(fault)?))
+        });
+        let named: Vec<String> = named.collect();
+        (!named.is_empty()).then(|| named.join("; "))
+    }
+
+    /// What is known to be wrong, for a call that had no time to see it itself.
+    fn trouble(&self) -> Option<String> {
+        let faults = self.picker.lock().faults();
+        self.describe(&faults)
     }
 
     /// Who is told what happens.

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::fault::Fault;
 use crate::backoff::Backoff;
 
 /// For calls that wait, a member that failed is dialled again this soon: four times a second.
@@ -49,6 +50,8 @@ struct Member {
     retry_at: Option<Instant>,
     aside_until: Option<Instant>,
     aside: Backoff,
+    /// How the last dial failed, if it did.
+    fault: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,7 @@ impl Member {
             retry_at: None,
             aside_until: None,
             aside: SET_ASIDE,
+            fault: None,
         }
     }
 }
@@ -134,12 +138,32 @@ impl Picker {
         }
     }
 
+    /// How the dial failed that just did.
+    pub(crate) fn failed_by(&mut self, index: usize, fault: &Fault) {
+        if let Some(member) = self.get_mut(index) {
+            member.fault = Some(fault.clone());
+        }
+    }
+
+    /// Whether to find out why this member hangs up, if it does: once is enough while it goes on.
+    pub(crate) fn may_probe(&self, index: usize) -> bool {
+        let fault = self.get(index).and_then(|m| m.fault.as_ref());
+        fault.is_none_or(|fault| !fault.hung_up)
+    }
+
+    /// How the last dial of each member failed, if it did.
+    pub(crate) fn faults(&self) -> Vec<(usize, Option<Fault>)> {
+        let last = |member: &Member| (member.index, member.fault.clone());
+        self.members.iter().map(last).collect()
+    }
+
     /// A dial succeeded.
     pub(crate) fn connected(&mut self, index: usize) {
         if let Some(member) = self.get_mut(index) {
             member.failing = false;
             member.backoff.reset();
             member.retry_at = None;
+            member.fault = None;
         }
         // Stay with what works.
         self.first = index;
@@ -309,6 +333,35 @@ mod tests {
         picker.dialling(1, now);
         picker.failed(1, now, 1.0);
         assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![0]));
+    }
+
+    #[test]
+    fn how_a_member_failed_is_known_until_something_else_happens() {
+        let mut picker = Picker::new(2, 0.0);
+        let (expired, refused) = (Fault::tls("expired"), Fault::unconnected("refused"));
+        picker.failed_by(0, &expired);
+        picker.failed_by(1, &expired);
+        picker.failed_by(1, &refused);
+        assert_eq!(
+            picker.faults(),
+            [(0, Some(expired)), (1, Some(refused.clone()))]
+        );
+        picker.connected(0);
+        assert_eq!(picker.faults(), [(0, None), (1, Some(refused))]);
+    }
+
+    #[test]
+    fn a_member_that_hangs_up_is_probed_once() {
+        let mut picker = Picker::new(1, 0.0);
+        assert!(picker.may_probe(0));
+        let hung_up = Fault {
+            hung_up: true,
+            ..Fault::unconnected("closed")
+        };
+        picker.failed_by(0, &hung_up);
+        assert!(!picker.may_probe(0));
+        picker.failed_by(0, &Fault::unconnected("refused"));
+        assert!(picker.may_probe(0));
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl fmt::Display for Suspicion {
 pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
     let mut token = false;
     let (transient, executed, member) = match failure {
-        Failure::NoConnection(_) => (true, false, Suspicion::None),
+        // What TLS fails by is there until somebody changes a file or a setting.
+        Failure::NoConnection(fault) => (fault.kind != ErrorKind::Tls, false, Suspicion::None),
         Failure::Broken(fault) => (true, fault.sent == Sent::Maybe, Suspicion::None),
         Failure::Silence => (true, true, Suspicion::Silent),
         Failure::Answer(error) => {
@@ -110,7 +111,8 @@ mod tests {
     fn broken(sent: Sent) -> Failure {
         Failure::Broken(Fault {
             sent,
-            protocol: false,
+            kind: ErrorKind::Unavailable,
+            hung_up: false,
             text: String::new(),
         })
     }
@@ -136,6 +138,14 @@ mod tests {
             "mvcc: database space exceeded",
         ] {
             assert!(!judge(&answer(text), false).retry, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_tls_fails_by_is_not_tried_again() {
+        for write in [true, false] {
+            let verdict = judge(&Failure::NoConnection(Fault::tls("expired")), write);
+            assert!(!verdict.retry && !verdict.maybe_executed);
         }
     }
 

@@ -7,6 +7,8 @@ use crate::etcd_rs_proto::etcdserverpb::kv_client::KvClient;
 use crate::etcd_rs_proto::etcdserverpb::lease_client::LeaseClient;
 use crate::etcd_rs_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::etcd_rs_proto::etcdserverpb::watch_client::WatchClient;
+use crate::etcd_rs_proto::v3electionpb::election_client::ElectionClient;
+use crate::etcd_rs_proto::v3lockpb::lock_client::LockClient;
 
 macro_rules! stubs {
     ($($name:ident -> $stub:ident),*) => {
@@ -25,6 +27,6 @@ macro_rules! stubs {
 }
 
 stubs! {
-    auth -> AuthClient, cluster -> ClusterClient, kv -> KvClient, lease -> LeaseClient,
-    maintenance -> MaintenanceClient, watch -> WatchClient
+    auth -> AuthClient, cluster -> ClusterClient, election -> ElectionClient, kv -> KvClient,
+    lease -> LeaseClient, lock -> LockClient, maintenance -> MaintenanceClient, watch -> WatchClient
 }

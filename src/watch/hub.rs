@@ -212,7 +212,7 @@ pub(super) async fn all_created(
     let deadline = begun + timeout;
     for Waiting { waiting, about } in watches {
         match tokio::time::timeout_at(deadline.into(), waiting).await {
-            Ok(Ok(result)) => result?,
+            Ok(Ok(result)) => result.map_err(|error| error.or_operation(&about))?,
             Ok(Err(_)) => return Err(Error::closed().operation(about)),
             Err(_) => {
                 let (reply, why) = oneshot::channel();

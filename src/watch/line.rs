@@ -29,6 +29,8 @@ type Fut<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) struct Line {
     transport: Arc<Transport>,
     connecting: Option<Fut<Result<Connection, Ending>>>,
+    /// That attempt takes its time, and does nothing else on the way.
+    patient: bool,
     open: Option<Open>,
     /// How the server refused the token of the last stream, and which token it was.
     refused: Option<(u64, ServerError)>,
@@ -68,6 +70,7 @@ impl Line {
         Line {
             transport,
             connecting: None,
+            patient: false,
             open: None,
             refused: None,
         }
@@ -76,6 +79,7 @@ impl Line {
     pub(super) fn connect(&mut self, demand: Demand) {
         let transport = Arc::clone(&self.transport);
         let refused = self.refused.take();
+        self.patient = demand == Demand::Background && refused.is_none();
         self.connecting = Some(Box::pin(async move {
             if let Some((generation, answer)) = refused {
                 transport
@@ -86,6 +90,18 @@ impl Line {
             let connecting = transport.connection(Lane::Watches, demand).await;
             connecting.map_err(unready)
         }));
+    }
+
+    /// The endpoints.
+    pub(super) fn name(&self) -> Arc<str> {
+        self.transport.name()
+    }
+
+    /// Somebody waits now: an attempt that takes its time goes on as one that does not.
+    pub(super) fn hurry(&mut self) {
+        if self.connecting.is_some() && self.patient {
+            self.connect(Demand::Call);
+        }
     }
 
     /// The token of the stream was refused like this: the next one needs another.
@@ -199,6 +215,7 @@ impl Open {
 /// Why there is no stream: an answer is one about name and password.
 fn unready(problem: Problem) -> Ending {
     match problem {
+        Problem::Fault(fault) if fault.kind == ErrorKind::Tls => Ending::Refused(fault.text),
         Problem::Fault(fault) => Ending::Unconnected(fault.text),
         Problem::Answer(answer) => Ending::Answer(answer),
     }

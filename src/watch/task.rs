@@ -14,7 +14,8 @@ use super::hub::Command;
 use super::line::Line;
 use super::sink::{Sets, Sink};
 use super::state::{Action, Ending, Id, Input, Watches};
-use crate::error::{Error, Result};
+use crate::chance;
+use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Observer, Subject};
 use crate::rt::Offer;
 use crate::transport::{Demand, Transport};
@@ -83,7 +84,10 @@ impl Task {
             watches.are(self.entries.len(), self.stalled.len());
             match std::future::poll_fn(|cx| self.poll(cx)).await {
                 Wake::Command(command) => self.command(command),
-                Wake::Line(input) => self.feed(input),
+                Wake::Line(input) => {
+                    self.refuse(&input);
+                    self.feed(input);
+                }
                 Wake::Timer => {
                     self.resume_stalled();
                     self.feed(Input::Tick);
@@ -128,6 +132,9 @@ impl Task {
                 sink,
                 created,
             } => {
+                if created.is_some() {
+                    self.line.hurry();
+                }
                 let about = Subject::keys(watch.keys());
                 let entry = Entry {
                     sink,
@@ -178,7 +185,7 @@ impl Task {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.note_trouble(&input);
-            let actions = self.state.on(input, Instant::now(), fastrand::f64());
+            let actions = self.state.on(input, Instant::now(), chance::fraction());
             for action in actions {
                 inputs.extend(self.act(action));
             }
@@ -257,6 +264,21 @@ impl Task {
         }
     }
 
+    /// Whoever waits for a watch to be created is told at once that there is nothing to wait for.
+    /// Watches that had been created go on trying: certificates can be put right again.
+    fn refuse(&mut self, input: &Input) {
+        let Input::Ended(Ending::Refused(why)) = input else {
+            return;
+        };
+        let waited_for = |(id, entry): (&Id, &Entry)| entry.created.is_some().then_some(*id);
+        let ids: Vec<Id> = self.entries.iter().filter_map(waited_for).collect();
+        for id in ids {
+            let error = Error::new(ErrorKind::Tls, why.as_str());
+            self.finish(id, error.at(Some(self.line.name())));
+            self.feed(Input::Remove(id));
+        }
+    }
+
     fn forget_slow(&mut self, id: Id) {
         self.stalled.retain(|stalled| *stalled != id);
         self.unasked.remove(&id);
@@ -299,9 +321,10 @@ impl Task {
             Input::Message(_) => self.trouble = None,
             Input::Ended(ending) | Input::Read(Err(ending)) => {
                 let trouble = match ending {
-                    Ending::Unconnected(text) | Ending::Broken(text) | Ending::Silent(text) => {
-                        text.clone()
-                    }
+                    Ending::Unconnected(text)
+                    | Ending::Refused(text)
+                    | Ending::Broken(text)
+                    | Ending::Silent(text) => text.clone(),
                     Ending::Answer(answer) => answer.text.clone(),
                     Ending::Eof => "the server ended the stream".into(),
                 };

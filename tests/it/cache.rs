@@ -53,8 +53,15 @@ fn what_another_client_wrote_is_seen_by_a_linearizable_read_and_from_its_revisio
         let put = other.put("c/k", format!("{n}+")).unwrap().revision();
         let read = cache.get_at_least(put, "c/k").unwrap().unwrap();
         assert_eq!(read.mod_revision(), put);
-        // Also when nothing of the prefix changed.
-        let beside = other.put("beside", "x").unwrap().revision();
+    }
+}
+
+#[test]
+fn a_linearizable_snapshot_has_the_revisions_that_did_not_touch_the_prefix_too() {
+    let (_etcd, client) = start();
+    let cache = Cache::open(&client, "c/").unwrap();
+    for _ in 0..20 {
+        let beside = client.put("beside", "x").unwrap().revision();
         assert!(cache.linearizable().unwrap().revision() >= beside);
     }
 }
@@ -82,8 +89,8 @@ fn a_revision_of_the_future_is_waited_for_and_not_longer_than_was_said() {
 fn what_is_not_wholly_inside_the_prefix_is_read_from_etcd() {
     let (_etcd, client) = start();
     let cache = Cache::open(&client, "c/").unwrap();
-    for key in ["b", "c/1", "c/2", "c0", "d"] {
-        client.put(key, key).unwrap();
+    for key in ["b", "c0", "d", "c/1", "c/2"] {
+        cache.put(key, key).unwrap();
     }
     assert_eq!(cache.get("b").unwrap().unwrap().value(), "b");
     assert_eq!(cache.get_linearizable("d").unwrap().unwrap().value(), "d");
@@ -96,7 +103,6 @@ fn what_is_not_wholly_inside_the_prefix_is_read_from_etcd() {
     };
     assert_eq!(keys(KeyRange::prefix("c")), ["c/1", "c/2", "c0"]);
     assert_eq!(keys(KeyRange::from_key("c/2")), ["c/2", "c0", "d"]);
-    cache.linearizable().unwrap();
     assert_eq!(keys(KeyRange::prefix("c/")), ["c/1", "c/2"]);
     assert_eq!(keys(KeyRange::range("c/1", "c/2")), ["c/1"]);
     // And it is no read of the prefix that etcd would have to answer.
@@ -137,7 +143,10 @@ fn without_a_limit_it_answers_while_etcd_is_away_and_says_that_it_may_be_old() {
 fn with_a_limit_it_never_answers_from_what_is_older_not_even_when_the_link_is_only_silent() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
-    let client = Client::builder([proxy.endpoint()]).connect().unwrap();
+    let client = Client::builder([proxy.endpoint()])
+        .timeout(Duration::from_millis(500))
+        .connect()
+        .unwrap();
     direct.put("c/k", "old").unwrap();
     let limit = Duration::from_millis(300);
     let cache = Cache::builder(&client, "c/")
@@ -203,4 +212,33 @@ fn a_store_that_lost_its_data_is_not_answered_for_with_what_it_had() {
     });
     cache.put("c/k", "reborn").unwrap();
     assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "reborn");
+}
+
+#[test]
+fn what_memory_does_not_have_in_time_is_read_from_etcd() {
+    let (etcd, client) = start();
+    let other = Client::connect([etcd.endpoint()]).unwrap();
+    let impatient = || Cache::builder(&client, "c/").wait_timeout(Duration::ZERO);
+    let cache = impatient().open().unwrap();
+    let limited = impatient().stale_limit(Duration::ZERO).open().unwrap();
+    for n in 0..50 {
+        let n = n.to_string();
+        cache.put("c/own", n.clone()).unwrap();
+        assert_eq!(cache.get("c/own").unwrap().unwrap().value(), n.as_bytes());
+        let revision = other.put("c/k", n.clone()).unwrap().revision();
+        assert_eq!(
+            cache
+                .get_at_least(revision, "c/k")
+                .unwrap()
+                .unwrap()
+                .value(),
+            n.as_bytes()
+        );
+        assert_eq!(
+            cache.get_linearizable("c/k").unwrap().unwrap().value(),
+            n.as_bytes()
+        );
+        assert_eq!(limited.get("c/k").unwrap().unwrap().value(), n.as_bytes());
+        assert_eq!(limited.list("c/k").unwrap()[0].value(), n.as_bytes());
+    }
 }

@@ -14,10 +14,12 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 4),
     ("mirror", 4),
     ("pages", 4),
+    ("srv", 4),
     ("auth", 3),
     ("kv", 3),
     ("lease", 3),
     ("watch", 3),
+    ("services", 3),
     ("cluster", 3),
     ("maintenance", 3),
     ("request", 3),
@@ -32,6 +34,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("key", 0),
     ("time", 0),
     ("backoff", 0),
+    ("chance", 0),
 ];
 
 /// What decides: no tokio, no tonic, no threads, no clock.
@@ -59,6 +62,9 @@ const PURE: &[&str] = &[
     "watch/state/",
     "watch/event.rs",
     "watch/request.rs",
+    "make_mirror/batch.rs",
+    "make_mirror/difference.rs",
+    "srv/message.rs",
     "mirror/picture.rs",
     "mirror/event.rs",
     "observe/latencies.rs",
@@ -78,6 +84,8 @@ const PURE: &[&str] = &[
     "discovery/native.rs",
     "discovery/plain.rs",
     "discovery/status.rs",
+    "concurrency/candidates.rs",
+    "concurrency/place.rs",
 ];
 
 /// Every source file, by its path below `src/`, without its tests and comments.
@@ -164,8 +172,8 @@ fn what_decides_does_no_io_and_reads_no_clock() {
             "thread::spawn",
             "Instant::now",
             "clock::",
-            "fastrand::f",
-            "fastrand::u",
+            "chance::fraction",
+            "chance::number",
         ] {
             // Asking whether this thread panics is no thread of its own.
             let code = code.replace("std::thread::panicking", "");

@@ -8,7 +8,13 @@ use etcd_blocking::{Client, ErrorKind, Put};
 
 use crate::support::wait::eventually;
 
+mod election;
+mod mutex;
+mod paused;
+mod rw_lock;
+mod services;
 mod session;
+mod trouble;
 
 /// Generous: the machine may be busy.
 const SOON: Duration = Duration::from_secs(15);
@@ -21,6 +27,20 @@ fn start() -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     (etcd, client)
+}
+
+/// The keys below a prefix.
+fn keys(client: &Client, prefix: &str) -> Vec<String> {
+    let kvs = client.get_prefix(prefix.to_owned()).unwrap();
+    kvs.iter().map(|kv| kv.key_lossy().into_owned()).collect()
+}
+
+/// Waits until so many keys are below a prefix.
+#[track_caller]
+fn keys_become(client: &Client, prefix: &str, count: usize) {
+    eventually(SOON, &format!("{count} keys below {prefix}"), || {
+        (keys(client, prefix).len() == count).then_some(())
+    });
 }
 
 fn session(client: &Client) -> Session {

@@ -73,7 +73,7 @@ fn each_element_goes_to_exactly_one_of_many_consumers() {
                     let mut mine = Vec::new();
                     while taken.load(Ordering::SeqCst) < 3 * EACH {
                         let wait = Duration::from_millis(300);
-                        let Some(element) = queue.dequeue(wait).unwrap() else {
+                        let Some(element) = queue.dequeue_timeout(wait).unwrap() else {
                             continue;
                         };
                         taken.fetch_add(1, Ordering::SeqCst);
@@ -99,14 +99,17 @@ fn each_element_goes_to_exactly_one_of_many_consumers() {
 fn a_consumer_waits_in_a_watch_until_there_is_an_element_or_its_time_is_over() {
     let (_etcd, client) = start();
     let queue = Queue::new(&client, "q");
-    assert_eq!(queue.dequeue(Duration::from_millis(50)).unwrap(), None);
-    assert_eq!(queue.dequeue(Duration::ZERO).unwrap(), None);
+    assert_eq!(
+        queue.dequeue_timeout(Duration::from_millis(50)).unwrap(),
+        None
+    );
+    assert_eq!(queue.dequeue_timeout(Duration::ZERO).unwrap(), None);
     let waiting = queue.clone();
     let (told, element) = mpsc::channel();
-    let consumer = thread::spawn(move || told.send(waiting.dequeue(Duration::MAX)).unwrap());
+    let consumer = thread::spawn(move || told.send(waiting.dequeue()).unwrap());
     client.put("q2/1", "not mine").unwrap();
     let revision = client.put("q/1", "from Go").unwrap().revision();
-    let element = element.recv_timeout(SOON).unwrap().unwrap().unwrap();
+    let element = element.recv_timeout(SOON).unwrap().unwrap();
     consumer.join().unwrap();
     assert_eq!(
         (element.key(), element.revision()),
@@ -187,7 +190,7 @@ fn producers_of_one_priority_never_share_a_number_and_consumers_never_an_element
                 let client = Client::connect([etcd.endpoint()]).unwrap();
                 scope.spawn(move || {
                     let queue = PriorityQueue::new(&client, "pq");
-                    let take = || queue.dequeue(SOON).unwrap().unwrap();
+                    let take = || queue.dequeue_timeout(SOON).unwrap().unwrap();
                     (0..50).map(|_| text(take().value())).collect::<Vec<_>>()
                 })
             })
@@ -209,13 +212,15 @@ fn a_barrier_keeps_whoever_waits_until_it_is_released() {
     barrier.hold().unwrap();
     let twice = barrier.hold().unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::AlreadyExists, "{twice}");
-    let kept = barrier.wait(Duration::from_millis(100)).unwrap_err();
+    let kept = barrier
+        .wait_timeout(Duration::from_millis(100))
+        .unwrap_err();
     assert_eq!(kept.kind(), ErrorKind::Timeout, "{kept}");
     let (told, free) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..5 {
             let (barrier, told) = (barrier.clone(), told.clone());
-            scope.spawn(move || told.send(barrier.wait(SOON)).unwrap());
+            scope.spawn(move || told.send(barrier.wait_timeout(SOON)).unwrap());
         }
         client.put("barrier-2", "no matter").unwrap();
         assert!(
@@ -235,10 +240,7 @@ fn a_barrier_keeps_whoever_waits_until_it_is_released() {
 fn a_barrier_that_does_not_exist_keeps_nobody_also_beside_a_key_that_begins_like_it() {
     let (_etcd, client) = start();
     client.put("key-0", "").unwrap();
-    within(SOON, move || {
-        Barrier::new(&client, "key").wait(Duration::MAX)
-    })
-    .unwrap();
+    within(SOON, move || Barrier::new(&client, "key").wait()).unwrap();
 }
 
 #[test]
@@ -248,7 +250,7 @@ fn a_barrier_on_a_lease_falls_with_it() {
     let barrier = Barrier::new(&client, "barrier");
     barrier.hold_on_lease(lease).unwrap();
     let waiting = barrier.clone();
-    let waiter = thread::spawn(move || waiting.wait(SOON));
+    let waiter = thread::spawn(move || waiting.wait_timeout(SOON));
     client.revoke(lease).unwrap();
     waiter.join().unwrap().unwrap();
 }
@@ -281,10 +283,10 @@ fn all_enter_a_double_barrier_together_and_leave_it_together_round_after_round()
                 scope.spawn(move || {
                     let (_session, barrier) = party(client, PARTIES);
                     came.fetch_add(1, Ordering::SeqCst);
-                    let place = barrier.enter(SOON).unwrap();
+                    let place = barrier.enter_timeout(SOON).unwrap();
                     assert_eq!(came.load(Ordering::SeqCst), round * PARTIES, "all came");
                     leaving.fetch_add(1, Ordering::SeqCst);
-                    place.leave(SOON).unwrap();
+                    place.leave_timeout(SOON).unwrap();
                     assert_eq!(leaving.load(Ordering::SeqCst), round * PARTIES, "all left");
                 });
             }
@@ -304,10 +306,10 @@ fn one_client_more_is_too_many_and_leaves_no_key() {
     let (_b, second) = party(&client, 2);
     let (_c, third) = party(&client, 2);
     let (one, two) = thread::scope(|scope| {
-        let one = scope.spawn(|| first.enter(SOON).unwrap());
-        (second.enter(SOON).unwrap(), one.join().unwrap())
+        let one = scope.spawn(|| first.enter_timeout(SOON).unwrap());
+        (second.enter_timeout(SOON).unwrap(), one.join().unwrap())
     });
-    let refused = third.enter(SOON).unwrap_err();
+    let refused = third.enter_timeout(SOON).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
     assert!(
         refused.to_string().contains("too many clients"),
@@ -315,8 +317,8 @@ fn one_client_more_is_too_many_and_leaves_no_key() {
     );
     assert_eq!(waiters(&client), 2);
     thread::scope(|scope| {
-        scope.spawn(|| one.leave(SOON).unwrap());
-        two.leave(SOON).unwrap();
+        scope.spawn(|| one.leave_timeout(SOON).unwrap());
+        two.leave_timeout(SOON).unwrap();
     });
     assert!(client.get_prefix("db/").unwrap().is_empty());
 }
@@ -329,16 +331,16 @@ fn who_dies_inside_keeps_nobody_from_leaving() {
         let (a, first) = party(&client, 2);
         let (b, second) = party(&client, 2);
         let (one, two) = thread::scope(|scope| {
-            let one = scope.spawn(|| first.enter(SOON).unwrap());
+            let one = scope.spawn(|| first.enter_timeout(SOON).unwrap());
             eventually(SOON, "the first is there", || {
                 (waiters(&client) == 1).then_some(())
             });
-            let two = second.enter(SOON).unwrap();
+            let two = second.enter_timeout(SOON).unwrap();
             (one.join().unwrap(), two)
         });
         let (dying, stays) = if first_dies { (a, two) } else { (b, one) };
         thread::scope(|scope| {
-            let leaving = scope.spawn(|| stays.leave(SOON));
+            let leaving = scope.spawn(|| stays.leave_timeout(SOON));
             client.revoke(dying.lease()).unwrap();
             leaving.join().unwrap().unwrap();
         });
@@ -354,11 +356,13 @@ fn who_waits_at_a_double_barrier_learns_that_its_time_or_its_session_is_over() {
         .start()
         .unwrap();
     let barrier = DoubleBarrier::new(&session, "db", 2);
-    let late = barrier.enter(Duration::from_millis(100)).unwrap_err();
+    let late = barrier
+        .enter_timeout(Duration::from_millis(100))
+        .unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
     assert_eq!(waiters(&client), 0, "it took its key along");
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| barrier.enter(Duration::MAX));
+        let waiting = scope.spawn(|| barrier.enter());
         eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
         client.revoke(session.lease()).unwrap();
         let lost = waiting.join().unwrap().unwrap_err();

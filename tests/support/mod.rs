@@ -9,6 +9,7 @@
     reason = "a set of tools for tests: not every verb is in use at every time, and none leaves this crate"
 )]
 
+pub mod certs;
 pub mod child;
 pub mod frames;
 pub mod gateway;

@@ -10,6 +10,7 @@ use super::super::nest::{LIST, nested};
 use super::attempt::{Attempt, Found, Guard, Isolation};
 use super::tx::{Failed, Tx};
 use crate::backoff::Backoff;
+use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::Printed;
@@ -184,7 +185,7 @@ impl Stm {
             if number > 1 {
                 // What came with the refusal will be old after the wait.
                 ahead = ahead.forget();
-                thread::sleep(backoff.next(fastrand::f64()));
+                thread::sleep(backoff.next(chance::fraction()));
             }
             number += 1;
         }

@@ -345,6 +345,21 @@ fn after_a_cut_only_what_was_not_answered_is_sent_again() {
 }
 
 #[test]
+fn tls_that_fails_ends_what_was_never_alive_and_nothing_else() {
+    let mut keeper = asked();
+    keeper.on(answer(1, TTL), at(10));
+    keeper.on(add(2), at(20));
+    let trouble = Trouble::new(ErrorKind::Tls, "expired");
+    let actions = keeper.on(Input::Broken(trouble.clone()), at(30));
+    let gone = Action::Gone {
+        lease: lease(2),
+        why: Gone::Refused(trouble),
+    };
+    assert_eq!(actions, [gone, Action::Open]);
+    assert!(keeper.wake_at().is_some(), "lease 1 lives on");
+}
+
+#[test]
 fn an_outage_is_no_storm() {
     let mut keeper = asked();
     keeper.on(answer(1, 3600), at(0));

@@ -123,12 +123,7 @@ impl Source {
     fn explain(&self, status: &Status) -> Error {
         match understand(status) {
             Problem::Fault(fault) => {
-                let kind = if fault.protocol {
-                    ErrorKind::Protocol
-                } else {
-                    ErrorKind::Unavailable
-                };
-                self.failure(kind, format!("it broke off: {}", fault.text))
+                self.failure(fault.kind, format!("it broke off: {}", fault.text))
             }
             Problem::Answer(answer) => self.failure(answer.kind, answer.text),
         }

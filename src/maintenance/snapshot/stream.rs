@@ -69,7 +69,7 @@ pub struct SnapshotStream {
 pub struct VerifiedSnapshot {
     /// The endpoint of the member it came from.
     pub endpoint: String,
-    /// The version of its storage, such as `3.6.0`; empty from servers before 3.6.
+    /// The version of its storage, such as `3.6.0`; empty when it has none, as before 3.6.
     pub version: String,
     /// All bytes, the 32 of the SHA-256 included.
     pub size: u64,
@@ -122,7 +122,8 @@ impl SnapshotStream {
         &self.endpoint
     }
 
-    /// The version of the member's storage, such as `3.6.0`; `None` from servers before 3.6.
+    /// The version of the member's storage, such as `3.6.0`; `None` from servers before 3.6,
+    /// and in the first moments of a cluster.
     pub fn version(&self) -> Option<&str> {
         Some(&*self.version).filter(|version| !version.is_empty())
     }

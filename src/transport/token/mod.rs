@@ -18,8 +18,10 @@ use tokio::time::{sleep_until, timeout};
 
 use self::state::{Fetched, Form, State, Step};
 use super::{Demand, Fault, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand};
+use crate::chance;
 use crate::error::{Complaint, Error, ErrorKind, Remedy, Result, ServerError};
 use crate::etcd_rs_proto::etcdserverpb::AuthenticateRequest;
+use crate::observe::Observer;
 use crate::secret::Secret;
 
 /// etcd reads `token` and `authorization`; this is what its own clients send.
@@ -140,7 +142,7 @@ impl Tokens {
     fn fetched(&self, outcome: Fetched, header: Option<HeaderValue>) {
         let state = &mut self.shared.lock().state;
         let keep = matches!(outcome, Fetched::Failed);
-        state.fetched(outcome, Instant::now(), fastrand::f64());
+        state.fetched(outcome, Instant::now(), chance::fraction());
         if !keep {
             self.bearer.set(header, state.generation());
         }
@@ -250,18 +252,13 @@ impl Transport {
     ) {
         let mut fetch = Fetch {
             tokens: Arc::clone(tokens),
+            observer: Arc::clone(self.observer()),
             over: false,
             sender,
         };
         let transport = Arc::clone(self);
         tokio::spawn(async move {
             let outcome = transport.authenticate(&fetch.tokens, demand).await;
-            match &outcome {
-                Ok((Fetched::Token(_), _)) => transport.observer.token_fetched(),
-                Ok((Fetched::Refused(answer), _)) => transport.observer.token_failed(&answer.text),
-                Ok((Fetched::NotEnabled | Fetched::Failed, _)) => {}
-                Err(fault) => transport.observer.token_failed(fault),
-            }
             fetch.end(outcome);
         });
     }
@@ -334,6 +331,7 @@ type Outcome = Result<(Fetched, Option<HeaderValue>), Fault>;
 /// A fetch that is on its way. One that is dropped has failed.
 struct Fetch {
     tokens: Arc<Tokens>,
+    observer: Arc<Observer>,
     over: bool,
     sender: watch::Sender<Round>,
 }
@@ -341,6 +339,13 @@ struct Fetch {
 impl Fetch {
     fn end(&mut self, outcome: Outcome) {
         self.over = true;
+        let failure = match &outcome {
+            Ok((Fetched::Refused(answer), _)) => Some((answer.kind, &answer.text)),
+            Ok(_) => None,
+            Err(fault) => Some((ErrorKind::Unavailable, &fault.text)),
+        };
+        let failure = failure.map(|(kind, text)| Error::new(kind, text.clone()));
+        self.observer.token_refreshed(failure.as_ref());
         let round = match outcome {
             Ok((fetched, header)) => {
                 self.tokens.fetched(fetched, header);
@@ -365,4 +370,32 @@ impl Drop for Fetch {
 
 fn dropped() -> Fault {
     Fault::unconnected("the attempt to get a token was dropped")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: &str) -> http::Request<()> {
+        http::Request::builder().uri(path).body(()).unwrap()
+    }
+
+    #[test]
+    fn everything_but_authenticate_carries_the_token_and_it_does_not_print() {
+        let bearer = Bearer::default();
+        let mut put = request("/etcdserverpb.KV/Put");
+        bearer.sign(&mut put);
+        assert!(put.headers().is_empty(), "there is none yet");
+        bearer.set(header("canary-4711"), 1);
+        bearer.sign(&mut put);
+        assert_eq!(put.headers().get(TOKEN).unwrap(), "canary-4711");
+        let printed = format!("{:?} {bearer:?}", put.headers());
+        assert!(
+            !printed.contains("canary") && printed.contains("Sensitive"),
+            "{printed}"
+        );
+        let mut authenticate = request(AUTHENTICATE);
+        bearer.sign(&mut authenticate);
+        assert!(authenticate.headers().is_empty());
+    }
 }

@@ -67,6 +67,8 @@ pub(crate) enum Input {
 pub(crate) enum Ending {
     /// There is no connection.
     Unconnected(String),
+    /// There is no connection, and none to wait for: TLS fails at every endpoint.
+    Refused(String),
     /// The connection broke, or what came over it made no sense.
     Broken(String),
     /// No answer.

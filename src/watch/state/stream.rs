@@ -61,7 +61,10 @@ impl Watches {
     pub(super) fn end(&mut self, ending: &Ending, now: Instant, random: f64) {
         let (connected, held) = match self.line {
             Line::Closed | Line::Waiting { .. } => return,
-            Line::Opening => (!matches!(ending, Ending::Unconnected(_)), false),
+            Line::Opening => (
+                !matches!(ending, Ending::Unconnected(_) | Ending::Refused(_)),
+                false,
+            ),
             Line::Open { since } => (true, now.saturating_duration_since(since) >= HELD),
         };
         // An answer while there was no stream yet is one to the attempt to get another token.
@@ -191,7 +194,9 @@ fn doubt(ending: &Ending) -> Doubt {
             Remedy::Learner => Doubt::Learner,
             Remedy::None | Remedy::Token(_) => Doubt::None,
         },
-        Ending::Unconnected(_) | Ending::Broken(_) | Ending::Eof => Doubt::None,
+        Ending::Unconnected(_) | Ending::Refused(_) | Ending::Broken(_) | Ending::Eof => {
+            Doubt::None
+        }
     }
 }
 

@@ -7,8 +7,11 @@ use etcd_blocking::{
     Watcher,
 };
 
-use super::{LONG, authentications, enable, etcd, fails, user, void_tokens_of_alice};
+use super::{
+    LONG, NO_WAY_AROUND, authentications, enable, etcd, fails, user, void_tokens_of_alice,
+};
 use crate::support::proxy::Proxy;
+use crate::support::server::skip_before;
 use crate::support::wait::eventually;
 
 fn through(proxy: &Proxy, name: &str) -> Client {
@@ -94,6 +97,9 @@ fn a_permission_that_was_withdrawn_ends_watches_when_they_resume() {
 
 #[test]
 fn a_deleted_user_ends_watches_mirrors_and_leases_and_nothing_goes_on_for_ever() {
+    if skip_before(NO_WAY_AROUND, "a lease is renewed for everybody") {
+        return;
+    }
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let proxy = Proxy::start(etcd.client_addr());
@@ -126,6 +132,19 @@ fn a_deleted_user_ends_watches_mirrors_and_leases_and_nothing_goes_on_for_ever()
 }
 
 #[test]
+fn a_snapshot_begins_with_another_token_when_the_first_is_void() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    let other = user(&etcd, "root");
+    root.snapshot_to(Vec::new()).unwrap();
+    // Root's password, so that both lose their tokens.
+    other.user_change_password("root", "root-pw").unwrap();
+    root.snapshot_to(Vec::new()).unwrap();
+    let alice = user(&etcd, "alice");
+    fails(alice.snapshot_to(Vec::new()), ErrorKind::PermissionDenied);
+}
+
+#[test]
 fn another_password_ends_the_streams_of_the_old_one() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
@@ -139,6 +158,9 @@ fn another_password_ends_the_streams_of_the_old_one() {
 
 #[test]
 fn a_registration_whose_user_may_not_write_is_lost_visibly_and_comes_back_by_itself() {
+    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+        return;
+    }
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let services = || etcd_blocking::Permission::read_write(KeyRange::prefix("app/"));

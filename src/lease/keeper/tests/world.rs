@@ -255,7 +255,7 @@ impl World {
                             // An answer may have come that was too late to say so.
                             assert!(kept.until.is_none_or(|until| until <= now));
                         }
-                        Gone::Unanswered { .. } => assert_eq!(kept.until, None),
+                        Gone::Unanswered { .. } | Gone::Refused(_) => assert_eq!(kept.until, None),
                         Gone::NotFound => {}
                     }
                 }

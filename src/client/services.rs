@@ -1,0 +1,104 @@
+//! The verbs of the lock and election services that run inside the server.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Client;
+use crate::error::Result;
+use crate::lease::KeepsAlive;
+use crate::services::{
+    self, Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock,
+    LockResponse, Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
+};
+
+impl Client {
+    /// Has the server take a lock, under the lease that `alive` (a [`KeepAlive`](crate::KeepAlive) or
+    /// a [`Session`](crate::concurrency::Session)) keeps; blocks until it is ours, whatever the
+    /// client's timeout is. For a limit see [`Lock::within`], and for more than the server knows
+    /// [`concurrency::Mutex`](crate::concurrency::Mutex).
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::Client;
+    /// # use etcd_blocking::concurrency::Session;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// let session = Session::new(&client).start()?;
+    /// let locked = client.lock("locks/report", &session)?;
+    /// println!("ours, with token {}", locked.fencing_token());
+    /// client.unlock(locked.key().clone())?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call); why the lease is not kept alive any more, when that ends the wait.
+    pub fn lock(&self, name: impl Into<Bytes>, alive: &impl KeepsAlive) -> Result<LockResponse> {
+        self.call(Lock::new(name, alive))
+    }
+
+    /// Has the server give back the lock that this key holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn unlock(&self, key: impl Into<Bytes>) -> Result<UnlockResponse> {
+        self.call(Unlock::new(key))
+    }
+
+    /// Has the server campaign, as [`lock`](Client::lock) has it lock; blocks until we lead.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lock`](Client::lock).
+    pub fn campaign(
+        &self,
+        name: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+        alive: &impl KeepsAlive,
+    ) -> Result<CampaignResponse> {
+        self.call(Campaign::new(name, value, alive))
+    }
+
+    /// Has the server put another value in place of the one campaigned with.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put); [`NotFound`](crate::ErrorKind::NotFound) for who does not lead any
+    /// more.
+    pub fn proclaim(
+        &self,
+        leader: &LeaderKey,
+        value: impl Into<Bytes>,
+    ) -> Result<ProclaimResponse> {
+        self.call(Proclaim::new(leader, value))
+    }
+
+    /// Has the server resign.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn resign(&self, leader: &LeaderKey) -> Result<ResignResponse> {
+        self.call(Resign::new(leader))
+    }
+
+    /// Asks the server who leads an election.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call); [`NotFound`](crate::ErrorKind::NotFound) when nobody does.
+    pub fn leader_of(&self, name: impl Into<Bytes>) -> Result<LeaderResponse> {
+        self.call(Leader::of(name))
+    }
+
+    /// Follows who leads an election, over a stream from the server. It does not wait for etcd.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
+    pub fn observe_leader(&self, name: impl Into<Bytes>) -> Result<Leaders> {
+        let core = &self.core;
+        services::follow(&core.bridge, Arc::clone(&core.transport), Leader::of(name))
+    }
+}

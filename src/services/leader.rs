@@ -1,0 +1,106 @@
+//! The election that the server runs: who leads.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::error::{Operation, Result};
+use crate::etcd_rs_proto::v3electionpb as pb;
+use crate::key::KeyRange;
+use crate::kv::header;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::{KeyValue, ResponseHeader};
+
+/// Asks the server who leads an election.
+///
+/// [`NotFound`](crate::ErrorKind::NotFound) when nobody does.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Leader {
+    name: Bytes,
+}
+
+impl Leader {
+    /// The leader of the election of this name.
+    pub fn of(name: impl Into<Bytes>) -> Self {
+        Leader { name: name.into() }
+    }
+
+    pub(super) fn message(&self) -> pb::LeaderRequest {
+        pb::LeaderRequest {
+            name: self.name.clone(),
+        }
+    }
+
+    pub(super) fn named(&self, verb: &'static str) -> Operation {
+        Operation::on(verb, KeyRange::key(self.name.clone()))
+    }
+}
+
+impl Exchange for Leader {
+    type Response = LeaderResponse;
+
+    fn operation(&self) -> Operation {
+        self.named("election service: leader of")
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<LeaderResponse>> + Send + 'static {
+        let call = Call {
+            mode: Mode::Read,
+            timeout,
+        };
+        let message = self.message();
+        transport.unary(
+            call,
+            move || self.operation(),
+            move |connection| {
+                let request = outgoing(message.clone(), true);
+                async move { connection.election().leader(request).await }
+            },
+        )
+    }
+}
+
+/// Who leads an election.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct LeaderResponse {
+    header: ResponseHeader,
+    kv: KeyValue,
+}
+
+impl LeaderResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The leader's key, with what it proclaimed.
+    pub fn kv(&self) -> &KeyValue {
+        &self.kv
+    }
+}
+
+impl From<pb::LeaderResponse> for LeaderResponse {
+    fn from(pb: pb::LeaderResponse) -> Self {
+        LeaderResponse {
+            header: header(pb.header),
+            kv: pb.kv.map(KeyValue::from).unwrap_or_default(),
+        }
+    }
+}

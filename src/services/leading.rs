@@ -1,0 +1,202 @@
+//! The election that the server runs: what a leader says.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::campaign::LeaderKey;
+use crate::error::{Operation, Result};
+use crate::etcd_rs_proto::v3electionpb as pb;
+use crate::key::KeyRange;
+use crate::kv::header;
+use crate::request::sealed::Exchange;
+use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::types::ResponseHeader;
+
+/// Has the server put another value in place of the one campaigned with.
+///
+/// [`NotFound`](crate::ErrorKind::NotFound) for who does not lead any more.
+#[derive(Clone, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Proclaim {
+    leader: LeaderKey,
+    value: Bytes,
+}
+
+impl Proclaim {
+    /// Proclaims `value` as the leader.
+    pub fn new(leader: &LeaderKey, value: impl Into<Bytes>) -> Self {
+        Proclaim {
+            leader: leader.clone(),
+            value: value.into(),
+        }
+    }
+
+    fn message(&self) -> pb::ProclaimRequest {
+        pb::ProclaimRequest {
+            leader: Some(self.leader.pb()),
+            value: self.value.clone(),
+        }
+    }
+}
+
+/// Shows the leader and the size of the value.
+impl fmt::Debug for Proclaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proclaim")
+            .field("leader", &self.leader)
+            .field("value_len", &self.value.len())
+            .finish()
+    }
+}
+
+impl Exchange for Proclaim {
+    type Response = ProclaimResponse;
+
+    fn operation(&self) -> Operation {
+        let name = KeyRange::key(self.leader.name().clone());
+        Operation::on("election service: proclaim", name)
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<ProclaimResponse>> + Send + 'static {
+        let call = Call {
+            mode: Mode::Write,
+            timeout,
+        };
+        let message = self.message();
+        transport.unary(
+            call,
+            move || self.operation(),
+            move |connection| {
+                let request = outgoing(message.clone(), true);
+                async move { connection.election().proclaim(request).await }
+            },
+        )
+    }
+}
+
+/// The answer to a [`Proclaim`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct ProclaimResponse {
+    header: ResponseHeader,
+}
+
+impl ProclaimResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+}
+
+impl From<pb::ProclaimResponse> for ProclaimResponse {
+    fn from(pb: pb::ProclaimResponse) -> Self {
+        ProclaimResponse {
+            header: header(pb.header),
+        }
+    }
+}
+
+/// Has the server resign. It is repeated until it is answered; it takes away the key that led, and
+/// no other.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Resign {
+    leader: LeaderKey,
+}
+
+impl Resign {
+    /// Resigns as the leader.
+    pub fn new(leader: &LeaderKey) -> Self {
+        Resign {
+            leader: leader.clone(),
+        }
+    }
+
+    fn message(&self) -> pb::ResignRequest {
+        pb::ResignRequest {
+            leader: Some(self.leader.pb()),
+        }
+    }
+}
+
+impl Exchange for Resign {
+    type Response = ResignResponse;
+
+    fn operation(&self) -> Operation {
+        let name = KeyRange::key(self.leader.name().clone());
+        Operation::on("election service: resign", name)
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<ResignResponse>> + Send + 'static {
+        let call = Call {
+            mode: Mode::Read,
+            timeout,
+        };
+        let message = self.message();
+        transport.unary(
+            call,
+            move || self.operation(),
+            move |connection| {
+                let request = outgoing(message.clone(), true);
+                async move { connection.election().resign(request).await }
+            },
+        )
+    }
+}
+
+/// The answer to a [`Resign`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct ResignResponse {
+    header: ResponseHeader,
+}
+
+impl ResignResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+}
+
+impl From<pb::ResignResponse> for ResignResponse {
+    fn from(pb: pb::ResignResponse) -> Self {
+        ResignResponse {
+            header: header(pb.header),
+        }
+    }
+}

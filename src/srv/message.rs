@@ -1,0 +1,284 @@
+//! DNS messages, as much as one question for SRV records takes (RFC 1035, RFC 2782): pure bytes.
+//!
+//! What a server answers is input: it is read with bounds everywhere, and names that refer to
+//! themselves end.
+
+/// The record type that is asked for, and the class of all of them.
+const SRV: u16 = 33;
+const INTERNET: u16 = 1;
+
+/// The longest name (RFC 1035, section 2.3.4).
+const LONGEST_NAME: usize = 255;
+
+/// What one record says: a server of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    pub(super) priority: u16,
+    pub(super) weight: u16,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// What an answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Servers(Vec<Server>),
+    /// The name does not exist, or has no such records.
+    None,
+    /// It did not fit: ask again over TCP.
+    Truncated,
+    /// The server does not answer the question, and says so by this code.
+    Refused(u8),
+}
+
+/// A question for the SRV records of `name`; `None` when that is no name.
+pub(super) fn question(id: u16, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(64);
+    // Recursion desired, one question.
+    for word in [id, 0x0100, 1, 0, 0, 0] {
+        bytes.extend(word.to_be_bytes());
+    }
+    let begin = bytes.len();
+    for label in name.strip_suffix('.').unwrap_or(name).split('.') {
+        let length = u8::try_from(label.len())
+            .ok()
+            .filter(|n| (1..64).contains(n))?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !label.bytes().all(plain) {
+            return None;
+        }
+        bytes.push(length);
+        bytes.extend(label.bytes());
+    }
+    bytes.push(0);
+    if bytes.len() - begin > LONGEST_NAME {
+        return None;
+    }
+    bytes.extend(SRV.to_be_bytes());
+    bytes.extend(INTERNET.to_be_bytes());
+    Some(bytes)
+}
+
+/// Reads the answer to `question`; `None` when it is none: another one's, or no DNS at all.
+pub(super) fn answer(question: &[u8], bytes: &[u8]) -> Option<Answer> {
+    let asked = question.get(12..)?;
+    let head = Reader { bytes, at: 2 };
+    let (id, flags) = (bytes.get(..2)?, head.clone().word()?);
+    let is_response = flags & 0x8000 != 0;
+    // The question comes back, with its letters in any case.
+    let echoed = bytes.get(12..12 + asked.len())?;
+    if id != question.get(..2)? || !is_response || !echoed.eq_ignore_ascii_case(asked) {
+        return None;
+    }
+    if flags & 0x0200 != 0 {
+        return Some(Answer::Truncated);
+    }
+    match (flags & 0x000f) as u8 {
+        0 => {}
+        // The name does not exist.
+        3 => return Some(Answer::None),
+        code => return Some(Answer::Refused(code)),
+    }
+    let count = Reader { bytes, at: 6 }.word()?;
+    let mut reader = Reader {
+        bytes,
+        at: 12 + asked.len(),
+    };
+    let mut servers = Vec::new();
+    for _ in 0..count {
+        reader.name()?;
+        let (kind, class) = (reader.word()?, reader.word()?);
+        // How long it may be kept: it is not.
+        reader.word()?;
+        reader.word()?;
+        let length = usize::from(reader.word()?);
+        let next = reader
+            .at
+            .checked_add(length)
+            .filter(|at| *at <= bytes.len())?;
+        if (kind, class) == (SRV, INTERNET) {
+            let (priority, weight, port) = (reader.word()?, reader.word()?, reader.word()?);
+            let host = reader.name()?;
+            // A lone dot: there is decidedly no such service here.
+            if !host.is_empty() && port != 0 {
+                servers.push(Server {
+                    priority,
+                    weight,
+                    host,
+                    port,
+                });
+            }
+        }
+        reader.at = next;
+    }
+    Some(if servers.is_empty() {
+        Answer::None
+    } else {
+        Answer::Servers(servers)
+    })
+}
+
+#[derive(Clone)]
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn word(&mut self) -> Option<u16> {
+        let word = self.bytes.get(self.at..self.at.checked_add(2)?)?;
+        self.at += 2;
+        Some(u16::from_be_bytes(word.try_into().ok()?))
+    }
+
+    /// A name, without its dot at the end. It may go on elsewhere in the message, before here
+    /// (RFC 1035, section 4.1.4).
+    fn name(&mut self) -> Option<String> {
+        let mut name = String::new();
+        let mut at = self.at;
+        let mut jumped = false;
+        loop {
+            let length = *self.bytes.get(at)?;
+            match length {
+                0 => {
+                    at += 1;
+                    break;
+                }
+                1..64 => {
+                    let label = self.bytes.get(at + 1..at + 1 + usize::from(length))?;
+                    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_".contains(b);
+                    if !label.iter().all(plain) {
+                        return None;
+                    }
+                    if !name.is_empty() {
+                        name.push('.');
+                    }
+                    name.push_str(std::str::from_utf8(label).ok()?);
+                    at += 1 + usize::from(length);
+                }
+                192.. => {
+                    let low = *self.bytes.get(at + 1)?;
+                    if !jumped {
+                        self.at = at + 2;
+                    }
+                    jumped = true;
+                    let target = usize::from(length & 0x3f) << 8 | usize::from(low);
+                    // Only ever backwards, so it ends.
+                    if target >= at {
+                        return None;
+                    }
+                    at = target;
+                }
+                _ => return None,
+            }
+            if name.len() > LONGEST_NAME {
+                return None;
+            }
+        }
+        if !jumped {
+            self.at = at;
+        }
+        Some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "_etcd-client._tcp.example.com";
+
+    /// An answer with these records behind the question.
+    fn reply(question: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = question[..2].to_vec();
+        bytes.extend(flags.to_be_bytes());
+        bytes.extend([0, 1, 0, records.len() as u8, 0, 0, 0, 0]);
+        bytes.extend(&question[12..]);
+        bytes.extend(records.concat());
+        bytes
+    }
+
+    /// A record for the name in the question; its host ends with the domain in the question.
+    fn record(kind: u16, priority: u16, port: u16, host: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0xc0, 12];
+        for word in [kind, 1, 0, 60, 6 + host.len() as u16, priority, 0, port] {
+            bytes.extend(word.to_be_bytes());
+        }
+        bytes.extend(host);
+        bytes
+    }
+
+    #[test]
+    fn records_are_read_with_names_written_either_way() {
+        let question = question(7, NAME).unwrap();
+        // "example.com" begins behind the 13 and 5 bytes of the first two labels.
+        let short = b"\x02e1\xc0\x1e";
+        let long = b"\x02e2\x05other\x00";
+        let records = [
+            record(33, 10, 2379, short),
+            record(5, 0, 0, long),
+            record(33, 20, 2381, long),
+            record(33, 0, 1, b"\x00"),
+        ];
+        let server = |priority, host: &str, port| Server {
+            priority,
+            weight: 0,
+            host: host.into(),
+            port,
+        };
+        assert_eq!(
+            answer(&question, &reply(&question, 0x8180, &records)),
+            Some(Answer::Servers(vec![
+                server(10, "e1.example.com", 2379),
+                server(20, "e2.other", 2381)
+            ]))
+        );
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_told_apart() {
+        let question = question(7, NAME).unwrap();
+        let read =
+            |flags, records: &[Vec<u8>]| answer(&question, &reply(&question, flags, records));
+        assert_eq!(read(0x8183, &[]), Some(Answer::None));
+        assert_eq!(read(0x8180, &[]), Some(Answer::None));
+        assert_eq!(read(0x8182, &[]), Some(Answer::Refused(2)));
+        assert_eq!(read(0x8380, &[]), Some(Answer::Truncated));
+        assert_eq!(read(0x0100, &[]), None, "a question is no answer");
+        let other = super::question(8, NAME).unwrap();
+        assert_eq!(answer(&question, &reply(&other, 0x8180, &[])), None);
+        let elsewhere = super::question(7, "_etcd-client._tcp.example.org").unwrap();
+        assert_eq!(answer(&question, &reply(&elsewhere, 0x8180, &[])), None);
+    }
+
+    #[test]
+    fn no_bytes_do_harm() {
+        let question = question(7, NAME).unwrap();
+        let good = reply(&question, 0x8180, &[record(33, 1, 2379, b"\x02e1\xc0\x1e")]);
+        for length in 0..good.len() {
+            let cut = answer(&question, &good[..length]);
+            assert!(!matches!(cut, Some(Answer::Servers(_))), "{length}");
+        }
+        for at in 0..good.len() {
+            for value in [0, 1, 63, 64, 191, 192, 255] {
+                let mut bytes = good.clone();
+                bytes[at] = value;
+                let _ = answer(&question, &bytes);
+            }
+        }
+        // A name that is its own end.
+        let at = 12 + question.len() - 12 + 2 + 10 + 6;
+        let own = record(33, 1, 1, &[0xc0, u8::try_from(at).unwrap()]);
+        assert_eq!(answer(&question, &reply(&question, 0x8180, &[own])), None);
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_asked_for() {
+        let long = "a".repeat(64);
+        let longest = format!("{}com", "abcdefg.".repeat(32));
+        for name in ["", ".", "a..b", "a b", "ä", &long, &longest] {
+            assert_eq!(question(1, name), None, "{name}");
+        }
+        assert_eq!(question(1, "a.b"), question(1, "a.b."));
+    }
+}

@@ -1,0 +1,255 @@
+//! From a description of TLS to connections: what it names is read again for each of them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use zeroize::Zeroizing;
+
+use super::material::{self, Named};
+use super::reason::{NO_HTTP2, reason};
+use super::settings::{Source, Tls};
+use super::stream::{Stream, behind};
+use crate::error::{Error, Result};
+use crate::transport::endpoint::Endpoint;
+use crate::transport::fault::{Fault, describe_io};
+
+/// So often, and so far apart, files are looked at that do not go together: a certificate and its
+/// key cannot be replaced in one step.
+const LOOKS: u32 = 3;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Makes connections under TLS.
+pub(crate) struct Connector {
+    tls: Tls,
+    /// The system's authorities, when no others are given.
+    system: Option<Arc<RootCertStore>>,
+    current: Mutex<Current>,
+}
+
+/// What was read last, and what came of it.
+struct Current {
+    read: Material,
+    config: Arc<ClientConfig>,
+}
+
+/// The text of every source, in their order.
+#[derive(PartialEq)]
+struct Material {
+    authorities: Vec<Pem>,
+    identity: Option<(Pem, Pem)>,
+}
+
+type Pem = Zeroizing<Vec<u8>>;
+
+impl Connector {
+    /// Reads everything once, so that mistakes show before anything is sent.
+    pub(crate) fn new(tls: Tls, endpoints: &[Endpoint]) -> Result<Self> {
+        let system = match tls.authorities.is_empty() {
+            true => Some(Arc::new(system_roots().map_err(Error::invalid)?)),
+            false => None,
+        };
+        for (text, _) in &tls.names {
+            let named = Endpoint::parse(text, true)?;
+            if !endpoints.iter().any(|one| one.text == named.text) {
+                return Err(Error::invalid(format!(
+                    "a server name is given for {text}, which is no endpoint of this client"
+                )));
+            }
+        }
+        for endpoint in endpoints {
+            server_name(&tls, endpoint).map_err(Error::invalid)?;
+        }
+        let read = look(&tls).map_err(Error::invalid)?;
+        let config = configure(&tls, system.as_deref(), &read).map_err(Error::invalid)?;
+        Ok(Connector {
+            tls,
+            system,
+            current: Mutex::new(Current { read, config }),
+        })
+    }
+
+    /// Agrees on TLS over `io`, as of the files' content now.
+    pub(in crate::transport) async fn connect<S>(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        io: S,
+    ) -> Result<Stream<S>, Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = server_name(&self.tls, endpoint).map_err(Fault::tls)?;
+        let config = self.config().await.map_err(Fault::tls)?;
+        let connected = TlsConnector::from(config).connect(name, io).await;
+        let stream = connected.map_err(|error| {
+            let reason = behind(&error).and_then(|error| reason(error, &self.tls));
+            match reason {
+                Some(reason) => Fault::tls(reason),
+                None => Fault {
+                    text: format!("during the TLS handshake: {}", describe_io(&error)),
+                    ..Fault::of_io(&error)
+                },
+            }
+        })?;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Ok(Stream::new(stream, self.tls.clone())),
+            _ => Err(Fault::tls(NO_HTTP2)),
+        }
+    }
+
+    async fn config(self: &Arc<Self>) -> Result<Arc<ClientConfig>, String> {
+        let identity = self.tls.identity.iter();
+        let mut sources = identity
+            .flat_map(|(cert, key)| [cert, key])
+            .chain(&self.tls.authorities);
+        if !sources.any(Source::is_file) {
+            return Ok(Arc::clone(&self.current.lock().config));
+        }
+        // Not on the runtime's thread: a file may be on a network, and the network down.
+        let this = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || this.read_again());
+        reading.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn read_again(&self) -> Result<Arc<ClientConfig>, String> {
+        let mut looks = 1;
+        loop {
+            let result = look(&self.tls).and_then(|read| self.adopt(read));
+            if result.is_ok() || looks == LOOKS {
+                return result;
+            }
+            looks += 1;
+            thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+
+    fn adopt(&self, read: Material) -> Result<Arc<ClientConfig>, String> {
+        let mut current = self.current.lock();
+        if current.read != read {
+            let config = configure(&self.tls, self.system.as_deref(), &read)?;
+            *current = Current { read, config };
+        }
+        Ok(Arc::clone(&current.config))
+    }
+}
+
+/// Never with what was read.
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connector").field(&self.tls).finish()
+    }
+}
+
+fn look(tls: &Tls) -> Result<Material, String> {
+    let authorities = tls.authorities.iter();
+    let identity = tls.identity.as_ref().map(|(cert, key)| {
+        let cert = material::read(&certificate(cert))?;
+        Ok::<_, String>((cert, material::read(&private_key(key))?))
+    });
+    Ok(Material {
+        authorities: authorities
+            .map(|source| material::read(&authority(source)))
+            .collect::<Result<_, _>>()?,
+        identity: identity.transpose()?,
+    })
+}
+
+fn configure(
+    tls: &Tls,
+    system: Option<&RootCertStore>,
+    read: &Material,
+) -> Result<Arc<ClientConfig>, String> {
+    let roots = match system {
+        Some(system) => system.clone(),
+        None => {
+            let mut roots = RootCertStore::empty();
+            for (source, pem) in tls.authorities.iter().zip(&read.authorities) {
+                material::add_authorities(&mut roots, &authority(source), pem)?;
+            }
+            roots
+        }
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS: {error}"))?
+        .with_root_certificates(roots);
+    let mut config = match (&tls.identity, &read.identity) {
+        (Some((cert, key)), Some((cert_pem, key_pem))) => {
+            let (cert, key) = (certificate(cert), private_key(key));
+            let chain = material::chain(&cert, cert_pem)?;
+            let private = material::key(&key, key_pem)?;
+            builder
+                .with_client_auth_cert(chain, private)
+                .map_err(|error| format!("{cert} and {key} do not go together: {error}"))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session is not verified again, on neither side. Connections are rare enough.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn server_name(tls: &Tls, endpoint: &Endpoint) -> Result<ServerName<'static>, String> {
+    let own = |(text, _): &&(String, String)| {
+        Endpoint::parse(text, true).is_ok_and(|named| named.text == endpoint.text)
+    };
+    let named = tls.names.iter().rev().find(own).map(|(_, name)| name);
+    let name = match named.or(tls.name.as_ref()) {
+        Some(name) => name.as_str(),
+        None => endpoint.host(),
+    };
+    ServerName::try_from(name)
+        .map(|name| name.to_owned())
+        .map_err(|_| {
+            let endpoint = &endpoint.text;
+            format!("{endpoint}: {name:?} is neither a DNS name nor an address to verify")
+        })
+}
+
+fn system_roots() -> Result<RootCertStore, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Systems have roots in their stores that are malformed; the others count.
+    roots.add_parsable_certificates(found.certs);
+    if !roots.is_empty() {
+        return Ok(roots);
+    }
+    let why = match found.errors.first() {
+        Some(error) => format!(" ({error})"),
+        None => String::new(),
+    };
+    Err(format!(
+        "this system has no certificate authorities{why}: name yours with Tls::ca_file"
+    ))
+}
+
+#[cfg(feature = "tls-aws-lc")]
+fn provider() -> CryptoProvider {
+    tokio_rustls::rustls::crypto::aws_lc_rs::default_provider()
+}
+
+#[cfg(not(feature = "tls-aws-lc"))]
+fn provider() -> CryptoProvider {
+    tokio_rustls::rustls::crypto::ring::default_provider()
+}
+
+fn authority(source: &Source) -> Named<'_> {
+    Named(source, "CA file")
+}
+
+fn certificate(source: &Source) -> Named<'_> {
+    Named(source, "client certificate")
+}
+
+fn private_key(source: &Source) -> Named<'_> {
+    Named(source, "private key")
+}

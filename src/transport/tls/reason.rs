@@ -1,0 +1,173 @@
+//! Why TLS was not agreed on, in words that name what to look at.
+
+use std::time::Duration;
+
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
+
+use super::material::Named;
+use super::settings::Tls;
+
+/// The reason behind an error of rustls, when it will not pass by itself.
+pub(super) fn reason(error: &Error, tls: &Tls) -> Option<String> {
+    Some(match error {
+        Error::InvalidCertificate(error) => certificate(error, tls),
+        Error::AlertReceived(alert) => return refused(*alert, tls),
+        Error::InvalidMessage(_) => "it does not answer in TLS".into(),
+        Error::NoApplicationProtocol => NO_HTTP2.into(),
+        Error::PeerIncompatible(why) => format!("it has no TLS in common with us: {why:?}"),
+        error => format!("TLS failed: {error}"),
+    })
+}
+
+pub(super) const NO_HTTP2: &str = "it does not offer HTTP/2 over TLS (ALPN h2)";
+
+fn certificate(error: &CertificateError, tls: &Tls) -> String {
+    use CertificateError::*;
+
+    match error {
+        Expired => "the server's certificate expired".into(),
+        ExpiredContext { time, not_after } => {
+            let since = time.as_secs().saturating_sub(not_after.as_secs());
+            format!("the server's certificate expired {} ago", rough(since))
+        }
+        NotValidYet => "the server's certificate is not valid yet".into(),
+        NotValidYetContext { time, not_before } => {
+            let until = not_before.as_secs().saturating_sub(time.as_secs());
+            let until = rough(until);
+            format!("the server's certificate is not valid yet, but in {until}: look at the clocks")
+        }
+        UnknownIssuer => unknown_issuer(tls),
+        BadSignature => format!("{} (its signature is another's)", unknown_issuer(tls)),
+        NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            let presented: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+            let presented = match presented.is_empty() {
+                true => "no name".into(),
+                false => presented.join(", "),
+            };
+            let expected = expected.to_str();
+            format!("the server's certificate is for {presented}, not for {expected}")
+        }
+        NotValidForName => "the server's certificate is for another name".into(),
+        Revoked => "the server's certificate is revoked".into(),
+        InvalidPurpose | InvalidPurposeContext { .. } => {
+            "the server's certificate is not meant for servers (extended key usage)".into()
+        }
+        error => format!("the server's certificate is not acceptable: {error}"),
+    }
+}
+
+fn unknown_issuer(tls: &Tls) -> String {
+    let trusted: Vec<String> = tls
+        .authorities
+        .iter()
+        .map(|source| Named(source, "CA file").to_string())
+        .collect();
+    let trusted = match trusted.is_empty() {
+        true => "that this system trusts".to_owned(),
+        false => format!("in {}", trusted.join(", ")),
+    };
+    format!("the server's certificate is not signed by an authority {trusted}")
+}
+
+/// The server did not accept us. In TLS 1.3 that is heard only after the handshake.
+fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
+    use AlertDescription::*;
+
+    let why = match alert {
+        // The server, not the certificates: it may pass.
+        CloseNotify | UserCanceled | InternalError => return None,
+        ProtocolVersion => return Some("it has no version of TLS in common with us".into()),
+        NoApplicationProtocol => return Some(NO_HTTP2.into()),
+        UnrecognisedName => return Some("it does not know the server name asked for".into()),
+        CertificateExpired => "it expired",
+        UnknownCA => "its issuer is not trusted there",
+        CertificateRevoked => "it is revoked",
+        UnsupportedCertificate => "it is of an unsupported kind",
+        CertificateRequired | NoCertificate => "it does not count as one",
+        DecryptError => "its signature does not verify",
+        AccessDenied | CertificateUnknown | BadCertificate => "it is not acceptable there",
+        other => return Some(format!("it refused TLS: {other:?}")),
+    };
+    Some(match &tls.identity {
+        Some((cert, _)) => {
+            let cert = Named(cert, "client certificate");
+            format!("the server refused the {cert}: {why}")
+        }
+        None => "the server wants a client certificate, and none is set".into(),
+    })
+}
+
+/// `DnsName("a")` and `IpAddress(127.0.0.1)` without what is around them.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
+    inner.trim_end_matches(')').trim_matches('"')
+}
+
+fn rough(seconds: u64) -> String {
+    match seconds {
+        0..3_600 => format!("{:?}", Duration::from_secs(seconds)),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
+
+    use super::*;
+
+    fn secs(n: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(n))
+    }
+
+    #[test]
+    fn what_a_server_fails_by_is_said_with_the_file_to_look_at() {
+        let tls = Tls::new().ca_file("/etc/ca.pem");
+        let cases = [
+            (
+                CertificateError::ExpiredContext {
+                    time: secs(1_000_000),
+                    not_after: secs(1_000_000 - 3 * 86_400),
+                },
+                "the server's certificate expired 3 days ago",
+            ),
+            (
+                CertificateError::UnknownIssuer,
+                "the server's certificate is not signed by an authority in CA file /etc/ca.pem",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("db").unwrap(),
+                    presented: vec!["DnsName(\"a\")".into(), "IpAddress(10.0.0.1)".into()],
+                },
+                "the server's certificate is for a, 10.0.0.1, not for db",
+            ),
+        ];
+        for (error, text) in cases {
+            let found = reason(&Error::InvalidCertificate(error), &tls);
+            assert_eq!(found.as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_about_our_certificate_or_its_absence() {
+        let alert = Error::AlertReceived(AlertDescription::CertificateExpired);
+        let with = Tls::new().client_cert_files("c.pem", "c.key");
+        assert_eq!(
+            reason(&alert, &with).as_deref(),
+            Some("the server refused the client certificate c.pem: it expired")
+        );
+        let alert = Error::AlertReceived(AlertDescription::CertificateRequired);
+        assert!(reason(&alert, &Tls::new()).unwrap().contains("none is set"));
+    }
+
+    #[test]
+    fn trouble_of_the_server_s_own_may_pass() {
+        let alert = Error::AlertReceived(AlertDescription::InternalError);
+        assert_eq!(reason(&alert, &Tls::new()), None);
+    }
+}

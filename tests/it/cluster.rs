@@ -1,0 +1,248 @@
+//! The members of a cluster: listed, added, promoted, removed; and a client that learns of them.
+
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::{LocalCluster, LocalEtcd};
+use etcd_blocking::{
+    Client, Error, ErrorKind, Get, Member, MemberAdd, MemberAddResponse, MemberId, MemberList,
+    MemberUpdate, Result,
+};
+
+use crate::support::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Adds a member. A cluster says that it is unhealthy until all its members have been connected for
+/// 5 s, and again when one was disconnected.
+fn try_add(client: &Client, add: &MemberAdd) -> Result<MemberAddResponse> {
+    eventually(SOON, "a healthy cluster", || {
+        let result = client.call(add.clone());
+        let unhealthy = |e: &Error| e.kind() == ErrorKind::Unavailable;
+        match &result {
+            Err(error) if unhealthy(error) => assert!(!error.outcome_unknown(), "{error}"),
+            _ => return Some(result),
+        }
+        None
+    })
+}
+
+fn add(client: &Client, add: &MemberAdd) -> MemberAddResponse {
+    try_add(client, add).unwrap()
+}
+
+fn ids(members: &[Member]) -> Vec<MemberId> {
+    members.iter().map(Member::id).collect()
+}
+
+fn minor(client: &Client) -> u32 {
+    let status = client.status().unwrap();
+    status.version().split('.').nth(1).unwrap().parse().unwrap()
+}
+
+// Case: C-01
+// Case: C-02
+#[test]
+fn members_are_listed_added_updated_and_removed() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let listed = client.member_list().unwrap().into_members();
+    assert_eq!(listed.len(), 3);
+    for (index, endpoint) in cluster.endpoints().iter().enumerate() {
+        let server = cluster.member(index);
+        let member = listed.iter().find(|m| m.name() == server.name()).unwrap();
+        assert_eq!(member.client_urls(), std::slice::from_ref(endpoint));
+        assert_eq!(member.peer_urls(), [server.peer_url()]);
+        assert_eq!(member.id().get(), server.status().unwrap().member_id);
+        assert!(member.is_started() && !member.is_learner());
+    }
+
+    // Nobody runs there, and three of four are a majority.
+    let added = add(&client, &MemberAdd::new(["http://127.0.0.1:1"]));
+    let new = added.member();
+    assert_eq!(new.peer_urls(), ["http://127.0.0.1:1"]);
+    assert!(!new.is_started() && new.client_urls().is_empty() && !new.is_learner());
+    assert_eq!(added.members().len(), 4);
+    assert!(ids(added.members()).contains(&new.id()));
+
+    let again = try_add(&client, &MemberAdd::new(["http://127.0.0.1:1"])).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::AlreadyExists, "{again}");
+
+    let moved = ["http://127.0.0.1:2", "http://127.0.0.1:3"];
+    let updated = client.member_update(new.id(), moved).unwrap();
+    let member = updated.members().iter().find(|m| m.id() == new.id());
+    assert_eq!(member.unwrap().peer_urls(), moved);
+
+    let removed = client.member_remove(new.id()).unwrap();
+    assert_eq!(ids(removed.members()).len(), 3);
+    let gone = client.member_remove(new.id()).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound, "{gone}");
+    assert!(!gone.outcome_unknown());
+    assert_eq!(client.member_list().unwrap().members().len(), 3);
+}
+
+// Case: C-03
+#[test]
+fn peer_urls_that_make_no_sense_are_refused_before_anything_is_sent() {
+    // Nobody answers there: what is sent would take its time to fail.
+    let client = Client::connect(["http://127.0.0.1:1"]).unwrap();
+    for url in [
+        "://127.0.0.1:12345",
+        "mailto://127.0.0.1:12345",
+        "http://127.0.0.1",
+        "http://127.0.0.1:12345/path",
+        "127.0.0.1:12345",
+        "http://:12345",
+    ] {
+        let before = Instant::now();
+        for error in [
+            client.member_add([url]).unwrap_err(),
+            client.call(MemberAdd::new([url]).learner()).unwrap_err(),
+            client
+                .call(MemberUpdate::new(MemberId::new(1), [url]))
+                .unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+            assert!(error.to_string().contains(url), "{error}");
+            assert_eq!(error.attempts(), 0);
+        }
+        assert!(before.elapsed() < Duration::from_secs(3));
+    }
+}
+
+// Case: C-04
+// Case: C-06
+#[test]
+fn a_learner_is_promoted_once_it_has_caught_up() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let leader = eventually(SOON, "a leader", || cluster.leader().ok());
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    client.put("k", "v").unwrap();
+    // Changes are sent to a follower, which passes them on.
+    let follower = client.at(&cluster.endpoints()[(leader + 1) % 3]).unwrap();
+
+    let index = cluster.prepare_member().unwrap();
+    let peer = cluster.member(index).peer_url();
+    let added = add(&follower, &MemberAdd::new([peer]).learner());
+    let learner = added.member().id();
+    assert!(added.member().is_learner());
+
+    let unstarted = follower.member_promote(learner).unwrap_err();
+    assert_eq!(unstarted.kind(), ErrorKind::FailedPrecondition);
+    assert!(unstarted.to_string().contains("in sync"), "{unstarted}");
+    let second = MemberAdd::new(["http://127.0.0.1:1"]).learner();
+    let too_many = try_add(&follower, &second).unwrap_err();
+    assert_eq!(too_many.kind(), ErrorKind::FailedPrecondition);
+    assert!(
+        too_many.to_string().contains("too many learner"),
+        "{too_many}"
+    );
+
+    cluster.member_mut(index).spawn().unwrap();
+    let view = client.at(cluster.member(index).endpoint()).unwrap();
+    let status = eventually(SOON, "the learner runs", || view.status().ok());
+    assert!(status.is_learner() && !status.is_leader());
+    assert_eq!(status.member_id(), learner);
+    // What a learner serves.
+    let read = || view.call(Get::key("k").serializable()).ok();
+    eventually(SOON, "it has the data", || {
+        read().filter(|r| !r.kvs().is_empty())
+    });
+
+    let promoted = eventually(SOON, "it has caught up", || {
+        follower.member_promote(learner).ok()
+    });
+    let is_it = |m: &&Member| m.id() == learner;
+    assert!(!promoted.members().iter().find(is_it).unwrap().is_learner());
+    let again = follower.member_promote(learner).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::FailedPrecondition, "{again}");
+    eventually(SOON, "it serves everything", || view.put("k", "w").ok());
+    let unknown = follower.member_promote(MemberId::new(42)).unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound, "{unknown}");
+}
+
+// Case: C-08
+#[test]
+fn without_a_majority_only_a_serializable_list_is_answered() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    if minor(&client) < 5 {
+        println!("skipped: before 3.5 every member list is serializable");
+        return;
+    }
+    add(&client, &MemberAdd::new(["http://127.0.0.1:1"]));
+    let quick = client.with_timeout(Duration::from_millis(1500));
+    let error = quick.member_list().unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable),
+        "{error}"
+    );
+    let listed = client.call(MemberList::new().serializable()).unwrap();
+    assert_eq!(listed.members().len(), 2);
+}
+
+fn sorted(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort();
+    texts
+}
+
+// Case: C-09
+#[test]
+fn a_client_learns_the_endpoints_of_members_that_serve() {
+    let mut cluster = LocalCluster::start(3).unwrap();
+    let three = sorted(cluster.endpoints());
+    let all = Client::connect(cluster.endpoints()).unwrap();
+    // One that has not started, and is a learner.
+    let learner = cluster.prepare_member().unwrap();
+    let peer = cluster.member(learner).peer_url();
+    add(&all, &MemberAdd::new([peer]).learner());
+
+    let seed = cluster.member(0).endpoint();
+    let client = Client::connect([&seed]).unwrap();
+    assert_eq!(client.endpoints(), [&*seed]);
+    let watcher = client.watch("k").unwrap();
+    assert_eq!(sorted(client.sync_endpoints().unwrap()), three);
+    assert_eq!(client.endpoints()[0], seed);
+    // It runs now, and is a learner still.
+    cluster.member_mut(learner).spawn().unwrap();
+    let view = client.at(cluster.member(learner).endpoint()).unwrap();
+    eventually(SOON, "the learner runs", || view.status().ok());
+    assert_eq!(sorted(client.sync_endpoints().unwrap()), three);
+
+    // What it knew at first is gone, and it goes on.
+    cluster.member_mut(0).kill().unwrap();
+    eventually(SOON, "calls go elsewhere", || client.put("k", "v").ok());
+    let response = watcher.receiver().recv_timeout(SOON).unwrap().unwrap();
+    assert_eq!(response.events()[0].kv().key(), "k");
+    // The seed stays, whatever the list says.
+    let members = client.member_list().unwrap().into_members();
+    let name = cluster.member(0).name();
+    let dead = members.iter().find(|m| m.name() == name).unwrap().id();
+    let removed = client.member_remove(dead);
+    assert!(removed.is_ok(), "{removed:?}");
+    assert_eq!(sorted(client.sync_endpoints().unwrap()), three);
+    assert_eq!(client.endpoints()[0], seed);
+}
+
+#[test]
+fn syncing_goes_on_in_the_background() {
+    let mut cluster = LocalCluster::start(1).unwrap();
+    let client = Client::builder(cluster.endpoints())
+        .sync_interval(Duration::from_millis(100))
+        .connect()
+        .unwrap();
+    let new = cluster.prepare_member().unwrap();
+    let peer = cluster.member(new).peer_url();
+    let added = add(&client, &MemberAdd::new([peer]));
+    cluster.member_mut(new).spawn().unwrap();
+    cluster.member_mut(new).wait_ready(SOON).unwrap();
+    let both = sorted(cluster.endpoints());
+    eventually(SOON, "it has learned of the new member", || {
+        (sorted(client.endpoints()) == both).then_some(())
+    });
+    let gone = || client.member_remove(added.member().id()).ok();
+    eventually(SOON, "the new member is removed", gone);
+    eventually(SOON, "it has forgotten that member", || {
+        (client.endpoints() == cluster.endpoints()[..1]).then_some(())
+    });
+    client.put("k", "v").unwrap();
+}

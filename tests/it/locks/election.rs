@@ -1,0 +1,208 @@
+//! Elections: one leads, the others see who, and the next one follows.
+
+use std::thread;
+
+use etcd_blocking::concurrency::{Election, Observer};
+use etcd_blocking::{KeyValue, Txn};
+
+use super::*;
+
+/// The next leader that is told, by what it proclaims.
+#[track_caller]
+fn next(observer: &Observer) -> Option<KeyValue> {
+    observer.recv_timeout(SOON).unwrap().unwrap()
+}
+
+/// Sees leaders until this one.
+#[track_caller]
+fn sees(observer: &Observer, value: &str) {
+    while next(observer).is_none_or(|kv| kv.value() != value) {}
+}
+
+// Case: E-01
+#[test]
+fn candidates_lead_in_turn_and_everybody_sees_each() {
+    let (_etcd, client) = start();
+    let watching = session(&client);
+    let observers: Vec<_> = (0..3)
+        .map(|_| Election::new(&watching, "vote").observe().unwrap())
+        .collect();
+    for observer in &observers {
+        assert!(next(observer).is_none(), "nobody leads yet");
+    }
+    let sessions: Vec<_> = (0..3).map(|_| session(&client)).collect();
+    thread::scope(|scope| {
+        for (n, session) in sessions.iter().enumerate() {
+            scope.spawn(move || {
+                let election = Election::new(session, "vote");
+                let leads = election.campaign_timeout(n.to_string(), secs(60)).unwrap();
+                let leader = election.leader().unwrap().unwrap();
+                assert_eq!(leader.create_revision(), leads.fencing_token());
+                leads.resign().unwrap();
+            });
+        }
+    });
+    for observer in &observers {
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            seen.extend(next(observer));
+        }
+        assert!(seen.is_sorted_by_key(KeyValue::create_revision));
+        let mut values: Vec<_> = seen.iter().filter_map(KeyValue::value_str).collect();
+        values.sort_unstable();
+        assert_eq!(values, ["0", "1", "2"]);
+    }
+    assert!(Election::new(&watching, "vote").leader().unwrap().is_none());
+}
+
+// Case: E-02
+#[test]
+fn when_the_leaders_session_ends_the_next_one_leads() {
+    let (_etcd, client) = start();
+    let (first, second) = (session(&client), session(&client));
+    let leads = Election::new(&first, "vote").campaign("a").unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            Election::new(&second, "vote")
+                .campaign_timeout("b", secs(60))
+                .unwrap()
+        });
+        keys_become(&client, "vote/", 2);
+        first.close().unwrap();
+        let next = waiting.join().unwrap();
+        assert!(next.fencing_token() > leads.fencing_token());
+        assert_eq!(leads.check().unwrap_err().kind(), ErrorKind::Closed);
+        let fenced = Txn::when([leads.is_leader()]).then([Put::new("k", "v")]);
+        assert!(!client.txn(fenced).unwrap().succeeded());
+        let leader = Election::new(&second, "vote").leader().unwrap().unwrap();
+        assert_eq!(
+            (leader.value().as_ref(), leader.key()),
+            (&b"b"[..], next.key())
+        );
+    });
+}
+
+// Case: E-04
+#[test]
+fn a_key_that_begins_like_the_election_does_not_stand_in_its_way() {
+    let (_etcd, client) = start();
+    client.put("testa", "").unwrap();
+    let session = session(&client);
+    assert!(
+        Election::new(&session, "test")
+            .campaign_timeout("x", secs(30))
+            .is_ok()
+    );
+}
+
+// Case: E-05
+#[test]
+fn a_new_session_on_the_same_lease_leads_on() {
+    let (_etcd, client) = start();
+    let first = session(&client);
+    let (key, revision) = Election::new(&first, "vote")
+        .campaign("old")
+        .unwrap()
+        .keep();
+    first.orphan();
+    let again = Session::new(&client).lease(first.lease()).start().unwrap();
+    let leads = Election::new(&again, "vote")
+        .campaign_timeout("new", secs(30))
+        .unwrap();
+    assert_eq!((leads.key(), leads.fencing_token()), (&key, revision));
+    let leader = Election::new(&again, "vote").leader().unwrap().unwrap();
+    assert_eq!(
+        (leader.value().as_ref(), leader.version()),
+        (&b"new"[..], 2)
+    );
+}
+
+// Case: E-07
+#[test]
+fn every_proclamation_is_seen_with_a_greater_revision() {
+    let (_etcd, client) = start();
+    let session = session(&client);
+    let election = Election::new(&session, "vote");
+    let leads = election.campaign("1").unwrap();
+    let observer = election.observe().unwrap();
+    let mut last = None;
+    for version in 1..=3 {
+        let kv = next(&observer).unwrap();
+        assert_eq!(
+            (kv.version(), kv.value_str()),
+            (version, Some(version.to_string()).as_deref())
+        );
+        assert!(last < Some(kv.mod_revision()));
+        last = Some(kv.mod_revision());
+        if version < 3 {
+            leads.proclaim((version + 1).to_string()).unwrap();
+        }
+    }
+    drop(leads);
+    assert!(next(&observer).is_none());
+}
+
+// Case: E-08
+#[test]
+fn a_leadership_that_was_kept_is_resumed_and_a_lost_one_is_not() {
+    let (_etcd, client) = start();
+    let (mine, other) = (session(&client), session(&client));
+    let election = Election::new(&mine, "vote");
+    let (key, revision) = election.campaign("a").unwrap().keep();
+    assert!(election.leader().unwrap().is_some());
+    let foreign = Election::new(&other, "vote")
+        .resume(key.clone(), revision)
+        .unwrap_err();
+    assert_eq!(foreign.kind(), ErrorKind::Conflict);
+    let leads = election.resume(key.clone(), revision).unwrap();
+    leads.proclaim("b").unwrap();
+    assert!(leads.verify().is_ok());
+    leads.resign().unwrap();
+    let gone = election.resume(key, revision).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    assert!(election.leader().unwrap().is_none());
+}
+
+#[test]
+fn whoever_does_not_lead_any_more_cannot_proclaim_or_resign() {
+    let (_etcd, client) = start();
+    let session = session(&client);
+    let leads = Election::new(&session, "vote").campaign("a").unwrap();
+    client.delete(leads.key().clone()).unwrap();
+    assert_eq!(leads.proclaim("b").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(leads.verify().unwrap_err().kind(), ErrorKind::NotFound);
+    let error = leads.resign().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(
+        error.to_string().starts_with("campaign \"vote\": "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_candidate_that_gives_up_is_none_any_more() {
+    let (_etcd, client) = start();
+    let (first, second) = (session(&client), session(&client));
+    let _leads = Election::new(&first, "vote").campaign("a").unwrap();
+    let error = Election::new(&second, "vote")
+        .campaign_timeout("b", Duration::from_millis(200))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(keys(&client, "vote/").len(), 1);
+}
+
+#[test]
+fn an_observer_that_does_not_read_sees_the_last_one() {
+    let (_etcd, client) = start();
+    let session = session(&client);
+    let election = Election::new(&session, "vote");
+    let observer = election.observe().unwrap();
+    let leads = election.campaign("0").unwrap();
+    for n in 1..=600 {
+        leads.proclaim(n.to_string()).unwrap();
+    }
+    sees(&observer, "600");
+    client.close().unwrap();
+    assert!(observer.recv_timeout(SOON).unwrap().is_err());
+    assert!(observer.recv_timeout(SOON).is_err());
+}

@@ -1,0 +1,230 @@
+//! Mutexes: one holder at a time, in turn, and nothing left behind.
+
+use std::thread;
+use std::time::Instant;
+
+use etcd_blocking::concurrency::Mutex;
+use etcd_blocking::local::LocalCluster;
+use etcd_blocking::{Compare, Revision, Txn};
+
+use super::*;
+use crate::support::child::within;
+
+/// Adds one to a counter, only if it is still what was read and the lock is still held.
+fn increment(client: &Client, owner: Compare) -> bool {
+    let counter = client.get("counter").unwrap().unwrap();
+    let n: u64 = counter.value_str().unwrap().parse().unwrap();
+    let unchanged = Compare::mod_revision("counter").eq(counter.mod_revision());
+    let put = Put::new("counter", (n + 1).to_string());
+    let written = client.txn(Txn::when([unchanged, owner]).then([put]));
+    written.unwrap().succeeded()
+}
+
+/// Lockers that take turns; each turn is one increment, which would fail if two held the lock.
+fn take_turns(endpoints: &[String], lockers: u64, rounds: u64) {
+    let client = Client::connect(endpoints).unwrap();
+    client.put("counter", "0").unwrap();
+    let tokens: Vec<Revision> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..lockers)
+            .map(|_| {
+                scope.spawn(|| {
+                    let client = Client::connect(endpoints).unwrap();
+                    let session = session(&client);
+                    let mutex = Mutex::new(&session, "lock");
+                    let mut tokens = Vec::new();
+                    for _ in 0..rounds {
+                        let guard = mutex.lock_timeout(secs(60)).unwrap();
+                        assert!(increment(&client, guard.is_owner()), "two held the lock");
+                        tokens.push(guard.fencing_token());
+                        guard.unlock().unwrap();
+                    }
+                    assert!(tokens.is_sorted_by(|a, b| a < b), "tokens grow");
+                    tokens
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().unwrap())
+            .collect()
+    });
+    let counter = client.get("counter").unwrap().unwrap();
+    assert_eq!(counter.value(), (lockers * rounds).to_string().as_str());
+    assert_eq!(tokens.len() as u64, lockers * rounds);
+    let mut distinct = tokens.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), tokens.len(), "a token twice");
+    assert!(keys(&client, "lock/").is_empty());
+}
+
+// Case: S-02
+#[test]
+fn one_holds_it_at_a_time() {
+    let (etcd, _client) = start();
+    take_turns(&[etcd.endpoint()], 5, 20);
+}
+
+// Case: S-02
+#[test]
+fn one_holds_it_at_a_time_whichever_member_is_asked() {
+    let cluster = LocalCluster::start(3).unwrap();
+    take_turns(&cluster.endpoints(), 5, 10);
+}
+
+// Case: S-03
+#[test]
+fn trying_succeeds_for_one_and_the_others_leave_no_key() {
+    let (_etcd, client) = start();
+    let sessions: Vec<_> = (0..5).map(|_| session(&client)).collect();
+    let held: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = sessions
+            .iter()
+            .map(|session| scope.spawn(|| Mutex::new(session, "lock").try_lock().unwrap()))
+            .collect();
+        threads
+            .into_iter()
+            .filter_map(|t| t.join().unwrap())
+            .collect()
+    });
+    assert_eq!(held.len(), 1);
+    assert_eq!(keys(&client, "lock/").len(), 1);
+    drop(held);
+    assert!(keys(&client, "lock/").is_empty());
+    assert!(
+        Mutex::new(&sessions[4], "lock")
+            .try_lock()
+            .unwrap()
+            .is_some()
+    );
+}
+
+// Case: S-04
+#[test]
+fn a_session_locks_again_what_it_holds_and_it_is_free_when_the_last_guard_is_gone() {
+    let (_etcd, client) = start();
+    let (mine, other) = (session(&client), session(&client));
+    let first = Mutex::new(&mine, "lock").lock().unwrap();
+    let second = within(SOON, {
+        let mine = mine.clone();
+        move || Mutex::new(&mine, "lock").lock().unwrap()
+    });
+    let third = Mutex::new(&mine, "lock").try_lock().unwrap().unwrap();
+    assert_eq!(first.fencing_token(), second.fencing_token());
+    let theirs = Mutex::new(&other, "lock");
+    for guard in [first, third] {
+        guard.unlock().unwrap();
+        assert!(theirs.try_lock().unwrap().is_none());
+    }
+    assert!(second.verify().is_ok());
+    drop(second);
+    assert!(theirs.try_lock().unwrap().is_some());
+}
+
+// Case: S-05
+#[test]
+fn when_a_waiter_in_the_middle_goes_the_next_waits_for_the_holder() {
+    let (_etcd, client) = start();
+    let (holder, middle, last) = (session(&client), session(&client), session(&client));
+    let guard = Mutex::new(&holder, "lock").lock().unwrap();
+    thread::scope(|scope| {
+        let gone = scope.spawn(|| Mutex::new(&middle, "lock").lock().unwrap_err());
+        keys_become(&client, "lock/", 2);
+        let next = scope.spawn(|| Mutex::new(&last, "lock").lock_timeout(secs(60)).unwrap());
+        keys_become(&client, "lock/", 3);
+        middle.close().unwrap();
+        assert_eq!(gone.join().unwrap().kind(), ErrorKind::Closed);
+        keys_become(&client, "lock/", 2);
+        // It has been woken by then, or will be: in either case it must not have the lock.
+        assert!(client.get(guard.key().clone()).unwrap().is_some());
+        assert!(!next.is_finished());
+        let token = guard.fencing_token();
+        guard.unlock().unwrap();
+        assert!(next.join().unwrap().fencing_token() > token);
+    });
+}
+
+// Case: S-06
+#[test]
+fn whoever_waits_is_told_when_its_session_expires() {
+    let (_etcd, client) = start();
+    let holder = session(&client);
+    let waiter = Session::new(&client).ttl(secs(6)).start().unwrap();
+    let _guard = Mutex::new(&holder, "lock").lock().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| Mutex::new(&waiter, "lock").lock().unwrap_err());
+        keys_become(&client, "lock/", 2);
+        let revoked = Instant::now();
+        // The next renewal says so: it is due within a third of the lease's life.
+        client.revoke(waiter.lease()).unwrap();
+        let error = waiting.join().unwrap();
+        assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
+        assert!(error.to_string().starts_with("lock \"lock\": "), "{error}");
+        assert!(revoked.elapsed() < secs(20));
+        assert_eq!(
+            waiter.lost().recv_timeout(SOON).unwrap().kind(),
+            ErrorKind::LeaseNotFound
+        );
+    });
+}
+
+// Case: S-07
+#[test]
+fn unlocking_what_is_not_held_any_more_says_so() {
+    let (_etcd, client) = start();
+    let session = session(&client);
+    let mutex = Mutex::new(&session, "lock");
+    // A guard is used up by unlocking, and there is none without locking: what is left is a lock that
+    // was lost.
+    let guard = mutex.lock().unwrap();
+    client.delete(guard.key().clone()).unwrap();
+    assert_eq!(guard.verify().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(guard.unlock().unwrap_err().kind(), ErrorKind::NotFound);
+    let guard = mutex.lock().unwrap();
+    assert!(guard.verify().is_ok());
+    guard.unlock().unwrap();
+}
+
+#[test]
+fn unlocking_never_takes_away_what_a_successor_put() {
+    let (_etcd, client) = start();
+    let session = session(&client);
+    let guard = Mutex::new(&session, "lock").lock().unwrap();
+    client.delete(guard.key().clone()).unwrap();
+    client.put(guard.key().clone(), "a successor").unwrap();
+    let key = guard.key().clone();
+    drop(guard);
+    assert!(client.get(key).unwrap().is_some());
+}
+
+#[test]
+fn a_waiter_that_runs_out_of_time_leaves_no_key_behind() {
+    let (_etcd, client) = start();
+    let (holder, waiter) = (session(&client), session(&client));
+    let guard = Mutex::new(&holder, "lock").lock().unwrap();
+    let begun = Instant::now();
+    let error = Mutex::new(&waiter, "lock")
+        .lock_timeout(Duration::from_millis(300))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert_eq!(
+        keys(&client, "lock/"),
+        [String::from_utf8_lossy(guard.key())]
+    );
+}
+
+#[test]
+fn a_key_with_our_name_that_is_not_ours_is_a_conflict_and_stays() {
+    let (_etcd, client) = start();
+    let session = session(&client);
+    let key = format!("lock/{:x}", session.lease().get());
+    client.put(key.clone(), "").unwrap();
+    for error in [
+        Mutex::new(&session, "lock").lock().unwrap_err(),
+        Mutex::new(&session, "lock").try_lock().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    }
+    assert!(client.get(key).unwrap().is_some());
+}

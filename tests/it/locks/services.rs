@@ -1,0 +1,154 @@
+//! The lock and election services that run inside the server.
+
+use std::thread;
+use std::time::Instant;
+
+use etcd_blocking::concurrency::{Election, Mutex};
+use etcd_blocking::{Campaign, Lock, Txn};
+
+use super::*;
+use crate::support::proxy::Proxy;
+
+// Case: R-01
+#[test]
+fn a_lock_of_the_server_is_waited_for_and_had_when_it_is_given_back() {
+    let (_etcd, client) = start();
+    let (a, b) = (session(&client), session(&client));
+    let first = client.lock("lock", &a).unwrap();
+    // The client's timeout is not that of the waiting.
+    let impatient = client.with_timeout(Duration::from_millis(200));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| impatient.lock("lock", &b).map(|got| (got, Instant::now())));
+        keys_become(&client, "lock/", 2);
+        let blocked = Instant::now();
+        thread::sleep(Duration::from_millis(300));
+        assert!(!waiting.is_finished(), "after {:?}", blocked.elapsed());
+        let given = Instant::now();
+        client.unlock(first.key().clone()).unwrap();
+        let (second, at) = waiting.join().unwrap().unwrap();
+        println!("had {:?} after it was given back", at.duration_since(given));
+        assert!(at.duration_since(given) < secs(2));
+        assert!(second.fencing_token() > first.fencing_token());
+        assert!(second.header().revision > first.header().revision);
+        let fenced = |owner| Txn::when([owner]).then([Put::new("k", "v")]);
+        assert!(!client.txn(fenced(first.is_owner())).unwrap().succeeded());
+        assert!(client.txn(fenced(second.is_owner())).unwrap().succeeded());
+    });
+}
+
+#[test]
+fn the_servers_lock_and_the_recipes_are_one() {
+    let (_etcd, client) = start();
+    let (a, b) = (session(&client), session(&client));
+    let locked = client.lock("lock", &a).unwrap();
+    let mutex = Mutex::new(&b, "lock");
+    assert!(mutex.try_lock().unwrap().is_none());
+    client.unlock(locked.key().clone()).unwrap();
+    let guard = mutex.try_lock().unwrap().unwrap();
+    let short = Lock::new("lock", &a).within(Duration::from_millis(300));
+    assert_eq!(client.call(short).unwrap_err().kind(), ErrorKind::Timeout);
+    keys_become(&client, "lock/", 1);
+    assert!(guard.verify().is_ok());
+}
+
+#[test]
+fn waiting_for_the_servers_lock_ends_with_the_session() {
+    let (_etcd, client) = start();
+    let (holder, closed, revoked) = (session(&client), session(&client), {
+        Session::new(&client).ttl(secs(3)).start().unwrap()
+    });
+    let _locked = client.lock("lock", &holder).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.lock("lock", &closed).unwrap_err());
+        keys_become(&client, "lock/", 2);
+        closed.close().unwrap();
+        let error = waiting.join().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        assert!(
+            error
+                .to_string()
+                .starts_with("lock service: lock \"lock\": "),
+            "{error}"
+        );
+        let waiting = scope.spawn(|| client.lock("lock", &revoked).unwrap_err());
+        keys_become(&client, "lock/", 2);
+        client.revoke(revoked.lease()).unwrap();
+        assert_eq!(waiting.join().unwrap().kind(), ErrorKind::LeaseNotFound);
+    });
+    let refused = client.lock("lock", &closed).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Closed);
+    keys_become(&client, "lock/", 1);
+}
+
+#[test]
+fn waiting_for_the_servers_lock_survives_lost_connections() {
+    let (etcd, direct) = start();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let (holder, waiter) = (session(&direct), session(&client));
+    let first = direct.lock("lock", &holder).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.call(Lock::new("lock", &waiter).within(secs(60))));
+        keys_become(&direct, "lock/", 2);
+        for _ in 0..3 {
+            proxy.drop_connections();
+            let more = proxy.connections() + 1;
+            eventually(SOON, "it is there again", || {
+                (proxy.connections() >= more || proxy.open_connections() > 0).then_some(())
+            });
+        }
+        direct.unlock(first.key().clone()).unwrap();
+        let second = waiting.join().unwrap().unwrap();
+        let found = direct.get(second.key().clone()).unwrap().unwrap();
+        assert_eq!(found.create_revision(), second.fencing_token());
+        assert_eq!(found.lease(), Some(waiter.lease()));
+    });
+}
+
+// Case: R-01
+#[test]
+fn the_servers_elections_are_won_proclaimed_observed_and_resigned() {
+    let (_etcd, client) = start();
+    let (a, b) = (session(&client), session(&client));
+    assert_eq!(
+        client.leader_of("vote").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    let leaders = client.observe_leader("vote").unwrap();
+    let next = || leaders.recv_timeout(SOON).unwrap().unwrap();
+    let first = client.campaign("vote", "a", &a).unwrap();
+    assert_eq!(next().kv().value(), "a");
+    client.proclaim(first.leader(), "a, again").unwrap();
+    let told = next();
+    assert_eq!(
+        (told.kv().value_str(), told.kv().version()),
+        (Some("a, again"), 2)
+    );
+    assert_eq!(client.leader_of("vote").unwrap().kv(), told.kv());
+    assert_eq!(
+        Election::new(&a, "vote").leader().unwrap().as_ref(),
+        Some(told.kv())
+    );
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.call(Campaign::new("vote", "b", &b).within(secs(60))));
+        keys_become(&client, "vote/", 2);
+        assert!(!waiting.is_finished());
+        client.resign(first.leader()).unwrap();
+        let second = waiting.join().unwrap().unwrap();
+        assert!(second.leader().fencing_token() > first.leader().fencing_token());
+        assert_eq!(second.leader().lease(), b.lease());
+        assert_eq!(next().kv().value(), "b");
+        let late = client.proclaim(first.leader(), "a").unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::NotFound, "{late}");
+        assert!(
+            client.resign(first.leader()).is_ok(),
+            "and takes nothing away"
+        );
+        assert_eq!(client.leader_of("vote").unwrap().kv().value(), "b");
+    });
+    client.close().unwrap();
+    assert_eq!(
+        leaders.recv_timeout(SOON).unwrap().unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+}

@@ -1,0 +1,175 @@
+//! Endpoints from DNS, asked of a name server of our own.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::{Client, ErrorKind, SrvLookup};
+
+/// A name, a priority, a host and a port.
+type Record = (&'static str, u16, &'static str, u16);
+
+/// Answers questions for SRV records; its threads end with the process.
+struct NameServer {
+    addr: SocketAddr,
+    over_tcp: Arc<AtomicUsize>,
+}
+
+fn labels(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
+}
+
+fn reply(records: &[Record], question: &[u8]) -> Vec<u8> {
+    let known = |(name, ..): &&Record| question[12..].starts_with(&labels(name));
+    let found: Vec<_> = records.iter().filter(known).collect();
+    // No such name, when there is none.
+    let code = if found.is_empty() { 3 } else { 0 };
+    let mut bytes = [
+        &question[..2],
+        &[0x81, 0x80 | code, 0, 1, 0, found.len() as u8],
+    ]
+    .concat();
+    bytes.extend([0; 4]);
+    bytes.extend(&question[12..]);
+    for (_, priority, host, port) in found {
+        let host = labels(host);
+        bytes.extend([0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 60, 0, 6 + host.len() as u8]);
+        for word in [*priority, 5, *port] {
+            bytes.extend(word.to_be_bytes());
+        }
+        bytes.extend(host);
+    }
+    bytes
+}
+
+impl NameServer {
+    /// `truncates`: what it says over UDP is only that it says more over TCP.
+    fn start(records: Vec<Record>, truncates: bool) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = tcp.local_addr().unwrap();
+        let udp = UdpSocket::bind(addr).unwrap();
+        let over_tcp = Arc::new(AtomicUsize::new(0));
+        let (asked, theirs) = (Arc::clone(&over_tcp), records.clone());
+        thread::spawn(move || {
+            for stream in tcp.incoming() {
+                let mut stream = stream.unwrap();
+                let mut length = [0; 2];
+                stream.read_exact(&mut length).unwrap();
+                let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+                stream.read_exact(&mut question).unwrap();
+                asked.fetch_add(1, Ordering::SeqCst);
+                let answer = reply(&theirs, &question);
+                let length = (answer.len() as u16).to_be_bytes();
+                stream.write_all(&[&length, &answer[..]].concat()).unwrap();
+            }
+        });
+        thread::spawn(move || {
+            let mut packet = [0; 512];
+            loop {
+                let (size, from) = udp.recv_from(&mut packet).unwrap();
+                let mut answer = reply(&records, &packet[..size]);
+                if truncates {
+                    answer[2] |= 2;
+                    answer.truncate(size);
+                }
+                // Somebody else's answer first: it must not be taken.
+                let mut stray = answer.clone();
+                stray[0] ^= 1;
+                udp.send_to(&stray, from).unwrap();
+                udp.send_to(&answer, from).unwrap();
+            }
+        });
+        NameServer { addr, over_tcp }
+    }
+
+    fn lookup(&self) -> SrvLookup {
+        SrvLookup::new("example.com").nameserver(self.addr)
+    }
+}
+
+#[test]
+fn a_domain_leads_to_its_cluster() {
+    let etcd = LocalEtcd::start().unwrap();
+    let port = etcd.client_addr().port();
+    let plain = "_etcd-client._tcp.example.com";
+    let records = vec![
+        (plain, 20, "backup.example.com", 2379),
+        (plain, 10, "localhost", port),
+    ];
+    for truncates in [false, true] {
+        let dns = NameServer::start(records.clone(), truncates);
+        let endpoints = dns.lookup().endpoints().unwrap();
+        let nearest = format!("http://localhost:{port}");
+        assert_eq!(endpoints, [&nearest, "http://backup.example.com:2379"]);
+        assert_eq!(dns.over_tcp.load(Ordering::SeqCst) > 0, truncates);
+        let client = Client::connect([&endpoints[0]]).unwrap();
+        client.put("k", "v").unwrap();
+    }
+}
+
+#[test]
+fn https_is_taken_where_there_is_any_and_never_mixed() {
+    let dns = NameServer::start(
+        vec![
+            ("_etcd-client._tcp.example.com", 0, "plain.example.com", 1),
+            ("_etcd-client-ssl._tcp.example.com", 0, "tls.example.com", 2),
+            (
+                "_etcd-client-prod._tcp.example.com",
+                0,
+                "prod.example.com",
+                3,
+            ),
+        ],
+        false,
+    );
+    let endpoints = |lookup: SrvLookup| lookup.endpoints();
+    assert_eq!(
+        endpoints(dns.lookup()).unwrap(),
+        ["https://tls.example.com:2"]
+    );
+    assert_eq!(
+        endpoints(dns.lookup().service_name("prod")).unwrap(),
+        ["http://prod.example.com:3"]
+    );
+    for nothing in [
+        dns.lookup().service_name("prod").secure_only(),
+        dns.lookup().service_name("other"),
+        SrvLookup::new("example.org").nameserver(dns.addr),
+    ] {
+        let error = endpoints(nothing).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
+    let error = endpoints(SrvLookup::new("no domain").nameserver(dns.addr)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.to_string().contains("no domain"), "{error}");
+}
+
+#[test]
+fn a_name_server_that_is_silent_is_passed_over_and_all_of_them_end_in_time() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dns = NameServer::start(
+        vec![("_etcd-client._tcp.example.com", 0, "a.example.com", 1)],
+        false,
+    );
+    let lookup = SrvLookup::new("example.com").nameserver(silent.local_addr().unwrap());
+    let both = lookup
+        .clone()
+        .nameserver(dns.addr)
+        .timeout(Duration::from_secs(20));
+    assert_eq!(both.endpoints().unwrap(), ["http://a.example.com:1"]);
+    let begun = Instant::now();
+    let error = lookup.timeout(Duration::from_millis(300)).endpoints();
+    let error = error.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}

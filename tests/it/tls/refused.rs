@@ -1,0 +1,369 @@
+//! What is wrong is said at once, with the file, the endpoint and the reason.
+
+use std::net::TcpListener;
+use std::thread;
+
+use etcd_blocking::{LeaseId, Put};
+
+use super::*;
+use crate::support::proxy::Proxy;
+use crate::support::raw::RawServer;
+
+/// A verdict on TLS takes no longer.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Every kind of call fails at once, as TLS, with all of `parts` in its text.
+#[track_caller]
+fn fails(client: &Client, parts: &[&str]) {
+    let put = in_time(|| client.call(Put::new("k", "v")).unwrap_err());
+    says(&put, "put \"k\": ", parts);
+    assert!(!put.outcome_unknown() && !put.is_retryable(), "{put}");
+    assert!(put.attempts() >= 1 && put.endpoint().is_some(), "{put}");
+    says(
+        &in_time(|| client.get("k").unwrap_err()),
+        "get \"k\": ",
+        parts,
+    );
+    says(&in_time(|| client.watch("k").unwrap_err()), "watch", parts);
+    says(
+        &in_time(|| client.mirror(KeyRange::prefix("k")).unwrap_err()),
+        "",
+        parts,
+    );
+    let lease = LeaseId::new(7).unwrap();
+    let alive = client.keep_alive(lease).unwrap();
+    let item = alive.receiver().recv_timeout(SOON).unwrap();
+    says(&item.unwrap_err(), "keep alive", parts);
+    says(
+        &in_time(|| Discovery::new(client).service("api").unwrap_err()),
+        "",
+        parts,
+    );
+    let registrar = Registrar::new(client).start().unwrap();
+    let instance = Instance::new("api", "10.0.0.1:80");
+    says(
+        &in_time(|| registrar.register(instance).unwrap_err()),
+        "register",
+        parts,
+    );
+}
+
+#[track_caller]
+fn in_time(call: impl FnOnce() -> Error) -> Error {
+    let begun = Instant::now();
+    let error = call();
+    assert!(begun.elapsed() < AT_ONCE, "{:?}: {error}", begun.elapsed());
+    error
+}
+
+#[track_caller]
+fn says(error: &Error, operation: &str, parts: &[&str]) {
+    let text = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{text}");
+    assert!(text.starts_with(operation), "{text}");
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing: {text}");
+    }
+}
+
+// Case: CN-01
+#[test]
+fn a_server_of_an_unknown_authority_is_refused() {
+    let secure = Secure::start();
+    let other = Authority::new("another");
+    let endpoint = secure.etcd.endpoint();
+    let file = other.ca_file();
+    let tls = Tls::new().ca_file(&file);
+    fails(
+        &connect(&endpoint, tls),
+        &[&endpoint, file.to_str().unwrap(), "not signed by"],
+    );
+    // One with the same name is another all the same.
+    let imitation = Authority::new(secure.ca.name());
+    let tls = Tls::new().ca_file(imitation.ca_file());
+    fails(&connect(&endpoint, tls), &[&endpoint, "not signed by"]);
+}
+
+// Case: CN-01
+#[test]
+fn https_without_settings_trusts_the_system_and_so_not_this_server() {
+    let secure = Secure::start();
+    let endpoint = secure.etcd.endpoint();
+    match Client::connect([endpoint.clone()]) {
+        Ok(client) => fails(&client, &[&endpoint, "that this system trusts"]),
+        // A machine without any authorities.
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains("Tls::ca_file"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_server_of_another_name_is_refused() {
+    let secure = Secure::start();
+    let endpoint = secure.etcd.endpoint();
+    let tls = secure.tls().server_name("db.example");
+    let parts = ["is for localhost, 127.0.0.1, 0::1, not for db.example"];
+    fails(&connect(&endpoint, tls), &parts);
+}
+
+#[test]
+fn an_expired_server_is_refused() {
+    let ca = Authority::new("the authority");
+    let etcd = etcd(&ca.sign("server", &Leaf::server().expired()), None);
+    let endpoint = etcd.endpoint();
+    let tls = Tls::new().ca_file(ca.ca_file());
+    fails(
+        &connect(&endpoint, tls),
+        &[&endpoint, "expired", "days ago"],
+    );
+}
+
+#[test]
+fn a_client_without_a_certificate_is_told_so() {
+    let secure = Secure::start();
+    let endpoint = secure.etcd.endpoint();
+    let tls = Tls::new().ca_file(secure.ca.ca_file());
+    let parts = [&endpoint, "wants a client certificate, and none is set"];
+    fails(&connect(&endpoint, tls), &parts);
+}
+
+#[test]
+fn a_client_that_the_server_does_not_trust_is_told_so() {
+    let secure = Secure::start();
+    let endpoint = secure.etcd.endpoint();
+    let stranger = Authority::new("another").client("mallory");
+    let other = Authority::new("another");
+    let stranger_again = other.client("mallory");
+    assert_ne!(stranger.cert, stranger_again.cert);
+    let tls = Tls::new()
+        .ca_file(secure.ca.ca_file())
+        .client_cert_files(&stranger_again.cert, &stranger_again.key);
+    let file = stranger_again.cert.to_str().unwrap();
+    fails(
+        &connect(&endpoint, tls),
+        &[&endpoint, "the server refused the client certificate", file],
+    );
+}
+
+// Case: CN-01
+#[test]
+fn an_expired_client_is_told_so() {
+    let secure = Secure::start();
+    let endpoint = secure.etcd.endpoint();
+    let old = secure.ca.sign("old", &Leaf::client("alice").expired());
+    let tls = Tls::new()
+        .ca_file(secure.ca.ca_file())
+        .client_cert_files(&old.cert, &old.key);
+    let file = old.cert.to_str().unwrap();
+    fails(&connect(&endpoint, tls), &[&endpoint, file, "expired"]);
+}
+
+/// The alert of TLS 1.3 comes after the handshake, and the hang-up right behind it: neither may win.
+#[test]
+fn a_refusal_is_told_every_time_however_late_it_comes() {
+    let secure = Secure::start();
+    let tls = Tls::new().ca_file(secure.ca.ca_file());
+    let slow = Proxy::start(secure.etcd.client_addr());
+    let endpoints = [secure.etcd.endpoint(), format!("https://{}", slow.addr())];
+    for round in 0..20 {
+        slow.latency(Duration::from_millis(round));
+        for endpoint in &endpoints {
+            let client = connect(endpoint, tls.clone());
+            says(&client.get("k").unwrap_err(), "get", &["none is set"]);
+        }
+    }
+}
+
+#[test]
+fn a_client_in_the_clear_learns_that_the_server_is_not() {
+    let secure = Secure::start();
+    let endpoint = format!("http://{}", secure.etcd.client_addr());
+    let client = Client::connect([endpoint.clone()]).unwrap();
+    fails(&client, &[&endpoint, "under TLS"]);
+}
+
+// Case: CN-01
+#[test]
+fn a_client_under_tls_learns_that_the_server_is_not() {
+    let ca = Authority::new("the authority");
+    let etcd = LocalEtcd::start().unwrap();
+    let endpoint = format!("https://{}", etcd.client_addr());
+    let tls = Tls::new().ca_file(ca.ca_file());
+    fails(
+        &connect(&endpoint, tls.clone()),
+        &[&endpoint, "without TLS"],
+    );
+    let other = RawServer::saying(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let endpoint = format!("https://{}", other.addr());
+    fails(
+        &connect(&endpoint, tls),
+        &[&endpoint, "does not answer in TLS"],
+    );
+}
+
+/// A proxy whose server is away hangs up, and says nothing about TLS.
+#[test]
+fn a_hang_up_alone_proves_nothing_and_is_waited_out() {
+    let secure = Secure::start();
+    let proxy = Proxy::start(secure.etcd.client_addr());
+    proxy.cut();
+    let client = connect(&format!("https://{}", proxy.addr()), secure.tls());
+    let quick = client.with_timeout(Duration::from_millis(600));
+    let error = quick.get("k").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.with_timeout(SOON).put("k", "v"));
+        eventually(SOON, "it dials", || (proxy.connections() > 2).then_some(()));
+        proxy.restore();
+        waiting.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_bad_endpoint_among_good_ones_costs_no_call() {
+    let secure = Secure::start();
+    let stranger = Authority::new("another");
+    let bad = etcd(&stranger.server(), None);
+    let plain = LocalEtcd::start().unwrap();
+    let endpoints = [
+        bad.endpoint(),
+        format!("https://{}", plain.client_addr()),
+        secure.etcd.endpoint(),
+    ];
+    for _ in 0..10 {
+        let client = Client::builder(endpoints.clone())
+            .tls(secure.tls())
+            .connect()
+            .unwrap();
+        works(&client);
+        works(&client.with_timeout(AT_ONCE));
+    }
+}
+
+#[test]
+fn several_bad_endpoints_are_all_named_and_one_that_is_down_is_waited_for() {
+    let secure = Secure::start();
+    let plain = LocalEtcd::start().unwrap();
+    let bad = [
+        secure.etcd.endpoint(),
+        format!("https://{}", plain.client_addr()),
+    ];
+    let tls = Tls::new().ca_file(secure.ca.ca_file());
+    let client = Client::builder(bad.clone())
+        .tls(tls.clone())
+        .connect()
+        .unwrap();
+    fails(&client, &[&bad[0], &bad[1], "none is set", "without TLS"]);
+    let down = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let client = Client::builder([bad[0].clone(), format!("https://{down}")])
+        .tls(tls)
+        .timeout(Duration::from_millis(700))
+        .connect()
+        .unwrap();
+    let begun = Instant::now();
+    let error = client.get("k").unwrap_err();
+    assert!(begun.elapsed() >= Duration::from_millis(600));
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = error.to_string();
+    assert!(
+        text.contains("none is set") && text.contains("connection refused"),
+        "{text}"
+    );
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
+    let ca = Authority::new("the authority");
+    let (alice, bob) = (ca.client("alice"), ca.client("bob"));
+    let file = |name: &str, text: &str| {
+        let path = ca.dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let empty = file("empty.pem", "");
+    let junk = file("junk.pem", "-----BEGIN CERTIFICATE-----\nCANARY\n");
+    let wrong = file(
+        "wrong.pem",
+        "-----BEGIN CERTIFICATE-----\nQ0FOQVJZ\n-----END CERTIFICATE-----\n",
+    );
+    let trust = || Tls::new().ca_file(ca.ca_file());
+    let server = RawServer::silent();
+    let https = format!("https://{}", server.addr());
+    let cases: [(&str, Tls, &str); 14] = [
+        (
+            &https,
+            Tls::new().ca_file("/nowhere/ca.pem"),
+            "CA file /nowhere/ca.pem: No such file",
+        ),
+        (&https, Tls::new().ca_file(&empty), "empty.pem: it is empty"),
+        (&https, Tls::new().ca_file(&junk), "junk.pem: malformed"),
+        (
+            &https,
+            Tls::new().ca_file(&wrong),
+            "wrong.pem: not an X.509",
+        ),
+        (
+            &https,
+            Tls::new().ca_file(&alice.key),
+            "no certificate in it",
+        ),
+        (
+            &https,
+            Tls::new().ca_pem(""),
+            "CA file given as PEM text: it is empty",
+        ),
+        (
+            &https,
+            trust().client_cert_files(&alice.cert, "/nowhere/key"),
+            "private key /nowhere/key: No such",
+        ),
+        (
+            &https,
+            trust().client_cert_files(&alice.cert, &alice.cert),
+            "no private key in it",
+        ),
+        (
+            &https,
+            trust().client_cert_files(&alice.key, &alice.key),
+            "no certificate in it",
+        ),
+        (
+            &https,
+            trust().client_cert_files(&alice.cert, &bob.key),
+            "do not go together",
+        ),
+        (
+            &https,
+            trust().client_cert_pem(read(&alice.cert), ""),
+            "private key given as PEM text: it is empty",
+        ),
+        (
+            &https,
+            trust().server_name("not a name"),
+            "neither a DNS name nor an address",
+        ),
+        (
+            &https,
+            trust().server_name_for("https://10.0.0.9:1", "a"),
+            "no endpoint of this client",
+        ),
+        ("http://127.0.0.1:1", trust(), "write https://"),
+    ];
+    for (endpoint, tls, reason) in cases {
+        let error = builder(endpoint, tls).connect().unwrap_err();
+        let text = format!("{error:?} {error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{text}");
+        assert!(error.to_string().starts_with("connect: "), "{text}");
+        assert!(text.contains(reason), "{reason}: {text}");
+        assert!(!text.contains("CANARY"), "{text}");
+    }
+    let mixed = Client::connect([&*https, "http://127.0.0.1:1"]).unwrap_err();
+    assert_eq!(mixed.kind(), ErrorKind::InvalidArgument);
+    assert!(mixed.to_string().contains("mixed"), "{mixed}");
+    assert_eq!(server.connections(), 0);
+}

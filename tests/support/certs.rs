@@ -1,0 +1,217 @@
+//! Certificates made on the spot: an authority, and what it signs, as files in a folder of their own.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+
+/// An authority, and a folder for its own certificate and for those that it signs.
+///
+/// The folder is removed when this value is dropped.
+#[derive(Debug)]
+pub struct Authority {
+    dir: PathBuf,
+    name: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, as files.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// What a certificate says; [`Authority::sign`] makes it.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    common_name: String,
+    names: Vec<SanType>,
+    expired: bool,
+    usages: Vec<ExtendedKeyUsagePurpose>,
+}
+
+impl Leaf {
+    /// A server's: for `localhost` (a DNS name), 127.0.0.1 and ::1.
+    pub fn server() -> Self {
+        Leaf {
+            common_name: "etcd server".into(),
+            names: vec![
+                SanType::DnsName("localhost".try_into().unwrap()),
+                SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            ],
+            expired: false,
+            // etcd dials its own gRPC port with it, as a client.
+            usages: vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+        }
+    }
+
+    /// A server's, for this DNS name and nothing else.
+    pub fn server_named(name: &str) -> Self {
+        Leaf {
+            names: vec![SanType::DnsName(name.try_into().unwrap())],
+            ..Leaf::server()
+        }
+    }
+
+    /// A client's; etcd takes its common name for the user when authentication is on.
+    pub fn client(common_name: &str) -> Self {
+        Leaf {
+            common_name: common_name.into(),
+            names: Vec::new(),
+            expired: false,
+            usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
+        }
+    }
+
+    /// One that was good in 2019 and is not any more.
+    pub fn expired(mut self) -> Self {
+        self.expired = true;
+        self
+    }
+}
+
+impl Authority {
+    /// A new authority, which nobody else knows.
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!(
+            "etcd-blocking-{}-certs-{count}",
+            std::process::id()
+        ));
+        // What a killed process with the same id has left.
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(dir.join("ca.pem"), certificate.pem()).unwrap();
+        Authority {
+            dir,
+            name: name.into(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// Its own certificate: what clients and servers trust.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.join("ca.pem")
+    }
+
+    /// The folder of all its files.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Signs, and writes `{file}.pem` and `{file}.key` (PKCS#8). Files that are there already are
+    /// replaced, each at once, as a careful operator does it: key first.
+    pub fn sign(&self, file: &str, leaf: &Leaf) -> Identity {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, leaf.common_name.as_str());
+        params.subject_alt_names = leaf.names.clone();
+        params.extended_key_usages = leaf.usages.clone();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        if leaf.expired {
+            params.not_before = date_time_ymd(2018, 1, 1);
+            params.not_after = date_time_ymd(2019, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let identity = Identity {
+            cert: self.dir.join(format!("{file}.pem")),
+            key: self.dir.join(format!("{file}.key")),
+        };
+        replace(&identity.key, &key.serialize_pem());
+        replace(&identity.cert, &certificate.pem());
+        identity
+    }
+
+    /// A server's certificate for `localhost`, 127.0.0.1 and ::1.
+    pub fn server(&self) -> Identity {
+        self.sign("server", &Leaf::server())
+    }
+
+    /// A client's, with this common name.
+    pub fn client(&self, common_name: &str) -> Identity {
+        self.sign(&format!("client-{common_name}"), &Leaf::client(common_name))
+    }
+
+    /// The name that its certificate carries.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+/// The SEC1 form of a P-256 key that is given as PKCS #8: what its OCTET STRING holds, which begins
+/// behind the version and the algorithm.
+pub fn sec1(pkcs8: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = pkcs8.lines().filter(|line| !line.starts_with("---"));
+    let mut bits = Vec::new();
+    for digit in digits.flat_map(str::bytes).filter(|digit| *digit != b'=') {
+        let value = DIGITS.iter().position(|d| *d == digit).unwrap();
+        bits.extend((0..6).rev().map(|bit| value >> bit & 1 == 1));
+    }
+    let to_number = |bits: &[bool]| bits.iter().fold(0, |n, bit| n << 1 | usize::from(*bit));
+    let der: Vec<u8> = bits
+        .chunks_exact(8)
+        .map(|byte| to_number(byte) as u8)
+        .collect();
+    // SEQUENCE (2 or 3 bytes), version (3), algorithm (21), OCTET STRING (2).
+    let inner = der
+        .windows(5)
+        .position(|window| window[..3] == [0x02, 0x01, 0x01] && window[3] == 0x04)
+        .unwrap();
+    let key = &der[inner - 2..];
+    let mut bits: Vec<bool> = Vec::new();
+    for byte in key {
+        bits.extend((0..8).rev().map(|bit| byte >> bit & 1 == 1));
+    }
+    while !bits.len().is_multiple_of(6) {
+        bits.push(false);
+    }
+    let mut text: String = bits
+        .chunks(6)
+        .map(|digit| char::from(DIGITS[to_number(digit)]))
+        .collect();
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    let body = lines.join("\n");
+    format!("-----BEGIN EC PRIVATE KEY-----\n{body}\n-----END EC PRIVATE KEY-----\n")
+}
