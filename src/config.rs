@@ -1,5 +1,13 @@
 //! What a client is made from.
 
+mod env;
+#[cfg(feature = "serde")]
+mod serial;
+mod span;
+#[cfg(test)]
+mod tests;
+mod values;
+
 use std::time::Duration;
 
 use crate::client::Client;
@@ -10,6 +18,7 @@ use crate::transport::endpoint::{Endpoint, Written, parse_all};
 #[cfg(feature = "__tls")]
 use crate::transport::tls::{Connector, Tls};
 use crate::transport::{Identity, Limits, Settings, Tokens};
+pub use values::{Config, SecureConfig};
 
 /// The settings of a [`Client`], and the making of one.
 ///
@@ -86,6 +95,24 @@ impl ClientBuilder {
             #[cfg(feature = "__tls")]
             tls: None,
         }
+    }
+
+    /// A builder with the settings that the environment has: `ETCD_ENDPOINTS`, and the variables of
+    /// etcdctl, as [`Config`] lists them.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::ClientBuilder;
+    ///
+    /// let client = ClientBuilder::from_env()?.connect()?;
+    /// # Ok::<(), etcd_blocking::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), with the variable's name, for what
+    /// makes no sense or cannot be kept.
+    pub fn from_env() -> Result<Self> {
+        Config::from_env()?.builder()
     }
 
     /// The deadline of every call, retries and connecting included.

@@ -13,6 +13,19 @@
 
 use std::fmt;
 
+/// What the generated stubs import: see `build.rs`.
+pub(crate) mod codegen {
+    pub(crate) use bytes::Bytes;
+    pub(crate) use http;
+    pub(crate) use http_body::Body;
+    pub(crate) use tonic::GrpcMethod;
+    pub(crate) use tonic::codec::CompressionEncoding;
+    pub(crate) use tonic::service::interceptor::InterceptedService;
+    pub(crate) use tower_service::Service;
+
+    pub(crate) type StdError = Box<dyn std::error::Error + Send + Sync + 'static>;
+}
+
 /// `mvccpb`: keys, values, events.
 pub(crate) mod mvccpb {
     tonic::include_proto!("mvccpb");

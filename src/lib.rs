@@ -177,7 +177,7 @@ pub use cluster::{
     Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
     MembersResponse,
 };
-pub use config::ClientBuilder;
+pub use config::{ClientBuilder, Config, SecureConfig};
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
     RegistrarBuilder, Registration, ServiceView, State, Status,

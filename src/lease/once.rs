@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use tonic::codegen::tokio_stream;
 use tonic::{Response, Status};
 
 use super::handle::Renewal;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tonic::codegen::tokio_stream::Stream;
+use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use super::keeper::Trouble;

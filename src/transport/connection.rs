@@ -17,7 +17,7 @@ use h2::{RecvStream, SendStream};
 use http_body::{Body as HttpBody, Frame};
 use tokio::sync::{Notify, watch};
 use tonic::body::Body;
-use tonic::codegen::Service;
+use tower_service::Service;
 
 use super::endpoint::Endpoint;
 use super::fault::{Fault, Sent};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tonic::codegen::tokio_stream::Stream;
+use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use super::state::{Doubt, Ending, Input};

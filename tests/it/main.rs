@@ -16,6 +16,7 @@ mod bridge;
 mod cache;
 mod cases;
 mod cluster;
+mod dependencies;
 mod discovery;
 mod endpoints;
 mod examples;

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
-use etcd_blocking::{Client, Compact, ErrorKind, Get, KeyRange, Metrics, Put, Revision};
+use etcd_blocking::{Client, Compact, Config, ErrorKind, Get, KeyRange, Metrics, Put, Revision};
 
 use crate::support::proxy::Proxy;
 use crate::support::raw::RawServer;
@@ -233,4 +233,34 @@ fn a_dead_member_is_an_ejection_and_costs_no_failed_call() {
             .iter()
             .any(|at| at.endpoint == used && at.open == 0)
     });
+}
+
+#[test]
+fn tokens_that_were_fetched_and_refused_are_counted() {
+    let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
+    let anybody = Client::connect([etcd.endpoint()]).unwrap();
+    anybody.user_add("root", "root-pw").unwrap();
+    anybody.user_grant_role("root", "root").unwrap();
+    anybody.auth_enable().unwrap();
+    let client = |password: &str| {
+        let user = format!("root:{password}");
+        let vars = [("ETCD_ENDPOINTS", etcd.endpoint()), ("ETCDCTL_USER", user)];
+        let builder = Config::from_vars(vars).unwrap().builder().unwrap();
+        builder
+            .allow_plaintext_credentials()
+            .timeout(SOON)
+            .connect()
+            .unwrap()
+    };
+    let (right, wrong) = (client("root-pw"), client("canary"));
+    right.user_list().unwrap();
+    let tokens = right.metrics().tokens;
+    assert_eq!((tokens.refreshes, tokens.failures), (1, 0));
+    assert_eq!(
+        wrong.user_list().unwrap_err().kind(),
+        ErrorKind::Unauthenticated
+    );
+    let tokens = wrong.metrics().tokens;
+    assert_eq!((tokens.refreshes, tokens.failures), (0, 1));
+    assert!(!format!("{:?} {wrong:?}", wrong.metrics()).contains("canary"));
 }

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tonic::codegen::tokio_stream::Stream;
+use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use crate::error::{Error, ErrorKind, Operation, Result};

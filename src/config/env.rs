@@ -1,0 +1,134 @@
+//! The settings that environment variables have: a pure function of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::span;
+use super::values::Config;
+use crate::error::{Error, Operation, Result};
+
+/// The variables that mean something; empty ones are not there.
+struct Vars(BTreeMap<String, Option<String>>);
+
+/// Reads variables; `None` is a value that is not UTF-8, which matters only when it is asked for.
+pub(super) fn read(vars: impl IntoIterator<Item = (String, Option<String>)>) -> Result<Config> {
+    let ours = |name: &str| name == "ETCD_ENDPOINTS" || name.starts_with("ETCDCTL_");
+    let there = |value: &Option<String>| value.as_ref().is_none_or(|text| !text.is_empty());
+    let vars = vars.into_iter();
+    let vars = vars.filter(|(name, value)| ours(name) && there(value));
+    let config = Vars(vars.collect()).config();
+    config.map_err(|error| error.operation(Operation::new("read the environment")))
+}
+
+impl Vars {
+    fn config(&self) -> Result<Config> {
+        for (name, what) in [
+            ("ETCDCTL_DISCOVERY_SRV", "the name of the domain"),
+            ("ETCDCTL_DISCOVERY_SRV_NAME", "the name of the service"),
+        ] {
+            if self.text(name)?.is_some() {
+                let why =
+                    format!("{what} is for a lookup that the program makes itself: SrvLookup");
+                return Err(wrong(name, why));
+            }
+        }
+        if self.switch("ETCDCTL_INSECURE_SKIP_TLS_VERIFY")? == Some(true) {
+            let why = "certificates are always verified here; name the authority in \
+                       ETCDCTL_CACERT instead";
+            return Err(wrong("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", why));
+        }
+        let mut config = Config {
+            endpoints: self.endpoints()?,
+            dial_timeout: self.time("ETCDCTL_DIAL_TIMEOUT")?,
+            request_timeout: self.time("ETCDCTL_COMMAND_TIMEOUT")?,
+            dial_keep_alive_time: self.time("ETCDCTL_KEEPALIVE_TIME")?,
+            dial_keep_alive_timeout: self.time("ETCDCTL_KEEPALIVE_TIMEOUT")?,
+            max_call_send_msg_size: self.number("ETCDCTL_MAX_REQUEST_BYTES")?,
+            max_call_recv_msg_size: self.number("ETCDCTL_MAX_RECV_BYTES")?,
+            ..Config::default()
+        };
+        config.secure.cacert = self.text("ETCDCTL_CACERT")?.map(str::to_owned);
+        config.secure.cert = self.text("ETCDCTL_CERT")?.map(str::to_owned);
+        config.secure.key = self.text("ETCDCTL_KEY")?.map(str::to_owned);
+        config.secure.insecure_transport = self.switch("ETCDCTL_INSECURE_TRANSPORT")?;
+        self.identity(&mut config)?;
+        Ok(config)
+    }
+
+    fn endpoints(&self) -> Result<Vec<String>> {
+        let list = match self.text("ETCD_ENDPOINTS")? {
+            Some(list) => Some(list),
+            None => self.text("ETCDCTL_ENDPOINTS")?,
+        };
+        let split = |list: &str| list.split(',').map(|one| one.trim().to_owned()).collect();
+        Ok(list.map(split).unwrap_or_default())
+    }
+
+    /// As etcdctl: `ETCDCTL_USER` is `name:password`, or the name alone with `ETCDCTL_PASSWORD`.
+    fn identity(&self, config: &mut Config) -> Result<()> {
+        let user = self.text("ETCDCTL_USER")?;
+        let password = self.text("ETCDCTL_PASSWORD")?;
+        let (name, password) = match (user, password) {
+            (Some(name), Some(password)) => (Some(name), Some(password)),
+            (Some(both), None) => match both.split_once(':') {
+                Some((name, password)) => (Some(name), Some(password)),
+                None => {
+                    let why = "it has no password (name:password), and ETCDCTL_PASSWORD is not set";
+                    return Err(wrong("ETCDCTL_USER", why));
+                }
+            },
+            (None, Some(_)) => {
+                return Err(wrong("ETCDCTL_PASSWORD", "ETCDCTL_USER is not set"));
+            }
+            (None, None) => (None, None),
+        };
+        config.username = name.map(str::to_owned);
+        if let Some(password) = password {
+            config.set_password(password);
+        }
+        let token = self.text("ETCDCTL_AUTH_JWT_TOKEN")?;
+        if let Some(token) = token {
+            if config.username.is_some() {
+                return Err(wrong("ETCDCTL_AUTH_JWT_TOKEN", "it excludes ETCDCTL_USER"));
+            }
+            config.set_token(token);
+        }
+        Ok(())
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&str>> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Some(text)) => Ok(Some(text)),
+            Some(None) => Err(wrong(name, "it is not UTF-8")),
+        }
+    }
+
+    fn time(&self, name: &str) -> Result<Option<Duration>> {
+        let text = self.text(name)?;
+        text.map(|text| span::parse(text).map_err(|why| wrong(name, why)))
+            .transpose()
+    }
+
+    fn number(&self, name: &str) -> Result<Option<usize>> {
+        let read = |text: &str| {
+            let number = text.parse();
+            number.map_err(|_| wrong(name, format!("{text:?} is not a number of bytes")))
+        };
+        self.text(name)?.map(read).transpose()
+    }
+
+    /// The words that Go takes for a truth value.
+    fn switch(&self, name: &str) -> Result<Option<bool>> {
+        match self.text(name)? {
+            None => Ok(None),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
+            Some(other) => Err(wrong(name, format!("{other:?} is neither true nor false"))),
+        }
+    }
+}
+
+fn wrong(name: &str, why: impl AsRef<str>) -> Error {
+    Error::invalid(format!("{name}: {}", why.as_ref()))
+}

@@ -1,0 +1,250 @@
+//! The table of defaults is true, and so is what is said of the environment and of files.
+
+use std::time::Duration;
+
+use super::*;
+use crate::error::ErrorKind;
+
+const TABLE: &str = include_str!("defaults.md");
+
+/// The default that the table has for a setting, by its name in a file.
+fn told(setting: &str) -> &'static str {
+    let begin = format!("| `{setting}`");
+    let row = TABLE.lines().find(|row| row.starts_with(&begin));
+    let row = row.unwrap_or_else(|| panic!("{setting} is not in the table"));
+    row.trim_end_matches(" |").rsplit("| ").next().unwrap()
+}
+
+fn bytes(text: &str) -> usize {
+    let mib = text.strip_suffix(" MiB").unwrap();
+    mib.parse::<usize>().unwrap() << 20
+}
+
+#[test]
+fn the_table_has_the_defaults_that_the_code_has() {
+    let builder = ClientBuilder::new(["a:1"]);
+    let spans = [
+        ("request-timeout", builder.timeout),
+        ("dial-timeout", builder.connect_timeout),
+        ("dial-keep-alive-time", builder.ping_interval),
+        ("dial-keep-alive-timeout", builder.ping_timeout),
+    ];
+    for (name, span) in spans {
+        assert_eq!(told(name), span::format(span), "{name}");
+    }
+    let sizes = [
+        ("max-call-send-msg-size", builder.limits.send),
+        ("max-call-recv-msg-size", builder.limits.receive),
+        ("watch-queue-bytes", builder.watch_room.bytes),
+    ];
+    for (name, size) in sizes {
+        assert_eq!(bytes(told(name)), size, "{name}");
+    }
+    let responses = builder.watch_room.items.to_string();
+    assert_eq!(told("watch-queue-responses"), responses);
+}
+
+#[test]
+fn a_config_that_says_nothing_is_the_default() {
+    let config = Config {
+        endpoints: vec!["a:1".to_owned()],
+        max_call_send_msg_size: Some(0),
+        ..Config::default()
+    };
+    let (from, new) = (config.builder().unwrap(), ClientBuilder::new(["a:1"]));
+    assert_eq!(format!("{from:?}"), format!("{new:?}"));
+}
+
+#[test]
+fn every_setting_reaches_the_builder() {
+    let config = Config::from_vars([
+        ("ETCD_ENDPOINTS", " a:1 , http://b:2"),
+        ("ETCDCTL_ENDPOINTS", "c:3"),
+        ("ETCDCTL_DIAL_TIMEOUT", "1s"),
+        ("ETCDCTL_COMMAND_TIMEOUT", "2s"),
+        ("ETCDCTL_KEEPALIVE_TIME", "20s"),
+        ("ETCDCTL_KEEPALIVE_TIMEOUT", "4s"),
+        ("ETCDCTL_MAX_REQUEST_BYTES", "1000"),
+        ("ETCDCTL_MAX_RECV_BYTES", "2000"),
+        ("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "false"),
+        ("ETCDCTL_INSECURE_TRANSPORT", "true"),
+        // Not about the client, unknown, or empty.
+        ("ETCDCTL_API", "3"),
+        ("ETCDCTL_SOMETHING_NEW", "x"),
+        ("ETCDCTL_CACERT", ""),
+        ("PATH", "/bin"),
+    ]);
+    let mut config = config.unwrap();
+    assert_eq!(config.endpoints, ["a:1", "http://b:2"]);
+    (config.watch_queue_responses, config.watch_queue_bytes) = (Some(3), Some(4));
+    let builder = config.builder().unwrap();
+    let spans = [
+        builder.connect_timeout,
+        builder.timeout,
+        builder.ping_interval,
+        builder.ping_timeout,
+    ];
+    assert_eq!(spans, [1, 2, 20, 4].map(Duration::from_secs));
+    assert_eq!((builder.limits.send, builder.limits.receive), (1000, 2000));
+    assert_eq!((builder.watch_room.items, builder.watch_room.bytes), (3, 4));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name_and_without_secrets() {
+    let wrong: &[&[(&str, &str)]] = &[
+        &[("ETCDCTL_DIAL_TIMEOUT", "5")],
+        &[("ETCDCTL_MAX_RECV_BYTES", "many")],
+        &[("ETCDCTL_INSECURE_TRANSPORT", "maybe")],
+        &[("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true")],
+        &[("ETCDCTL_DISCOVERY_SRV", "example.com")],
+        &[("ETCDCTL_USER", "canary")],
+        &[("ETCDCTL_PASSWORD", "canary")],
+        &[
+            ("ETCDCTL_AUTH_JWT_TOKEN", "canary"),
+            ("ETCDCTL_USER", "a:canary"),
+        ],
+    ];
+    for vars in wrong {
+        let error = Config::from_vars(vars.iter().copied()).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{text}");
+        assert!(
+            text.contains(vars[0].0) && !text.contains("canary"),
+            "{text}"
+        );
+    }
+    let not_text = env::read([("ETCDCTL_CACERT".to_owned(), None)]).unwrap_err();
+    assert!(
+        not_text
+            .to_string()
+            .contains("ETCDCTL_CACERT: it is not UTF-8")
+    );
+}
+
+#[test]
+fn users_are_read_as_etcdctl_reads_them_and_passwords_do_not_show() {
+    let both = Config::from_vars([("ETCDCTL_USER", "root:canary:x")]).unwrap();
+    let apart = [("ETCDCTL_USER", "ro:ot"), ("ETCDCTL_PASSWORD", "canary")];
+    let apart = Config::from_vars(apart).unwrap();
+    assert_eq!(both.username.as_deref(), Some("root"));
+    assert_eq!(apart.username.as_deref(), Some("ro:ot"));
+    let shown = format!("{both:?} {apart:#?}");
+    assert!(
+        !shown.contains("canary") && shown.contains("***"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_kept_are_refused() {
+    let refused = |change: fn(&mut Config), why: &str| {
+        let mut config = Config::default();
+        change(&mut config);
+        let text = config.builder().unwrap_err().to_string();
+        assert!(text.contains(why), "{text}");
+    };
+    refused(|c| c.permit_without_stream = true, "permit-without-stream");
+    refused(|c| c.secure.insecure_skip_tls_verify = true, "cacert");
+    refused(|c| c.secure.cert = Some("c".into()), "both cert and key");
+    refused(|c| c.username = Some("u".into()), "password is not");
+    refused(|c| c.set_password("p"), "username is not");
+}
+
+#[cfg(feature = "__tls")]
+#[test]
+fn tls_reaches_the_builder_from_files_variables_and_a_switch() {
+    let vars = [
+        ("ETCD_ENDPOINTS", "a:1"),
+        ("ETCDCTL_CACERT", "ca.pem"),
+        ("ETCDCTL_CERT", "cert.pem"),
+        ("ETCDCTL_KEY", "key.pem"),
+    ];
+    let mut config = Config::from_vars(vars).unwrap();
+    config.secure.server_name = Some("etcd.example".to_owned());
+    let tls = crate::Tls::new()
+        .ca_file("ca.pem")
+        .client_cert_files("cert.pem", "key.pem")
+        .server_name("etcd.example");
+    let expected = ClientBuilder::new(["a:1"]).tls(tls);
+    assert_eq!(
+        format!("{:?}", config.builder().unwrap()),
+        format!("{expected:?}")
+    );
+    for (word, wanted) in [("false", true), ("true", false)] {
+        let config = Config::from_vars([("ETCDCTL_INSECURE_TRANSPORT", word)]).unwrap();
+        assert_eq!(config.builder().unwrap().tls.is_some(), wanted, "{word}");
+    }
+}
+
+#[cfg(not(feature = "__tls"))]
+#[test]
+fn tls_that_was_not_built_in_is_refused_and_not_ignored() {
+    let config = Config::from_vars([("ETCDCTL_CACERT", "ca.pem")]).unwrap();
+    let text = config.builder().unwrap_err().to_string();
+    assert!(text.contains("feature `tls`"), "{text}");
+}
+
+#[cfg(feature = "serde")]
+mod files {
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_names_of_clientv3_and_times_with_units() {
+        let config: Config = serde_json::from_str(
+            r#"{
+                "endpoints": ["a:1"],
+                "dial-timeout": "500ms",
+                "keepalive-time": "1m30s",
+                "max-request-bytes": 7,
+                "username": "u",
+                "password": "canary",
+                "secure-transport": {"cacert": "ca.pem", "server-name": "etcd"}
+            }"#,
+        )
+        .unwrap();
+        assert_eq!(config.dial_timeout, Some(Duration::from_millis(500)));
+        assert_eq!(config.dial_keep_alive_time, Some(Duration::from_secs(90)));
+        assert_eq!(config.max_call_send_msg_size, Some(7));
+        assert_eq!(config.secure.cacert.as_deref(), Some("ca.pem"));
+        let written = serde_json::to_string(&config).unwrap();
+        assert!(!written.contains("canary"), "{written}");
+        let again: Config = serde_json::from_str(&written).unwrap();
+        assert_eq!(again.dial_timeout, config.dial_timeout);
+        assert_eq!(again.secure, config.secure);
+    }
+
+    #[test]
+    fn every_name_of_the_table_is_one_in_a_file() {
+        for row in TABLE.lines().skip(2) {
+            let names = row.split('|').nth(1).unwrap().split(',');
+            for name in names.map(|name| name.trim().trim_matches('`')) {
+                let (name, part) = name.split_once('.').unwrap_or((name, ""));
+                let file = match part {
+                    "" => format!("{{\"{name}\": {{}}}}"),
+                    part => format!("{{\"{name}\": {{\"{part}\": {{}}}}}}"),
+                };
+                let error = serde_json::from_str::<Config>(&file)
+                    .unwrap_err()
+                    .to_string();
+                assert!(!error.contains("unknown field"), "{name} {part}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_or_without_a_unit_is_refused_and_no_secret_is_shown() {
+        let cases = [
+            (r#"{"endpoint": []}"#, "unknown field `endpoint`"),
+            (r#"{"secure": {"ca": ""}}"#, "unknown field `ca`"),
+            (r#"{"dial-timeout": 5}"#, "a time with its unit"),
+            (r#"{"dial-timeout": "5"}"#, "5s, 500ms"),
+            (r#"{"password": 4711}"#, "must be a text"),
+        ];
+        for (file, why) in cases {
+            let error = serde_json::from_str::<Config>(file)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(why) && !error.contains("4711"), "{error}");
+        }
+    }
+}
