@@ -30,6 +30,7 @@ pub use values::{Config, SecureConfig};
 /// | `ping_timeout` | 5 s | how long it then has to answer a ping |
 /// | `receive_limit` | 64 MiB | the largest reply |
 /// | `send_limit` | 2 MiB | the largest request |
+/// | `max_txn_ops` | 128 | the most operations of a transaction |
 /// | `tls` | the system's authorities | for `https` endpoints: see [`Tls`](crate::Tls) |
 /// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
 /// | `user` | nobody | the user whose permissions count |
@@ -81,6 +82,7 @@ impl ClientBuilder {
             limits: Limits {
                 receive: 64 << 20,
                 send: 2 << 20,
+                txn_ops: 128,
             },
             watch_room: Room {
                 items: 128,
@@ -150,10 +152,24 @@ impl ClientBuilder {
         self
     }
 
-    /// The largest request in bytes. etcd's own limit is 1.5 MiB unless it is told otherwise
-    /// (`--max-request-bytes`).
+    /// The largest request in bytes; a larger one is refused before it is sent.
+    ///
+    /// etcd has two limits, both set by `--max-request-bytes`: by default it stores no request over
+    /// 1.5 MiB, and reads no message over 2 MiB. The first is answered with the kind
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) as well, so the default here is the second. With
+    /// servers that take more, set it to theirs plus 512 KiB.
     pub fn send_limit(mut self, bytes: usize) -> Self {
         self.limits.send = bytes;
+        self
+    }
+
+    /// The most operations of a transaction; one with more is refused before it is sent. Set it to
+    /// the `--max-txn-ops` of the servers.
+    ///
+    /// etcd counts the longest of the three lists (guards, `then`, `or_else`), and for a transaction
+    /// within one the sum of the two.
+    pub fn max_txn_ops(mut self, operations: usize) -> Self {
+        self.limits.txn_ops = operations;
         self
     }
 
@@ -314,6 +330,7 @@ impl ClientBuilder {
             ("ping_timeout", self.ping_timeout.is_zero()),
             ("receive_limit", self.limits.receive == 0),
             ("send_limit", self.limits.send == 0),
+            ("max_txn_ops", self.limits.txn_ops == 0),
             (
                 "sync_interval",
                 self.sync_interval.is_some_and(|every| every.is_zero()),

@@ -62,6 +62,9 @@ pub enum ErrorKind {
     FutureRevision,
     /// The store is behind what it had before: it lost data or was restored from a backup.
     Rewound,
+    /// Every member that answered is behind what was read before: see
+    /// [`Client::ordered`](crate::Client::ordered).
+    Stale,
     /// The lease does not exist (any more).
     LeaseNotFound,
     /// The lease ended while it was kept alive: its time ran out before a renewal got through.
@@ -124,6 +127,12 @@ impl Error {
     #[cold]
     pub(crate) fn invalid(reason: impl Into<String>) -> Self {
         Error::new(ErrorKind::InvalidArgument, reason)
+    }
+
+    /// What has keys and does not say how they go under a prefix.
+    #[cold]
+    pub(crate) fn confined() -> Self {
+        Error::invalid("it cannot be confined to a namespace: use the client without one")
     }
 
     #[cold]
@@ -193,6 +202,12 @@ impl Error {
         self
     }
 
+    /// Says why in other words.
+    pub(crate) fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.0.reason = reason.into();
+        self
+    }
+
     pub(crate) fn last(mut self, last: impl Into<String>) -> Self {
         self.0.last = Some(last.into());
         self
@@ -219,7 +234,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.0.kind,
-            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited | ErrorKind::Stale
         ) && !self.0.outcome_unknown
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 /// The `range_end` that means: no end.
-const NO_END: &[u8] = b"\0";
+pub(crate) const NO_END: &[u8] = b"\0";
 
 /// One key, or a range of keys.
 ///

@@ -149,6 +149,7 @@ pub mod local;
 mod maintenance;
 mod make_mirror;
 mod mirror;
+mod namespace;
 mod observe;
 mod pages;
 mod request;

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::namespace::Namespace;
 use crate::observe::Underway;
-use crate::transport::Transport;
+use crate::transport::{Limits, Transport};
+use crate::types::Revision;
 
 /// A request that can be given to [`Client::call`](crate::Client::call) and
 /// [`Client::submit`](crate::Client::submit). The trait is sealed: etcd defines the requests.
@@ -20,7 +22,9 @@ pub trait Request: sealed::Exchange {}
 impl<T: sealed::Exchange> Request for T {}
 
 pub(crate) mod sealed {
-    use super::{Arc, Duration, Future, Operation, Result, Transport};
+    use super::{
+        Arc, Confined, Duration, Error, Future, Namespace, Operation, Result, Revision, Transport,
+    };
 
     /// How a request is checked, named and exchanged for its response.
     pub trait Exchange: Send + 'static {
@@ -45,6 +49,38 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         fn encoded_len(&self) -> usize;
 
+        /// The `--max-txn-ops` that a server must have to take it.
+        #[doc(hidden)]
+        fn needs_ops(&self) -> usize {
+            0
+        }
+
+        /// The request with its keys under a prefix, and the way back for its response. One that
+        /// does not say how is refused: a key that nobody thought of must not get out.
+        #[doc(hidden)]
+        fn within(self, _namespace: &Namespace) -> Result<Confined<Self>>
+        where
+            Self: Sized,
+        {
+            Err(Error::confined())
+        }
+
+        /// The same request again, when a member that is behind may have answered it: a
+        /// serializable read.
+        #[doc(hidden)]
+        fn again(&self) -> Option<Self>
+        where
+            Self: Sized,
+        {
+            None
+        }
+
+        /// The revision of the store that a response shows, if it shows one.
+        #[doc(hidden)]
+        fn shown(_response: &Self::Response) -> Revision {
+            Revision::NONE
+        }
+
         #[doc(hidden)]
         fn exchange(
             self,
@@ -54,34 +90,117 @@ pub(crate) mod sealed {
     }
 }
 
-/// Exchanges a request that nobody waits for on this thread, and counts it.
-pub(crate) fn run<R: Request>(
-    request: R,
-    checked: Result<()>,
-    transport: Arc<Transport>,
-    timeout: Duration,
-) -> impl Future<Output = Result<R::Response>> + Send + 'static {
-    let call = Underway::begin::<R>(transport.observer(), || request.operation());
-    async move {
-        let result = match checked {
-            Ok(()) => call.within(request.exchange(transport, timeout)).await,
-            Err(error) => Err(error),
-        };
-        call.end(&result);
-        result
+/// A request as it is sent from inside a namespace, and what is done to its response.
+pub(crate) struct Confined<R: sealed::Exchange> {
+    pub(crate) request: R,
+    /// Takes the prefix off every key.
+    pub(crate) strip: fn(&mut R::Response, &Namespace),
+}
+
+impl<R: sealed::Exchange> Confined<R> {
+    /// A request without keys, and without any in its response.
+    pub(crate) fn keyless(request: R) -> Self {
+        Confined {
+            request,
+            strip: |_, _| {},
+        }
     }
 }
 
-/// Checks a request against itself and against the limit for its size.
-pub(crate) fn check(request: &impl sealed::Exchange, send_limit: usize) -> Result<()> {
-    let size = request.encoded_len();
-    let checked = if size > send_limit {
-        let reason = format!(
-            "the request has {size} bytes and the limit is {send_limit} (ClientBuilder::send_limit)"
-        );
-        Err(Error::new(ErrorKind::TooLarge, reason))
-    } else {
-        request.check()
+/// Exchanges a request for its response, from inside a namespace if there is one.
+pub(crate) async fn exchange<R: sealed::Exchange>(
+    request: R,
+    namespace: Option<&Namespace>,
+    transport: Arc<Transport>,
+    timeout: Duration,
+) -> Result<R::Response> {
+    let Some(namespace) = namespace else {
+        return request.exchange(transport, timeout).await;
     };
-    checked.map_err(|error| error.operation(request.operation()))
+    // Errors name the keys as their user wrote them.
+    let about = request.operation();
+    let named = |error: Error| error.operation(about.clone());
+    let confined = request.within(namespace).map_err(named)?;
+    fits(&confined.request, transport.settings().limits).map_err(named)?;
+    let sent = confined.request.exchange(transport, timeout).await;
+    let mut response = sent.map_err(named)?;
+    (confined.strip)(&mut response, namespace);
+    Ok(response)
+}
+
+/// Waits for an exchange that nobody waits for on this thread, and counts it.
+pub(crate) async fn run<T>(
+    call: Underway,
+    checked: Result<()>,
+    exchange: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let result = match checked {
+        Ok(()) => call.within(exchange).await,
+        Err(error) => Err(error),
+    };
+    call.end(&result);
+    result
+}
+
+/// Checks a request against itself and against the limits of the client.
+pub(crate) fn check(request: &impl sealed::Exchange, limits: Limits) -> Result<()> {
+    fits(request, limits)
+        .and_then(|()| request.check())
+        .map_err(|error| error.operation(request.operation()))
+}
+
+fn fits(request: &impl sealed::Exchange, limits: Limits) -> Result<()> {
+    let (size, ops) = (request.encoded_len(), request.needs_ops());
+    if size > limits.send {
+        let limit = limits.send;
+        let reason = format!(
+            "the request has {size} bytes and the limit is {limit} (ClientBuilder::send_limit)"
+        );
+        return Err(Error::new(ErrorKind::TooLarge, reason));
+    }
+    if ops > limits.txn_ops {
+        let limit = limits.txn_ops;
+        return Err(Error::invalid(format!(
+            "the transaction takes {ops} operations, counted as etcd does, and the limit is {limit} (ClientBuilder::max_txn_ops)"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request whose author did not think of namespaces.
+    #[derive(Debug)]
+    struct Thoughtless;
+
+    impl sealed::Exchange for Thoughtless {
+        type Response = ();
+
+        fn operation(&self) -> Operation {
+            Operation::new("forget")
+        }
+
+        fn check(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn encoded_len(&self) -> usize {
+            0
+        }
+
+        async fn exchange(self, _: Arc<Transport>, _: Duration) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_request_that_says_nothing_about_namespaces_does_not_leave_one() {
+        use sealed::Exchange as _;
+
+        let namespace = Namespace::new("a/".into()).unwrap();
+        let refused = Thoughtless.within(&namespace).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    }
 }

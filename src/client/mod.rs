@@ -3,8 +3,11 @@
 mod aim;
 mod auth;
 mod cluster;
+mod list;
 mod maintenance;
 mod metrics;
+mod order;
+mod scope;
 mod services;
 
 use std::fmt;
@@ -27,7 +30,7 @@ use crate::lease::{
     RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
 use crate::mirror::{self, Mirror};
-use crate::observe::Call;
+use crate::observe::{Call, Underway};
 use crate::pages::Pages;
 use crate::request::{self, Request};
 use crate::rt::{Bridge, Drive, Lost, Pending, Room};
@@ -35,6 +38,7 @@ use crate::transport::endpoint::Endpoint;
 use crate::transport::{Settings, Transport};
 use crate::types::{KeyValue, LeaseId, Revision};
 use crate::watch::{Host, Hub, Watch, WatchSet, Watcher};
+use scope::Scope;
 
 /// A longer deadline is none; and this one can be added to any time there is.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -43,7 +47,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// # Threads and cloning
 ///
-/// A `Client` is two words; cloning it is cheap, and all clones share one runtime thread, its
+/// A `Client` is a few words; cloning it is cheap, and all clones share one runtime thread, its
 /// connections, watches and leases. Every verb takes `&self`, blocks the calling thread until the
 /// answer is there or the deadline passes (5 s unless set), and can be called from any thread, also
 /// inside an async runtime: it blocks that worker, and never panics. No lock is held while waiting.
@@ -72,6 +76,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Client {
     core: Arc<Core>,
     timeout: Duration,
+    /// What a view does to requests; none for the client itself, which does nothing to them.
+    scope: Option<Arc<Scope>>,
 }
 
 /// What the clones of a client share.
@@ -145,6 +151,7 @@ impl Client {
         Ok(Client {
             core: Arc::new(core),
             timeout: timeout.min(LONGEST),
+            scope: None,
         })
     }
 
@@ -160,8 +167,8 @@ impl Client {
     /// ```
     pub fn with_timeout(&self, timeout: Duration) -> Client {
         Client {
-            core: Arc::clone(&self.core),
             timeout: timeout.min(LONGEST),
+            ..self.clone()
         }
     }
 
@@ -184,11 +191,18 @@ impl Client {
     /// [`Closed`](crate::ErrorKind::Closed) at once when the client is closed.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Response> {
         let call = Call::begin::<R>(self.core.transport.observer(), || request.operation());
-        let limit = self.core.transport.settings().limits.send;
-        let result = request::check(&request, limit).and_then(|()| {
+        let limits = self.core.transport.settings().limits;
+        let result = request::check(&request, limits).and_then(|()| {
             let lost = lost(&request);
-            let exchange = request.exchange(Arc::clone(&self.core.transport), self.timeout);
-            self.core.bridge.call_or(lost, call.within(exchange))
+            let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
+            let bridge = &self.core.bridge;
+            match self.scope.clone() {
+                None => bridge.call_or(lost, call.within(request.exchange(transport, timeout))),
+                Some(scope) => {
+                    let exchange = scope.exchange(request, transport, timeout);
+                    bridge.call_or(lost, call.within(exchange))
+                }
+            }
         });
         call.end(&result);
         result
@@ -197,13 +211,21 @@ impl Client {
     /// Sends a request and returns at once; the response arrives in the [`Pending`]. Requests
     /// submitted one after the other are in flight together.
     pub fn submit<R: Request>(&self, request: R) -> Pending<R::Response> {
-        let limit = self.core.transport.settings().limits.send;
+        let checked = request::check(&request, self.core.transport.settings().limits);
+        let lost = lost(&request);
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
-        let checked = request::check(&request, limit);
-        self.core.bridge.submit_or(
-            lost(&request),
-            request::run(request, checked, transport, timeout),
-        )
+        let call = Underway::begin::<R>(transport.observer(), || request.operation());
+        let bridge = &self.core.bridge;
+        match self.scope.clone() {
+            None => {
+                let exchange = request.exchange(transport, timeout);
+                bridge.submit_or(lost, request::run(call, checked, exchange))
+            }
+            Some(scope) => {
+                let exchange = scope.exchange(request, transport, timeout);
+                bridge.submit_or(lost, request::run(call, checked, exchange))
+            }
+        }
     }
 
     /// The value of one key.
@@ -287,9 +309,9 @@ impl Client {
     /// it was not created in time, and then it is cancelled. A start revision that is compacted is
     /// not among them: the server creates the watch first, and the error is its only item.
     pub fn watch(&self, watch: impl Into<Watch>) -> Result<Watcher> {
-        self.core
-            .watches
-            .open(&self.core.bridge, watch.into(), self.timeout)
+        let watch = self.confine(watch.into());
+        let core = &self.core;
+        core.watches.open(&core.bridge, watch, self.timeout)
     }
 
     /// An empty set of watches, to read many from one channel.
@@ -369,7 +391,15 @@ impl Client {
     pub fn mirror(&self, range: impl Into<KeyRange>) -> Result<Mirror> {
         let core = &self.core;
         let (transport, hub) = (Arc::clone(&core.transport), Arc::clone(&core.watches));
-        mirror::open(&core.bridge, transport, hub, range.into(), self.timeout)
+        let namespace = self.namespace_of_view().cloned();
+        mirror::open(
+            &core.bridge,
+            transport,
+            hub,
+            range.into(),
+            namespace,
+            self.timeout,
+        )
     }
 
     /// Reads a large range in pages of `size` keys, all as of one revision: see [`Pages`].
@@ -413,6 +443,13 @@ impl Host for Client {
     fn timeout(&self) -> Duration {
         self.timeout
     }
+
+    fn confine(&self, watch: Watch) -> Watch {
+        match self.namespace_of_view() {
+            Some(namespace) => watch.within(namespace),
+            None => watch,
+        }
+    }
 }
 
 /// A write that the end of the client (or a panic) interrupts may have been executed.
@@ -428,6 +465,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("endpoints", &self.core.transport.name())
             .field("timeout", &self.timeout)
+            .field("scope", &self.scope)
             .finish_non_exhaustive()
     }
 }

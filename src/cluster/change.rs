@@ -15,6 +15,8 @@ use crate::etcd_rs_proto::etcdserverpb::{
     MemberUpdateRequest,
 };
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{MemberId, ResponseHeader};
@@ -67,6 +69,10 @@ impl MemberAdd {
 
 impl Exchange for MemberAdd {
     type Response = MemberAddResponse;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::new("member add")
@@ -165,6 +171,10 @@ impl MemberPromote {
 impl Exchange for MemberPromote {
     type Response = MembersResponse;
 
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
+
     fn operation(&self) -> Operation {
         Operation::about("promote member", self.id)
     }
@@ -218,6 +228,10 @@ impl MemberRemove {
 
 impl Exchange for MemberRemove {
     type Response = MembersResponse;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::about("remove member", self.id)
@@ -279,6 +293,10 @@ impl MemberUpdate {
 
 impl Exchange for MemberUpdate {
     type Response = MembersResponse;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::about("update member", self.id)

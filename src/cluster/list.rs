@@ -13,6 +13,8 @@ use crate::etcd_rs_proto::etcdserverpb::{
     MemberRemoveResponse, MemberUpdateResponse,
 };
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::ResponseHeader;
@@ -47,6 +49,10 @@ impl MemberList {
 
 impl Exchange for MemberList {
     type Response = MembersResponse;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::new("member list")

@@ -9,6 +9,8 @@ use prost::Message as _;
 use super::header;
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{CompactionRequest, CompactionResponse};
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{ResponseHeader, Revision};
@@ -63,6 +65,10 @@ impl Exchange for Compact {
 
     fn encoded_len(&self) -> usize {
         self.pb.encoded_len()
+    }
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
     }
 
     fn exchange(

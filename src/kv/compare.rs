@@ -18,7 +18,7 @@ use crate::types::{LeaseId, Revision};
 /// ```
 /// use etcd_blocking::{Compare, KeyRange, Revision};
 ///
-/// let absent = Compare::version("lock").eq(0);
+/// let absent = Compare::missing("lock");
 /// let unchanged = Compare::mod_revision("config").eq(Revision::new(42));
 /// let all_quiet = Compare::value(KeyRange::prefix("alarm/")).eq("off");
 /// ```
@@ -38,6 +38,16 @@ pub struct Target<V> {
 }
 
 impl Compare {
+    /// The key exists; of a range, every key that is in it, so a range that holds none passes too.
+    pub fn exists(keys: impl Into<KeyRange>) -> Compare {
+        Compare::version(keys).gt(0)
+    }
+
+    /// The key does not exist; of a range: it holds no key.
+    pub fn missing(keys: impl Into<KeyRange>) -> Compare {
+        Compare::version(keys).eq(0)
+    }
+
     /// Compares how often a key was put since it was created; 0 is "does not exist".
     pub fn version(keys: impl Into<KeyRange>) -> Target<i64> {
         Target::new(keys, CompareTarget::Version, TargetUnion::Version)

@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{header, key_values, range};
+use super::{header, key_values, range, strip};
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
 use crate::key::KeyRange;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{KeyValue, ResponseHeader, Revision};
@@ -25,6 +27,12 @@ use crate::types::{KeyValue, ResponseHeader, Revision};
 /// let gone = client.call(Delete::prefix("cache/").prev_kv())?;
 /// println!("{} keys deleted", gone.deleted());
 /// # Ok(()) }
+/// ```
+///
+/// The options of a read are none of a deletion:
+///
+/// ```compile_fail
+/// let _ = etcd_blocking::Delete::prefix("cache/").limit(10);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
@@ -94,6 +102,18 @@ impl Exchange for Delete {
         self.pb.encoded_len()
     }
 
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        namespace.enter(&mut self.pb.key, &mut self.pb.range_end);
+        Ok(Confined {
+            request: self,
+            strip: DeleteResponse::strip,
+        })
+    }
+
+    fn shown(response: &DeleteResponse) -> Revision {
+        response.header.revision
+    }
+
     fn exchange(
         self,
         transport: Arc<Transport>,
@@ -123,6 +143,10 @@ pub struct DeleteResponse {
 }
 
 impl DeleteResponse {
+    pub(super) fn strip(&mut self, namespace: &Namespace) {
+        strip(&mut self.prev_kvs, namespace);
+    }
+
     /// Who answered.
     pub fn header(&self) -> &ResponseHeader {
         &self.header

@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{header, key_values, range};
+use super::{header, key_values, range, strip};
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{RangeRequest, RangeResponse, range_request};
 use crate::key::KeyRange;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{KeyValue, ResponseHeader, Revision};
@@ -85,6 +87,49 @@ impl Get {
             ..RangeRequest::default()
         };
         Get { pb }
+    }
+
+    /// Reads the first key with this prefix, in the order of keys.
+    pub fn first_by_key(prefix: impl Into<Bytes>) -> Self {
+        Get::one_of(prefix, SortTarget::Key, SortOrder::Ascend)
+    }
+
+    /// Reads the last key with this prefix, in the order of keys.
+    pub fn last_by_key(prefix: impl Into<Bytes>) -> Self {
+        Get::one_of(prefix, SortTarget::Key, SortOrder::Descend)
+    }
+
+    /// Reads the key with this prefix that was created first: whose turn it is in a queue or a lock.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::{Client, Get};
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// let holder = client.call(Get::first_by_create("lock/"))?;
+    /// println!("{:?}", holder.first().map(|kv| kv.key_lossy()));
+    /// # Ok(()) }
+    /// ```
+    pub fn first_by_create(prefix: impl Into<Bytes>) -> Self {
+        Get::one_of(prefix, SortTarget::CreateRevision, SortOrder::Ascend)
+    }
+
+    /// Reads the key with this prefix that was created last.
+    pub fn last_by_create(prefix: impl Into<Bytes>) -> Self {
+        Get::one_of(prefix, SortTarget::CreateRevision, SortOrder::Descend)
+    }
+
+    /// Reads the key with this prefix whose last change is the longest ago.
+    pub fn first_by_mod(prefix: impl Into<Bytes>) -> Self {
+        Get::one_of(prefix, SortTarget::ModRevision, SortOrder::Ascend)
+    }
+
+    /// Reads the key with this prefix that changed last.
+    pub fn last_by_mod(prefix: impl Into<Bytes>) -> Self {
+        Get::one_of(prefix, SortTarget::ModRevision, SortOrder::Descend)
+    }
+
+    fn one_of(prefix: impl Into<Bytes>, target: SortTarget, order: SortOrder) -> Self {
+        Get::prefix(prefix).sort(target, order).limit(1)
     }
 
     /// Reads the store as it was at `revision`.
@@ -173,6 +218,10 @@ impl Get {
         range(&self.pb.key, &self.pb.range_end)
     }
 
+    pub(super) fn is_serializable(&self) -> bool {
+        self.pb.serializable
+    }
+
     pub(crate) fn is_plain_order(&self) -> bool {
         self.pb.sort_order == i32::from(range_request::SortOrder::None)
     }
@@ -189,14 +238,41 @@ impl Exchange for Get {
         if let Some(problem) = self.keys().problem() {
             return Err(Error::invalid(problem));
         }
-        if self.pb.revision < 0 {
-            return Err(Error::invalid("the revision is negative"));
+        let pb = &self.pb;
+        let filters = [
+            (pb.min_mod_revision, pb.max_mod_revision),
+            (pb.min_create_revision, pb.max_create_revision),
+        ];
+        let revisions = filters.iter().flat_map(|(min, max)| [*min, *max]);
+        if revisions.chain([pb.revision]).any(|revision| revision < 0) {
+            return Err(Error::invalid("a revision is negative"));
+        }
+        if filters.iter().any(|(min, max)| *max != 0 && min > max) {
+            return Err(Error::invalid(
+                "no key can pass the filters: a smallest revision is above the largest",
+            ));
         }
         Ok(())
     }
 
     fn encoded_len(&self) -> usize {
         self.pb.encoded_len()
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        namespace.enter(&mut self.pb.key, &mut self.pb.range_end);
+        Ok(Confined {
+            request: self,
+            strip: GetResponse::strip,
+        })
+    }
+
+    fn again(&self) -> Option<Self> {
+        self.pb.serializable.then(|| self.clone())
+    }
+
+    fn shown(response: &GetResponse) -> Revision {
+        response.header.revision
     }
 
     fn exchange(
@@ -231,6 +307,10 @@ pub struct GetResponse {
 }
 
 impl GetResponse {
+    pub(super) fn strip(&mut self, namespace: &Namespace) {
+        strip(&mut self.kvs, namespace);
+    }
+
     /// Who answered; its revision is the one the read saw, unless it asked for an older one.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
@@ -270,5 +350,25 @@ impl From<RangeResponse> for GetResponse {
             more: pb.more,
             count: u64::try_from(pb.count).unwrap_or(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Case: KV-32
+    #[test]
+    fn the_order_that_the_server_keeps_anyway_is_not_asked_for() {
+        use range_request::SortOrder as PbOrder;
+
+        let sorted = |target, order| Get::prefix("a").sort(target, order).limit(10).pb;
+        let plain = sorted(SortTarget::Key, SortOrder::Ascend);
+        assert_eq!((plain.sort_order(), plain.limit), (PbOrder::None, 10));
+        let last = sorted(SortTarget::Key, SortOrder::Descend);
+        assert_eq!(last.sort_order(), PbOrder::Descend);
+        let oldest = sorted(SortTarget::ModRevision, SortOrder::Ascend);
+        assert_eq!(oldest.sort_order(), PbOrder::Ascend);
+        assert_eq!(Get::first_by_key("a").pb.sort_order(), PbOrder::None);
     }
 }

@@ -11,6 +11,7 @@ mod delete;
 mod get;
 mod paging;
 mod put;
+mod streaming;
 mod txn;
 
 pub use compact::{Compact, CompactResponse};
@@ -19,10 +20,12 @@ pub use delete::{Delete, DeleteResponse};
 pub use get::{Get, GetResponse, SortOrder, SortTarget};
 pub(crate) use paging::Paging;
 pub use put::{Put, PutResponse};
+pub(crate) use streaming::{Chunks, Ended, Trust};
 pub use txn::{Op, OpResponse, Txn, TxnResponse};
 
 use crate::etcd_rs_proto::{etcdserverpb, mvccpb};
 use crate::key::KeyRange;
+use crate::namespace::Namespace;
 use crate::types::{KeyValue, ResponseHeader};
 
 impl From<mvccpb::KeyValue> for KeyValue {
@@ -56,4 +59,9 @@ fn range(key: &bytes::Bytes, range_end: &bytes::Bytes) -> KeyRange {
     } else {
         KeyRange::range(key.clone(), range_end.clone())
     }
+}
+
+/// Takes a namespace off keys; one that is outside is not shown.
+fn strip(kvs: &mut Vec<KeyValue>, namespace: &Namespace) {
+    kvs.retain_mut(|kv| namespace.leave(&mut kv.key));
 }

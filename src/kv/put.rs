@@ -12,6 +12,8 @@ use super::{header, range};
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{PutRequest, PutResponse as PbPutResponse};
 use crate::key::Printed;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{KeyValue, LeaseId, ResponseHeader, Revision};
@@ -124,6 +126,18 @@ impl Exchange for Put {
         self.pb.encoded_len()
     }
 
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        namespace.enter(&mut self.pb.key, &mut Bytes::new());
+        Ok(Confined {
+            request: self,
+            strip: PutResponse::strip,
+        })
+    }
+
+    fn shown(response: &PutResponse) -> Revision {
+        response.header.revision
+    }
+
     fn exchange(
         self,
         transport: Arc<Transport>,
@@ -152,6 +166,10 @@ pub struct PutResponse {
 }
 
 impl PutResponse {
+    pub(super) fn strip(&mut self, namespace: &Namespace) {
+        self.prev_kv.take_if(|kv| !namespace.leave(&mut kv.key));
+    }
+
     /// Who answered.
     pub fn header(&self) -> &ResponseHeader {
         &self.header

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Compare, Delete, DeleteResponse, Get, GetResponse, Put, PutResponse, header};
@@ -11,13 +12,17 @@ use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{
     RequestOp, ResponseOp, TxnRequest, TxnResponse as PbTxnResponse, request_op, response_op,
 };
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{ResponseHeader, Revision};
 
 /// Several operations at one revision, guarded by comparisons: all of `then`, or all of `or_else`.
 ///
-/// A server refuses more than 128 operations in one list by default, and a key that is put twice.
+/// More than 128 operations are refused before anything is sent
+/// ([`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops)). A server refuses a key that is
+/// put twice.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Compare, Get, Put, Txn};
@@ -110,6 +115,27 @@ impl Txn {
         self.then.iter().chain(&self.or_else)
     }
 
+    /// Whether a member may answer from what it has: it has nothing to decide but reads that allow
+    /// it. Guards alone are no reason to ask the others, for etcd.
+    fn is_serializable(&self) -> bool {
+        self.ops()
+            .all(|op| matches!(op, Op::Get(get) if get.is_serializable()))
+    }
+
+    fn enter(&mut self, namespace: &Namespace) {
+        for compare in &mut self.compare {
+            namespace.enter(&mut compare.pb.key, &mut compare.pb.range_end);
+        }
+        for op in self.then.iter_mut().chain(&mut self.or_else) {
+            match op {
+                Op::Get(get) => namespace.enter(&mut get.pb.key, &mut get.pb.range_end),
+                Op::Put(put) => namespace.enter(&mut put.pb.key, &mut Bytes::new()),
+                Op::Delete(delete) => namespace.enter(&mut delete.pb.key, &mut delete.pb.range_end),
+                Op::Txn(txn) => txn.enter(namespace),
+            }
+        }
+    }
+
     fn pb(self) -> TxnRequest {
         TxnRequest {
             compare: self.compare.into_iter().map(|compare| compare.pb).collect(),
@@ -173,6 +199,34 @@ impl Exchange for Txn {
         self.clone().pb().encoded_len()
     }
 
+    /// etcd takes the longest list of a transaction from what it allows, and allows those within
+    /// the rest.
+    fn needs_ops(&self) -> usize {
+        let lists = [self.compare.len(), self.then.len(), self.or_else.len()];
+        let longest = lists.into_iter().max().unwrap_or(0);
+        let within = self.ops().map(|op| match op {
+            Op::Txn(txn) => txn.needs_ops(),
+            Op::Get(_) | Op::Put(_) | Op::Delete(_) => 0,
+        });
+        longest + within.max().unwrap_or(0)
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        self.enter(namespace);
+        Ok(Confined {
+            request: self,
+            strip: TxnResponse::strip,
+        })
+    }
+
+    fn again(&self) -> Option<Self> {
+        self.is_serializable().then(|| self.clone())
+    }
+
+    fn shown(response: &TxnResponse) -> Revision {
+        response.header.revision
+    }
+
     fn exchange(
         self,
         transport: Arc<Transport>,
@@ -184,12 +238,14 @@ impl Exchange for Txn {
             Mode::Read
         };
         let (then, or_else) = (self.then.len(), self.or_else.len());
+        // Guards alone do not say that an answer may be old.
+        let leader = !self.is_serializable() || self.ops().next().is_none();
         let pb = self.pb();
         transport.unary(
             Call { mode, timeout },
             move || name(then, or_else),
             move |connection| {
-                let request = outgoing(pb.clone(), true);
+                let request = outgoing(pb.clone(), leader);
                 async move { connection.kv().txn(request).await }
             },
         )
@@ -228,6 +284,17 @@ pub enum OpResponse {
 }
 
 impl TxnResponse {
+    fn strip(&mut self, namespace: &Namespace) {
+        for response in &mut self.responses {
+            match response {
+                OpResponse::Get(get) => get.strip(namespace),
+                OpResponse::Put(put) => put.strip(namespace),
+                OpResponse::Delete(delete) => delete.strip(namespace),
+                OpResponse::Txn(txn) => txn.strip(namespace),
+            }
+        }
+    }
+
     /// Who answered.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
@@ -287,4 +354,38 @@ fn op_response(pb: ResponseOp, revision: Revision) -> Option<OpResponse> {
             OpResponse::Txn(txn.into())
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn puts(count: usize) -> Txn {
+        Txn::always((0..count).map(|n| Put::new(format!("{n}"), "")))
+    }
+
+    #[test]
+    fn operations_are_counted_as_etcd_counts_them() {
+        assert_eq!(Txn::default().needs_ops(), 0);
+        assert_eq!(puts(128).needs_ops(), 128);
+        let guards = (0..5).map(|n| Compare::exists(format!("{n}")));
+        assert_eq!(Txn::when(guards).then([Get::key("a")]).needs_ops(), 5);
+        // Two branches do not add up; what is within does.
+        assert_eq!(puts(3).or_else([Get::key("a")]).needs_ops(), 3);
+        assert_eq!(puts(3).or_else([puts(7), puts(2)]).needs_ops(), 3 + 7);
+        assert_eq!(Txn::always([Txn::always([puts(4)])]).needs_ops(), 1 + 1 + 4);
+    }
+
+    #[test]
+    fn a_transaction_of_serializable_reads_may_be_answered_by_one_that_is_behind() {
+        let behind = Get::key("a").serializable();
+        let again = |txn: Txn| txn.again().is_some();
+        assert!(again(Txn::always([behind.clone()])));
+        assert!(again(Txn::when([Compare::exists("a")])));
+        assert!(!again(Txn::always([behind.clone(), Get::key("b")])));
+        assert!(!again(
+            Txn::always([behind.clone()]).or_else([Delete::key("a")])
+        ));
+        assert!(!again(Txn::always([Txn::always([behind])])));
+    }
 }

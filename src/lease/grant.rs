@@ -11,6 +11,8 @@ use super::{TimeToLive, living};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{LeaseId, ResponseHeader};
@@ -101,6 +103,10 @@ impl Exchange for Grant {
 
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
+    }
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
     }
 
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseLeasesRequest, LeaseLeasesResponse};
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{LeaseId, ResponseHeader};
@@ -39,6 +41,10 @@ impl Exchange for Leases {
 
     fn encoded_len(&self) -> usize {
         0
+    }
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
     }
 
     fn exchange(

@@ -11,6 +11,8 @@ use super::handle::Renewal;
 use super::living;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::rt::clock;
 use crate::time::BootTime;
@@ -51,6 +53,10 @@ impl Exchange for KeepAliveOnce {
 
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
+    }
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
     }
 
     fn exchange(

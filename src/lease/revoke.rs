@@ -9,6 +9,8 @@ use super::doubt::Doubt;
 use crate::error::{ErrorKind, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{LeaseId, ResponseHeader};
@@ -51,6 +53,10 @@ impl Exchange for Revoke {
 
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
+    }
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
     }
 
     async fn exchange(

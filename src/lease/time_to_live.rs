@@ -11,6 +11,8 @@ use super::living;
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{LeaseId, ResponseHeader};
@@ -72,6 +74,14 @@ impl Exchange for TimeToLive {
         self.message().encoded_len()
     }
 
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined {
+            request: self,
+            // A lease may hold keys of others.
+            strip: |response, namespace| response.keys.retain_mut(|key| namespace.leave(key)),
+        })
+    }
+
     fn exchange(
         self,
         transport: Arc<Transport>,
@@ -117,7 +127,8 @@ impl TimeToLiveResponse {
         self.remaining
     }
 
-    /// The keys that hang on it, if [`TimeToLive::keys`] asked for them.
+    /// The keys that hang on it, if [`TimeToLive::keys`] asked for them; in a
+    /// [namespace](crate::Client::namespace) those of its keys.
     pub fn keys(&self) -> &[Bytes] {
         &self.keys
     }

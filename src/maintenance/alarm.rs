@@ -11,6 +11,8 @@ use crate::etcd_rs_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse as Pb, AlarmType, alarm_request::AlarmAction,
 };
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{MemberId, ResponseHeader};
@@ -96,6 +98,10 @@ impl AlarmDisarm {
 impl Exchange for AlarmList {
     type Response = AlarmResponse;
 
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
+
     fn operation(&self) -> Operation {
         Operation::new("alarms")
     }
@@ -130,6 +136,10 @@ impl Exchange for AlarmList {
 
 impl Exchange for AlarmDisarm {
     type Response = AlarmResponse;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::about("disarm the alarm of member", self.member)

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{DefragmentRequest, DefragmentResponse};
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 
@@ -50,6 +52,10 @@ impl Defragment {
 
 impl Exchange for Defragment {
     type Response = ();
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::new("defragment")

@@ -10,6 +10,8 @@ use crate::etcd_rs_proto::etcdserverpb::{
     DowngradeRequest, DowngradeResponse as Pb, downgrade_request::DowngradeAction,
 };
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::ResponseHeader;
@@ -60,6 +62,10 @@ impl Downgrade {
 
 impl Exchange for Downgrade {
     type Response = DowngradeResponse;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         match self.action {

@@ -11,6 +11,8 @@ use crate::etcd_rs_proto::etcdserverpb::{
     HashKvRequest, HashKvResponse as KvPb, HashRequest, HashResponse as Pb,
 };
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{ResponseHeader, Revision};
@@ -63,6 +65,10 @@ impl HashKv {
 impl Exchange for Hash {
     type Response = HashResponse;
 
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
+
     fn operation(&self) -> Operation {
         Operation::new("hash")
     }
@@ -96,6 +102,10 @@ impl Exchange for Hash {
 
 impl Exchange for HashKv {
     type Response = HashKvResponse;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::new("hash kv")

@@ -9,6 +9,8 @@ use super::alarm::{Alarm, AlarmList, AlarmResponse};
 use super::status::{EndpointStatus, StatusResponse};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kv::Get;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Demand, Lane, Problem, Transport};
 
@@ -70,6 +72,10 @@ pub(crate) struct HealthCheck;
 
 impl Exchange for HealthCheck {
     type Response = EndpointHealth;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::new("health")

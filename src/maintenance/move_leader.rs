@@ -7,6 +7,8 @@ use prost::Message as _;
 
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{MoveLeaderRequest, MoveLeaderResponse};
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::MemberId;
@@ -38,6 +40,10 @@ impl MoveLeader {
 
 impl Exchange for MoveLeader {
     type Response = ();
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::about("move the leader to member", self.target)

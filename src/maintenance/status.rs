@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{StatusRequest, StatusResponse as Pb};
 use crate::kv::header;
+use crate::namespace::Namespace;
+use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{MemberId, ResponseHeader};
@@ -28,6 +30,10 @@ impl EndpointStatus {
 
 impl Exchange for EndpointStatus {
     type Response = StatusResponse;
+
+    fn within(self, _: &Namespace) -> Result<Confined<Self>> {
+        Ok(Confined::keyless(self))
+    }
 
     fn operation(&self) -> Operation {
         Operation::new("status")

@@ -13,8 +13,11 @@ use crate::backoff::Backoff;
 use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::KeyRange;
-use crate::kv::{Get, Paging};
+use crate::kv::{Chunks, Ended, Get, Paging, Trust};
+use crate::namespace::Namespace;
+use crate::observe::Underway;
 use crate::request;
+use crate::request::sealed::Exchange as _;
 use crate::rt::{Bridge, Here, Outlet, Room, Spawn};
 use crate::transport::Transport;
 use crate::types::{KeyValue, Revision};
@@ -44,6 +47,7 @@ pub(crate) fn open(
     transport: Arc<Transport>,
     hub: Arc<Hub>,
     range: KeyRange,
+    namespace: Option<Namespace>,
     timeout: Duration,
 ) -> Result<Mirror> {
     let about = Operation::about("mirror", &range);
@@ -59,6 +63,7 @@ pub(crate) fn open(
         transport,
         hub,
         range: range.clone(),
+        namespace,
         timeout,
         teller: Teller::new(outlet, Arc::clone(&shared)),
         ending: Ending(Arc::clone(&shared)),
@@ -81,6 +86,7 @@ struct Task {
     transport: Arc<Transport>,
     hub: Arc<Hub>,
     range: KeyRange,
+    namespace: Option<Namespace>,
     timeout: Duration,
     teller: Teller,
     shared: Arc<Shared>,
@@ -123,7 +129,10 @@ impl Task {
     /// nothing when its owner let go of it.
     async fn follow(&mut self, mut opening: Option<oneshot::Sender<Result<()>>>) -> Option<Error> {
         loop {
-            let watch = Watch::range(self.range.clone()).after(self.shared.revision());
+            let mut watch = Watch::range(self.range.clone()).after(self.shared.revision());
+            if let Some(namespace) = &self.namespace {
+                watch = watch.within(namespace);
+            }
             let mut notes = match self.hub.open_for_task(&Here, watch) {
                 Ok(notes) => notes,
                 Err(error) => return Some(error),
@@ -190,15 +199,19 @@ impl Task {
         }
     }
 
-    /// The range, every page as of one revision.
+    /// The range, all of it as of one revision.
     async fn list(&mut self) -> Result<(Vec<KeyValue>, Revision)> {
         let mut tries = 1;
         'anew: loop {
             let mut paging = Paging::new(Get::range(self.range.clone()), PAGE)?;
             let mut list = Vec::new();
+            let mut trust = Trust::default();
             while let Some(get) = paging.next() {
                 let transport = Arc::clone(&self.transport);
-                match request::run(get, Ok(()), transport, self.timeout).await {
+                let call = Underway::begin::<Get>(transport.observer(), || get.operation());
+                let namespace = self.namespace.as_ref();
+                let exchange = request::exchange(get, namespace, transport, self.timeout);
+                match request::run(call, Ok(()), exchange).await {
                     Ok(page) => list.extend(paging.take(page)),
                     Err(error) if error.kind() == ErrorKind::Compacted && tries < LIST_TRIES => {
                         tries += 1;
@@ -206,9 +219,35 @@ impl Task {
                     }
                     Err(error) => return Err(error),
                 }
+                if let Some(rest) = paging.stream().filter(|_| trust.holds())
+                    && let Err(ended) = self.stream(rest, &mut paging, &mut list, &mut trust).await
+                {
+                    trust.ended(ended);
+                }
             }
             return Ok((list, paging.revision().unwrap_or_default()));
         }
+    }
+
+    /// What is left of a list by a stream, as far as it goes.
+    async fn stream(
+        &self,
+        rest: Get,
+        paging: &mut Paging,
+        list: &mut Vec<KeyValue>,
+        trust: &mut Trust,
+    ) -> Result<(), Ended> {
+        let (transport, namespace) = (Arc::clone(&self.transport), self.namespace.clone());
+        let mut chunks = Chunks::open(transport, rest, namespace, self.timeout).await?;
+        while let Some(chunk) = chunks.next().await? {
+            if !chunk.is_empty() {
+                trust.worked();
+                paging.advance(&chunk, true);
+                list.extend(chunk);
+            }
+        }
+        paging.advance(&[], false);
+        Ok(())
     }
 }
 

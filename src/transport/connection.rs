@@ -42,11 +42,12 @@ pub(crate) struct Parts {
     vitals: Arc<Vitals>,
 }
 
-/// The largest messages.
+/// The largest messages, and the longest transactions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) receive: usize,
     pub(crate) send: usize,
+    pub(crate) txn_ops: usize,
 }
 
 /// What is known about the life of a connection.
@@ -62,6 +63,9 @@ pub(crate) struct Vitals {
     end: watch::Sender<Option<Arc<str>>>,
     /// It takes no more requests, though it may still answer those that it has.
     draining: AtomicBool,
+    /// The server said that it has no RangeStream (before 3.7, and gRPC proxies). A server that is
+    /// replaced by a newer one is reached over another connection.
+    no_range_stream: AtomicBool,
     /// Somebody waited in vain: check now.
     pub(super) suspected: Notify,
     /// End it.
@@ -77,6 +81,7 @@ impl Vitals {
             heard: AtomicU64::new(0),
             end: watch::Sender::new(None),
             draining: AtomicBool::new(false),
+            no_range_stream: AtomicBool::new(false),
             suspected: Notify::new(),
             kill: Notify::new(),
         })
@@ -172,6 +177,14 @@ impl Connection {
     /// How long ago anything arrived on it.
     pub(super) fn silent_for(&self) -> Duration {
         self.vitals.silent_for()
+    }
+
+    pub(crate) fn lacks_range_stream(&self) -> bool {
+        self.vitals.no_range_stream.load(Relaxed)
+    }
+
+    pub(crate) fn note_no_range_stream(&self) {
+        self.vitals.no_range_stream.store(true, Relaxed);
     }
 
     /// A call got no answer in time: find out whether anybody is there.

@@ -1,7 +1,8 @@
 //! Connections to the members of a cluster, and calls over them.
 //!
 //! tonic's generated stubs and codec run over our own connections on `h2`. Calls and lease renewals
-//! share one connection; watch streams have another, so that a flood of events never delays a call.
+//! share one connection; watch streams have another, and streams of large ranges a third, so that a
+//! flood of events or of keys never delays a call.
 
 mod call;
 mod codec;
@@ -49,6 +50,8 @@ pub(crate) enum Lane {
     Calls,
     /// Watch streams.
     Watches,
+    /// Streams of large ranges.
+    Lists,
 }
 
 /// The numbers of a transport.
@@ -100,6 +103,7 @@ pub(crate) struct Transport {
     picker: Mutex<Picker>,
     calls: Mutex<Current>,
     watches: Mutex<Current>,
+    lists: Mutex<Current>,
     observer: Arc<Observer>,
 }
 
@@ -127,6 +131,7 @@ impl Transport {
             picker: Mutex::new(picker),
             calls: Mutex::default(),
             watches: Mutex::default(),
+            lists: Mutex::default(),
             observer,
         })
     }
@@ -297,6 +302,30 @@ impl Transport {
         }
     }
 
+    /// The open connection that calls go over, if there is one.
+    pub(crate) fn calls_connection(&self) -> Option<Connection> {
+        self.calls.lock().connection.clone()
+    }
+
+    /// The member that calls went to, over `used`, is behind another one: they turn elsewhere, if
+    /// there is anybody. Says whether there is one who is known to be there.
+    pub(crate) fn behind(&self, used: &Connection) -> bool {
+        let current = self.calls_connection();
+        if !current.is_some_and(|current| current.is_same(used)) {
+            // Calls go elsewhere already, and the answer may have come from there.
+            return false;
+        }
+        if self.picker.lock().behind(used.index, Instant::now()) {
+            self.let_go(Lane::Calls, used);
+        }
+        self.has_others(used.index)
+    }
+
+    /// How many endpoints there are.
+    pub(crate) fn endpoint_count(&self) -> usize {
+        self.endpoints.read().indexes().len()
+    }
+
     /// The next user of the lane gets another connection.
     fn let_go(&self, lane: Lane, connection: &Connection) {
         let mut current = self.lane(lane).lock();
@@ -390,6 +419,7 @@ impl Transport {
         match lane {
             Lane::Calls => &self.calls,
             Lane::Watches => &self.watches,
+            Lane::Lists => &self.lists,
         }
     }
 }

@@ -22,6 +22,9 @@ const SET_ASIDE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_s
 /// A learner serves nothing but serializable reads until somebody promotes it.
 const LEARNER: Duration = Duration::from_secs(30);
 
+/// A member that is behind the others usually catches up soon.
+const BEHIND: Duration = Duration::from_secs(1);
+
 /// Who wants the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
@@ -191,6 +194,15 @@ impl Picker {
         others
     }
 
+    /// The member is behind another one. Says whether there is another to turn to: one that failed
+    /// is worth a try, for this one has no answer that can be used.
+    pub(crate) fn behind(&mut self, index: usize, now: Instant) -> bool {
+        if let Some(member) = self.members.get_mut(index) {
+            member.aside_until = Some(now + BEHIND);
+        }
+        (0..self.members.len()).any(|i| !self.is_aside(i, now))
+    }
+
     /// Whether another member is worth trying.
     pub(crate) fn others(&self, index: usize, now: Instant) -> bool {
         let worth = |m: &Member| m.index != index && !m.failing && !self.is_aside(m.index, now);
@@ -323,6 +335,23 @@ mod tests {
         let mut lone = Picker::new(1, 0.0);
         assert!(!lone.learner(0, now));
         assert_eq!(lone.plan(now, Demand::Call), Plan::Dial(vec![0]));
+    }
+
+    #[test]
+    fn one_that_is_behind_is_left_for_one_that_failed_but_not_for_nothing() {
+        let t = Instant::now();
+        let mut picker = Picker::new(2, 0.0);
+        picker.connected(0);
+        picker.failed(1, t, 0.0);
+        assert!(
+            !picker.set_aside(0, t),
+            "it serves, and the other one does not"
+        );
+        assert!(picker.behind(0, t));
+        assert_eq!(picker.plan(t, Demand::Call), Plan::Dial(vec![1, 0]));
+        picker.behind(1, t);
+        assert!(!picker.behind(0, t), "nobody is left to turn to");
+        assert!(picker.behind(0, t + BEHIND));
     }
 
     #[test]

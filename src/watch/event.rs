@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::etcd_rs_proto::mvccpb;
+use crate::namespace::Namespace;
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
 /// One item of a watch: the changes of one or more whole revisions, in order; or progress.
@@ -116,6 +117,16 @@ impl Event {
             kv: kv.into(),
             prev_kv: pb.prev_kv.map(KeyValue::from),
         })
+    }
+
+    /// Takes a namespace off its key; says whether the key was in it.
+    pub(super) fn leave(&mut self, namespace: &Namespace) -> bool {
+        let inside = namespace.leave(&mut self.kv.key);
+        if let (true, Some(prev)) = (inside, &mut self.prev_kv) {
+            // The same key.
+            prev.key = self.kv.key.clone();
+        }
+        inside
     }
 
     /// About how many bytes it holds.

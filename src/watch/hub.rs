@@ -41,6 +41,8 @@ pub(crate) trait Host: Send + Sync + std::fmt::Debug {
     fn hub(&self) -> &Hub;
     fn bridge(&self) -> &Bridge;
     fn timeout(&self) -> Duration;
+    /// The watch, confined to what the client is confined to.
+    fn confine(&self, watch: Watch) -> Watch;
 }
 
 /// The watches of a client.

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::etcd_rs_proto::etcdserverpb::WatchCreateRequest;
 use crate::etcd_rs_proto::etcdserverpb::watch_create_request::FilterType;
 use crate::key::KeyRange;
+use crate::namespace::Namespace;
 use crate::types::Revision;
 
 /// Asks for the changes of one key or of a range of keys.
@@ -30,12 +31,20 @@ use crate::types::Revision;
 #[must_use = "a request does nothing until it is given to a client"]
 pub struct Watch {
     pub(super) range: KeyRange,
+    inside: Option<Box<Inside>>,
     pub(super) start: Revision,
     pub(super) known: Revision,
     pub(super) prev_kv: bool,
     pub(super) progress: bool,
     no_put: bool,
     no_delete: bool,
+}
+
+/// What a watch is within, and its range as the server has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inside {
+    namespace: Namespace,
+    outer: KeyRange,
 }
 
 impl Watch {
@@ -58,6 +67,7 @@ impl Watch {
     pub fn range(range: impl Into<KeyRange>) -> Self {
         Watch {
             range: range.into(),
+            inside: None,
             start: Revision::NONE,
             known: Revision::NONE,
             prev_kv: false,
@@ -120,6 +130,29 @@ impl Watch {
         self
     }
 
+    /// Watches the keys under a prefix, and calls them by their names in there. A watch that makes
+    /// no sense stays as it is, to be refused.
+    pub(crate) fn within(mut self, namespace: &Namespace) -> Self {
+        if self.range.problem().is_none() {
+            self.inside = Some(Box::new(Inside {
+                outer: namespace.outer(&self.range),
+                namespace: namespace.clone(),
+            }));
+        }
+        self
+    }
+
+    /// The range as the server has it.
+    pub(super) fn outer(&self) -> &KeyRange {
+        self.inside
+            .as_ref()
+            .map_or(&self.range, |inside| &inside.outer)
+    }
+
+    pub(super) fn namespace(&self) -> Option<&Namespace> {
+        self.inside.as_ref().map(|inside| &inside.namespace)
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(problem) = self.range.problem() {
             return Err(Error::invalid(problem));
@@ -145,8 +178,8 @@ impl Watch {
             filters.push(FilterType::Nodelete.into());
         }
         WatchCreateRequest {
-            key: self.range.start().clone(),
-            range_end: self.range.range_end().clone(),
+            key: self.outer().start().clone(),
+            range_end: self.outer().range_end().clone(),
             start_revision: next,
             // Always: it moves the point from which a quiet watch resumes.
             progress_notify: true,
@@ -182,6 +215,20 @@ mod tests {
         assert!(Watch::prefix("").check().is_ok());
         assert!(Watch::from("a").check().is_ok());
         assert!(Watch::from(KeyRange::all()).check().is_ok());
+    }
+
+    #[test]
+    fn in_a_namespace_the_server_is_asked_for_the_keys_that_are_there() {
+        let namespace = Namespace::new("app/".into()).unwrap();
+        let create = Watch::prefix("").within(&namespace).create(1);
+        assert_eq!(create.key, "app/\0");
+        assert_eq!(create.range_end, "app0");
+        let watch = Watch::key("a").within(&namespace);
+        assert_eq!(
+            (watch.create(1).key, watch.keys()),
+            ("app/a".into(), &"a".into())
+        );
+        assert!(Watch::key("").within(&namespace).check().is_err());
     }
 
     #[test]

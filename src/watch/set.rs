@@ -94,10 +94,8 @@ impl WatchSet {
         let mut waiting = Vec::new();
         for watch in watches {
             let sink = Sink::Set(self.parts.number);
-            let (ticket, created) = self
-                .host
-                .hub()
-                .add(self.host.bridge(), watch.into(), sink)?;
+            let watch = self.host.confine(watch.into());
+            let (ticket, created) = self.host.hub().add(self.host.bridge(), watch, sink)?;
             tickets.push(ticket);
             waiting.push(created);
         }
@@ -124,10 +122,12 @@ impl WatchSet {
     /// sense, and [`Closed`](crate::ErrorKind::Closed).
     pub fn submit(&self, watch: impl Into<Watch>) -> Result<WatchKey> {
         let sink = Sink::Set(self.parts.number);
-        let (id, _) = self
-            .host
-            .hub()
-            .submit(self.host.bridge(), watch.into(), sink, None)?;
+        let (id, _) = self.host.hub().submit(
+            self.host.bridge(),
+            self.host.confine(watch.into()),
+            sink,
+            None,
+        )?;
         self.added.lock().insert(id);
         Ok(WatchKey(id))
     }

@@ -215,6 +215,7 @@ fn blocked_call(client: &Client, n: usize) -> etcd_blocking::Error {
     }
 }
 
+// Case: KV-27
 #[test]
 fn callers_that_wait_return_at_once_when_the_client_closes() {
     alone(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{
     Client, Error, ErrorKind, Get, Member, MemberAdd, MemberAddResponse, MemberId, MemberList,
-    MemberUpdate, Result,
+    MemberUpdate, Put, Result, Txn,
 };
 
 use crate::support::wait::eventually;
@@ -113,6 +113,7 @@ fn peer_urls_that_make_no_sense_are_refused_before_anything_is_sent() {
 
 // Case: C-04
 // Case: C-06
+// Case: KV-29
 #[test]
 fn a_learner_is_promoted_once_it_has_caught_up() {
     let mut cluster = LocalCluster::start(3).unwrap();
@@ -149,6 +150,18 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
     eventually(SOON, "it has the data", || {
         read().filter(|r| !r.kvs().is_empty())
     });
+    let short = view.with_timeout(Duration::from_millis(500));
+    for error in [
+        short.get("k").unwrap_err(),
+        short.put("k", "not this").unwrap_err(),
+        short.delete("k").unwrap_err(),
+        short
+            .txn(Txn::always([Put::new("k", "not this")]))
+            .unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("learner"), "{error}");
+        assert!(!error.outcome_unknown(), "{error}");
+    }
 
     let promoted = eventually(SOON, "it has caught up", || {
         follower.member_promote(learner).ok()

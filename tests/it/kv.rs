@@ -1,5 +1,4 @@
-//! Every option of every request about keys, on a real etcd. Behaviours named in brackets (KV-09)
-//! are those of etcd's own test-suite.
+//! Every option of every request about keys, on a real etcd.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -70,9 +69,9 @@ fn a_key_is_put_read_and_deleted() {
     assert_eq!(client.delete("k").unwrap().deleted(), 0);
 }
 
+// Case: KV-14
 #[test]
 fn empty_values_and_binary_keys_are_values_and_keys() {
-    // KV-14
     let (_etcd, client) = start();
     client.put("empty", "").unwrap();
     assert_eq!(client.get("empty").unwrap().unwrap().value().len(), 0);
@@ -86,9 +85,11 @@ fn empty_values_and_binary_keys_are_values_and_keys() {
     assert_eq!(kv.value_str(), None);
 }
 
+// Case: KV-01
+// Case: KV-31
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_sent() {
-    // KV-01, KV-31: what clientv3 refuses at run time mostly does not compile here.
+    // What clientv3 refuses at run time mostly does not compile here.
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -119,6 +120,18 @@ fn what_makes_no_sense_is_refused_before_anything_is_sent() {
         ),
         invalid
     );
+    let (low, high) = (Revision::new(3), Revision::new(4));
+    for get in [
+        Get::prefix("a")
+            .min_mod_revision(high)
+            .max_mod_revision(low),
+        Get::prefix("a")
+            .min_create_revision(high)
+            .max_create_revision(low),
+        Get::prefix("a").min_mod_revision(Revision::new(-1)),
+    ] {
+        assert_eq!(kind("get", client.call(get)), invalid);
+    }
     assert_eq!(kind("compact", client.compact(Revision::NONE)), invalid);
     assert_eq!(
         kind("txn", client.txn(Txn::always([Put::new("", "v")]))),
@@ -143,9 +156,11 @@ fn lease(id: i64) -> LeaseId {
     LeaseId::new(id).unwrap()
 }
 
+// Case: KV-06
+// Case: KV-07
+// Case: KV-09
 #[test]
 fn a_put_hangs_a_key_on_a_lease_keeps_it_there_or_takes_it_off() {
-    // KV-06, KV-07, KV-09
     let (_etcd, client) = start();
     let id = client.grant(Duration::from_secs(60)).unwrap().id();
     let lease_of = |key: &'static str| client.get(key).unwrap().unwrap().lease();
@@ -188,9 +203,10 @@ fn a_put_can_keep_the_value() {
     assert_eq!(client.get("k").unwrap().unwrap().lease(), Some(id));
 }
 
+// Case: KV-02
+// Case: KV-04
 #[test]
 fn sizes_are_limited_by_the_server_and_before_that_by_the_client() {
-    // KV-02, KV-04
     let etcd = LocalEtcd::builder()
         .arg("--max-request-bytes=7864320")
         .start()
@@ -209,9 +225,9 @@ fn sizes_are_limited_by_the_server_and_before_that_by_the_client() {
     assert!(client.get("too large").unwrap().is_none());
 }
 
+// Case: KV-03
 #[test]
 fn a_request_over_the_send_limit_is_refused_before_anything_is_sent() {
-    // KV-03
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::builder([proxy.endpoint()])
@@ -294,9 +310,10 @@ fn a_reply_over_the_receive_limit_harms_nothing_else() {
     );
 }
 
+// Case: KV-11
+// Case: KV-12
 #[test]
 fn ranges_are_prefixes_intervals_from_keys_and_everything() {
-    // KV-11, KV-12
     let (_etcd, client) = start();
     for key in ["a", "b", "c", "c", "c", "foo", "foo/abc", "fop"] {
         client.put(key, "v").unwrap();
@@ -324,9 +341,10 @@ fn ranges_are_prefixes_intervals_from_keys_and_everything() {
     assert_eq!(client.get_prefix("foo").unwrap().len(), 2);
 }
 
+// Case: KV-12
+// Case: KV-13
 #[test]
 fn limits_counts_and_projections() {
-    // KV-12, KV-13
     let (_etcd, client) = start();
     for key in ["a", "b", "c"] {
         client.put(key, "value").unwrap();
@@ -357,9 +375,10 @@ fn limits_counts_and_projections() {
     assert_eq!(client.call(all().serializable()).unwrap().count(), 3);
 }
 
+// Case: KV-12
+// Case: KV-32
 #[test]
 fn every_order_by_every_target() {
-    // KV-12, KV-32
     let (_etcd, client) = start();
     // Created in the order c a b, changed last in the order b c a; values run against the keys.
     for (key, value) in [
@@ -397,9 +416,9 @@ fn every_order_by_every_target() {
     }
 }
 
+// Case: KV-12
 #[test]
 fn reads_of_the_past_and_filters_by_revision() {
-    // KV-12
     let (_etcd, client) = start();
     let a = client.put("a", "1").unwrap().revision();
     let b = client.put("b", "1").unwrap().revision();
@@ -426,9 +445,9 @@ fn reads_of_the_past_and_filters_by_revision() {
     assert_eq!((none.kvs().len(), none.count()), (0, 2));
 }
 
+// Case: KV-15
 #[test]
 fn deletions_count_and_return_what_they_removed() {
-    // KV-15
     let (_etcd, client) = start();
     let refill = || {
         for key in ["a", "b", "c", "c/1", "d"] {
@@ -474,9 +493,9 @@ fn deletions_count_and_return_what_they_removed() {
     );
 }
 
+// Case: KV-16
 #[test]
 fn compaction_forgets_what_came_before() {
-    // KV-16
     let (_etcd, client) = start();
     let old = client.put("k", "1").unwrap().revision();
     let new = client.put("k", "2").unwrap().revision();
@@ -504,4 +523,24 @@ fn compaction_forgets_what_came_before() {
     );
     let newer = client.put("k", "3").unwrap().revision();
     client.call(Compact::at(newer).physical()).unwrap();
+}
+
+#[test]
+fn the_first_and_the_last_by_key_by_creation_and_by_change() {
+    let (_etcd, client) = start();
+    // Created in the order c a b, changed last in the order b c a.
+    for key in ["c", "a", "b", "c", "a"] {
+        client.put(format!("r/{key}"), "v").unwrap();
+    }
+    client.put("q", "before").unwrap();
+    client.put("s", "after").unwrap();
+    let one = |get: Get| keys(&client.call(get).unwrap());
+    assert_eq!(one(Get::first_by_key("r/")), ["r/a"]);
+    assert_eq!(one(Get::last_by_key("r/")), ["r/c"]);
+    assert_eq!(one(Get::first_by_create("r/")), ["r/c"]);
+    assert_eq!(one(Get::last_by_create("r/")), ["r/b"]);
+    assert_eq!(one(Get::first_by_mod("r/")), ["r/b"]);
+    assert_eq!(one(Get::last_by_mod("r/")), ["r/a"]);
+    assert_eq!(one(Get::last_by_mod("")), ["s"]);
+    assert!(one(Get::first_by_key("none/")).is_empty());
 }

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod absent;
 mod auth;
 mod bridge;
 mod cache;
@@ -33,6 +34,8 @@ mod make_mirror;
 mod members;
 mod metrics;
 mod mirror;
+mod namespace;
+mod ordered;
 mod outage;
 mod pages;
 mod recipes;

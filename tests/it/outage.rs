@@ -267,6 +267,7 @@ fn nobody_there_costs_no_processor_and_few_connections() {
     });
 }
 
+// Case: KV-22
 #[test]
 fn a_server_that_restarts_fails_no_read_and_no_write_is_labelled_wrongly() {
     for graceful in [false, true] {

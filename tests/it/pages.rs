@@ -1,14 +1,18 @@
 //! Large ranges, read page by page as of one revision.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, ErrorKind, Get, Put, Revision, Txn};
+use etcd_blocking::{Client, ErrorKind, Get, KeyRange, KeyValue, Pages, Put, Revision, Txn};
 
-use crate::support::wait::{Raise, eventually};
+use crate::support::child::alone;
+use crate::support::proxy::Proxy;
+use crate::support::wait::{Raise, eventually, forget_peak_rss, peak_rss_kib};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -30,6 +34,70 @@ fn fill(client: &Client, prefix: &str, count: usize) {
     }
 }
 
+/// The sum of the server's counts of a kind, for streams of ranges; and its version.
+fn metric(etcd: &LocalEtcd, name: &str) -> (i64, String) {
+    let mut stream = TcpStream::connect(etcd.client_addr()).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let of_streams = |line: &&str| line.starts_with(name) && line.contains("\"RangeStream\"");
+    let counts = text.lines().filter(of_streams);
+    let sum: f64 = counts
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    let version = text.lines().find_map(|line| {
+        line.strip_prefix("etcd_server_version{server_version=\"")?
+            .split('"')
+            .next()
+    });
+    (sum as i64, version.unwrap().to_owned())
+}
+
+/// So many streams of a range the server has begun; `None` when it has no such streams.
+fn streams(etcd: &LocalEtcd) -> Option<i64> {
+    let (begun, version) = metric(etcd, "grpc_server_started_total");
+    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    ((numbers.next(), numbers.next()) >= (Some(3), Some(7))).then_some(begun)
+}
+
+/// So many of them it has not ended.
+fn streams_open(etcd: &LocalEtcd) -> i64 {
+    let of = |name| metric(etcd, name).0;
+    of("grpc_server_started_total") - of("grpc_server_handled_total")
+}
+
+/// `count` keys with values of `size` bytes, as many to a transaction as fit.
+fn fill_with(client: &Client, prefix: &str, count: usize, size: usize) {
+    let together = (1_000_000 / size).clamp(1, 100);
+    let names: Vec<_> = (0..count).map(|n| format!("{prefix}{n:07}")).collect();
+    for names in names.chunks(together * 8) {
+        let puts = |names: &[String]| {
+            let puts = names.iter().map(|k| Put::new(k.clone(), vec![b'v'; size]));
+            client.submit(Txn::always(puts))
+        };
+        let pending: Vec<_> = names.chunks(together).map(puts).collect();
+        for txn in pending {
+            assert!(txn.wait().unwrap().succeeded());
+        }
+    }
+}
+
+/// All keys, after a look at the pages: every one full but the last, and none empty.
+fn collect(pages: &mut Pages, size: usize) -> Vec<KeyValue> {
+    let mut read: Vec<KeyValue> = Vec::new();
+    for page in pages {
+        let page = page.unwrap();
+        assert!(!page.is_empty() && page.len() <= size);
+        assert!(
+            read.len().is_multiple_of(size),
+            "a page before was not full"
+        );
+        read.extend(page);
+    }
+    read
+}
+
+// Case: KV-18
 #[test]
 fn pages_show_one_revision_whatever_is_written_meanwhile() {
     let (_etcd, client) = start();
@@ -81,6 +149,184 @@ fn pages_show_one_revision_whatever_is_written_meanwhile() {
         .map(|kv| kv.key().clone())
         .collect();
     assert_eq!(names.len(), 100, "the first transaction");
+}
+
+// Case: KV-17
+#[test]
+fn pages_of_any_size_are_together_what_one_read_shows() {
+    let (etcd, client) = start();
+    fill(&client, "p/", 2_500);
+    fill(&client, "q/", 10);
+    let whole = client.call(Get::prefix("p/")).unwrap();
+    for size in [7, 100, 1_250, 2_499, 2_500, 2_501] {
+        let before = streams(&etcd);
+        let mut pages = client.pages(Get::prefix("p/"), size as u32).unwrap();
+        assert!(collect(&mut pages, size) == whole.kvs(), "pages of {size}");
+        assert_eq!(pages.revision(), Some(whole.header().revision));
+        assert!(pages.next().is_none());
+        let begun = streams(&etcd)
+            .zip(before)
+            .map(|(after, before)| after - before);
+        // One for all that did not come with the first page.
+        assert!(
+            begun.is_none_or(|n| n == i64::from(size < 2_500)),
+            "{begun:?} of {size}"
+        );
+    }
+    let names = |pages: Pages| -> Vec<_> { pages.flat_map(|page| page.unwrap()).collect() };
+    let keys_only = names(client.pages(Get::prefix("p/").keys_only(), 100).unwrap());
+    assert!(keys_only.iter().all(|kv| kv.value().is_empty()) && keys_only.len() == 2_500);
+    let serializable = names(client.pages(Get::prefix("p/").serializable(), 100).unwrap());
+    assert!(serializable == whole.kvs());
+    let from = client
+        .pages(Get::range(KeyRange::from_key("p/02400")), 30)
+        .unwrap();
+    assert_eq!(names(from).len(), 100 + 10);
+    let mut none = client.pages(Get::prefix("none/"), 10).unwrap();
+    assert!(none.next().unwrap().unwrap().is_empty() && none.next().is_none());
+}
+
+// Case: KV-21
+#[test]
+fn what_a_server_does_not_stream_comes_in_the_same_pages() {
+    let (etcd, client) = start();
+    fill(&client, "p/", 500);
+    let half = client.get("p/00250").unwrap().unwrap().mod_revision();
+    let get = Get::prefix("p/").min_mod_revision(half);
+    let whole = client.call(get.clone()).unwrap();
+    // A filter may leave a page less than full.
+    let pages = client.pages(get, 30).unwrap();
+    let read: Vec<_> = pages.flat_map(|page| page.unwrap()).collect();
+    assert!(read == whole.kvs() && read.len() < 500);
+    assert!(streams(&etcd).is_none_or(|n| n == 0));
+}
+
+// Case: KV-20
+#[test]
+fn values_larger_than_what_a_server_sends_at_a_time_come_through() {
+    let (_etcd, client) = start();
+    let size = 1_400_000;
+    fill_with(&client, "p/", 14, size);
+    let mut pages = client.pages(Get::prefix("p/"), 3).unwrap();
+    let read = collect(&mut pages, 3);
+    assert!(read.len() == 14 && read.iter().all(|kv| kv.value().len() == size));
+}
+
+#[test]
+fn pages_go_on_where_a_connection_broke() {
+    let (etcd, _) = start();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    fill_with(&client, "p/", 3_000, 10_000);
+    let whole = client.call(Get::prefix("p/")).unwrap();
+    let mut pages = client.pages(Get::prefix("p/"), 50).unwrap();
+    let mut read = Vec::new();
+    for (n, page) in pages.by_ref().enumerate() {
+        read.extend(page.unwrap());
+        if n % 10 == 5 {
+            proxy.drop_connections();
+        }
+    }
+    assert!(read == whole.kvs());
+    assert_eq!(pages.revision(), Some(whole.header().revision));
+}
+
+#[test]
+fn readers_who_stop_reading_hold_nobody_up_and_go_on_when_they_like() {
+    let (etcd, client) = start();
+    fill_with(&client, "p/", 3_000, 10_000);
+    let whole = client.call(Get::prefix("p/")).unwrap();
+    // More than enough to fill the window of a connection, were it left to fill.
+    let mut lists: Vec<_> = (0..8)
+        .map(|_| client.pages(Get::prefix("p/"), 50).unwrap())
+        .collect();
+    let mut read: Vec<Vec<KeyValue>> = Vec::new();
+    for pages in &mut lists {
+        read.push(
+            pages
+                .by_ref()
+                .take(2)
+                .flat_map(|page| page.unwrap())
+                .collect(),
+        );
+    }
+    let quick = client.with_timeout(Duration::from_secs(3));
+    for n in 0..100 {
+        quick.put(format!("q/{n}"), vec![b'q'; 100_000]).unwrap();
+        assert!(quick.get(format!("q/{n}")).unwrap().is_some());
+    }
+    // A list of somebody who reads is not held up either.
+    let mut other = quick.pages(Get::prefix("p/"), 50).unwrap();
+    assert!(collect(&mut other, 50) == whole.kvs());
+    // The server is rid of the streams that nobody read.
+    eventually(SOON, "streams are given up", || {
+        (client.pages(Get::prefix("p/"), 50).unwrap().count() == 60).then_some(())?;
+        (streams_open(&etcd) == 0).then_some(())
+    });
+    for (pages, read) in lists.iter_mut().zip(&mut read) {
+        read.extend(pages.flat_map(|page| page.unwrap()));
+        assert!(read.as_slice() == whole.kvs());
+    }
+}
+
+// Case: KV-19
+#[test]
+fn pages_whose_history_is_compacted_before_the_end_say_so_and_which() {
+    let (_etcd, client) = start();
+    fill_with(&client, "p/", 6_000, 10_000);
+    let mut pages = client.pages(Get::prefix("p/"), 100).unwrap();
+    let mut read: Vec<_> = (0..3)
+        .flat_map(|_| pages.next().unwrap().unwrap())
+        .collect();
+    let at = pages.revision().unwrap();
+    let later = client.put("p/later", "v").unwrap().revision();
+    client.compact(later).unwrap();
+    let error = loop {
+        match pages.next().unwrap() {
+            Ok(page) => read.extend(page),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Compacted, "{error}");
+    assert!(
+        error.to_string().contains(&format!("revision {at}")),
+        "{error}"
+    );
+    assert!(pages.next().is_none());
+    // What came before is right.
+    assert!((300..6_000).contains(&read.len()), "{}", read.len());
+    for (n, kv) in read.iter().enumerate() {
+        assert_eq!(kv.key(), format!("p/{n:07}").as_str());
+    }
+    let mut old = client.pages(Get::prefix("p/").revision(at), 100).unwrap();
+    let error = old.next().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Compacted, "{error}");
+    assert!(
+        error.to_string().contains(&format!("revision {at}")),
+        "{error}"
+    );
+    assert!(old.next().is_none());
+}
+
+#[test]
+fn memory_does_not_grow_with_the_range() {
+    let name = "pages::memory_does_not_grow_with_the_range";
+    alone(name, Duration::from_secs(120), || {
+        let (_etcd, client) = start();
+        let list = |prefix: &'static str| -> usize {
+            let pages = client.pages(Get::prefix(prefix), 1_000).unwrap();
+            pages.map(|page| page.unwrap().len()).sum()
+        };
+        fill_with(&client, "small/", 10_000, 1_000);
+        fill_with(&client, "large/", 60_000, 1_000);
+        assert_eq!(list("small/"), 10_000);
+        forget_peak_rss();
+        let before = peak_rss_kib();
+        assert_eq!(list("large/"), 60_000);
+        let grew = peak_rss_kib() - before;
+        println!("60 MB in pages of 1 MB: the peak of memory grew by {grew} KiB");
+        assert!(grew < 24 << 10, "{grew} KiB");
+    });
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Transactions on a real etcd. Names in brackets are cases of etcd's own test-suite.
+//! Transactions on a real etcd.
 
 use std::time::Duration;
 
@@ -6,6 +6,8 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{
     Client, Compare, Delete, ErrorKind, Get, KeyRange, LeaseId, Op, OpResponse, Put, Revision, Txn,
 };
+
+use crate::support::proxy::Proxy;
 
 fn start() -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::start().unwrap();
@@ -35,9 +37,81 @@ fn holds(client: &Client, guard: Compare) -> bool {
         .succeeded()
 }
 
+// Case: TXN-02
+#[test]
+fn more_operations_than_allowed_are_refused_before_anything_is_sent() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let puts = |n: usize| Txn::always((0..n).map(|n| Put::new(format!("k{n}"), "v")));
+    let guards = (0..129).map(|n| Compare::exists(format!("k{n}")));
+    // Within another one there is room for what that one leaves.
+    for txn in [puts(129), Txn::when(guards), Txn::always([puts(128)])] {
+        let error = client.txn(txn).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.attempts()),
+            (ErrorKind::InvalidArgument, 0)
+        );
+        assert!(error.to_string().contains("max_txn_ops"), "{error}");
+    }
+    assert_eq!(proxy.connections(), 0);
+    client.txn(puts(128)).unwrap();
+    client.txn(Txn::always([puts(127)])).unwrap();
+}
+
+/// What is refused here is what a server refuses: neither more nor less.
+#[test]
+fn operations_are_counted_as_the_server_counts_them() {
+    let etcd = LocalEtcd::builder().arg("--max-txn-ops=5").start().unwrap();
+    let connect = |ops| {
+        let builder = Client::builder([etcd.endpoint()]).max_txn_ops(ops);
+        builder.connect().unwrap()
+    };
+    let (same, generous) = (connect(5), connect(1_000));
+    let gets = |n: usize| Txn::always((0..n).map(|n| Get::key(format!("k{n}"))));
+    let guards = |n: usize| (0..n).map(|n| Compare::exists(format!("k{n}")));
+    let txns = [
+        gets(5),
+        gets(6),
+        gets(3).or_else([Get::key("k"), Get::key("l")]),
+        Txn::when(guards(5)),
+        Txn::when(guards(6)),
+        Txn::when(guards(2)).then([gets(3)]),
+        Txn::when(guards(2)).then([gets(4)]),
+        gets(2).then([gets(2)]),
+        gets(2).then([gets(3)]),
+        gets(1).or_else([gets(3), gets(4)]),
+        gets(1).or_else([gets(3), gets(5)]),
+        Txn::always([Txn::always([gets(3)])]),
+        Txn::always([Txn::always([gets(4)])]),
+    ];
+    let mut refused = 0;
+    for txn in txns {
+        let (here, there) = (same.txn(txn.clone()), generous.txn(txn.clone()));
+        assert_eq!(here.is_ok(), there.is_ok(), "{txn:?}: {here:?} {there:?}");
+        if let (Err(here), Err(there)) = (here, there) {
+            assert_eq!(here.kind(), there.kind());
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 7);
+}
+
+#[test]
+fn keys_exist_or_are_missing() {
+    let (_etcd, client) = start();
+    client.put("r/a", "v").unwrap();
+    client.put("r/b", "").unwrap();
+    assert!(holds(&client, Compare::exists("r/a")) && !holds(&client, Compare::missing("r/a")));
+    assert!(holds(&client, Compare::missing("x")) && !holds(&client, Compare::exists("x")));
+    let (some, none) = (KeyRange::prefix("r/"), KeyRange::prefix("x/"));
+    assert!(holds(&client, Compare::exists(some.clone())));
+    assert!(!holds(&client, Compare::missing(some)));
+    assert!(holds(&client, Compare::missing(none)));
+}
+
 #[test]
 fn the_limits_of_the_server_are_named() {
-    // TXN-02
     let (_etcd, client) = start();
     let puts = |n: usize| (0..n).map(|n| Put::new(format!("k{n}"), "v"));
     assert_eq!(
@@ -65,9 +139,10 @@ fn an_empty_transaction_is_one() {
     assert!(empty.succeeded() && empty.responses().is_empty());
 }
 
+// Case: TXN-07
 #[test]
 fn every_target_compares_in_every_way() {
-    // TXN-07: what is compared, with one value below, the value itself, and one above.
+    // What is compared, with one value below, the value itself, and one above.
     let (_etcd, client) = start();
     let id = |n: i64| LeaseId::new(n);
     let lease = client.grant(Duration::from_secs(60)).unwrap().id();
@@ -138,9 +213,9 @@ fn both_branches_run_as_the_guards_say() {
     );
 }
 
+// Case: TXN-05
 #[test]
 fn a_range_is_compared_key_by_key() {
-    // TXN-05
     let (_etcd, client) = start();
     let created = client
         .txn(Txn::always([Put::new("r/a", "x"), Put::new("r/b", "x")]))
@@ -164,9 +239,9 @@ fn a_range_is_compared_key_by_key() {
     assert!(!holds(&client, Compare::version(empty()).gt(0)));
 }
 
+// Case: TXN-09
 #[test]
 fn a_value_that_does_not_exist_compares_to_nothing() {
-    // TXN-09
     let (_etcd, client) = start();
     for guard in [
         Compare::value("absent").eq(""),
@@ -178,9 +253,9 @@ fn a_value_that_does_not_exist_compares_to_nothing() {
     }
 }
 
+// Case: TXN-08
 #[test]
 fn all_writes_share_one_revision_and_reads_make_none() {
-    // TXN-08
     let (_etcd, client) = start();
     client.put("gone", "v").unwrap();
     let txn = client
@@ -222,9 +297,9 @@ fn all_writes_share_one_revision_and_reads_make_none() {
     assert_ne!(txn.header().member_id.get(), 0);
 }
 
+// Case: TXN-06
 #[test]
 fn transactions_nest() {
-    // TXN-06
     let (_etcd, client) = start();
     let inner = Txn::when([Compare::version("a").eq(1)])
         .then([

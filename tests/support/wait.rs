@@ -94,10 +94,24 @@ pub fn open_fds() -> usize {
 
 /// Resident memory of this process in KiB.
 pub fn rss_kib() -> u64 {
+    kib("VmRSS:")
+}
+
+/// Lets [`peak_rss_kib`] begin anew, with what is resident now (proc(5), clear_refs).
+pub fn forget_peak_rss() {
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// The most memory that was ever resident, in KiB.
+pub fn peak_rss_kib() -> u64 {
+    kib("VmHWM:")
+}
+
+fn kib(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix(field))
         .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -90,15 +90,19 @@ impl One {
     /// ones than were asked for.
     ///
     /// `None` when the batch is not in the order of its revisions.
-    pub(super) fn news(&self, events: Vec<Event>) -> Option<Vec<Event>> {
+    pub(super) fn news(&self, mut events: Vec<Event>) -> Option<Vec<Event>> {
         let next = self.next.unwrap_or(0);
         if !events.is_sorted_by_key(Event::revision) {
             return None;
         }
-        let new = |event: &Event| {
-            event.revision().get() >= next && self.watch.range.contains(event.key())
+        let (outer, namespace) = (self.watch.outer(), self.watch.namespace());
+        let new = |event: &mut Event| {
+            event.revision().get() >= next
+                && outer.contains(event.key())
+                && namespace.is_none_or(|inside| event.leave(inside))
         };
-        Some(events.into_iter().filter(new).collect())
+        events.retain_mut(new);
+        Some(events)
     }
 
     pub(super) fn explain(&self, error: Error) -> Error {

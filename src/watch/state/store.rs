@@ -28,7 +28,7 @@ impl Watches {
             .find_map(|id| Some((*id, self.ones.get(id)?)));
         let Some((by, one)) = first else { return };
         self.actions
-            .push(Action::Read(one.watch.range.start().clone()));
+            .push(Action::Read(one.watch.outer().start().clone()));
         self.reading = Some(Reading {
             by,
             covered,

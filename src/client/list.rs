@@ -1,0 +1,48 @@
+//! What paged reads need of a client, besides its calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Client;
+use crate::error::Result;
+use crate::kv::Get;
+use crate::pages::{Order, Piece, pump};
+use crate::rt::Spawn as _;
+
+/// Pages that may wait for their reader.
+const AHEAD: usize = 1;
+
+impl Client {
+    /// Reads ahead, by a stream, into pages of `size` keys.
+    pub(crate) fn read_ahead(&self, get: Get, size: usize) -> Result<mpsc::Receiver<Piece>> {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let order = Order {
+            get,
+            size,
+            namespace: self.namespace_of_view().cloned(),
+            patience: self.timeout / 2,
+        };
+        let transport = Arc::clone(&self.core.transport);
+        self.core
+            .bridge
+            .spawn(Box::pin(pump(transport, order, sender)))?;
+        Ok(receiver)
+    }
+
+    /// Waits for what was read ahead; `None` when nothing came in time.
+    pub(crate) fn await_piece(
+        &self,
+        mut pieces: mpsc::Receiver<Piece>,
+        within: Duration,
+    ) -> Result<(mpsc::Receiver<Piece>, Option<Option<Piece>>)> {
+        if let Ok(piece) = pieces.try_recv() {
+            return Ok((pieces, Some(Some(piece))));
+        }
+        self.core.bridge.call(async move {
+            let piece = tokio::time::timeout(within, pieces.recv()).await;
+            Ok((pieces, piece.ok()))
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! Reads that never go back: a view remembers the newest revision it has shown.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::backoff::Backoff;
+use crate::chance;
+use crate::error::{Error, ErrorKind, Result};
+use crate::namespace::Namespace;
+use crate::request::{self, Request};
+use crate::transport::Transport;
+use crate::types::Revision;
+
+/// The wait between answers that are too old, when there is nobody else to ask.
+const BETWEEN_ANSWERS: Backoff =
+    Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
+
+/// So many answers may be too old, for each endpoint.
+const TRIES: usize = 5;
+
+/// The newest revision that a view has shown.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    shown: AtomicI64,
+}
+
+/// What an answer is worth.
+#[derive(Debug, PartialEq, Eq)]
+enum Worth {
+    /// It is new enough.
+    Good,
+    /// The member that gave it is behind.
+    Behind,
+    /// The store is.
+    Rewound,
+}
+
+/// Judges what an answer shows by what was shown before it was asked for.
+fn judge(shown: Revision, before: Revision, writes: bool, repeatable: bool) -> Worth {
+    // A write is what it is: the next read will tell.
+    if shown >= before || shown == Revision::NONE || writes {
+        Worth::Good
+    } else if repeatable {
+        Worth::Behind
+    } else {
+        Worth::Rewound
+    }
+}
+
+impl Order {
+    pub(super) async fn exchange<R: Request>(
+        &self,
+        request: R,
+        namespace: Option<&Namespace>,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> Result<R::Response> {
+        let (begun, before) = (Instant::now(), Revision::new(self.shown.load(Relaxed)));
+        let (about, writes) = (request.operation(), request.writes());
+        let most = TRIES.saturating_mul(transport.endpoint_count());
+        let mut backoff = BETWEEN_ANSWERS;
+        let mut next = request;
+        let mut tries = 0;
+        loop {
+            let again = next.again();
+            let used = transport.calls_connection();
+            let left = timeout.saturating_sub(begun.elapsed());
+            let answer = request::exchange(next, namespace, Arc::clone(&transport), left).await;
+            tries += 1;
+            let failed = match answer {
+                Ok(response) => {
+                    let shown = R::shown(&response);
+                    match judge(shown, before, writes, again.is_some()) {
+                        Worth::Good => {
+                            self.shown.fetch_max(shown.get(), Relaxed);
+                            return Ok(response);
+                        }
+                        Worth::Rewound => return Err(rewound(before, shown).operation(about)),
+                        Worth::Behind => stale(before, shown),
+                    }
+                }
+                // A member that is behind does not know a revision that another one has shown.
+                Err(error) if error.kind() == ErrorKind::FutureRevision => error,
+                Err(error) => return Err(error),
+            };
+            let pause = match used.is_some_and(|used| transport.behind(&used)) {
+                true => Duration::ZERO,
+                false => backoff.next(chance::fraction()),
+            };
+            let too_late = begun.elapsed() + pause >= timeout;
+            next = match again {
+                Some(again) if tries < most && !too_late => again,
+                _ => {
+                    let tries = u32::try_from(tries).unwrap_or(u32::MAX);
+                    return Err(failed.operation(about).tried(tries, begun.elapsed()));
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+#[cold]
+fn stale(before: Revision, shown: Revision) -> Error {
+    let reason = format!(
+        "every member that answered is behind: revision {before} was shown before, and the last answer shows {shown}"
+    );
+    Error::new(ErrorKind::Stale, reason)
+}
+
+#[cold]
+fn rewound(before: Revision, shown: Revision) -> Error {
+    let reason = format!(
+        "the store lost data or was restored from a backup: revision {before} was shown before, and it is at {shown}"
+    );
+    Error::new(ErrorKind::Rewound, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_older_answer_to_a_read_is_no_good() {
+        let judge =
+            |shown, writes, again| judge(Revision::new(shown), Revision::new(5), writes, again);
+        for repeatable in [true, false] {
+            assert_eq!(judge(5, false, repeatable), Worth::Good);
+            assert_eq!(judge(6, false, repeatable), Worth::Good);
+            assert_eq!(judge(0, false, repeatable), Worth::Good, "it shows none");
+        }
+        assert_eq!(judge(4, false, true), Worth::Behind);
+        assert_eq!(judge(4, false, false), Worth::Rewound);
+        assert_eq!(judge(4, true, false), Worth::Good, "it is done");
+    }
+}

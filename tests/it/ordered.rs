@@ -1,0 +1,124 @@
+//! A view that never shows an older store than it has shown, on a cluster with a member that is behind.
+
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::LocalCluster;
+use etcd_blocking::{Client, Compare, Error, ErrorKind, Get, Revision, Txn};
+
+use crate::support::peers::PeerLinks;
+use crate::support::proxy::Proxy;
+use crate::support::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A cluster, its links, and a proxy each in front of a member that stays and a follower that is
+/// going to be cut off.
+fn start() -> (LocalCluster, PeerLinks, Proxy, Proxy, usize) {
+    let (cluster, links) = PeerLinks::start(3, &[]);
+    let leader = cluster.leader().unwrap();
+    let follower = (leader + 1) % 3;
+    let proxy = |member: usize| Proxy::start(cluster.member(member).client_addr());
+    let (fresh, behind) = (proxy(leader), proxy(follower));
+    (cluster, links, fresh, behind, follower)
+}
+
+fn read(client: &Client) -> Result<String, Error> {
+    let answer = client.call(Get::key("k").serializable())?;
+    Ok(answer.first().unwrap().value_str().unwrap().to_owned())
+}
+
+fn read_by_txn(client: &Client) -> Result<String, Error> {
+    let get = Get::key("k").serializable();
+    let answer = client.txn(Txn::when([Compare::exists("k")]).then([get]))?;
+    let kv = answer.get(0).unwrap().first().unwrap();
+    Ok(kv.value_str().unwrap().to_owned())
+}
+
+// Case: O-02
+// Case: O-03
+#[test]
+fn a_member_that_is_behind_is_not_believed_and_another_one_is_asked() {
+    let (cluster, links, fresh, behind, follower) = start();
+    let member = cluster.member(follower);
+    let client = Client::builder([fresh.endpoint(), behind.endpoint()])
+        .timeout(Duration::from_secs(5))
+        .connect()
+        .unwrap();
+    let (ordered, other) = (client.ordered(), client.ordered());
+    // Calls begin at the member that stays.
+    behind.cut();
+    let old = ordered.put("k", "old").unwrap().revision();
+    eventually(SOON, "the follower has it", || {
+        (member.status().ok()?.revision == old.get()).then_some(())
+    });
+    assert_eq!(read(&other).unwrap(), "old");
+    links.isolate(follower);
+    // It takes the lead for lost, and does not forward what it is asked.
+    eventually(SOON, "the follower is cut off", || {
+        (member.status().ok()?.leader == 0).then_some(())
+    });
+    let new = eventually(SOON, "a write", || ordered.put("k", "new").ok()).revision();
+    assert!(new > old);
+
+    // Only the one that is behind is left.
+    fresh.cut();
+    behind.restore();
+    eventually(SOON, "the member that is behind answers", || {
+        (read(&client).ok()? == "old").then_some(())
+    });
+    assert_eq!(read(&other).unwrap(), "old", "this view has not seen more");
+    let begun = Instant::now();
+    for result in [read(&ordered), read_by_txn(&ordered)] {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stale, "{error}");
+        assert!(error.is_retryable() && error.attempts() > 1, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("revision {new}")), "{text}");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(11),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(
+        read_by_txn(&client).unwrap(),
+        "old",
+        "it is there, and readable"
+    );
+    // A revision that was shown, and that this member does not have.
+    let pinned = Get::key("k").revision(new).serializable();
+    assert!(ordered.call(pinned.clone()).is_err());
+
+    // One that is not behind can be reached again: it is asked instead.
+    fresh.restore();
+    eventually(SOON, "an answer that is new enough", || {
+        read(&ordered).ok().filter(|v| v == "new")
+    });
+    assert_eq!(read_by_txn(&ordered).unwrap(), "new");
+    assert!(ordered.call(pinned).unwrap().header().revision >= new);
+
+    // And the other one when it is behind no more.
+    fresh.cut();
+    links.heal();
+    eventually(SOON, "the follower has caught up", || {
+        (member.status().ok()?.revision == new.get()).then_some(())
+    });
+    let value = eventually(SOON, "a read", || read(&ordered).ok());
+    assert_eq!(value, "new");
+}
+
+#[test]
+fn what_was_written_is_read_and_views_share_what_they_saw() {
+    let (cluster, _links) = PeerLinks::start(3, &[]);
+    let client = Client::connect(cluster.endpoints()).unwrap();
+    let ordered = client.ordered();
+    let inside = ordered.namespace("a/").unwrap();
+    let mut last = Revision::NONE;
+    for n in 0..200 {
+        let written = inside.put("k", n.to_string()).unwrap().revision();
+        let read = ordered.call(Get::key("a/k").serializable()).unwrap();
+        assert!(read.header().revision >= written && written > last);
+        assert_eq!(read.first().unwrap().value(), n.to_string().as_bytes());
+        last = written;
+    }
+}
