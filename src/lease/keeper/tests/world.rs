@@ -186,6 +186,11 @@ impl World {
             };
             let from = if ttl == 0 { self.now } else { request.sent };
             kept.next = Some(from + pause - Duration::from_micros(1));
+            // A lease that was made anew with a shorter life may be over when it is heard of.
+            let until = request.sent + seconds(ttl);
+            if ttl > 0 && until <= self.now {
+                kept.until = Some(until);
+            }
         }
         let actions = self.keeper.on(Input::Answer { lease, ttl }, self.now);
         for action in &actions {
@@ -252,7 +257,6 @@ impl World {
                     let kept = self.kept.remove(&lease).expect("gone twice, or never kept");
                     match why {
                         Gone::Expired { .. } => {
-                            // An answer may have come that was too late to say so.
                             assert!(kept.until.is_none_or(|until| until <= now));
                         }
                         Gone::Unanswered { .. } | Gone::Refused(_) => assert_eq!(kept.until, None),
