@@ -33,7 +33,7 @@ pub use values::{Config, SecureConfig};
 /// | `receive_limit` | 64 MiB | the largest reply |
 /// | `send_limit` | 2 MiB | the largest request |
 /// | `max_txn_ops` | 128 | the most operations of a transaction |
-/// | `tls` | the system's authorities | for `https` endpoints: see [`Tls`](crate::Tls) |
+/// | `tls` | the system's authorities | for `https` endpoints: a `Tls` |
 /// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
 /// | `user` | nobody | the user whose permissions count |
 /// | `token` | none | the same, by a token from elsewhere |
