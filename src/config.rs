@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::error::{Error, Operation, Result};
 use crate::rt::{Drive, Room};
 use crate::secret::Secret;
+use crate::srv::SrvLookup;
 use crate::transport::endpoint::{Endpoint, Written, parse_all};
 #[cfg(feature = "__tls")]
 use crate::transport::tls::{Connector, Tls};
@@ -24,6 +25,7 @@ pub use values::{Config, SecureConfig};
 ///
 /// | setting | default | meaning |
 /// |---|---|---|
+/// | `discovery_srv` | no lookup | endpoints from DNS instead of a list |
 /// | `timeout` | 5 s | the deadline of every call, retries included |
 /// | `connect_timeout` | 3 s | one connection attempt, up to the server's first answer |
 /// | `ping_interval` | 10 s | how long a server may be silent while something waits for it |
@@ -31,7 +33,7 @@ pub use values::{Config, SecureConfig};
 /// | `receive_limit` | 64 MiB | the largest reply |
 /// | `send_limit` | 2 MiB | the largest request |
 /// | `max_txn_ops` | 128 | the most operations of a transaction |
-/// | `tls` | the system's authorities | for `https` endpoints: see [`Tls`](crate::Tls) |
+/// | `tls` | the system's authorities | for `https` endpoints: a `Tls` |
 /// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
 /// | `user` | nobody | the user whose permissions count |
 /// | `token` | none | the same, by a token from elsewhere |
@@ -52,6 +54,7 @@ pub use values::{Config, SecureConfig};
 #[must_use = "a builder makes nothing until connect()"]
 pub struct ClientBuilder {
     endpoints: Vec<Written>,
+    srv: Option<SrvLookup>,
     timeout: Duration,
     connect_timeout: Duration,
     ping_interval: Duration,
@@ -75,6 +78,7 @@ impl ClientBuilder {
                 .into_iter()
                 .map(|text| Written(text.into()))
                 .collect(),
+            srv: None,
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             ping_interval: Duration::from_secs(10),
@@ -115,6 +119,24 @@ impl ClientBuilder {
     /// makes no sense or cannot be kept.
     pub fn from_env() -> Result<Self> {
         Config::from_env()?.builder()
+    }
+
+    /// Has [`connect`](ClientBuilder::connect) find the endpoints in DNS, instead of a list of them.
+    ///
+    /// `connect` then waits for name servers, for at most the lookup's
+    /// [timeout](SrvLookup::timeout). They are asked once: what changes in DNS later is seen by the
+    /// next client, and [`sync_interval`](ClientBuilder::sync_interval) follows the cluster itself.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::{Client, SrvLookup};
+    ///
+    /// let lookup = SrvLookup::new("example.com");
+    /// let client = Client::builder([""; 0]).discovery_srv(lookup).connect()?;
+    /// # Ok::<(), etcd_blocking::Error>(())
+    /// ```
+    pub fn discovery_srv(mut self, lookup: SrvLookup) -> Self {
+        self.srv = Some(lookup);
+        self
     }
 
     /// The deadline of every call, retries and connecting included.
@@ -261,7 +283,7 @@ impl ClientBuilder {
 
     /// Makes the client. It does not wait for etcd, unless
     /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
-    /// says so if it cannot.
+    /// says so if it cannot. With [`discovery_srv`](ClientBuilder::discovery_srv) it waits for DNS.
     ///
     /// # Errors
     ///
@@ -269,10 +291,13 @@ impl ClientBuilder {
     /// them a password or a token for an endpoint without TLS, and files for TLS that cannot be read
     /// or make no sense; [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
     /// `reject_old_cluster`, [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for an old
-    /// server, and what an endpoint fails with that does not tell its version.
-    pub fn connect(self) -> Result<Client> {
+    /// server, and what an endpoint fails with that does not tell its version. With `discovery_srv`,
+    /// those of [`SrvLookup::endpoints`].
+    pub fn connect(mut self) -> Result<Client> {
         let named = |e: Error| e.operation(Operation::new("connect"));
-        let endpoints = self.check().map_err(named)?;
+        self.check().map_err(named)?;
+        self.look_up()?;
+        let endpoints = self.endpoints().map_err(named)?;
         let identity = self.identity().map_err(named)?;
         let settings = Settings {
             connect_timeout: self.connect_timeout,
@@ -323,7 +348,16 @@ impl ClientBuilder {
         Ok(Some(identity))
     }
 
-    fn check(&self) -> Result<Vec<Endpoint>> {
+    /// Asks DNS, when that was said.
+    fn look_up(&mut self) -> Result<()> {
+        let Some(lookup) = &self.srv else {
+            return Ok(());
+        };
+        self.endpoints = lookup.endpoints()?.into_iter().map(Written).collect();
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
         let zero = [
             ("timeout", self.timeout.is_zero()),
             ("connect_timeout", self.connect_timeout.is_zero()),
@@ -343,6 +377,16 @@ impl ClientBuilder {
         if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
             return Err(Error::invalid(format!("{name} must not be zero")));
         }
+        if self.srv.is_some() && !self.endpoints.is_empty() {
+            // etcdctl would not look at the list; whoever wrote it would not know.
+            return Err(Error::invalid(
+                "endpoints and discovery_srv exclude each other: name one of them",
+            ));
+        }
+        Ok(())
+    }
+
+    fn endpoints(&self) -> Result<Vec<Endpoint>> {
         #[cfg(feature = "__tls")]
         let tls = self.tls.is_some();
         #[cfg(not(feature = "__tls"))]

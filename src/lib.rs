@@ -68,6 +68,26 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Large ranges
+//!
+//! One answer holds what fits into it. [`pages`](Client::pages) reads any number of keys, all as of one
+//! revision, and in bounded memory; where etcd can stream a range (3.7), it does.
+//!
+//! ```
+//! use etcd_blocking::{Client, Get, Put, Txn};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
+//! # let client = Client::connect([etcd.endpoint()])?;
+//! client.txn(Txn::always((0..100).map(|n| Put::new(format!("log/{n:03}"), "x"))))?;
+//! let mut seen = 0;
+//! for page in client.pages(Get::prefix("log/"), 30)? {
+//!     seen += page?.len();
+//! }
+//! assert_eq!(seen, 100);
+//! # Ok(()) }
+//! ```
+//!
 //! # Watching
 //!
 //! A [`Watcher`] delivers every change of a range, in order and without a gap, whatever happens to
@@ -98,7 +118,31 @@
 //! A [`Mirror`] puts list and watch together: a range of keys in memory, always consistent, that
 //! lists again by itself when a watch has to give up.
 //!
+//! # Caches and copies
+//!
+//! A [`Cache`] is a prefix that is read from memory, and that sees what was written through it at once.
+//! For what others wrote, each read says how new it has to be.
+//!
+//! ```
+//! use etcd_blocking::{Cache, Client};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
+//! # let client = Client::connect([etcd.endpoint()])?;
+//! let flags = Cache::open(&client, "flags/")?;
+//! flags.put("flags/dark", "on")?;
+//! assert!(flags.get("flags/dark")?.is_some(), "from memory");
+//! let elsewhere = client.put("flags/beta", "on")?;
+//! assert!(flags.get_at_least(elsewhere.revision(), "flags/beta")?.is_some());
+//! # Ok(()) }
+//! ```
+//!
+//! [`MakeMirror`] copies a prefix to another cluster and keeps the copy up to date, through outages of
+//! both, and goes on where it was.
+//!
 //! # Leases
+//!
+//! A key on a lease is gone when nobody renews the lease any more.
 //!
 //! ```
 //! use std::time::Duration;
@@ -115,6 +159,193 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Locks and elections
+//!
+//! A [`Session`](concurrency::Session) is a lease that is kept alive; a
+//! [`Mutex`](concurrency::Mutex) and an [`Election`](concurrency::Election) stand on it. No lock stops a
+//! process that is paused: what the lock protects is to look at the fencing token, or, in etcd, at the
+//! holder's key.
+//!
+//! ```
+//! use std::time::Duration;
+//! use etcd_blocking::{Client, Put, Txn};
+//! use etcd_blocking::concurrency::{Election, Mutex, Session};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
+//! # let client = Client::connect([etcd.endpoint()])?;
+//! let session = Session::new(&client).ttl(Duration::from_secs(15)).start()?;
+//! let guard = Mutex::new(&session, "locks/report").lock_timeout(Duration::from_secs(5))?;
+//! let still_mine = Txn::when([guard.is_owner()]).then([Put::new("report", "done")]);
+//! assert!(client.txn(still_mine)?.succeeded());
+//! guard.unlock()?;
+//!
+//! let leadership = Election::new(&session, "elections/scheduler").campaign("10.0.0.5:8080")?;
+//! assert!(leadership.check().is_ok(), "leading");
+//! leadership.resign()?;
+//! # Ok(()) }
+//! ```
+//!
+//! The module [`concurrency`] has more that programs agree by: reader-writer locks, queues, barriers, and
+//! [`Stm`](concurrency::Stm), which runs a closure as if it were alone.
+//!
+//! # Views
+//!
+//! A view is the same client with a rule. It is cheap, and shares everything with its client: a
+//! [namespace](Client::namespace), whose keys are all under a prefix, whatever they go through; a client
+//! that reads [in order](Client::ordered), never an older state than it has shown; one with
+//! [another deadline](Client::with_timeout); one [aimed at](Client::at) an endpoint.
+//!
+//! ```
+//! use etcd_blocking::{Client, Get};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
+//! # let client = Client::connect([etcd.endpoint()])?;
+//! let app = client.namespace("app/")?;
+//! app.put("color", "red")?;
+//! assert_eq!(app.get_prefix("")?[0].key(), "color");
+//! assert!(client.get("app/color")?.is_some());
+//!
+//! let ordered = app.ordered();
+//! ordered.put("color", "blue")?;
+//! let read = ordered.call(Get::key("color").serializable())?;
+//! assert_eq!(read.first().expect("just put").value(), "blue");
+//! # Ok(()) }
+//! ```
+//!
+//! # TLS, users and permissions
+//!
+//! `https` endpoints are verified, always, by the system's authorities unless a `Tls` says otherwise. Files
+//! are read again for every connection, so that a rotation needs no restart.
+//!
+//! ```no_run
+//! # #[cfg(any(feature = "tls", feature = "tls-aws-lc"))]
+//! # fn connect() -> etcd_blocking::Result<()> {
+//! use etcd_blocking::{Client, Tls};
+//!
+//! let tls = Tls::new()
+//!     .ca_file("/etc/etcd/ca.pem")
+//!     .client_cert_files("/etc/etcd/client.pem", "/etc/etcd/client.key");
+//! let client = Client::builder(["https://10.0.0.1:2379"]).tls(tls).connect()?;
+//! # Ok(()) }
+//! # fn main() {}
+//! ```
+//!
+//! A [user](ClientBuilder::user) has the permissions of its roles. Its token is renewed unseen, also under
+//! watches and leases. Over a connection without TLS a password goes only where that is
+//! [allowed](ClientBuilder::allow_plaintext_credentials).
+//!
+//! ```
+//! use etcd_blocking::{Client, ErrorKind, KeyRange, Permission};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
+//! # let (endpoint, password, root_password) = (etcd.endpoint(), "secret", "very secret");
+//! let admin = Client::connect([&endpoint])?;
+//! admin.role_add("reader")?;
+//! admin.role_grant_permission("reader", Permission::read(KeyRange::prefix("app/")))?;
+//! admin.user_add("api", password)?;
+//! admin.user_grant_role("api", "reader")?;
+//! admin.user_add("root", root_password)?;
+//! admin.user_grant_role("root", "root")?;
+//! admin.auth_enable()?;
+//!
+//! let api = Client::builder([&endpoint])
+//!     .user("api", password)
+//!     .allow_plaintext_credentials()
+//!     .connect()?;
+//! assert!(api.get("app/color")?.is_none());
+//! let refused = api.put("app/color", "red").unwrap_err();
+//! assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+//! # Ok(()) }
+//! ```
+//!
+//! # A cluster and its members
+//!
+//! Name all endpoints: a client uses one that works, and leaves one that does not. What is about one
+//! member goes to a view that is aimed at it.
+//!
+//! ```
+//! use etcd_blocking::Client;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
+//! # let client = Client::connect([etcd.endpoint()])?;
+//! for health in client.health()? {
+//!     assert!(health.is_healthy(), "{}: {:?}", health.endpoint, health.error);
+//!     let status = client.at(&health.endpoint)?.status()?;
+//!     println!("{}: {} bytes, leader: {}", health.endpoint, status.db_size(), status.is_leader());
+//! }
+//! assert_eq!(client.member_list()?.members().len(), 1);
+//!
+//! let mut backup = Vec::new();
+//! let saved = client.snapshot_to(&mut backup)?;
+//! assert_eq!(saved.size, backup.len() as u64, "and its hash is right");
+//! # Ok(()) }
+//! ```
+//!
+//! Members are [added](Client::member_add), as learners too, [promoted](Client::member_promote) and
+//! [removed](Client::member_remove); endpoints can [follow](ClientBuilder::sync_interval) them, or come from
+//! [DNS](SrvLookup).
+//!
+//! # Configuration
+//!
+//! Every setting is a method of [`ClientBuilder`]. [`ClientBuilder::from_env`] takes them from the environment,
+//! and with the feature `serde` a [`Config`] is read from a file, under the names of clientv3.
+//!
+//! ```
+//! use etcd_blocking::Config;
+//!
+//! # fn main() -> etcd_blocking::Result<()> {
+//! let config = Config::from_vars([
+//!     ("ETCD_ENDPOINTS", "10.0.0.1:2379,10.0.0.2:2379"),
+//!     ("ETCDCTL_COMMAND_TIMEOUT", "2s"),
+//! ])?;
+//! let client = config.builder()?.connect()?;
+//! assert_eq!(client.timeout().as_secs(), 2);
+//! # Ok(()) }
+//! ```
+//!
+#![doc = include_str!("config/defaults.md")]
+//!
+//! # Seeing what it does
+//!
+//! [`Client::metrics`] is a snapshot of plain numbers: calls by verb and outcome, latencies, connections,
+//! watches, leases. Counting is always on and costs some tens of nanoseconds a call.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
+//! # let client = etcd_blocking::Client::connect([etcd.endpoint()])?;
+//! client.put("greeting", "hello")?;
+//! let metrics = client.metrics();
+//! assert_eq!(metrics.call("Put").map(|put| put.ok), Some(1));
+//! let p99 = metrics.latency().quantile(0.99);
+//! println!("{metrics}");
+//! # Ok(()) }
+//! ```
+//!
+//! The feature `tracing` tells the same as spans and events. Keys are in them, as in errors; values,
+//! passwords and tokens are not.
+//!
+//! | target | level | what | fields |
+//! |---|---|---|---|
+//! | `etcd_blocking::call` | DEBUG | the span `call`, also while the runtime's thread works on it | `verb`, `request`, `outcome` (`ok`, or the error's kind), `error`, `attempts` |
+//! | `etcd_blocking::call` | DEBUG | `retry`, within the span of its call | `attempt`, `endpoint`, `reason` |
+//! | `etcd_blocking::connection` | INFO | `connected` | `endpoint`, `elapsed` |
+//! | `etcd_blocking::connection` | WARN | `dial failed`, `ejected` | `endpoint`, `reason` |
+//! | `etcd_blocking::connection` | DEBUG | `closed` | `endpoint` |
+//! | `etcd_blocking::token` | INFO | `refreshed` | |
+//! | `etcd_blocking::token` | WARN | `refresh failed` | `reason` |
+//! | `etcd_blocking::watch` | DEBUG | `stream opened`, `created`, `its reader has caught up` | `keys` |
+//! | `etcd_blocking::watch` | INFO | `stream lost`, `resumed`, `paused: its reader is slow` | `reason` or `keys` |
+//! | `etcd_blocking::watch` | WARN | `ended` | `keys`, `error` |
+//! | `etcd_blocking::lease` | DEBUG | `stream opened` | |
+//! | `etcd_blocking::lease` | TRACE | `renewed` | `lease`, `ttl` |
+//! | `etcd_blocking::lease` | INFO | `stream lost` | `reason` |
+//! | `etcd_blocking::lease` | WARN | `lost` | `lease`, `error` |
+//!
 //! # When things fail
 //!
 //! Reads are repeated until the deadline, elsewhere first. Writes are repeated only with proof that
@@ -126,9 +357,11 @@
 //!
 //! | feature | default | what it brings |
 //! |---|---|---|
+//! | `tls` | yes | TLS and mTLS by rustls, with ring: `Tls` |
+//! | `tls-aws-lc` | no | the same with aws-lc, which wins when both are on |
+//! | `serde` | no | [`Config`] from files |
+//! | `tracing` | no | spans and events |
 //! | `local` | no | the module `local`: private etcd processes for demos and tests |
-//!
-//! Limits of this version: plain TCP and unix sockets only (no TLS), and no users and passwords.
 
 mod auth;
 mod backoff;

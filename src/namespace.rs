@@ -47,6 +47,19 @@ impl Namespace {
         }
     }
 
+    /// The name of a lock or an election as the server has it; unlike a key it may be empty, because
+    /// it is only the beginning of one.
+    pub(crate) fn enter_name(&self, name: &mut Bytes) {
+        *name = self.joined(name);
+    }
+
+    /// Takes the prefix off such a name, if it is there.
+    pub(crate) fn leave_name(&self, name: &mut Bytes) {
+        if name.starts_with(&self.prefix) {
+            *name = name.slice(self.prefix.len()..);
+        }
+    }
+
     /// The range as the server has it.
     pub(crate) fn outer(&self, range: &KeyRange) -> KeyRange {
         let (mut key, mut end) = (range.start().clone(), range.range_end().clone());
@@ -117,6 +130,17 @@ mod tests {
             let mut bytes = Bytes::from(key);
             assert_eq!(namespace(b"a/").leave(&mut bytes), inside.is_some());
             assert_eq!(bytes, inside.unwrap_or(key));
+        }
+    }
+
+    #[test]
+    fn a_name_may_be_empty_inside() {
+        for name in ["", "vote"] {
+            let mut moved = Bytes::from(name);
+            namespace(b"a/").enter_name(&mut moved);
+            assert_eq!(moved, format!("a/{name}"));
+            namespace(b"a/").leave_name(&mut moved);
+            assert_eq!(moved, name);
         }
     }
 

@@ -128,6 +128,16 @@ pub(crate) async fn exchange<R: sealed::Exchange>(
     Ok(response)
 }
 
+/// Exchanges a request that is part of something larger, and counts it like one of its own.
+pub(crate) async fn counted<R: sealed::Exchange>(
+    request: R,
+    transport: Arc<Transport>,
+    timeout: Duration,
+) -> Result<R::Response> {
+    let call = Underway::begin::<R>(transport.observer(), || request.operation());
+    run(call, Ok(()), request.exchange(transport, timeout)).await
+}
+
 /// Waits for an exchange that nobody waits for on this thread, and counts it.
 pub(crate) async fn run<T>(
     call: Underway,

@@ -43,9 +43,18 @@ impl AuthResponse {
     }
 }
 
-/// Ties a request to its call: its type has `message`, `about` and `problem`.
+/// Ties a request to its call: its type has `message`, `about` and `problem`. One whose permissions
+/// name keys says `names keys`.
 macro_rules! exchange {
     ($request:ty, $mode:ident $call:ident -> $response:ty) => {
+        exchange!($request, $mode $call -> $response, |request| {
+            Ok($crate::request::Confined::keyless(request))
+        });
+    };
+    ($request:ty, $mode:ident $call:ident -> $response:ty, names keys) => {
+        exchange!($request, $mode $call -> $response, |_| Err(super::names_keys()));
+    };
+    ($request:ty, $mode:ident $call:ident -> $response:ty, $within:expr) => {
         impl $crate::request::sealed::Exchange for $request {
             type Response = $response;
 
@@ -63,6 +72,15 @@ macro_rules! exchange {
 
             fn encoded_len(&self) -> usize {
                 prost::Message::encoded_len(&self.message())
+            }
+
+            fn within(
+                self,
+                _: &$crate::namespace::Namespace,
+            ) -> $crate::error::Result<$crate::request::Confined<Self>> {
+                type Within<R> = fn(R) -> $crate::error::Result<$crate::request::Confined<R>>;
+                let within: Within<Self> = $within;
+                within(self)
             }
 
             async fn exchange(
@@ -111,6 +129,14 @@ header_only!(
     AuthRoleGrantPermissionResponse,
     AuthRoleRevokePermissionResponse,
 );
+
+/// Permissions are the cluster's: a key in one that was written inside a namespace could mean either.
+fn names_keys() -> Error {
+    Error::invalid(
+        "permissions name keys as the server has them, and not inside a namespace: use the client \
+         without one",
+    )
+}
 
 /// The server takes an empty name for a missing token, or for a user that does not exist.
 fn named(what: &str, name: &str) -> Result<()> {

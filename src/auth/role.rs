@@ -106,7 +106,7 @@ impl RoleGet {
     }
 }
 
-exchange!(RoleGet, Read role_get -> RoleGetResponse);
+exchange!(RoleGet, Read role_get -> RoleGetResponse, names keys);
 
 /// Lists all roles.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -182,7 +182,7 @@ impl RoleGrantPermission {
     }
 }
 
-exchange!(RoleGrantPermission, Write role_grant_permission -> AuthResponse);
+exchange!(RoleGrantPermission, Write role_grant_permission -> AuthResponse, names keys);
 
 /// Takes a permission from a role. The range is exactly the one that was granted.
 ///
@@ -224,7 +224,7 @@ impl RoleRevokePermission {
     }
 }
 
-exchange!(RoleRevokePermission, Write role_revoke_permission -> AuthResponse);
+exchange!(RoleRevokePermission, Write role_revoke_permission -> AuthResponse, names keys);
 
 /// The answer to a [`RoleGet`].
 #[derive(Clone, Debug, PartialEq, Default)]

@@ -54,13 +54,20 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// | type | Send + Sync | Clone | what its drop does |
 /// |---|---|---|---|
-/// | `Client` | yes | yes | the last one closes, in at most 1 s |
+/// | `Client` and its views (`with_timeout`, `namespace`, `ordered`, `at`) | yes | yes | the last of all closes, in at most 1 s |
 /// | `Pending` | yes | no | nothing: the request runs on |
-/// | `Watcher` | yes | no | cancels the watch; does not block |
+/// | `Pages` | yes | no | ends the reading ahead; does not block |
+/// | `Watcher`, `WatchSet` | yes | no | cancels the watches; does not block |
 /// | `KeepAlive` | yes | no | stops renewing; does not block, does not revoke |
-/// | `Mirror` | yes | no | ends the mirror; does not block |
+/// | `Mirror`, `Cache` | yes | no | ends the mirror; does not block |
+/// | `MirrorCopy` | yes | no | ends the copying, after the transaction under way; does not block |
 /// | `SnapshotStream` | yes | no | cancels the snapshot; does not block |
-/// | `Registrar`, `Registration` | yes | no | leaves, in at most 1 s |
+/// | `Session` | yes | yes | the last handle revokes the lease, in at most 1 s |
+/// | `LockGuard`, `Leadership` | yes | no | unlocks or resigns, in at most 1 s |
+/// | `Observer`, `Leaders` | yes | no | ends the observing; does not block |
+/// | `ServiceView` | yes | no | ends the view; does not block |
+/// | `Registrar` | yes | no | nothing while it has registrations; does not block |
+/// | `Registration` | yes | no | leaves, in at most 1 s |
 ///
 /// ```no_run
 /// use etcd_blocking::Client;

@@ -52,10 +52,12 @@ impl Client {
     /// is sent, and is taken off every key that comes back.
     ///
     /// That holds for reads, writes, transactions with all that is in them, watches and sets of
-    /// them, mirrors, pages, the keys of leases, and everything that is built on those, such as
-    /// discovery. What has no keys is as without a namespace: leases (their ids are the cluster's),
-    /// compaction, the revision. A request with keys that cannot be confined is refused with
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) and not sent.
+    /// them, mirrors, pages, the keys of leases, the server's own locks and elections, and everything
+    /// that is built on those: discovery, [`concurrency`](crate::concurrency), caches, copies. What
+    /// has no keys is as without a namespace: leases (their ids are the cluster's), compaction, the
+    /// revision, members, users and roles. A request with keys that cannot be confined, which is one
+    /// about permissions, is refused with [`InvalidArgument`](crate::ErrorKind::InvalidArgument) and
+    /// not sent.
     ///
     /// Ranges end with the namespace: [`KeyRange::all`](crate::KeyRange::all) is every key that is in
     /// it. The key that equals `prefix` is not: it would have no name. Separators are part of the
@@ -130,6 +132,15 @@ impl Client {
             scope: Some(Arc::new(scope)),
             ..self.clone()
         }
+    }
+
+    /// What a prefix is on the server, for whom it matters whether two views see the same keys.
+    pub(crate) fn absolute(&self, prefix: &Bytes) -> Bytes {
+        let mut absolute = prefix.clone();
+        if let Some(namespace) = self.namespace_of_view() {
+            namespace.enter_name(&mut absolute);
+        }
+        absolute
     }
 
     pub(super) fn namespace_of_view(&self) -> Option<&Namespace> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Client;
-use crate::error::{Error, Operation, Result};
+use crate::error::Result;
 use crate::lease::KeepsAlive;
 use crate::services::{
     self, Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock,
@@ -98,10 +98,8 @@ impl Client {
     ///
     /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
     pub fn observe_leader(&self, name: impl Into<Bytes>) -> Result<Leaders> {
-        if self.namespace_of_view().is_some() {
-            return Err(Error::confined().operation(Operation::new("election service: observe")));
-        }
-        let core = &self.core;
-        services::follow(&core.bridge, Arc::clone(&core.transport), Leader::of(name))
+        let (core, namespace) = (&self.core, self.namespace_of_view().cloned());
+        let transport = Arc::clone(&core.transport);
+        services::follow(&core.bridge, transport, Leader::of(name), namespace)
     }
 }

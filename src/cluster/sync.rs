@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::list::MemberList;
 use super::member::Member;
 use crate::error::Result;
-use crate::request::sealed::Exchange;
+use crate::request;
 use crate::transport::Transport;
 use crate::transport::endpoint::{Address, Endpoint};
 
@@ -18,7 +18,7 @@ const SYNC_WITHIN: Duration = Duration::from_secs(5);
 
 /// Asks for the members, and adds the endpoints that they have to the configured ones.
 pub(crate) async fn sync(transport: Arc<Transport>, timeout: Duration) -> Result<()> {
-    let listing = MemberList::new().exchange(Arc::clone(&transport), timeout);
+    let listing = request::counted(MemberList::new(), Arc::clone(&transport), timeout);
     let members = listing.await?.into_members();
     let found = endpoints_of(&members, transport.is_secure());
     transport.learn(found);

@@ -22,16 +22,6 @@ pub(super) fn read(vars: impl IntoIterator<Item = (String, Option<String>)>) -> 
 
 impl Vars {
     fn config(&self) -> Result<Config> {
-        for (name, what) in [
-            ("ETCDCTL_DISCOVERY_SRV", "the name of the domain"),
-            ("ETCDCTL_DISCOVERY_SRV_NAME", "the name of the service"),
-        ] {
-            if self.text(name)?.is_some() {
-                let why =
-                    format!("{what} is for a lookup that the program makes itself: SrvLookup");
-                return Err(wrong(name, why));
-            }
-        }
         if self.switch("ETCDCTL_INSECURE_SKIP_TLS_VERIFY")? == Some(true) {
             let why = "certificates are always verified here; name the authority in \
                        ETCDCTL_CACERT instead";
@@ -39,6 +29,9 @@ impl Vars {
         }
         let mut config = Config {
             endpoints: self.endpoints()?,
+            discovery_srv: self.text("ETCDCTL_DISCOVERY_SRV")?.map(str::to_owned),
+            discovery_srv_name: self.text("ETCDCTL_DISCOVERY_SRV_NAME")?.map(str::to_owned),
+            insecure_discovery: self.switch("ETCDCTL_INSECURE_DISCOVERY")?,
             dial_timeout: self.time("ETCDCTL_DIAL_TIMEOUT")?,
             request_timeout: self.time("ETCDCTL_COMMAND_TIMEOUT")?,
             dial_keep_alive_time: self.time("ETCDCTL_KEEPALIVE_TIME")?,

@@ -96,7 +96,7 @@ fn what_makes_no_sense_is_refused_by_name_and_without_secrets() {
         &[("ETCDCTL_MAX_RECV_BYTES", "many")],
         &[("ETCDCTL_INSECURE_TRANSPORT", "maybe")],
         &[("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true")],
-        &[("ETCDCTL_DISCOVERY_SRV", "example.com")],
+        &[("ETCDCTL_INSECURE_DISCOVERY", "perhaps")],
         &[("ETCDCTL_USER", "canary")],
         &[("ETCDCTL_PASSWORD", "canary")],
         &[
@@ -148,6 +148,55 @@ fn settings_that_cannot_be_kept_are_refused() {
     refused(|c| c.secure.cert = Some("c".into()), "both cert and key");
     refused(|c| c.username = Some("u".into()), "password is not");
     refused(|c| c.set_password("p"), "username is not");
+    refused(
+        |c| c.discovery_srv_name = Some("n".into()),
+        "discovery-srv is not",
+    );
+    let both = |c: &mut Config| {
+        c.endpoints.push("a:1".into());
+        c.discovery_srv = Some("example.com".into());
+    };
+    refused(both, "exclude each other");
+}
+
+#[test]
+fn a_lookup_in_dns_reaches_the_builder() {
+    let config = Config::from_vars([
+        ("ETCDCTL_DISCOVERY_SRV", "example.com"),
+        ("ETCDCTL_DISCOVERY_SRV_NAME", "prod"),
+        ("ETCDCTL_DIAL_TIMEOUT", "1s"),
+    ]);
+    let lookup = SrvLookup::new("example.com")
+        .service_name("prod")
+        .timeout(Duration::from_secs(1));
+    let expected = ClientBuilder::new([""; 0])
+        .connect_timeout(Duration::from_secs(1))
+        .discovery_srv(lookup);
+    let found = config.unwrap().builder().unwrap();
+    assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+}
+
+#[cfg(feature = "__tls")]
+#[test]
+fn a_lookup_that_is_not_trusted_takes_certificates_for_the_domain_only() {
+    let built = |server_name: Option<&str>| {
+        let mut config = Config::from_vars([
+            ("ETCDCTL_DISCOVERY_SRV", "example.com"),
+            ("ETCDCTL_INSECURE_DISCOVERY", "false"),
+        ])
+        .unwrap();
+        config.secure.server_name = server_name.map(str::to_owned);
+        format!("{:?}", config.builder().unwrap())
+    };
+    let lookup = SrvLookup::new("example.com")
+        .secure_only()
+        .timeout(Duration::from_secs(3));
+    for (said, name) in [(None, "example.com"), (Some("etcd"), "etcd")] {
+        let tls = crate::Tls::new().server_name(name);
+        let builder = ClientBuilder::new([""; 0]).tls(tls);
+        let expected = builder.discovery_srv(lookup.clone());
+        assert_eq!(built(said), format!("{expected:?}"));
+    }
 }
 
 #[cfg(feature = "__tls")]

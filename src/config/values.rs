@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::ClientBuilder;
 use crate::error::{Error, Operation, Result};
 use crate::secret::Secret;
+use crate::srv::SrvLookup;
 
 /// The settings of a client as a plain value: from a file, with the feature `serde`, or from the
 /// environment, with [`from_env`](Config::from_env). [`builder`](Config::builder) makes a client of it.
@@ -40,6 +41,18 @@ pub struct Config {
     ///
     /// `host:port` alone is https when [`secure`](Config::secure) has anything in it that speaks of TLS.
     pub endpoints: Vec<String>,
+    /// The domain whose SRV records are the endpoints, instead of a list:
+    /// [`ClientBuilder::discovery_srv`]. DNS has the dial timeout to answer.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub discovery_srv: Option<String>,
+    /// Which cluster of that domain: [`SrvLookup::service_name`].
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub discovery_srv_name: Option<String>,
+    /// `false`: of that domain only `https` endpoints, whose certificates are for the domain itself,
+    /// unless [`server_name`](SecureConfig::server_name) says for what, because DNS is not
+    /// authenticated. `true` unless set, as etcdctl's.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub insecure_discovery: Option<bool>,
     /// How long one connection attempt may take: [`ClientBuilder::connect_timeout`].
     #[cfg_attr(
         feature = "serde",
@@ -213,7 +226,7 @@ impl Config {
         built.map_err(|error| error.operation(Operation::new("configure")))
     }
 
-    fn build(self) -> Result<ClientBuilder> {
+    fn build(mut self) -> Result<ClientBuilder> {
         self.check()?;
         let mut builder = ClientBuilder::new(self.endpoints.clone());
         let spans = [
@@ -236,7 +249,23 @@ impl Config {
         let room = &mut builder.watch_room;
         room.items = self.watch_queue_responses.unwrap_or(room.items);
         room.bytes = self.watch_queue_bytes.unwrap_or(room.bytes);
+        builder.srv = self.lookup(builder.connect_timeout);
         self.wire(builder)
+    }
+
+    /// Where to look for endpoints; of a lookup that is not to be trusted the domain is what
+    /// certificates have to be for.
+    fn lookup(&mut self, timeout: Duration) -> Option<SrvLookup> {
+        let domain = self.discovery_srv.take()?;
+        let mut lookup = SrvLookup::new(domain.clone()).timeout(timeout);
+        if let Some(name) = self.discovery_srv_name.take() {
+            lookup = lookup.service_name(name);
+        }
+        if self.insecure_discovery == Some(false) {
+            self.secure.server_name.get_or_insert(domain);
+            lookup = lookup.secure_only();
+        }
+        Some(lookup)
     }
 
     /// What concerns TLS, users and the cluster.
@@ -269,6 +298,12 @@ impl Config {
             return refused(
                 "permit-without-stream: etcd hangs up on clients that ping while nothing is open",
             );
+        }
+        if self.discovery_srv.is_some() && !self.endpoints.is_empty() {
+            return refused("endpoints and discovery-srv exclude each other: name one of them");
+        }
+        if self.discovery_srv_name.is_some() && self.discovery_srv.is_none() {
+            return refused("discovery-srv-name is set and discovery-srv is not");
         }
         if self.secure.cert.is_some() != self.secure.key.is_some() {
             return refused("a client certificate needs both cert and key");

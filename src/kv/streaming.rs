@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -57,6 +57,9 @@ impl Trust {
         };
     }
 }
+
+/// What a piece of a stream counts as.
+struct RangeStream;
 
 /// A range on its way, in pieces of the server's choice.
 #[derive(Debug)]
@@ -116,6 +119,7 @@ impl Chunks {
 
     /// The next keys, in the order of keys; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<KeyValue>>, Ended> {
+        let begun = Instant::now();
         let message = match timeout(self.patience, self.streaming.message()).await {
             Ok(Ok(Some(message))) => message,
             Ok(Ok(None)) if self.complete => return Ok(None),
@@ -131,6 +135,8 @@ impl Chunks {
         if !self.order.take(&kvs) {
             return Err(Ended::Failed);
         }
+        let observer = self.transport.observer();
+        observer.piece::<RangeStream>(begun.elapsed());
         if let Some(namespace) = &self.namespace {
             strip(&mut kvs, namespace);
         }

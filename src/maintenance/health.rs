@@ -10,8 +10,7 @@ use super::status::{EndpointStatus, StatusResponse};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kv::Get;
 use crate::namespace::Namespace;
-use crate::request::Confined;
-use crate::request::sealed::Exchange;
+use crate::request::{self, Confined, sealed::Exchange};
 use crate::transport::{Demand, Lane, Problem, Transport};
 
 /// The key that etcdctl reads; it need not exist.
@@ -116,15 +115,19 @@ impl Exchange for HealthCheck {
         let left = || timeout.saturating_sub(begun.elapsed());
         let ask = || Arc::clone(&transport);
         // The alarms in the meantime: one of the two may have to wait for the deadline.
-        let alarms = tokio::spawn(AlarmList::new().exchange(ask(), left()));
-        let status = EndpointStatus::new().exchange(ask(), left()).await.ok();
+        let alarms = tokio::spawn(request::counted(AlarmList::new(), ask(), left()));
+        let status = request::counted(EndpointStatus::new(), ask(), left())
+            .await
+            .ok();
         let read = if status.as_ref().is_some_and(StatusResponse::is_learner) {
             // It would be asked again and again, until somebody promotes it.
             let reason = "a learner serves no linearizable reads";
             let error = Error::new(ErrorKind::Unavailable, reason).operation(self.operation());
             Err(error.at(Some(Arc::clone(&endpoint))))
         } else {
-            Get::key(KEY).exchange(ask(), left()).await.map(drop)
+            request::counted(Get::key(KEY), ask(), left())
+                .await
+                .map(drop)
         };
         let took = begun.elapsed();
         let (alarms, refused) = of_alarms(alarms.await);

@@ -145,10 +145,9 @@ impl Copier {
     fn begin(&mut self) -> Result<(), Halt> {
         let here = self.cluster_of(&self.source, &self.prefix)?;
         let there = self.cluster_of(&self.writer.client, &self.dest_prefix)?;
-        let overlap = self.prefix.starts_with(&self.dest_prefix)
-            || self.dest_prefix.starts_with(&self.prefix);
-        if here == there && overlap {
-            let reason = "source and destination are the same keys of the same cluster";
+        if here == there
+            && let Some(reason) = self.circle()
+        {
             return Err(Halt::Failed(Error::invalid(reason)));
         }
         self.cluster = here;
@@ -175,6 +174,26 @@ impl Copier {
             self.shared.update(|progress| progress.revision = at);
         }
         Ok(())
+    }
+
+    /// Why what it writes would be what it copies, if both are in one cluster. Either may be a view
+    /// of a namespace.
+    fn circle(&self) -> Option<&'static str> {
+        let from = self.source.absolute(&self.prefix);
+        let destination = &self.writer.client;
+        let to = destination.absolute(&self.dest_prefix);
+        let checkpoint = self
+            .checkpoint
+            .as_ref()
+            .map(|key| destination.absolute(key));
+        if from.starts_with(&to) || to.starts_with(&from) {
+            Some("source and destination are the same keys of the same cluster")
+        } else if checkpoint.is_some_and(|key| key.starts_with(&from)) {
+            // Each write of it would be a change to copy.
+            Some("the checkpoint is one of the keys that are copied")
+        } else {
+            None
+        }
     }
 
     fn cluster_of(&self, client: &Client, prefix: &Bytes) -> Result<u64, Halt> {

@@ -80,7 +80,8 @@ pub struct Metrics {
 #[non_exhaustive]
 pub struct CallMetrics {
     /// The name of the request, such as `Put`: of [`Put`](crate::Put), and of
-    /// [`Client::put`](crate::Client::put), which makes one.
+    /// [`Client::put`](crate::Client::put), which makes one. `RangeStream` counts the pieces that
+    /// large ranges were streamed in, by [`pages`](crate::Client::pages) and mirrors.
     pub verb: &'static str,
     /// Calls that got their response.
     pub ok: u64,

@@ -118,6 +118,15 @@ impl Observer {
         }
     }
 
+    /// A piece of a stream came, and took so long. What such a stream fails by is no failure of a
+    /// call: a request follows, and that is counted.
+    pub(crate) fn piece<S: 'static>(&self, took: Duration) {
+        if let Some(verb) = self.verbs.of::<S>() {
+            verb.begin();
+            verb.end(took, None);
+        }
+    }
+
     /// An attempt of a call failed, and another follows.
     pub(crate) fn retrying(&self, attempt: u32, endpoint: Option<&str>, why: impl fmt::Display) {
         self.retries.fetch_add(1, Relaxed);

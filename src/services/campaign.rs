@@ -13,7 +13,8 @@ use crate::etcd_rs_proto::v3electionpb::{self as pb, CampaignRequest};
 use crate::key::{KeyRange, Printed};
 use crate::kv::{Compare, header};
 use crate::lease::KeepsAlive;
-use crate::request::sealed::Exchange;
+use crate::namespace::Namespace;
+use crate::request::{Confined, sealed::Exchange};
 use crate::transport::{Connection, Transport, outgoing};
 use crate::types::{LeaseId, ResponseHeader, Revision};
 
@@ -91,6 +92,17 @@ impl Exchange for Campaign {
         self.message().encoded_len()
     }
 
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        namespace.enter_name(&mut self.name);
+        Ok(Confined {
+            request: self,
+            strip: |response, namespace| {
+                namespace.leave_name(&mut response.leader.name);
+                namespace.leave(&mut response.leader.key);
+            },
+        })
+    }
+
     async fn exchange(
         self,
         transport: Arc<Transport>,
@@ -156,6 +168,11 @@ impl LeaderKey {
             revision: Revision::new(pb.rev),
             lease: LeaseId::new(pb.lease)?,
         })
+    }
+
+    pub(super) fn enter(&mut self, namespace: &Namespace) {
+        namespace.enter_name(&mut self.name);
+        namespace.enter(&mut self.key, &mut Bytes::new());
     }
 
     pub(super) fn pb(&self) -> pb::LeaderKey {

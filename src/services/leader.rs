@@ -11,7 +11,8 @@ use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::v3electionpb as pb;
 use crate::key::KeyRange;
 use crate::kv::header;
-use crate::request::sealed::Exchange;
+use crate::namespace::Namespace;
+use crate::request::{Confined, sealed::Exchange};
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{KeyValue, ResponseHeader};
 
@@ -28,6 +29,10 @@ impl Leader {
     /// The leader of the election of this name.
     pub fn of(name: impl Into<Bytes>) -> Self {
         Leader { name: name.into() }
+    }
+
+    pub(super) fn enter(&mut self, namespace: &Namespace) {
+        namespace.enter_name(&mut self.name);
     }
 
     pub(super) fn message(&self) -> pb::LeaderRequest {
@@ -54,6 +59,14 @@ impl Exchange for Leader {
 
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        self.enter(namespace);
+        Ok(Confined {
+            request: self,
+            strip: LeaderResponse::strip,
+        })
     }
 
     fn exchange(
@@ -85,6 +98,10 @@ pub struct LeaderResponse {
 }
 
 impl LeaderResponse {
+    pub(super) fn strip(&mut self, namespace: &Namespace) {
+        namespace.leave(&mut self.kv.key);
+    }
+
     /// Who answered.
     pub fn header(&self) -> &ResponseHeader {
         &self.header

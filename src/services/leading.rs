@@ -13,7 +13,8 @@ use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::v3electionpb as pb;
 use crate::key::KeyRange;
 use crate::kv::header;
-use crate::request::sealed::Exchange;
+use crate::namespace::Namespace;
+use crate::request::{Confined, sealed::Exchange};
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::ResponseHeader;
 
@@ -72,6 +73,11 @@ impl Exchange for Proclaim {
 
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        self.leader.enter(namespace);
+        Ok(Confined::keyless(self))
     }
 
     fn exchange(
@@ -157,6 +163,11 @@ impl Exchange for Resign {
 
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        self.leader.enter(namespace);
+        Ok(Confined::keyless(self))
     }
 
     fn exchange(

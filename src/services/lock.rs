@@ -15,7 +15,8 @@ use crate::etcd_rs_proto::v3lockpb::{
 use crate::key::KeyRange;
 use crate::kv::{Compare, header};
 use crate::lease::KeepsAlive;
-use crate::request::sealed::Exchange;
+use crate::namespace::Namespace;
+use crate::request::{Confined, sealed::Exchange};
 use crate::transport::{Call, Mode, Transport, outgoing};
 use crate::types::{ResponseHeader, Revision};
 
@@ -78,6 +79,16 @@ impl Exchange for Lock {
 
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        namespace.enter_name(&mut self.name);
+        Ok(Confined {
+            request: self,
+            strip: |response, namespace| {
+                namespace.leave(&mut response.key);
+            },
+        })
     }
 
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<LockResponse> {
@@ -171,6 +182,11 @@ impl Exchange for Unlock {
 
     fn encoded_len(&self) -> usize {
         self.message().encoded_len()
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
+        namespace.enter(&mut self.key, &mut Bytes::new());
+        Ok(Confined::keyless(self))
     }
 
     fn exchange(

@@ -15,6 +15,7 @@ use super::leader::{Leader, LeaderResponse};
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::error::{Error, Remedy, Result, ServerError};
+use crate::namespace::Namespace;
 use crate::rt::{Offer, Outlet, Room, Spawn};
 use crate::transport::{
     Connection, Demand, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand,
@@ -77,12 +78,14 @@ pub(crate) fn follow(
     spawn: &impl Spawn,
     transport: Arc<Transport>,
     election: Leader,
+    namespace: Option<Namespace>,
 ) -> Result<Leaders> {
     let (outlet, receiver) = Outlet::new(ROOM, || Some(Err(Error::abandoned())));
     let (alive, owner) = oneshot::channel::<()>();
     let following = Following {
         transport,
         election,
+        namespace,
         outlet,
         last: None,
         waiting: None,
@@ -104,7 +107,9 @@ pub(crate) fn follow(
 
 struct Following {
     transport: Arc<Transport>,
+    /// By its name inside the namespace.
     election: Leader,
+    namespace: Option<Namespace>,
     outlet: Outlet<Result<LeaderResponse>>,
     /// What was told last: a new stream begins with it again.
     last: Option<(Bytes, Revision)>,
@@ -160,7 +165,11 @@ impl Following {
 
     /// Reads one stream to its end, and says how it ended.
     async fn read(&mut self, connection: Connection) -> Option<Status> {
-        let request = outgoing(self.election.message(), true);
+        let mut election = self.election.clone();
+        if let Some(namespace) = &self.namespace {
+            election.enter(namespace);
+        }
+        let request = outgoing(election.message(), true);
         let mut leaders = match connection.election().observe(request).await {
             Ok(response) => response.into_inner(),
             Err(status) => return Some(status),
@@ -190,7 +199,10 @@ impl Following {
         }
     }
 
-    fn tell(&mut self, leader: LeaderResponse) {
+    fn tell(&mut self, mut leader: LeaderResponse) {
+        if let Some(namespace) = &self.namespace {
+            leader.strip(namespace);
+        }
         let said = (leader.kv().key().clone(), leader.kv().mod_revision());
         // Headers can come alone.
         if said.0.is_empty() || self.last.as_ref() == Some(&said) {

@@ -22,6 +22,25 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+/// What the table of `Client` says of threads and cloning.
+#[test]
+fn whatever_a_client_gives_can_be_used_by_every_thread() {
+    use etcd_blocking::concurrency::{Leadership, LockGuard, Observer, Session};
+    use etcd_blocking::{
+        Cache, KeepAlive, Leaders, Mirror, MirrorCopy, Pages, Pending, Registrar, Registration,
+        ServiceView, SnapshotStream, WatchSet, Watcher,
+    };
+
+    fn cloned_for_all<T: Send + Sync + Clone + 'static>() {}
+    fn for_all<T: Send + Sync + 'static>() {}
+    cloned_for_all::<Client>();
+    cloned_for_all::<Session>();
+    for_all::<(Pending<()>, Pages, Watcher, WatchSet, KeepAlive)>();
+    for_all::<(Mirror, Cache, MirrorCopy, SnapshotStream)>();
+    for_all::<(LockGuard, Leadership, Observer, Leaders)>();
+    for_all::<(ServiceView, Registrar, Registration)>();
+}
+
 /// Makes a client and uses everything it has; then drops it, or closes it.
 fn every_verb(endpoint: &str, prefix: &str, close: bool) {
     let client = Client::connect([endpoint]).unwrap();

@@ -454,3 +454,67 @@ fn with_a_checkpoint_a_destination_that_lost_its_data_is_found_out_and_made_anew
         keys([("a", "1"), ("b", "2")])
     );
 }
+
+/// Whether a copy begins, or what it ends with.
+fn begins(make: MakeMirror, source: &Client) -> Result<(), etcd_blocking::Error> {
+    let copy = make.start()?;
+    copy.wait_revision(now(source), SOON)?;
+    copy.stop().map(drop)
+}
+
+#[test]
+fn a_namespace_is_copied_to_a_namespace() {
+    let two = two();
+    two.source.put("app/k", "v").unwrap();
+    two.source.put("other", "v").unwrap();
+    let (from, to) = (
+        two.source.namespace("app/").unwrap(),
+        two.destination.namespace("backup/").unwrap(),
+    );
+    let copy = MakeMirror::new(&from, &to)
+        .checkpoint("progress")
+        .start()
+        .unwrap();
+    let last = from.put("more", "w").unwrap().revision();
+    copy.wait_revision(last, SOON).unwrap();
+    copy.stop().unwrap();
+    let mut copied = below(&two.destination, "");
+    assert!(copied.remove("backup/progress").is_some());
+    assert_eq!(copied, keys([("backup/k", "v"), ("backup/more", "w")]));
+}
+
+#[test]
+fn what_would_copy_itself_is_told_by_the_names_on_the_server() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    let view = |prefix: &'static str| client.namespace(prefix).unwrap();
+    let (a, b) = (view("a/"), view("b/"));
+    a.put("x/k", "v").unwrap();
+    // The same names in two namespaces are other keys.
+    begins(MakeMirror::new(&a, &b), &client).unwrap();
+    assert_eq!(below(&client, "b/"), keys([("x/k", "v")]));
+    // Other names may be the same keys.
+    for make in [
+        MakeMirror::new(&client, &a)
+            .prefix("a/x/")
+            .dest_prefix("x/"),
+        MakeMirror::new(&a, &client)
+            .prefix("x/")
+            .dest_prefix("a/x/y/"),
+        MakeMirror::new(&client, &b).prefix("b/").no_dest_prefix(),
+        MakeMirror::new(&a, &view("a/x/")),
+        MakeMirror::new(&a, &a).prefix("x/").dest_prefix("x/y/"),
+    ] {
+        let error = begins(make.extraneous(Extraneous::Delete), &client).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+    // "a/" of `b` is not where `a` is.
+    begins(MakeMirror::new(&a, &b).dest_prefix("a/"), &client).unwrap();
+    // A checkpoint among the keys that are copied would be copied for ever.
+    let marked = MakeMirror::new(&a, &client)
+        .dest_prefix("c/")
+        .checkpoint("a/progress");
+    let error = begins(marked, &client).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(client.get("a/progress").unwrap().is_none());
+}

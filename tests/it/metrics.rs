@@ -4,10 +4,13 @@ use std::thread;
 use std::time::Duration;
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
-use etcd_blocking::{Client, Compact, Config, ErrorKind, Get, KeyRange, Metrics, Put, Revision};
+use etcd_blocking::{
+    Client, Compact, Config, ErrorKind, Get, KeyRange, Metrics, Put, Revision, Txn,
+};
 
 use crate::support::proxy::Proxy;
 use crate::support::raw::RawServer;
+use crate::support::server::skip_unless_since;
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -263,4 +266,57 @@ fn tokens_that_were_fetched_and_refused_are_counted() {
     let tokens = wrong.metrics().tokens;
     assert_eq!((tokens.refreshes, tokens.failures), (0, 1));
     assert!(!format!("{:?} {wrong:?}", wrong.metrics()).contains("canary"));
+}
+
+#[test]
+fn what_a_client_asks_by_itself_is_counted_as_what_is_asked_of_it() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    client.sync_endpoints().unwrap();
+    assert!(client.health().unwrap()[0].is_healthy());
+    let metrics = client.metrics();
+    for verb in [
+        "MemberList",
+        "HealthCheck",
+        "AlarmList",
+        "EndpointStatus",
+        "Get",
+    ] {
+        let call = metrics
+            .call(verb)
+            .unwrap_or_else(|| panic!("{verb}: {metrics}"));
+        assert_eq!(
+            (call.ok, call.failed(), call.in_flight),
+            (1, 0, 0),
+            "{verb}"
+        );
+    }
+    // In the background, too.
+    let syncing = Client::builder([etcd.endpoint()])
+        .sync_interval(Duration::from_millis(20))
+        .connect()
+        .unwrap();
+    until(&syncing, "it has asked for the members", |metrics| {
+        metrics.call("MemberList").is_some_and(|list| list.ok >= 2)
+    });
+}
+
+#[test]
+fn large_ranges_that_are_streamed_show_the_pieces() {
+    if skip_unless_since(3, 7, "there is no RangeStream") {
+        return;
+    }
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    let puts = |from: u32| (from..from + 100).map(|n| Put::new(format!("k{n:04}"), "v"));
+    for from in (0..1000).step_by(100) {
+        client.txn(Txn::always(puts(from))).unwrap();
+    }
+    let pages = client.pages(Get::prefix("k"), 100).unwrap();
+    let read: usize = pages.map(|page| page.unwrap().len()).sum();
+    assert_eq!(read, 1000);
+    let metrics = client.metrics();
+    let pieces = metrics.call("RangeStream").unwrap();
+    assert!(pieces.ok >= 1 && pieces.failed() == 0, "{metrics}");
+    assert_eq!(metrics.in_flight(), 0);
 }

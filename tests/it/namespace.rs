@@ -11,6 +11,8 @@ use etcd_blocking::{
 
 use crate::support::wait::eventually;
 
+mod recipes;
+
 const SOON: Duration = Duration::from_secs(10);
 
 fn start() -> (LocalEtcd, Client) {
@@ -362,21 +364,12 @@ fn services_of_a_namespace_and_of_its_client_are_not_mixed_up() {
 }
 
 #[test]
-fn what_has_no_keys_works_in_a_namespace_and_what_cannot_be_confined_is_refused() {
+fn what_has_no_keys_works_in_a_namespace() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     assert_eq!(app.member_list().unwrap().members().len(), 1);
     let lease = app.grant(Duration::from_secs(60)).unwrap();
     let alive = app.keep_alive(lease.id()).unwrap();
-    for error in [
-        app.lock("k", &alive).unwrap_err(),
-        app.unlock("k").unwrap_err(),
-        app.leader_of("k").unwrap_err(),
-        app.campaign("k", "v", &alive).unwrap_err(),
-        app.observe_leader("k").unwrap_err(),
-    ] {
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-        assert!(error.to_string().contains("namespace"), "{error}");
-    }
-    assert!(keys(&client, Get::prefix("")).is_empty());
+    assert!(alive.receiver().recv_timeout(SOON).unwrap().is_ok());
+    app.revoke(lease.id()).unwrap();
 }

@@ -118,6 +118,27 @@ fn a_domain_leads_to_its_cluster() {
 }
 
 #[test]
+fn a_client_finds_its_endpoints_when_it_is_made() {
+    let etcd = LocalEtcd::start().unwrap();
+    let port = etcd.client_addr().port();
+    let records = vec![("_etcd-client._tcp.example.com", 0, "localhost", port)];
+    let dns = NameServer::start(records, false);
+    let client = Client::builder([""; 0]).discovery_srv(dns.lookup());
+    let client = client.connect().unwrap();
+    assert_eq!(client.endpoints(), [format!("http://localhost:{port}")]);
+    client.put("k", "v").unwrap();
+
+    let both = Client::builder(["a:1"]).discovery_srv(dns.lookup());
+    let error = both.connect().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    let nothing = dns.lookup().service_name("other");
+    let error = Client::builder([""; 0]).discovery_srv(nothing).connect();
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("example.com"), "{error}");
+}
+
+#[test]
 fn https_is_taken_where_there_is_any_and_never_mixed() {
     let dns = NameServer::start(
         vec![
