@@ -23,6 +23,13 @@ impl Tally {
         *self.0.lock().unwrap().entry(what.to_owned()).or_default() += 1;
     }
 
+    /// How often whatever begins like this happened.
+    pub(super) fn total(&self, what: &str) -> u64 {
+        let counts = self.0.lock().unwrap();
+        let alike = counts.iter().filter(|(name, _)| name.starts_with(what));
+        alike.map(|(_, count)| count).sum()
+    }
+
     #[track_caller]
     pub(super) fn failed(&self, what: &str, error: &Error) {
         assert!(MAY_HAPPEN.contains(&error.kind()), "{what}: {error}");
