@@ -154,6 +154,12 @@ fn endure(troubles: &[Trouble]) {
 
         let begun = Instant::now();
         scene.play(run, troubles, Duration::from_secs(seconds));
+        for seat in locks.iter().chain([throne]) {
+            let held = format!("{}: held", seat.name());
+            eventually(PATIENCE, &held, || {
+                (run.tally.total(&held) > 0 || !run.goes_on()).then_some(())
+            });
+        }
         println!("it lasted {:?}", begun.elapsed());
         run.ending.store(true, SeqCst);
         let attempts: Vec<_> = adding

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use etcd_blocking::Revision;
 use etcd_blocking::concurrency::{Election, Mutex, Observer, Session};
+use etcd_blocking::{ErrorKind, Revision};
 
 use super::seats::{Holder, Seat};
 use super::{PATIENCE, Run};
@@ -81,6 +81,11 @@ pub(super) fn campaign(run: &Run, seat: &Seat, name: &str) {
                     for n in 0..3 {
                         match leadership.proclaim(format!("{name} {n}")) {
                             Ok(()) => run.tally.count("proclaimed"),
+                            Err(error) if error.kind() == ErrorKind::NotFound => {
+                                run.tally.count("proclaim: the leader's key is gone");
+                                let over = session.check();
+                                assert!(over.is_err(), "{error}, but the session lives");
+                            }
                             Err(error) => run.tally.failed("proclaim", &error),
                         }
                     }

@@ -137,14 +137,14 @@ fn count(value: &str) -> i64 {
 /// denied; what was in doubt did or did not. `histories` are complete.
 pub(super) fn check(run: &Run, client: &Client, attempts: &[Attempt], histories: &Histories) {
     let stored = client.get_prefix(PREFIX).unwrap();
-    assert_eq!(stored.len(), KEYS, "too short a run");
     let by_value: HashMap<&str, &Attempt> = attempts
         .iter()
         .map(|attempt| (attempt.value.as_str(), attempt))
         .collect();
     assert_eq!(by_value.len(), attempts.len());
     let (mut done, mut after_all) = (0, 0);
-    for (n, kv) in stored.iter().enumerate() {
+    for kv in &stored {
+        let n = kv.key_lossy()[PREFIX.len()..].parse().unwrap();
         let history = histories.of(&key(n));
         assert_eq!(history.len() as i64, kv.version(), "{}", key(n));
         for (version, revision, value) in &history {
