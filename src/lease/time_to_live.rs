@@ -127,7 +127,7 @@ impl TimeToLiveResponse {
         self.remaining
     }
 
-    /// The keys that hang on it, if [`TimeToLive::keys`] asked for them; in a
+    /// The keys that hang on it, in no order, if [`TimeToLive::keys`] asked for them; in a
     /// [namespace](crate::Client::namespace) those of its keys.
     pub fn keys(&self) -> &[Bytes] {
         &self.keys

@@ -14,6 +14,7 @@ use etcd_blocking::{
 };
 
 use crate::support::certs::{Authority, Identity, Leaf, sec1};
+use crate::support::server::skip_unless_since;
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -146,6 +147,9 @@ fn a_server_name_can_be_given_for_all_endpoints_or_for_one() {
 // Case: CN-14, CN-15
 #[test]
 fn sockets_and_addresses_under_tls_take_puts_in_every_spelling() {
+    if skip_unless_since(3, 5, "it listens on no socket whose path has folders") {
+        return;
+    }
     let ca = Authority::new("the authority");
     let server = ca.server();
     // The name that is verified is the file's, up to its colon.

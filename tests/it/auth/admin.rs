@@ -261,7 +261,8 @@ fn credentials_do_no_harm_while_authentication_is_off_and_work_once_it_is_on() {
     let alice = user(&etcd, "alice");
     alice.put("app/k", "1").unwrap();
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
-    let lease = alice.grant(Duration::from_secs(3)).unwrap();
+    // Long enough for a server that is busy with hashing passwords.
+    let lease = alice.grant(Duration::from_secs(9)).unwrap();
     let alive = alice.keep_alive(lease.id()).unwrap();
     alive.receiver().recv_timeout(super::LONG).unwrap().unwrap();
     let _root = enable(&etcd);
