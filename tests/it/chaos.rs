@@ -40,6 +40,8 @@ struct Run {
     /// Nobody looks any more.
     over: AtomicBool,
     last_seen: AtomicBool,
+    /// A leader that wakes up can revoke leases that were renewed elsewhere while it slept.
+    leaders_wake: bool,
 }
 
 impl Run {
@@ -49,6 +51,16 @@ impl Run {
 
     fn is_over(&self) -> bool {
         self.over.load(SeqCst)
+    }
+
+    /// Somebody else may have what hung on this session: it must know that it is lost. By the clock it
+    /// knows before etcd ends the lease; what a leader revokes that woke up, it learns from etcd.
+    #[track_caller]
+    fn is_lost(&self, session: &Session, why: &str) {
+        if self.leaders_wake {
+            return eventually(PATIENCE, why, || session.check().err().map(drop));
+        }
+        assert!(session.check().is_err(), "{why}, but the session lives");
     }
 
     fn saw_the_last(&self) {
@@ -104,6 +116,7 @@ fn endure(troubles: &[Trouble]) {
         ending: AtomicBool::new(false),
         over: AtomicBool::new(false),
         last_seen: AtomicBool::new(false),
+        leaders_wake: troubles.iter().any(|t| matches!(t, Trouble::Freeze)),
     };
     let watches = Watches::start(&run, seats::OWNERS);
     let locks = ["one", "two"].map(Seat::new);

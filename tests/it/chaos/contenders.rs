@@ -83,8 +83,7 @@ pub(super) fn campaign(run: &Run, seat: &Seat, name: &str) {
                             Ok(()) => run.tally.count("proclaimed"),
                             Err(error) if error.kind() == ErrorKind::NotFound => {
                                 run.tally.count("proclaim: the leader's key is gone");
-                                let over = session.check();
-                                assert!(over.is_err(), "{error}, but the session lives");
+                                run.is_lost(session, "the key was gone");
                             }
                             Err(error) => run.tally.failed("proclaim", &error),
                         }
