@@ -12,7 +12,7 @@ use super::retry::{Failure, Verdict, judge};
 use super::{Connection, Demand, Fault, Lane, Transport, understand};
 use crate::backoff::Backoff;
 use crate::chance;
-use crate::error::{Error, ErrorKind, Executed, Operation, Result, ServerError};
+use crate::error::{Error, ErrorKind, Executed, Operation, Remedy, Result, ServerError};
 use crate::observe::Observer;
 
 /// The wait between attempts over one connection; a broken one is replaced at once.
@@ -206,6 +206,14 @@ impl Transport {
         let endpoint = tries.endpoint().unwrap_or_else(|| self.name());
         let last = tries.last.map(|(_, failure)| failure);
         let kind = match &last {
+            // Nobody said that name and password are wrong: another token was not there in time,
+            // and may be for the next call.
+            Some(Failure::Answer(answer))
+                if answer.kind == ErrorKind::Unauthenticated
+                    && matches!(answer.remedy, Remedy::Token(_)) =>
+            {
+                ErrorKind::Timeout
+            }
             Some(Failure::Answer(answer)) => answer.kind,
             Some(Failure::NoConnection(fault) | Failure::Broken(fault)) => fault.kind,
             Some(Failure::Silence) | None => ErrorKind::Timeout,

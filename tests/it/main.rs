@@ -16,6 +16,7 @@ mod auth;
 mod bridge;
 mod cache;
 mod cases;
+mod chaos;
 mod cluster;
 mod dependencies;
 mod discovery;

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::concurrency::{Election, Session};
+use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{ErrorKind, KeyRange, Permission, Put};
 
 use super::{
@@ -58,6 +59,23 @@ fn a_token_that_is_void_is_replaced_once_for_all_threads_also_for_writes() {
         });
         assert_eq!(authentications(&etcd) - before, 1, "round {round}");
     }
+}
+
+#[test]
+fn a_call_that_has_no_time_for_another_token_is_late_and_not_refused() {
+    // The password takes half a second to check.
+    let etcd = LocalEtcd::builder()
+        .arg("--bcrypt-cost=13")
+        .start()
+        .unwrap();
+    let root = enable(&etcd);
+    let alice = user(&etcd, "alice");
+    alice.put("app/k", "1").unwrap();
+    void_tokens_of_alice(&root);
+    let hasty = alice.with_timeout(Duration::from_millis(150));
+    let error = fails(hasty.put("app/k", "2"), ErrorKind::Timeout);
+    assert!(error.is_retryable(), "{error}");
+    assert_eq!(alice.get("app/k").unwrap().unwrap().value(), "1");
 }
 
 // Case: A-11

@@ -8,8 +8,8 @@ use etcd_blocking::{ClientBuilder, KeyRange, Permission};
 use super::*;
 
 /// An etcd with users, and a client of one who may do everything below `app/`, and nothing else.
-fn limited() -> (LocalEtcd, Client) {
-    let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
+fn limited(cost: &str) -> (LocalEtcd, Client) {
+    let etcd = LocalEtcd::builder().arg(cost).start().unwrap();
     let anybody = Client::connect([etcd.endpoint()]).unwrap();
     anybody.role_add("app").unwrap();
     let permission = Permission::read_write(KeyRange::prefix("app/"));
@@ -19,20 +19,24 @@ fn limited() -> (LocalEtcd, Client) {
         anybody.user_grant_role(user, role).unwrap();
     }
     anybody.auth_enable().unwrap();
+    let alice = user(&etcd, "alice");
+    (etcd, alice)
+}
+
+fn user(etcd: &LocalEtcd, name: &str) -> Client {
     let builder: ClientBuilder = Client::builder([etcd.endpoint()]);
-    let alice = builder
+    builder
         .timeout(secs(20))
         .allow_plaintext_credentials()
-        .user("alice", "secret")
+        .user(name, "secret")
         .connect()
-        .unwrap();
-    (etcd, alice)
+        .unwrap()
 }
 
 // Case: E-09
 #[test]
 fn an_election_needs_no_more_than_its_keys() {
-    let (_etcd, alice) = limited();
+    let (_etcd, alice) = limited("--bcrypt-cost=4");
     let (a, b) = (session(&alice), session(&alice));
     let election = Election::new(&a, "app/vote");
     let observer = election.observe().unwrap();
@@ -56,8 +60,29 @@ fn an_election_needs_no_more_than_its_keys() {
 }
 
 #[test]
+fn a_lock_that_is_let_go_before_there_is_another_token_is_free_all_the_same() {
+    // The password takes half a second to check.
+    let (etcd, alice) = limited("--bcrypt-cost=13");
+    let root = user(&etcd, "root");
+    let other = session(&alice);
+    // It gives up sooner than the token comes.
+    let hasty = alice.with_timeout(Duration::from_millis(200));
+    let mine = eventually(secs(60), "a session", || {
+        Session::new(&hasty).ttl(secs(60)).start().ok()
+    });
+    let guard = Mutex::new(&mine, "app/lock")
+        .lock_timeout(secs(60))
+        .unwrap();
+    root.user_change_password("alice", "secret").unwrap();
+    let error = guard.unlock().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let lock = Mutex::new(&other, "app/lock").lock_timeout(secs(60));
+    assert!(lock.is_ok() && mine.check().is_ok(), "{lock:?}");
+}
+
+#[test]
 fn what_is_not_permitted_is_refused_at_once_and_leaves_nothing() {
-    let (_etcd, alice) = limited();
+    let (_etcd, alice) = limited("--bcrypt-cost=4");
     let session = session(&alice);
     let mutex = Mutex::new(&session, "other/lock");
     for error in [

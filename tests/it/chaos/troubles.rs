@@ -1,0 +1,106 @@
+//! What is done to the cluster and to the network before it, and undone once that has shown.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::LocalCluster;
+
+use super::{PATIENCE, Run};
+use crate::support::proxy::Proxy;
+use crate::support::wait::{eventually, leader};
+
+const EVERY: Duration = Duration::from_secs(5);
+/// Longer than a session lives that nobody renews.
+const FROZEN: Duration = Duration::from_secs(6);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    /// The leader is killed, and started again once the others serve.
+    Kill,
+    /// The leader is stopped, and wakes when others have long taken its place.
+    Freeze,
+    /// Nobody is reached until sessions are lost by it.
+    Cut,
+    /// Connections break, and can be made again.
+    Drop,
+}
+
+/// A cluster, and a proxy before each of its members.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) cluster: LocalCluster,
+    pub(super) proxies: Vec<Proxy>,
+}
+
+impl Scene {
+    pub(super) fn new(cluster: LocalCluster) -> Self {
+        let members = cluster.members().iter();
+        let proxies = members.map(|member| Proxy::start(member.client_addr()));
+        Scene {
+            proxies: proxies.collect(),
+            cluster,
+        }
+    }
+
+    /// One trouble every five seconds, in turn.
+    pub(super) fn play(&mut self, run: &Run, troubles: &[Trouble], length: Duration) {
+        let times = length.as_secs() / EVERY.as_secs();
+        let mut next = Instant::now();
+        for trouble in troubles.iter().cycle().take(times as usize) {
+            next = Instant::now().max(next + EVERY);
+            while Instant::now() < next && run.goes_on() {
+                thread::sleep(Duration::from_millis(50));
+            }
+            run.tally.count(&format!("{trouble:?}"));
+            self.cause(run, *trouble);
+        }
+        work_is_done(run);
+    }
+
+    fn cause(&mut self, run: &Run, trouble: Trouble) {
+        match trouble {
+            Trouble::Kill => {
+                let victim = leader(&self.cluster);
+                self.cluster.member_mut(victim).kill().unwrap();
+                work_is_done(run);
+                let member = self.cluster.member_mut(victim);
+                member.spawn().unwrap();
+                member.wait_ready(PATIENCE).unwrap();
+            }
+            Trouble::Freeze => {
+                let victim = self.cluster.member(leader(&self.cluster));
+                let begun = Instant::now();
+                victim.pause().unwrap();
+                work_is_done(run);
+                thread::sleep(FROZEN.saturating_sub(begun.elapsed()));
+                victim.resume().unwrap();
+            }
+            Trouble::Cut => {
+                let lost = || run.tally.total("session lost");
+                let before = lost();
+                self.proxies.iter().for_each(Proxy::cut);
+                eventually(PATIENCE, "sessions are lost", || {
+                    (lost() > before || !run.goes_on()).then_some(())
+                });
+                self.proxies.iter().for_each(Proxy::restore);
+            }
+            Trouble::Drop => {
+                for _ in 0..5 {
+                    self.proxies.iter().for_each(Proxy::drop_connections);
+                    thread::sleep(Duration::from_millis(100));
+                }
+                work_is_done(run);
+            }
+        }
+    }
+}
+
+/// Waits until the writers get on.
+#[track_caller]
+fn work_is_done(run: &Run) {
+    let before = run.counters.done();
+    eventually(PATIENCE, "writes are acknowledged", || {
+        let got_on = run.counters.done() > before + 50;
+        (got_on || !run.goes_on()).then_some(())
+    });
+}
