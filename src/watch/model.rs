@@ -338,13 +338,7 @@ impl World {
                 assert!(create.start_revision > 0, "a start of 0 is a race");
                 assert!(create.fragment && create.watch_id == 0);
                 if self.faults.expiry && self.rng.u8(0..8) == 0 {
-                    return self.respond(pb::WatchResponse {
-                        watch_id: -1,
-                        created: true,
-                        canceled: true,
-                        cancel_reason: "etcdserver: invalid auth token".into(),
-                        ..Default::default()
-                    });
+                    return self.respond(store::refused());
                 }
                 let wire = stream.next_wire;
                 stream.next_wire += 1;

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::etcd_rs_proto::mvccpb;
+use crate::etcd_rs_proto::{etcdserverpb as pb, mvccpb};
 use crate::key::KeyRange;
 
 /// What an item of history changes: keys by name, and whether they are deleted.
@@ -50,6 +50,17 @@ pub(in crate::watch) fn event(revision: i64, key: &str) -> mvccpb::Event {
     };
     mvccpb::Event {
         kv: Some(kv),
+        ..Default::default()
+    }
+}
+
+/// What a server answers when the token of a stream is void.
+pub(super) fn refused() -> pb::WatchResponse {
+    pb::WatchResponse {
+        watch_id: -1,
+        created: true,
+        canceled: true,
+        cancel_reason: "etcdserver: invalid auth token".into(),
         ..Default::default()
     }
 }
