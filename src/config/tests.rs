@@ -42,6 +42,7 @@ fn the_table_has_the_defaults_that_the_code_has() {
     }
     let responses = builder.watch_room.items.to_string();
     assert_eq!(told("watch-queue-responses"), responses);
+    assert_eq!(told("max-txn-ops"), builder.limits.txn_ops.to_string());
 }
 
 #[test]
@@ -77,6 +78,7 @@ fn every_setting_reaches_the_builder() {
     let mut config = config.unwrap();
     assert_eq!(config.endpoints, ["a:1", "http://b:2"]);
     (config.watch_queue_responses, config.watch_queue_bytes) = (Some(3), Some(4));
+    config.max_txn_ops = Some(5);
     let builder = config.builder().unwrap();
     let spans = [
         builder.connect_timeout,
@@ -87,6 +89,7 @@ fn every_setting_reaches_the_builder() {
     assert_eq!(spans, [1, 2, 20, 4].map(Duration::from_secs));
     assert_eq!((builder.limits.send, builder.limits.receive), (1000, 2000));
     assert_eq!((builder.watch_room.items, builder.watch_room.bytes), (3, 4));
+    assert_eq!(builder.limits.txn_ops, 5);
 }
 
 #[test]

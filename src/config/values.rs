@@ -97,6 +97,9 @@ pub struct Config {
         serde(alias = "max-recv-bytes", skip_serializing_if = "Option::is_none")
     )]
     pub max_call_recv_msg_size: Option<usize>,
+    /// The most operations of a transaction: [`ClientBuilder::max_txn_ops`]. 0 is the default.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub max_txn_ops: Option<usize>,
     /// Responses that a watch holds for a slow reader: [`ClientBuilder::watch_queue`].
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub watch_queue_responses: Option<usize>,
@@ -242,6 +245,7 @@ impl Config {
         let sizes = [
             (self.max_call_send_msg_size, &mut limits.send),
             (self.max_call_recv_msg_size, &mut limits.receive),
+            (self.max_txn_ops, &mut limits.txn_ops),
         ];
         for (size, setting) in sizes {
             *setting = size.filter(|size| *size > 0).unwrap_or(*setting);
