@@ -165,6 +165,8 @@ fn a_store_that_lost_its_data_is_one_reset() {
     let mut keys = Keys::new();
     follow(&mirror, &mut keys, |keys| keys.len() == 20);
     etcd.restart_wiped().unwrap();
+    // A connection that has just ended is left by a read: a write on it would be in doubt.
+    client.get("m/reborn").unwrap();
     client.put("m/reborn", "after").unwrap();
     follow(&mirror, &mut keys, |keys| {
         keys.len() == 1 && keys.contains_key("m/reborn")

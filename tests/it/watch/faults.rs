@@ -76,6 +76,8 @@ fn a_restart_is_not_seen() {
     client.put("k", "before").unwrap();
     assert_eq!(next(&watcher).events()[0].kv().value(), "before");
     etcd.restart().unwrap();
+    // A connection that has just ended is left by a read: a write on it would be in doubt.
+    client.get("k").unwrap();
     client.put("k", "after").unwrap();
     assert_eq!(next(&watcher).events()[0].kv().value(), "after");
     eventually_watches(&etcd, 1);
