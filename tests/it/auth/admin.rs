@@ -154,10 +154,20 @@ fn credentials_that_cannot_work_are_refused_by_connect() {
     ] {
         refused(empty.allow_plaintext_credentials());
     }
-    Client::builder(["unix:/tmp/no-such-socket"])
-        .user("u", "p")
+    let socket = Client::builder(["unix:no-such-socket"])
+        .user("u", "canary")
         .connect()
         .unwrap();
+    // Nor do they go anywhere that the client is sent to later.
+    let elsewhere = "http://127.0.0.1:2379";
+    let sent = [
+        socket.at(elsewhere).map(drop),
+        socket.set_endpoints([elsewhere]),
+    ];
+    for refused in sent {
+        let text = fails(refused, ErrorKind::InvalidArgument).to_string();
+        assert!(text.contains("in the clear"), "{text}");
+    }
     tcp()
         .token("t")
         .allow_plaintext_credentials()
