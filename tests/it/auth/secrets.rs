@@ -5,8 +5,10 @@ use std::fmt::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use etcd_blocking::concurrency::{self, Election, Session};
 use etcd_blocking::{
-    Authenticate, Client, ClientBuilder, Error, KeyRange, Result, UserAdd, UserChangePassword,
+    Authenticate, Cache, Client, ClientBuilder, Error, KeyRange, Put, Result, Txn, UserAdd,
+    UserChangePassword,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -111,6 +113,34 @@ fn exercise(said: &mut String, client: &Client) {
         outcome(said, client.revoke(lease.id()));
     }
     outcome(said, lease);
+    outcome(said, client.txn(Txn::always([Put::new("app/t", "v")])));
+    outcome(said, client.delete("app/t"));
+    outcome(said, client.leases());
+    outcome(said, client.status());
+    outcome(said, client.health());
+    outcome(said, client.member_list());
+    outcome(said, client.alarms());
+    outcome(said, client.snapshot_to(std::io::sink()));
+    outcome(
+        said,
+        Cache::open(client, "app/").map(|cache| cache.snapshot()),
+    );
+    let session = Session::new(client).start();
+    if let Ok(session) = &session {
+        outcome(
+            said,
+            concurrency::Mutex::new(session, "app/lock").try_lock(),
+        );
+        let election = Election::new(session, "app/election");
+        outcome(
+            said,
+            election.campaign_timeout("me", Duration::from_secs(2)),
+        );
+    }
+    outcome(said, session);
+    say(said, &client.metrics());
+    outcome(said, client.auth_status());
+    outcome(said, client.role_list());
     outcome(said, client.user_list());
     outcome(said, client.call(Authenticate::new("carol", PASSWORD)));
     outcome(said, client.call(Authenticate::new("carol", OTHER)));
