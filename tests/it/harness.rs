@@ -341,3 +341,21 @@ fn a_machine_that_is_asked_for_too_much_owes_time() {
 fn eventually_says_what_did_not_come() {
     eventually(Duration::from_millis(10), "the moon", || None::<()>);
 }
+
+#[test]
+fn a_proxy_that_holds_bytes_back_can_be_dropped() {
+    let server = RawServer::silent();
+    for _ in 0..300 {
+        let proxy = Proxy::start(server.addr());
+        proxy.pause(Dir::Up, true);
+        let clients = [(); 4].map(|()| {
+            let mut client = dial(&proxy);
+            client.write_all(b"held back").unwrap();
+            client
+        });
+        eventually(SOON, "all are taken in", || {
+            (proxy.open_connections() == clients.len()).then_some(())
+        });
+        drop(proxy);
+    }
+}

@@ -362,7 +362,7 @@ fn who_waits_at_a_double_barrier_learns_that_its_time_or_its_session_is_over() {
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
     assert_eq!(waiters(&client), 0, "it took its key along");
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| barrier.enter());
+        let waiting = scope.spawn(|| barrier.enter_timeout(SOON));
         eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
         client.revoke(session.lease()).unwrap();
         let lost = waiting.join().unwrap().unwrap_err();

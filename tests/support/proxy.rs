@@ -225,6 +225,7 @@ impl Proxy {
         self.shared.swallowed.load(Ordering::SeqCst)
     }
 
+    /// Changes something under the lock, and wakes who waits for a change.
     fn set(&self, change: impl FnOnce(&mut Switches)) {
         change(&mut self.shared.lock());
         self.shared.changed.notify_all();
@@ -240,7 +241,8 @@ impl Proxy {
         for conn in &conns {
             conn.reset();
         }
-        self.shared.changed.notify_all();
+        // Through the lock, or who has just looked and is about to wait would not hear of it.
+        self.set(|_| ());
         // The sockets close when the threads of the connection have let go of it, and this is the
         // last hold.
         let deadline = Instant::now() + Duration::from_secs(2);

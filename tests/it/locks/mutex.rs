@@ -128,7 +128,11 @@ fn when_a_waiter_in_the_middle_goes_the_next_waits_for_the_holder() {
     let (holder, middle, last) = (session(&client), session(&client), session(&client));
     let guard = Mutex::new(&holder, "lock").lock().unwrap();
     thread::scope(|scope| {
-        let gone = scope.spawn(|| Mutex::new(&middle, "lock").lock().unwrap_err());
+        let gone = scope.spawn(|| {
+            Mutex::new(&middle, "lock")
+                .lock_timeout(secs(60))
+                .unwrap_err()
+        });
         keys_become(&client, "lock/", 2);
         let next = scope.spawn(|| Mutex::new(&last, "lock").lock_timeout(secs(60)).unwrap());
         keys_become(&client, "lock/", 3);
@@ -152,7 +156,11 @@ fn whoever_waits_is_told_when_its_session_expires() {
     let waiter = Session::new(&client).ttl(secs(6)).start().unwrap();
     let _guard = Mutex::new(&holder, "lock").lock().unwrap();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| Mutex::new(&waiter, "lock").lock().unwrap_err());
+        let waiting = scope.spawn(|| {
+            Mutex::new(&waiter, "lock")
+                .lock_timeout(secs(60))
+                .unwrap_err()
+        });
         keys_become(&client, "lock/", 2);
         let revoked = Instant::now();
         // The next renewal says so: it is due within a third of the lease's life.

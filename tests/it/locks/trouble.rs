@@ -123,7 +123,11 @@ fn a_waiter_whose_key_is_deleted_is_told_when_its_turn_would_come() {
     let (holder, waiter) = (session(&client), session(&client));
     let guard = Mutex::new(&holder, "lock").lock().unwrap();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| Mutex::new(&waiter, "lock").lock().unwrap_err());
+        let waiting = scope.spawn(|| {
+            Mutex::new(&waiter, "lock")
+                .lock_timeout(secs(60))
+                .unwrap_err()
+        });
         keys_become(&client, "lock/", 2);
         client
             .delete(format!("lock/{:x}", waiter.lease().get()))
@@ -142,7 +146,11 @@ fn closing_the_client_ends_the_waiting_at_once() {
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let waiter = session(&client);
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| Mutex::new(&waiter, "lock").lock().unwrap_err());
+        let waiting = scope.spawn(|| {
+            Mutex::new(&waiter, "lock")
+                .lock_timeout(secs(60))
+                .unwrap_err()
+        });
         keys_become(&direct, "lock/", 2);
         client.clone().close().unwrap();
         assert_eq!(waiting.join().unwrap().kind(), ErrorKind::Closed);
@@ -157,7 +165,11 @@ fn a_session_that_cannot_reach_etcd_ends_the_waiting_when_its_time_is_over() {
     let waiter = Session::new(&client).ttl(secs(3)).start().unwrap();
     let _guard = Mutex::new(&holder, "lock").lock().unwrap();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| Mutex::new(&waiter, "lock").lock().unwrap_err());
+        let waiting = scope.spawn(|| {
+            Mutex::new(&waiter, "lock")
+                .lock_timeout(secs(60))
+                .unwrap_err()
+        });
         keys_become(&direct, "lock/", 2);
         proxy.cut();
         let error = waiting.join().unwrap();
