@@ -14,7 +14,7 @@ use crate::support::child::{alone, within};
 use crate::support::pace::Pace;
 use crate::support::proxy::Proxy;
 use crate::support::raw::RawServer;
-use crate::support::wait::{eventually, eventually_all_asleep, open_fds, threads};
+use crate::support::wait::{eventually, eventually_all_asleep, items, open_fds, threads};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -83,7 +83,7 @@ fn every_verb(endpoint: &str, prefix: &str, close: bool) {
     let _ = client.compact(deleted.revision());
     if close {
         client.close().unwrap();
-        let last = watcher.iter().last().unwrap();
+        let last = items(watcher.receiver(), SOON).last().unwrap();
         assert_eq!(last.unwrap_err().kind(), ErrorKind::Closed);
     }
 }
@@ -227,7 +227,7 @@ fn blocked_call(client: &Client, n: usize) -> etcd_blocking::Error {
         6 => client
             .submit(Put::new("k", "v"))
             .receiver()
-            .recv()
+            .recv_timeout(SOON)
             .unwrap()
             .unwrap_err(),
         _ => client.mirror("k").unwrap_err(),
@@ -354,7 +354,7 @@ fn a_thousand_clients_leave_nothing_behind() {
                         let watcher = client.watch("k").unwrap();
                         drop(client);
                         assert_eq!(
-                            watcher.recv().unwrap().unwrap_err().kind(),
+                            watcher.recv_timeout(SOON).unwrap().unwrap_err().kind(),
                             ErrorKind::Closed
                         );
                     }
@@ -423,15 +423,27 @@ fn dropping_the_last_handle_is_bounded() {
         "{error}"
     );
     assert_eq!(
-        watcher.iter().last().unwrap().unwrap_err().kind(),
+        items(watcher.receiver(), SOON)
+            .last()
+            .unwrap()
+            .unwrap_err()
+            .kind(),
         ErrorKind::Closed
     );
     assert_eq!(
-        mirror.changes().iter().last().unwrap().unwrap_err().kind(),
+        items(mirror.changes(), SOON)
+            .last()
+            .unwrap()
+            .unwrap_err()
+            .kind(),
         ErrorKind::Closed
     );
     assert_eq!(
-        alive.receiver().iter().last().unwrap().unwrap_err().kind(),
+        items(alive.receiver(), SOON)
+            .last()
+            .unwrap()
+            .unwrap_err()
+            .kind(),
         ErrorKind::Closed
     );
 }

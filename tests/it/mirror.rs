@@ -8,7 +8,7 @@ use etcd_blocking::{Client, KeyChange, KeyRange, Mirror, MirrorEvent, Put, Txn};
 
 use crate::support::proxy::Proxy;
 use crate::support::server::{EARLY_PROGRESS, skip_before};
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, items};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -213,7 +213,7 @@ fn closing_the_client_is_the_last_thing_it_tells() {
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
     client.clone().close().unwrap();
-    let last = mirror.changes().iter().last().unwrap();
+    let last = items(mirror.changes(), SOON).last().unwrap();
     assert_eq!(last.unwrap_err().kind(), etcd_blocking::ErrorKind::Closed);
     let waited = mirror.wait_revision(etcd_blocking::Revision::new(99), SOON);
     assert_eq!(waited.unwrap_err().kind(), etcd_blocking::ErrorKind::Closed);

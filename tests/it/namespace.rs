@@ -9,7 +9,7 @@ use etcd_blocking::{
     WatchResponse,
 };
 
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, items};
 
 mod recipes;
 
@@ -156,8 +156,10 @@ fn watches_see_what_is_inside_by_its_name_there() {
     let one = app.watch("k").unwrap();
     let set = app.watch_set().unwrap();
     let in_set = set.add(Watch::prefix("k")).unwrap();
-    let submitted = set.submit(Watch::key("k")).unwrap();
-    client.put("k", "outside").unwrap();
+    // It says from where on, because nobody waits until it is there.
+    let next = client.put("k", "outside").unwrap().revision().next();
+    let from_there = Watch::key("k").start_revision(next);
+    let submitted = set.submit(from_there).unwrap();
     client.put("app/", "outside").unwrap();
     client.put("app0", "outside").unwrap();
     app.put("k", "one").unwrap();
@@ -179,11 +181,19 @@ fn watches_see_what_is_inside_by_its_name_there() {
     let prev = events[2].prev_kv().unwrap();
     assert_eq!((prev.key(), prev.value_str()), (&"k".into(), Some("two")));
     collect(&|| one.recv_timeout(SOON).unwrap().unwrap());
-    let items: Vec<_> = set.receiver().iter().take(6).collect();
-    for key in [in_set, submitted] {
-        let mine = items.iter().filter(|(of, _)| *of == key);
-        let events = mine.flat_map(|(_, item)| item.as_ref().unwrap().events().to_vec());
-        assert!(events.map(|event| event.key().clone()).eq(["k"; 3]));
+    let (mut of_added, mut of_submitted) = (Vec::new(), Vec::new());
+    let mut told = items(set.receiver(), SOON);
+    while of_added.len() < 3 || of_submitted.len() < 3 {
+        let (of, item) = told.next().unwrap();
+        let events = match of == in_set {
+            true => &mut of_added,
+            false => &mut of_submitted,
+        };
+        assert!(of == in_set || of == submitted);
+        events.extend(item.unwrap().into_events());
+    }
+    for events in [of_added, of_submitted] {
+        assert!(events.iter().map(|event| event.key().clone()).eq(["k"; 3]));
     }
 }
 
@@ -287,7 +297,7 @@ fn errors_name_keys_as_they_were_written() {
     let old = app.call(Get::prefix("k").revision(first)).unwrap_err();
     assert!(old.to_string().starts_with("get \"k\"..\"l\": "), "{old}");
     let watcher = app.watch(Watch::key("k").start_revision(first)).unwrap();
-    let last = watcher.recv().unwrap().unwrap_err();
+    let last = watcher.recv_timeout(SOON).unwrap().unwrap_err();
     assert!(last.to_string().starts_with("watch \"k\": "), "{last}");
     app.clone().close().unwrap();
     let closed = app.get("k").unwrap_err();

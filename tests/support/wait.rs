@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use etcd_blocking::local::{LocalCluster, LocalEtcd, MemberStatus};
 
 /// Calls `look` each 5 ms until it returns `Some`, and panics with `what` when that takes longer
@@ -20,6 +21,15 @@ pub fn eventually<T>(timeout: Duration, what: &str, mut look: impl FnMut() -> Op
         assert!(start.elapsed() < timeout, "not within {timeout:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What comes through a channel until it ends; panics when nothing comes for as long as `timeout`.
+pub fn items<T>(receiver: &Receiver<T>, timeout: Duration) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || match receiver.recv_timeout(timeout) {
+        Ok(item) => Some(item),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("nothing came in {timeout:?}, and it did not end"),
+    })
 }
 
 /// What a member says of itself; one that is busy may take more than one question.

@@ -10,7 +10,7 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Authenticate, ErrorKind, KeyRange};
 
 use super::{LONG, authentications, builder, denies_root, enable, etcd, fails, user};
-use crate::support::wait::{Raise, eventually};
+use crate::support::wait::{Raise, eventually, items};
 
 /// A secret that tokens are signed with, in a file.
 struct SecretFile(PathBuf);
@@ -59,7 +59,7 @@ fn a_jwt_that_was_given_works_until_it_expires_and_is_final_then() {
     assert!(error.to_string().contains("invalid auth token"), "{error}");
     assert!(error.elapsed() < Duration::from_secs(2), "at once: {error}");
     fails(client.watch("app/x"), ErrorKind::Unauthenticated);
-    let last = watch.receiver().iter().last().unwrap();
+    let last = items(watch.receiver(), LONG).last().unwrap();
     fails(last, ErrorKind::Unauthenticated);
 }
 

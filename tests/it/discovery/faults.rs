@@ -1,6 +1,7 @@
 //! Faults between the faults: what happens to a registration while something else does.
 
 use super::*;
+use crate::support::wait::items;
 
 /// What goes up to etcd in a span in which nothing happens.
 fn traffic(proxy: &Proxy) -> u64 {
@@ -151,7 +152,7 @@ fn two_that_cannot_read_each_other_do_not_fight_as_fast_as_they_can() {
     let begun = Instant::now();
     // Undamped, ten rounds take ten answers of etcd; damped, their last waits are up to 1.5 s each.
     let lost = |state: &State| matches!(state, State::Lost { .. });
-    let losses = native.states().iter().filter(lost).take(10).count();
+    let losses = items(native.states(), SOON).filter(lost).take(10).count();
     let (writes, span) = (written() - before, begun.elapsed());
     println!("{losses} losses and {writes} writes in {span:?}");
     assert!(

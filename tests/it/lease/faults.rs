@@ -5,7 +5,7 @@ use etcd_blocking::local::LocalCluster;
 use super::*;
 use crate::support::peers::PeerLinks;
 use crate::support::server::{Version, skip_before};
-use crate::support::wait::leader;
+use crate::support::wait::{items, leader};
 
 #[test]
 fn a_lease_survives_lost_connections() {
@@ -200,7 +200,7 @@ fn a_lease_survives_a_leader_that_stalls_and_only_the_server_ends_it_when_that_c
     cluster.member(leader).resume().unwrap();
     // It takes itself for the leader still, and the lease for long expired. etcd has it look first
     // whether its clock ticked lately; one that woke up a moment ago can revoke the lease all the same.
-    let last = alive.receiver().iter().take(4).find_map(Result::err);
+    let last = items(alive.receiver(), SOON).take(4).find_map(Result::err);
     let revoked = last.as_ref().map(etcd_blocking::Error::kind);
     assert!(
         matches!(revoked, None | Some(ErrorKind::LeaseNotFound)),

@@ -13,7 +13,7 @@ use crate::support::pace::Pace;
 use crate::support::peers::PeerLinks;
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::server::{EARLY_PROGRESS, Version, progress_interval, skip_before};
-use crate::support::wait::{eventually, leader};
+use crate::support::wait::{eventually, items, leader};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -49,17 +49,9 @@ fn ends_without_an_error(watcher: Watcher) -> usize {
     let receiver = watcher.receiver().clone();
     let (pace, begun) = (Pace::start(), Instant::now());
     watcher.close();
-    let mut items = 0;
-    while let Ok(item) = receiver.recv_timeout(SOON) {
-        item.unwrap();
-        items += 1;
-    }
-    assert!(
-        receiver.recv().is_err() && receiver.is_empty(),
-        "it has ended"
-    );
+    let count = items(&receiver, SOON).map(Result::unwrap).count();
     pace.check("the end", begun, Duration::from_secs(1));
-    items
+    count
 }
 
 // Case: W-06, W-25
@@ -91,8 +83,8 @@ fn a_watch_that_is_given_up_ends_at_once_and_without_an_error() {
         let (receiver, of_set) = (cancelled.receiver().clone(), set.receiver().clone());
         drop((cancelled, set));
         client.close().unwrap();
-        assert!(receiver.iter().all(|item| item.is_ok()));
-        assert_eq!(of_set.iter().count(), 0);
+        assert!(items(&receiver, SOON).all(|item| item.is_ok()));
+        assert_eq!(items(&of_set, SOON).count(), 0);
     }
     eventually_watches(&etcd, 0);
 }
@@ -239,7 +231,7 @@ fn without_a_majority_no_watch_begins_and_one_that_runs_waits_for_it() {
         cluster.member_mut(other).kill().unwrap();
     }
     // A lease that no majority renews is not reported as alive beyond its time.
-    let last = alive.receiver().iter().last().unwrap();
+    let last = items(alive.receiver(), SOON).last().unwrap();
     assert_eq!(last.unwrap_err().kind(), ErrorKind::LeaseExpired);
     let refused = client.with_timeout(ms(1500)).watch("k").unwrap_err();
     assert!(
