@@ -15,12 +15,13 @@
 
 mod floor;
 
+use std::collections::VecDeque;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, Drive, Get, Put};
+use etcd_blocking::{Client, Drive, Get, GetResponse, Pending, Put, PutResponse};
 use rustix::time::{ClockId, clock_gettime};
 
 const VALUE: [u8; 256] = [b'v'; 256];
@@ -75,7 +76,10 @@ fn main() {
         }
         let name = format!("{verb:?} 16 pipelined").to_lowercase();
         if filter.is_none_or(|filter| name.contains(filter)) {
-            let ours: Vec<(&str, Run<'_>)> = vec![("", Box::new(|| pipelined(&etcd, verb, 16)))];
+            let ours: Vec<(&str, Run<'_>)> = vec![
+                ("", Box::new(|| pipelined(&etcd, verb, 16))),
+                (" (in order)", Box::new(|| in_order(&etcd, verb, 16))),
+            ];
             compare(&name, rounds, || floor::run(&etcd, verb, 16), &ours);
         }
     }
@@ -182,38 +186,97 @@ fn call(client: &Client, verb: Verb) {
     }
 }
 
+/// One thread with `flight` requests on their way at any time: what is answered is replaced, in
+/// whatever order answers come.
 fn pipelined(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
     let client = Client::connect([etcd.endpoint()]).unwrap();
-    let submit = || -> Box<dyn FnOnce()> {
-        match verb {
-            Verb::Get => {
-                let pending = client.submit(Get::key(KEY));
-                Box::new(move || drop(pending.wait().unwrap()))
-            }
-            Verb::Put => {
-                let pending = client.submit(Put::new(KEY, &VALUE[..]));
-                Box::new(move || drop(pending.wait().unwrap()))
-            }
-        }
-    };
+    let mut flights: VecDeque<Flight> = (0..flight).map(|_| Flight::begin(&client, verb)).collect();
     for _ in 0..100 {
-        submit()();
+        next(&mut flights);
+        flights.push_back(Flight::begin(&client, verb));
     }
-    let mut waiting = std::collections::VecDeque::new();
     let mut latencies = Vec::with_capacity(1_000_000);
     let meter = Meter::start();
     while meter.begun.elapsed() < RUN {
-        while waiting.len() < flight {
-            waiting.push_back((Instant::now(), submit()));
-        }
-        if let Some((sent, wait)) = waiting.pop_front() {
-            wait();
-            latencies.push(sent.elapsed());
+        latencies.push(next(&mut flights));
+        flights.retain(|flight| {
+            let done = flight.is_done();
+            if done {
+                latencies.push(flight.begun.elapsed());
+            }
+            !done
+        });
+        while flights.len() < flight {
+            flights.push_back(Flight::begin(&client, verb));
         }
     }
     let figure = meter.figure(latencies);
-    waiting.into_iter().for_each(|(_, wait)| wait());
+    flights.into_iter().for_each(|flight| flight.wait());
     figure
+}
+
+/// The same by who takes answers in the order of the requests: whatever overtakes the first of them
+/// waits for it, and fewer are on their way.
+fn in_order(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    let mut flights: VecDeque<Flight> = (0..flight).map(|_| Flight::begin(&client, verb)).collect();
+    for _ in 0..100 {
+        next(&mut flights);
+        flights.push_back(Flight::begin(&client, verb));
+    }
+    let mut latencies = Vec::with_capacity(1_000_000);
+    let meter = Meter::start();
+    while meter.begun.elapsed() < RUN {
+        latencies.push(next(&mut flights));
+        flights.push_back(Flight::begin(&client, verb));
+    }
+    let figure = meter.figure(latencies);
+    flights.into_iter().for_each(|flight| flight.wait());
+    figure
+}
+
+/// Waits for the oldest, and returns how long it took.
+fn next(flights: &mut VecDeque<Flight>) -> Duration {
+    let oldest = flights.pop_front().expect("there are always some");
+    let begun = oldest.begun;
+    oldest.wait();
+    begun.elapsed()
+}
+
+/// A request on its way.
+struct Flight {
+    begun: Instant,
+    reply: Reply,
+}
+
+enum Reply {
+    Get(Pending<GetResponse>),
+    Put(Pending<PutResponse>),
+}
+
+impl Flight {
+    fn begin(client: &Client, verb: Verb) -> Self {
+        let begun = Instant::now();
+        let reply = match verb {
+            Verb::Get => Reply::Get(client.submit(Get::key(KEY))),
+            Verb::Put => Reply::Put(client.submit(Put::new(KEY, &VALUE[..]))),
+        };
+        Flight { begun, reply }
+    }
+
+    fn is_done(&self) -> bool {
+        match &self.reply {
+            Reply::Get(get) => get.try_wait().map(Result::unwrap).is_some(),
+            Reply::Put(put) => put.try_wait().map(Result::unwrap).is_some(),
+        }
+    }
+
+    fn wait(self) {
+        match self.reply {
+            Reply::Get(get) => drop(get.wait().unwrap()),
+            Reply::Put(put) => drop(put.wait().unwrap()),
+        }
+    }
 }
 
 /// The time and the CPU time of this process since it started.

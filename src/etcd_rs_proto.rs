@@ -1,4 +1,5 @@
-//! The wire: messages and client stubs generated from `proto/`. Private to the crate.
+//! The wire, generated from `proto/`: messages, unary methods, and stubs for what streams. Private to
+//! the crate.
 
 #![allow(
     missing_docs,
@@ -24,6 +25,15 @@ pub(crate) mod codegen {
     pub(crate) use tower_service::Service;
 
     pub(crate) type StdError = Box<dyn std::error::Error + Send + Sync + 'static>;
+}
+
+/// The request of a unary method: each is that of one.
+pub(crate) trait Unary: prost::Message + Clone {
+    /// The one message that comes back.
+    type Reply: prost::Message + Default;
+
+    /// The method, as it is named on the wire.
+    const PATH: &'static str;
 }
 
 /// `mvccpb`: keys, values, events.

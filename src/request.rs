@@ -6,6 +6,7 @@
 )]
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +91,59 @@ pub(crate) mod sealed {
     }
 }
 
+/// The part of [`Exchange`](sealed::Exchange) that is the same for each request that is one message
+/// of a unary method, and makes its response of the reply: its type has `message`, by value or by
+/// reference, of the type that is named.
+///
+/// | | may be repeated | changes something |
+/// |---|---|---|
+/// | `read` | yes | no |
+/// | `write` | no | yes |
+/// | `idempotent` | yes | yes |
+///
+/// With `without leader`, a member that has none may answer as well.
+macro_rules! exchanged {
+    (write $message:path $(, $without:ident leader)?) => {
+        fn writes(&self) -> bool {
+            true
+        }
+
+        $crate::request::exchanged!(@ write $message $(, $without)?);
+    };
+    (idempotent $message:path $(, $without:ident leader)?) => {
+        fn writes(&self) -> bool {
+            true
+        }
+
+        $crate::request::exchanged!(@ read $message $(, $without)?);
+    };
+    (read $message:path $(, $without:ident leader)?) => {
+        $crate::request::exchanged!(@ read $message $(, $without)?);
+    };
+    (@ $mode:ident $message:ty $(, $without:ident)?) => {
+        fn encoded_len(&self) -> usize {
+            let message = self.message();
+            prost::Message::encoded_len(std::borrow::Borrow::<$message>::borrow(&message))
+        }
+
+        fn exchange(
+            self,
+            transport: std::sync::Arc<$crate::transport::Transport>,
+            timeout: std::time::Duration,
+        ) -> impl Future<Output = $crate::error::Result<Self::Response>> + Send + 'static {
+            // Now, by whoever calls: the thread of the runtime has enough to do.
+            let request = $crate::transport::Framed::<$message>::new(
+                std::borrow::Borrow::borrow(&self.message()),
+            );
+            $(let request = $crate::request::exchanged!(@@ $without request);)?
+            let call = $crate::transport::Call::$mode(timeout);
+            transport.unary(call, move || self.operation(), request)
+        }
+    };
+    (@@ without $request:ident) => { $request.without_leader() };
+}
+pub(crate) use exchanged;
+
 /// A request as it is sent from inside a namespace, and what is done to its response.
 pub(crate) struct Confined<R: sealed::Exchange> {
     pub(crate) request: R,
@@ -135,14 +189,19 @@ pub(crate) async fn counted<R: sealed::Exchange>(
     timeout: Duration,
 ) -> Result<R::Response> {
     let call = Underway::begin::<R>(transport.observer(), || request.operation());
-    run(call, Ok(()), request.exchange(transport, timeout)).await
+    let exchange = Box::pin(request.exchange(transport, timeout));
+    run(call, Ok(()), exchange).await
 }
+
+/// An exchange on its way. It is as large as all that may happen to it, and in a box of its own it is
+/// moved once and not at every step.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// Waits for an exchange that nobody waits for on this thread, and counts it.
 pub(crate) async fn run<T>(
     call: Underway,
     checked: Result<()>,
-    exchange: impl Future<Output = Result<T>>,
+    exchange: Boxed<'_, T>,
 ) -> Result<T> {
     let result = match checked {
         Ok(()) => call.within(exchange).await,

@@ -52,7 +52,7 @@ impl Authenticate {
     }
 }
 
-exchange!(Authenticate, Read authenticate -> AuthenticateResponse);
+exchange!(Authenticate, read AuthenticateRequest => AuthenticateResponse);
 
 /// The answer to an [`Authenticate`]. The token in it does not print.
 #[derive(Clone)]

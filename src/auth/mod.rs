@@ -46,15 +46,15 @@ impl AuthResponse {
 /// Ties a request to its call: its type has `message`, `about` and `problem`. One whose permissions
 /// name keys says `names keys`.
 macro_rules! exchange {
-    ($request:ty, $mode:ident $call:ident -> $response:ty) => {
-        exchange!($request, $mode $call -> $response, |request| {
+    ($request:ty, $mode:ident $message:ty => $response:ty) => {
+        exchange!($request, $mode $message => $response, |request| {
             Ok($crate::request::Confined::keyless(request))
         });
     };
-    ($request:ty, $mode:ident $call:ident -> $response:ty, names keys) => {
-        exchange!($request, $mode $call -> $response, |_| Err(super::names_keys()));
+    ($request:ty, $mode:ident $message:ty => $response:ty, names keys) => {
+        exchange!($request, $mode $message => $response, |_| Err(super::names_keys()));
     };
-    ($request:ty, $mode:ident $call:ident -> $response:ty, $within:expr) => {
+    ($request:ty, $mode:ident $message:ty => $response:ty, $within:expr) => {
         impl $crate::request::sealed::Exchange for $request {
             type Response = $response;
 
@@ -66,14 +66,6 @@ macro_rules! exchange {
                 self.problem()
             }
 
-            fn writes(&self) -> bool {
-                $crate::transport::Mode::$mode == $crate::transport::Mode::Write
-            }
-
-            fn encoded_len(&self) -> usize {
-                prost::Message::encoded_len(&self.message())
-            }
-
             fn within(
                 self,
                 _: &$crate::namespace::Namespace,
@@ -83,21 +75,7 @@ macro_rules! exchange {
                 within(self)
             }
 
-            async fn exchange(
-                self,
-                transport: std::sync::Arc<$crate::transport::Transport>,
-                timeout: std::time::Duration,
-            ) -> $crate::error::Result<$response> {
-                let call = $crate::transport::Call {
-                    mode: $crate::transport::Mode::$mode,
-                    timeout,
-                };
-                let attempt = |connection: $crate::transport::Connection| {
-                    let request = $crate::transport::outgoing(self.message(), true);
-                    async move { connection.auth().$call(request).await }
-                };
-                transport.unary(call, || self.about(), attempt).await
-            }
+            $crate::request::exchanged!($mode $message);
         }
     };
 }

@@ -42,7 +42,7 @@ impl RoleAdd {
     }
 }
 
-exchange!(RoleAdd, Write role_add -> AuthResponse);
+exchange!(RoleAdd, write AuthRoleAddRequest => AuthResponse);
 
 /// Deletes a role, and takes it from all users.
 ///
@@ -74,7 +74,7 @@ impl RoleDelete {
     }
 }
 
-exchange!(RoleDelete, Write role_delete -> AuthResponse);
+exchange!(RoleDelete, write AuthRoleDeleteRequest => AuthResponse);
 
 /// Asks what a role may do. Whoever is not `root` may ask about their own roles only.
 ///
@@ -106,7 +106,7 @@ impl RoleGet {
     }
 }
 
-exchange!(RoleGet, Read role_get -> RoleGetResponse, names keys);
+exchange!(RoleGet, read AuthRoleGetRequest => RoleGetResponse, names keys);
 
 /// Lists all roles.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -132,7 +132,7 @@ impl RoleList {
     }
 }
 
-exchange!(RoleList, Read role_list -> RoleListResponse);
+exchange!(RoleList, read AuthRoleListRequest => RoleListResponse);
 
 /// Permits a role something. A permission for the same range is replaced.
 ///
@@ -182,7 +182,7 @@ impl RoleGrantPermission {
     }
 }
 
-exchange!(RoleGrantPermission, Write role_grant_permission -> AuthResponse, names keys);
+exchange!(RoleGrantPermission, write AuthRoleGrantPermissionRequest => AuthResponse, names keys);
 
 /// Takes a permission from a role. The range is exactly the one that was granted.
 ///
@@ -224,7 +224,7 @@ impl RoleRevokePermission {
     }
 }
 
-exchange!(RoleRevokePermission, Write role_revoke_permission -> AuthResponse, names keys);
+exchange!(RoleRevokePermission, write AuthRoleRevokePermissionRequest => AuthResponse, names keys);
 
 /// The answer to a [`RoleGet`].
 #[derive(Clone, Debug, PartialEq, Default)]

@@ -36,7 +36,7 @@ impl AuthEnable {
     }
 }
 
-exchange!(AuthEnable, Write auth_enable -> AuthResponse);
+exchange!(AuthEnable, write AuthEnableRequest => AuthResponse);
 
 /// Switches authentication off for the whole cluster: everybody may do everything. Users and roles
 /// stay as they are.
@@ -63,7 +63,7 @@ impl AuthDisable {
     }
 }
 
-exchange!(AuthDisable, Write auth_disable -> AuthResponse);
+exchange!(AuthDisable, write AuthDisableRequest => AuthResponse);
 
 /// Asks whether authentication is on.
 ///
@@ -92,7 +92,7 @@ impl AuthStatus {
     }
 }
 
-exchange!(AuthStatus, Read auth_status -> AuthStatusResponse);
+exchange!(AuthStatus, read AuthStatusRequest => AuthStatusResponse);
 
 /// The answer to an [`AuthStatus`].
 #[derive(Clone, Debug, PartialEq, Default)]

@@ -65,7 +65,7 @@ impl UserAdd {
     }
 }
 
-exchange!(UserAdd, Write user_add -> AuthResponse);
+exchange!(UserAdd, write AuthUserAddRequest => AuthResponse);
 
 /// Deletes a user. What the user was doing ends: tokens are void at once, see
 /// [`Client::watch`](crate::Client::watch) for watches.
@@ -99,7 +99,7 @@ impl UserDelete {
     }
 }
 
-exchange!(UserDelete, Write user_delete -> AuthResponse);
+exchange!(UserDelete, write AuthUserDeleteRequest => AuthResponse);
 
 /// Asks which roles a user has. Whoever is not `root` may ask about themselves only.
 ///
@@ -131,7 +131,7 @@ impl UserGet {
     }
 }
 
-exchange!(UserGet, Read user_get -> UserGetResponse);
+exchange!(UserGet, read AuthUserGetRequest => UserGetResponse);
 
 /// Lists all users.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -157,7 +157,7 @@ impl UserList {
     }
 }
 
-exchange!(UserList, Read user_list -> UserListResponse);
+exchange!(UserList, read AuthUserListRequest => UserListResponse);
 
 /// Changes the password of a user. Tokens that were made with the old one are void at once.
 ///
@@ -196,7 +196,7 @@ impl UserChangePassword {
     }
 }
 
-exchange!(UserChangePassword, Write user_change_password -> AuthResponse);
+exchange!(UserChangePassword, write AuthUserChangePasswordRequest => AuthResponse);
 
 /// Gives a user a role.
 ///
@@ -237,7 +237,7 @@ impl UserGrantRole {
     }
 }
 
-exchange!(UserGrantRole, Write user_grant_role -> AuthResponse);
+exchange!(UserGrantRole, write AuthUserGrantRoleRequest => AuthResponse);
 
 /// Takes a role from a user. Calls of the user feel it at once; a watch that is running, only when it
 /// has to be created anew.
@@ -279,7 +279,7 @@ impl UserRevokeRole {
     }
 }
 
-exchange!(UserRevokeRole, Write user_revoke_role -> AuthResponse);
+exchange!(UserRevokeRole, write AuthUserRevokeRoleRequest => AuthResponse);
 
 fn not_empty(password: &Secret) -> Result<()> {
     match password.reveal().is_empty() {

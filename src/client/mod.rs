@@ -203,13 +203,11 @@ impl Client {
             let lost = lost(&request);
             let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
             let bridge = &self.core.bridge;
-            match self.scope.clone() {
-                None => bridge.call_or(lost, call.within(request.exchange(transport, timeout))),
-                Some(scope) => {
-                    let exchange = scope.exchange(request, transport, timeout);
-                    bridge.call_or(lost, call.within(exchange))
-                }
-            }
+            let exchange: request::Boxed<'_, _> = match self.scope.clone() {
+                None => Box::pin(request.exchange(transport, timeout)),
+                Some(scope) => Box::pin(scope.exchange(request, transport, timeout)),
+            };
+            bridge.call_or(lost, call.within(exchange))
         });
         call.end(&result);
         result
@@ -223,16 +221,11 @@ impl Client {
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
         let call = Underway::begin::<R>(transport.observer(), || request.operation());
         let bridge = &self.core.bridge;
-        match self.scope.clone() {
-            None => {
-                let exchange = request.exchange(transport, timeout);
-                bridge.submit_or(lost, request::run(call, checked, exchange))
-            }
-            Some(scope) => {
-                let exchange = scope.exchange(request, transport, timeout);
-                bridge.submit_or(lost, request::run(call, checked, exchange))
-            }
-        }
+        let exchange: request::Boxed<'_, _> = match self.scope.clone() {
+            None => Box::pin(request.exchange(transport, timeout)),
+            Some(scope) => Box::pin(scope.exchange(request, transport, timeout)),
+        };
+        bridge.submit_or(lost, request::run(call, checked, exchange))
     }
 
     /// The value of one key.

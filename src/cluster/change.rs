@@ -16,15 +16,10 @@ use crate::etcd_rs_proto::etcdserverpb::{
 };
 use crate::kv::header;
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
+use crate::transport::{Call, Framed, Transport};
 use crate::types::{MemberId, ResponseHeader};
-
-fn write(timeout: Duration) -> Call {
-    let mode = Mode::Write;
-    Call { mode, timeout }
-}
 
 /// Adds a member to the cluster; then start it with `--initial-cluster-state=existing`.
 ///
@@ -96,10 +91,8 @@ impl Exchange for MemberAdd {
         timeout: Duration,
     ) -> Result<MemberAddResponse> {
         let operation = || self.operation();
-        let adding = transport.unary(write(timeout), operation, |connection| {
-            let request = outgoing(self.message(), true);
-            async move { connection.cluster().member_add(request).await }
-        });
+        let request = Framed::new(&self.message());
+        let adding = transport.unary(Call::write(timeout), operation, request);
         let Added(added) = adding.await?;
         added.ok_or_else(|| {
             let error = Error::protocol("the answer does not say which member was added");
@@ -183,26 +176,7 @@ impl Exchange for MemberPromote {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
-    async fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> Result<MembersResponse> {
-        let operation = || self.operation();
-        let promoting = transport.unary(write(timeout), operation, |connection| {
-            let request = outgoing(self.message(), true);
-            async move { connection.cluster().member_promote(request).await }
-        });
-        promoting.await
-    }
+    exchanged!(write MemberPromoteRequest);
 }
 
 /// Removes a member from the cluster, running or not; its process ends by itself.
@@ -241,26 +215,7 @@ impl Exchange for MemberRemove {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
-    async fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> Result<MembersResponse> {
-        let operation = || self.operation();
-        let removing = transport.unary(write(timeout), operation, |connection| {
-            let request = outgoing(self.message(), true);
-            async move { connection.cluster().member_remove(request).await }
-        });
-        removing.await
-    }
+    exchanged!(write MemberRemoveRequest);
 }
 
 /// Gives a member other peer URLs, before it moves to another address.
@@ -306,24 +261,5 @@ impl Exchange for MemberUpdate {
         peer_url::check(&self.peer_urls)
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
-    async fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> Result<MembersResponse> {
-        let operation = || self.operation();
-        let updating = transport.unary(write(timeout), operation, |connection| {
-            let request = outgoing(self.message(), true);
-            async move { connection.cluster().member_update(request).await }
-        });
-        updating.await
-    }
+    exchanged!(write MemberUpdateRequest);
 }

@@ -16,7 +16,7 @@ use crate::kv::header;
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::transport::{Call, Framed, Transport};
 use crate::types::ResponseHeader;
 
 /// Lists the members of the cluster.
@@ -71,18 +71,11 @@ impl Exchange for MemberList {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> impl Future<Output = Result<MembersResponse>> + Send + 'static {
-        let (message, serializable) = (self.message(), self.serializable);
-        transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
-            || Operation::new("member list"),
-            move |connection| {
-                let request = outgoing(message, !serializable);
-                async move { connection.cluster().member_list(request).await }
-            },
-        )
+        let request = match self.serializable {
+            true => Framed::new(&self.message()).without_leader(),
+            false => Framed::new(&self.message()),
+        };
+        transport.unary(Call::read(timeout), move || self.operation(), request)
     }
 }
 

@@ -74,6 +74,26 @@ impl ServerError {
             text: printable(message),
         }
     }
+
+    /// An answer that is not gRPC, or not protobuf.
+    pub(crate) fn rubbish(text: &str) -> Self {
+        ServerError {
+            kind: Protocol,
+            executed: Unknown,
+            remedy: Remedy::None,
+            text: printable(text),
+        }
+    }
+
+    /// An answer over the client's own limit: the request itself was served.
+    pub(crate) fn too_large(text: String) -> Self {
+        ServerError {
+            kind: TooLarge,
+            executed: Unknown,
+            remedy: Remedy::None,
+            text,
+        }
+    }
 }
 
 /// Watches carry the whole rendering of a status as their cancel reason

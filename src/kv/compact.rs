@@ -1,18 +1,11 @@
 //! Forgetting history.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
-use prost::Message as _;
-
 use super::header;
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{CompactionRequest, CompactionResponse};
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::{ResponseHeader, Revision};
 
 /// Forgets the history of the store before a revision: reads and watches cannot go back behind it.
@@ -41,6 +34,10 @@ impl Compact {
         self.pb.physical = true;
         self
     }
+
+    fn message(&self) -> &CompactionRequest {
+        &self.pb
+    }
 }
 
 impl Exchange for Compact {
@@ -59,36 +56,11 @@ impl Exchange for Compact {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.pb.encoded_len()
-    }
-
     fn within(self, _: &Namespace) -> Result<Confined<Self>> {
         Ok(Confined::keyless(self))
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<CompactResponse>> + Send + 'static {
-        let revision = self.pb.revision;
-        transport.unary(
-            Call {
-                mode: Mode::Write,
-                timeout,
-            },
-            move || Operation::about("compact at", revision),
-            move |connection| {
-                let request = outgoing(self.pb, true);
-                async move { connection.kv().compact(request).await }
-            },
-        )
-    }
+    exchanged!(write CompactionRequest);
 }
 
 /// The answer to a [`Compact`].

@@ -1,20 +1,14 @@
 //! Deleting keys.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::{header, key_values, range, strip};
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
 use crate::key::KeyRange;
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
 /// Deletes one key or a range of keys. Deleting what does not exist is no error.
@@ -78,6 +72,10 @@ impl Delete {
     pub fn keys(&self) -> KeyRange {
         range(&self.pb.key, &self.pb.range_end)
     }
+
+    fn message(&self) -> &DeleteRangeRequest {
+        &self.pb
+    }
 }
 
 impl Exchange for Delete {
@@ -94,14 +92,6 @@ impl Exchange for Delete {
         }
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.pb.encoded_len()
-    }
-
     fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
         namespace.enter(&mut self.pb.key, &mut self.pb.range_end);
         Ok(Confined {
@@ -114,24 +104,7 @@ impl Exchange for Delete {
         response.header.revision
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<DeleteResponse>> + Send + 'static {
-        let keys = self.keys();
-        transport.unary(
-            Call {
-                mode: Mode::Write,
-                timeout,
-            },
-            move || Operation::on("delete", keys),
-            move |connection| {
-                let request = outgoing(self.pb.clone(), true);
-                async move { connection.kv().delete_range(request).await }
-            },
-        )
-    }
+    exchanged!(write DeleteRangeRequest);
 }
 
 /// The answer to a [`Delete`].

@@ -14,7 +14,7 @@ use crate::key::KeyRange;
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::transport::{Call, Framed, Transport};
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
 /// Reads one key or a range of keys (etcd's Range).
@@ -280,20 +280,11 @@ impl Exchange for Get {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> impl Future<Output = Result<GetResponse>> + Send + 'static {
-        let keys = self.keys();
-        let call = Call {
-            mode: Mode::Read,
-            timeout,
+        let request = match self.pb.serializable {
+            true => Framed::new(&self.pb).without_leader(),
+            false => Framed::new(&self.pb),
         };
-        let leader = !self.pb.serializable;
-        transport.unary(
-            call,
-            move || Operation::on("get", keys),
-            move |connection| {
-                let request = outgoing(self.pb.clone(), leader);
-                async move { connection.kv().range(request).await }
-            },
-        )
+        transport.unary(Call::read(timeout), move || self.operation(), request)
     }
 }
 

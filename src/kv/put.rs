@@ -1,21 +1,16 @@
 //! Writing one key.
 
 use std::fmt;
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::{header, range};
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{PutRequest, PutResponse as PbPutResponse};
 use crate::key::Printed;
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::{KeyValue, LeaseId, ResponseHeader, Revision};
 
 /// Stores a value under a key.
@@ -83,6 +78,10 @@ impl Put {
         self.pb.prev_kv = true;
         self
     }
+
+    fn message(&self) -> &PutRequest {
+        &self.pb
+    }
 }
 
 /// Shows the key and the size of the value.
@@ -118,14 +117,6 @@ impl Exchange for Put {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.pb.encoded_len()
-    }
-
     fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
         namespace.enter(&mut self.pb.key, &mut Bytes::new());
         Ok(Confined {
@@ -138,24 +129,7 @@ impl Exchange for Put {
         response.header.revision
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<PutResponse>> + Send + 'static {
-        let key = self.pb.key.clone();
-        transport.unary(
-            Call {
-                mode: Mode::Write,
-                timeout,
-            },
-            move || Operation::on("put", range(&key, &Bytes::new())),
-            move |connection| {
-                let request = outgoing(self.pb.clone(), true);
-                async move { connection.kv().put(request).await }
-            },
-        )
-    }
+    exchanged!(write PutRequest);
 }
 
 /// The answer to a [`Put`].

@@ -15,7 +15,7 @@ use crate::etcd_rs_proto::etcdserverpb::{
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::transport::{Call, Framed, Transport};
 use crate::types::{ResponseHeader, Revision};
 
 /// Several operations at one revision, guarded by comparisons: all of `then`, or all of `or_else`.
@@ -232,23 +232,18 @@ impl Exchange for Txn {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> impl Future<Output = Result<TxnResponse>> + Send + 'static {
-        let mode = if self.writes() {
-            Mode::Write
-        } else {
-            Mode::Read
+        let call = match self.writes() {
+            true => Call::write(timeout),
+            false => Call::read(timeout),
         };
         let (then, or_else) = (self.then.len(), self.or_else.len());
         // Guards alone do not say that an answer may be old.
-        let leader = !self.is_serializable() || self.ops().next().is_none();
-        let pb = self.pb();
-        transport.unary(
-            Call { mode, timeout },
-            move || name(then, or_else),
-            move |connection| {
-                let request = outgoing(pb.clone(), leader);
-                async move { connection.kv().txn(request).await }
-            },
-        )
+        let may_be_old = self.is_serializable() && self.ops().next().is_some();
+        let request = match may_be_old {
+            true => Framed::new(&self.pb()).without_leader(),
+            false => Framed::new(&self.pb()),
+        };
+        transport.unary(call, move || name(then, or_else), request)
     }
 }
 

@@ -8,9 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use tonic::Status;
-
-use crate::transport::understand;
+use crate::transport::Problem;
 
 /// Set while it is not proven that no attempt so far was executed.
 #[derive(Clone, Debug, Default)]
@@ -20,12 +18,12 @@ impl Doubt {
     /// Runs one attempt. One that is dropped before its answer leaves doubt.
     pub(super) async fn during<T>(
         self,
-        attempt: impl Future<Output = Result<T, Status>>,
-    ) -> Result<T, Status> {
+        attempt: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
         let before = self.0.swap(true, Relaxed);
         let result = attempt.await;
-        if let Err(status) = &result {
-            let doubtful = before || understand(status).maybe_executed();
+        if let Err(problem) = &result {
+            let doubtful = before || problem.maybe_executed();
             self.0.store(doubtful, Relaxed);
         }
         result
@@ -39,11 +37,12 @@ impl Doubt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ServerError;
 
     fn run(doubt: &Doubt, text: &str) {
-        let status = Status::unavailable(format!("etcdserver: {text}"));
-        let mut attempt =
-            std::pin::pin!(doubt.clone().during::<()>(std::future::ready(Err(status))));
+        let answer = ServerError::read(14, &format!("etcdserver: {text}"));
+        let failed = std::future::ready(Err(Problem::Answer(answer)));
+        let mut attempt = std::pin::pin!(doubt.clone().during::<()>(failed));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(attempt.as_mut().poll(&mut cx).is_ready());
     }

@@ -14,7 +14,7 @@ use crate::kv::header;
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::transport::{Call, Framed, Transport};
 use crate::types::{LeaseId, ResponseHeader};
 
 /// The longest time to live that etcd takes: `MaxLeaseTTL`, some 285 years.
@@ -112,23 +112,11 @@ impl Exchange for Grant {
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
         let random = self.id.is_none();
         let id = self.id.unwrap_or_else(random_id);
-        let message = self.id(id).message();
-        let doubt = Doubt::default();
-        let granting = Arc::clone(&transport).unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
+        let (request, doubt) = (Framed::new(&self.id(id).message()), Doubt::default());
+        let granting = Arc::clone(&transport).calling(
+            Call::read(timeout),
             || Operation::new("grant"),
-            |connection| {
-                let attempt = async move {
-                    connection
-                        .lease()
-                        .lease_grant(outgoing(message, true))
-                        .await
-                };
-                doubt.clone().during(attempt)
-            },
+            |connection| doubt.clone().during(connection.ask(request.clone())),
         );
         match granting.await {
             Ok(pb) => Lease::read(pb),

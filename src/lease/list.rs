@@ -1,16 +1,11 @@
 //! Listing leases.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseLeasesRequest, LeaseLeasesResponse};
 use crate::kv::header;
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::{LeaseId, ResponseHeader};
 
 /// Lists every lease of the cluster.
@@ -26,6 +21,10 @@ impl Leases {
     pub fn new() -> Self {
         Leases {}
     }
+
+    fn message(&self) -> LeaseLeasesRequest {
+        LeaseLeasesRequest {}
+    }
 }
 
 impl Exchange for Leases {
@@ -39,31 +38,11 @@ impl Exchange for Leases {
         Ok(())
     }
 
-    fn encoded_len(&self) -> usize {
-        0
-    }
-
     fn within(self, _: &Namespace) -> Result<Confined<Self>> {
         Ok(Confined::keyless(self))
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<LeasesResponse>> + Send + 'static {
-        transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
-            || Operation::new("leases"),
-            |connection| {
-                let request = outgoing(LeaseLeasesRequest {}, true);
-                async move { connection.lease().lease_leases(request).await }
-            },
-        )
-    }
+    exchanged!(read LeaseLeasesRequest);
 }
 
 /// The answer to [`Leases`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use tonic::{Response, Status};
+use tonic::Status;
 
 use super::handle::Renewal;
 use super::living;
@@ -16,7 +16,7 @@ use crate::request::Confined;
 use crate::request::sealed::Exchange;
 use crate::rt::clock;
 use crate::time::BootTime;
-use crate::transport::{Call, Connection, Mode, Transport, outgoing};
+use crate::transport::{Call, Connection, Problem, Transport, outgoing, understand};
 use crate::types::LeaseId;
 
 /// Renews a lease once, over a stream of its own. To keep a lease alive,
@@ -65,13 +65,11 @@ impl Exchange for KeepAliveOnce {
         timeout: Duration,
     ) -> impl Future<Output = Result<Renewal>> + Send + 'static {
         let (message, id) = (self.message(), self.id);
-        let renewing = transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
+        let renewing = transport.calling(
+            Call::read(timeout),
             move || self.operation(),
-            move |connection| renew(connection, message),
+            // The futures of the stubs are kilobytes large: in a box they are not moved around.
+            move |connection| Box::pin(renew(connection, message)),
         );
         async move {
             let (sent, answer) = renewing.await?;
@@ -88,18 +86,15 @@ impl Exchange for KeepAliveOnce {
 async fn renew(
     connection: Connection,
     message: LeaseKeepAliveRequest,
-) -> Result<Response<(BootTime, LeaseKeepAliveResponse)>, Status> {
+) -> Result<(BootTime, LeaseKeepAliveResponse), Problem> {
     let sent = clock::now();
-    let request = outgoing(tokio_stream::once(message), true);
-    let mut answers = connection
-        .lease()
-        .lease_keep_alive(request)
-        .await?
-        .into_inner();
-    match answers.message().await? {
-        Some(answer) => Ok(Response::new((sent, answer))),
-        None => Err(Status::unavailable(
+    let mut stub = connection.lease();
+    let asked = stub.lease_keep_alive(outgoing(tokio_stream::once(message), true));
+    let mut answers = asked.await.map_err(|e| understand(&e))?.into_inner();
+    match answers.message().await.map_err(|e| understand(&e))? {
+        Some(answer) => Ok((sent, answer)),
+        None => Err(understand(&Status::unavailable(
             "the server ended the stream without an answer",
-        )),
+        ))),
     }
 }

@@ -12,7 +12,7 @@ use crate::kv::header;
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::transport::{Call, Framed, Transport};
 use crate::types::{LeaseId, ResponseHeader};
 
 /// Ends a lease and deletes every key that hangs on it, in one revision.
@@ -64,21 +64,14 @@ impl Exchange for Revoke {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> Result<RevokeResponse> {
-        let (message, doubt) = (self.message(), Doubt::default());
-        let revoking = transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
+        let (request, doubt) = (Framed::new(&self.message()), Doubt::default());
+        let revoking = transport.calling(
+            Call::read(timeout),
             || self.operation(),
-            |connection| {
-                let request = outgoing(message, true);
-                let attempt = async move { connection.lease().lease_revoke(request).await };
-                doubt.clone().during(attempt)
-            },
+            |connection| doubt.clone().during(connection.ask(request.clone())),
         );
         match revoking.await {
-            Ok(revoked) => Ok(revoked),
+            Ok(revoked) => Ok(revoked.into()),
             Err(error) if error.kind() == ErrorKind::LeaseNotFound && doubt.remains() => {
                 Ok(RevokeResponse::default())
             }

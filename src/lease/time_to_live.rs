@@ -1,20 +1,16 @@
 //! Asking how long a lease will live.
 
-use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::living;
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 use crate::kv::header;
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::{LeaseId, ResponseHeader};
 
 /// Asks how long a lease will live if nobody renews it, and which keys hang on it.
@@ -70,10 +66,6 @@ impl Exchange for TimeToLive {
         Ok(())
     }
 
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
     fn within(self, _: &Namespace) -> Result<Confined<Self>> {
         Ok(Confined {
             request: self,
@@ -82,24 +74,7 @@ impl Exchange for TimeToLive {
         })
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<TimeToLiveResponse>> + Send + 'static {
-        let message = self.message();
-        transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
-            move || self.operation(),
-            move |connection| {
-                let request = outgoing(message, true);
-                async move { connection.lease().lease_time_to_live(request).await }
-            },
-        )
-    }
+    exchanged!(read LeaseTimeToLiveRequest);
 }
 
 /// The answer to a [`TimeToLive`].

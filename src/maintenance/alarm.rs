@@ -1,20 +1,13 @@
 //! Alarms: what the cluster has noticed to be wrong, until somebody says that it is not any more.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
-use prost::Message as _;
-
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse as Pb, AlarmType, alarm_request::AlarmAction,
 };
 use crate::kv::header;
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::{MemberId, ResponseHeader};
 
 /// What an alarm is about.
@@ -59,6 +52,11 @@ impl AlarmList {
     /// Lists all of them; there is nothing to choose.
     pub fn new() -> Self {
         AlarmList {}
+    }
+
+    fn message(&self) -> AlarmRequest {
+        // It gets all alarms.
+        AlarmRequest::default()
     }
 }
 
@@ -110,28 +108,7 @@ impl Exchange for AlarmList {
         Ok(())
     }
 
-    fn encoded_len(&self) -> usize {
-        0
-    }
-
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<AlarmResponse>> + Send + 'static {
-        transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
-            || Operation::new("alarms"),
-            |connection| {
-                // A default request gets all alarms.
-                let request = outgoing(AlarmRequest::default(), false);
-                async move { connection.maintenance().alarm(request).await }
-            },
-        )
-    }
+    exchanged!(read AlarmRequest, without leader);
 }
 
 impl Exchange for AlarmDisarm {
@@ -149,30 +126,8 @@ impl Exchange for AlarmDisarm {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
-    async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<AlarmResponse> {
-        let message = self.message();
-        let disarming = transport.unary(
-            Call {
-                // Twice would disarm what was raised anew in between.
-                mode: Mode::Write,
-                timeout,
-            },
-            || self.operation(),
-            |connection| {
-                let request = outgoing(message, true);
-                async move { connection.maintenance().alarm(request).await }
-            },
-        );
-        disarming.await
-    }
+    // Twice would disarm what was raised anew in between.
+    exchanged!(write AlarmRequest);
 }
 
 /// The answer to [`AlarmList`] and [`AlarmDisarm`].

@@ -8,7 +8,7 @@ use crate::etcd_rs_proto::etcdserverpb::{DefragmentRequest, DefragmentResponse};
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::transport::{Call, Framed, Transport};
 
 /// How long it may take unless told otherwise. A dead member is noticed much sooner, by its silence.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -82,27 +82,13 @@ impl Exchange for Defragment {
                           client.at(endpoint) has one endpoint, this client has several";
             return Err(Error::invalid(reason).operation(self.operation()));
         }
-        let defragmenting = transport.unary(
-            Call {
-                mode: Mode::Write,
-                timeout: self.timeout.unwrap_or(timeout.max(PATIENCE)),
-            },
-            || self.operation(),
-            |connection| {
-                let request = outgoing(DefragmentRequest {}, false);
-                async move { connection.maintenance().defragment(request).await }
-            },
-        );
-        let Done = defragmenting.await?;
-        Ok(())
+        let call = Call::write(self.timeout.unwrap_or(timeout.max(PATIENCE)));
+        let request = Framed::new(&DefragmentRequest {}).without_leader();
+        let defragmenting = transport.unary(call, || self.operation(), request);
+        defragmenting.await
     }
 }
 
-/// etcd fills no field of the answer, not even the header.
-struct Done;
-
-impl From<DefragmentResponse> for Done {
-    fn from(_: DefragmentResponse) -> Self {
-        Done
-    }
+impl From<DefragmentResponse> for () {
+    fn from(_: DefragmentResponse) {}
 }

@@ -13,7 +13,7 @@ use crate::kv::header;
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::transport::{Call, Framed, Transport};
 use crate::types::ResponseHeader;
 
 /// Asks whether the cluster can go back to the previous minor release, begins it, or calls it off
@@ -90,25 +90,17 @@ impl Exchange for Downgrade {
         self.message().encoded_len()
     }
 
-    async fn exchange(
+    fn exchange(
         self,
         transport: Arc<Transport>,
         timeout: Duration,
-    ) -> Result<DowngradeResponse> {
-        let mode = if self.writes() {
-            Mode::Write
-        } else {
-            Mode::Read
+    ) -> impl Future<Output = Result<DowngradeResponse>> + Send + 'static {
+        let call = match self.writes() {
+            true => Call::write(timeout),
+            false => Call::read(timeout),
         };
-        let downgrading = transport.unary(
-            Call { mode, timeout },
-            || self.operation(),
-            |connection| {
-                let request = outgoing(self.message(), true);
-                async move { connection.maintenance().downgrade(request).await }
-            },
-        );
-        downgrading.await
+        let request = Framed::new(&self.message());
+        transport.unary(call, move || self.operation(), request)
     }
 }
 

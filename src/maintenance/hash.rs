@@ -1,20 +1,13 @@
 //! Hashes of a member's data, to compare members with.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
-use prost::Message as _;
-
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{
     HashKvRequest, HashKvResponse as KvPb, HashRequest, HashResponse as Pb,
 };
 use crate::kv::header;
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::{ResponseHeader, Revision};
 
 /// Hashes a member's whole database, its own bookkeeping included: of use for tests of etcd, because
@@ -27,6 +20,10 @@ impl Hash {
     /// Hashes all of it; there is nothing to choose.
     pub fn new() -> Self {
         Hash {}
+    }
+
+    fn message(&self) -> HashRequest {
+        HashRequest {}
     }
 }
 
@@ -77,27 +74,7 @@ impl Exchange for Hash {
         Ok(())
     }
 
-    fn encoded_len(&self) -> usize {
-        0
-    }
-
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<HashResponse>> + Send + 'static {
-        transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
-            || Operation::new("hash"),
-            |connection| {
-                let request = outgoing(HashRequest {}, false);
-                async move { connection.maintenance().hash(request).await }
-            },
-        )
-    }
+    exchanged!(read HashRequest, without leader);
 }
 
 impl Exchange for HashKv {
@@ -118,28 +95,7 @@ impl Exchange for HashKv {
         Ok(())
     }
 
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<HashKvResponse>> + Send + 'static {
-        let message = self.message();
-        transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
-            || Operation::new("hash kv"),
-            move |connection| {
-                let request = outgoing(message, false);
-                async move { connection.maintenance().hash_kv(request).await }
-            },
-        )
-    }
+    exchanged!(read HashKvRequest, without leader);
 }
 
 /// The answer to [`struct@Hash`].

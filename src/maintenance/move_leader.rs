@@ -1,16 +1,10 @@
 //! Moving the leadership to another member.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use prost::Message as _;
-
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{MoveLeaderRequest, MoveLeaderResponse};
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::MemberId;
 
 /// Has the leader hand over to another member, and waits until that one leads.
@@ -53,38 +47,10 @@ impl Exchange for MoveLeader {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
-    async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<()> {
-        let message = self.message();
-        let moving = transport.unary(
-            Call {
-                mode: Mode::Write,
-                timeout,
-            },
-            || self.operation(),
-            |connection| {
-                // Not `hasleader`: for a moment of the very handover there is none.
-                let request = outgoing(message, false);
-                async move { connection.maintenance().move_leader(request).await }
-            },
-        );
-        let Done = moving.await?;
-        Ok(())
-    }
+    // Not `hasleader`: for a moment of the very handover there is none.
+    exchanged!(write MoveLeaderRequest, without leader);
 }
 
-/// etcd fills no field of the answer, not even the header.
-struct Done;
-
-impl From<MoveLeaderResponse> for Done {
-    fn from(_: MoveLeaderResponse) -> Self {
-        Done
-    }
+impl From<MoveLeaderResponse> for () {
+    fn from(_: MoveLeaderResponse) {}
 }

@@ -1,16 +1,11 @@
 //! What a member says about itself.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{StatusRequest, StatusResponse as Pb};
 use crate::kv::header;
 use crate::namespace::Namespace;
-use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged};
 use crate::types::{MemberId, ResponseHeader};
 
 /// Asks a member for its status: its version, the size of its database, the leader it knows.
@@ -25,6 +20,10 @@ impl EndpointStatus {
     /// Asks for all of it; there is nothing to choose.
     pub fn new() -> Self {
         EndpointStatus {}
+    }
+
+    fn message(&self) -> StatusRequest {
+        StatusRequest {}
     }
 }
 
@@ -43,27 +42,7 @@ impl Exchange for EndpointStatus {
         Ok(())
     }
 
-    fn encoded_len(&self) -> usize {
-        0
-    }
-
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<StatusResponse>> + Send + 'static {
-        transport.unary(
-            Call {
-                mode: Mode::Read,
-                timeout,
-            },
-            || Operation::new("status"),
-            |connection| {
-                let request = outgoing(StatusRequest {}, false);
-                async move { connection.maintenance().status(request).await }
-            },
-        )
-    }
+    exchanged!(read StatusRequest, without leader);
 }
 
 /// The answer to [`EndpointStatus`].

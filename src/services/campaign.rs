@@ -15,7 +15,7 @@ use crate::kv::{Compare, header};
 use crate::lease::KeepsAlive;
 use crate::namespace::Namespace;
 use crate::request::{Confined, sealed::Exchange};
-use crate::transport::{Connection, Transport, outgoing};
+use crate::transport::Transport;
 use crate::types::{LeaseId, ResponseHeader, Revision};
 
 /// Has the server campaign under a lease that is kept alive. It is the same election as a
@@ -109,10 +109,6 @@ impl Exchange for Campaign {
         timeout: Duration,
     ) -> Result<CampaignResponse> {
         let (message, operation) = (self.message(), self.operation());
-        let attempt = move |connection: Connection| {
-            let request = outgoing(message.clone(), true);
-            async move { connection.election().campaign(request).await }
-        };
         let key = |answer: &pb::CampaignResponse| {
             let leader = answer.leader.clone().unwrap_or_default();
             (leader.key, Some(Revision::new(leader.rev)))
@@ -120,7 +116,7 @@ impl Exchange for Campaign {
         let about = operation.clone();
         let won = self
             .waiting
-            .until_ours(transport, operation, timeout, attempt, key);
+            .until_ours(transport, operation, timeout, message, key);
         let (answer, _) = won.await?;
         let leader = answer.leader.and_then(LeaderKey::read);
         Ok(CampaignResponse {

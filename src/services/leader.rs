@@ -1,19 +1,13 @@
 //! The election that the server runs: who leads.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
-use prost::Message as _;
 
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::v3electionpb as pb;
 use crate::key::KeyRange;
 use crate::kv::header;
 use crate::namespace::Namespace;
-use crate::request::{Confined, sealed::Exchange};
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged, sealed::Exchange};
 use crate::types::{KeyValue, ResponseHeader};
 
 /// Asks the server who leads an election.
@@ -57,10 +51,6 @@ impl Exchange for Leader {
         Ok(())
     }
 
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
     fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
         self.enter(namespace);
         Ok(Confined {
@@ -69,25 +59,7 @@ impl Exchange for Leader {
         })
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<LeaderResponse>> + Send + 'static {
-        let call = Call {
-            mode: Mode::Read,
-            timeout,
-        };
-        let message = self.message();
-        transport.unary(
-            call,
-            move || self.operation(),
-            move |connection| {
-                let request = outgoing(message.clone(), true);
-                async move { connection.election().leader(request).await }
-            },
-        )
-    }
+    exchanged!(read pb::LeaderRequest);
 }
 
 /// Who leads an election.

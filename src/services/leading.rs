@@ -1,12 +1,8 @@
 //! The election that the server runs: what a leader says.
 
 use std::fmt;
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::campaign::LeaderKey;
 use crate::error::{Operation, Result};
@@ -14,8 +10,7 @@ use crate::etcd_rs_proto::v3electionpb as pb;
 use crate::key::KeyRange;
 use crate::kv::header;
 use crate::namespace::Namespace;
-use crate::request::{Confined, sealed::Exchange};
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged, sealed::Exchange};
 use crate::types::ResponseHeader;
 
 /// Has the server put another value in place of the one campaigned with.
@@ -67,38 +62,12 @@ impl Exchange for Proclaim {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
     fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
         self.leader.enter(namespace);
         Ok(Confined::keyless(self))
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<ProclaimResponse>> + Send + 'static {
-        let call = Call {
-            mode: Mode::Write,
-            timeout,
-        };
-        let message = self.message();
-        transport.unary(
-            call,
-            move || self.operation(),
-            move |connection| {
-                let request = outgoing(message.clone(), true);
-                async move { connection.election().proclaim(request).await }
-            },
-        )
-    }
+    exchanged!(write pb::ProclaimRequest);
 }
 
 /// The answer to a [`Proclaim`].
@@ -157,38 +126,12 @@ impl Exchange for Resign {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
     fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
         self.leader.enter(namespace);
         Ok(Confined::keyless(self))
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<ResignResponse>> + Send + 'static {
-        let call = Call {
-            mode: Mode::Read,
-            timeout,
-        };
-        let message = self.message();
-        transport.unary(
-            call,
-            move || self.operation(),
-            move |connection| {
-                let request = outgoing(message.clone(), true);
-                async move { connection.election().resign(request).await }
-            },
-        )
-    }
+    exchanged!(idempotent pb::ResignRequest);
 }
 
 /// The answer to a [`Resign`].

@@ -1,6 +1,5 @@
 //! The lock that the server takes on behalf of a lease.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use crate::key::KeyRange;
 use crate::kv::{Compare, header};
 use crate::lease::KeepsAlive;
 use crate::namespace::Namespace;
-use crate::request::{Confined, sealed::Exchange};
-use crate::transport::{Call, Mode, Transport, outgoing};
+use crate::request::{Confined, exchanged, sealed::Exchange};
+use crate::transport::Transport;
 use crate::types::{ResponseHeader, Revision};
 
 /// Has the server take a lock under a lease that is kept alive. It is the same lock as a
@@ -93,15 +92,11 @@ impl Exchange for Lock {
 
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<LockResponse> {
         let (message, operation) = (self.message(), self.operation());
-        let attempt = move |connection: crate::transport::Connection| {
-            let request = outgoing(message.clone(), true);
-            async move { connection.lock().lock(request).await }
-        };
         let key =
             |answer: &crate::etcd_rs_proto::v3lockpb::LockResponse| (answer.key.clone(), None);
         let locked = self
             .waiting
-            .until_ours(transport, operation, timeout, attempt, key);
+            .until_ours(transport, operation, timeout, message, key);
         let (answer, kv) = locked.await?;
         Ok(LockResponse {
             header: header(answer.header),
@@ -176,38 +171,12 @@ impl Exchange for Unlock {
         Ok(())
     }
 
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.message().encoded_len()
-    }
-
     fn within(mut self, namespace: &Namespace) -> Result<Confined<Self>> {
         namespace.enter(&mut self.key, &mut Bytes::new());
         Ok(Confined::keyless(self))
     }
 
-    fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<UnlockResponse>> + Send + 'static {
-        let call = Call {
-            mode: Mode::Read,
-            timeout,
-        };
-        let message = self.message();
-        transport.unary(
-            call,
-            move || self.operation(),
-            move |connection| {
-                let request = outgoing(message.clone(), true);
-                async move { connection.lock().unlock(request).await }
-            },
-        )
-    }
+    exchanged!(idempotent UnlockRequest);
 }
 
 /// The answer to an [`Unlock`].

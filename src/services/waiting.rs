@@ -7,16 +7,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tonic::{Response, Status};
 
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::etcd_rs_proto::Unary;
 use crate::kv::Get;
 use crate::lease::Kept;
 use crate::request::sealed::Exchange as _;
 use crate::rt::clock;
-use crate::transport::{Call, Connection, Mode, Transport};
+use crate::transport::{Call, Framed, Transport};
 use crate::types::{KeyValue, LeaseId, Revision};
 
 /// Longer than anybody waits. One attempt has all of it: a member that waits for a lock is not
@@ -41,33 +41,26 @@ impl Waiting {
     /// Nor is an answer proof: a server may give it after the lease died, and so the key is read. The
     /// future that is dropped, when the time is over or the lease is, is cancelled on the server, which
     /// then takes the key away.
-    pub(super) async fn until_ours<T, F, Fut>(
+    pub(super) async fn until_ours<M: Unary>(
         self,
         transport: Arc<Transport>,
         operation: Operation,
         timeout: Duration,
-        attempt: F,
-        key_of: impl Fn(&T) -> (Bytes, Option<Revision>),
-    ) -> Result<(T, KeyValue)>
-    where
-        F: Fn(Connection) -> Fut + Clone,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
+        message: M,
+        key_of: impl Fn(&M::Reply) -> (Bytes, Option<Revision>),
+    ) -> Result<(M::Reply, KeyValue)> {
         let lease = self.kept.lease();
         self.kept.check(clock::now())?;
         let kept = self.kept.clone();
         let about = operation.clone();
+        let request = Framed::new(&message);
         let winning = async {
             let mut backoff = AGAIN;
             loop {
-                let call = Call {
-                    mode: Mode::Read,
-                    timeout: FOR_EVER,
-                };
+                let call = Call::read(FOR_EVER);
                 let about = || operation.clone();
-                let answer: T = Arc::clone(&transport)
-                    .unary(call, about, attempt.clone())
-                    .await?;
+                let calling = Arc::clone(&transport).unary(call, about, request.clone());
+                let answer: M::Reply = calling.await?;
                 let (key, revision) = key_of(&answer);
                 let found = Get::key(key)
                     .exchange(Arc::clone(&transport), timeout)

@@ -4,16 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep_until, timeout_at};
-use tonic::{Response, Status};
-
 use super::fault::Sent;
 use super::retry::{Failure, Verdict, judge};
-use super::{Connection, Demand, Fault, Lane, Transport, understand};
+use super::unary::Framed;
+use super::{Connection, Demand, Fault, Lane, Transport};
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::error::{Error, ErrorKind, Executed, Operation, Remedy, Result, ServerError};
+use crate::etcd_rs_proto::Unary;
 use crate::observe::Observer;
+use tokio::time::{error::Elapsed, sleep_until, timeout_at};
 
 /// The wait between attempts over one connection; a broken one is replaced at once.
 const BETWEEN_ATTEMPTS: Backoff =
@@ -22,19 +22,26 @@ const BETWEEN_ATTEMPTS: Backoff =
 /// The least time that one attempt of a read has, when it could go elsewhere instead.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Whether executing a request twice could matter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// It changes nothing, or the same thing again.
-    Read,
-    /// Twice is not once.
-    Write,
+/// One call: what it may do, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    /// Executing it twice would matter.
+    writes: bool,
+    timeout: Duration,
 }
 
-/// One call: what it may do, and how long it may take.
-pub(crate) struct Call {
-    pub(crate) mode: Mode,
-    pub(crate) timeout: Duration,
+impl Call {
+    /// One that changes nothing, or the same thing again.
+    pub(crate) fn read(timeout: Duration) -> Self {
+        let writes = false;
+        Call { writes, timeout }
+    }
+
+    /// One that is repeated only when it provably was not executed.
+    pub(crate) fn write(timeout: Duration) -> Self {
+        let writes = true;
+        Call { writes, timeout }
+    }
 }
 
 /// What went wrong below or behind gRPC.
@@ -55,20 +62,36 @@ impl Problem {
 }
 
 impl Transport {
-    /// Sends a request by `attempt` until it is answered. `operation` is asked for its name only
-    /// when the call fails.
-    pub(crate) fn unary<T, R, F, Fut>(
+    /// Sends a request to its method until it is answered. `operation` is asked for its name only when
+    /// the call fails.
+    pub(crate) fn unary<M, R>(
+        self: Arc<Self>,
+        call: Call,
+        operation: impl FnOnce() -> Operation,
+        request: Framed<M>,
+    ) -> impl Future<Output = Result<R>>
+    where
+        M: Unary,
+        R: From<M::Reply>,
+    {
+        let attempt = move |connection: Connection| connection.ask(request.clone());
+        let answer = self.calling(call, operation, attempt);
+        async move { answer.await.map(R::from) }
+    }
+
+    /// Does the same by `attempt`, for what is more than sending a message.
+    pub(crate) fn calling<T, F, Fut>(
         self: Arc<Self>,
         call: Call,
         operation: impl FnOnce() -> Operation,
         attempt: F,
-    ) -> impl Future<Output = Result<R>>
+    ) -> impl Future<Output = Result<T>>
     where
-        T: Into<R>,
         F: Fn(Connection) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
+        Fut: Future<Output = Result<T, Problem>>,
     {
-        self.attempts(Some(Lane::Calls), call, operation, attempt)
+        let answer = self.attempts(Some(Lane::Calls), call, attempt);
+        async move { answer.await.map_err(|error| error.operation(operation())) }
     }
 
     /// Opens a stream by `attempt`, on a connection of its own, until its first message is there. The
@@ -81,120 +104,138 @@ impl Transport {
     ) -> impl Future<Output = Result<T>>
     where
         F: Fn(Connection) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
+        Fut: Future<Output = Result<T, Problem>>,
     {
-        self.attempts(None, call, operation, attempt)
+        let answer = self.attempts(None, call, attempt);
+        async move { answer.await.map_err(|error| error.operation(operation())) }
     }
 
     /// Without a lane, each attempt has a connection of its own.
-    async fn attempts<T, R, F, Fut>(
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an `async fn` holds each argument twice, and every call is moved on its way"
+    )]
+    fn attempts<T, F, Fut>(
         self: Arc<Self>,
         lane: Option<Lane>,
         call: Call,
-        operation: impl FnOnce() -> Operation,
         attempt: F,
-    ) -> Result<R>
+    ) -> impl Future<Output = Result<T>>
     where
-        T: Into<R>,
         F: Fn(Connection) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
+        Fut: Future<Output = Result<T, Problem>>,
     {
-        let begun = Instant::now();
-        let deadline = begun + call.timeout;
-        let mut tries = Tries {
-            count: 0,
-            last: None,
-        };
-        let mut backoff = BETWEEN_ATTEMPTS;
-        let error = loop {
-            let connecting = async {
+        async move {
+            let begun = Instant::now();
+            let deadline = begun + call.timeout;
+            let mut tries = Tries {
+                count: 0,
+                last: None,
+            };
+            let mut backoff = BETWEEN_ATTEMPTS;
+            let error = loop {
+                let connecting = self.connecting(lane, deadline);
+                let connection = match connecting.await {
+                    Ok(Ok(connection)) => connection,
+                    Ok(Err(Problem::Fault(fault))) => {
+                        let failure = Failure::NoConnection(fault);
+                        let verdict = judge(&failure, call.writes);
+                        tries.note(None, failure);
+                        if !verdict.retry {
+                            break tries.give_up(verdict, begun).at(Some(self.name()));
+                        }
+                        if Instant::now() >= deadline {
+                            break self.too_late(&call, tries, begun);
+                        }
+                        tries.again(&self.observer);
+                        continue;
+                    }
+                    Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
+                    Err(_) => break self.too_late(&call, tries, begun),
+                };
+                let limit = self.attempt_deadline(&call, &connection, deadline);
+                let generation = self.generation();
+                let trying = attempt(connection.clone());
+                let failure = match timeout_at(limit.into(), trying).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(Problem::Fault(fault))) => Failure::Broken(fault),
+                    Ok(Err(Problem::Answer(answer))) => Failure::Answer(answer),
+                    Err(_) => Failure::Silence,
+                };
+                let verdict = judge(&failure, call.writes);
+                match lane {
+                    Some(lane) => self.report(lane, &connection, verdict.member),
+                    None => drop(self.blame(&connection, verdict.member)),
+                }
+                // A stream that breaks on a connection that does not could break thousands a second.
+                let spaced = match failure {
+                    Failure::Answer(_) => true,
+                    Failure::Broken(_) => connection.is_open(),
+                    Failure::NoConnection(_) | Failure::Silence => false,
+                };
+                let token = match &failure {
+                    Failure::Answer(answer) if verdict.token => Some(answer.clone()),
+                    _ => None,
+                };
+                tries.note(Some(&connection), failure);
+                if !verdict.retry {
+                    break tries.give_up(verdict, begun);
+                }
+                if let Some(refused) = token {
+                    let renewing = self.renew(generation, &refused);
+                    match timeout_at(deadline.into(), renewing).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(Problem::Fault(fault))) => {
+                            tries.note(None, Failure::NoConnection(fault));
+                        }
+                        Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
+                        Err(_) => break self.too_late(&call, tries, begun),
+                    }
+                }
+                let pause = if spaced {
+                    backoff.next(chance::fraction())
+                } else {
+                    Duration::ZERO
+                };
+                let next = Instant::now() + pause;
+                if next >= deadline {
+                    break self.too_late(&call, tries, begun);
+                }
+                tries.again(&self.observer);
+                if !pause.is_zero() {
+                    sleep_until(next.into()).await;
+                }
+            };
+            Err(error)
+        }
+    }
+
+    /// The connection for an attempt; as a rule it is at hand.
+    fn connecting(
+        self: &Arc<Self>,
+        lane: Option<Lane>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Result<Connection, Problem>, Elapsed>> {
+        let at_hand = lane.and_then(|lane| self.at_hand(lane));
+        async move {
+            if let Some(connection) = at_hand {
+                return Ok(Ok(connection));
+            }
+            // In a box: it is much larger than all the rest of a call.
+            let connecting = Box::pin(async {
                 match lane {
                     Some(lane) => self.connection(lane, Demand::Call).await,
                     None => self.own_connection(Demand::Call).await,
                 }
-            };
-            let connection = match timeout_at(deadline.into(), connecting).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(Problem::Fault(fault))) => {
-                    let failure = Failure::NoConnection(fault);
-                    let verdict = judge(&failure, call.mode == Mode::Write);
-                    tries.note(None, failure);
-                    if !verdict.retry {
-                        break tries.give_up(verdict, begun).at(Some(self.name()));
-                    }
-                    if Instant::now() >= deadline {
-                        break self.too_late(&call, tries, begun);
-                    }
-                    tries.again(&self.observer);
-                    continue;
-                }
-                Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
-                Err(_) => break self.too_late(&call, tries, begun),
-            };
-            let limit = self.attempt_deadline(&call, &connection, deadline);
-            let generation = self.generation();
-            // The stubs' futures are kilobytes large. In a box of its own an attempt is moved once;
-            // inline it would be moved with the call at every step of its way to the runtime.
-            let trying = Box::pin(attempt(connection.clone()));
-            let failure = match timeout_at(limit.into(), trying).await {
-                Ok(Ok(response)) => return Ok(response.into_inner().into()),
-                Ok(Err(status)) => match understand(&status) {
-                    Problem::Fault(fault) => Failure::Broken(fault),
-                    Problem::Answer(answer) => Failure::Answer(answer),
-                },
-                Err(_) => Failure::Silence,
-            };
-            let verdict = judge(&failure, call.mode == Mode::Write);
-            match lane {
-                Some(lane) => self.report(lane, &connection, verdict.member),
-                None => drop(self.blame(&connection, verdict.member)),
-            }
-            // A stream that breaks on a connection that does not could break thousands a second.
-            let spaced = match failure {
-                Failure::Answer(_) => true,
-                Failure::Broken(_) => connection.is_open(),
-                Failure::NoConnection(_) | Failure::Silence => false,
-            };
-            let token = match &failure {
-                Failure::Answer(answer) if verdict.token => Some(answer.clone()),
-                _ => None,
-            };
-            tries.note(Some(&connection), failure);
-            if !verdict.retry {
-                break tries.give_up(verdict, begun);
-            }
-            if let Some(refused) = token {
-                let renewing = self.renew(generation, &refused);
-                match timeout_at(deadline.into(), renewing).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(Problem::Fault(fault))) => {
-                        tries.note(None, Failure::NoConnection(fault));
-                    }
-                    Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
-                    Err(_) => break self.too_late(&call, tries, begun),
-                }
-            }
-            let pause = if spaced {
-                backoff.next(chance::fraction())
-            } else {
-                Duration::ZERO
-            };
-            let next = Instant::now() + pause;
-            if next >= deadline {
-                break self.too_late(&call, tries, begun);
-            }
-            tries.again(&self.observer);
-            if !pause.is_zero() {
-                sleep_until(next.into()).await;
-            }
-        };
-        Err(error.operation(operation()))
+            });
+            timeout_at(deadline.into(), connecting).await
+        }
     }
 
     /// A read that could go elsewhere gives one member a third of the time; anything else has all
     /// of it.
     fn attempt_deadline(&self, call: &Call, connection: &Connection, deadline: Instant) -> Instant {
-        if call.mode == Mode::Write || !self.has_others(connection.index) {
+        if call.writes || !self.has_others(connection.index) {
             return deadline;
         }
         (Instant::now() + (call.timeout / 3).max(SHORTEST_ATTEMPT)).min(deadline)

@@ -1,4 +1,4 @@
-//! One HTTP/2 connection, as a service that tonic's generated stubs can call.
+//! One HTTP/2 connection, and the service that tonic's generated stubs call for what streams.
 //!
 //! A request whose body is complete leaves at once: its headers and its data are queued together,
 //! and h2 writes what is queued in one go.
@@ -33,7 +33,7 @@ pub(crate) struct Connection(Arc<Parts>);
 pub(crate) struct Parts {
     /// In an `Arc` of its own for the task that moves the frames, which looks at it and must not
     /// keep it: the connection ends with the last handle.
-    send: Arc<SendRequest<Bytes>>,
+    pub(super) send: Arc<SendRequest<Bytes>>,
     pub(crate) origin: http::Uri,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) index: usize,
@@ -187,6 +187,13 @@ impl Connection {
         self.vitals.no_range_stream.store(true, Relaxed);
     }
 
+    /// Adds the client's token to a request, if there is one.
+    pub(super) fn sign<T>(&self, request: &mut http::Request<T>) {
+        if let Some(bearer) = &self.bearer {
+            bearer.sign(request);
+        }
+    }
+
     /// A call got no answer in time: find out whether anybody is there.
     pub(crate) fn suspect(&self) {
         self.vitals.suspected.notify_one();
@@ -212,10 +219,8 @@ impl Service<http::Request<Body>> for Connection {
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        if let Some(bearer) = &self.bearer {
-            bearer.sign(&mut request);
-        }
-        let open = Open::new(&self.vitals);
+        self.sign(&mut request);
+        let open = Open::new(self);
         Box::pin(exchange(SendRequest::clone(&self.send), request, open))
     }
 }
@@ -225,24 +230,13 @@ async fn exchange(
     request: http::Request<Body>,
     mut open: Open,
 ) -> Result<http::Response<Incoming>, Fault> {
-    let vitals = Arc::clone(&open.vitals);
-    let not_sent = |error: h2::Error| {
-        // The next request needs another connection, also while this one is not over.
-        vitals.drain();
-        Fault {
-            sent: Sent::No,
-            ..match vitals.why_ended() {
-                Some(why) => Fault::unconnected(&*why),
-                None => Fault::of_stream(&error),
-            }
-        }
-    };
-    let mut send = send.ready().await.map_err(not_sent)?;
+    let ready = send.ready().await;
+    let mut send = ready.map_err(|error| open.not_sent(&error))?;
     let (parts, mut body) = request.into_parts();
     let first = std::future::poll_fn(|cx| Poll::Ready(Chunk::poll(&mut body, cx))).await;
     let (response, stream) = send
         .send_request(http::Request::from_parts(parts, ()), false)
-        .map_err(not_sent)?;
+        .map_err(|error| open.not_sent(&error))?;
     let pump = Pump {
         body,
         stream,
@@ -254,7 +248,7 @@ async fn exchange(
         tokio::spawn(pump);
     }
     let response = response.await.map_err(|error| open.explain(&error))?;
-    open.vitals.hear();
+    open.hear();
     Ok(response.map(|stream| Incoming {
         stream,
         open,
@@ -341,18 +335,23 @@ impl Future for Pump {
 
 /// A stream that is open, for as long as it is.
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     vitals: Arc<Vitals>,
     flow: bool,
 }
 
 impl Open {
-    fn new(vitals: &Arc<Vitals>) -> Self {
-        vitals.open_streams.fetch_add(1, Relaxed);
+    pub(super) fn new(connection: &Connection) -> Self {
+        connection.vitals.open_streams.fetch_add(1, Relaxed);
         Open {
-            vitals: Arc::clone(vitals),
+            vitals: Arc::clone(&connection.vitals),
             flow: false,
         }
+    }
+
+    /// Something arrived on it.
+    pub(super) fn hear(&self) {
+        self.vitals.hear();
     }
 
     /// It goes on for as long as it can.
@@ -361,8 +360,22 @@ impl Open {
         self.vitals.open_flows.fetch_add(1, Relaxed);
     }
 
+    /// The fault of a stream that could not be opened.
+    #[cold]
+    pub(super) fn not_sent(&self, error: &h2::Error) -> Fault {
+        // The next request needs another connection, also while this one is not over.
+        self.vitals.drain();
+        Fault {
+            sent: Sent::No,
+            ..match self.vitals.why_ended() {
+                Some(why) => Fault::unconnected(&*why),
+                None => Fault::of_stream(error),
+            }
+        }
+    }
+
     /// The fault of a stream, with the reason of its connection where that is why.
-    fn explain(&self, error: &h2::Error) -> Fault {
+    pub(super) fn explain(&self, error: &h2::Error) -> Fault {
         let fault = Fault::of_stream(error);
         match self.vitals.why_ended() {
             Some(why) => Fault {
@@ -403,7 +416,7 @@ impl HttpBody for Incoming {
         if !this.data_ended {
             match ready!(this.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    this.open.vitals.hear();
+                    this.open.hear();
                     // It fails only on a stream that is over, which the next poll reports.
                     let _ = this.stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));

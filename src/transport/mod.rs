@@ -1,6 +1,7 @@
 //! Connections to the members of a cluster, and calls over them.
 //!
-//! tonic's generated stubs and codec run over our own connections on `h2`. Calls and lease renewals
+//! Unary methods go straight over our own connections on `h2`; tonic's generated stubs and codec run
+//! over the same for what streams. Calls and lease renewals
 //! share one connection; watch streams have another, and streams of large ranges a third, so that a
 //! flood of events or of keys never delays a call.
 
@@ -19,6 +20,7 @@ mod stubs;
 #[cfg(feature = "__tls")]
 pub(crate) mod tls;
 mod token;
+mod unary;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +29,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::error::Error;
-pub(crate) use call::{Call, Mode, Problem};
+pub(crate) use call::{Call, Problem};
 pub(crate) use codec::Codec;
 pub(crate) use connection::{Connection, Limits};
 use endpoint::Endpoint;
@@ -38,6 +40,7 @@ pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
 pub(crate) use token::{Identity, Tokens};
+pub(crate) use unary::Framed;
 
 use crate::chance;
 use crate::error::ErrorKind;
@@ -193,6 +196,16 @@ impl Transport {
     ) -> Result<Connection, Problem> {
         self.identified(demand).await?;
         self.dialled(lane, demand).await.map_err(Problem::Fault)
+    }
+
+    /// What [`connection`](Self::connection) would return at once, if it would.
+    fn at_hand(&self, lane: Lane) -> Option<Connection> {
+        if !self.is_identified() {
+            return None;
+        }
+        let current = self.lane(lane).lock();
+        let open = current.connection.as_ref().filter(|c| c.is_open());
+        open.cloned()
     }
 
     /// The same without a token.

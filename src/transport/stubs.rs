@@ -1,14 +1,11 @@
-//! The generated stubs over a connection, with the client's size limits.
+//! The generated stubs of the methods that stream, over a connection, with the client's size limits.
 
 use super::Connection;
-use crate::etcd_rs_proto::etcdserverpb::auth_client::AuthClient;
-use crate::etcd_rs_proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::etcd_rs_proto::etcdserverpb::kv_client::KvClient;
 use crate::etcd_rs_proto::etcdserverpb::lease_client::LeaseClient;
 use crate::etcd_rs_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::etcd_rs_proto::etcdserverpb::watch_client::WatchClient;
 use crate::etcd_rs_proto::v3electionpb::election_client::ElectionClient;
-use crate::etcd_rs_proto::v3lockpb::lock_client::LockClient;
 
 macro_rules! stubs {
     ($($name:ident -> $stub:ident),*) => {
@@ -27,6 +24,6 @@ macro_rules! stubs {
 }
 
 stubs! {
-    auth -> AuthClient, cluster -> ClusterClient, election -> ElectionClient, kv -> KvClient,
-    lease -> LeaseClient, lock -> LockClient, maintenance -> MaintenanceClient, watch -> WatchClient
+    election -> ElectionClient, kv -> KvClient, lease -> LeaseClient,
+    maintenance -> MaintenanceClient, watch -> WatchClient
 }

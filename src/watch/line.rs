@@ -17,7 +17,7 @@ use crate::etcd_rs_proto::etcdserverpb::{
     RangeRequest, StatusRequest, WatchRequest, WatchResponse,
 };
 use crate::transport::{
-    Connection, Demand, Lane, Problem, Suspicion, Transport, outgoing, understand,
+    Connection, Demand, Framed, Lane, Problem, Suspicion, Transport, outgoing, understand,
 };
 
 /// How long the read has that begins a stream.
@@ -191,7 +191,7 @@ impl Open {
                 Poll::Ready(Ok(response)) => {
                     self.responses = Responses::Flowing(Box::new(response.into_inner()));
                 }
-                Poll::Ready(Err(status)) => return self.over(ending(&status)),
+                Poll::Ready(Err(status)) => return self.over(ending(understand(&status))),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -200,7 +200,7 @@ impl Open {
         };
         match Pin::new(streaming).poll_next(cx) {
             Poll::Ready(Some(Ok(message))) => Poll::Ready(Input::Message(message)),
-            Poll::Ready(Some(Err(status))) => self.over(ending(&status)),
+            Poll::Ready(Some(Err(status))) => self.over(ending(understand(&status))),
             Poll::Ready(None) => self.over(Ending::Eof),
             Poll::Pending => Poll::Pending,
         }
@@ -221,8 +221,8 @@ fn unready(problem: Problem) -> Ending {
     }
 }
 
-fn ending(status: &Status) -> Ending {
-    match understand(status) {
+fn ending(problem: Problem) -> Ending {
+    match problem {
         Problem::Fault(fault) => Ending::Broken(fault.text),
         Problem::Answer(answer) => Ending::Answer(answer),
     }
@@ -235,14 +235,13 @@ async fn read(connection: Connection, key: Bytes) -> Result<i64, Ending> {
         count_only: true,
         ..RangeRequest::default()
     };
-    let mut stub = connection.kv();
-    let answer = stub.range(outgoing(request, true));
+    let answer = connection.ask(Framed::new(&request));
     match tokio::time::timeout(READ_WITHIN, answer).await {
-        Ok(Ok(response)) => match response.into_inner().header {
+        Ok(Ok(response)) => match response.header {
             Some(header) => Ok(header.revision),
             None => Err(Ending::Broken("a reply without a header".into())),
         },
-        Ok(Err(status)) => Err(ending(&status)),
+        Ok(Err(problem)) => Err(ending(problem)),
         Err(_) => Err(Ending::Silent(format!(
             "no answer to a read in {READ_WITHIN:?}"
         ))),
@@ -252,13 +251,12 @@ async fn read(connection: Connection, key: Bytes) -> Result<i64, Ending> {
 /// Whether the member's answers to progress requests come after the events that they speak of:
 /// since 3.4.25 and 3.5.8.
 async fn orders_progress(connection: Connection) -> bool {
-    let mut stub = connection.maintenance();
-    let status = stub.status(outgoing(StatusRequest {}, false));
+    let status = connection.ask(Framed::new(&StatusRequest {}).without_leader());
     match tokio::time::timeout(READ_WITHIN, status).await {
-        Ok(Ok(response)) => is_ordered(&response.into_inner().version),
+        Ok(Ok(response)) => is_ordered(&response.version),
         // The versions that want a user or a permission for this are all new enough.
-        Ok(Err(status)) => matches!(
-            understand(&status),
+        Ok(Err(problem)) => matches!(
+            problem,
             Problem::Answer(ServerError {
                 kind: ErrorKind::PermissionDenied | ErrorKind::Unauthenticated,
                 ..

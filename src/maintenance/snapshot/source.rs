@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_stream::Stream;
-use tonic::{Response, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
-use crate::transport::{Call, Connection, Mode, Problem, Transport, outgoing, understand};
+use crate::transport::{Call, Connection, Problem, Transport, outgoing, understand};
 
 /// So much is read at a time, when it is there: a message is 32 KiB, and a way to the runtime and
 /// back for each would cost more than the message.
@@ -41,28 +41,31 @@ pub(super) async fn open(
     transport: Arc<Transport>,
     timeout: Duration,
 ) -> Result<(Source, SnapshotResponse)> {
-    let call = Call {
-        // Nothing is changed by it.
-        mode: Mode::Read,
-        timeout,
-    };
     let operation = || Operation::new("snapshot");
-    let opening = transport.opening(call, operation, |connection| async move {
-        let mut stub = connection.clone().maintenance();
-        let answer = stub.snapshot(outgoing(SnapshotRequest {}, false)).await?;
-        let mut messages = Box::new(answer.into_inner());
-        match messages.message().await? {
-            Some(first) => Ok(Response::new((
-                Source {
-                    connection,
-                    messages,
-                },
-                first,
-            ))),
-            None => Err(Status::unavailable("the server sent an empty snapshot")),
-        }
-    });
+    // The futures of the stubs are kilobytes large: in a box they are not moved around.
+    let attempt = |connection| {
+        Box::pin(async {
+            begin(connection)
+                .await
+                .map_err(|status| understand(&status))
+        })
+    };
+    let opening = transport.opening(Call::read(timeout), operation, attempt);
     opening.await
+}
+
+async fn begin(connection: Connection) -> Result<(Source, SnapshotResponse), Status> {
+    let mut stub = connection.clone().maintenance();
+    let asked = stub.snapshot(outgoing(SnapshotRequest {}, false));
+    let mut messages = Box::new(asked.await?.into_inner());
+    let first = messages.message().await?;
+    let source = Source {
+        connection,
+        messages,
+    };
+    first
+        .map(|first| (source, first))
+        .ok_or_else(|| Status::unavailable("the server sent an empty snapshot"))
 }
 
 impl Source {

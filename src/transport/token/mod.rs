@@ -1,8 +1,8 @@
 //! The token of a client: fetched once, shared by everything that is sent, renewed when a server
 //! refuses it.
 //!
-//! The header is added by the [`Connection`](super::Connection) under the generated stubs, so no
-//! call can forget it. `state` decides; this file asks the server.
+//! The header is added by the [`Connection`](super::Connection) to all that it sends, so no call can
+//! forget it. `state` decides; this file asks the server.
 
 mod state;
 
@@ -17,10 +17,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use self::state::{Fetched, Form, State, Step};
-use super::{Demand, Fault, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand};
+use super::{Demand, Fault, Framed, Lane, Problem, Suspicion, Transport, suspicion};
 use crate::chance;
 use crate::error::{Complaint, Error, ErrorKind, Remedy, Result, ServerError};
-use crate::etcd_rs_proto::etcdserverpb::AuthenticateRequest;
+use crate::etcd_rs_proto::Unary as _;
+use crate::etcd_rs_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 use crate::observe::Observer;
 use crate::secret::Secret;
 
@@ -28,7 +29,7 @@ use crate::secret::Secret;
 const TOKEN: HeaderName = HeaderName::from_static("token");
 
 /// The one call that goes without: servers before 3.4.11 refuse it with a token that has expired.
-const AUTHENTICATE: &str = "/etcdserverpb.Auth/Authenticate";
+const AUTHENTICATE: &str = AuthenticateRequest::PATH;
 
 /// How long a member may take to check a password when there is another one to ask. It needs a
 /// quorum and up to 100 ms of CPU, and more with a `--bcrypt-cost` above the default.
@@ -169,11 +170,17 @@ impl Transport {
     /// the caller brings the deadline, and an error that is a fault is that of one attempt.
     pub(super) async fn identified(self: &Arc<Self>, demand: Demand) -> Result<(), Problem> {
         match &self.settings.tokens {
-            Some(tokens) if !tokens.shared.lock().state.is_settled() => {
+            Some(tokens) if !self.is_identified() => {
                 Box::pin(self.settle(tokens, demand, State::need)).await
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a request can go at once, as far as its token is concerned.
+    pub(super) fn is_identified(&self) -> bool {
+        let tokens = self.settings.tokens.as_ref();
+        tokens.is_none_or(|tokens| tokens.shared.lock().state.is_settled())
     }
 
     /// A server answered `refused` to what carried the token of `generation`: waits for another token.
@@ -279,8 +286,8 @@ impl Transport {
             true => *tokens.patience.lock(),
             false => LONGEST_PATIENCE,
         };
-        let mut stub = connection.clone().auth();
-        let asked = timeout(within, stub.authenticate(outgoing(request, true))).await;
+        let asking = connection.clone().ask(Framed::new(&request));
+        let asked = timeout(within, asking).await;
         let Ok(answered) = asked else {
             let mut patience = tokens.patience.lock();
             *patience = (*patience * 2).min(LONGEST_PATIENCE);
@@ -288,17 +295,16 @@ impl Transport {
             return Err(failed(&format!("no answer in {within:?}")));
         };
         *tokens.patience.lock() = PATIENCE;
-        let status = match answered {
-            Ok(response) => {
-                let token = response.into_inner().token;
+        let problem = match answered {
+            Ok(AuthenticateResponse { token, .. }) => {
                 let Some(header) = header(&token) else {
                     return Err(failed("the server gave a token that no header can hold"));
                 };
                 return Ok((Fetched::Token(Form::of(&token)), Some(header)));
             }
-            Err(status) => status,
+            Err(problem) => problem,
         };
-        match understand(&status) {
+        match problem {
             Problem::Fault(fault) => Err(Fault {
                 text: failed(&fault.text).text,
                 ..fault
