@@ -17,6 +17,7 @@ use crate::support::child::{alone, within};
 use crate::support::frames::{self, END_STREAM};
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::raw::RawServer;
+use crate::support::server::version;
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -500,4 +501,62 @@ fn servers_that_send_something_else_are_refused() {
         assert_eq!(error.kind(), kind, "{what}: {error}");
         assert!(folder.names().is_empty(), "{what}: {:?}", folder.names());
     }
+}
+
+/// The tool of 3.4, which `.ci/matrix` brings: after 3.5 it is another one. It restores what newer
+/// servers give as well.
+#[test]
+fn etcds_own_tool_restores_it_and_etcd_runs_on_that() {
+    let Some(etcdctl) = std::env::var_os("ETCDCTL") else {
+        let test = thread::current().name().unwrap_or("?").to_owned();
+        println!(
+            "skipped on {}: {test}: there is no etcdctl that restores",
+            version()
+        );
+        return;
+    };
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd.endpoint());
+    fill(&client, 2);
+    let before = client.get_prefix("").unwrap();
+    assert_eq!(before.len(), 8);
+    let (folder, ttl) = (Folder::new(), Duration::from_secs(600));
+    let lease = client.grant(ttl).unwrap();
+    let put = etcd_blocking::Put::new("leased", "v").lease(lease.id());
+    let last = client.call(put).unwrap().revision();
+    client.snapshot_to_file(folder.file(), |_| {}).unwrap();
+    client.put("later", "v").unwrap();
+
+    etcd.stop().unwrap();
+    etcd.wipe().unwrap();
+    let (name, peer) = (etcd.name(), etcd.peer_url());
+    let restored = std::process::Command::new(etcdctl)
+        .env("ETCDCTL_API", "3")
+        .args(["snapshot", "restore"])
+        .arg(folder.file())
+        .arg(format!("--data-dir={}", etcd.data_dir().display()))
+        .arg(format!("--name={name}"))
+        .arg(format!("--initial-cluster={name}={peer}"))
+        .arg(format!("--initial-advertise-peer-urls={peer}"))
+        .output()
+        .unwrap();
+    assert!(restored.status.success(), "{restored:?}");
+    etcd.spawn().unwrap();
+    etcd.wait_ready(SOON).unwrap();
+
+    let leased = eventually(SOON, "it is read", || client.get("leased").ok()).unwrap();
+    assert_eq!(
+        (leased.lease(), leased.mod_revision()),
+        (Some(lease.id()), last)
+    );
+    assert!(client.get("later").unwrap().is_none());
+    let after = client.get_prefix("fill/").unwrap();
+    assert_eq!(after, before);
+    assert!(
+        client
+            .time_to_live(lease.id())
+            .unwrap()
+            .remaining()
+            .is_some()
+    );
 }

@@ -1,7 +1,10 @@
 //! The requests about users and roles, and who a client may say it is.
 
+use std::net::TcpStream;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Access, Authenticate, Client, ErrorKind, Get, KeyRange, Permission, UserAdd};
 
 use super::{NO_WAY_AROUND, authentications, builder, enable, etcd, fails, user};
@@ -179,6 +182,39 @@ fn credentials_that_cannot_work_are_refused_by_connect() {
             .to_string()
             .contains("canary")
     );
+}
+
+/// A socket of this machine that leads to a server; it lives as long as the test's process.
+fn socket_to(etcd: &LocalEtcd) -> String {
+    let name = format!("etcd-blocking-socket-{}.sock", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let (listener, server) = (UnixListener::bind(&path).unwrap(), etcd.client_addr());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
+            let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut up, &mut &server));
+            std::thread::spawn(move || std::io::copy(&mut down, &mut &client));
+        }
+    });
+    format!("unix:{}", path.display())
+}
+
+#[test]
+fn credentials_do_not_go_in_the_clear_to_endpoints_that_are_learned() {
+    let etcd = etcd(&[]);
+    let _root = enable(&etcd);
+    let socket = socket_to(&etcd);
+    let builder = || Client::builder([&socket]).user("root", "root-pw");
+    let client = builder().connect().unwrap();
+    assert_eq!(client.sync_endpoints().unwrap(), [&*socket]);
+    assert_eq!(client.endpoints(), [&*socket]);
+    client.user_list().unwrap();
+    let permitted = builder().allow_plaintext_credentials().connect().unwrap();
+    let both = permitted.sync_endpoints().unwrap();
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(both.contains(&etcd.endpoint()), "{both:?}");
+    std::fs::remove_file(socket.trim_start_matches("unix:")).unwrap();
 }
 
 // Case: A-02
