@@ -65,7 +65,7 @@ fn run() -> Result<(), Ending> {
     let alive = client.keep_alive(lease)?;
     let results = format!("examples/threads/{lease}/");
     // From here on it sees every change, whatever happens to the connection.
-    let watcher = client.watch(Watch::prefix(results.clone()).no_delete())?;
+    let watcher = client.watch(Watch::prefix(&results).no_delete())?;
 
     let mut work = jobs();
     let ticks = tick(Duration::from_millis(500));

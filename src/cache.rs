@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::kv::{Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResponse};
 use crate::mirror::{Mirror, MirrorEvent, Snapshot};
@@ -119,15 +120,15 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Client::mirror`].
-    pub fn open(client: &Client, prefix: impl Into<Bytes>) -> Result<Cache> {
+    pub fn open(client: &Client, prefix: impl IntoBytes) -> Result<Cache> {
         Cache::builder(client, prefix).open()
     }
 
     /// The same with settings.
-    pub fn builder(client: &Client, prefix: impl Into<Bytes>) -> CacheBuilder {
+    pub fn builder(client: &Client, prefix: impl IntoBytes) -> CacheBuilder {
         CacheBuilder {
             client: client.clone(),
-            prefix: prefix.into(),
+            prefix: prefix.into_bytes(),
             stale_limit: None,
             wait: WAIT,
         }
@@ -144,8 +145,8 @@ impl Cache {
     ///
     /// Of what is served from memory: with a `stale_limit` what the question to etcd failed with; why
     /// the mirror ended, if it has. Of what is not: as [`Client::get`].
-    pub fn get(&self, key: impl Into<Bytes>) -> Result<Option<KeyValue>> {
-        let key = key.into();
+    pub fn get(&self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
+        let key = key.into_bytes();
         match self.view(KeyRange::key(key.clone()))? {
             Some(memory) => Ok(memory.get(&key).cloned()),
             None => self.client.get(key),
@@ -191,9 +192,9 @@ impl Cache {
     pub fn get_at_least(
         &self,
         revision: Revision,
-        key: impl Into<Bytes>,
+        key: impl IntoBytes,
     ) -> Result<Option<KeyValue>> {
-        let key = key.into();
+        let key = key.into_bytes();
         if self.keys().contains(&key) {
             self.check()?;
             match self.mirror.wait_revision(revision, self.wait) {
@@ -215,8 +216,8 @@ impl Cache {
     ///
     /// As [`linearizable`](Cache::linearizable), but that a mirror that is late is no error: then it is
     /// read from etcd.
-    pub fn get_linearizable(&self, key: impl Into<Bytes>) -> Result<Option<KeyValue>> {
-        let key = key.into();
+    pub fn get_linearizable(&self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
+        let key = key.into_bytes();
         if self.keys().contains(&key)
             && let Ok(memory) = self.prove()?
         {
@@ -285,8 +286,8 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Client::put`].
-    pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<PutResponse> {
-        let key = key.into();
+    pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<PutResponse> {
+        let key = key.into_bytes();
         let inside = self.keys().contains(&key);
         let put = self.client.call(Put::new(key, value))?;
         if inside {

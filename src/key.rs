@@ -3,6 +3,7 @@
 //! etcd orders keys as bytes. A request names one key, or `[key, range_end)`; a `range_end` of one
 //! zero byte means "every key from `key` on".
 
+use crate::into_bytes::IntoBytes;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
@@ -32,9 +33,9 @@ pub struct KeyRange {
 
 impl KeyRange {
     /// Exactly this key.
-    pub fn key(key: impl Into<Bytes>) -> Self {
+    pub fn key(key: impl IntoBytes) -> Self {
         KeyRange {
-            key: key.into(),
+            key: key.into_bytes(),
             end: Bytes::new(),
         }
     }
@@ -43,8 +44,8 @@ impl KeyRange {
     ///
     /// End the prefix of a directory-like name with its separator: `svc/web` also covers
     /// `svc/web2`, `svc/web/` does not.
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
-        let prefix = prefix.into();
+    pub fn prefix(prefix: impl IntoBytes) -> Self {
+        let prefix = prefix.into_bytes();
         if prefix.is_empty() {
             return KeyRange::all();
         }
@@ -53,16 +54,16 @@ impl KeyRange {
     }
 
     /// The keys from `key` on, up to but not including `end`.
-    pub fn range(key: impl Into<Bytes>, end: impl Into<Bytes>) -> Self {
+    pub fn range(key: impl IntoBytes, end: impl IntoBytes) -> Self {
         KeyRange {
-            key: key.into(),
-            end: end.into(),
+            key: key.into_bytes(),
+            end: end.into_bytes(),
         }
     }
 
     /// Every key from this one on.
-    pub fn from_key(key: impl Into<Bytes>) -> Self {
-        let key = key.into();
+    pub fn from_key(key: impl IntoBytes) -> Self {
+        let key = key.into_bytes();
         // An empty key is refused by the server; the first key there can be is "\0".
         let key = if key.is_empty() {
             Bytes::from_static(NO_END)
@@ -129,7 +130,7 @@ impl KeyRange {
     }
 }
 
-impl<T: Into<Bytes>> From<T> for KeyRange {
+impl<T: IntoBytes> From<T> for KeyRange {
     fn from(key: T) -> Self {
         KeyRange::key(key)
     }

@@ -42,7 +42,8 @@
 //! # Keys and values
 //!
 //! Plain verbs for plain things; every option of etcd is a method of a request, and a request is a
-//! value that can be called, submitted, or put into a transaction.
+//! value that can be called, submitted, or put into a transaction. Keys and values are text or bytes,
+//! borrowed or owned, or [types of your own](IntoBytes).
 //!
 //! ```
 //! use etcd_blocking::{Client, Compare, Get, Put, Txn};
@@ -374,6 +375,7 @@ mod config;
 mod discovery;
 mod error;
 mod etcd_rs_proto;
+mod into_bytes;
 mod key;
 mod kv;
 mod lease;
@@ -417,10 +419,11 @@ pub use discovery::{
     RegistrarBuilder, Registration, ServiceView, State, Status,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use into_bytes::IntoBytes;
 pub use key::{KeyRange, prefix_end};
 pub use kv::{
     Compact, CompactResponse, Compare, Delete, DeleteResponse, Get, GetResponse, Op, OpResponse,
-    Put, PutResponse, SortOrder, SortTarget, Target, Txn, TxnResponse,
+    Put, PutResponse, SortOrder, SortTarget, Target, Txn, TxnResponse, Value,
 };
 pub use lease::{
     Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse, Renewal,

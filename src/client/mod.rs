@@ -15,12 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use aim::Views;
 
 use crate::config::ClientBuilder;
 use crate::error::Result;
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::kv::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResponse,
@@ -233,7 +232,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call).
-    pub fn get(&self, key: impl Into<Bytes>) -> Result<Option<KeyValue>> {
+    pub fn get(&self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
         Ok(self.call(Get::key(key))?.into_kvs().into_iter().next())
     }
 
@@ -242,7 +241,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call).
-    pub fn get_prefix(&self, prefix: impl Into<Bytes>) -> Result<Vec<KeyValue>> {
+    pub fn get_prefix(&self, prefix: impl IntoBytes) -> Result<Vec<KeyValue>> {
         Ok(self.call(Get::prefix(prefix))?.into_kvs())
     }
 
@@ -252,7 +251,7 @@ impl Client {
     ///
     /// As [`call`](Client::call). [`Error::outcome_unknown`](crate::Error::outcome_unknown) says
     /// whether it may have been stored all the same.
-    pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<PutResponse> {
+    pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<PutResponse> {
         self.call(Put::new(key, value))
     }
 
@@ -261,7 +260,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`put`](Client::put).
-    pub fn delete(&self, key: impl Into<Bytes>) -> Result<DeleteResponse> {
+    pub fn delete(&self, key: impl IntoBytes) -> Result<DeleteResponse> {
         self.call(Delete::key(key))
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::Client;
 use super::order::Order;
 use crate::error::{Operation, Result};
+use crate::into_bytes::IntoBytes;
 use crate::key::Printed;
 use crate::namespace::Namespace;
 use crate::request::{self, Request};
@@ -81,8 +82,8 @@ impl Client {
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty prefix, which would be no
     /// namespace at all.
-    pub fn namespace(&self, prefix: impl Into<Bytes>) -> Result<Client> {
-        let prefix = prefix.into();
+    pub fn namespace(&self, prefix: impl IntoBytes) -> Result<Client> {
+        let prefix = prefix.into_bytes();
         let mut scope = self.scope.as_deref().cloned().unwrap_or_default();
         let namespace = match &scope.namespace {
             Some(outer) => outer.nested(&prefix),

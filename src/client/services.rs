@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Client;
 use crate::error::Result;
+use crate::into_bytes::IntoBytes;
 use crate::lease::KeepsAlive;
 use crate::services::{
     self, Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock,
@@ -33,7 +32,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call); why the lease is not kept alive any more, when that ends the wait.
-    pub fn lock(&self, name: impl Into<Bytes>, alive: &impl KeepsAlive) -> Result<LockResponse> {
+    pub fn lock(&self, name: impl IntoBytes, alive: &impl KeepsAlive) -> Result<LockResponse> {
         self.call(Lock::new(name, alive))
     }
 
@@ -42,7 +41,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call).
-    pub fn unlock(&self, key: impl Into<Bytes>) -> Result<UnlockResponse> {
+    pub fn unlock(&self, key: impl IntoBytes) -> Result<UnlockResponse> {
         self.call(Unlock::new(key))
     }
 
@@ -53,8 +52,8 @@ impl Client {
     /// Those of [`lock`](Client::lock).
     pub fn campaign(
         &self,
-        name: impl Into<Bytes>,
-        value: impl Into<Bytes>,
+        name: impl IntoBytes,
+        value: impl IntoBytes,
         alive: &impl KeepsAlive,
     ) -> Result<CampaignResponse> {
         self.call(Campaign::new(name, value, alive))
@@ -66,11 +65,7 @@ impl Client {
     ///
     /// As [`put`](Client::put); [`NotFound`](crate::ErrorKind::NotFound) for who does not lead any
     /// more.
-    pub fn proclaim(
-        &self,
-        leader: &LeaderKey,
-        value: impl Into<Bytes>,
-    ) -> Result<ProclaimResponse> {
+    pub fn proclaim(&self, leader: &LeaderKey, value: impl IntoBytes) -> Result<ProclaimResponse> {
         self.call(Proclaim::new(leader, value))
     }
 
@@ -88,7 +83,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call); [`NotFound`](crate::ErrorKind::NotFound) when nobody does.
-    pub fn leader_of(&self, name: impl Into<Bytes>) -> Result<LeaderResponse> {
+    pub fn leader_of(&self, name: impl IntoBytes) -> Result<LeaderResponse> {
         self.call(Leader::of(name))
     }
 
@@ -97,7 +92,7 @@ impl Client {
     /// # Errors
     ///
     /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
-    pub fn observe_leader(&self, name: impl Into<Bytes>) -> Result<Leaders> {
+    pub fn observe_leader(&self, name: impl IntoBytes) -> Result<Leaders> {
         let (core, namespace) = (&self.core, self.namespace_of_view().cloned());
         let transport = Arc::clone(&core.transport);
         services::follow(&core.bridge, transport, Leader::of(name), namespace)

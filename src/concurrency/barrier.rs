@@ -8,6 +8,7 @@ use crossbeam_channel::RecvTimeoutError;
 use super::element::missed;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::into_bytes::IntoBytes;
 use crate::key::{KeyRange, Printed};
 use crate::kv::{Compare, Get, Put, Txn};
 use crate::types::LeaseId;
@@ -38,10 +39,10 @@ pub struct Barrier {
 
 impl Barrier {
     /// The barrier with this key.
-    pub fn new(client: &Client, key: impl Into<Bytes>) -> Self {
+    pub fn new(client: &Client, key: impl IntoBytes) -> Self {
         Barrier {
             client: client.clone(),
-            key: key.into(),
+            key: key.into_bytes(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::place::{Place, Ticket, first};
 use super::queue::{Hold, Limit, Queue};
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::kv::{Compare, Get, Put, Txn};
 use crate::types::{KeyValue, Revision};
@@ -49,10 +50,10 @@ pub struct Election {
 
 impl Election {
     /// The election of this name. It asks nobody.
-    pub fn new(session: &Session, name: impl Into<Bytes>) -> Self {
+    pub fn new(session: &Session, name: impl IntoBytes) -> Self {
         Election {
             session: session.clone(),
-            name: name.into(),
+            name: name.into_bytes(),
         }
     }
 
@@ -67,8 +68,8 @@ impl Election {
     /// # Errors
     ///
     /// Those of [`Mutex::lock`](super::Mutex::lock). Whoever fails is no candidate any more.
-    pub fn campaign(&self, value: impl Into<Bytes>) -> Result<Leadership> {
-        self.run(value.into(), None)
+    pub fn campaign(&self, value: impl IntoBytes) -> Result<Leadership> {
+        self.run(value.into_bytes(), None)
     }
 
     /// The same, for at most `timeout`.
@@ -76,12 +77,8 @@ impl Election {
     /// # Errors
     ///
     /// Those of [`Mutex::lock_timeout`](super::Mutex::lock_timeout).
-    pub fn campaign_timeout(
-        &self,
-        value: impl Into<Bytes>,
-        timeout: Duration,
-    ) -> Result<Leadership> {
-        self.run(value.into(), Some(timeout))
+    pub fn campaign_timeout(&self, value: impl IntoBytes, timeout: Duration) -> Result<Leadership> {
+        self.run(value.into_bytes(), Some(timeout))
     }
 
     /// Who leads now: the key of the leader, with what it proclaimed. Blocks for at most the client's
@@ -115,9 +112,9 @@ impl Election {
     /// [`NotFound`](ErrorKind::NotFound) when that key does not lead any more;
     /// [`Conflict`](ErrorKind::Conflict) when it hangs on another lease than that of the session;
     /// as [`Client::get`](crate::Client::get).
-    pub fn resume(&self, key: impl Into<Bytes>, revision: Revision) -> Result<Leadership> {
+    pub fn resume(&self, key: impl IntoBytes, revision: Revision) -> Result<Leadership> {
         let limit = self.limit("resume election", None);
-        let resumed = self.resumed(key.into(), revision, &limit);
+        let resumed = self.resumed(key.into_bytes(), revision, &limit);
         resumed.map_err(|error| limit.named(error))
     }
 
@@ -210,8 +207,8 @@ impl Leadership {
     /// [`NotFound`](ErrorKind::NotFound) when we do not lead any more; as [`check`](Leadership::check);
     /// as [`Client::txn`](crate::Client::txn), and then it may have been proclaimed all the same if
     /// [`outcome_unknown`](Error::outcome_unknown) says so.
-    pub fn proclaim(&self, value: impl Into<Bytes>) -> Result<()> {
-        let put = put_again(self.session(), &self.place, value.into());
+    pub fn proclaim(&self, value: impl IntoBytes) -> Result<()> {
+        let put = put_again(self.session(), &self.place, value.into_bytes());
         put.map_err(|error| self.limit.named(error))
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::element::{self, Element};
 use crate::client::Client;
 use crate::error::{Operation, Result};
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::kv::{Compare, Get, Put, SortOrder, SortTarget, Txn};
 
@@ -55,8 +56,8 @@ impl Queue {
     ///
     /// As [`Client::put`]. After an [unknown outcome](crate::Error::outcome_unknown) the element may
     /// be in the queue, or may be consumed already; the text names its key.
-    pub fn enqueue(&self, value: impl Into<Bytes>) -> Result<Bytes> {
-        let value = value.into();
+    pub fn enqueue(&self, value: impl IntoBytes) -> Result<Bytes> {
+        let value = value.into_bytes();
         loop {
             let key = [&self.prefix[..], nanos().to_string().as_bytes()].concat();
             let key = Bytes::from(key);

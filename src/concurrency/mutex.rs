@@ -9,6 +9,7 @@ use super::place::Ticket;
 use super::queue::{Limit, Queue};
 use super::session::Session;
 use crate::error::Result;
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::types::LeaseId;
 
@@ -46,10 +47,10 @@ pub struct Mutex {
 
 impl Mutex {
     /// The lock of this name. It asks nobody.
-    pub fn new(session: &Session, name: impl Into<Bytes>) -> Self {
+    pub fn new(session: &Session, name: impl IntoBytes) -> Self {
         Mutex {
             session: session.clone(),
-            name: name.into(),
+            name: name.into_bytes(),
         }
     }
 

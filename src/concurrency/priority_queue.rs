@@ -10,6 +10,7 @@ use crate::backoff::Backoff;
 use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::into_bytes::IntoBytes;
 use crate::key::{KeyRange, Printed};
 use crate::kv::{Compare, Get, GetResponse, Put, SortOrder, SortTarget, Txn};
 
@@ -63,8 +64,8 @@ impl PriorityQueue {
     /// As [`Client::put`]; [`Conflict`](ErrorKind::Conflict) when others were faster for as long
     /// as the client's timeout. After an [unknown outcome](Error::outcome_unknown) the element may be
     /// in the queue, or may be consumed already; the text names its key.
-    pub fn enqueue(&self, value: impl Into<Bytes>, priority: u16) -> Result<Bytes> {
-        let value = value.into();
+    pub fn enqueue(&self, value: impl IntoBytes, priority: u16) -> Result<Bytes> {
+        let value = value.into_bytes();
         let level = Bytes::from([&self.prefix[..], format!("{priority:05}").as_bytes()].concat());
         let base = Bytes::from([b"__", &level[..]].concat());
         let last = Get::prefix(level.clone())

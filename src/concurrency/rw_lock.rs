@@ -11,6 +11,7 @@ use super::place::{Place, Ticket};
 use super::queue::{Hold, Limit, Queue};
 use super::session::Session;
 use crate::error::Result;
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 
 /// A lock that many sessions read under, or one writes under. It contends with the `RWMutex` of
@@ -48,10 +49,10 @@ enum Mode {
 
 impl RwLock {
     /// The lock of this name. It asks nobody.
-    pub fn new(session: &Session, name: impl Into<Bytes>) -> Self {
+    pub fn new(session: &Session, name: impl IntoBytes) -> Self {
         RwLock {
             session: session.clone(),
-            name: name.into(),
+            name: name.into_bytes(),
         }
     }
 

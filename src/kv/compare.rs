@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::range;
 use crate::etcd_rs_proto::etcdserverpb::Compare as PbCompare;
 use crate::etcd_rs_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::types::{LeaseId, Revision};
 
@@ -35,6 +36,23 @@ pub struct Target<V> {
     keys: KeyRange,
     target: CompareTarget,
     wrap: fn(V) -> TargetUnion,
+}
+
+/// A value to compare with, of whatever can be a value.
+#[derive(Clone)]
+pub struct Value(Bytes);
+
+impl<T: IntoBytes> From<T> for Value {
+    fn from(value: T) -> Self {
+        Value(value.into_bytes())
+    }
+}
+
+/// Never shows the value.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({} bytes)", self.0.len())
+    }
 }
 
 impl Compare {
@@ -68,8 +86,10 @@ impl Compare {
     }
 
     /// Compares a key's value, as bytes.
-    pub fn value(keys: impl Into<KeyRange>) -> Target<Bytes> {
-        Target::new(keys, CompareTarget::Value, TargetUnion::Value)
+    pub fn value(keys: impl Into<KeyRange>) -> Target<Value> {
+        Target::new(keys, CompareTarget::Value, |Value(bytes)| {
+            TargetUnion::Value(bytes)
+        })
     }
 
     /// Compares the lease a key hangs on; `None` is no lease.

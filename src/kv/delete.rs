@@ -1,10 +1,9 @@
 //! Deleting keys.
 
-use bytes::Bytes;
-
 use super::{header, key_values, range, strip};
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::namespace::Namespace;
 use crate::request::sealed::Exchange;
@@ -36,14 +35,14 @@ pub struct Delete {
 
 impl Delete {
     /// Deletes exactly this key.
-    pub fn key(key: impl Into<Bytes>) -> Self {
+    pub fn key(key: impl IntoBytes) -> Self {
         Delete::range(KeyRange::key(key))
     }
 
     /// Deletes every key with this prefix. An empty prefix is refused: say
     /// [`KeyRange::all`] when every key is meant.
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
-        let prefix = prefix.into();
+    pub fn prefix(prefix: impl IntoBytes) -> Self {
+        let prefix = prefix.into_bytes();
         if prefix.is_empty() {
             Delete::key(prefix)
         } else {

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use prost::Message as _;
 
 use super::{header, key_values, range, strip};
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{RangeRequest, RangeResponse, range_request};
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::namespace::Namespace;
 use crate::request::Confined;
@@ -69,12 +69,12 @@ pub enum SortOrder {
 
 impl Get {
     /// Reads exactly this key.
-    pub fn key(key: impl Into<Bytes>) -> Self {
+    pub fn key(key: impl IntoBytes) -> Self {
         Get::range(KeyRange::key(key))
     }
 
     /// Reads every key with this prefix; an empty prefix is every key.
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+    pub fn prefix(prefix: impl IntoBytes) -> Self {
         Get::range(KeyRange::prefix(prefix))
     }
 
@@ -90,12 +90,12 @@ impl Get {
     }
 
     /// Reads the first key with this prefix, in the order of keys.
-    pub fn first_by_key(prefix: impl Into<Bytes>) -> Self {
+    pub fn first_by_key(prefix: impl IntoBytes) -> Self {
         Get::one_of(prefix, SortTarget::Key, SortOrder::Ascend)
     }
 
     /// Reads the last key with this prefix, in the order of keys.
-    pub fn last_by_key(prefix: impl Into<Bytes>) -> Self {
+    pub fn last_by_key(prefix: impl IntoBytes) -> Self {
         Get::one_of(prefix, SortTarget::Key, SortOrder::Descend)
     }
 
@@ -109,26 +109,26 @@ impl Get {
     /// println!("{:?}", holder.first().map(|kv| kv.key_lossy()));
     /// # Ok(()) }
     /// ```
-    pub fn first_by_create(prefix: impl Into<Bytes>) -> Self {
+    pub fn first_by_create(prefix: impl IntoBytes) -> Self {
         Get::one_of(prefix, SortTarget::CreateRevision, SortOrder::Ascend)
     }
 
     /// Reads the key with this prefix that was created last.
-    pub fn last_by_create(prefix: impl Into<Bytes>) -> Self {
+    pub fn last_by_create(prefix: impl IntoBytes) -> Self {
         Get::one_of(prefix, SortTarget::CreateRevision, SortOrder::Descend)
     }
 
     /// Reads the key with this prefix whose last change is the longest ago.
-    pub fn first_by_mod(prefix: impl Into<Bytes>) -> Self {
+    pub fn first_by_mod(prefix: impl IntoBytes) -> Self {
         Get::one_of(prefix, SortTarget::ModRevision, SortOrder::Ascend)
     }
 
     /// Reads the key with this prefix that changed last.
-    pub fn last_by_mod(prefix: impl Into<Bytes>) -> Self {
+    pub fn last_by_mod(prefix: impl IntoBytes) -> Self {
         Get::one_of(prefix, SortTarget::ModRevision, SortOrder::Descend)
     }
 
-    fn one_of(prefix: impl Into<Bytes>, target: SortTarget, order: SortOrder) -> Self {
+    fn one_of(prefix: impl IntoBytes, target: SortTarget, order: SortOrder) -> Self {
         Get::prefix(prefix).sort(target, order).limit(1)
     }
 

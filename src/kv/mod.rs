@@ -15,7 +15,7 @@ mod streaming;
 mod txn;
 
 pub use compact::{Compact, CompactResponse};
-pub use compare::{Compare, Target};
+pub use compare::{Compare, Target, Value};
 pub use delete::{Delete, DeleteResponse};
 pub use get::{Get, GetResponse, SortOrder, SortTarget};
 pub(crate) use paging::Paging;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{header, range};
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{PutRequest, PutResponse as PbPutResponse};
+use crate::into_bytes::IntoBytes;
 use crate::key::Printed;
 use crate::namespace::Namespace;
 use crate::request::sealed::Exchange;
@@ -36,11 +37,11 @@ pub struct Put {
 
 impl Put {
     /// Stores `value` under `key`.
-    pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+    pub fn new(key: impl IntoBytes, value: impl IntoBytes) -> Self {
         Put {
             pb: PutRequest {
-                key: key.into(),
-                value: value.into(),
+                key: key.into_bytes(),
+                value: value.into_bytes(),
                 ..PutRequest::default()
             },
         }
@@ -49,10 +50,10 @@ impl Put {
     /// Puts the key again with the value it has: to change its lease, or to make an event.
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) when the key does not exist.
-    pub fn keep_value(key: impl Into<Bytes>) -> Self {
+    pub fn keep_value(key: impl IntoBytes) -> Self {
         Put {
             pb: PutRequest {
-                key: key.into(),
+                key: key.into_bytes(),
                 ignore_value: true,
                 ..PutRequest::default()
             },

@@ -12,6 +12,7 @@ use super::batch::Limits;
 use super::copier::Copier;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::into_bytes::IntoBytes;
 use crate::types::Revision;
 
 /// Room in a request of 1.5 MiB, etcd's limit unless it is told otherwise (`--max-request-bytes`).
@@ -123,14 +124,14 @@ impl MakeMirror {
     }
 
     /// Copies the keys that begin with this.
-    pub fn prefix(mut self, prefix: impl Into<Bytes>) -> Self {
-        self.prefix = prefix.into();
+    pub fn prefix(mut self, prefix: impl IntoBytes) -> Self {
+        self.prefix = prefix.into_bytes();
         self
     }
 
     /// Replaces the prefix by this one; without it the copies have the names of the originals.
-    pub fn dest_prefix(mut self, prefix: impl Into<Bytes>) -> Self {
-        self.dest_prefix = Some(prefix.into());
+    pub fn dest_prefix(mut self, prefix: impl IntoBytes) -> Self {
+        self.dest_prefix = Some(prefix.into_bytes());
         self
     }
 
@@ -159,8 +160,8 @@ impl MakeMirror {
     /// The key is the mirror's; one below the destination's prefix is left out of the copy. When it
     /// is not as this mirror left it, the copying ends with [`Conflict`](ErrorKind::Conflict): another
     /// mirror uses it too, or the destination lost data.
-    pub fn checkpoint(mut self, key: impl Into<Bytes>) -> Self {
-        self.checkpoint = Some(key.into());
+    pub fn checkpoint(mut self, key: impl IntoBytes) -> Self {
+        self.checkpoint = Some(key.into_bytes());
         self
     }
 

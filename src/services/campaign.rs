@@ -10,6 +10,7 @@ use prost::Message as _;
 use super::waiting::Waiting;
 use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::v3electionpb::{self as pb, CampaignRequest};
+use crate::into_bytes::IntoBytes;
 use crate::key::{KeyRange, Printed};
 use crate::kv::{Compare, header};
 use crate::lease::KeepsAlive;
@@ -33,10 +34,10 @@ pub struct Campaign {
 impl Campaign {
     /// Campaigns in the election of this name under the lease that `alive` keeps; `value` is what
     /// others see of the leader.
-    pub fn new(name: impl Into<Bytes>, value: impl Into<Bytes>, alive: &impl KeepsAlive) -> Self {
+    pub fn new(name: impl IntoBytes, value: impl IntoBytes, alive: &impl KeepsAlive) -> Self {
         Campaign {
-            name: name.into(),
-            value: value.into(),
+            name: name.into_bytes(),
+            value: value.into_bytes(),
             waiting: Waiting {
                 kept: alive.kept(),
                 within: None,

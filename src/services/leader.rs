@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::v3electionpb as pb;
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::kv::header;
 use crate::namespace::Namespace;
@@ -21,8 +22,10 @@ pub struct Leader {
 
 impl Leader {
     /// The leader of the election of this name.
-    pub fn of(name: impl Into<Bytes>) -> Self {
-        Leader { name: name.into() }
+    pub fn of(name: impl IntoBytes) -> Self {
+        Leader {
+            name: name.into_bytes(),
+        }
     }
 
     pub(super) fn enter(&mut self, namespace: &Namespace) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::campaign::LeaderKey;
 use crate::error::{Operation, Result};
 use crate::etcd_rs_proto::v3electionpb as pb;
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::kv::header;
 use crate::namespace::Namespace;
@@ -25,10 +26,10 @@ pub struct Proclaim {
 
 impl Proclaim {
     /// Proclaims `value` as the leader.
-    pub fn new(leader: &LeaderKey, value: impl Into<Bytes>) -> Self {
+    pub fn new(leader: &LeaderKey, value: impl IntoBytes) -> Self {
         Proclaim {
             leader: leader.clone(),
-            value: value.into(),
+            value: value.into_bytes(),
         }
     }
 

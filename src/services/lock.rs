@@ -11,6 +11,7 @@ use crate::error::{Error, Operation, Result};
 use crate::etcd_rs_proto::v3lockpb::{
     LockRequest, UnlockRequest, UnlockResponse as PbUnlockResponse,
 };
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::kv::{Compare, header};
 use crate::lease::KeepsAlive;
@@ -37,9 +38,9 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock of this name under the lease that `alive` keeps.
-    pub fn new(name: impl Into<Bytes>, alive: &impl KeepsAlive) -> Self {
+    pub fn new(name: impl IntoBytes, alive: &impl KeepsAlive) -> Self {
         Lock {
-            name: name.into(),
+            name: name.into_bytes(),
             waiting: Waiting {
                 kept: alive.kept(),
                 within: None,
@@ -146,8 +147,10 @@ pub struct Unlock {
 
 impl Unlock {
     /// Gives back the lock that this [key](LockResponse::key) holds.
-    pub fn new(key: impl Into<Bytes>) -> Self {
-        Unlock { key: key.into() }
+    pub fn new(key: impl IntoBytes) -> Self {
+        Unlock {
+            key: key.into_bytes(),
+        }
     }
 
     fn message(&self) -> UnlockRequest {

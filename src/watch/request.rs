@@ -1,10 +1,9 @@
 //! What to watch.
 
-use bytes::Bytes;
-
 use crate::error::{Error, Result};
 use crate::etcd_rs_proto::etcdserverpb::WatchCreateRequest;
 use crate::etcd_rs_proto::etcdserverpb::watch_create_request::FilterType;
+use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::namespace::Namespace;
 use crate::types::Revision;
@@ -49,17 +48,17 @@ struct Inside {
 
 impl Watch {
     /// Watches exactly this key.
-    pub fn key(key: impl Into<Bytes>) -> Self {
+    pub fn key(key: impl IntoBytes) -> Self {
         Watch::range(KeyRange::key(key))
     }
 
     /// Watches every key with this prefix; an empty prefix is every key.
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+    pub fn prefix(prefix: impl IntoBytes) -> Self {
         Watch::range(KeyRange::prefix(prefix))
     }
 
     /// Watches every key from this one on.
-    pub fn from_key(key: impl Into<Bytes>) -> Self {
+    pub fn from_key(key: impl IntoBytes) -> Self {
         Watch::range(KeyRange::from_key(key))
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{
-    Client, Compact, Delete, ErrorKind, Get, GetResponse, KeyRange, LeaseId, Put, Revision,
-    SortOrder, SortTarget, Txn,
+    Client, Compact, Compare, Delete, ErrorKind, Get, GetResponse, KeyRange, LeaseId, Put,
+    Revision, SortOrder, SortTarget, Txn,
 };
 
 use crate::support::proxy::Proxy;
@@ -543,4 +543,24 @@ fn the_first_and_the_last_by_key_by_creation_and_by_change() {
     assert_eq!(one(Get::last_by_mod("r/")), ["r/a"]);
     assert_eq!(one(Get::last_by_mod("")), ["s"]);
     assert!(one(Get::first_by_key("none/")).is_empty());
+}
+
+#[test]
+fn keys_and_values_may_be_borrowed() {
+    let (_etcd, client) = start();
+    let (key, value) = (String::from("k"), vec![1, 2, 3]);
+    client.put(&key, &value).unwrap();
+    let found = client.get(&key).unwrap().unwrap();
+    assert_eq!(found.value(), &value);
+    let guard = Compare::value(&key).eq(&value);
+    let then = Put::new(found.key(), &key[..]);
+    assert!(
+        client
+            .txn(Txn::when([guard]).then([then]))
+            .unwrap()
+            .succeeded()
+    );
+    let page = client.call(Get::prefix(&key[..]).limit(1)).unwrap();
+    assert_eq!(page.kvs()[0].value(), &key);
+    assert_eq!(client.call(Delete::key(b"k")).unwrap().deleted(), 1);
 }

@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::into_bytes::IntoBytes;
 use crate::key::Printed;
 use crate::kv::{Get, GetResponse, Txn, TxnResponse};
 use crate::types::{KeyValue, Revision};
@@ -107,8 +108,9 @@ impl Stm {
 
     /// Keys to read in advance, all in one round trip, because the function will surely need them.
     /// Of these the commit depends only on those that the function then looks at.
-    pub fn prefetch(mut self, keys: impl IntoIterator<Item = impl Into<Bytes>>) -> Self {
-        self.prefetch.extend(keys.into_iter().map(Into::into));
+    pub fn prefetch(mut self, keys: impl IntoIterator<Item = impl IntoBytes>) -> Self {
+        self.prefetch
+            .extend(keys.into_iter().map(IntoBytes::into_bytes));
         self
     }
 

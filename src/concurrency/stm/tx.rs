@@ -8,6 +8,7 @@ use super::super::nest::{LIST, flat, nested};
 use super::attempt::{Attempt, Found, ReadAt, Write};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
+use crate::into_bytes::IntoBytes;
 use crate::kv::{Get, Op, OpResponse, Txn};
 use crate::types::{KeyValue, LeaseId, Revision};
 
@@ -47,8 +48,8 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// As [`Client::call`]. Hand them on with `?`: the attempt is over.
-    pub fn get(&mut self, key: impl Into<Bytes>) -> Result<Option<Bytes>> {
-        let key = key.into();
+    pub fn get(&mut self, key: impl IntoBytes) -> Result<Option<Bytes>> {
+        let key = key.into_bytes();
         if let Some(written) = self.attempt.written(&key) {
             return Ok(written);
         }
@@ -63,9 +64,9 @@ impl<'a> Tx<'a> {
     /// As [`get`](Tx::get).
     pub fn get_all(
         &mut self,
-        keys: impl IntoIterator<Item = impl Into<Bytes>>,
+        keys: impl IntoIterator<Item = impl IntoBytes>,
     ) -> Result<Vec<Option<Bytes>>> {
-        let keys: Vec<Bytes> = keys.into_iter().map(Into::into).collect();
+        let keys: Vec<Bytes> = keys.into_iter().map(IntoBytes::into_bytes).collect();
         let unwritten = keys
             .iter()
             .filter(|key| self.attempt.written(key).is_none());
@@ -78,27 +79,29 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// As [`get`](Tx::get).
-    pub fn stored(&mut self, key: impl Into<Bytes>) -> Result<Option<KeyValue>> {
-        let key = key.into();
+    pub fn stored(&mut self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
+        let key = key.into_bytes();
         self.fetch(std::slice::from_ref(&key))?;
         Ok(self.attempt.look(&key).cloned())
     }
 
     /// Stores a value under a key when the transaction commits.
-    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+    pub fn put(&mut self, key: impl IntoBytes, value: impl IntoBytes) {
         self.attempt
-            .write(key.into(), Write::Put(value.into(), None));
+            .write(key.into_bytes(), Write::Put(value.into_bytes(), None));
     }
 
     /// The same, with the key on a lease.
-    pub fn put_on_lease(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>, lease: LeaseId) {
-        self.attempt
-            .write(key.into(), Write::Put(value.into(), Some(lease)));
+    pub fn put_on_lease(&mut self, key: impl IntoBytes, value: impl IntoBytes, lease: LeaseId) {
+        self.attempt.write(
+            key.into_bytes(),
+            Write::Put(value.into_bytes(), Some(lease)),
+        );
     }
 
     /// Deletes a key when the transaction commits.
-    pub fn delete(&mut self, key: impl Into<Bytes>) {
-        self.attempt.write(key.into(), Write::Delete);
+    pub fn delete(&mut self, key: impl IntoBytes) {
+        self.attempt.write(key.into_bytes(), Write::Delete);
     }
 
     /// Which attempt this is, from 1 on: how often the function has run, this time included.
