@@ -5,10 +5,13 @@ use std::fmt::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_blocking::concurrency::{self, Election, Session};
+use etcd_blocking::concurrency::{
+    self, Barrier, DoubleBarrier, Election, PriorityQueue, Queue, RwLock, Session, Stm,
+};
 use etcd_blocking::{
-    Authenticate, Cache, Client, ClientBuilder, Error, KeyRange, Put, Result, Txn, UserAdd,
-    UserChangePassword,
+    Authenticate, Cache, Campaign, Client, ClientBuilder, Discovery, Error, Get, Instance,
+    KeyRange, Lock, MakeMirror, MemberId, Permission, Put, Registrar, Result, Revision, Txn,
+    UserAdd, UserChangePassword,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -137,6 +140,8 @@ fn exercise(said: &mut String, client: &Client) {
             election.campaign_timeout("me", Duration::from_secs(2)),
         );
     }
+    recipes(said, client);
+    administration(said, client);
     outcome(said, session);
     say(said, &client.metrics());
     outcome(said, client.auth_status());
@@ -150,10 +155,126 @@ fn exercise(said: &mut String, client: &Client) {
     outcome(said, client.user_change_password("carol", PASSWORD));
 }
 
+/// What else a program may do with keys.
+fn recipes(said: &mut String, client: &Client) {
+    let within = Duration::from_secs(1);
+    outcome(said, client.get_prefix("app/"));
+    outcome(said, client.submit(Get::prefix("app/")).wait());
+    for page in client.pages(Get::prefix("app/"), 10).into_iter().flatten() {
+        outcome(said, page);
+    }
+    outcome(said, client.ordered().get("app/control"));
+    outcome(
+        said,
+        client.namespace("app/").and_then(|app| app.get("control")),
+    );
+    let set = client.watch_set();
+    outcome(
+        said,
+        set.as_ref()
+            .map_err(Error::clone)
+            .and_then(|set| set.add("app/x")),
+    );
+    outcome(said, set);
+    if let Ok(session) = Session::new(client).start() {
+        outcome(said, client.time_to_live(session.lease()));
+        outcome(
+            said,
+            client.call(Lock::new("app/service", &session).within(within)),
+        );
+        outcome(said, client.unlock("app/service/none"));
+        let won = client.call(Campaign::new("app/vote", "me", &session).within(within));
+        if let Ok(won) = &won {
+            outcome(said, client.proclaim(won.leader(), "again"));
+            outcome(said, client.leader_of("app/vote"));
+            outcome(
+                said,
+                client
+                    .observe_leader("app/vote")
+                    .map(|leaders| leaders.recv_timeout(within)),
+            );
+            outcome(said, client.resign(won.leader()));
+        }
+        outcome(said, won);
+        outcome(said, RwLock::new(&session, "app/rw").try_write());
+        outcome(
+            said,
+            DoubleBarrier::new(&session, "app/both", 2).enter_timeout(within),
+        );
+    }
+    outcome(said, Stm::new(client).run(|tx| tx.get("app/control")));
+    outcome(said, Queue::new(client, "app/q").enqueue("v"));
+    outcome(said, Queue::new(client, "app/q").try_dequeue());
+    outcome(said, PriorityQueue::new(client, "app/p").enqueue("v", 1));
+    outcome(said, Barrier::new(client, "app/gate").wait_timeout(within));
+    let copy = MakeMirror::new(client, client)
+        .prefix("app/q")
+        .dest_prefix("app/copy")
+        .start();
+    outcome(said, copy);
+    let registrar = Registrar::new(client).prefix("app/services/").start();
+    if let Ok(registrar) = &registrar {
+        let registered = registrar.register(Instance::new("web", "127.0.0.1:80"));
+        outcome(
+            said,
+            registered.and_then(|r| r.wait_registered(within).map(|_| r)),
+        );
+    }
+    outcome(said, registrar);
+    outcome(
+        said,
+        Discovery::new(client)
+            .prefix("app/services/")
+            .service("web"),
+    );
+}
+
+/// What an operator may do, without harm to the server where it may be done.
+fn administration(said: &mut String, client: &Client) {
+    outcome(said, client.compact(Revision::new(1)));
+    outcome(said, client.hash_kv(Revision::new(0)));
+    outcome(said, client.defragment());
+    outcome(
+        said,
+        client
+            .snapshot()
+            .map(|mut bytes| std::io::copy(&mut bytes, &mut std::io::sink()).is_ok()),
+    );
+    outcome(said, client.disarm_all());
+    outcome(said, client.downgrade_validate("3.0.0"));
+    outcome(said, client.downgrade_cancel());
+    let nobody = MemberId::new(42);
+    outcome(said, client.move_leader(nobody));
+    outcome(said, client.member_promote(nobody));
+    outcome(said, client.member_remove(nobody));
+    outcome(said, client.member_update(nobody, ["http://127.0.0.1:1"]));
+    outcome(said, client.member_add(["no url"]));
+    outcome(
+        said,
+        client
+            .at("http://127.0.0.1:1")
+            .and_then(|view| view.with_timeout(Duration::from_millis(50)).status()),
+    );
+    outcome(said, client.auth_enable());
+    outcome(said, client.role_add("passing"));
+    outcome(
+        said,
+        client.role_grant_permission("passing", Permission::read("app/x")),
+    );
+    outcome(said, client.role_get("passing"));
+    outcome(said, client.role_revoke_permission("passing", "app/x"));
+    outcome(said, client.user_add("passing", OTHER));
+    outcome(said, client.user_grant_role("passing", "passing"));
+    outcome(said, client.user_get("passing"));
+    outcome(said, client.user_revoke_role("passing", "passing"));
+    outcome(said, client.user_delete("passing"));
+    outcome(said, client.role_delete("passing"));
+}
+
 #[test]
 fn no_password_and_no_token_is_ever_printed_or_logged() {
     let name = "auth::secrets::no_password_and_no_token_is_ever_printed_or_logged";
-    alone(name, Duration::from_secs(120), || {
+    alone(name, Duration::from_secs(240), || {
         tracing::subscriber::set_global_default(Everything).unwrap();
         let mut said = String::new();
         let etcd = etcd(&[]);
@@ -218,6 +339,8 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
             outcome(&mut said, item);
         }
         outcome(&mut said, right.close());
+        outcome(&mut said, root.auth_disable());
+        outcome(&mut said, root.auth_status());
 
         let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(log.contains("h2::"), "the crates below are heard");
