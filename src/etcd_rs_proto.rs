@@ -27,7 +27,7 @@ pub(crate) mod codegen {
     pub(crate) type StdError = Box<dyn std::error::Error + Send + Sync + 'static>;
 }
 
-/// The request of a unary method: each is that of one.
+/// The request of a unary method; none is the request of two.
 pub(crate) trait Unary: prost::Message + Clone {
     /// The one message that comes back.
     type Reply: prost::Message + Default;

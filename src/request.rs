@@ -190,7 +190,7 @@ pub(crate) async fn counted<R: sealed::Exchange>(
 ) -> Result<R::Response> {
     let call = Underway::begin::<R>(transport.observer(), || request.operation());
     let exchange = Box::pin(request.exchange(transport, timeout));
-    run(call, Ok(()), exchange).await
+    run(call, exchange).await
 }
 
 /// An exchange on its way. It is as large as all that may happen to it, and in a box of its own it is
@@ -198,15 +198,8 @@ pub(crate) async fn counted<R: sealed::Exchange>(
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// Waits for an exchange that nobody waits for on this thread, and counts it.
-pub(crate) async fn run<T>(
-    call: Underway,
-    checked: Result<()>,
-    exchange: Boxed<'_, T>,
-) -> Result<T> {
-    let result = match checked {
-        Ok(()) => call.within(exchange).await,
-        Err(error) => Err(error),
-    };
+pub(crate) async fn run<T>(call: Underway, exchange: Boxed<'_, T>) -> Result<T> {
+    let result = call.within(exchange).await;
     call.end(&result);
     result
 }

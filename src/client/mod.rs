@@ -220,11 +220,13 @@ impl Client {
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
         let call = Underway::begin::<R>(transport.observer(), || request.operation());
         let bridge = &self.core.bridge;
-        let exchange: request::Boxed<'_, _> = match self.scope.clone() {
-            None => Box::pin(request.exchange(transport, timeout)),
-            Some(scope) => Box::pin(scope.exchange(request, transport, timeout)),
+        // What is refused is not even encoded: it may be as large as memory.
+        let exchange: request::Boxed<'_, _> = match (checked, self.scope.clone()) {
+            (Err(error), _) => Box::pin(std::future::ready(Err(error))),
+            (Ok(()), None) => Box::pin(request.exchange(transport, timeout)),
+            (Ok(()), Some(scope)) => Box::pin(scope.exchange(request, transport, timeout)),
         };
-        bridge.submit_or(lost, request::run(call, checked, exchange))
+        bridge.submit_or(lost, request::run(call, exchange))
     }
 
     /// The value of one key.

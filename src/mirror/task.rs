@@ -211,7 +211,7 @@ impl Task {
                 let call = Underway::begin::<Get>(transport.observer(), || get.operation());
                 let namespace = self.namespace.as_ref();
                 let exchange = request::exchange(get, namespace, transport, self.timeout);
-                match request::run(call, Ok(()), Box::pin(exchange)).await {
+                match request::run(call, Box::pin(exchange)).await {
                     Ok(page) => list.extend(paging.take(page)),
                     Err(error) if error.kind() == ErrorKind::Compacted && tries < LIST_TRIES => {
                         tries += 1;
