@@ -77,8 +77,8 @@ fn main() {
         let name = format!("{verb:?} 16 pipelined").to_lowercase();
         if filter.is_none_or(|filter| name.contains(filter)) {
             let ours: Vec<(&str, Run<'_>)> = vec![
-                ("", Box::new(|| pipelined(&etcd, verb, 16))),
-                (" (in order)", Box::new(|| in_order(&etcd, verb, 16))),
+                ("", Box::new(|| pipelined(&etcd, verb, 16, false))),
+                (" (in order)", Box::new(|| pipelined(&etcd, verb, 16, true))),
             ];
             compare(&name, rounds, || floor::run(&etcd, verb, 16), &ours);
         }
@@ -187,8 +187,9 @@ fn call(client: &Client, verb: Verb) {
 }
 
 /// One thread with `flight` requests on their way at any time: what is answered is replaced, in
-/// whatever order answers come.
-fn pipelined(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
+/// whatever order answers come. Who takes them `in_order` has fewer on their way: what overtakes the
+/// first of them waits for it.
+fn pipelined(etcd: &LocalEtcd, verb: Verb, flight: usize, in_order: bool) -> Figure {
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let mut flights: VecDeque<Flight> = (0..flight).map(|_| Flight::begin(&client, verb)).collect();
     for _ in 0..100 {
@@ -200,7 +201,7 @@ fn pipelined(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
     while meter.begun.elapsed() < RUN {
         latencies.push(next(&mut flights));
         flights.retain(|flight| {
-            let done = flight.is_done();
+            let done = !in_order && flight.is_done();
             if done {
                 latencies.push(flight.begun.elapsed());
             }
@@ -209,26 +210,6 @@ fn pipelined(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
         while flights.len() < flight {
             flights.push_back(Flight::begin(&client, verb));
         }
-    }
-    let figure = meter.figure(latencies);
-    flights.into_iter().for_each(|flight| flight.wait());
-    figure
-}
-
-/// The same by who takes answers in the order of the requests: whatever overtakes the first of them
-/// waits for it, and fewer are on their way.
-fn in_order(etcd: &LocalEtcd, verb: Verb, flight: usize) -> Figure {
-    let client = Client::connect([etcd.endpoint()]).unwrap();
-    let mut flights: VecDeque<Flight> = (0..flight).map(|_| Flight::begin(&client, verb)).collect();
-    for _ in 0..100 {
-        next(&mut flights);
-        flights.push_back(Flight::begin(&client, verb));
-    }
-    let mut latencies = Vec::with_capacity(1_000_000);
-    let meter = Meter::start();
-    while meter.begun.elapsed() < RUN {
-        latencies.push(next(&mut flights));
-        flights.push_back(Flight::begin(&client, verb));
     }
     let figure = meter.figure(latencies);
     flights.into_iter().for_each(|flight| flight.wait());
