@@ -3,10 +3,11 @@
 //! etcd orders keys as bytes. A request names one key, or `[key, range_end)`; a `range_end` of one
 //! zero byte means "every key from `key` on".
 
-use crate::into_bytes::IntoBytes;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
+
+use crate::into_bytes::IntoBytes;
 
 /// The `range_end` that means: no end.
 pub(crate) const NO_END: &[u8] = b"\0";

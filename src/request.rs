@@ -140,7 +140,7 @@ macro_rules! exchanged {
             transport.unary(call, move || self.operation(), request)
         }
     };
-    (@@ without $request:ident) => { $request.without_leader() };
+    (@@ without $request:ident) => { $request.needs_leader(false) };
 }
 pub(crate) use exchanged;
 

@@ -71,10 +71,7 @@ impl Exchange for MemberList {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> impl Future<Output = Result<MembersResponse>> + Send + 'static {
-        let request = match self.serializable {
-            true => Framed::new(&self.message()).without_leader(),
-            false => Framed::new(&self.message()),
-        };
+        let request = Framed::new(&self.message()).needs_leader(!self.serializable);
         transport.unary(Call::read(timeout), move || self.operation(), request)
     }
 }

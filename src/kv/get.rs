@@ -280,10 +280,7 @@ impl Exchange for Get {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> impl Future<Output = Result<GetResponse>> + Send + 'static {
-        let request = match self.pb.serializable {
-            true => Framed::new(&self.pb).without_leader(),
-            false => Framed::new(&self.pb),
-        };
+        let request = Framed::new(&self.pb).needs_leader(!self.pb.serializable);
         transport.unary(Call::read(timeout), move || self.operation(), request)
     }
 }

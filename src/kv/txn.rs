@@ -239,10 +239,7 @@ impl Exchange for Txn {
         let (then, or_else) = (self.then.len(), self.or_else.len());
         // Guards alone do not say that an answer may be old.
         let may_be_old = self.is_serializable() && self.ops().next().is_some();
-        let request = match may_be_old {
-            true => Framed::new(&self.pb()).without_leader(),
-            false => Framed::new(&self.pb()),
-        };
+        let request = Framed::new(&self.pb()).needs_leader(!may_be_old);
         transport.unary(call, move || name(then, or_else), request)
     }
 }

@@ -83,7 +83,7 @@ impl Exchange for Defragment {
             return Err(Error::invalid(reason).operation(self.operation()));
         }
         let call = Call::write(self.timeout.unwrap_or(timeout.max(PATIENCE)));
-        let request = Framed::new(&DefragmentRequest {}).without_leader();
+        let request = Framed::new(&DefragmentRequest {}).needs_leader(false);
         let defragmenting = transport.unary(call, || self.operation(), request);
         defragmenting.await
     }

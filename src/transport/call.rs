@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::{error::Elapsed, sleep_until, timeout_at};
+
 use super::fault::Sent;
 use super::retry::{Failure, Verdict, judge};
 use super::unary::Framed;
@@ -13,7 +15,6 @@ use crate::chance;
 use crate::error::{Error, ErrorKind, Executed, Operation, Remedy, Result, ServerError};
 use crate::etcd_rs_proto::Unary;
 use crate::observe::Observer;
-use tokio::time::{error::Elapsed, sleep_until, timeout_at};
 
 /// The wait between attempts over one connection; a broken one is replaced at once.
 const BETWEEN_ATTEMPTS: Backoff =
@@ -28,19 +29,31 @@ pub(crate) struct Call {
     /// Executing it twice would matter.
     writes: bool,
     timeout: Duration,
+    /// Without one, each attempt has a connection of its own.
+    lane: Option<Lane>,
 }
 
 impl Call {
     /// One that changes nothing, or the same thing again.
     pub(crate) fn read(timeout: Duration) -> Self {
-        let writes = false;
-        Call { writes, timeout }
+        Call {
+            writes: false,
+            timeout,
+            lane: Some(Lane::Calls),
+        }
     }
 
     /// One that is repeated only when it provably was not executed.
     pub(crate) fn write(timeout: Duration) -> Self {
-        let writes = true;
-        Call { writes, timeout }
+        Call {
+            writes: true,
+            ..Call::read(timeout)
+        }
+    }
+
+    /// Over a connection of its own: for a stream that is read at its reader's pace.
+    pub(crate) fn alone(self) -> Self {
+        Call { lane: None, ..self }
     }
 }
 
@@ -79,7 +92,12 @@ impl Transport {
         async move { answer.await.map(R::from) }
     }
 
-    /// Does the same by `attempt`, for what is more than sending a message.
+    /// Does the same by `attempt`, for what is more than sending a message. What opens a stream is over
+    /// with its first message: what comes later, and when, is the reader's business.
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an `async fn` holds each argument twice, and every call is moved on its way"
+    )]
     pub(crate) fn calling<T, F, Fut>(
         self: Arc<Self>,
         call: Call,
@@ -90,42 +108,8 @@ impl Transport {
         F: Fn(Connection) -> Fut,
         Fut: Future<Output = Result<T, Problem>>,
     {
-        let answer = self.attempts(Some(Lane::Calls), call, attempt);
-        async move { answer.await.map_err(|error| error.operation(operation())) }
-    }
-
-    /// Opens a stream by `attempt`, on a connection of its own, until its first message is there. The
-    /// call's timeout is for that; what comes later, and when, is the reader's business.
-    pub(crate) fn opening<T, F, Fut>(
-        self: Arc<Self>,
-        call: Call,
-        operation: impl FnOnce() -> Operation,
-        attempt: F,
-    ) -> impl Future<Output = Result<T>>
-    where
-        F: Fn(Connection) -> Fut,
-        Fut: Future<Output = Result<T, Problem>>,
-    {
-        let answer = self.attempts(None, call, attempt);
-        async move { answer.await.map_err(|error| error.operation(operation())) }
-    }
-
-    /// Without a lane, each attempt has a connection of its own.
-    #[allow(
-        clippy::manual_async_fn,
-        reason = "an `async fn` holds each argument twice, and every call is moved on its way"
-    )]
-    fn attempts<T, F, Fut>(
-        self: Arc<Self>,
-        lane: Option<Lane>,
-        call: Call,
-        attempt: F,
-    ) -> impl Future<Output = Result<T>>
-    where
-        F: Fn(Connection) -> Fut,
-        Fut: Future<Output = Result<T, Problem>>,
-    {
         async move {
+            let lane = call.lane;
             let begun = Instant::now();
             let deadline = begun + call.timeout;
             let mut tries = Tries {
@@ -206,7 +190,7 @@ impl Transport {
                     sleep_until(next.into()).await;
                 }
             };
-            Err(error)
+            Err(error.operation(operation()))
         }
     }
 

@@ -48,10 +48,10 @@ impl<M: Unary> Framed<M> {
         }
     }
 
-    /// For members without a leader as well.
-    pub(crate) fn without_leader(self) -> Self {
+    /// Whether it is for members that have a leader only.
+    pub(crate) fn needs_leader(self, needs_leader: bool) -> Self {
         Framed {
-            needs_leader: false,
+            needs_leader,
             ..self
         }
     }

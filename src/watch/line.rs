@@ -251,7 +251,7 @@ async fn read(connection: Connection, key: Bytes) -> Result<i64, Ending> {
 /// Whether the member's answers to progress requests come after the events that they speak of:
 /// since 3.4.25 and 3.5.8.
 async fn orders_progress(connection: Connection) -> bool {
-    let status = connection.ask(Framed::new(&StatusRequest {}).without_leader());
+    let status = connection.ask(Framed::new(&StatusRequest {}).needs_leader(false));
     match tokio::time::timeout(READ_WITHIN, status).await {
         Ok(Ok(response)) => is_ordered(&response.version),
         // The versions that want a user or a permission for this are all new enough.

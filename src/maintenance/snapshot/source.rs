@@ -50,7 +50,7 @@ pub(super) async fn open(
                 .map_err(|status| understand(&status))
         })
     };
-    let opening = transport.opening(Call::read(timeout), operation, attempt);
+    let opening = transport.calling(Call::read(timeout).alone(), operation, attempt);
     opening.await
 }
 
