@@ -1,8 +1,8 @@
 //! Programs of Go's clientv3 and ours, contending for the same locks and elections.
 //!
-//! They need `go` and the sources of clientv3, which Debian has in `golang-go` and
-//! `golang-etcd-server-dev`. Without them the tests say that they are skipped, unless
-//! `ETCD_BLOCKING_GO=required`, as `.ci/run` sets it where it could install them.
+//! The programs are the Go module `tests/go`, which pins clientv3; `go` downloads it. Where the programs
+//! cannot be built the tests say that they are skipped, unless `ETCD_BLOCKING_GO=required`, as `.ci/run`
+//! sets it where there is Go.
 
 use std::env;
 use std::io::{BufRead, BufReader};
@@ -20,9 +20,6 @@ use etcd_blocking::{Client, Compare, ErrorKind, Put, Txn};
 use crate::support::wait::eventually;
 
 mod recipes;
-
-/// Where Debian puts the sources of Go packages.
-const SOURCES: &str = "/usr/share/gocode";
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -46,18 +43,14 @@ fn if_built(built: &'static Result<PathBuf, String>) -> Option<&'static Path> {
     }
 }
 
+/// Builds one program of the module, with the modules that `go.sum` knows and no others.
 fn build(name: &str) -> Result<PathBuf, String> {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let program = place.join(format!("go-{name}"));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/go/{name}.go"));
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("go-{name}"));
     let built = Command::new("go")
-        .arg("build")
-        .arg("-o")
-        .args([&program, &source])
-        .env("GO111MODULE", "off")
-        .env("GOFLAGS", "")
-        .env("GOPATH", SOURCES)
-        .env("GOCACHE", place.join("go-cache"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go"))
+        .args(["build", "-mod=readonly", "-o"])
+        .arg(&program)
+        .arg(format!("./{name}"))
         .output()
         .map_err(|error| format!("go: {error}"))?;
     if built.status.success() {
