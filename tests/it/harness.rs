@@ -186,6 +186,79 @@ fn pause_holds_one_direction_back_and_loses_nothing() {
 }
 
 #[test]
+fn silence_of_one_direction_leaves_the_other_and_loses_for_good() {
+    let server = echo();
+    let proxy = Proxy::start(server.addr());
+    let (mut idle, mut used) = (dial(&proxy), dial(&proxy));
+    round_trip(&mut idle, "a");
+    round_trip(&mut used, "b");
+    let up = proxy.bytes_up();
+    proxy.silence(Dir::Down, true);
+    used.write_all(b"lost").unwrap();
+    eventually(SOON, "it goes up, and what comes down is swallowed", || {
+        ((proxy.bytes_up(), proxy.bytes_swallowed()) == (up + 4, 4)).then_some(())
+    });
+    assert_silent(&mut used);
+    let mut new = dial(&proxy);
+    new.write_all(b"lost").unwrap();
+    assert_silent(&mut new);
+
+    proxy.silence(Dir::Down, false);
+    used.write_all(b"more").unwrap();
+    assert_silent(&mut used);
+    round_trip(&mut idle, "nothing of this one was lost");
+
+    let (up, swallowed) = (proxy.bytes_up(), proxy.bytes_swallowed());
+    proxy.silence(Dir::Up, true);
+    idle.write_all(b"lost").unwrap();
+    eventually(SOON, "it is swallowed on its way up", || {
+        (proxy.bytes_swallowed() >= swallowed + 4).then_some(())
+    });
+    assert_eq!(proxy.bytes_up(), up);
+    drop((idle, used, new));
+    proxy.silence(Dir::Up, false);
+    eventually(SOON, "dead connections end when closed", || {
+        (proxy.open_connections() == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_throttled_link_is_slow_and_shared_fairly_until_it_is_not() {
+    let server = RawServer::start(|mut stream, _| {
+        // Says as many bytes as it hears.
+        let mut chunk = [0; 64 * 1024];
+        while let Ok(count @ 1..) = stream.read(&mut chunk) {
+            if stream.write_all(&chunk[..count]).is_err() {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::start(server.addr());
+    for dir in [Dir::Up, Dir::Down] {
+        proxy.throttle(dir, 100_000);
+        let passed = || match dir {
+            Dir::Up => proxy.bytes_up(),
+            Dir::Down => proxy.bytes_down(),
+        };
+        let (mut large, mut small) = (dial(&proxy), dial(&proxy));
+        let (begun, before) = (Instant::now(), passed());
+        large.write_all(&[7; 200_000]).unwrap();
+        large.read_exact(&mut [0; 1000]).unwrap();
+        round_trip(&mut small, "small");
+        let by_then = passed() - before;
+        assert!(by_then < 190_000, "{dir:?}: small waited for {by_then}");
+        large.read_exact(&mut vec![0; 199_000]).unwrap();
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(1900), "{dir:?}: {took:?}");
+
+        large.write_all(&[7; 1_000_000]).unwrap();
+        proxy.throttle(dir, None);
+        let mut reply = vec![0; 1_000_000];
+        large.read_exact(&mut reply).unwrap();
+    }
+}
+
+#[test]
 fn latency_delays_each_direction() {
     let server = echo();
     let proxy = Proxy::start(server.addr());

@@ -13,6 +13,7 @@ pub mod certs;
 pub mod child;
 pub mod frames;
 pub mod gateway;
+pub mod link;
 pub mod load;
 pub mod pace;
 pub mod peers;

@@ -1,7 +1,9 @@
 //! A TCP proxy whose network can be made bad while it runs.
 
+mod conn;
+
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{ErrorKind, Read},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -10,6 +12,10 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+use conn::Conn;
+
+use super::link::{Link, READ};
 
 /// How soon a thread that is stuck in a write sees that its connection was closed.
 const WRITE_SLICE: Duration = Duration::from_millis(20);
@@ -52,22 +58,12 @@ struct Switches {
     cut_from: Vec<u64>,
     black_hole: bool,
     paused: [bool; 2],
+    silent: [bool; 2],
+    links: [Link; 2],
     latency: Duration,
     limit: Option<u64>,
     slice: usize,
     open: Vec<Arc<Conn>>,
-}
-
-#[derive(Debug)]
-struct Conn {
-    client: TcpStream,
-    server: OnceLock<TcpStream>,
-    /// Who dials, as far as known; 0 is unknown.
-    from: AtomicU64,
-    /// Something was swallowed: what comes later would make no sense to the receiver.
-    lost: AtomicBool,
-    closed: AtomicBool,
-    limit: Option<u64>,
 }
 
 /// What is to be done with bytes that were read.
@@ -97,6 +93,8 @@ impl Proxy {
                 cut_from: Vec::new(),
                 black_hole: false,
                 paused: [false; 2],
+                silent: [false; 2],
+                links: [Link::default(); 2],
                 latency: Duration::ZERO,
                 limit: None,
                 slice: usize::MAX,
@@ -174,6 +172,25 @@ impl Proxy {
     /// unpaused.
     pub fn pause(&self, dir: Dir, on: bool) {
         self.set(|switches| switches.paused[dir as usize] = on);
+    }
+
+    /// Takes what is sent in one direction, as far as its sender can see, and throws it away; the other
+    /// direction goes on, and so do new connections as far as that.
+    ///
+    /// A direction of a connection that has lost bytes stays silent for good, as with
+    /// [`black_hole`](Self::black_hole).
+    pub fn silence(&self, dir: Dir, on: bool) {
+        self.set(|switches| switches.silent[dir as usize] = on);
+    }
+
+    /// Limits one direction to so many bytes a second, for all connections together; `None` for no
+    /// limit. Connections have equal shares, and an idle one's first piece waits for one piece of each
+    /// of the others.
+    ///
+    /// What waits fills the socket buffers before this proxy, and that may be megabytes.
+    pub fn throttle(&self, dir: Dir, rate: impl Into<Option<u64>>) {
+        let rate = rate.into();
+        self.set(|switches| switches.links[dir as usize] = Link::of(rate));
     }
 
     /// Delays each piece of up to 64 KiB in each direction, so a round trip takes twice as long.
@@ -283,6 +300,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             server: OnceLock::new(),
             from: AtomicU64::new(0),
             lost: AtomicBool::new(switches.black_hole),
+            silenced: [AtomicBool::new(false), AtomicBool::new(false)],
             closed: AtomicBool::new(false),
             limit: switches.limit,
         });
@@ -332,14 +350,15 @@ impl Shared {
 
     /// Moves bytes in one direction until that direction ends.
     fn pump(&self, conn: &Conn, dir: Dir, mut from: &TcpStream, to: Option<&TcpStream>) {
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; READ];
         let mut left = if dir == Dir::Down {
             conn.limit.unwrap_or(u64::MAX)
         } else {
             u64::MAX
         };
         while !conn.closed.load(Ordering::SeqCst) {
-            let count = match from.read(&mut buffer) {
+            let piece = self.lock().links[dir as usize].piece();
+            let count = match from.read(&mut buffer[..piece]) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return conn.reset(),
@@ -362,7 +381,7 @@ impl Shared {
                         // Counted first: who has an answer knows that the question is counted.
                         self.forwarded[dir as usize]
                             .fetch_add(piece.len() as u64, Ordering::SeqCst);
-                        if !write(conn, to, piece) {
+                        if !self.pass(conn, dir, piece.len()) || !conn.write(to, piece) {
                             return conn.reset();
                         }
                     }
@@ -387,11 +406,15 @@ impl Shared {
             if switches.black_hole && !bytes.is_empty() {
                 conn.lost.store(true, Ordering::SeqCst);
             }
-            if conn.lost.load(Ordering::SeqCst) && !bytes.is_empty() {
+            let silent = switches.silent[dir as usize];
+            if silent && !bytes.is_empty() {
+                conn.silenced[dir as usize].store(true, Ordering::SeqCst);
+            }
+            if conn.has_lost(dir) && !bytes.is_empty() {
                 return Verdict::Swallow;
             }
             let wait = due.saturating_duration_since(Instant::now());
-            if switches.black_hole || switches.paused[dir as usize] {
+            if switches.black_hole || silent || switches.paused[dir as usize] {
                 switches = self
                     .changed
                     .wait(switches)
@@ -403,7 +426,7 @@ impl Shared {
                 break;
             }
         }
-        if conn.lost.load(Ordering::SeqCst) {
+        if conn.has_lost(dir) {
             return Verdict::Swallow;
         }
         if dir == Dir::Up && conn.from.load(Ordering::SeqCst) == 0 {
@@ -418,54 +441,23 @@ impl Shared {
             slice: switches.slice,
         }
     }
-}
 
-/// Writes all, and gives up when the connection is closed meanwhile.
-fn write(conn: &Conn, mut to: &TcpStream, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        if conn.closed.load(Ordering::SeqCst) {
-            return false;
+    /// Waits until the link has passed `count` bytes, or is another one; `false` when the connection
+    /// was closed meanwhile.
+    fn pass(&self, conn: &Conn, dir: Dir, count: usize) -> bool {
+        let mut switches = self.lock();
+        let rate = switches.links[dir as usize].rate();
+        let end = switches.links[dir as usize].book(count, Instant::now());
+        loop {
+            if conn.closed.load(Ordering::SeqCst) {
+                return false;
+            }
+            let wait = end.saturating_duration_since(Instant::now());
+            if wait.is_zero() || switches.links[dir as usize].rate() != rate {
+                return true;
+            }
+            let woken = self.changed.wait_timeout(switches, wait);
+            switches = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        match to.write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                _ => return false,
-            },
-        }
-    }
-    true
-}
-
-impl Conn {
-    fn streams(&self) -> impl Iterator<Item = &TcpStream> {
-        std::iter::once(&self.client).chain(self.server.get())
-    }
-
-    /// Has both sockets send RST once nobody holds them.
-    fn reset(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        for stream in self.streams() {
-            reset_on_close(stream);
-            // Wakes whoever reads, and unlike the other kinds of shutdown tells the peer nothing
-            // yet.
-            let _ = stream.shutdown(Shutdown::Read);
-        }
-    }
-
-    /// Ends both sockets in good order: what was written arrives.
-    fn finish(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        for stream in self.streams() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-/// SO_LINGER of 0, which std does not offer yet. tokio's socket is a plain wrapper and needs no
-/// runtime.
-fn reset_on_close(stream: &TcpStream) {
-    if let Ok(clone) = stream.try_clone() {
-        let _ = tokio::net::TcpSocket::from_std_stream(clone).set_zero_linger();
     }
 }
