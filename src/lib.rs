@@ -452,7 +452,9 @@ pub use srv::SrvLookup;
 #[cfg(feature = "__tls")]
 pub use transport::tls::Tls;
 pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
-pub use watch::{Event, EventKind, Iter, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
+pub use watch::{
+    Event, EventKind, Iter, LatestSet, Watch, WatchKey, WatchResponse, WatchSet, Watcher,
+};
 
 /// The README's programs compile.
 #[cfg(doctest)]

@@ -9,6 +9,7 @@ mod metrics;
 mod order;
 mod scope;
 mod services;
+mod watches;
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// | `Client` and its views (`with_timeout`, `namespace`, `ordered`, `at`) | yes | yes | the last of all closes, in at most 1 s |
 /// | `Pending` | yes | no | nothing: the request runs on |
 /// | `Pages` | yes | no | ends the reading ahead; does not block |
-/// | `Watcher`, `WatchSet` | yes | no | cancels the watches; does not block |
+/// | `Watcher`, `WatchSet`, `LatestSet` | yes | no | cancels the watches; does not block |
 /// | `KeepAlive` | yes | no | stops renewing; does not block, does not revoke |
 /// | `Mirror`, `Cache` | yes | no | ends the mirror; does not block |
 /// | `MirrorCopy` | yes | no | ends the copying, after the transaction under way; does not block |

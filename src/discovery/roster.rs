@@ -25,7 +25,7 @@ use crate::kv::{Txn, TxnResponse};
 use crate::lease::Deadline;
 use crate::rt::Pending;
 use crate::types::{KeyValue, LeaseId};
-use crate::watch::{EventKind, Watch, WatchKey, WatchResponse, WatchSet};
+use crate::watch::{Event, EventKind, LatestSet, Watch, WatchKey};
 
 /// The wait between batches that fail.
 const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
@@ -49,7 +49,7 @@ pub(super) struct Roster {
     /// The lease as every entry has shown it.
     shown: (Deadline, bool),
     turns: Turns,
-    watches: WatchSet,
+    watches: LatestSet,
     watched: HashMap<WatchKey, u64>,
     batch: Option<Batch>,
     backoff: Backoff,
@@ -91,7 +91,7 @@ impl Roster {
     ) -> Result<Self> {
         Ok(Roster {
             tenure: Tenure::new(client.clone(), ttl),
-            watches: client.watch_set()?,
+            watches: client.latest_set()?,
             client,
             codec,
             prefix,
@@ -219,18 +219,17 @@ impl Roster {
 
     /// Takes what the watches bring. An error is the end of everything.
     fn follow_keys(&mut self) -> Result<()> {
-        for _ in 0..AT_ONCE {
-            match self.watches.receiver().try_recv() {
-                Ok((watch, item)) => self.follow_key(watch, item),
-                Err(TryRecvError::Empty) => return Ok(()),
-                // Not what we did: whatever served the watches is gone, or the client is closed.
-                Err(TryRecvError::Disconnected) => return self.watch_anew(),
+        for (watch, item) in self.watches.take() {
+            if watch == WatchKey::SET {
+                // Whatever served the watches is gone, or the client is closed.
+                return self.watch_anew();
             }
+            self.follow_key(watch, item);
         }
         Ok(())
     }
 
-    fn follow_key(&mut self, watch: WatchKey, item: Result<WatchResponse>) {
+    fn follow_key(&mut self, watch: WatchKey, item: Result<Event>) {
         let Some(number) = self.watched.get(&watch).copied() else {
             return;
         };
@@ -238,9 +237,9 @@ impl Roster {
             return;
         };
         match item {
-            Ok(response) => {
+            Ok(event) => {
                 let valid = valid(self.codec, &self.prefix);
-                entry.follow(&response, &self.leases, valid);
+                entry.follow(&event, &self.leases, valid);
             }
             Err(error) => {
                 // History is gone, or the store went back: whatever happened, look.
@@ -258,7 +257,7 @@ impl Roster {
     }
 
     fn watch_anew(&mut self) -> Result<()> {
-        self.watches = self.client.watch_set()?;
+        self.watches = self.client.latest_set()?;
         self.watched.clear();
         for entry in self.entries.values_mut() {
             entry.watch = None;
@@ -422,17 +421,10 @@ impl Entry {
         self.dispute.taken(Instant::now(), chance::fraction());
     }
 
-    fn follow(
-        &mut self,
-        response: &WatchResponse,
-        leases: &Leases,
-        valid: impl Fn(&KeyValue) -> bool,
-    ) {
-        for event in response.events() {
-            let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
-            if let Some(taken) = self.claim.event(event.revision(), kv, leases, &valid) {
-                self.taken(taken);
-            }
+    fn follow(&mut self, event: &Event, leases: &Leases, valid: impl Fn(&KeyValue) -> bool) {
+        let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
+        if let Some(taken) = self.claim.event(event.revision(), kv, leases, &valid) {
+            self.taken(taken);
         }
     }
 

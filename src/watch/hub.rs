@@ -9,9 +9,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::event::WatchResponse;
 use super::handle::Watcher;
+use super::latest::{Feed, LatestSetParts};
 use super::notes::{self, Notes};
 use super::request::Watch;
 use super::set::WatchKey;
+use super::sets::Delivery;
 use super::sink::Sink;
 use super::state::Id;
 use super::task::Task;
@@ -30,7 +32,7 @@ pub(super) enum Command {
     },
     Remove(Id),
     Progress(Id),
-    AddSet(u64, Outlet<(WatchKey, Result<WatchResponse>)>),
+    AddSet(u64, Delivery),
     RemoveSet(u64),
     /// What keeps the watches waiting.
     Why(oneshot::Sender<Option<String>>),
@@ -116,7 +118,8 @@ impl Hub {
     pub(crate) fn open_for_task(&self, spawn: &impl Spawn, watch: Watch) -> Result<Notes> {
         let (notes, receiver) = mpsc::channel(notes::ROOM);
         let sink = Sink::Task { notes, down: false };
-        let (id, task) = self.submit(spawn, watch, sink, None)?;
+        let id = self.next_id();
+        let task = self.submit(spawn, id, watch, sink, None)?;
         Ok(Notes {
             receiver,
             ticket: Ticket::new(id, task),
@@ -125,17 +128,36 @@ impl Hub {
 
     /// An empty set.
     pub(crate) fn set(&self, spawn: &impl Spawn) -> Result<WatchSetParts> {
-        let number = self.ids.fetch_add(1, Relaxed);
+        let number = self.next_id();
         let (outlet, receiver) =
             Outlet::new(self.room, || Some((WatchKey::SET, Err(Error::abandoned()))));
         self.transport.observer().watch_queue(outlet.queue());
         let task = self.task(spawn)?;
-        tell(&task, Command::AddSet(number, outlet))?;
+        tell(&task, Command::AddSet(number, Delivery::All(outlet)))?;
         Ok(WatchSetParts {
             number,
             receiver,
             task,
         })
+    }
+
+    /// An empty set that keeps the newest event of each watch.
+    pub(crate) fn latest_set(&self, spawn: &impl Spawn) -> Result<LatestSetParts> {
+        let number = self.next_id();
+        let task = self.task(spawn)?;
+        let (feed, shared, receiver) = Feed::new();
+        tell(&task, Command::AddSet(number, Delivery::Latest(feed)))?;
+        Ok(LatestSetParts {
+            number,
+            shared,
+            receiver,
+            task,
+        })
+    }
+
+    /// The id of a watch that is to be submitted.
+    pub(super) fn next_id(&self) -> Id {
+        self.ids.fetch_add(1, Relaxed)
     }
 
     /// Hands over a watch, and what its creation is told by.
@@ -147,21 +169,22 @@ impl Hub {
     ) -> Result<(Ticket, Waiting)> {
         let (created, waiting) = oneshot::channel();
         let about = Operation::about("watch", watch.keys());
-        let (id, task) = self.submit(spawn, watch, sink, Some(created))?;
+        let id = self.next_id();
+        let task = self.submit(spawn, id, watch, sink, Some(created))?;
         Ok((Ticket::new(id, task), Waiting { waiting, about }))
     }
 
     pub(super) fn submit(
         &self,
         spawn: &impl Spawn,
+        id: Id,
         watch: Watch,
         sink: Sink,
         created: Option<oneshot::Sender<Result<()>>>,
-    ) -> Result<(Id, mpsc::UnboundedSender<Command>)> {
+    ) -> Result<mpsc::UnboundedSender<Command>> {
         let about = || Operation::about("watch", watch.keys());
         watch.check().map_err(|e| e.operation(about()))?;
         let task = self.task(spawn).map_err(|e| e.operation(about()))?;
-        let id = self.ids.fetch_add(1, Relaxed);
         let add = Command::Add {
             id,
             watch,
@@ -169,7 +192,7 @@ impl Hub {
             created,
         };
         tell(&task, add)?;
-        Ok((id, task))
+        Ok(task)
     }
 
     /// The task, started if there is none: at first, and again after it panicked.

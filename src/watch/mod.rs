@@ -4,12 +4,14 @@
 mod event;
 mod handle;
 mod hub;
+mod latest;
 mod line;
 #[cfg(test)]
 mod model;
 mod notes;
 mod request;
 mod set;
+mod sets;
 mod sink;
 mod state;
 mod task;
@@ -17,6 +19,7 @@ mod task;
 pub use event::{Event, EventKind, WatchResponse};
 pub use handle::{Iter, Watcher};
 pub(crate) use hub::{Host, Hub};
+pub use latest::LatestSet;
 pub(crate) use notes::{Note, Notes};
 pub use request::Watch;
 pub use set::{WatchKey, WatchSet};

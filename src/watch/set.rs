@@ -12,7 +12,7 @@ use super::sink::Sink;
 use super::state::Id;
 use crate::error::Result;
 
-/// Names a watch of a [`WatchSet`].
+/// Names a watch of a [`WatchSet`] or of a [`LatestSet`](crate::LatestSet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchKey(Id);
 
@@ -23,6 +23,10 @@ impl WatchKey {
 
     pub(super) fn of(id: Id) -> Self {
         WatchKey(id)
+    }
+
+    pub(super) fn id(self) -> Id {
+        self.0
     }
 }
 
@@ -122,12 +126,9 @@ impl WatchSet {
     /// sense, and [`Closed`](crate::ErrorKind::Closed).
     pub fn submit(&self, watch: impl Into<Watch>) -> Result<WatchKey> {
         let sink = Sink::Set(self.parts.number);
-        let (id, _) = self.host.hub().submit(
-            self.host.bridge(),
-            self.host.confine(watch.into()),
-            sink,
-            None,
-        )?;
+        let (hub, id) = (self.host.hub(), self.host.hub().next_id());
+        let watch = self.host.confine(watch.into());
+        hub.submit(self.host.bridge(), id, watch, sink, None)?;
         self.added.lock().insert(id);
         Ok(WatchKey(id))
     }

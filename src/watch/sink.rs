@@ -1,19 +1,14 @@
 //! Where a watch delivers to.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::event::WatchResponse;
 use super::notes::{Note, SPARE};
-use super::set::WatchKey;
+use super::sets::Sets;
 use super::state::Id;
 use crate::error::{Error, Result};
 use crate::rt::{Offer, Outlet};
-
-/// The outlets of the watch sets, by their numbers.
-pub(super) type Sets = BTreeMap<u64, Outlet<(WatchKey, Result<WatchResponse>)>>;
 
 #[derive(Debug)]
 pub(super) enum Sink {
@@ -25,7 +20,7 @@ pub(super) enum Sink {
         /// Whether the reader was told `Down`; what it has no room for, it is not told.
         down: bool,
     },
-    /// A set's channel.
+    /// The set of this number.
     Set(u64),
 }
 
@@ -48,10 +43,7 @@ impl Sink {
                 Err(TrySendError::Full(_)) => Offer::Full,
                 Err(TrySendError::Closed(_)) => Offer::Gone,
             },
-            Sink::Set(set) => match sets.get_mut(set) {
-                Some(outlet) => outlet.offer((WatchKey::of(id), Ok(response)), size),
-                None => Offer::Gone,
-            },
+            Sink::Set(set) => sets.offer(*set, id, response, size),
         }
     }
 
@@ -61,14 +53,16 @@ impl Sink {
             Sink::Task { notes, .. } => {
                 notes.capacity() >= notes.max_capacity() / 2 || notes.is_closed()
             }
-            Sink::Set(set) => sets.get_mut(set).is_none_or(Outlet::has_room),
+            Sink::Set(set) => sets.has_room(*set),
         }
     }
 
     /// The watch is cut off from its server, or there again.
-    pub(super) fn note(&mut self, is_down: bool) {
-        let Sink::Task { notes, down } = self else {
-            return;
+    pub(super) fn note(&mut self, sets: &mut Sets, id: Id, is_down: bool) {
+        let (notes, down) = match self {
+            Sink::Reader(_) => return,
+            Sink::Task { notes, down } => (notes, down),
+            Sink::Set(set) => return sets.note(*set, id, is_down),
         };
         // One place is left for the last item. A reader with so much to read learns of the stream
         // by what it reads.
@@ -79,9 +73,11 @@ impl Sink {
     }
 
     /// The server has the watch: its first `Up`.
-    pub(super) fn created(&mut self) {
-        if let Sink::Task { notes, .. } = self {
-            let _ = notes.try_send(Note::Up);
+    pub(super) fn created(&mut self, sets: &mut Sets, id: Id) {
+        match self {
+            Sink::Reader(_) => {}
+            Sink::Task { notes, .. } => drop(notes.try_send(Note::Up)),
+            Sink::Set(set) => sets.note(*set, id, false),
         }
     }
 
@@ -92,18 +88,16 @@ impl Sink {
             Sink::Task { notes, .. } => {
                 let _ = notes.try_send(Note::Item(Err(error)));
             }
-            Sink::Set(set) => {
-                if let Some(outlet) = sets.get_mut(&set) {
-                    outlet.insist((WatchKey::of(id), Err(error)), size_of::<Error>());
-                }
-            }
+            Sink::Set(set) => sets.finish(set, id, error),
         }
     }
 
     /// The reader does not want it any more.
-    pub(super) fn end(self) {
-        if let Sink::Reader(outlet) = self {
-            outlet.end();
+    pub(super) fn end(self, sets: &mut Sets, id: Id) {
+        match self {
+            Sink::Reader(outlet) => outlet.end(),
+            Sink::Task { .. } => {}
+            Sink::Set(set) => sets.leave(set, id),
         }
     }
 }
@@ -121,15 +115,16 @@ mod tests {
             notes: sender,
             down: false,
         };
-        let mut sets = Sets::new();
-        sink.created();
-        let mut offer = |sink: &mut Sink| sink.offer(&mut sets, 1, WatchResponse::default(), 1);
+        let mut sets = Sets::default();
+        sink.created(&mut sets, 1);
+        let offer =
+            |sink: &mut Sink, sets: &mut Sets| sink.offer(sets, 1, WatchResponse::default(), 1);
         let taken = (0..)
-            .take_while(|_| offer(&mut sink) == Offer::Taken)
+            .take_while(|_| offer(&mut sink, &mut sets) == Offer::Taken)
             .count();
         assert_eq!(taken, notes::ROOM - SPARE - 1);
         for round in 0..10 {
-            sink.note(round % 2 == 0);
+            sink.note(&mut sets, 1, round % 2 == 0);
         }
         assert!(!sink.has_room(&mut sets));
         sink.finish(&mut sets, 1, Error::invalid("over"));
@@ -150,7 +145,7 @@ mod tests {
             down: false,
         };
         for is_down in [true, true, false, false, true] {
-            sink.note(is_down);
+            sink.note(&mut Sets::default(), 1, is_down);
         }
         let notes = std::iter::from_fn(|| receiver.try_recv().ok());
         let text: Vec<_> = notes.map(|note| format!("{note:?}")).collect();

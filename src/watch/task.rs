@@ -12,7 +12,9 @@ use tokio::time::Sleep;
 
 use super::hub::Command;
 use super::line::Line;
-use super::sink::{Sets, Sink};
+use super::request::Watch;
+use super::sets::Sets;
+use super::sink::Sink;
 use super::state::{Action, Ending, Id, Input, Watches};
 use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,8 +35,7 @@ pub(super) struct Task {
     line: Line,
     entries: BTreeMap<Id, Entry>,
     sets: Sets,
-    /// Watches whose reader had no room, in that order.
-    stalled: VecDeque<Id>,
+    stalled: Stalled,
     /// Watches that wait for progress and whose reader had no room for it.
     unasked: BTreeSet<Id>,
     timer: Pin<Box<Sleep>>,
@@ -48,6 +49,41 @@ struct Entry {
     sink: Sink,
     created: Option<oneshot::Sender<Result<()>>>,
     about: Subject,
+}
+
+/// Watches whose reader had no room, in that order.
+#[derive(Debug, Default)]
+struct Stalled {
+    order: BTreeMap<u64, Id>,
+    places: BTreeMap<Id, u64>,
+    last: u64,
+}
+
+impl Stalled {
+    fn push(&mut self, id: Id) {
+        self.remove(id);
+        self.last += 1;
+        self.places.insert(id, self.last);
+        self.order.insert(self.last, id);
+    }
+
+    fn remove(&mut self, id: Id) {
+        if let Some(place) = self.places.remove(&id) {
+            self.order.remove(&place);
+        }
+    }
+
+    fn oldest_first(&self) -> impl Iterator<Item = Id> {
+        self.order.values().copied()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.order.len()
+    }
 }
 
 enum Wake {
@@ -67,8 +103,8 @@ impl Task {
             observer: Arc::clone(transport.observer()),
             line: Line::new(transport),
             entries: BTreeMap::new(),
-            sets: Sets::new(),
-            stalled: VecDeque::new(),
+            sets: Sets::default(),
+            stalled: Stalled::default(),
             unasked: BTreeSet::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             armed: None,
@@ -107,7 +143,11 @@ impl Task {
             self.armed = None;
             return Poll::Ready(Wake::Timer);
         }
-        self.line.poll(cx).map(Wake::Line)
+        let input = self.line.poll(cx);
+        if input.is_pending() {
+            self.sets.wake();
+        }
+        input.map(Wake::Line)
     }
 
     /// Sets the timer when something is due before it fires. One that fires early does no harm, and
@@ -135,29 +175,14 @@ impl Task {
                 if created.is_some() {
                     self.line.hurry();
                 }
-                let about = Subject::keys(watch.keys());
-                let entry = Entry {
-                    sink,
-                    created,
-                    about,
-                };
-                self.entries.insert(id, entry);
+                self.insert(id, &watch, sink, created);
                 self.feed(Input::Add(id, watch));
             }
             Command::Remove(id) => self.remove(id),
             Command::Progress(id) => self.feed(Input::Progress(id)),
-            Command::AddSet(set, outlet) => {
-                self.sets.insert(set, outlet);
-            }
+            Command::AddSet(set, delivery) => self.sets.add(set, delivery),
             Command::RemoveSet(set) => {
-                self.end_set(set);
-                let members: Vec<Id> = self
-                    .entries
-                    .iter()
-                    .filter(|(_, entry)| matches!(entry.sink, Sink::Set(of) if of == set))
-                    .map(|(id, _)| *id)
-                    .collect();
-                for id in members {
+                for id in self.sets.remove(set) {
                     self.remove(id);
                 }
             }
@@ -167,17 +192,30 @@ impl Task {
         }
     }
 
-    fn remove(&mut self, id: Id) {
-        if let Some(entry) = self.entries.remove(&id) {
-            entry.sink.end();
-            self.forget_slow(id);
-            self.feed(Input::Remove(id));
+    fn insert(
+        &mut self,
+        id: Id,
+        watch: &Watch,
+        sink: Sink,
+        created: Option<oneshot::Sender<Result<()>>>,
+    ) {
+        if let Sink::Set(set) = sink {
+            self.sets.join(set, id);
         }
+        let about = Subject::keys(watch.keys());
+        let entry = Entry {
+            sink,
+            created,
+            about,
+        };
+        self.entries.insert(id, entry);
     }
 
-    fn end_set(&mut self, set: u64) {
-        if let Some(outlet) = self.sets.remove(&set) {
-            outlet.end();
+    fn remove(&mut self, id: Id) {
+        if let Some(entry) = self.entries.remove(&id) {
+            entry.sink.end(&mut self.sets, id);
+            self.forget_slow(id);
+            self.feed(Input::Remove(id));
         }
     }
 
@@ -209,7 +247,7 @@ impl Task {
             Action::Created(id) => {
                 let entry = self.entries.get_mut(&id)?;
                 self.observer.watches.created(&entry.about);
-                entry.sink.created();
+                entry.sink.created(&mut self.sets, id);
                 if let Some(created) = entry.created.take() {
                     let _ = created.send(Ok(()));
                 }
@@ -229,20 +267,26 @@ impl Task {
                     Offer::Full if progress => drop(self.unasked.insert(id)),
                     Offer::Full => {
                         self.observer.watches.paused(&entry.about);
-                        self.stalled.push_back(id);
+                        self.stalled.push(id);
                         return Some(Input::Full(id, undo));
                     }
                     Offer::Gone => {
-                        self.entries.remove(&id);
+                        if let Some(entry) = self.entries.remove(&id) {
+                            entry.sink.end(&mut self.sets, id);
+                        }
+                        self.forget_slow(id);
                         return Some(Input::Remove(id));
                     }
                 }
             }
-            Action::Down(id) => self.entries.get_mut(&id)?.sink.note(true),
+            Action::Down(id) => {
+                let entry = self.entries.get_mut(&id)?;
+                entry.sink.note(&mut self.sets, id, true);
+            }
             Action::Up(id) => {
                 let entry = self.entries.get_mut(&id)?;
                 self.observer.watches.resumed(&entry.about);
-                entry.sink.note(false);
+                entry.sink.note(&mut self.sets, id, false);
             }
             Action::Finish(id, error) => self.finish(id, error),
         }
@@ -257,7 +301,7 @@ impl Task {
         self.observer.watches.ended(&entry.about, &error);
         match entry.created {
             Some(created) => {
-                entry.sink.end();
+                entry.sink.end(&mut self.sets, id);
                 let _ = created.send(Err(error));
             }
             None => entry.sink.finish(&mut self.sets, id, error),
@@ -280,25 +324,26 @@ impl Task {
     }
 
     fn forget_slow(&mut self, id: Id) {
-        self.stalled.retain(|stalled| *stalled != id);
+        self.stalled.remove(id);
         self.unasked.remove(&id);
     }
 
     /// Takes up the watches whose readers have caught up.
     fn resume_stalled(&mut self) {
         let mut ready = Vec::new();
-        self.stalled.retain(|id| {
-            let Some(entry) = self.entries.get_mut(id) else {
-                return false;
-            };
-            let resume = ready.len() < RESUMED_TOGETHER && entry.sink.has_room(&mut self.sets);
-            if resume {
-                self.observer.watches.caught_up(&entry.about);
-                ready.push(*id);
+        for id in self.stalled.oldest_first() {
+            if ready.len() == RESUMED_TOGETHER {
+                break;
             }
-            !resume
-        });
+            if let Some(entry) = self.entries.get_mut(&id)
+                && entry.sink.has_room(&mut self.sets)
+            {
+                self.observer.watches.caught_up(&entry.about);
+                ready.push(id);
+            }
+        }
         for id in ready {
+            self.stalled.remove(id);
             self.feed(Input::Room(id));
         }
         let mut asked = Vec::new();
@@ -347,23 +392,15 @@ impl Drop for Task {
                     sink,
                     created,
                 } => {
-                    let about = Subject::keys(watch.keys());
-                    let entry = Entry {
-                        sink,
-                        created,
-                        about,
-                    };
-                    self.entries.insert(id, entry);
+                    self.insert(id, &watch, sink, created);
                 }
                 Command::Remove(id) => {
                     if let Some(entry) = self.entries.remove(&id) {
-                        entry.sink.end();
+                        entry.sink.end(&mut self.sets, id);
                     }
                 }
-                Command::AddSet(set, outlet) => {
-                    self.sets.insert(set, outlet);
-                }
-                Command::RemoveSet(set) => self.end_set(set),
+                Command::AddSet(set, delivery) => self.sets.add(set, delivery),
+                Command::RemoveSet(set) => drop(self.sets.remove(set)),
                 Command::Progress(_) | Command::Why(_) => {}
             }
         }

@@ -1,6 +1,7 @@
 //! Registered, found, lost and restored: what the crate is for.
 
 mod faults;
+mod own_keys;
 
 use std::time::{Duration, Instant};
 

@@ -65,6 +65,7 @@ const PURE: &[&str] = &[
     "lease/keeper.rs",
     "watch/state/",
     "watch/event.rs",
+    "watch/latest/slots.rs",
     "watch/request.rs",
     "make_mirror/batch.rs",
     "make_mirror/difference.rs",

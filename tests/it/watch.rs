@@ -2,6 +2,7 @@
 
 mod cases;
 mod faults;
+mod latest;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

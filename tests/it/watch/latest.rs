@@ -1,0 +1,149 @@
+//! Sets of watches that keep the newest event of each key.
+
+use std::collections::HashMap;
+
+use etcd_blocking::{LatestSet, Result, WatchKey};
+
+use super::*;
+use crate::support::proxy::Proxy;
+
+/// Takes what comes until `done` says that it is all, by the newest item of each watch.
+fn follow(
+    set: &LatestSet,
+    what: &str,
+    done: impl Fn(&HashMap<WatchKey, Result<Event>>) -> bool,
+) -> HashMap<WatchKey, Result<Event>> {
+    let mut newest = HashMap::new();
+    eventually(SOON, what, || {
+        newest.extend(set.take());
+        done(&newest).then_some(())
+    });
+    newest
+}
+
+fn value(item: &Result<Event>) -> &str {
+    item.as_ref().unwrap().kv().value_str().unwrap()
+}
+
+// (R10)
+#[test]
+fn a_reader_that_does_not_read_pauses_nothing_and_then_sees_how_it_is() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let set = client.latest_set().unwrap();
+    // More than the queue of a client holds.
+    let keys: Vec<WatchKey> = (0..300)
+        .map(|n| set.submit(Watch::key(format!("k/{n}"))).unwrap())
+        .collect();
+    eventually(SOON, "the server has them all", || {
+        set.oldest_unwatched().is_none().then_some(())
+    });
+    eventually_watches(&etcd, 300);
+    for round in 0..5 {
+        let puts = |from: usize| (from..from + 100).map(move |n| (format!("k/{n}"), round));
+        for from in [0, 100, 200] {
+            let puts = puts(from).map(|(key, round)| Put::new(key, round.to_string()));
+            client.txn(Txn::always(puts)).unwrap();
+        }
+    }
+    set.receiver().recv_timeout(SOON).unwrap();
+    let newest = follow(&set, "the last round of all", |newest| {
+        newest.len() == 300 && newest.values().all(|item| value(item) == "4")
+    });
+    assert!(keys.iter().all(|key| newest.contains_key(key)));
+    assert_eq!(client.metrics().watches.pauses, 0);
+    // Of what was removed, nothing comes; of the others, it does.
+    assert!(set.remove(keys[0]) && !set.remove(keys[0]));
+    client.put("k/0", "5").unwrap();
+    client.delete("k/1").unwrap();
+    let newest = follow(&set, "the deletion", |newest| newest.contains_key(&keys[1]));
+    assert_eq!(newest.len(), 1);
+    assert_eq!(newest[&keys[1]].as_ref().unwrap().kind(), EventKind::Delete);
+    eventually_watches(&etcd, 299);
+    drop(set);
+    eventually_watches(&etcd, 0);
+}
+
+// (R10)
+#[test]
+fn a_set_says_since_when_it_is_cut_off_and_when_all_is_followed_again() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let (behind, direct) = (Client::connect([proxy.endpoint()]).unwrap(), connect(&etcd));
+    let set = behind.latest_set().unwrap();
+    let before = Instant::now();
+    let keys = ["a", "b", "c"].map(|key| set.submit(key).unwrap());
+    assert!(set.oldest_unwatched().is_none_or(|since| since >= before));
+    eventually(SOON, "the server has them all", || {
+        set.oldest_unwatched().is_none().then_some(())
+    });
+    assert_eq!((set.generation(), set.unwatched_since(keys[0])), (0, None));
+    let cut_at = Instant::now();
+    proxy.cut();
+    eventually(SOON, "they are lost", || {
+        (set.unwatched_before(Instant::now()).len() == 3).then_some(())
+    });
+    assert!(set.unwatched_before(cut_at).is_empty());
+    assert!(set.unwatched_since(keys[2]).unwrap() >= cut_at);
+    direct.put("b", "meanwhile").unwrap();
+    assert_eq!(set.generation(), 0);
+    set.take();
+    proxy.restore();
+    // The reader need not look all the time: a token comes when it is over.
+    eventually(SOON, "a new generation", || {
+        set.receiver().recv_timeout(SOON).unwrap();
+        set.take();
+        (set.generation() == 1).then_some(())
+    });
+    assert_eq!(set.oldest_unwatched(), None);
+    direct.put("b", "after").unwrap();
+    follow(&set, "nothing is missing", |newest| {
+        newest
+            .get(&keys[1])
+            .is_some_and(|item| value(item) == "after")
+    });
+}
+
+#[test]
+fn a_watch_that_is_refused_ends_alone_and_the_end_of_the_client_is_told_last() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let set = client.latest_set().unwrap();
+    for (refused, advice) in [
+        (Watch::prefix("a"), "watch set"),
+        (Watch::key("a").progress_notify(), "watch set"),
+        (Watch::key(""), "empty"),
+    ] {
+        let error = set.submit(refused).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains(advice), "{error}");
+    }
+    assert_eq!(set.oldest_unwatched(), None, "nothing of them is left");
+    let first = client.put("old", "1").unwrap().revision();
+    client.put("old", "2").unwrap();
+    let now = client.put("old", "3").unwrap().revision();
+    client.compact(now).unwrap();
+    let good = set.submit("good").unwrap();
+    let compacted = set.submit(Watch::key("old").start_revision(first)).unwrap();
+    let newest = follow(&set, "the refusal", |newest| {
+        newest.contains_key(&compacted)
+    });
+    let error = newest[&compacted].as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Compacted);
+    assert!(!set.remove(compacted), "it is over");
+    eventually(SOON, "the server has the good one", || {
+        set.unwatched_since(good).is_none().then_some(())
+    });
+    client.put("good", "1").unwrap();
+    follow(&set, "its event", |newest| newest.contains_key(&good));
+    client.close().unwrap();
+    let newest = follow(&set, "the end", |newest| {
+        newest.contains_key(&WatchKey::SET)
+    });
+    assert_eq!(
+        newest[&WatchKey::SET].as_ref().unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+    assert!(set.submit("late").is_err());
+    assert!(set.take().is_empty());
+}
