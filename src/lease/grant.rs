@@ -1,13 +1,13 @@
 //! Making a lease.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
 
 use super::doubt::Doubt;
-use super::{TimeToLive, living};
+use super::{TimeToLive, abandoned, living};
+use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
 use crate::kv::header;
@@ -25,9 +25,13 @@ const LONGEST: u64 = 9_000_000_000;
 /// Keys are hung on it with [`Put::lease`](crate::Put::lease) and are deleted when it ends: when its
 /// time to live passes without a renewal, or when it is revoked.
 ///
-/// A grant is repeated until it is answered: its id is chosen here, so that a repetition finds the
-/// lease of an attempt whose answer was lost. A grant that failed leaves at most a lease that
-/// nobody uses, and that expires.
+/// The client chooses the id, at random, and not the server. So a grant is repeated until it is
+/// answered, and a repetition finds the lease of an attempt whose answer was lost. When the call
+/// fails although the server may have executed it, the client revokes that id in the background:
+/// a failed grant leaves no lease behind, unless the client is closed before; then it expires.
+///
+/// [`with_random_id`](Grant::with_random_id) tells the id before the answer, for callers that want
+/// to call again, or to revoke, themselves.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -47,23 +51,63 @@ const LONGEST: u64 = 9_000_000_000;
 #[must_use = "a request does nothing until it is called"]
 pub struct Grant {
     ttl: Duration,
-    id: Option<LeaseId>,
+    id: Id,
+}
+
+/// The id of the lease, and who knows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Id {
+    /// Each call chooses a random one of its own, which nobody knows before the answer.
+    Random,
+    /// A random one that the caller knows: no other lease has it.
+    Known(LeaseId),
+    /// Any number: another lease may have it.
+    Given(LeaseId),
 }
 
 impl Grant {
     /// A lease that lives this long without a renewal: 1 s to 9,000,000,000 s, counted in whole
     /// seconds (rounded up). The server may make it longer: see [`Lease::ttl`].
     pub fn ttl(ttl: Duration) -> Self {
-        Grant { ttl, id: None }
+        let id = Id::Random;
+        Grant { ttl, id }
     }
 
     /// Gives the lease this id, and not a random one.
     ///
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when there is a lease with this id, be it
     /// from an attempt of this same grant whose answer was lost: who chooses ids knows their own.
+    /// After an [unknown outcome](crate::Error::outcome_unknown) nothing is revoked.
     pub fn id(mut self, id: LeaseId) -> Self {
-        self.id = Some(id);
+        self.id = Id::Given(id);
         self
+    }
+
+    /// Chooses a random id for the lease now, and returns it beside the grant.
+    ///
+    /// No other lease has this id, so the grant can be called again, as a clone, when the outcome is
+    /// unknown: it returns the lease that an earlier call granted. That lease's time to live counts
+    /// from the earlier call. Who gives up instead revokes the id; nothing is revoked in the
+    /// background.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use etcd_blocking::{Client, Grant};
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// let (grant, id) = Grant::ttl(Duration::from_secs(10)).with_random_id();
+    /// let mut granted = client.call(grant.clone());
+    /// if granted.as_ref().is_err_and(|error| error.outcome_unknown()) {
+    ///     granted = client.call(grant);
+    /// }
+    /// assert_eq!(granted?.id(), id);
+    /// # Ok(()) }
+    /// ```
+    pub fn with_random_id(mut self) -> (Self, LeaseId) {
+        let id = random_id();
+        self.id = Id::Known(id);
+        (self, id)
     }
 
     fn seconds(&self) -> u64 {
@@ -74,7 +118,10 @@ impl Grant {
     fn message(&self) -> LeaseGrantRequest {
         LeaseGrantRequest {
             ttl: i64::try_from(self.seconds()).unwrap_or(i64::MAX),
-            id: self.id.map_or(0, LeaseId::get),
+            id: match self.id {
+                Id::Random => 0,
+                Id::Known(id) | Id::Given(id) => id.get(),
+            },
         }
     }
 }
@@ -110,36 +157,62 @@ impl Exchange for Grant {
     }
 
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
-        let random = self.id.is_none();
-        let id = self.id.unwrap_or_else(random_id);
-        let (request, doubt) = (Framed::new(&self.id(id).message()), Doubt::default());
+        let (id, ours) = match self.id {
+            Id::Random => (random_id(), false),
+            Id::Known(id) => (id, true),
+            Id::Given(id) => (id, false),
+        };
+        let sent = Grant {
+            id: Id::Given(id),
+            ..self
+        };
+        let (request, doubt) = (Framed::new(&sent.message()), Doubt::default());
         let granting = Arc::clone(&transport).calling(
             Call::read(timeout),
             || Operation::new("grant"),
             |connection| doubt.clone().during(connection.ask(request.clone())),
         );
-        match granting.await {
-            Ok(pb) => Lease::read(pb),
-            // A random id that exists already is our own: there are 2^63 of them.
-            Err(error) if random && error.kind() == ErrorKind::AlreadyExists && doubt.remains() => {
-                let found = TimeToLive::new(id).exchange(transport, timeout).await;
-                let found = found.map_err(|error| error.operation(Operation::new("grant")))?;
-                Ok(Lease {
-                    header: *found.header(),
-                    id,
-                    ttl: found.granted(),
-                })
+        let granted = match granting.await {
+            Ok(pb) => return Lease::read(pb),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // There are 2^63 random ids: a lease with ours is from an attempt of ours.
+                if ours || self.id == Id::Random && doubt.remains() {
+                    find(id, Arc::clone(&transport), timeout).await
+                } else {
+                    return Err(error);
+                }
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.unknown_outcome(doubt.remains())),
+        };
+        if granted.is_err() && self.id == Id::Random && doubt.remains() {
+            abandoned::revoke(&transport, id, self.ttl);
         }
+        granted
     }
 }
 
-/// An id as the server would choose it: positive, and unlike any other. The randomness is the
-/// operating system's, because clients that start together must not choose alike.
+/// The lease that an attempt granted whose answer was lost.
+async fn find(id: LeaseId, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
+    let found = TimeToLive::new(id).exchange(transport, timeout).await;
+    let named = |error: Error| error.operation(Operation::new("grant"));
+    let found = found.map_err(|error| named(error.unknown_outcome(true)))?;
+    // Its time ran out between the two answers.
+    if found.remaining().is_none() {
+        let reason = "the lease that an earlier attempt granted expired before it was found";
+        return Err(named(Error::new(ErrorKind::LeaseExpired, reason)));
+    }
+    Ok(Lease {
+        header: *found.header(),
+        id,
+        ttl: found.granted(),
+    })
+}
+
+/// An id as the server would choose it: positive, and unlike any other, also in processes that start
+/// together and in a forked child.
 fn random_id() -> LeaseId {
     loop {
-        let random = RandomState::new().hash_one(0u8) >> 1;
+        let random = chance::number() >> 1;
         if let Some(id) = i64::try_from(random).ok().and_then(LeaseId::new) {
             return id;
         }

@@ -9,6 +9,7 @@
     reason = "the trait that ties a request to its response is sealed"
 )]
 
+mod abandoned;
 mod deadline;
 mod doubt;
 mod fate;

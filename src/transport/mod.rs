@@ -22,11 +22,12 @@ pub(crate) mod tls;
 mod token;
 mod unary;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::error::Error;
 pub(crate) use call::{Call, Problem};
@@ -107,8 +108,12 @@ pub(crate) struct Transport {
     calls: Mutex<Current>,
     watches: Mutex<Current>,
     lists: Mutex<Current>,
+    cleanups: Arc<Semaphore>,
     observer: Arc<Observer>,
 }
+
+/// How many clean-ups run at once: each costs memory for as long as the cluster is out of reach.
+const CLEANUPS: usize = 256;
 
 /// The connection of a lane, or the making of one.
 #[derive(Debug, Default)]
@@ -135,6 +140,7 @@ impl Transport {
             calls: Mutex::default(),
             watches: Mutex::default(),
             lists: Mutex::default(),
+            cleanups: Arc::new(Semaphore::new(CLEANUPS)),
             observer,
         })
     }
@@ -143,6 +149,22 @@ impl Transport {
     pub(crate) fn aimed_at(&self, endpoint: Endpoint) -> Arc<Self> {
         let observer = Arc::clone(&self.observer);
         Transport::observed(vec![endpoint], self.settings.clone(), observer)
+    }
+
+    /// Runs what undoes a failed call, in the background. `false` when too many run already; then it
+    /// does not run. It ends with the runtime.
+    pub(crate) fn clean_up(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let Ok(permit) = Arc::clone(&self.cleanups).try_acquire_owned() else {
+            return false;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return false;
+        };
+        runtime.spawn(async move {
+            work.await;
+            drop(permit);
+        });
+        true
     }
 
     /// Replaces the configured endpoints, and forgets those that were learned.

@@ -1,5 +1,6 @@
 //! Leases: granted, renewed, and reported when they are gone.
 
+mod abandoned;
 mod faults;
 
 use std::time::{Duration, Instant};
