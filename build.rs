@@ -65,6 +65,9 @@ impl ServiceGenerator for Methods {
                 "impl crate::etcd_rs_proto::Unary for {request} {{\n    \
                      type Reply = {reply};\n    \
                      const PATH: &'static str = \"{path}\";\n\
+                     fn header(reply: &{reply}) -> Option<&crate::etcd_rs_proto::etcdserverpb::ResponseHeader> {{\n        \
+                         reply.header.as_ref()\n    \
+                     }}\n\
                  }}"
             );
         }

@@ -34,6 +34,9 @@ pub(crate) trait Unary: prost::Message + Clone {
 
     /// The method, as it is named on the wire.
     const PATH: &'static str;
+
+    /// The header of a reply.
+    fn header(reply: &Self::Reply) -> Option<&etcdserverpb::ResponseHeader>;
 }
 
 /// `mvccpb`: keys, values, events.

@@ -101,7 +101,8 @@ pub(crate) mod sealed {
 /// | `write` | no | yes |
 /// | `idempotent` | yes | yes |
 ///
-/// With `without leader`, a member that has none may answer as well.
+/// With `without leader`, a member that has none may answer as well. With `applied`, the reply shows the
+/// store after everything that was written before.
 macro_rules! exchanged {
     (write $message:path $(, $without:ident leader)?) => {
         fn writes(&self) -> bool {
@@ -109,6 +110,13 @@ macro_rules! exchanged {
         }
 
         $crate::request::exchanged!(@ write $message $(, $without)?);
+    };
+    (write $message:path, applied) => {
+        fn writes(&self) -> bool {
+            true
+        }
+
+        $crate::request::exchanged!(@ write $message, applied);
     };
     (idempotent $message:path $(, $without:ident leader)?) => {
         fn writes(&self) -> bool {
@@ -141,6 +149,9 @@ macro_rules! exchanged {
         }
     };
     (@@ without $request:ident) => { $request.needs_leader(false) };
+    (@@ applied $request:ident) => {
+        $request.consistency($crate::transport::Consistency::Applied)
+    };
 }
 pub(crate) use exchanged;
 

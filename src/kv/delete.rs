@@ -103,7 +103,7 @@ impl Exchange for Delete {
         response.header.revision
     }
 
-    exchanged!(write DeleteRangeRequest);
+    exchanged!(write DeleteRangeRequest, applied);
 }
 
 /// The answer to a [`Delete`].

@@ -14,7 +14,7 @@ use crate::key::KeyRange;
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Framed, Transport};
+use crate::transport::{Call, Consistency, Framed, Transport};
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
 /// Reads one key or a range of keys (etcd's Range).
@@ -280,7 +280,13 @@ impl Exchange for Get {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> impl Future<Output = Result<GetResponse>> + Send + 'static {
-        let request = Framed::new(&self.pb).needs_leader(!self.pb.serializable);
+        let consistency = match self.pb.serializable {
+            true => Consistency::Local,
+            false => Consistency::Linearizable,
+        };
+        let request = Framed::new(&self.pb)
+            .needs_leader(!self.pb.serializable)
+            .consistency(consistency);
         transport.unary(Call::read(timeout), move || self.operation(), request)
     }
 }

@@ -130,7 +130,7 @@ impl Exchange for Put {
         response.header.revision
     }
 
-    exchanged!(write PutRequest);
+    exchanged!(write PutRequest, applied);
 }
 
 /// The answer to a [`Put`].

@@ -15,7 +15,7 @@ use crate::etcd_rs_proto::etcdserverpb::{
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Framed, Transport};
+use crate::transport::{Call, Consistency, Framed, Transport};
 use crate::types::{ResponseHeader, Revision};
 
 /// Several operations at one revision, guarded by comparisons: all of `then`, or all of `or_else`.
@@ -239,7 +239,15 @@ impl Exchange for Txn {
         let (then, or_else) = (self.then.len(), self.or_else.len());
         // Guards alone do not say that an answer may be old.
         let may_be_old = self.is_serializable() && self.ops().next().is_some();
-        let request = Framed::new(&self.pb()).needs_leader(!may_be_old);
+        // etcd itself takes one without operations for a serializable read.
+        let consistency = match self.writes() {
+            true => Consistency::Applied,
+            false if self.is_serializable() => Consistency::Local,
+            false => Consistency::Linearizable,
+        };
+        let request = Framed::new(&self.pb())
+            .needs_leader(!may_be_old)
+            .consistency(consistency);
         transport.unary(call, move || name(then, or_else), request)
     }
 }

@@ -21,6 +21,7 @@ use tower_service::Service;
 
 use super::endpoint::Endpoint;
 use super::fault::{Fault, Sent};
+use super::store::Store;
 use super::token::Bearer;
 
 /// An open connection; a cheap handle: one counter goes up when it is cloned, where a clone of h2's
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) index: usize,
     pub(super) limits: Limits,
     bearer: Option<Arc<Bearer>>,
+    pub(crate) store: Arc<Store>,
     vitals: Arc<Vitals>,
 }
 
@@ -146,6 +148,7 @@ impl Connection {
         index: usize,
         limits: Limits,
         bearer: Option<Arc<Bearer>>,
+        store: Arc<Store>,
         vitals: Arc<Vitals>,
     ) -> Self {
         Connection(Arc::new(Parts {
@@ -155,6 +158,7 @@ impl Connection {
             index,
             limits,
             bearer,
+            store,
             vitals,
         }))
     }

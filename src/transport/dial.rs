@@ -219,6 +219,7 @@ async fn dial(
         index,
         settings.limits,
         settings.tokens.as_ref().map(|tokens| tokens.bearer()),
+        Arc::clone(transport.store()),
         vitals,
     ))
 }

@@ -16,6 +16,8 @@ mod health;
 mod mismatch;
 mod picker;
 mod retry;
+pub(crate) mod store;
+pub(crate) mod store_identity;
 mod stubs;
 #[cfg(feature = "__tls")]
 pub(crate) mod tls;
@@ -40,6 +42,8 @@ use health::PingRate;
 pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
 pub(crate) use retry::{Suspicion, suspicion};
+pub(crate) use store::Store;
+pub(crate) use store_identity::{Consistency, Known};
 pub(crate) use token::{Identity, Tokens};
 pub(crate) use unary::Framed;
 
@@ -109,6 +113,7 @@ pub(crate) struct Transport {
     watches: Mutex<Current>,
     lists: Mutex<Current>,
     cleanups: Arc<Semaphore>,
+    store: Arc<Store>,
     observer: Arc<Observer>,
 }
 
@@ -141,6 +146,7 @@ impl Transport {
             watches: Mutex::default(),
             lists: Mutex::default(),
             cleanups: Arc::new(Semaphore::new(CLEANUPS)),
+            store: Arc::default(),
             observer,
         })
     }
@@ -439,6 +445,11 @@ impl Transport {
     fn trouble(&self) -> Option<String> {
         let faults = self.picker.lock().faults();
         self.describe(&faults)
+    }
+
+    /// Which store answers over this transport.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// Who is told what happens.

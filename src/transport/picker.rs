@@ -197,10 +197,11 @@ impl Picker {
     /// The member is behind another one. Says whether there is another to turn to: one that failed
     /// is worth a try, for this one has no answer that can be used.
     pub(crate) fn behind(&mut self, index: usize, now: Instant) -> bool {
-        if let Some(member) = self.members.get_mut(index) {
+        if let Some(member) = self.get_mut(index) {
             member.aside_until = Some(now + BEHIND);
         }
-        (0..self.members.len()).any(|i| !self.is_aside(i, now))
+        let mut numbers = self.members.iter().map(|member| member.index);
+        numbers.any(|index| !self.is_aside(index, now))
     }
 
     /// Whether another member is worth trying.
@@ -352,6 +353,18 @@ mod tests {
         picker.behind(1, t);
         assert!(!picker.behind(0, t), "nobody is left to turn to");
         assert!(picker.behind(0, t + BEHIND));
+    }
+
+    #[test]
+    fn one_that_is_behind_is_known_by_its_number_also_after_the_members_changed() {
+        let now = Instant::now();
+        let mut picker = Picker::new(2, 0.0);
+        // Their positions are 0 and 1 now.
+        picker.change(&[7, 9]);
+        picker.connected(7);
+        assert!(picker.behind(7, now), "there is the other one");
+        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![9]));
+        assert!(!picker.behind(9, now), "nobody is left to turn to");
     }
 
     #[test]

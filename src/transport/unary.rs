@@ -4,6 +4,7 @@
 //! polled, a boxed future, layers that only streams have a use for.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -16,6 +17,7 @@ use tonic::{Code, Status};
 use super::Connection;
 use super::call::Problem;
 use super::connection::Open;
+use super::store_identity::Consistency;
 use crate::error::ServerError;
 use crate::etcd_rs_proto::Unary;
 
@@ -28,6 +30,7 @@ const HEAD: usize = 5;
 pub(crate) struct Framed<M> {
     bytes: Bytes,
     needs_leader: bool,
+    consistency: Consistency,
     message: PhantomData<M>,
 }
 
@@ -44,6 +47,7 @@ impl<M: Unary> Framed<M> {
         Framed {
             bytes: bytes.freeze(),
             needs_leader: true,
+            consistency: Consistency::Local,
             message: PhantomData,
         }
     }
@@ -55,13 +59,27 @@ impl<M: Unary> Framed<M> {
             ..self
         }
     }
+
+    /// How new its answer is bound to be.
+    pub(crate) fn consistency(self, consistency: Consistency) -> Self {
+        Framed {
+            consistency,
+            ..self
+        }
+    }
 }
 
 impl Connection {
     /// Sends a request to its method, and reads the reply.
     pub(crate) async fn ask<M: Unary>(self, request: Framed<M>) -> Result<M::Reply, Problem> {
+        let store = Arc::clone(&self.store);
+        let asked = store.known();
         let reply = self.exchange(M::PATH, request.bytes, request.needs_leader);
-        M::Reply::decode(reply.await?).map_err(|error| rubbish(&error.to_string()))
+        let reply = M::Reply::decode(reply.await?).map_err(|error| rubbish(&error.to_string()))?;
+        if let Some(header) = M::header(&reply) {
+            store.answered(header, request.consistency, asked);
+        }
+        Ok(reply)
     }
 
     async fn exchange(

@@ -17,7 +17,8 @@ use crate::etcd_rs_proto::etcdserverpb::{
     RangeRequest, StatusRequest, WatchRequest, WatchResponse,
 };
 use crate::transport::{
-    Connection, Demand, Framed, Lane, Problem, Suspicion, Transport, outgoing, understand,
+    Connection, Consistency, Demand, Framed, Known, Lane, Problem, Suspicion, Transport, outgoing,
+    understand,
 };
 
 /// How long the read has that begins a stream.
@@ -32,12 +33,18 @@ pub(super) struct Line {
     /// That attempt takes its time, and does nothing else on the way.
     patient: bool,
     open: Option<Open>,
+    /// The epoch of the store that the watches were told last.
+    epoch: u64,
+    /// A read of a store that was replaced, until the watches were told of that.
+    read: Option<i64>,
     /// How the server refused the token of the last stream, and which token it was.
     refused: Option<(u64, ServerError)>,
 }
 
 struct Open {
     connection: Connection,
+    /// What was known of the store when the stream began.
+    asked: Known,
     /// The token that the stream began with; the server looks at no other for as long as it lasts.
     generation: u64,
     requests: mpsc::UnboundedSender<WatchRequest>,
@@ -72,6 +79,8 @@ impl Line {
             connecting: None,
             patient: false,
             open: None,
+            epoch: 0,
+            read: None,
             refused: None,
         }
     }
@@ -113,6 +122,7 @@ impl Line {
     /// Drops both halves of the stream, which resets it.
     pub(super) fn close(&mut self, doubt: Doubt) {
         self.connecting = None;
+        self.read = None;
         let Some(open) = self.open.take() else { return };
         let suspicion = match doubt {
             Doubt::None => Suspicion::None,
@@ -151,9 +161,34 @@ impl Line {
                 Err(ending) => Input::Ended(ending),
             });
         }
-        match &mut self.open {
-            Some(open) => open.poll(cx),
-            None => Poll::Pending,
+        if let Some(revision) = self.read.take() {
+            return Poll::Ready(Input::Read(Ok(revision)));
+        }
+        let Some(open) = &mut self.open else {
+            return Poll::Pending;
+        };
+        let input = open.poll(cx);
+        if let Poll::Ready(Input::Read(Ok(revision))) = input {
+            return Poll::Ready(self.read_of_epoch(revision));
+        }
+        input
+    }
+}
+
+impl Line {
+    /// What a read says: that the store was replaced before it, or since the last one, comes first.
+    fn read_of_epoch(&mut self, revision: i64) -> Input {
+        let store = self.transport.store();
+        let epoch = store.epoch();
+        if epoch == self.epoch {
+            return Input::Read(Ok(revision));
+        }
+        self.epoch = epoch;
+        self.read = Some(revision);
+        let why = store.last_replacement().map(|how| how.to_string());
+        Input::Replaced {
+            epoch,
+            why: why.unwrap_or_default(),
         }
     }
 }
@@ -167,6 +202,7 @@ impl Open {
             responses: Responses::Asked(Box::pin(asked)),
             version: Some(Box::pin(orders_progress(connection.clone()))),
             reading: None,
+            asked: connection.store.known(),
             connection,
             generation,
             requests,
@@ -199,7 +235,13 @@ impl Open {
             return Poll::Pending;
         };
         match Pin::new(streaming).poll_next(cx) {
-            Poll::Ready(Some(Ok(message))) => Poll::Ready(Input::Message(message)),
+            Poll::Ready(Some(Ok(message))) => {
+                if let Some(header) = &message.header {
+                    let store = &self.connection.store;
+                    store.answered(header, Consistency::Local, self.asked);
+                }
+                Poll::Ready(Input::Message(message))
+            }
             Poll::Ready(Some(Err(status))) => self.over(ending(understand(&status))),
             Poll::Ready(None) => self.over(Ending::Eof),
             Poll::Pending => Poll::Pending,
@@ -228,14 +270,24 @@ fn ending(problem: Problem) -> Ending {
     }
 }
 
+/// Reads the revision of the store; twice when the first answer leaves open whether the store went back.
 async fn read(connection: Connection, key: Bytes) -> Result<i64, Ending> {
+    let revision = read_once(connection.clone(), key.clone()).await?;
+    match connection.store.is_doubted() {
+        true => read_once(connection, key).await,
+        false => Ok(revision),
+    }
+}
+
+async fn read_once(connection: Connection, key: Bytes) -> Result<i64, Ending> {
     let request = RangeRequest {
         key,
         limit: 1,
         count_only: true,
         ..RangeRequest::default()
     };
-    let answer = connection.ask(Framed::new(&request));
+    let request = Framed::new(&request).consistency(Consistency::Linearizable);
+    let answer = connection.ask(request);
     match tokio::time::timeout(READ_WITHIN, answer).await {
         Ok(Ok(response)) => match response.header {
             Some(header) => Ok(header.revision),

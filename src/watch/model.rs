@@ -82,6 +82,9 @@ pub(super) struct World {
     /// A store was lost and nobody could notice: it had grown back.
     pub(super) void: bool,
     wiped: bool,
+    /// Whether headers show that a store was lost, and how often they did.
+    identified: bool,
+    epoch: u64,
     pub(super) opens: usize,
     pub(super) creates: usize,
     pub(super) pauses: usize,
@@ -107,6 +110,8 @@ impl World {
             shown: 0,
             void: false,
             wiped: false,
+            identified: seed % 2 == 0,
+            epoch: 0,
             opens: 0,
             creates: 0,
             pauses: 0,
@@ -298,8 +303,14 @@ impl World {
             return;
         }
         let revision = self.store.revision();
-        // A loss is noticed by two reads of one stream; a store that has grown back by then never.
         let noticed = std::mem::replace(&mut stream.doubted, self.wiped);
+        if self.identified && std::mem::take(&mut self.wiped) {
+            self.shown = 0;
+            self.epoch += 1;
+            let (epoch, why) = (self.epoch, "its raft term fell".into());
+            self.feed(Input::Replaced { epoch, why });
+        }
+        // Otherwise a loss is noticed by two reads of one stream, and never once the store has grown back.
         if self.wiped && revision >= self.shown {
             self.void = true;
         } else if self.wiped && noticed {

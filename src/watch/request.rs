@@ -33,6 +33,8 @@ pub struct Watch {
     inside: Option<Box<Inside>>,
     pub(super) start: Revision,
     pub(super) known: Revision,
+    /// The epoch of the store in which that was read.
+    pub(super) epoch: Option<u64>,
     pub(super) prev_kv: bool,
     pub(super) progress: bool,
     no_put: bool,
@@ -69,6 +71,7 @@ impl Watch {
             inside: None,
             start: Revision::NONE,
             known: Revision::NONE,
+            epoch: None,
             prev_kv: false,
             progress: false,
             no_put: false,
@@ -126,6 +129,13 @@ impl Watch {
     pub fn after(mut self, known: Revision) -> Self {
         self.start = known.next();
         self.known = known;
+        self
+    }
+
+    /// What is known was read from the store in this epoch: a store that replaced it ends the watch with
+    /// [`Rewound`](crate::ErrorKind::Rewound), whatever its revision is.
+    pub(crate) fn of_epoch(mut self, epoch: u64) -> Self {
+        self.epoch = Some(epoch);
         self
     }
 

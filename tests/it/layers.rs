@@ -53,6 +53,7 @@ const PURE: &[&str] = &[
     "config/span.rs",
     "transport/picker.rs",
     "transport/retry.rs",
+    "transport/store_identity.rs",
     "transport/endpoint.rs",
     "transport/token/state.rs",
     "secret.rs",

@@ -81,6 +81,7 @@ impl Watches {
             header: message.header.as_ref().map_or(0, |h| h.revision),
             asked: creating.asked,
         };
+        one.store.get_or_insert(self.store);
         self.by_wire.insert(wire, id);
         if self.asking.contains(&id) {
             self.questions.push(id);

@@ -52,6 +52,8 @@ pub(crate) enum Input {
     Opened,
     /// Whether the server sends the answer to a progress request after the events it speaks of.
     Version { orders_progress: bool },
+    /// The store was replaced, and this is its epoch now; the next read is of that store.
+    Replaced { epoch: u64, why: String },
     /// The revision of the store, by the linearizable read that was asked for.
     Read(Result<i64, Ending>),
     /// The server said something on the stream.
@@ -182,6 +184,10 @@ pub(crate) struct Watches {
     disowned: BTreeSet<i64>,
     /// The highest revision that the store was seen at.
     highest: i64,
+    /// The epoch of the store.
+    store: u64,
+    /// How it was replaced, until the watches that followed the old one have ended.
+    replaced: Option<String>,
     /// Whether answers to progress requests can be believed; `None` until the version is known.
     orders_progress: Option<bool>,
     /// Who is at the other end.
@@ -216,6 +222,8 @@ impl Watches {
             by_wire: BTreeMap::new(),
             disowned: BTreeSet::new(),
             highest: 0,
+            store: 0,
+            replaced: None,
             orders_progress: None,
             header: None,
             asking: BTreeSet::new(),
@@ -258,6 +266,13 @@ impl Watches {
             }
             Input::Version { orders_progress } => {
                 self.orders_progress = Some(orders_progress);
+                Ok(())
+            }
+            Input::Replaced { epoch, why } => {
+                self.store = epoch;
+                self.replaced = Some(why);
+                // What was seen was of the store before.
+                self.highest = 0;
                 Ok(())
             }
             Input::Read(Ok(revision)) => {

@@ -38,6 +38,8 @@ pub(super) struct One {
     pub(super) created: bool,
     /// The stream in which the store's revision was compared with what is known.
     pub(super) checked: u64,
+    /// The epoch of the store that it follows, once it knows anything of one.
+    pub(super) store: Option<u64>,
     /// The highest revision its reader was told.
     pub(super) told: i64,
     /// It was refused once for a permission, by a server that means that of tokens, too.
@@ -56,6 +58,7 @@ impl One {
             derived: false,
             created: false,
             checked: 0,
+            store: watch.epoch,
             told: 0,
             denied: false,
             down: false,
@@ -65,8 +68,14 @@ impl One {
     }
 
     /// Whether the store's revision must be read before it is created.
-    pub(super) fn needs_read(&self, epoch: u64) -> bool {
-        self.next.is_none() || (self.knows() && self.checked != epoch)
+    pub(super) fn needs_read(&self, stream: u64, store: u64) -> bool {
+        let unchecked = self.checked != stream || self.is_of_another(store);
+        self.next.is_none() || (self.knows() && unchecked)
+    }
+
+    /// Whether what it knows is of a store that was replaced.
+    pub(super) fn is_of_another(&self, store: u64) -> bool {
+        self.knows() && self.store.is_some_and(|own| own != store)
     }
 
     /// Whether it knows anything of the store's history: a start in the future that the user named

@@ -64,7 +64,7 @@ impl Watches {
         let Some(one) = self.ones.get_mut(&id) else {
             return;
         };
-        if one.needs_read(self.epoch) {
+        if one.needs_read(self.epoch, self.store) {
             one.phase = Phase::Waiting;
             self.unread.push(id);
         } else {

@@ -49,6 +49,10 @@ impl Watches {
         let Some(mut reading) = self.reading.take() else {
             return;
         };
+        if let Some(why) = self.replaced.take() {
+            self.end_replaced(&why);
+            reading.highest = 0;
+        }
         reading.covered.retain(|id| self.is_waiting(*id));
         let behind = |id: &Id| {
             let one = self.ones.get(id);
@@ -84,10 +88,27 @@ impl Watches {
                 one.derived = true;
             }
             one.checked = self.epoch;
+            one.store = Some(self.store);
             self.route(id);
         }
         for id in reading.questions {
             self.answer_question(id, revision);
+        }
+    }
+
+    /// Ends the watches that follow the store that was replaced, but for those on a stream that still
+    /// brings its events.
+    fn end_replaced(&mut self, why: &str) {
+        let store = self.store;
+        let ended: Vec<Id> = self
+            .ones
+            .iter()
+            .filter(|(_, one)| one.is_of_another(store))
+            .filter(|(_, one)| !matches!(one.phase, Phase::Live { .. }))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            self.rewind_because(id, why);
         }
     }
 
@@ -110,19 +131,25 @@ impl Watches {
     /// Ends a watch that knows of a later revision than the store has: what it would miss, nobody
     /// would tell it. The server takes a start in the future, and is silent until it comes.
     fn rewind(&mut self, id: Id, revision: i64, seen: i64) {
+        let known = self.ones.get(&id).map_or(0, |one| one.known(seen));
+        let reason = format!(
+            "the store is at revision {} and was at {}: it lost data or was restored",
+            Revision::new(revision),
+            Revision::new(known)
+        );
+        self.rewind_because(id, &reason);
+    }
+
+    fn rewind_because(&mut self, id: Id, reason: &str) {
         let Some(one) = self.ones.get_mut(&id) else {
             return;
         };
         if one.derived && !one.created {
             // Nobody has seen anything yet: it begins with the store as it is now.
             one.next = None;
+            one.store = None;
             return;
         }
-        let reason = format!(
-            "the store is at revision {} and was at {}: it lost data or was restored",
-            Revision::new(revision),
-            Revision::new(one.known(seen))
-        );
         self.finish(id, Error::new(ErrorKind::Rewound, reason));
     }
 
