@@ -1,5 +1,7 @@
 //! What can go wrong, in one type.
 
+mod messages;
+mod printable;
 mod server;
 
 use std::error::Error as StdError;
@@ -8,7 +10,10 @@ use std::time::Duration;
 
 use crate::key::KeyRange;
 use crate::types::Revision;
-pub(crate) use server::{Complaint, Executed, Remedy, ServerError};
+pub(crate) use messages::Executed;
+#[cfg(test)]
+pub(crate) use messages::all as all_messages;
+pub(crate) use server::{Complaint, Remedy, ServerError};
 
 /// What every verb of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -81,6 +86,9 @@ pub enum ErrorKind {
     /// The user may not do this.
     PermissionDenied,
     /// The server's database is full (alarm NOSPACE): compact, defragment, then disarm.
+    ///
+    /// etcd executes the request that takes it over the quota, and answers it like those that it
+    /// refuses: a write that fails with this has an [unknown outcome](Error::outcome_unknown).
     NoSpace,
     /// The cluster found its data corrupt (alarm CORRUPT), or a snapshot is not what the member sent.
     Corrupt,

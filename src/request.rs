@@ -99,6 +99,7 @@ pub(crate) mod sealed {
 /// |---|---|---|
 /// | `read` | yes | no |
 /// | `write` | no | yes |
+/// | `forwarded` | no, and a follower repeats it by itself | yes |
 /// | `idempotent` | yes | yes |
 ///
 /// With `without leader`, a member that has none may answer as well. With `applied`, the reply shows the
@@ -117,6 +118,13 @@ macro_rules! exchanged {
         }
 
         $crate::request::exchanged!(@ write $message, applied);
+    };
+    (forwarded $message:path) => {
+        fn writes(&self) -> bool {
+            true
+        }
+
+        $crate::request::exchanged!(@ forwarded $message);
     };
     (idempotent $message:path $(, $without:ident leader)?) => {
         fn writes(&self) -> bool {

@@ -176,7 +176,7 @@ impl Exchange for MemberPromote {
         Ok(())
     }
 
-    exchanged!(write MemberPromoteRequest);
+    exchanged!(forwarded MemberPromoteRequest);
 }
 
 /// Removes a member from the cluster, running or not; its process ends by itself.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{error::Elapsed, sleep_until, timeout_at};
 
 use super::fault::Sent;
-use super::retry::{Failure, Verdict, judge};
+use super::retry::{Class, Failure, Verdict, judge};
 use super::unary::Framed;
 use super::{Connection, Demand, Fault, Lane, Transport};
 use crate::backoff::Backoff;
@@ -26,8 +26,7 @@ const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 /// One call: what it may do, and how long it may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    /// Executing it twice would matter.
-    writes: bool,
+    class: Class,
     timeout: Duration,
     /// Without one, each attempt has a connection of its own.
     lane: Option<Lane>,
@@ -37,7 +36,7 @@ impl Call {
     /// One that changes nothing, or the same thing again.
     pub(crate) fn read(timeout: Duration) -> Self {
         Call {
-            writes: false,
+            class: Class::Repeatable,
             timeout,
             lane: Some(Lane::Calls),
         }
@@ -46,7 +45,15 @@ impl Call {
     /// One that is repeated only when it provably was not executed.
     pub(crate) fn write(timeout: Duration) -> Self {
         Call {
-            writes: true,
+            class: Class::Write,
+            ..Call::read(timeout)
+        }
+    }
+
+    /// A write that a follower passes on to the leader by itself.
+    pub(crate) fn forwarded(timeout: Duration) -> Self {
+        Call {
+            class: Class::Forwarded,
             ..Call::read(timeout)
         }
     }
@@ -123,7 +130,7 @@ impl Transport {
                     Ok(Ok(connection)) => connection,
                     Ok(Err(Problem::Fault(fault))) => {
                         let failure = Failure::NoConnection(fault);
-                        let verdict = judge(&failure, call.writes);
+                        let verdict = judge(&failure, call.class);
                         tries.note(None, failure);
                         if !verdict.retry {
                             break tries.give_up(verdict, begun).at(Some(self.name()));
@@ -146,7 +153,7 @@ impl Transport {
                     Ok(Err(Problem::Answer(answer))) => Failure::Answer(answer),
                     Err(_) => Failure::Silence,
                 };
-                let verdict = judge(&failure, call.writes);
+                let verdict = judge(&failure, call.class);
                 match lane {
                     Some(lane) => self.report(lane, &connection, verdict.member),
                     None => drop(self.blame(&connection, verdict.member)),
@@ -219,7 +226,7 @@ impl Transport {
     /// A read that could go elsewhere gives one member a third of the time; anything else has all
     /// of it.
     fn attempt_deadline(&self, call: &Call, connection: &Connection, deadline: Instant) -> Instant {
-        if call.writes || !self.has_others(connection.index) {
+        if call.class != Class::Repeatable || !self.has_others(connection.index) {
             return deadline;
         }
         (Instant::now() + (call.timeout / 3).max(SHORTEST_ATTEMPT)).min(deadline)

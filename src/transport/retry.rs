@@ -32,6 +32,18 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What repeating a request may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// It changes nothing, or the same thing again.
+    Repeatable,
+    /// Executing it twice would matter.
+    Write,
+    /// A write that a follower passes on to the leader, as often as it takes: what the follower says of
+    /// itself comes after that, and proves nothing.
+    Forwarded,
+}
+
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -68,7 +80,8 @@ impl fmt::Display for Suspicion {
     }
 }
 
-pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
+pub(crate) fn judge(failure: &Failure, class: Class) -> Verdict {
+    let write = class != Class::Repeatable;
     let mut token = false;
     let (transient, executed, member) = match failure {
         // What TLS fails by is there until somebody changes a file or a setting.
@@ -77,10 +90,10 @@ pub(crate) fn judge(failure: &Failure, write: bool) -> Verdict {
         Failure::Silence => (true, true, Suspicion::Silent),
         Failure::Answer(error) => {
             let member = suspicion(error);
-            let overloaded = error.kind == ErrorKind::RateLimited;
             token = matches!(error.remedy, Remedy::Token(_));
-            let transient = member != Suspicion::None || overloaded || token;
-            (transient, error.executed == Executed::Unknown, member)
+            let forwarded = class == Class::Forwarded && error.remedy == Remedy::Elsewhere;
+            let executed = error.executed == Executed::Unknown || forwarded;
+            (error.remedy != Remedy::None, executed, member)
         }
     };
     Verdict {
@@ -96,118 +109,9 @@ pub(crate) fn suspicion(error: &ServerError) -> Suspicion {
     match error.remedy {
         Remedy::Elsewhere => Suspicion::Unable,
         Remedy::Learner => Suspicion::Learner,
-        Remedy::None | Remedy::Token(_) => Suspicion::None,
+        Remedy::None | Remedy::Again | Remedy::Token(_) => Suspicion::None,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(text: &str) -> Failure {
-        Failure::Answer(ServerError::read(14, &format!("etcdserver: {text}")))
-    }
-
-    fn broken(sent: Sent) -> Failure {
-        Failure::Broken(Fault {
-            sent,
-            kind: ErrorKind::Unavailable,
-            hung_up: false,
-            text: String::new(),
-        })
-    }
-
-    #[test]
-    fn reads_are_repeated_after_anything_that_may_pass() {
-        let passing = [
-            Failure::NoConnection(Fault::unconnected("")),
-            broken(Sent::Maybe),
-            Failure::Silence,
-            answer("no leader"),
-            answer("leader changed"),
-            answer("request timed out"),
-            answer("rpc not supported for learner"),
-            answer("too many requests"),
-        ];
-        for failure in passing {
-            assert!(judge(&failure, false).retry, "{failure:?}");
-        }
-        for text in [
-            "key not found",
-            "permission denied",
-            "mvcc: database space exceeded",
-        ] {
-            assert!(!judge(&answer(text), false).retry, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_tls_fails_by_is_not_tried_again() {
-        for write in [true, false] {
-            let verdict = judge(&Failure::NoConnection(Fault::tls("expired")), write);
-            assert!(!verdict.retry && !verdict.maybe_executed);
-        }
-    }
-
-    #[test]
-    fn writes_are_repeated_only_with_proof() {
-        let proven = [
-            Failure::NoConnection(Fault::unconnected("")),
-            broken(Sent::No),
-            answer("no leader"),
-            answer("rpc not supported for learner"),
-            answer("too many requests"),
-        ];
-        for failure in proven {
-            let verdict = judge(&failure, true);
-            assert!(verdict.retry && !verdict.maybe_executed, "{failure:?}");
-        }
-        let doubtful = [
-            broken(Sent::Maybe),
-            Failure::Silence,
-            answer("leader changed"),
-            answer("request timed out"),
-            answer("server stopped"),
-        ];
-        for failure in doubtful {
-            let verdict = judge(&failure, true);
-            assert!(!verdict.retry && verdict.maybe_executed, "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn what_was_refused_for_its_token_is_repeated_with_another() {
-        for text in [
-            "invalid auth token",
-            "revision of auth store is old",
-            "user name is empty",
-        ] {
-            for write in [false, true] {
-                let verdict = judge(&answer(text), write);
-                assert!(verdict.retry && verdict.token, "{text}");
-                assert!(!verdict.maybe_executed, "{text}");
-            }
-        }
-        assert!(!judge(&answer("no leader"), false).token);
-    }
-
-    #[test]
-    fn a_refused_write_is_not_in_doubt() {
-        let verdict = judge(&answer("mvcc: database space exceeded"), true);
-        assert!(!verdict.retry && !verdict.maybe_executed);
-    }
-
-    #[test]
-    fn a_member_is_left_only_for_its_own_faults() {
-        assert_eq!(judge(&answer("no leader"), false).member, Suspicion::Unable);
-        assert_eq!(
-            judge(&answer("rpc not supported for learner"), false).member,
-            Suspicion::Learner
-        );
-        assert_eq!(judge(&Failure::Silence, true).member, Suspicion::Silent);
-        assert_eq!(
-            judge(&answer("key not found"), false).member,
-            Suspicion::None
-        );
-    }
-}
+mod tests;

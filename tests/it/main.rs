@@ -38,6 +38,7 @@ mod mirror;
 mod namespace;
 mod ordered;
 mod outage;
+mod outcomes;
 mod pages;
 mod recipes;
 mod snapshot;

@@ -312,22 +312,35 @@ impl Transport {
             Problem::Answer(answer) => {
                 let member = suspicion(&answer);
                 self.report(Lane::Calls, &connection, member);
-                let text = format!("{} (user {name:?})", answer.text);
                 match answer.kind {
                     ErrorKind::FailedPrecondition
                         if answer.text.ends_with("authentication is not enabled") =>
                     {
                         Ok((Fetched::NotEnabled, None))
                     }
-                    ErrorKind::Unauthenticated | ErrorKind::PermissionDenied
-                        if answer.remedy == Remedy::None =>
-                    {
-                        Ok((Fetched::Refused(ServerError { text, ..answer }), None))
-                    }
-                    _ => Err(failed(&answer.text)),
+                    _ if passes(&answer) => Err(failed(&answer.text)),
+                    _ => Ok((Fetched::Refused(final_answer(answer, name)), None)),
                 }
             }
         }
+    }
+}
+
+/// Whether an answer to Authenticate is about the member at this moment, and says nothing about the
+/// user. Any other one stands, also of a kind that nobody knows: asking again would not change it.
+fn passes(answer: &ServerError) -> bool {
+    matches!(
+        answer.kind,
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited
+    )
+}
+
+/// The answer for all who wanted a token. No other token would help them.
+fn final_answer(answer: ServerError, user: &str) -> ServerError {
+    ServerError {
+        text: format!("{} (user {user:?})", answer.text),
+        remedy: Remedy::None,
+        ..answer
     }
 }
 

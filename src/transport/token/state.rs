@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::error::{Complaint, ServerError};
+use crate::error::{Complaint, ErrorKind, ServerError};
 
 /// The waits between two fetches while they fail, or while what they bring is refused at once. The
 /// cap leaves a call of 5 s, the default, several chances.
@@ -43,9 +43,9 @@ pub(super) enum Fetched {
     Token(Form),
     /// The cluster has authentication switched off.
     NotEnabled,
-    /// Name or password are wrong.
+    /// The server said no, and would say it again.
     Refused(ServerError),
-    /// No answer, or none that says anything about name and password.
+    /// No answer, or that of a member that cannot serve now.
     Failed,
 }
 
@@ -178,11 +178,17 @@ impl State {
         match outcome {
             Fetched::Token(form) => self.hold(Held::Token(form), now),
             Fetched::NotEnabled => self.hold(Held::NotEnabled, now),
-            Fetched::Refused(answer) => {
+            Fetched::Refused(answer) if is_about_the_user(&answer) => {
                 self.held = Held::Nothing;
                 let pause = self.refusals.ceiling();
                 self.refusals.next(random);
                 self.refused = Some((answer, now + pause));
+                return;
+            }
+            // It may be this member's alone, and costs it nothing: asked again soon. A token that there
+            // is stays.
+            Fetched::Refused(answer) => {
+                self.refused = Some((answer, now + self.pace.next(random)));
                 return;
             }
             Fetched::Failed => {}
@@ -200,6 +206,14 @@ impl State {
         self.refused = None;
         self.refusals.reset();
     }
+}
+
+/// Whether name or password are wrong.
+fn is_about_the_user(answer: &ServerError) -> bool {
+    matches!(
+        answer.kind,
+        ErrorKind::Unauthenticated | ErrorKind::PermissionDenied
+    )
 }
 
 #[cfg(test)]

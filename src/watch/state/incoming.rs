@@ -267,7 +267,7 @@ fn refusal(message: &pb::WatchResponse) -> Result<Error, ServerError> {
     let answer = ServerError::read(2, reason);
     match answer.remedy {
         Remedy::Elsewhere | Remedy::Learner | Remedy::Token(_) => Err(answer),
-        Remedy::None => Ok(Error::new(kind.unwrap_or(answer.kind), answer.text)),
+        Remedy::None | Remedy::Again => Ok(Error::new(kind.unwrap_or(answer.kind), answer.text)),
     }
 }
 

@@ -192,7 +192,7 @@ fn doubt(ending: &Ending) -> Doubt {
         Ending::Answer(answer) => match answer.remedy {
             Remedy::Elsewhere => Doubt::Unable,
             Remedy::Learner => Doubt::Learner,
-            Remedy::None | Remedy::Token(_) => Doubt::None,
+            Remedy::None | Remedy::Again | Remedy::Token(_) => Doubt::None,
         },
         Ending::Unconnected(_) | Ending::Refused(_) | Ending::Broken(_) | Ending::Eof => {
             Doubt::None

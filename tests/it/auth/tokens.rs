@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use etcd_blocking::concurrency::{Election, Session};
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{ErrorKind, KeyRange, Permission, Put};
+use etcd_blocking::{ErrorKind, KeyRange, Permission, Put, UserAdd};
 
 use super::{
     LONG, authentications, builder, denies_root, enable, etcd, fails, user, void_tokens_of_alice,
@@ -353,4 +353,28 @@ fn a_token_without_a_password_ends_with_itself() {
     fails(client.watch("app/x"), ErrorKind::Unauthenticated);
     let last = watch.receiver().recv_timeout(LONG).unwrap();
     fails(last, ErrorKind::Unauthenticated);
+}
+
+/// etcd answers in words that its API has no code for. (N8)
+#[test]
+fn a_password_for_a_user_who_has_none_is_refused_at_once_and_once() {
+    let etcd = etcd(&[]);
+    let root = enable(&etcd);
+    root.call(UserAdd::no_password("bare")).unwrap();
+    root.user_grant_role("bare", "app").unwrap();
+    let before = authentications(&etcd);
+    let bare = user(&etcd, "bare");
+    let text = "password was given for no password user";
+    let refused = [
+        fails(bare.put("app/k", "v"), ErrorKind::Unauthenticated),
+        fails(bare.get("app/k"), ErrorKind::Unauthenticated),
+        fails(bare.watch("app/k"), ErrorKind::Unauthenticated),
+    ];
+    for error in refused {
+        assert!(error.to_string().contains(text), "{error}");
+        assert!(error.to_string().contains("bare"), "{error}");
+        assert!(!error.outcome_unknown() && !error.is_retryable(), "{error}");
+        assert!(error.elapsed() < LONG / 4, "at once: {error:?}");
+    }
+    assert_eq!(authentications(&etcd) - before, 1);
 }

@@ -77,6 +77,24 @@ fn a_wrong_password_is_answered_from_memory_and_asked_about_ever_less_often() {
 }
 
 #[test]
+fn any_other_answer_stands_for_a_moment_and_takes_no_token_away() {
+    let unknown = ServerError::read(2, "auth: something new");
+    let (mut state, mut now) = (State::fetched_by_need(), Instant::now());
+    for _ in 0..20 {
+        assert_eq!(state.need(now), Step::Fetch);
+        fetched(&mut state, Fetched::Refused(unknown.clone()), now);
+        assert_eq!(state.need(now), Step::Refused(unknown.clone()));
+        now += Duration::from_secs(1);
+    }
+    let (mut state, now) = with_token(Form::Simple);
+    assert_eq!(state.complain(1, Complaint::Invalid, now), Step::Fetch);
+    fetched(&mut state, Fetched::Refused(unknown.clone()), now);
+    assert_eq!(state.need(now), Step::Go, "the token may be good elsewhere");
+    let refused = Step::Refused(unknown);
+    assert_eq!(state.complain(1, Complaint::Invalid, now), refused);
+}
+
+#[test]
 fn authentication_that_is_off_needs_no_token_until_it_is_missed() {
     let (mut state, now) = (State::fetched_by_need(), Instant::now());
     assert_eq!(state.need(now), Step::Fetch);

@@ -1,0 +1,71 @@
+//! Text of a server as it may enter errors and logs.
+
+/// The longest text, in characters, that is taken from a server.
+const LONGEST_TEXT: usize = 1024;
+
+/// The text without anything that a terminal or a log viewer would obey instead of showing.
+///
+/// Controls, and characters that have no width or turn the direction of the text, are written as
+/// escapes (`\u{202e}`), as `Debug` writes them: the reader sees that they were there. A text over
+/// [`LONGEST_TEXT`] characters is cut and ends with `...`.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::new();
+    let mut left = LONGEST_TEXT;
+    for c in text.chars() {
+        let escape = c.escape_debug();
+        let length = match c {
+            // `Debug` escapes these only because it writes quotes around the text.
+            '"' | '\'' | '\\' => 1,
+            _ => escape.len(),
+        };
+        if length > left {
+            out.push_str("...");
+            break;
+        }
+        left -= length;
+        match length {
+            1 => out.push(c),
+            _ => out.extend(escape),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_obeyed_instead_of_shown_is_escaped() {
+        let obeyed = ['\u{0}', '\u{1b}', '\u{7f}', '\u{85}', '\n', '\r', '\t'];
+        let hidden = [
+            0xad, 0x61c, 0x180e, 0x2028, 0x2029, 0xfeff, 0xfff9, 0xe0001, 0xe0020, 0xe007f,
+        ];
+        let ranges = (0x200b..=0x200f)
+            .chain(0x202a..=0x202e)
+            .chain(0x2060..=0x206f)
+            .chain(hidden)
+            .filter_map(char::from_u32);
+        for c in obeyed.into_iter().chain(ranges) {
+            let shown = printable(&format!("a{c}b"));
+            let inner = shown.strip_prefix("a\\").and_then(|s| s.strip_suffix('b'));
+            assert!(inner.is_some(), "{:x}: {shown}", u32::from(c));
+            assert!(!shown.contains(c), "{:x}", u32::from(c));
+        }
+    }
+
+    #[test]
+    fn what_people_write_is_kept() {
+        let text = r#"user "søren" may not write 'C:\key' – 名前, 50 %"#;
+        assert_eq!(printable(text), text);
+    }
+
+    #[test]
+    fn a_text_without_end_is_cut_and_says_so() {
+        let whole = "x".repeat(LONGEST_TEXT);
+        assert_eq!(printable(&whole), whole);
+        assert_eq!(printable(&(whole.clone() + "x")), whole.clone() + "...");
+        let escapes = printable(&"\u{1b}".repeat(LONGEST_TEXT));
+        assert!(escapes.len() <= LONGEST_TEXT + 3 && escapes.ends_with("}..."));
+    }
+}
