@@ -291,6 +291,11 @@ mod files {
             (r#"{"dial-timeout": 5}"#, "a time with its unit"),
             (r#"{"dial-timeout": "5"}"#, "5s, 500ms"),
             (r#"{"password": 4711}"#, "must be a text"),
+            (r#"{"token": [4711]}"#, "must be a text"),
+            (r#"{"password": {"4711": 1}}"#, "must be a text"),
+            (r#"{"username": 5}"#, "expected a string"),
+            (r#"{"max-txn-ops": "5"}"#, "expected usize"),
+            (r#"{"secure": {"cert": 5}}"#, "expected a string"),
         ];
         for (file, why) in cases {
             let error = serde_json::from_str::<Config>(file)
@@ -298,5 +303,29 @@ mod files {
                 .to_string();
             assert!(error.contains(why) && !error.contains("4711"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_null_or_an_empty_text_is_not_set() {
+        let default = format!("{:?}", Config::default());
+        for row in TABLE.lines().skip(2) {
+            let names = row.split('|').nth(1).unwrap().split(',');
+            for name in names.map(|name| name.trim().trim_matches('`')) {
+                for nothing in ["null", "\"\""] {
+                    let file = match name.split_once('.') {
+                        None => format!("{{\"{name}\": {nothing}}}"),
+                        Some((name, part)) => {
+                            format!("{{\"{name}\": {{\"{part}\": {nothing}}}}}")
+                        }
+                    };
+                    let config: Config = serde_json::from_str(&file)
+                        .unwrap_or_else(|error| panic!("{file}: {error}"));
+                    assert_eq!(format!("{config:?}"), default, "{file}");
+                }
+            }
+        }
+        let file = r#"{"endpoints": null, "secure": null, "keepalive-time": "", "username": "", "password": null}"#;
+        let config: Config = serde_json::from_str(file).unwrap();
+        assert_eq!(format!("{config:?}"), default);
     }
 }

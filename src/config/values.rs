@@ -15,9 +15,9 @@ use crate::srv::SrvLookup;
 #[doc = include_str!("defaults.md")]
 ///
 /// In files, times are texts with a unit, as Go writes them (`5s`, `500ms`, `1m30s`); a bare number
-/// is refused, because it would be nanoseconds in Go and seconds to most. Names that are not in the table are
-/// refused. Password and token are read, and never written: they do not serialize, and
-/// `Debug` shows `***`.
+/// is refused, because it would be nanoseconds in Go and seconds to most. A setting that is null or an
+/// empty text is not set, as an empty variable. Names that are not in the table are refused. Password and
+/// token are read, and never written: they do not serialize, and `Debug` shows `***`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,18 +40,40 @@ pub struct Config {
     /// Where etcd is: `http://host:port`, `https://host:port`, `host:port` or `unix:/path/to/socket`.
     ///
     /// `host:port` alone is https when [`secure`](Config::secure) has anything in it that speaks of TLS.
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "super::serial::or_default")
+    )]
     pub endpoints: Vec<String>,
     /// The domain whose SRV records are the endpoints, instead of a list:
     /// [`ClientBuilder::discovery_srv`]. DNS has the dial timeout to answer.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub discovery_srv: Option<String>,
     /// Which cluster of that domain: [`SrvLookup::service_name`].
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub discovery_srv_name: Option<String>,
     /// `false`: of that domain only `https` endpoints, whose certificates are for the domain itself,
     /// unless [`server_name`](SecureConfig::server_name) says for what, because DNS is not
     /// authenticated. `true` unless set, as etcdctl's.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub insecure_discovery: Option<bool>,
     /// How long one connection attempt may take: [`ClientBuilder::connect_timeout`].
     #[cfg_attr(
@@ -88,23 +110,49 @@ pub struct Config {
     /// The largest request in bytes: [`ClientBuilder::send_limit`]. 0 is the default, as in clientv3.
     #[cfg_attr(
         feature = "serde",
-        serde(alias = "max-request-bytes", skip_serializing_if = "Option::is_none")
+        serde(
+            deserialize_with = "super::serial::optional",
+            alias = "max-request-bytes",
+            skip_serializing_if = "Option::is_none"
+        )
     )]
     pub max_call_send_msg_size: Option<usize>,
     /// The largest reply in bytes: [`ClientBuilder::receive_limit`]. 0 is the default.
     #[cfg_attr(
         feature = "serde",
-        serde(alias = "max-recv-bytes", skip_serializing_if = "Option::is_none")
+        serde(
+            deserialize_with = "super::serial::optional",
+            alias = "max-recv-bytes",
+            skip_serializing_if = "Option::is_none"
+        )
     )]
     pub max_call_recv_msg_size: Option<usize>,
     /// The most operations of a transaction: [`ClientBuilder::max_txn_ops`]. 0 is the default.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub max_txn_ops: Option<usize>,
     /// Responses that a watch holds for a slow reader: [`ClientBuilder::watch_queue`].
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub watch_queue_responses: Option<usize>,
     /// The bytes of them.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub watch_queue_bytes: Option<usize>,
     /// How often to learn the endpoints from the member list.
     #[cfg_attr(
@@ -113,9 +161,19 @@ pub struct Config {
     )]
     pub auto_sync_interval: Option<Duration>,
     /// Whether servers that are too old are refused.
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "super::serial::or_default")
+    )]
     pub reject_old_cluster: bool,
     /// The user; [`set_password`](Config::set_password) goes with it.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub username: Option<String>,
     #[cfg_attr(
         feature = "serde",
@@ -128,12 +186,26 @@ pub struct Config {
     )]
     pub(super) token: Option<Secret>,
     /// Whether password and token may go over connections without TLS.
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "super::serial::or_default")
+    )]
     pub allow_plaintext_credentials: bool,
     /// TLS.
-    #[cfg_attr(feature = "serde", serde(alias = "secure-transport"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::or_default",
+            alias = "secure-transport"
+        )
+    )]
     pub secure: SecureConfig,
     /// Pings while nothing waits for an answer: etcd hangs up on a client that sends them, so `true`
     /// is refused.
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "super::serial::or_default")
+    )]
     pub permit_without_stream: bool,
 }
 
@@ -147,21 +219,55 @@ pub struct Config {
 #[non_exhaustive]
 pub struct SecureConfig {
     /// The file with the authorities that servers' certificates come from, instead of the system's.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub cacert: Option<String>,
     /// The file with the client's certificate.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub cert: Option<String>,
     /// The file with its key.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub key: Option<String>,
     /// The name that every server's certificate must be for, instead of its endpoint's host.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub server_name: Option<String>,
     /// `false` asks for TLS where nothing else here does. `true` asks for nothing, as in clientv3.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "super::serial::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub insecure_transport: Option<bool>,
     /// Certificates are always verified here, so `true` is refused.
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "super::serial::or_default")
+    )]
     pub insecure_skip_tls_verify: bool,
 }
 
