@@ -344,6 +344,10 @@ impl Operation {
         let about = About::Text(what.to_string());
         Operation { verb, about }
     }
+
+    pub(crate) fn verb(&self) -> &'static str {
+        self.verb
+    }
 }
 
 impl fmt::Display for Operation {

@@ -321,7 +321,7 @@
 //! # let client = etcd_blocking::Client::connect([etcd.endpoint()])?;
 //! client.put("greeting", "hello")?;
 //! let metrics = client.metrics();
-//! assert_eq!(metrics.call("Put").map(|put| put.ok), Some(1));
+//! assert_eq!(metrics.call("put").map(|put| put.ok), Some(1));
 //! let p99 = metrics.latency().quantile(0.99);
 //! println!("{metrics}");
 //! # Ok(()) }

@@ -36,6 +36,13 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         fn operation(&self) -> Operation;
 
+        /// The verb of that name, under which metrics count it. What is called often says it without
+        /// making the whole name.
+        #[doc(hidden)]
+        fn verb(&self) -> &'static str {
+            self.operation().verb()
+        }
+
         /// Refuses what makes no sense, before anything is sent.
         #[doc(hidden)]
         fn check(&self) -> Result<()>;
@@ -207,7 +214,7 @@ pub(crate) async fn counted<R: sealed::Exchange>(
     transport: Arc<Transport>,
     timeout: Duration,
 ) -> Result<R::Response> {
-    let call = Underway::begin::<R>(transport.observer(), || request.operation());
+    let call = Underway::begin(transport.observer(), request.verb(), || request.operation());
     let exchange = Box::pin(request.exchange(transport, timeout));
     run(call, exchange).await
 }

@@ -15,7 +15,7 @@ impl Client {
     /// let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
     /// client.put("greeting", "hello")?;
     /// let metrics = client.metrics();
-    /// assert_eq!(metrics.call("Put").map(|put| put.ok), Some(1));
+    /// assert_eq!(metrics.call("put").map(|put| put.ok), Some(1));
     /// println!("{metrics}");
     /// # Ok(()) }
     /// ```

@@ -197,7 +197,9 @@ impl Client {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when no answer came in time;
     /// [`Closed`](crate::ErrorKind::Closed) at once when the client is closed.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Response> {
-        let call = Call::begin::<R>(self.core.transport.observer(), || request.operation());
+        let call = Call::begin(self.core.transport.observer(), request.verb(), || {
+            request.operation()
+        });
         let limits = self.core.transport.settings().limits;
         let result = request::check(&request, limits).and_then(|()| {
             let lost = lost(&request);
@@ -219,7 +221,7 @@ impl Client {
         let checked = request::check(&request, self.core.transport.settings().limits);
         let lost = lost(&request);
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
-        let call = Underway::begin::<R>(transport.observer(), || request.operation());
+        let call = Underway::begin(transport.observer(), request.verb(), || request.operation());
         let bridge = &self.core.bridge;
         // What is refused is not even encoded: it may be as large as memory.
         let exchange: request::Boxed<'_, _> = match (checked, self.scope.clone()) {

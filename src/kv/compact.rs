@@ -44,7 +44,7 @@ impl Exchange for Compact {
     type Response = CompactResponse;
 
     fn operation(&self) -> Operation {
-        Operation::about("compact at", self.pb.revision)
+        Operation::about("compact", format_args!("at {}", self.pb.revision))
     }
 
     fn check(&self) -> Result<()> {

@@ -77,11 +77,18 @@ impl Delete {
     }
 }
 
+/// Its name in errors and metrics.
+const VERB: &str = "delete";
+
 impl Exchange for Delete {
     type Response = DeleteResponse;
 
     fn operation(&self) -> Operation {
-        Operation::on("delete", self.keys())
+        Operation::on(VERB, self.keys())
+    }
+
+    fn verb(&self) -> &'static str {
+        VERB
     }
 
     fn check(&self) -> Result<()> {

@@ -227,11 +227,18 @@ impl Get {
     }
 }
 
+/// Its name in errors and metrics.
+const VERB: &str = "get";
+
 impl Exchange for Get {
     type Response = GetResponse;
 
     fn operation(&self) -> Operation {
-        Operation::on("get", self.keys())
+        Operation::on(VERB, self.keys())
+    }
+
+    fn verb(&self) -> &'static str {
+        VERB
     }
 
     fn check(&self) -> Result<()> {

@@ -99,11 +99,18 @@ impl fmt::Debug for Put {
     }
 }
 
+/// Its name in errors and metrics.
+const VERB: &str = "put";
+
 impl Exchange for Put {
     type Response = PutResponse;
 
     fn operation(&self) -> Operation {
-        Operation::on("put", range(&self.pb.key, &Bytes::new()))
+        Operation::on(VERB, range(&self.pb.key, &Bytes::new()))
+    }
+
+    fn verb(&self) -> &'static str {
+        VERB
     }
 
     fn check(&self) -> Result<()> {

@@ -58,9 +58,6 @@ impl Trust {
     }
 }
 
-/// What a piece of a stream counts as.
-struct RangeStream;
-
 /// A range on its way, in pieces of the server's choice.
 #[derive(Debug)]
 pub(crate) struct Chunks {
@@ -136,7 +133,7 @@ impl Chunks {
             return Err(Ended::Failed);
         }
         let observer = self.transport.observer();
-        observer.piece::<RangeStream>(begun.elapsed());
+        observer.piece("range stream", begun.elapsed());
         if let Some(namespace) = &self.namespace {
             strip(&mut kvs, namespace);
         }

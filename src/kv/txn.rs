@@ -171,11 +171,18 @@ impl Op {
     }
 }
 
+/// Its name in errors and metrics.
+const VERB: &str = "txn";
+
 impl Exchange for Txn {
     type Response = TxnResponse;
 
     fn operation(&self) -> Operation {
         name(self.then.len(), self.or_else.len())
+    }
+
+    fn verb(&self) -> &'static str {
+        VERB
     }
 
     fn check(&self) -> Result<()> {
@@ -254,7 +261,7 @@ impl Exchange for Txn {
 
 fn name(then: usize, or_else: usize) -> Operation {
     Operation::about(
-        "txn",
+        VERB,
         format_args!("of {then} then and {or_else} else operations"),
     )
 }

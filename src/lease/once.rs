@@ -44,7 +44,7 @@ impl Exchange for KeepAliveOnce {
     type Response = Renewal;
 
     fn operation(&self) -> Operation {
-        Operation::about("keep alive once lease", self.id)
+        Operation::about("keep alive once", format_args!("lease {}", self.id))
     }
 
     fn check(&self) -> Result<()> {

@@ -40,7 +40,7 @@ impl Exchange for Revoke {
     type Response = RevokeResponse;
 
     fn operation(&self) -> Operation {
-        Operation::about("revoke lease", self.id)
+        Operation::about("revoke", format_args!("lease {}", self.id))
     }
 
     fn check(&self) -> Result<()> {

@@ -59,7 +59,7 @@ impl Exchange for TimeToLive {
     type Response = TimeToLiveResponse;
 
     fn operation(&self) -> Operation {
-        Operation::about("time to live of lease", self.id)
+        Operation::about("time to live", format_args!("of lease {}", self.id))
     }
 
     fn check(&self) -> Result<()> {

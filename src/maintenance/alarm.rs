@@ -119,7 +119,10 @@ impl Exchange for AlarmDisarm {
     }
 
     fn operation(&self) -> Operation {
-        Operation::about("disarm the alarm of member", self.member)
+        Operation::about(
+            "disarm",
+            format_args!("the alarm of member {}", self.member),
+        )
     }
 
     fn check(&self) -> Result<()> {

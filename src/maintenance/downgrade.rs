@@ -69,8 +69,12 @@ impl Exchange for Downgrade {
 
     fn operation(&self) -> Operation {
         match self.action {
-            DowngradeAction::Validate => Operation::about("validate downgrade to", &self.version),
-            DowngradeAction::Enable => Operation::about("enable downgrade to", &self.version),
+            DowngradeAction::Validate => {
+                Operation::about("validate downgrade", format_args!("to {}", self.version))
+            }
+            DowngradeAction::Enable => {
+                Operation::about("enable downgrade", format_args!("to {}", self.version))
+            }
             DowngradeAction::Cancel => Operation::new("cancel downgrade"),
         }
     }

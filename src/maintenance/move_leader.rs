@@ -40,7 +40,7 @@ impl Exchange for MoveLeader {
     }
 
     fn operation(&self) -> Operation {
-        Operation::about("move the leader to member", self.target)
+        Operation::about("move the leader", format_args!("to member {}", self.target))
     }
 
     fn check(&self) -> Result<()> {

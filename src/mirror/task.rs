@@ -208,7 +208,7 @@ impl Task {
             let mut trust = Trust::default();
             while let Some(get) = paging.next() {
                 let transport = Arc::clone(&self.transport);
-                let call = Underway::begin::<Get>(transport.observer(), || get.operation());
+                let call = Underway::begin(transport.observer(), get.verb(), || get.operation());
                 let namespace = self.namespace.as_ref();
                 let exchange = request::exchange(get, namespace, transport, self.timeout);
                 match request::run(call, Box::pin(exchange)).await {

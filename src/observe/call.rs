@@ -18,11 +18,12 @@ pub(crate) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Counts it in. `operation` is asked for its name when somebody listens.
-    pub(crate) fn begin<R: 'static>(
+    pub(crate) fn begin(
         observer: &'a Observer,
+        verb: &'static str,
         operation: impl FnOnce() -> Operation,
     ) -> Self {
-        let verb = observer.verbs.of::<R>();
+        let verb = observer.verbs.at(observer.verbs.place(verb));
         let span = Span::begin(verb, operation);
         if let Some(verb) = verb {
             verb.begin();
@@ -55,7 +56,7 @@ impl<'a> Call<'a> {
 /// A call that was handed over; one that is dropped before its end counts as closed.
 pub(crate) struct Underway {
     observer: Arc<Observer>,
-    verb: fn(&Observer) -> Option<&Verb>,
+    place: usize,
     begun: Instant,
     span: Span,
     over: bool,
@@ -63,14 +64,15 @@ pub(crate) struct Underway {
 
 impl Underway {
     /// Counts it in.
-    pub(crate) fn begin<R: 'static>(
+    pub(crate) fn begin(
         observer: &Arc<Observer>,
+        verb: &'static str,
         operation: impl FnOnce() -> Operation,
     ) -> Self {
-        let Call { begun, span, .. } = Call::begin::<R>(observer, operation);
+        let Call { begun, span, .. } = Call::begin(observer, verb, operation);
         Underway {
             observer: Arc::clone(observer),
-            verb: |observer| observer.verbs.of::<R>(),
+            place: observer.verbs.place(verb),
             begun,
             span,
             over: false,
@@ -91,7 +93,7 @@ impl Underway {
     }
 
     fn out(&self, error: Option<ErrorKind>) {
-        if let Some(verb) = (self.verb)(&self.observer) {
+        if let Some(verb) = self.observer.verbs.at(self.place) {
             verb.end(self.begun.elapsed(), error);
         }
     }

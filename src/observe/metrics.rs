@@ -79,8 +79,8 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallMetrics {
-    /// The name of the request, such as `Put`: of [`Put`](crate::Put), and of
-    /// [`Client::put`](crate::Client::put), which makes one. `RangeStream` counts the pieces that
+    /// The word that the errors of these calls begin with, such as `put`: of [`Put`](crate::Put), and
+    /// of [`Client::put`](crate::Client::put), which makes one. `range stream` counts the pieces that
     /// large ranges were streamed in, by [`pages`](crate::Client::pages) and mirrors.
     pub verb: &'static str,
     /// Calls that got their response.
@@ -184,7 +184,7 @@ impl Metrics {
         all
     }
 
-    /// The calls of one verb, by the name of its request; `None` when there was none.
+    /// The calls of one verb, such as `put`; `None` when there was none.
     pub fn call(&self, verb: &str) -> Option<&CallMetrics> {
         self.calls.iter().find(|call| call.verb == verb)
     }
@@ -205,18 +205,6 @@ impl CallMetrics {
     pub fn failed_with(&self, kind: ErrorKind) -> u64 {
         let of_kind = self.errors.iter().find(|(known, _)| *known == kind);
         of_kind.map_or(0, |(_, count)| *count)
-    }
-
-    pub(super) fn merge(&mut self, other: &CallMetrics) {
-        self.ok += other.ok;
-        self.in_flight += other.in_flight;
-        self.latency.merge(&other.latency);
-        for (kind, count) in &other.errors {
-            match self.errors.iter_mut().find(|(known, _)| known == kind) {
-                Some((_, known)) => *known += count,
-                None => self.errors.push((*kind, *count)),
-            }
-        }
     }
 }
 

@@ -120,8 +120,8 @@ impl Observer {
 
     /// A piece of a stream came, and took so long. What such a stream fails by is no failure of a
     /// call: a request follows, and that is counted.
-    pub(crate) fn piece<S: 'static>(&self, took: Duration) {
-        if let Some(verb) = self.verbs.of::<S>() {
+    pub(crate) fn piece(&self, verb: &'static str, took: Duration) {
+        if let Some(verb) = self.verbs.at(self.verbs.place(verb)) {
             verb.begin();
             verb.end(took, None);
         }

@@ -1,8 +1,6 @@
-//! The calls of a client, by the type of their request: counted without a lock and without a list of
-//! verbs that would have to be kept.
+//! The calls of a client by their verb, the word that errors begin with: counted without a lock, and
+//! without a list of verbs that would have to be kept.
 
-use std::any::{TypeId, type_name};
-use std::hash::{Hash as _, Hasher};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,53 +11,21 @@ use super::latencies::Buckets;
 use super::metrics::CallMetrics;
 use crate::error::ErrorKind;
 
-/// Places for types of requests; etcd has some sixty. More would share the last place.
+/// Places for verbs; etcd has some sixty. More would share one more place.
 const SLOTS: usize = 128;
 
-/// Which type of request has which place: the same in every client of the process.
-static TYPES: [OnceLock<TypeId>; SLOTS] = [const { OnceLock::new() }; SLOTS];
+/// The verb of that place.
+const OTHER: &str = "other";
 
-/// The place of a type: found at the first look, but for the first time and for collisions.
-fn slot<R: 'static>() -> usize {
-    let id = TypeId::of::<R>();
-    let mut hash = Folded(0);
-    id.hash(&mut hash);
-    let start = usize::try_from(hash.0 % SLOTS as u64).unwrap_or(0);
-    let (before, from) = TYPES.split_at(start);
-    let places = (start..).zip(from).chain((0..).zip(before));
-    let mut owned = places.filter(|(_, place)| *place.get_or_init(|| id) == id);
-    owned.next().map_or(SLOTS, |(index, _)| index)
+/// Where to look for a verb first (FNV-1a).
+fn start(verb: &str) -> usize {
+    let hash = verb.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    usize::try_from(hash % SLOTS as u64).unwrap_or(0)
 }
 
-/// A hash of what is a hash already.
-struct Folded(u64);
-
-impl Hasher for Folded {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 ^= word;
-    }
-}
-
-/// The last word of a type's name: `Put` of `etcd_blocking::kv::put::Put`, also within a wrapper.
-fn name<R>() -> &'static str {
-    let words = type_name::<R>().rsplit(|c: char| !(c.is_alphanumeric() || c == '_'));
-    words
-        .into_iter()
-        .find(|word| !word.is_empty())
-        .unwrap_or("?")
-}
-
-/// The counters of a client.
+/// The counters of a client, in a hash table that only grows.
 pub(super) struct Verbs {
     slots: [OnceLock<Box<Verb>>; SLOTS + 1],
 }
@@ -81,29 +47,27 @@ impl Verbs {
         }
     }
 
-    /// The counters of `R`; `None` never happens.
-    pub(super) fn of<R: 'static>(&self) -> Option<&Verb> {
-        let index = slot::<R>();
-        let verb = || {
-            let name = if index == SLOTS { "Other" } else { name::<R>() };
-            Box::new(Verb::new(name))
-        };
-        self.slots
-            .get(index)
-            .map(|place| &**place.get_or_init(verb))
+    /// The place of a verb: found at the first look, but for collisions.
+    pub(super) fn place(&self, verb: &'static str) -> usize {
+        let (before, from) = self.slots.split_at(start(verb));
+        let places = (before.len()..SLOTS).zip(from).chain((0..).zip(before));
+        let mut owned = places.filter(|(_, place)| {
+            let there = place.get_or_init(|| Box::new(Verb::new(verb)));
+            there.name == verb
+        });
+        owned.next().map_or(SLOTS, |(index, _)| index)
     }
 
-    /// What there is, in the order of the names.
+    /// The counters at a place; `None` is what no place has.
+    pub(super) fn at(&self, place: usize) -> Option<&Verb> {
+        let slot = self.slots.get(place)?;
+        Some(slot.get_or_init(|| Box::new(Verb::new(OTHER))))
+    }
+
+    /// What there is, in the order of the verbs.
     pub(super) fn snapshot(&self) -> Vec<CallMetrics> {
-        let mut calls: Vec<CallMetrics> = Vec::new();
-        for verb in self.slots.iter().filter_map(OnceLock::get) {
-            let one = verb.snapshot();
-            // A request and the same request within a wrapper are one verb.
-            match calls.iter_mut().find(|known| known.verb == one.verb) {
-                Some(known) => known.merge(&one),
-                None => calls.push(one),
-            }
-        }
+        let verbs = self.slots.iter().filter_map(OnceLock::get);
+        let mut calls: Vec<CallMetrics> = verbs.map(|verb| verb.snapshot()).collect();
         calls.sort_by_key(|call| call.verb);
         calls
     }
@@ -164,42 +128,31 @@ impl Verb {
 mod tests {
     use super::*;
 
-    #[derive(Debug)]
-    struct Put;
-    #[derive(Debug)]
-    struct Get;
-    #[derive(Debug)]
-    struct Wrapped<T>(std::marker::PhantomData<T>);
-
     #[test]
-    fn a_type_keeps_its_place_and_no_other_has_it() {
-        let places = || {
-            [
-                slot::<Put>(),
-                slot::<Get>(),
-                slot::<Wrapped<Put>>(),
-                slot::<u8>(),
-            ]
-        };
-        let first = places();
-        assert_eq!(first, places());
-        for (n, place) in first.iter().enumerate() {
-            assert!(
-                !first.iter().skip(n + 1).any(|other| other == place),
-                "{first:?}"
-            );
-        }
+    fn a_verb_keeps_its_place_and_no_other_has_it() {
+        // More than there are places: those that find none share the last one.
+        let names: Vec<&'static str> = (0..SLOTS + 9).map(|n| &*n.to_string().leak()).collect();
+        let verbs = Verbs::new();
+        let places: Vec<usize> = names.iter().map(|name| verbs.place(name)).collect();
+        let again: Vec<usize> = names.iter().map(|name| verbs.place(name)).collect();
+        assert_eq!(places, again);
+        let (mut own, shared) = (places[..SLOTS].to_vec(), &places[SLOTS..]);
+        own.sort_unstable();
+        assert_eq!(own, (0..SLOTS).collect::<Vec<_>>());
+        assert!(shared.iter().all(|place| *place == SLOTS));
+        assert_eq!(verbs.at(SLOTS).unwrap().name, OTHER);
+        assert!(verbs.at(SLOTS + 1).is_none());
     }
 
     #[test]
-    fn a_wrapped_request_counts_as_the_request() {
+    fn calls_are_counted_under_their_verb() {
         let verbs = Verbs::new();
-        for verb in [verbs.of::<Put>(), verbs.of::<Wrapped<Put>>()] {
-            let verb = verb.unwrap();
-            verb.begin();
-            verb.end(Duration::from_micros(7), None);
+        let of = |verb| verbs.at(verbs.place(verb)).unwrap();
+        for _ in 0..2 {
+            of("put").begin();
+            of("put").end(Duration::from_micros(7), None);
         }
-        let get = verbs.of::<Get>().unwrap();
+        let get = of("get");
         get.begin();
         get.begin();
         get.end(Duration::from_secs(5), Some(ErrorKind::Timeout));
@@ -208,7 +161,7 @@ mod tests {
             .iter()
             .map(|call| (call.verb, call.ok, call.failed(), call.in_flight))
             .collect();
-        assert_eq!(told, [("Get", 0, 1, 1), ("Put", 2, 0, 0)]);
+        assert_eq!(told, [("get", 0, 1, 1), ("put", 2, 0, 0)]);
         assert_eq!(calls[0].errors, [(ErrorKind::Timeout, 1)]);
     }
 }

@@ -38,17 +38,20 @@ fn calls_are_counted_by_verb_and_outcome_and_timed() {
         .unwrap_err();
     let empty = client.call(Put::new("", "v")).unwrap_err();
     assert_eq!(empty.kind(), ErrorKind::InvalidArgument);
+    // Errors and metrics have one word for it.
+    assert!(empty.to_string().starts_with("put "), "{empty}");
+    assert!(future.to_string().starts_with("compact "), "{future}");
 
     let metrics = client.metrics();
     let verbs: Vec<_> = metrics.calls.iter().map(|call| call.verb).collect();
-    assert_eq!(verbs, ["Compact", "Get", "Put"]);
-    let (get, put) = (metrics.call("Get").unwrap(), metrics.call("Put").unwrap());
+    assert_eq!(verbs, ["compact", "get", "put"]);
+    let (get, put) = (metrics.call("get").unwrap(), metrics.call("put").unwrap());
     assert_eq!((get.ok, get.failed(), get.latency.count()), (50, 0, 50));
     assert_eq!(
         (put.ok, put.failed_with(ErrorKind::InvalidArgument)),
         (50, 1)
     );
-    let compact = metrics.call("Compact").unwrap();
+    let compact = metrics.call("compact").unwrap();
     assert_eq!(compact.errors, [(future.kind(), 1)]);
     assert_eq!(
         (metrics.finished(), metrics.failed(), metrics.in_flight()),
@@ -62,7 +65,7 @@ fn calls_are_counted_by_verb_and_outcome_and_timed() {
     assert_eq!(metrics.open_connections(), 1);
     let text = metrics.to_string();
     assert!(
-        text.contains("Put: 50 ok, 1 InvalidArgument, 0 in flight, p50 "),
+        text.contains("put: 50 ok, 1 InvalidArgument, 0 in flight, p50 "),
         "{text}"
     );
     // A view of the client is the client.
@@ -88,7 +91,7 @@ fn calls_in_flight_are_seen_and_end_as_closed_with_their_client() {
     assert_eq!(submitted.wait().unwrap_err().kind(), ErrorKind::Closed);
     let metrics = until(&view, "none in flight", |m| m.in_flight() == 0);
     assert_eq!(
-        metrics.call("Get").unwrap().failed_with(ErrorKind::Closed),
+        metrics.call("get").unwrap().failed_with(ErrorKind::Closed),
         2
     );
 }
@@ -275,13 +278,7 @@ fn what_a_client_asks_by_itself_is_counted_as_what_is_asked_of_it() {
     client.sync_endpoints().unwrap();
     assert!(client.health().unwrap()[0].is_healthy());
     let metrics = client.metrics();
-    for verb in [
-        "MemberList",
-        "HealthCheck",
-        "AlarmList",
-        "EndpointStatus",
-        "Get",
-    ] {
+    for verb in ["member list", "health", "alarms", "status", "get"] {
         let call = metrics
             .call(verb)
             .unwrap_or_else(|| panic!("{verb}: {metrics}"));
@@ -297,7 +294,7 @@ fn what_a_client_asks_by_itself_is_counted_as_what_is_asked_of_it() {
         .connect()
         .unwrap();
     until(&syncing, "it has asked for the members", |metrics| {
-        metrics.call("MemberList").is_some_and(|list| list.ok >= 2)
+        metrics.call("member list").is_some_and(|list| list.ok >= 2)
     });
 }
 
@@ -316,7 +313,7 @@ fn large_ranges_that_are_streamed_show_the_pieces() {
     let read: usize = pages.map(|page| page.unwrap().len()).sum();
     assert_eq!(read, 1000);
     let metrics = client.metrics();
-    let pieces = metrics.call("RangeStream").unwrap();
+    let pieces = metrics.call("range stream").unwrap();
     assert!(pieces.ok >= 1 && pieces.failed() == 0, "{metrics}");
     assert_eq!(metrics.in_flight(), 0);
 }

@@ -136,7 +136,7 @@ fn a_call_is_a_span_with_its_keys_and_outcome_and_without_its_value() {
         heard(
             "call",
             Level::DEBUG,
-            &["call verb=\"Put\"", &request, "outcome=\"ok\""],
+            &["call verb=\"put\"", &request, "outcome=\"ok\""],
         );
     }
     let error = client.call(Put::keep_value("spans/none")).unwrap_err();
