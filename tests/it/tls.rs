@@ -1,6 +1,7 @@
 //! TLS: who is let in and who is not, how soon that is said, and what a rotation costs.
 
 mod aimed;
+mod reasons;
 mod records;
 mod refused;
 mod rotation;

@@ -34,8 +34,37 @@ pub struct Identity {
 pub struct Leaf {
     common_name: String,
     names: Vec<SanType>,
-    expired: bool,
+    valid: Valid,
     usages: Vec<ExtendedKeyUsagePurpose>,
+}
+
+/// When a certificate is good.
+#[derive(Clone, Copy, Debug)]
+enum Valid {
+    Before,
+    Now,
+    Later,
+}
+
+impl Valid {
+    /// The year; `None` is rcgen's own choice, from 1975 to 4096.
+    fn since(self) -> Option<i32> {
+        match self {
+            Valid::Before => Some(2018),
+            Valid::Now => None,
+            Valid::Later => Some(2999),
+        }
+    }
+}
+
+/// One of the certificates of `tests/certs`, which `make` there explains.
+pub fn fixture(name: &str) -> Identity {
+    let file =
+        |end: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/certs/{name}.{end}"));
+    Identity {
+        cert: file("pem"),
+        key: file("key"),
+    }
 }
 
 impl Leaf {
@@ -48,7 +77,7 @@ impl Leaf {
                 SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             ],
-            expired: false,
+            valid: Valid::Now,
             // etcd dials its own gRPC port with it, as a client.
             usages: vec![
                 ExtendedKeyUsagePurpose::ServerAuth,
@@ -70,14 +99,28 @@ impl Leaf {
         Leaf {
             common_name: common_name.into(),
             names: Vec::new(),
-            expired: false,
+            valid: Valid::Now,
             usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
+        }
+    }
+
+    /// A server's, with a common name and no other.
+    pub fn server_without_names() -> Self {
+        Leaf {
+            names: Vec::new(),
+            ..Leaf::server()
         }
     }
 
     /// One that was good in 2019 and is not any more.
     pub fn expired(mut self) -> Self {
-        self.expired = true;
+        self.valid = Valid::Before;
+        self
+    }
+
+    /// One that is good in the year 2999.
+    pub fn not_valid_yet(mut self) -> Self {
+        self.valid = Valid::Later;
         self
     }
 }
@@ -129,9 +172,9 @@ impl Authority {
         params.extended_key_usages = leaf.usages.clone();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        if leaf.expired {
-            params.not_before = date_time_ymd(2018, 1, 1);
-            params.not_after = date_time_ymd(2019, 1, 1);
+        if let Some(year) = leaf.valid.since() {
+            params.not_before = date_time_ymd(year, 1, 1);
+            params.not_after = date_time_ymd(year + 1, 1, 1);
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();

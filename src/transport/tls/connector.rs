@@ -10,14 +10,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::CryptoProvider;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::{self, ClientConfig, InconsistentKeys, RootCertStore};
 use zeroize::Zeroizing;
 
-use super::material::{self, Named};
+use super::material::{self, Certificate, Named};
 use super::reason::{NO_HTTP2, reason};
 use super::settings::{Source, Tls};
 use super::stream::{Stream, behind};
+use super::verifier::Explaining;
 use crate::error::{Error, Result};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::fault::{Fault, describe_io};
@@ -177,18 +179,21 @@ fn configure(
             roots
         }
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
+    let provider = Arc::new(provider());
+    let verifier = Explaining::new(roots, Arc::clone(&provider))?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?
-        .with_root_certificates(roots);
+        // It verifies as the default does: all that is another is the text of an error.
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
     let mut config = match (&tls.identity, &read.identity) {
         (Some((cert, key)), Some((cert_pem, key_pem))) => {
             let (cert, key) = (certificate(cert), private_key(key));
             let chain = material::chain(&cert, cert_pem)?;
             let private = material::key(&key, key_pem)?;
-            builder
-                .with_client_auth_cert(chain, private)
-                .map_err(|error| format!("{cert} and {key} do not go together: {error}"))?
+            let own = pair(&cert, chain, &key, private, &provider)?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
         }
         _ => builder.with_no_client_auth(),
     };
@@ -196,6 +201,47 @@ fn configure(
     // A resumed session is not verified again, on neither side. Connections are rare enough.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// A certificate with its key, or why they are none.
+fn pair(
+    cert: &Named<'_>,
+    chain: Vec<Certificate>,
+    key: &Named<'_>,
+    private: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, String> {
+    let signing = provider.key_provider.load_private_key(private);
+    let signing = signing.map_err(|_| {
+        format!(
+            "{key}: it is malformed, or of a kind that cannot sign here: RSA of 2048 to 8192 bits, \
+             ECDSA on P-256 or P-384, and Ed25519 can"
+        )
+    })?;
+    let goes = |chain: Vec<CertificateDer<'static>>| {
+        let pair = CertifiedKey::new(chain, Arc::clone(&signing));
+        match pair.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
+            Err(error) => Err(error),
+        }
+    };
+    let whole = chain.iter().map(|one| one.der.clone()).collect();
+    goes(whole).map_err(|error| {
+        if !matches!(error, rustls::Error::InconsistentKeys(_)) {
+            let first = chain.first().map(|one| one.place.to_string());
+            let first = first.unwrap_or_default();
+            return format!("{cert}: {first} is not an X.509 v3 certificate");
+        }
+        let other = chain.iter().find(|one| goes(vec![one.der.clone()]).is_ok());
+        match other {
+            Some(own) => format!(
+                "{cert}: {} goes with {key}, and has to be the first: the client's own certificate \
+                 comes before those of its authorities",
+                own.place
+            ),
+            None => format!("{cert} and {key} do not go together: the key is another's"),
+        }
+    })
 }
 
 fn server_name(tls: &Tls, endpoint: &Endpoint) -> Result<ServerName<'static>, String> {

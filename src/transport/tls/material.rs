@@ -9,6 +9,7 @@ use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use super::pem::{self, Place, Section};
 use super::settings::Source;
 
 /// No bundle of certificates is as large; what is larger is something else.
@@ -38,17 +39,47 @@ pub(super) fn read(named: &Named<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(bytes)
 }
 
-pub(super) fn chain(named: &Named<'_>, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| malformed(named, &error))?;
-    if chain.is_empty() {
-        return Err(match pem.is_empty() {
-            true => format!("{named}: it is empty"),
-            false => format!("{named}: there is no certificate in it (PEM is expected)"),
-        });
+/// A certificate, and where it is in its source.
+pub(super) struct Certificate {
+    pub(super) place: Place,
+    pub(super) der: CertificateDer<'static>,
+}
+
+/// All certificates of a source, in their order. Other sections are left alone, as bundles have them.
+pub(super) fn chain(named: &Named<'_>, pem: &[u8]) -> Result<Vec<Certificate>, String> {
+    let sections = sections(named, pem)?;
+    let mut chain = Vec::new();
+    for section in &sections {
+        match section.label {
+            // The second name is an old one of the same.
+            "CERTIFICATE" | "X509 CERTIFICATE" => {
+                let read = CertificateDer::from_pem_slice(&section.text("CERTIFICATE"));
+                let der = read.map_err(|error| malformed(named, section, &error))?;
+                let place = section.place.clone();
+                chain.push(Certificate { place, der });
+            }
+            // These hold certificates, and must not be passed over as if they did not.
+            "TRUSTED CERTIFICATE" => {
+                let cure = "`openssl x509 -in FILE` writes it as others read it";
+                return Err(format!(
+                    "{named}: {} is in OpenSSL's own form: {cure}",
+                    section.place
+                ));
+            }
+            "PKCS7" | "CMS" => {
+                let cure = "`openssl pkcs7 -print_certs -in FILE` takes its certificates out";
+                return Err(format!("{named}: {} is a container: {cure}", section.place));
+            }
+            _ => {}
+        }
     }
-    Ok(chain)
+    match chain.is_empty() {
+        true => Err(format!(
+            "{named}: there is no certificate in it{}",
+            instead(&sections)
+        )),
+        false => Ok(chain),
+    }
 }
 
 pub(super) fn add_authorities(
@@ -56,39 +87,59 @@ pub(super) fn add_authorities(
     named: &Named<'_>,
     pem: &[u8],
 ) -> Result<(), String> {
-    for certificate in chain(named, pem)? {
+    for Certificate { place, der } in chain(named, pem)? {
         roots
-            .add(certificate)
-            .map_err(|error| format!("{named}: not an X.509 v3 certificate: {error}"))?;
+            .add(der)
+            .map_err(|_| format!("{named}: {place} is not an X.509 v3 certificate"))?;
     }
     Ok(())
 }
 
 pub(super) fn key(named: &Named<'_>, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
-        let encrypted = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
-        match error {
-            _ if pem.is_empty() => format!("{named}: it is empty"),
-            _ if encrypted(b"ENCRYPTED PRIVATE KEY") || encrypted(b"Proc-Type: 4,ENCRYPTED") => {
-                format!("{named}: it is encrypted, and there is no password to give: decrypt it")
-            }
-            PemError::NoItemsFound => {
-                format!("{named}: there is no private key in it (PEM is expected)")
-            }
-            error => malformed(named, &error),
-        }
-    })
+    const KEYS: &[&str] = &["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+
+    let sections = sections(named, pem)?;
+    let keys = || sections.iter().filter(|one| KEYS.contains(&one.label));
+    if let Some(section) = keys().find(|section| !section.is_encrypted()) {
+        return PrivateKeyDer::from_pem_slice(&section.text(section.label))
+            .map_err(|error| malformed(named, section, &error));
+    }
+    match sections.iter().find(|section| section.is_encrypted()) {
+        Some(section) => Err(format!(
+            "{named}: {} is encrypted, and there is no password to give: `openssl pkey -in FILE` \
+             takes it off",
+            section.place
+        )),
+        None => Err(format!(
+            "{named}: there is no private key in it{} (PKCS #8, PKCS #1 or SEC1 in PEM is expected)",
+            instead(&sections)
+        )),
+    }
+}
+
+fn sections<'a>(named: &Named<'_>, pem: &'a [u8]) -> Result<Vec<Section<'a>>, String> {
+    if pem.trim_ascii().is_empty() {
+        return Err(format!("{named}: it is empty"));
+    }
+    pem::sections(pem).map_err(|why| format!("{named}: {why}"))
+}
+
+/// What there is in place of what was looked for.
+fn instead(sections: &[Section<'_>]) -> String {
+    match sections {
+        [] => ", and nothing else in PEM".into(),
+        [section, ..] => format!(", but {}", section.place),
+    }
 }
 
 /// Never with a piece of what is malformed: it may be of a key.
-fn malformed(named: &Named<'_>, error: &PemError) -> String {
+fn malformed(named: &Named<'_>, section: &Section<'_>, error: &PemError) -> String {
     let reason = match error {
-        PemError::MissingSectionEnd { .. } => "a section of it has no end",
-        PemError::IllegalSectionStart { .. } => "a section of it begins wrongly",
+        _ if section.has_escaped_lines() => "it has \\n in letters where its line ends should be",
         PemError::Base64Decode(_) => "it is not Base64",
         _ => "it is not PEM",
     };
-    format!("{named}: malformed: {reason}")
+    format!("{named}: malformed: {}: {reason}", section.place)
 }
 
 #[cfg(test)]
@@ -121,23 +172,83 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_without_its_content() {
+    fn what_is_wrong_with_a_key_is_said_without_its_content() {
         let source = named();
         let refused = |pem: &[u8]| key(&Named(&source, "private key"), pem).unwrap_err();
+        let old = "Proc-Type: 4,ENCRYPTED\nDEK-Info: CANARY\n\nCANARY";
         for (pem, reason) in [
-            (Vec::new(), "empty"),
-            (b"CANARY".to_vec(), "no private key"),
-            (pem("CERTIFICATE", "AAAA"), "no private key"),
-            (pem("ENCRYPTED PRIVATE KEY", "AAAA"), "encrypted"),
-            (pem("PRIVATE KEY", "CANARY!"), "Base64"),
+            (Vec::new(), "it is empty"),
+            (b" \n".to_vec(), "it is empty"),
+            (b"CANARY".to_vec(), "no private key in it, and nothing else"),
+            (
+                pem("CERTIFICATE", "AAAA"),
+                "no private key in it, but section 1 (CERTIFICATE, line 1)",
+            ),
+            (
+                pem("EC PARAMETERS", "AAAA"),
+                "but section 1 (EC PARAMETERS, line 1)",
+            ),
+            (pem("OPENSSH PRIVATE KEY", "CANARY"), "OPENSSH PRIVATE KEY"),
+            (pem("ENCRYPTED PRIVATE KEY", "AAAA"), "openssl pkey"),
+            (pem("RSA PRIVATE KEY", old), "is encrypted"),
+            (pem("PRIVATE KEY", "CANARY!"), "it is not Base64"),
+            (pem("PRIVATE KEY", r"\nCANARY\n"), r"it has \n in letters"),
             (b"-----BEGIN PRIVATE KEY-----\nCANARY\n".to_vec(), "no end"),
+            (vec![0x30, 0x82, 0xff], "it is binary (DER"),
         ] {
             let error = refused(&pem);
             assert!(error.starts_with("private key /etc/key.pem: "), "{error}");
             assert!(
                 error.contains(reason) && !error.contains("CANARY"),
-                "{error}"
+                "{reason}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn certificates_are_all_taken_or_the_one_that_is_not_is_named() {
+        let source = named();
+        let read = |pem: &[u8]| chain(&Named(&source, "CA file"), pem);
+        let (good, key) = (pem("CERTIFICATE", "AAAA"), pem("PRIVATE KEY", "CANARY"));
+        let two = [
+            &b"\xef\xbb\xbf"[..],
+            &good,
+            &key,
+            &pem("X509 CERTIFICATE", "AAAA"),
+        ]
+        .concat();
+        assert_eq!(read(&two).ok().map(|chain| chain.len()), Some(2));
+        for (pem, reason) in [
+            (
+                [&good[..], &pem("CERTIFICATE", "A!")].concat(),
+                "section 2 (CERTIFICATE, line 4): it is not Base64",
+            ),
+            (
+                [&good[..], &pem("TRUSTED CERTIFICATE", "AAAA")].concat(),
+                "section 2 (TRUSTED CERTIFICATE, line 4) is in OpenSSL's own form",
+            ),
+            (pem("PKCS7", "AAAA"), "openssl pkcs7"),
+            (
+                key,
+                "no certificate in it, but section 1 (PRIVATE KEY, line 1)",
+            ),
+            (
+                pem("CERTIFICATE REQUEST", "AAAA"),
+                "but section 1 (CERTIFICATE REQUEST, line 1)",
+            ),
+            (Vec::new(), "it is empty"),
+        ] {
+            let error = read(&pem).err().unwrap();
+            assert!(
+                error.contains(reason) && !error.contains("CANARY"),
+                "{reason}: {error}"
+            );
+        }
+        let mut roots = RootCertStore::empty();
+        let error = add_authorities(&mut roots, &Named(&source, "CA file"), &good).unwrap_err();
+        assert_eq!(
+            error,
+            "CA file /etc/key.pem: section 1 (CERTIFICATE, line 1) is not an X.509 v3 certificate"
+        );
     }
 }

@@ -1,11 +1,16 @@
 //! Why TLS was not agreed on, in words that name what to look at.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
+use tokio_rustls::rustls::{
+    AlertDescription, CertificateError, Error, OtherError, PeerIncompatible,
+};
 
 use super::material::Named;
 use super::settings::Tls;
+use super::verifier::Explanation;
+use crate::error::printable;
 
 /// The reason behind an error of rustls, when it will not pass by itself.
 pub(super) fn reason(error: &Error, tls: &Tls) -> Option<String> {
@@ -14,12 +19,31 @@ pub(super) fn reason(error: &Error, tls: &Tls) -> Option<String> {
         Error::AlertReceived(alert) => return refused(*alert, tls),
         Error::InvalidMessage(_) => "it does not answer in TLS".into(),
         Error::NoApplicationProtocol => NO_HTTP2.into(),
-        Error::PeerIncompatible(why) => format!("it has no TLS in common with us: {why:?}"),
+        Error::PeerIncompatible(why) => incompatible(why).into(),
+        Error::PeerMisbehaved(_) | Error::InappropriateMessage { .. } => {
+            "it breaks the rules of TLS".into()
+        }
+        Error::InappropriateHandshakeMessage { .. } => "it breaks the rules of TLS".into(),
+        Error::DecryptError => "what it sends cannot be decrypted".into(),
         error => format!("TLS failed: {error}"),
     })
 }
 
 pub(super) const NO_HTTP2: &str = "it does not offer HTTP/2 over TLS (ALPN h2)";
+
+fn incompatible(why: &PeerIncompatible) -> &'static str {
+    use PeerIncompatible::*;
+
+    match why {
+        ServerDoesNotSupportTls12Or13 | ServerTlsVersionIsDisabledByOurConfig => {
+            "it has neither TLS 1.2 nor TLS 1.3"
+        }
+        NoCertificateRequestSignatureSchemesInCommon => {
+            "it takes no signature that the client certificate's key can make"
+        }
+        _ => "it has no TLS in common with us: neither ciphers, nor key exchange, nor signatures",
+    }
+}
 
 fn certificate(error: &CertificateError, tls: &Tls) -> String {
     use CertificateError::*;
@@ -28,35 +52,72 @@ fn certificate(error: &CertificateError, tls: &Tls) -> String {
         Expired => "the server's certificate expired".into(),
         ExpiredContext { time, not_after } => {
             let since = time.as_secs().saturating_sub(not_after.as_secs());
-            format!("the server's certificate expired {} ago", rough(since))
+            let since = rough(since);
+            format!("the server's certificate expired {since} ago: renew it, or look at the clock")
         }
-        NotValidYet => "the server's certificate is not valid yet".into(),
+        NotValidYet => "the server's certificate is not valid yet: look at the clocks".into(),
         NotValidYetContext { time, not_before } => {
             let until = not_before.as_secs().saturating_sub(time.as_secs());
             let until = rough(until);
             format!("the server's certificate is not valid yet, but in {until}: look at the clocks")
         }
         UnknownIssuer => unknown_issuer(tls),
-        BadSignature => format!("{} (its signature is another's)", unknown_issuer(tls)),
+        BadSignature => format!(
+            "{}: one there has the name of its issuer, and another key",
+            unknown_issuer(tls)
+        ),
         NotValidForNameContext {
             expected,
             presented,
-        } => {
-            let presented: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
-            let presented = match presented.is_empty() {
-                true => "no name".into(),
-                false => presented.join(", "),
-            };
-            let expected = expected.to_str();
-            format!("the server's certificate is for {presented}, not for {expected}")
-        }
+        } => wrong_name(&expected.to_str(), presented),
         NotValidForName => "the server's certificate is for another name".into(),
         Revoked => "the server's certificate is revoked".into(),
         InvalidPurpose | InvalidPurposeContext { .. } => {
-            "the server's certificate is not meant for servers (extended key usage)".into()
+            "the server's certificate is not meant for servers: its extended key usage needs \
+             serverAuth"
+                .into()
         }
-        error => format!("the server's certificate is not acceptable: {error}"),
+        BadEncoding => "the server's certificate is malformed, or not X.509 v3".into(),
+        UnhandledCriticalExtension => {
+            "the server's certificate has a critical extension that is unknown here".into()
+        }
+        UnsupportedSignatureAlgorithmContext { .. }
+        | UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the server's certificate is signed in a way that is not accepted here: RSA with SHA-2, \
+             ECDSA on P-256 or P-384, and Ed25519 are"
+                .into()
+        }
+        Other(OtherError(why)) => match why.downcast_ref::<Explanation>() {
+            Some(why) => why.to_string(),
+            None => "the server's certificate breaks a rule of X.509".into(),
+        },
+        _ => "the server's certificate is not acceptable".into(),
     }
+}
+
+/// `presented` are the alternative names of the certificate as rustls writes them: `DnsName("a")`,
+/// `IpAddress(127.0.0.1)`.
+fn wrong_name(expected: &str, presented: &[String]) -> String {
+    let is_address = expected.parse::<IpAddr>().is_ok();
+    let kind = if is_address { "IP" } else { "DNS" };
+    if presented.is_empty() {
+        return format!(
+            "the server's certificate has no subject alternative name, and a common name does not \
+             count: make it anew with subjectAltName={kind}:{expected}"
+        );
+    }
+    let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+    if is_address && names.contains(&expected) {
+        return format!(
+            "the server's certificate has {expected} as a DNS name, and an address counts only as an \
+             IP one: make it anew with subjectAltName=IP:{expected}"
+        );
+    }
+    let names = printable(&names.join(", "));
+    format!(
+        "the server's certificate is for {names}, not for {expected}: connect by one of its names, or \
+         give it with Tls::server_name"
+    )
 }
 
 fn unknown_issuer(tls: &Tls) -> String {
@@ -71,6 +132,12 @@ fn unknown_issuer(tls: &Tls) -> String {
     };
     format!("the server's certificate is not signed by an authority {trusted}")
 }
+
+/// A server says so, and no more, also when its certificate has a kind of key that we do not offer to
+/// verify.
+const NOTHING_IN_COMMON: &str = "it found nothing in common with us: its key may be of a kind that is \
+    not verified here, as ECDSA on P-521 is only with the feature tls-aws-lc (use P-256, P-384, Ed25519, \
+    or RSA of 2048 bits or more), or its ciphers may be older than those of TLS 1.2 with ECDHE";
 
 /// The server did not accept us. In TLS 1.3 that is heard only after the handshake.
 fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
@@ -89,7 +156,8 @@ fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
         CertificateRequired | NoCertificate => "it does not count as one",
         DecryptError => "its signature does not verify",
         AccessDenied | CertificateUnknown | BadCertificate => "it is not acceptable there",
-        other => return Some(format!("it refused TLS: {other:?}")),
+        HandshakeFailure => return Some(NOTHING_IN_COMMON.into()),
+        other => return Some(format!("it refused TLS with the alert {}", u8::from(other))),
     };
     Some(match &tls.identity {
         Some((cert, _)) => {
@@ -133,7 +201,7 @@ mod tests {
                     time: secs(1_000_000),
                     not_after: secs(1_000_000 - 3 * 86_400),
                 },
-                "the server's certificate expired 3 days ago",
+                "the server's certificate expired 3 days ago: renew it, or look at the clock",
             ),
             (
                 CertificateError::UnknownIssuer,
@@ -144,7 +212,24 @@ mod tests {
                     expected: ServerName::try_from("db").unwrap(),
                     presented: vec!["DnsName(\"a\")".into(), "IpAddress(10.0.0.1)".into()],
                 },
-                "the server's certificate is for a, 10.0.0.1, not for db",
+                "the server's certificate is for a, 10.0.0.1, not for db: connect by one of its names, \
+                 or give it with Tls::server_name",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("10.0.0.1").unwrap(),
+                    presented: vec!["DnsName(\"10.0.0.1\")".into()],
+                },
+                "the server's certificate has 10.0.0.1 as a DNS name, and an address counts only as an \
+                 IP one: make it anew with subjectAltName=IP:10.0.0.1",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("db").unwrap(),
+                    presented: vec![],
+                },
+                "the server's certificate has no subject alternative name, and a common name does not \
+                 count: make it anew with subjectAltName=DNS:db",
             ),
         ];
         for (error, text) in cases {

@@ -6,6 +6,7 @@ use std::thread;
 use etcd_blocking::{LeaseId, Put};
 
 use super::*;
+use crate::support::certs::fixture;
 use crate::support::proxy::Proxy;
 use crate::support::raw::RawServer;
 use crate::support::server::{Version, version};
@@ -298,10 +299,19 @@ fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
         "wrong.pem",
         "-----BEGIN CERTIFICATE-----\nQ0FOQVJZ\n-----END CERTIFICATE-----\n",
     );
+    let text = |path| std::fs::read_to_string(path).unwrap();
+    let upside_down = file(
+        "upside-down.pem",
+        &(text(ca.ca_file()) + &text(alice.cert.clone())),
+    );
+    let below = text(ca.ca_file()).lines().count() + 1;
+    let goes =
+        format!("upside-down.pem: section 2 (CERTIFICATE, line {below}) goes with private key");
+    let short = fixture("rsa1024");
     let trust = || Tls::new().ca_file(ca.ca_file());
     let server = RawServer::silent();
     let https = format!("https://{}", server.addr());
-    let cases: [(&str, Tls, &str); 14] = [
+    let cases: Vec<(&str, Tls, &str)> = vec![
         (
             &https,
             Tls::new().ca_file("/nowhere/ca.pem"),
@@ -312,7 +322,7 @@ fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
         (
             &https,
             Tls::new().ca_file(&wrong),
-            "wrong.pem: not an X.509",
+            "wrong.pem: section 1 (CERTIFICATE, line 1) is not an X.509",
         ),
         (
             &https,
@@ -343,6 +353,21 @@ fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
             &https,
             trust().client_cert_files(&alice.cert, &bob.key),
             "do not go together",
+        ),
+        (
+            &https,
+            trust().client_cert_files(&upside_down, &alice.key),
+            &goes,
+        ),
+        (
+            &https,
+            trust().client_cert_files(&short.cert, &short.key),
+            "of a kind that cannot sign here: RSA of 2048",
+        ),
+        (
+            &https,
+            Tls::new().ca_pem([0x30, 0x82, 0x01, 0xff]),
+            "CA file given as PEM text: it is binary (DER",
         ),
         (
             &https,

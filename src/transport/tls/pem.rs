@@ -1,0 +1,242 @@
+//! The sections of a PEM text: found wherever they are, and none of them lost.
+//!
+//! Readers of PEM skip what they do not take for the beginning of a section, so that a byte order mark,
+//! or two files joined without a line end between, cost a certificate without a word. Here each mark
+//! that begins a section is a section, or an error that names it.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// One section; it may hold a key, and does not print its body.
+pub(super) struct Section<'a> {
+    /// What is between BEGIN and the dashes, such as `CERTIFICATE`.
+    pub(super) label: &'a str,
+    pub(super) place: Place,
+    body: &'a [u8],
+}
+
+/// Where a section is, for errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    number: usize,
+    label: String,
+    line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place {
+            number,
+            label,
+            line,
+        } = self;
+        write!(f, "section {number} ({label}, line {line})")
+    }
+}
+
+/// All sections of a text, or what is wrong with it.
+pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, String> {
+    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = text {
+        return Err("it is UTF-16: save it as UTF-8 or ASCII".into());
+    }
+    let mut sections = Vec::new();
+    let (mut rest, mut line) = (text, 1);
+    while let Some((before, behind)) = cut(rest, BEGIN) {
+        line += lines(before);
+        let (section, tail) = section(behind, sections.len() + 1, line)?;
+        line += lines(behind) - lines(tail);
+        sections.push(section);
+        rest = tail;
+    }
+    match sections.is_empty() && is_binary(text) {
+        true => Err(
+            "it is binary (DER or PKCS #12), and PEM is expected: convert it, as with \
+                     `openssl x509 -inform DER` or `openssl pkcs12 -nodes`"
+                .into(),
+        ),
+        false => Ok(sections),
+    }
+}
+
+/// The section that begins with its label, and what comes behind it.
+fn section(text: &[u8], number: usize, line: usize) -> Result<(Section<'_>, &[u8]), String> {
+    let label = cut(text, DASHES).and_then(|(label, behind)| Some((readable(label)?, behind)));
+    let Some((label, behind)) = label else {
+        return Err(format!(
+            "malformed: section {number} (line {line}) begins wrongly: -----BEGIN and a name need \
+             five dashes behind them"
+        ));
+    };
+    let place = Place {
+        number,
+        label: label.to_owned(),
+        line,
+    };
+    let ended = cut(behind, END).filter(|(body, _)| cut(body, BEGIN).is_none());
+    let Some((body, end)) = ended else {
+        return Err(format!("malformed: {place} has no end"));
+    };
+    let tail = end.strip_prefix(label.as_bytes());
+    let Some(tail) = tail.and_then(|tail| tail.strip_prefix(DASHES)) else {
+        return Err(format!("malformed: {place} ends as something else"));
+    };
+    let section = Section { label, place, body };
+    Ok((section, tail))
+}
+
+/// What is in front of `mark`, and what is behind it.
+fn cut<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = text.windows(mark.len()).position(|window| window == mark)?;
+    let (before, from) = text.split_at(at);
+    Some((before, from.strip_prefix(mark)?))
+}
+
+fn lines(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// Labels are capitals, digits and spaces (RFC 7468 allows more, and nobody uses it).
+fn readable(label: &[u8]) -> Option<&str> {
+    let label = std::str::from_utf8(label).ok()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == ' ';
+    (label.len() <= 64 && label.chars().all(plain)).then_some(label)
+}
+
+fn is_binary(text: &[u8]) -> bool {
+    // A DER file is one SEQUENCE.
+    text.first() == Some(&0x30) && text.iter().any(|byte| !byte.is_ascii())
+}
+
+impl Section<'_> {
+    /// The section as a text of its own under the label that readers know, one mark to a line.
+    pub(super) fn text(&self, label: &str) -> Zeroizing<Vec<u8>> {
+        // Made as large as it gets: what grows leaves copies behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(self.body.len() + 128));
+        text.extend_from_slice(format!("-----BEGIN {label}-----\n").as_bytes());
+        for line in self.body.split(|byte| *byte == b'\n') {
+            let line = line.trim_ascii();
+            if !line.is_empty() {
+                text.extend_from_slice(line);
+                text.push(b'\n');
+            }
+        }
+        text.extend_from_slice(format!("-----END {label}-----\n").as_bytes());
+        text
+    }
+
+    /// Whether a password is needed to read it.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.label.starts_with("ENCRYPTED ") || cut(self.body, b"Proc-Type: 4,ENCRYPTED").is_some()
+    }
+
+    /// Whether line ends were written as `\n` in letters, as it happens to variables.
+    pub(super) fn has_escaped_lines(&self) -> bool {
+        cut(self.body, br"\n").is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
+
+    fn found(text: &str) -> Vec<(String, String)> {
+        let sections = sections(text.as_bytes()).unwrap();
+        let text = |section: &Section<'_>| {
+            String::from_utf8(section.text(section.label).to_vec()).unwrap()
+        };
+        sections
+            .iter()
+            .map(|section| (section.place.to_string(), text(section)))
+            .collect()
+    }
+
+    #[test]
+    fn every_mark_is_a_section_however_the_text_was_put_together() {
+        let same = format!("{ONE}\n");
+        let texts = [
+            format!("{ONE}\n{ONE}\n"),
+            format!("\u{feff}{ONE}\n{ONE}"),
+            format!("{ONE}{ONE}"),
+            format!("{ONE}\n\u{feff}{ONE}\n"),
+            format!("{ONE}\r\n{ONE}\r\n").replace('\n', "\r\n"),
+            format!("  {ONE}  \n\t{ONE}\t\n").replace('\n', "  \n  "),
+            format!("subject=CN = a\n{ONE}\n\n# a note\n{ONE}\nthe end"),
+            format!("{ONE} {ONE}").replace('\n', ""),
+        ];
+        for text in texts {
+            let found = found(&text);
+            assert_eq!(found.len(), 2, "{text:?}");
+            for (_, section) in found {
+                assert_eq!(section, same, "{text:?}");
+            }
+        }
+        assert_eq!(found("no section at all"), []);
+    }
+
+    #[test]
+    fn a_section_is_known_by_its_number_its_label_and_its_line() {
+        let key = ONE.replace("CERTIFICATE", "PRIVATE KEY");
+        let found = found(&format!("a\n{ONE}{key}\n\n{ONE}"));
+        let places: Vec<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
+        assert_eq!(
+            places,
+            [
+                "section 1 (CERTIFICATE, line 2)",
+                "section 2 (PRIVATE KEY, line 4)",
+                "section 3 (CERTIFICATE, line 8)"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_section_is_named_and_not_shown() {
+        let cut = ONE.trim_end_matches("-----END CERTIFICATE-----");
+        let cases: [(Vec<u8>, &str); 8] = [
+            (
+                cut.replace("AAAA", "CANARY").into(),
+                "section 1 (CERTIFICATE, line 1) has no end",
+            ),
+            (
+                format!("{ONE}\n{cut}\n{ONE}").into(),
+                "section 2 (CERTIFICATE, line 4) has no end",
+            ),
+            (
+                ONE.replace("END CERT", "END CANARY").into(),
+                "section 1 (CERTIFICATE, line 1) ends as something else",
+            ),
+            (
+                "\n-----BEGIN CANARY".into(),
+                "section 1 (line 2) begins wrongly",
+            ),
+            (
+                "-----BEGIN \u{202e}CANARY-----".into(),
+                "section 1 (line 1) begins wrongly",
+            ),
+            (vec![0xff, 0xfe, b'-', 0], "UTF-16"),
+            (vec![0xfe, 0xff, 0, b'-'], "UTF-16"),
+            (vec![0x30, 0x82, 0x01, 0xff, 0xfe], "binary (DER"),
+        ];
+        for (text, reason) in cases {
+            let error = sections(&text).err().unwrap();
+            assert!(error.contains(reason), "{reason}: {error}");
+            assert!(!error.contains("CANARY"), "{error}");
+        }
+    }
+
+    #[test]
+    fn encryption_is_seen_in_both_its_forms() {
+        let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----";
+        let new = ONE.replace("CERTIFICATE", "ENCRYPTED PRIVATE KEY");
+        for (text, encrypted) in [(old, true), (&new, true), (ONE, false)] {
+            let sections = sections(text.as_bytes()).unwrap();
+            assert_eq!(sections[0].is_encrypted(), encrypted, "{text}");
+        }
+    }
+}

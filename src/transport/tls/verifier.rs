@@ -1,0 +1,146 @@
+//! Verifies servers as rustls does, and explains why one is refused where rustls has no words for it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
+
+use super::x509::{self, Key, Weakness};
+
+/// Every verdict is that of rustls' own verifier; only the text of an error is another.
+#[derive(Debug)]
+pub(super) struct Explaining {
+    inner: Arc<WebPkiServerVerifier>,
+    roots: Arc<RootCertStore>,
+}
+
+/// Why a certificate is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Explanation {
+    /// The server's own certificate is an authority's.
+    Authority,
+    /// The server's own certificate has a key that is of no use.
+    Own(Weakness),
+    /// An authority above it has one.
+    Above(Weakness),
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Explanation::Authority => f.write_str(
+                "the server's certificate is an authority's (CA:TRUE), as `openssl req -x509` makes \
+                 them: make it one of its own, or add -addext basicConstraints=critical,CA:FALSE",
+            ),
+            Explanation::Own(weakness) => write!(f, "the server's certificate has {weakness}"),
+            Explanation::Above(weakness) => {
+                write!(f, "an authority of the server's certificate has {weakness}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Explanation {}
+
+impl Explaining {
+    pub(super) fn new(
+        roots: RootCertStore,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Arc<Self>, String> {
+        let roots = Arc::new(roots);
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider)
+            .build()
+            .map_err(|error| format!("TLS: {error}"))?;
+        Ok(Arc::new(Explaining { inner, roots }))
+    }
+
+    fn explain(
+        &self,
+        error: Error,
+        own: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+    ) -> Error {
+        let roots = self.roots.roots.iter();
+        let roots = roots.filter_map(|root| x509::key(&root.subject_public_key_info));
+        let above = above.iter().filter_map(|above| x509::facts(above));
+        let keys = above.map(|facts| facts.key).chain(roots);
+        match explanation(&error, own, keys) {
+            Some(why) => {
+                Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
+            }
+            None => error,
+        }
+    }
+}
+
+/// Only of what cannot be told otherwise: of the rest the server is told more by rustls' own error.
+fn explanation(
+    error: &Error,
+    own: &[u8],
+    above: impl IntoIterator<Item = Key>,
+) -> Option<Explanation> {
+    let facts = x509::facts(own)?;
+    #[allow(deprecated, reason = "a provider may still say it in the old way")]
+    match error {
+        Error::InvalidCertificate(
+            CertificateError::BadSignature
+            | CertificateError::UnsupportedSignatureAlgorithm
+            | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => {
+            let of_above = || above.into_iter().find_map(Key::weakness);
+            let own = facts.key.weakness().map(Explanation::Own);
+            own.or_else(|| of_above().map(Explanation::Above))
+        }
+        Error::InvalidCertificate(CertificateError::Other(_)) if facts.is_authority => {
+            Some(Explanation::Authority)
+        }
+        _ => None,
+    }
+}
+
+impl ServerCertVerifier for Explaining {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict = self.inner.verify_server_cert(own, above, name, ocsp, now);
+        verdict.map_err(|error| self.explain(error, own, above))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        own: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let verdict = self.inner.verify_tls12_signature(message, own, signed);
+        verdict.map_err(|error| self.explain(error, own, &[]))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        own: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let verdict = self.inner.verify_tls13_signature(message, own, signed);
+        verdict.map_err(|error| self.explain(error, own, &[]))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,216 @@
+//! What explains why a certificate is not accepted: its kind of key, and whether it is an authority's.
+//!
+//! Nothing is decided here. Certificates are verified by rustls, which does not say these things.
+
+use std::fmt;
+
+/// The key of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// RSA, with so many bits.
+    Rsa(usize),
+    /// ECDSA on the curve P-521.
+    P521,
+    /// Another one.
+    Other,
+}
+
+/// What is read of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) key: Key,
+    /// It says of itself that it signs others.
+    pub(super) is_authority: bool,
+}
+
+/// The fewest bits of an RSA key that are verified, here and by everybody else.
+const LEAST_RSA: usize = 2048;
+
+impl Key {
+    /// Why signatures with it are not accepted, if that is so.
+    pub(super) fn weakness(self) -> Option<Weakness> {
+        match self {
+            Key::Rsa(bits) if bits < LEAST_RSA => Some(Weakness::Short(bits)),
+            Key::P521 => Some(Weakness::Curve),
+            Key::Rsa(_) | Key::Other => None,
+        }
+    }
+}
+
+/// Why a key is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weakness {
+    Short(usize),
+    Curve,
+}
+
+/// Behind "it has": what it has, and what to do.
+impl fmt::Display for Weakness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Weakness::Short(bits) => write!(
+                f,
+                "an RSA key of {bits} bits, and {LEAST_RSA} are the least that is accepted: make it \
+                 anew with a longer key"
+            ),
+            Weakness::Curve => f.write_str(
+                "an ECDSA key on the curve P-521, which this build cannot verify: make it anew with \
+                 P-256 or P-384, or build with the feature tls-aws-lc",
+            ),
+        }
+    }
+}
+
+const SEQUENCE: u8 = 0x30;
+const OID: u8 = 0x06;
+const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
+const INTEGER: u8 = 0x02;
+const BOOLEAN: u8 = 0x01;
+/// `[0]` and `[3]` of a certificate: its version, and its extensions.
+const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+const SECP521R1: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+
+/// Reads a certificate; `None` when it is none.
+pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
+    let mut all = Der(certificate);
+    let mut all = Der(all.expect(SEQUENCE)?);
+    let mut tbs = Der(all.expect(SEQUENCE)?);
+    tbs.skip_if(VERSION);
+    // The serial number, and the algorithm of the signature.
+    tbs.expect(INTEGER)?;
+    tbs.expect(SEQUENCE)?;
+    // The issuer, the validity and the subject.
+    tbs.expect(SEQUENCE)?;
+    tbs.expect(SEQUENCE)?;
+    tbs.expect(SEQUENCE)?;
+    let key = key(tbs.expect(SEQUENCE)?)?;
+    let mut is_authority = false;
+    while let Some((tag, content)) = tbs.next() {
+        if tag == EXTENSIONS {
+            is_authority = says_authority(content).unwrap_or(false);
+        }
+    }
+    Some(Facts { key, is_authority })
+}
+
+/// Reads what is inside a SubjectPublicKeyInfo.
+pub(super) fn key(spki: &[u8]) -> Option<Key> {
+    let mut spki = Der(spki);
+    let mut algorithm = Der(spki.expect(SEQUENCE)?);
+    let name = algorithm.expect(OID)?;
+    if name == EC {
+        let curve = algorithm.expect(OID);
+        return Some(match curve == Some(SECP521R1) {
+            true => Key::P521,
+            false => Key::Other,
+        });
+    }
+    if name != RSA {
+        return Some(Key::Other);
+    }
+    // The first byte of a BIT STRING is the number of unused bits.
+    let (_, bits) = spki.expect(BIT_STRING)?.split_first()?;
+    let mut numbers = Der(Der(bits).expect(SEQUENCE)?);
+    let modulus = numbers.expect(INTEGER)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let modulus = modulus.get(zeros..)?;
+    let unused = modulus.first()?.leading_zeros();
+    Some(Key::Rsa(modulus.len() * 8 - usize::try_from(unused).ok()?))
+}
+
+fn says_authority(extensions: &[u8]) -> Option<bool> {
+    let mut extensions = Der(Der(extensions).expect(SEQUENCE)?);
+    while let Some((SEQUENCE, extension)) = extensions.next() {
+        let mut extension = Der(extension);
+        if extension.expect(OID)? == BASIC_CONSTRAINTS {
+            extension.skip_if(BOOLEAN);
+            let mut constraints = Der(Der(extension.expect(OCTET_STRING)?).expect(SEQUENCE)?);
+            return Some(matches!(constraints.next(), Some((BOOLEAN, [0xff]))));
+        }
+    }
+    None
+}
+
+/// Elements of DER, one after the other.
+struct Der<'a>(&'a [u8]);
+
+impl<'a> Der<'a> {
+    /// The tag and the content of the next element.
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let (&[tag, first], rest) = self.0.split_first_chunk()?;
+        let (length, rest) = match first {
+            0..=0x7f => (usize::from(first), rest),
+            // So many bytes of length; a certificate has no element of 4 GiB.
+            0x81..=0x84 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
+                let length = bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+                (usize::try_from(length).ok()?, rest)
+            }
+            _ => return None,
+        };
+        let (content, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tag, content))
+    }
+
+    /// The content of the next element, which has to have this tag.
+    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next().filter(|next| next.0 == tag).map(|next| next.1)
+    }
+
+    fn skip_if(&mut self, tag: u8) {
+        if self.0.first() == Some(&tag) {
+            self.next();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+
+    use super::*;
+
+    /// One of the certificates that `tests/certs/make` makes.
+    fn der(file: &str) -> CertificateDer<'static> {
+        let file = format!("{}/tests/certs/{file}.pem", env!("CARGO_MANIFEST_DIR"));
+        CertificateDer::from_pem_file(file).unwrap()
+    }
+
+    #[test]
+    fn kinds_of_keys_and_authorities_are_told_from_one_another() {
+        let cases = [
+            ("ca", Key::Other, true),
+            ("p521", Key::P521, false),
+            ("rsa1024", Key::Rsa(1024), false),
+            ("under-rsa1024", Key::Other, false),
+            ("x509-default", Key::Rsa(2048), true),
+        ];
+        for (file, key, is_authority) in cases {
+            let expected = Facts { key, is_authority };
+            assert_eq!(facts(&der(file)), Some(expected), "{file}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_none_however_it_is_cut() {
+        let der = der("rsa1024");
+        for end in 0..der.len() {
+            assert_eq!(facts(&der[..end]), None);
+        }
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let mut bytes = der.to_vec();
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+            let _ = facts(&bytes);
+        }
+    }
+}

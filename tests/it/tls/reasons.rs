@@ -1,0 +1,125 @@
+//! What is wrong with a server's certificate, in words that say what to do.
+
+use super::*;
+use crate::support::certs::fixture;
+
+/// The text of the error that a server with this certificate is refused by.
+fn refused(server: &Identity, ca: impl Into<std::path::PathBuf>) -> String {
+    let etcd = etcd(server, None);
+    let client = connect(&etcd.endpoint(), Tls::new().ca_file(ca));
+    let error = client.get("k").unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{text}");
+    assert_eq!(error.endpoint(), Some(&*etcd.endpoint()), "{text}");
+    text
+}
+
+#[track_caller]
+fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing: {text}");
+    }
+    // Nothing as a program writes it.
+    for word in ["Other(", "Context", "Failure", "{"] {
+        assert!(!text.contains(word), "{word}: {text}");
+    }
+}
+
+/// (N12)
+#[test]
+fn a_key_that_is_too_short_is_named_wherever_it_is() {
+    let own = refused(&fixture("rsa1024"), fixture("ca").cert);
+    says(
+        &own,
+        &[
+            "the server's certificate has an RSA key of 1024 bits",
+            "2048",
+        ],
+    );
+    let above = refused(&fixture("under-rsa1024"), fixture("ca-rsa1024").cert);
+    says(
+        &above,
+        &["an authority of the server's certificate has an RSA key of 1024 bits"],
+    );
+}
+
+/// (N12)
+#[test]
+fn a_curve_that_is_not_verified_is_named_and_how_to_have_it_verified() {
+    if cfg!(feature = "tls-aws-lc") {
+        let etcd = etcd(&fixture("p521"), None);
+        works(&connect(
+            &etcd.endpoint(),
+            Tls::new().ca_file(fixture("ca").cert),
+        ));
+        return;
+    }
+    // The server finds out first, and says hardly more than that.
+    let own = refused(&fixture("p521"), fixture("ca").cert);
+    says(&own, &["nothing in common", "P-521", "tls-aws-lc", "P-256"]);
+    let above = refused(&fixture("under-p521"), fixture("ca-p521").cert);
+    says(
+        &above,
+        &["an authority of", "the curve P-521", "tls-aws-lc"],
+    );
+}
+
+/// (N12)
+#[test]
+fn a_server_with_the_certificate_of_an_authority_is_told_how_to_make_its_own() {
+    let server = fixture("x509-default");
+    let text = refused(&server, &server.cert);
+    says(&text, &["CA:TRUE", "openssl req -x509", "CA:FALSE"]);
+}
+
+/// (N12)
+#[test]
+fn names_that_do_not_count_are_said_not_to() {
+    let ca = Authority::new("the authority");
+    let named = ca.sign("named", &Leaf::server_named("127.0.0.1"));
+    says(
+        &refused(&named, ca.ca_file()),
+        &["has 127.0.0.1 as a DNS name", "subjectAltName=IP:127.0.0.1"],
+    );
+    let bare = ca.sign("bare", &Leaf::server_without_names());
+    says(
+        &refused(&bare, ca.ca_file()),
+        &[
+            "no subject alternative name",
+            "common name does not count",
+            "subjectAltName=IP:127.0.0.1",
+        ],
+    );
+}
+
+#[test]
+fn a_certificate_of_the_future_is_a_matter_of_clocks() {
+    let ca = Authority::new("the authority");
+    let early = ca.sign("early", &Leaf::server().not_valid_yet());
+    let text = refused(&early, ca.ca_file());
+    says(&text, &["is not valid yet, but in", "look at the clocks"]);
+}
+
+/// Files come from editors that begin with a mark, and from `cat` of files without a last line end. (N11)
+#[test]
+fn every_authority_of_a_file_is_trusted_however_the_file_was_put_together() {
+    let secure = Secure::start();
+    let other = Authority::new("another");
+    let text = |ca: &Authority| std::fs::read_to_string(ca.ca_file()).unwrap();
+    let (right, wrong) = (text(&secure.ca), text(&other));
+    let texts = [
+        format!("\u{feff}{right}"),
+        format!("{}{right}", wrong.trim_end()),
+        format!("{wrong}\u{feff}{right}"),
+        format!("{wrong}{right}").replace('\n', "\r\n"),
+        format!("{wrong}{right}").replace('\n', "  \n  "),
+        format!("{right}{wrong}").replace('\n', ""),
+    ];
+    for text in texts {
+        let client = &secure.client;
+        let tls = Tls::new()
+            .ca_pem(text)
+            .client_cert_files(&client.cert, &client.key);
+        works(&connect(&secure.etcd.endpoint(), tls));
+    }
+}
