@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
 
-use super::element::missed;
+use super::missed;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::into_bytes::IntoBytes;

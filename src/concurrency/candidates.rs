@@ -1,6 +1,6 @@
-//! Who campaigns, as a mirror tells it, and so who leads. It does no I/O.
+//! Who campaigns in an election, as a mirror reports it, and so who leads. It does no I/O.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
@@ -10,26 +10,33 @@ use crate::types::{KeyValue, Revision};
 /// The candidates of an election, and what was said last about who leads.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    all: HashMap<Bytes, KeyValue>,
+    /// The one that was created first leads. Of those that one transaction created, the first by name
+    /// does, as etcd sorts them.
+    queue: BTreeMap<(Revision, Bytes), KeyValue>,
+    /// When each candidate was created.
+    created: HashMap<Bytes, Revision>,
     /// The leader's key and its last change; `None` when nothing was said yet.
     said: Option<Option<(Bytes, Revision)>>,
 }
 
 impl Candidates {
     /// Takes note, and returns the leaders to tell about, in order.
+    ///
+    /// What happened at one revision happened at once: nobody ever led between two changes of it.
     pub(super) fn on(&mut self, event: MirrorEvent) -> Vec<Option<KeyValue>> {
         let mut told = Vec::new();
         match event {
-            // What happened one by one is told one by one.
             MirrorEvent::Changed { changes, .. } => {
-                for change in changes {
-                    self.change(change);
+                for revision in changes.chunk_by(|a, b| a.revision() == b.revision()) {
+                    for change in revision {
+                        self.change(change);
+                    }
                     told.extend(self.news());
                 }
             }
             // A difference has no order; only its end was ever true.
             MirrorEvent::Reset { changes, .. } => {
-                for change in changes {
+                for change in &changes {
                     self.change(change);
                 }
                 told.extend(self.news());
@@ -39,15 +46,20 @@ impl Candidates {
         told
     }
 
-    fn change(&mut self, change: KeyChange) {
-        match change {
-            KeyChange::Put { kv, .. } => drop(self.all.insert(kv.key().clone(), kv)),
-            KeyChange::Deleted { prev, .. } => drop(self.all.remove(prev.key())),
+    fn change(&mut self, change: &KeyChange) {
+        let key = change.key();
+        if let Some(created) = self.created.remove(key) {
+            self.queue.remove(&(created, key.clone()));
+        }
+        if let KeyChange::Put { kv, .. } = change {
+            let created = kv.create_revision();
+            self.created.insert(key.clone(), created);
+            self.queue.insert((created, key.clone()), kv.clone());
         }
     }
 
     fn news(&mut self) -> Option<Option<KeyValue>> {
-        let leader = self.all.values().min_by_key(|kv| kv.create_revision());
+        let leader = self.queue.first_key_value().map(|(_, kv)| kv);
         let now = leader.map(|kv| (kv.key().clone(), kv.mod_revision()));
         if self.said.as_ref() == Some(&now) {
             return None;
@@ -77,10 +89,10 @@ mod tests {
         }
     }
 
-    fn deleted(key: &'static str) -> KeyChange {
+    fn deleted(key: &'static str, revision: i64) -> KeyChange {
         KeyChange::Deleted {
             prev: kv(key, 0, 0),
-            revision: Revision::NONE,
+            revision: Revision::new(revision),
         }
     }
 
@@ -113,8 +125,44 @@ mod tests {
         );
         assert_eq!(names(all.on(changed(vec![put("b", 3, 5)]))), []);
         assert_eq!(
-            names(all.on(changed(vec![deleted("a"), deleted("b")]))),
+            names(all.on(changed(vec![deleted("a", 6), deleted("b", 7)]))),
             [Some(("b".into(), 5)), None]
+        );
+    }
+
+    // (W4)
+    #[test]
+    fn what_one_transaction_does_is_told_as_one_change() {
+        let mut all = Candidates::default();
+        let candidates = ["a", "b", "c", "d", "e"].into_iter().zip(2..);
+        let begun = candidates.map(|(key, n)| put(key, n, n)).collect();
+        assert_eq!(names(all.on(reset(begun))), [Some(("a".into(), 2))]);
+        assert_eq!(
+            names(all.on(changed(vec![deleted("a", 7), deleted("b", 7)]))),
+            [Some(("c".into(), 4))]
+        );
+        // Two revisions in one event are two changes.
+        assert_eq!(
+            names(all.on(changed(vec![
+                deleted("c", 8),
+                put("f", 8, 8),
+                deleted("d", 9),
+                deleted("e", 9)
+            ]))),
+            [Some(("d".into(), 5)), Some(("f".into(), 8))]
+        );
+    }
+
+    #[test]
+    fn of_candidates_of_one_transaction_the_first_by_name_leads() {
+        let mut all = Candidates::default();
+        assert_eq!(
+            names(all.on(changed(vec![put("b", 2, 2), put("a", 2, 2)]))),
+            [Some(("a".into(), 2))]
+        );
+        assert_eq!(
+            names(all.on(changed(vec![put("a", 2, 3)]))),
+            [Some(("a".into(), 3))]
         );
     }
 
@@ -123,7 +171,7 @@ mod tests {
         let mut all = Candidates::default();
         all.on(reset(vec![put("a", 2, 2), put("b", 3, 3)]));
         assert_eq!(
-            names(all.on(reset(vec![deleted("a"), put("c", 9, 9)]))),
+            names(all.on(reset(vec![deleted("a", 9), put("c", 9, 9)]))),
             [Some(("b".into(), 3))]
         );
         assert!(all.on(reset(vec![])).is_empty());

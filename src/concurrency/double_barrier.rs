@@ -6,14 +6,15 @@ use bytes::Bytes;
 use crossbeam_channel::Select;
 
 use super::Session;
-use super::element::missed;
 use super::fifo::nanos;
+use super::missed;
+use super::queue::gone;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key::{KeyRange, Printed};
+use crate::key::KeyRange;
 use crate::kv::{Compare, Delete, Get, GetResponse, Op, Put, SortOrder, SortTarget, Txn};
 use crate::types::{KeyValue, Revision};
-use crate::watch::Watch;
+use crate::watch::{Watch, Watcher};
 
 /// A barrier in etcd for a fixed number of programs: nobody gets in before all are there, and nobody
 /// gets out before all want to.
@@ -53,9 +54,28 @@ pub struct DoubleBarrier {
 #[must_use = "the others wait until it leaves, or its session is over"]
 pub struct Inside {
     barrier: DoubleBarrier,
-    place: Bytes,
+    place: Own,
     /// Who came later is of the next round.
     opened: Revision,
+}
+
+/// The key of one program that entered.
+#[derive(Clone, Debug)]
+struct Own {
+    key: Bytes,
+    created: Revision,
+}
+
+impl Own {
+    /// Holds while the key is the one that this program put.
+    fn is_there(&self) -> Compare {
+        Compare::create_revision(self.key.clone()).eq(self.created)
+    }
+
+    /// Deletes the key, and no other of its name.
+    fn deletion(&self) -> Txn {
+        Txn::when([self.is_there()]).then([Delete::key(self.key.clone())])
+    }
 }
 
 impl DoubleBarrier {
@@ -75,8 +95,9 @@ impl DoubleBarrier {
     ///
     /// # Errors
     ///
-    /// [`Conflict`](ErrorKind::Conflict) when as many as it is for are inside already; why the session
-    /// was lost; else as [`Client::put`] and [`Client::watch`].
+    /// [`Conflict`](ErrorKind::Conflict) when as many as it is for are inside already;
+    /// [`NotFound`](ErrorKind::NotFound) as soon as somebody deletes the key that this call put; why the
+    /// session was lost; else as [`Client::put`] and [`Client::watch`].
     pub fn enter(&self) -> Result<Inside> {
         self.enter_timeout(Duration::MAX)
     }
@@ -101,7 +122,7 @@ impl DoubleBarrier {
             }),
             Err(error) => {
                 // Else the lease takes it along.
-                let _ = self.client().delete(place);
+                let _ = self.client().txn(place.deletion());
                 Err(error.operation(about()))
             }
         }
@@ -128,7 +149,7 @@ impl DoubleBarrier {
     }
 
     /// Makes a key of its own, and returns who was there just then.
-    fn take_place(&self) -> Result<(Bytes, GetResponse)> {
+    fn take_place(&self) -> Result<(Own, GetResponse)> {
         loop {
             let place = self.below(format!("/waiters/{}", nanos()).as_bytes());
             let put = Put::new(place.clone(), "").lease(self.session.lease());
@@ -138,29 +159,46 @@ impl DoubleBarrier {
                 Ok(taken) => taken,
                 Err(error) => {
                     if error.outcome_unknown() {
-                        let _ = self.client().delete(place);
+                        let ours = Compare::lease(place.clone()).eq(self.session.lease());
+                        let delete = Txn::when([ours]).then([Delete::key(place)]);
+                        let _ = self.client().txn(delete);
                     }
                     return Err(error);
                 }
             };
             if let (true, Some(waiters)) = (taken.succeeded(), taken.get(1)) {
-                return Ok((place, waiters.clone()));
+                let created = taken.revision();
+                let own = Own {
+                    key: place,
+                    created,
+                };
+                return Ok((own, waiters.clone()));
             }
         }
     }
 
-    /// Waits for the first event of `watch`; `None` when that has to be looked at anew.
-    fn wait(&self, watch: Watch, until: (Instant, Duration)) -> Result<Option<Revision>> {
+    /// Waits for the first event of `awaited`; `None` when that has to be looked at anew. An event of
+    /// `own`, the deletion of our own key, is an error.
+    fn wait(
+        &self,
+        awaited: Watch,
+        own: Option<&Watcher>,
+        until: (Instant, Duration),
+    ) -> Result<Option<Revision>> {
         let (begun, timeout) = until;
-        let events = self.client().watch(watch)?;
+        let events = self.client().watch(awaited)?;
         loop {
             self.session.check()?;
-            match events.try_recv() {
-                Ok(Ok(response)) => return Ok(Some(response.revision())),
-                Ok(Err(error)) if !missed(&error) => return Err(error),
-                Ok(Err(_)) => return Ok(None),
-                Err(error) if error.is_disconnected() => return Ok(None),
-                Err(_) => {}
+            // First: what was opened before our key was deleted was opened for us.
+            match event(&events)? {
+                Seen::Nothing => {}
+                Seen::At(revision) => return Ok(Some(revision)),
+                Seen::Unknown => return Ok(None),
+            }
+            match own.map(event).transpose()? {
+                None | Some(Seen::Nothing) => {}
+                Some(Seen::At(_)) => return Err(gone(&self.session, self.client().timeout())),
+                Some(Seen::Unknown) => return Ok(None),
             }
             let left = timeout.saturating_sub(begun.elapsed());
             if left.is_zero() {
@@ -171,6 +209,9 @@ impl DoubleBarrier {
             let mut select = Select::new();
             select.recv(events.receiver());
             select.recv(self.session.lost());
+            if let Some(own) = own {
+                select.recv(own.receiver());
+            }
             // Whichever it is, or the time is over, the next turn sees it.
             let _ = match begun.checked_add(timeout) {
                 Some(end) => select.ready_deadline(end).ok(),
@@ -182,42 +223,65 @@ impl DoubleBarrier {
     /// Waits until the barrier opens, and returns when it did; whoever comes last opens it.
     fn wait_for_all(
         &self,
-        place: &Bytes,
+        place: &Own,
         entered: &GetResponse,
         until: (Instant, Duration),
     ) -> Result<Revision> {
-        let index = entered.kvs().iter().position(|kv| kv.key() == place);
+        let index = entered.kvs().iter().position(|kv| *kv.key() == place.key);
         let position = index.map_or(entered.kvs().len(), |index| index + 1);
         if position > self.count {
             let reason = format!("{} are inside already: too many clients", self.count);
             return Err(Error::new(ErrorKind::Conflict, reason));
         }
-        let came = entered.header().revision;
+        let came = place.created;
         if position == self.count {
             // On the condition that it still counts: late, this would open the next round.
-            let here = Compare::create_revision(place.clone()).eq(came);
-            let open = Txn::when([here]).then([Put::new(self.ready(), "")]);
+            let open = Txn::when([place.is_there()]).then([Put::new(self.ready(), "")]);
             let opened = self.client().txn(open)?;
             if opened.succeeded() {
                 return Ok(opened.revision());
             }
-            self.session.check()?;
-            let reason = format!("the key {:?} of this client was deleted", Printed(place));
-            return Err(Error::new(ErrorKind::Conflict, reason));
+            return Err(gone(&self.session, self.client().timeout()));
         }
         let mut after = came;
         loop {
+            let deletion = Watch::key(place.key.clone()).after(after).no_put();
+            let own = self.client().watch(deletion)?;
             let opening = Watch::key(self.ready()).after(after).no_delete();
-            if let Some(opened) = self.wait(opening, until)? {
+            if let Some(opened) = self.wait(opening, Some(&own), until)? {
                 return Ok(opened);
             }
-            // History is gone: was it opened since?
-            let ready = self.client().call(Get::key(self.ready()))?;
-            match ready.first().map(KeyValue::mod_revision) {
+            // History is gone: was it opened since, and are we still there?
+            let looked = [Get::key(self.ready()), Get::key(place.key.clone())];
+            let looked = self.client().txn(Txn::always(looked))?;
+            let first = |index| looked.get(index).and_then(GetResponse::first);
+            match first(0).map(KeyValue::mod_revision) {
                 Some(opened) if opened > came => return Ok(opened),
-                _ => after = ready.header().revision,
+                _ => after = looked.revision(),
+            }
+            if first(1).is_none_or(|kv| kv.create_revision() != came) {
+                return Err(gone(&self.session, self.client().timeout()));
             }
         }
+    }
+}
+
+/// What a watch has to say.
+enum Seen {
+    Nothing,
+    At(Revision),
+    /// It cannot say any more.
+    Unknown,
+}
+
+fn event(watcher: &Watcher) -> Result<Seen> {
+    match watcher.try_recv() {
+        Ok(Ok(response)) if response.events().is_empty() => Ok(Seen::Nothing),
+        Ok(Ok(response)) => Ok(Seen::At(response.revision())),
+        Ok(Err(error)) if !missed(&error) => Err(error),
+        Ok(Err(_)) => Ok(Seen::Unknown),
+        Err(error) if error.is_disconnected() => Ok(Seen::Unknown),
+        Err(_) => Ok(Seen::Nothing),
     }
 }
 
@@ -244,7 +308,7 @@ impl Inside {
         let left = self.leave_together(begun, timeout);
         left.map_err(|error| {
             // Else the lease takes it along.
-            let _ = self.barrier.client().delete(self.place.clone());
+            let _ = self.barrier.client().txn(self.place.deletion());
             error.operation(Operation::on(
                 "leave",
                 KeyRange::key(self.barrier.key.clone()),
@@ -264,21 +328,21 @@ impl Inside {
             let (Some(first), Some(last)) = (there.first(), there.kvs().last()) else {
                 return Ok(());
             };
-            let is_first = *first.key() == self.place;
+            let is_first = *first.key() == self.place.key;
             if is_first && there.kvs().len() == 1 {
                 let close = [
                     Delete::key(barrier.ready()),
-                    Delete::key(self.place.clone()),
+                    Delete::key(self.place.key.clone()),
                 ];
                 client.txn(Txn::always(close))?;
                 return Ok(());
             }
             let awaited = if is_first { last } else { first };
             if !is_first {
-                client.delete(self.place.clone())?;
+                client.txn(self.place.deletion())?;
             }
             let left = Watch::key(awaited.key().clone()).after(revision).no_put();
-            barrier.wait(left, (begun, timeout))?;
+            barrier.wait(left, None, (begun, timeout))?;
         }
     }
 }

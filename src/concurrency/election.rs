@@ -137,7 +137,7 @@ impl Election {
         }
         let session = &self.session;
         let hold = Hold::resume(&Queue { session, limit }, &place)?;
-        Ok(Leadership::new(hold, place, limit.clone()))
+        Leadership::new(hold, place, limit.clone())
     }
 
     fn run(&self, value: Bytes, timeout: Option<Duration>) -> Result<Leadership> {
@@ -162,7 +162,7 @@ impl Election {
             Ok(drawn)
         });
         match won {
-            Ok(drawn) => Ok(Leadership::new(drawn.hold, drawn.place, limit)),
+            Ok(drawn) => Leadership::new(drawn.hold, drawn.place, limit),
             Err(error) => Err(limit.named(error)),
         }
     }
@@ -195,8 +195,12 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    fn new(hold: Hold, place: Place, limit: Limit) -> Self {
-        Leadership { hold, place, limit }
+    /// The guard of an election that was won, on a session that lives: see [`LockGuard`].
+    ///
+    /// [`LockGuard`]: super::LockGuard
+    fn new(hold: Hold, place: Place, limit: Limit) -> Result<Self> {
+        hold.session().check().map_err(|error| limit.named(error))?;
+        Ok(Leadership { hold, place, limit })
     }
 
     /// Puts another value in place of the one campaigned with; observers see it. Blocks for at most

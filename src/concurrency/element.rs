@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
 
+use super::missed;
 use crate::client::Client;
-use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::error::{Error, Operation, Result};
 use crate::key::{KeyRange, Printed};
 use crate::kv::{Compare, Delete, Get, Txn};
 use crate::types::{KeyValue, Revision};
@@ -139,9 +140,4 @@ pub(super) fn take_within(
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {}
         }
     }
-}
-
-/// Whether a watch ended because it could not tell everything: reading, and watching anew, helps.
-pub(super) fn missed(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound)
 }

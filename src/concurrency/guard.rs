@@ -52,8 +52,11 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    pub(super) fn new(hold: Hold, place: Place, limit: Limit) -> Self {
-        LockGuard { hold, place, limit }
+    /// The guard of a lock that was acquired. Between the last answer and here the session may have
+    /// ended, or the process may have been stopped for longer than the lease lives.
+    pub(super) fn new(hold: Hold, place: Place, limit: Limit) -> Result<Self> {
+        hold.session().check().map_err(|error| limit.named(error))?;
+        Ok(LockGuard { hold, place, limit })
     }
 
     /// The number of this holder: greater than that of everybody who held the lock before. What the
@@ -113,7 +116,8 @@ impl LockGuard {
         }
     }
 
-    /// Unlocks. Blocks for at most the client's timeout.
+    /// Unlocks. Blocks for at most the client's timeout. While the session holds the lock by other
+    /// guards too, it stays locked, and etcd is asked whether it was held until now.
     ///
     /// # Errors
     ///

@@ -1,8 +1,7 @@
-//! The keys that a session has in etcd, and those that it still has to take away.
+//! The keys that a session has in etcd, and those that it still has to delete.
 //!
-//! A key is named after the lease, so all that want the same lock through one session share one key:
-//! it goes with the last of them. Taking it away can fail while etcd is out of reach, although the
-//! session lives on; nobody else would get the lock then, so it is tried again until it is gone.
+//! `key_use` decides who deletes a key. Deleting can fail while etcd is out of reach, although the
+//! session lives on; nobody else would get the lock then, so it is tried again until the key is gone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,12 +11,13 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Select, TryRecvError};
 use parking_lot::{Condvar, Mutex};
 
+use super::key_use::{Claim, Entering, KeyUse, Leaving};
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::client::Client;
 use crate::discovery::worker::{Next, Part};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::{Compare, Delete, Txn, TxnResponse};
+use crate::kv::{Compare, Delete, Get, Txn, TxnResponse};
 use crate::rt::Pending;
 use crate::types::{LeaseId, Revision};
 
@@ -35,32 +35,8 @@ pub(super) struct Keyring {
 
 #[derive(Debug, Default)]
 struct Keys {
-    entries: HashMap<Bytes, Entry>,
+    entries: HashMap<Bytes, KeyUse>,
     swept: bool,
-}
-
-/// A key, and who uses it.
-#[derive(Debug, Default)]
-struct Entry {
-    users: usize,
-    /// What those who left have put.
-    claim: Claim,
-    /// Somebody is taking it away right now.
-    going: bool,
-    /// Nobody uses it, and it is to be taken away.
-    owed: bool,
-}
-
-/// What somebody has put under a key; what is known better is greater.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Claim {
-    /// Nothing.
-    #[default]
-    None,
-    /// Perhaps something: the answer is not known.
-    Asked,
-    /// The key that was created at this revision.
-    Drawn(Revision),
 }
 
 impl Keyring {
@@ -73,24 +49,22 @@ impl Keyring {
         }
     }
 
-    /// Counts one more user of a key. What is left of an earlier use is taken away before.
+    /// Counts one more user of a key. What is left of an earlier use is deleted before.
     pub(super) fn enter(&self, key: &Bytes, deadline: Instant) -> Result<()> {
         loop {
             let mut keys = self.keys.lock();
             let entry = keys.entries.entry(key.clone()).or_default();
-            if entry.going {
-                if self.changed.wait_until(&mut keys, deadline).timed_out() {
-                    let reason = "an earlier use of the key is still being given up";
-                    return Err(Error::new(ErrorKind::Timeout, reason));
+            let claim = match entry.enter() {
+                Entering::Entered => return Ok(()),
+                Entering::Delete(claim) => claim,
+                Entering::Wait => {
+                    if self.changed.wait_until(&mut keys, deadline).timed_out() {
+                        let reason = "an earlier use of the key is still being given up";
+                        return Err(Error::new(ErrorKind::Timeout, reason));
+                    }
+                    continue;
                 }
-                continue;
-            }
-            if !std::mem::take(&mut entry.owed) {
-                entry.users += 1;
-                return Ok(());
-            }
-            entry.going = true;
-            let claim = entry.claim;
+            };
             drop(keys);
             let deleted = self.delete(key, claim, deadline);
             self.settle(key, deleted.is_err());
@@ -98,27 +72,52 @@ impl Keyring {
         }
     }
 
-    /// Counts a user out. The last one gets what all of them have put, and is to take it away:
-    /// nobody else uses the key until [`settle`](Keyring::settle).
-    pub(super) fn leave(&self, key: &Bytes, claim: Claim) -> Option<Claim> {
+    /// A user that [entered](Keyring::enter) has drawn the key that was created at `revision`.
+    pub(super) fn drew(&self, key: &Bytes, revision: Revision) {
+        if let Some(entry) = self.keys.lock().entries.get_mut(key) {
+            entry.drew(revision);
+        }
+    }
+
+    /// Counts a user out. One that is to delete the key [settles](Keyring::settle) afterwards: nobody
+    /// else uses the key until then.
+    pub(super) fn leave(&self, key: &Bytes, claim: Claim, keep: bool) -> Leaving {
         let mut keys = self.keys.lock();
-        let entry = keys.entries.get_mut(key)?;
-        entry.users = entry.users.saturating_sub(1);
-        entry.claim = entry.claim.max(claim);
-        entry.going = entry.users == 0;
-        entry.going.then_some(entry.claim)
+        let Some(entry) = keys.entries.get_mut(key) else {
+            return Leaving::Nothing;
+        };
+        let leaving = entry.leave(claim, keep);
+        if entry.is_over() {
+            keys.entries.remove(key);
+        }
+        leaving
     }
 
     /// The key is gone, or still owed; in that case the caller sees to it that it is swept.
     pub(super) fn settle(&self, key: &Bytes, owed: bool) {
         let mut keys = self.keys.lock();
-        if !owed {
-            keys.entries.remove(key);
-        } else if let Some(entry) = keys.entries.get_mut(key) {
-            (entry.going, entry.owed) = (false, true);
+        if let Some(entry) = keys.entries.get_mut(key) {
+            entry.settle(owed);
+            if entry.is_over() {
+                keys.entries.remove(key);
+            }
         }
         drop(keys);
         self.changed.notify_all();
+    }
+
+    /// Whether the key in etcd is the one that was created at `revision`.
+    pub(super) fn is_there(
+        &self,
+        key: &Bytes,
+        revision: Revision,
+        within: Duration,
+    ) -> Result<bool> {
+        let client = self.client.with_timeout(within.min(self.client.timeout()));
+        let found = client.call(Get::key(key.clone()).keys_only())?;
+        Ok(found
+            .first()
+            .is_some_and(|kv| kv.create_revision() == revision))
     }
 
     /// Takes a key of ours away, and nobody else's. `false` when it was not there any more.
@@ -203,11 +202,10 @@ impl Part for Sweep {
         }
         if self.deleting.is_none() && self.next <= now {
             let mut keys = self.ring.keys.lock();
-            let owed = keys.entries.iter_mut().find_map(|(key, entry)| {
-                let owed = std::mem::take(&mut entry.owed);
-                entry.going |= owed;
-                owed.then(|| (key.clone(), entry.claim))
-            });
+            let owed = keys
+                .entries
+                .iter_mut()
+                .find_map(|(key, entry)| Some((key.clone(), entry.take_owed()?)));
             let Some((key, claim)) = owed else {
                 keys.swept = false;
                 return None;

@@ -19,6 +19,7 @@ mod election;
 mod element;
 mod fifo;
 mod guard;
+mod key_use;
 mod keyring;
 mod mutex;
 pub(crate) mod nest;
@@ -53,4 +54,9 @@ fn may_pass(error: &Error) -> bool {
         error.kind(),
         ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited | ErrorKind::Tls
     )
+}
+
+/// Whether a watch ended because it could not tell everything: reading, and watching anew, helps.
+fn missed(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound)
 }

@@ -16,8 +16,8 @@ use crate::types::LeaseId;
 /// A lock that one session holds at a time, and that those who wait get in the order in which they
 /// asked. It contends with Go's `concurrency.Mutex` of the same name.
 ///
-/// Each contender puts the key `name/<lease in hexadecimal>` and waits by one watch, on the key in
-/// front of its own; nothing polls, and no thread is started. What one session holds, all its clones
+/// Each contender puts the key `name/<lease in hexadecimal>` and waits by two watches, on the key in
+/// front of its own and on its own; nothing polls, and no thread is started. What one session holds, all its clones
 /// hold: [one session is one contender](Session#one-session-is-one-contender). Locking again through
 /// it succeeds at once, and the lock is free when the last guard is gone.
 ///
@@ -67,8 +67,8 @@ impl Mutex {
     ///
     /// # Errors
     ///
-    /// As [`Session::check`] when the session is over; [`NotFound`](crate::ErrorKind::NotFound) when
-    /// somebody deleted our key; [`Conflict`](crate::ErrorKind::Conflict) when there is a key with our
+    /// As [`Session::check`] when the session is over; [`NotFound`](crate::ErrorKind::NotFound) as soon
+    /// as somebody deletes our key while we wait; [`Conflict`](crate::ErrorKind::Conflict) when there is a key with our
     /// name that does not hang on our lease; as [`Client::txn`](crate::Client::txn) for what does not
     /// pass, such as [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
     pub fn lock(&self) -> Result<LockGuard> {
@@ -103,7 +103,8 @@ impl Mutex {
             limit: &limit,
         };
         match queue.try_acquire(&self.ticket()) {
-            Ok(held) => Ok(held.map(|(hold, place)| LockGuard::new(hold, place, limit))),
+            Ok(None) => Ok(None),
+            Ok(Some((hold, place))) => LockGuard::new(hold, place, limit).map(Some),
             Err(error) => Err(limit.named(error)),
         }
     }
@@ -115,7 +116,7 @@ impl Mutex {
             limit: &limit,
         };
         match queue.acquire(&self.ticket()) {
-            Ok((hold, place)) => Ok(LockGuard::new(hold, place, limit)),
+            Ok((hold, place)) => LockGuard::new(hold, place, limit),
             Err(error) => Err(limit.named(error)),
         }
     }

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Select, TryRecvError};
 
-use super::keyring::Claim;
-use super::may_pass;
+use super::key_use::{Claim, Leaving};
 use super::place::{Place, Ticket, Turn};
 use super::session::Session;
+use super::{may_pass, missed};
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::KeyRange;
 use crate::kv::{OpResponse, Txn, TxnResponse};
-use crate::types::KeyValue;
-use crate::watch::{EventKind, Watch, Watcher};
+use crate::types::{KeyValue, Revision};
+use crate::watch::{Event, EventKind, Watch, Watcher};
 
 /// The waits after a call that failed and may succeed.
 const AGAIN: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
@@ -50,36 +50,56 @@ impl Hold {
     /// A key that this session has put before.
     pub(super) fn resume(queue: &Queue<'_>, place: &Place) -> Result<Hold> {
         let mut hold = Hold::enter(queue, &place.key)?;
-        hold.claim = Some(Claim::Drawn(place.revision));
+        hold.drew(place.revision);
         Ok(hold)
+    }
+
+    /// The key is the one that was created at `revision`.
+    fn drew(&mut self, revision: Revision) {
+        self.session.keyring().drew(&self.key, revision);
+        self.claim = Some(Claim::Drawn(revision));
     }
 
     pub(super) fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Takes the key away, if nobody else uses it. `false` when it was not there any more.
+    /// Deletes the key, if nobody else uses it. `false` when it was not there any more.
     pub(super) fn give_up(mut self, within: Duration) -> Result<bool> {
-        self.leave(within)
+        let until = Instant::now() + within;
+        let claim = self.claim;
+        match (self.leave(false, within)?, claim) {
+            (Left::Gone, _) => Ok(false),
+            // Whoever goes on using the key finds out for itself.
+            (Left::Shared, Some(Claim::Drawn(revision))) => {
+                let left = until.saturating_duration_since(Instant::now());
+                let ring = self.session.keyring();
+                Ok(!self.session.is_revoked() && ring.is_there(&self.key, revision, left)?)
+            }
+            (Left::Shared | Left::Alone, _) => Ok(true),
+        }
     }
 
     /// Leaves the key where it is.
     pub(super) fn keep(mut self) {
-        self.claim = Some(Claim::None);
+        let _ = self.leave(true, Duration::ZERO);
     }
 
-    fn leave(&mut self, within: Duration) -> Result<bool> {
+    fn leave(&mut self, keep: bool, within: Duration) -> Result<Left> {
         let Some(claim) = self.claim.take() else {
-            return Ok(true);
+            return Ok(Left::Alone);
         };
         let ring = self.session.keyring();
-        let Some(claim) = ring.leave(&self.key, claim) else {
-            return Ok(true);
+        let claim = match ring.leave(&self.key, claim, keep) {
+            Leaving::Nothing => return Ok(Left::Alone),
+            Leaving::Shared => return Ok(Left::Shared),
+            Leaving::Gone => return Ok(Left::Gone),
+            Leaving::Delete(claim) => claim,
         };
         // With the lease go its keys.
-        if claim == Claim::None || self.session.is_revoked() {
+        if self.session.is_revoked() {
             ring.settle(&self.key, false);
-            return Ok(claim == Claim::None);
+            return Ok(Left::Gone);
         }
         let deleted = ring.delete(&self.key, claim, Instant::now() + within);
         let owed = deleted.as_ref().is_err_and(may_pass);
@@ -87,14 +107,25 @@ impl Hold {
         if owed {
             self.session.sweep();
         }
-        deleted
+        Ok(if deleted? { Left::Alone } else { Left::Gone })
     }
+}
+
+/// How a key was left.
+#[derive(Clone, Copy, Debug)]
+enum Left {
+    /// Nobody else uses it: it is deleted, or kept.
+    Alone,
+    /// Others use it.
+    Shared,
+    /// It was not there any more.
+    Gone,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         // What fails here is tried again behind it, for as long as the session lives.
-        let _ = self.leave(DROP_WITHIN);
+        let _ = self.leave(false, DROP_WITHIN);
     }
 }
 
@@ -176,10 +207,9 @@ impl Queue<'_> {
             _ => return Err(broken()),
         };
         self.refuse_foreign(found.as_ref(), &mut hold)?;
-        hold.claim = Some(Claim::Drawn(put));
+        hold.drew(put);
         let place = ticket.place(put);
         let ours = place.is_ours(first.first());
-        self.session.check()?;
         Ok(Drawn {
             hold,
             place,
@@ -191,13 +221,13 @@ impl Queue<'_> {
 
     /// Draws a ticket that nobody has; `None` when somebody has it after all.
     pub(super) fn draw_new(&self, ticket: &Ticket) -> Result<Option<Drawn>> {
-        let mut drawn = match self.draw(ticket) {
+        let drawn = match self.draw(ticket) {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(None),
             drawn => drawn?,
         };
         // It was found, and no attempt of ours can have put it.
         if drawn.found.is_some() && !drawn.doubt {
-            drawn.hold.claim = Some(Claim::None);
+            drawn.hold.keep();
             return Ok(None);
         }
         Ok(Some(drawn))
@@ -218,7 +248,7 @@ impl Queue<'_> {
                 if !place.is_ours(first.first()) {
                     // The ticket of another waiter of this lease; or of an attempt of ours.
                     if hold.claim == Some(Claim::Asked) {
-                        hold.claim = Some(Claim::Drawn(place.revision));
+                        hold.drew(place.revision);
                     }
                     return Ok(None);
                 }
@@ -226,22 +256,21 @@ impl Queue<'_> {
             }
             _ => return Err(broken()),
         };
-        hold.claim = Some(Claim::Drawn(revision));
-        self.session.check()?;
+        hold.drew(revision);
         Ok(Some((hold, ticket.place(revision))))
     }
 
-    /// Waits until everything in front is gone. One watch at a time, on one key.
+    /// Waits until everything in front is gone. Two watches at a time, whoever else waits: one on our
+    /// own key, and one on the key in front.
     pub(super) fn wait(&self, drawn: &Drawn) -> Result<()> {
         if drawn.ours {
             return Ok(());
         }
+        let mut own = None;
         self.insist(|| {
-            while !self.step(&drawn.place)? {}
+            while !self.step(&drawn.place, &mut own)? {}
             Ok(())
-        })?;
-        // Between the answer and here the process may have been stopped.
-        self.session.check()
+        })
     }
 
     /// Tries until it works, the session ends or the time is over, as long as what is in the way may
@@ -261,29 +290,40 @@ impl Queue<'_> {
         }
     }
 
-    /// Looks whose turn it is; waits for the key in front when it is not ours.
-    fn step(&self, place: &Place) -> Result<bool> {
+    /// Looks whose turn it is; waits for the key in front, or for our `own` one, to go when it is not
+    /// ours.
+    fn step(&self, place: &Place, own: &mut Option<Watcher>) -> Result<bool> {
         let client = self.session.client();
         let looked = client.with_timeout(self.patience()?).txn(place.look())?;
-        let [OpResponse::Get(own), OpResponse::Get(older)] = looked.responses() else {
+        let [OpResponse::Get(found), OpResponse::Get(older)] = looked.responses() else {
             return Err(broken());
         };
-        match place.turn(own.first(), older.first()) {
-            Turn::Ours => Ok(true),
-            Turn::Gone => Err(self.gone()),
-            Turn::After(key) => {
-                let watch = Watch::key(key).no_put().after(looked.revision());
-                let watcher = client.with_timeout(self.patience()?).watch(watch)?;
-                self.until_deleted(&watcher).map(|()| false)
-            }
+        let key = match place.turn(found.first(), older.first()) {
+            Turn::Ours => return Ok(true),
+            Turn::Gone => return Err(gone(self.session, self.patience()?)),
+            Turn::After(key) => key,
+        };
+        let deletion_of = |key: Bytes| {
+            let watch = Watch::key(key).no_put().after(looked.revision());
+            client.with_timeout(self.patience()?).watch(watch)
+        };
+        let ours = match own.take() {
+            Some(ours) => ours,
+            None => deletion_of(place.key.clone())?,
+        };
+        let front = deletion_of(key)?;
+        if self.until_deleted(&ours, &front)? == Fired::Front {
+            *own = Some(ours);
         }
+        Ok(false)
     }
 
-    /// Waits for the watched key to go, for the session to end, for the time to be over.
-    fn until_deleted(&self, watcher: &Watcher) -> Result<()> {
+    /// Waits for one of two watched keys to go, for the session to end, for the time to be over.
+    fn until_deleted(&self, ours: &Watcher, front: &Watcher) -> Result<Fired> {
         loop {
             let mut select = Select::new();
-            select.recv(watcher.receiver());
+            select.recv(front.receiver());
+            select.recv(ours.receiver());
             // Only looked at: the item belongs to whoever reads `lost`.
             select.recv(self.session.lost());
             match self.limit.until {
@@ -291,23 +331,12 @@ impl Queue<'_> {
                 None => drop(select.ready()),
             }
             self.session.check()?;
-            match watcher.try_recv() {
-                Ok(Ok(response)) => {
-                    let deleted = |event: &crate::watch::Event| event.kind() == EventKind::Delete;
-                    if response.events().iter().any(deleted) {
-                        return Ok(());
-                    }
+            for (watcher, fired) in [(front, Fired::Front), (ours, Fired::Ours)] {
+                if is_deleted(watcher)? {
+                    return Ok(fired);
                 }
-                Ok(Err(error)) => {
-                    return match error.kind() {
-                        // What there is to know is found by looking.
-                        ErrorKind::Compacted | ErrorKind::Rewound => Ok(()),
-                        _ => Err(error),
-                    };
-                }
-                Err(TryRecvError::Disconnected) => return Ok(()),
-                Err(TryRecvError::Empty) => self.limit.check()?,
             }
+            self.limit.check()?;
         }
     }
 
@@ -357,23 +386,44 @@ impl Queue<'_> {
             _ => Ok(()),
         }
     }
+}
 
-    /// Why our key is gone.
-    fn gone(&self) -> Error {
-        if let Err(over) = self.session.check() {
-            return over;
+/// Which of two watches says that there is something to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fired {
+    Front,
+    Ours,
+}
+
+/// Whether a watch says that its key is deleted, or cannot say that any more: then looking does.
+fn is_deleted(watcher: &Watcher) -> Result<bool> {
+    match watcher.try_recv() {
+        Ok(Ok(response)) => {
+            let deleted = |event: &Event| event.kind() == EventKind::Delete;
+            Ok(response.events().iter().any(deleted))
         }
-        let client = self.session.client();
-        match client.time_to_live(self.session.lease()) {
-            Ok(life) if life.remaining().is_none() => {
-                let reason = "the lease of the session is gone: it expired or was revoked";
-                Error::new(ErrorKind::LeaseNotFound, reason)
-            }
-            _ => Error::new(
-                ErrorKind::NotFound,
-                "somebody deleted the key that we waited with",
-            ),
+        Ok(Err(error)) if missed(&error) => Ok(true),
+        Ok(Err(error)) => Err(error),
+        Err(TryRecvError::Disconnected) => Ok(true),
+        Err(TryRecvError::Empty) => Ok(false),
+    }
+}
+
+/// Why the key that a session waits with is gone. Blocks for at most `within`.
+pub(super) fn gone(session: &Session, within: Duration) -> Error {
+    if let Err(over) = session.check() {
+        return over;
+    }
+    let client = session.client().with_timeout(within);
+    match client.time_to_live(session.lease()) {
+        Ok(life) if life.remaining().is_none() => {
+            let reason = "the lease of the session is gone: it expired or was revoked";
+            Error::new(ErrorKind::LeaseNotFound, reason)
         }
+        _ => Error::new(
+            ErrorKind::NotFound,
+            "somebody deleted the key that we waited with",
+        ),
     }
 }
 

@@ -135,7 +135,7 @@ impl RwLock {
             }
         })();
         match held {
-            Ok((hold, place)) => Ok(LockGuard::new(hold, place, limit)),
+            Ok((hold, place)) => LockGuard::new(hold, place, limit),
             Err(error) => Err(limit.named(error)),
         }
     }
@@ -147,7 +147,8 @@ impl RwLock {
             limit: &limit,
         };
         match queue.try_acquire(&self.ticket(mode)) {
-            Ok(held) => Ok(held.map(|(hold, place)| LockGuard::new(hold, place, limit))),
+            Ok(None) => Ok(None),
+            Ok(Some((hold, place))) => LockGuard::new(hold, place, limit).map(Some),
             Err(error) => Err(limit.named(error)),
         }
     }

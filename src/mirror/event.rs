@@ -65,6 +65,14 @@ impl KeyChange {
         }
     }
 
+    /// When it happened; of a key that was found gone, when it was found.
+    pub fn revision(&self) -> Revision {
+        match self {
+            KeyChange::Put { kv, .. } => kv.mod_revision(),
+            KeyChange::Deleted { revision, .. } => *revision,
+        }
+    }
+
     /// Its size in memory, roughly.
     pub(super) fn size(&self) -> usize {
         let of = |kv: &KeyValue| size_of::<KeyValue>() + kv.key().len() + kv.value().len();

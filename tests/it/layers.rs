@@ -75,6 +75,7 @@ const PURE: &[&str] = &[
     "mirror/event.rs",
     "observe/latencies.rs",
     "observe/metrics.rs",
+    "concurrency/key_use.rs",
     "concurrency/nest.rs",
     "concurrency/stm/attempt.rs",
     "discovery/address.rs",

@@ -10,10 +10,13 @@ use crate::support::wait::eventually;
 
 mod election;
 mod mutex;
+mod own_key;
 mod paused;
 mod rw_lock;
 mod services;
 mod session;
+mod stale;
+mod too_late;
 mod trouble;
 mod users;
 

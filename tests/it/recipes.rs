@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use etcd_blocking::concurrency::{Barrier, DoubleBarrier, PriorityQueue, Queue, Session};
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, ErrorKind, Get};
+use etcd_blocking::{Client, Delete, ErrorKind, Get};
 
 use crate::support::child::within;
 use crate::support::proxy::{Dir, Proxy};
@@ -296,6 +296,27 @@ fn all_enter_a_double_barrier_together_and_leave_it_together_round_after_round()
             "nothing is left"
         );
     }
+}
+
+// (W6)
+#[test]
+fn whoever_waits_at_a_double_barrier_is_told_at_once_when_its_key_is_deleted() {
+    let (_etcd, client) = start();
+    let (session, barrier) = party(&client, 2);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| barrier.enter_timeout(Duration::from_secs(120)));
+        eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
+        client.call(Delete::prefix("db/waiters")).unwrap();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    });
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| barrier.enter_timeout(Duration::from_secs(120)));
+        eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
+        client.revoke(session.lease()).unwrap();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LeaseNotFound, "{error}");
+    });
 }
 
 // Case: R-03

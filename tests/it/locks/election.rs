@@ -3,7 +3,7 @@
 use std::thread;
 
 use etcd_blocking::concurrency::{Election, Observer};
-use etcd_blocking::{KeyValue, Txn};
+use etcd_blocking::{Delete, KeyValue, Op, Txn};
 
 use super::*;
 
@@ -140,6 +140,38 @@ fn every_proclamation_is_seen_with_a_greater_revision() {
     }
     drop(leads);
     assert!(next(&observer).is_none());
+}
+
+// (W4)
+#[test]
+fn what_one_transaction_deletes_is_one_change_of_leader() {
+    let (_etcd, client) = start();
+    let session = session(&client);
+    for name in ["a", "b", "c", "d", "e"] {
+        client.put(format!("vote/{name}"), name).unwrap();
+    }
+    let observer = Election::new(&session, "vote").observe().unwrap();
+    let leader = || next(&observer).map(|kv| kv.value_str().unwrap().to_owned());
+    assert_eq!(leader().as_deref(), Some("a"));
+    let first_two = ["vote/a", "vote/b"].map(Delete::key);
+    client.txn(Txn::always(first_two)).unwrap();
+    assert_eq!(leader().as_deref(), Some("c"));
+    // The last of all comes first, and everybody else goes.
+    let rest = ["vote/c", "vote/d"].map(|key| Op::from(Delete::key(key)));
+    let others = [
+        Put::new("vote/f", "f").into(),
+        Put::new("vote/0", "0").into(),
+    ];
+    client
+        .txn(Txn::always(rest.into_iter().chain(others)))
+        .unwrap();
+    assert_eq!(leader().as_deref(), Some("e"));
+    client.delete("vote/e").unwrap();
+    assert_eq!(
+        leader().as_deref(),
+        Some("0"),
+        "of two at once, the first by name"
+    );
 }
 
 // Case: E-08

@@ -118,27 +118,6 @@ fn a_waiter_that_missed_the_release_across_a_compaction_finds_out_by_looking() {
 }
 
 #[test]
-fn a_waiter_whose_key_is_deleted_is_told_when_its_turn_would_come() {
-    let (_etcd, client) = start();
-    let (holder, waiter) = (session(&client), session(&client));
-    let guard = Mutex::new(&holder, "lock").lock().unwrap();
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            Mutex::new(&waiter, "lock")
-                .lock_timeout(secs(60))
-                .unwrap_err()
-        });
-        keys_become(&client, "lock/", 2);
-        client
-            .delete(format!("lock/{:x}", waiter.lease().get()))
-            .unwrap();
-        guard.unlock().unwrap();
-        assert_eq!(waiting.join().unwrap().kind(), ErrorKind::NotFound);
-    });
-    assert!(Mutex::new(&waiter, "lock").lock().is_ok());
-}
-
-#[test]
 fn closing_the_client_ends_the_waiting_at_once() {
     let (etcd, direct) = start();
     let holder = session(&direct);

@@ -1,0 +1,331 @@
+//! Who of a session uses one key, and who is to delete it. It does no I/O.
+//!
+//! A key is named after the lease, so all users of one session that want the same lock share one key.
+//! What a user holds is the key as it was created at one revision. When somebody else deletes the key
+//! and the session puts it again, the users of the deleted key hold nothing: they neither keep the new
+//! key nor delete it.
+
+use std::collections::BTreeMap;
+
+use crate::types::Revision;
+
+/// What a user has put under a key; what is known better is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Claim {
+    /// Nothing.
+    #[default]
+    None,
+    /// Perhaps something: the answer is not known.
+    Asked,
+    /// The key that was created at this revision.
+    Drawn(Revision),
+}
+
+/// The users of one key.
+#[derive(Debug, Default)]
+pub(super) struct KeyUse {
+    /// Users that have not drawn the key.
+    asking: usize,
+    /// Users that have, by the revision that created the key they have.
+    holders: BTreeMap<Revision, usize>,
+    /// The newest of these revisions that there was.
+    newest: Revision,
+    /// What those who left have put.
+    left: Claim,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Free,
+    /// Somebody is deleting the key right now.
+    Going,
+    /// The key is still to be deleted.
+    Owed,
+}
+
+/// What a user that enters is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entering {
+    /// Nothing: it is counted.
+    Entered,
+    /// Wait, and enter again.
+    Wait,
+    /// Delete what is left of an earlier use, [settle](KeyUse::settle), and enter again.
+    Delete(Claim),
+}
+
+/// What a user that leaves is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Nothing: there is no key, or it stays.
+    Nothing,
+    /// Nothing: others use the same key.
+    Shared,
+    /// Nothing: the user's key is gone, because a newer one was created.
+    Gone,
+    /// Delete the key, and then [settle](KeyUse::settle).
+    Delete(Claim),
+}
+
+impl KeyUse {
+    pub(super) fn enter(&mut self) -> Entering {
+        match self.stage {
+            Stage::Free => {
+                self.asking += 1;
+                Entering::Entered
+            }
+            Stage::Going => Entering::Wait,
+            Stage::Owed => {
+                self.stage = Stage::Going;
+                Entering::Delete(self.left)
+            }
+        }
+    }
+
+    /// A user that entered has drawn the key that was created at `revision`.
+    pub(super) fn drew(&mut self, revision: Revision) {
+        self.asking = self.asking.saturating_sub(1);
+        *self.holders.entry(revision).or_default() += 1;
+        if revision >= self.newest {
+            self.newest = revision;
+            // Whatever those who left have put: it is this key, or it is gone.
+            self.left = Claim::None;
+        }
+    }
+
+    /// A user leaves with what it has put. The last one that uses a key is to delete it, unless it is
+    /// to `keep` it.
+    pub(super) fn leave(&mut self, claim: Claim, keep: bool) -> Leaving {
+        match claim {
+            Claim::Drawn(revision) => {
+                if let Some(users) = self.holders.get_mut(&revision) {
+                    *users = users.saturating_sub(1);
+                }
+                self.holders.retain(|_, users| *users > 0);
+                if revision < self.newest {
+                    return Leaving::Gone;
+                }
+                if self.holders.contains_key(&revision) {
+                    return Leaving::Shared;
+                }
+                self.left = if keep { Claim::None } else { claim };
+                if self.asking > 0 {
+                    return Leaving::Shared;
+                }
+            }
+            Claim::None | Claim::Asked => {
+                self.asking = self.asking.saturating_sub(1);
+                self.left = self.left.max(claim);
+                if self.asking > 0 || self.holders.contains_key(&self.newest) {
+                    return Leaving::Shared;
+                }
+            }
+        }
+        match self.left {
+            Claim::None => Leaving::Nothing,
+            left => {
+                self.stage = Stage::Going;
+                Leaving::Delete(left)
+            }
+        }
+    }
+
+    /// The key is deleted, or still owed.
+    pub(super) fn settle(&mut self, owed: bool) {
+        if owed {
+            self.stage = Stage::Owed;
+        } else {
+            (self.stage, self.left) = (Stage::Free, Claim::None);
+        }
+    }
+
+    /// What is owed, for somebody who deletes it now and then [settles](KeyUse::settle).
+    pub(super) fn take_owed(&mut self) -> Option<Claim> {
+        if self.stage != Stage::Owed {
+            return None;
+        }
+        self.stage = Stage::Going;
+        Some(self.left)
+    }
+
+    /// Whether nothing has to be remembered of the key.
+    pub(super) fn is_over(&self) -> bool {
+        self.asking == 0 && self.holders.is_empty() && self.stage == Stage::Free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Chance;
+
+    fn at(revision: i64) -> Revision {
+        Revision::new(revision)
+    }
+
+    fn drawn(revision: i64) -> Claim {
+        Claim::Drawn(at(revision))
+    }
+
+    fn holder(key: &mut KeyUse, revision: i64) {
+        assert_eq!(key.enter(), Entering::Entered);
+        key.drew(at(revision));
+    }
+
+    #[test]
+    fn the_last_of_those_who_share_a_key_deletes_it() {
+        let mut key = KeyUse::default();
+        holder(&mut key, 5);
+        holder(&mut key, 5);
+        assert_eq!(key.leave(drawn(5), false), Leaving::Shared);
+        assert_eq!(key.leave(drawn(5), false), Leaving::Delete(drawn(5)));
+        assert_eq!(key.enter(), Entering::Wait);
+        key.settle(false);
+        assert!(key.is_over());
+    }
+
+    #[test]
+    fn a_holder_of_a_key_that_is_gone_neither_keeps_nor_deletes_the_new_one() {
+        let mut key = KeyUse::default();
+        holder(&mut key, 5);
+        holder(&mut key, 9);
+        assert_eq!(key.leave(drawn(9), false), Leaving::Delete(drawn(9)));
+        key.settle(false);
+        assert_eq!(key.leave(drawn(5), false), Leaving::Gone);
+        assert!(key.is_over());
+
+        holder(&mut key, 11);
+        holder(&mut key, 15);
+        assert_eq!(key.leave(drawn(11), true), Leaving::Gone);
+        assert_eq!(key.leave(drawn(15), false), Leaving::Delete(drawn(15)));
+    }
+
+    #[test]
+    fn what_nobody_knows_the_outcome_of_is_deleted_by_the_last() {
+        let mut key = KeyUse::default();
+        assert_eq!(key.enter(), Entering::Entered);
+        assert_eq!(key.enter(), Entering::Entered);
+        assert_eq!(key.leave(Claim::Asked, false), Leaving::Shared);
+        assert_eq!(key.leave(Claim::None, false), Leaving::Delete(Claim::Asked));
+        key.settle(true);
+        assert_eq!(key.enter(), Entering::Delete(Claim::Asked));
+        key.settle(false);
+        assert!(key.is_over());
+    }
+
+    #[test]
+    fn a_key_that_is_kept_is_deleted_by_nobody() {
+        let mut key = KeyUse::default();
+        holder(&mut key, 5);
+        assert_eq!(key.leave(drawn(5), true), Leaving::Nothing);
+        assert!(key.is_over());
+    }
+
+    /// A user of the model: it entered, and drew the key that was there then, or created one.
+    #[derive(Clone, Copy)]
+    struct User {
+        claim: Claim,
+    }
+
+    /// Users of one session, and an operator that deletes their key.
+    struct World {
+        key: KeyUse,
+        users: Vec<User>,
+        stored: Option<Revision>,
+        clock: i64,
+        deleting: Option<Claim>,
+    }
+
+    impl World {
+        fn draw(&mut self, index: usize) {
+            let revision = *self.stored.get_or_insert_with(|| {
+                self.clock += 1;
+                Revision::new(self.clock)
+            });
+            self.key.drew(revision);
+            self.users[index].claim = Claim::Drawn(revision);
+        }
+
+        fn leave(&mut self, index: usize) {
+            let user = self.users.swap_remove(index);
+            match self.key.leave(user.claim, false) {
+                Leaving::Delete(claim) => self.delete(claim),
+                Leaving::Gone => assert_ne!(Some(user.claim), self.stored.map(Claim::Drawn)),
+                Leaving::Shared => assert!(!self.users.is_empty()),
+                Leaving::Nothing => assert!(!matches!(user.claim, Claim::Drawn(_))),
+            }
+        }
+
+        /// Somebody was told to delete the key.
+        fn delete(&mut self, claim: Claim) {
+            let used = |user: &User| Some(user.claim) == self.stored.map(Claim::Drawn);
+            assert!(!self.users.iter().any(used), "a key in use is deleted");
+            assert!(self.deleting.replace(claim).is_none(), "deleted by two");
+        }
+
+        fn settle(&mut self, failed: bool) {
+            if let Some(claim) = self.deleting.take() {
+                if !failed
+                    && (claim == Claim::Asked || self.stored.map(Claim::Drawn) == Some(claim))
+                {
+                    self.stored = None;
+                }
+                self.key.settle(failed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_there_while_it_is_used_and_goes_with_its_last_user() {
+        for seed in 0..2000 {
+            let mut chance = Chance::seeded(seed);
+            let mut world = World {
+                key: KeyUse::default(),
+                users: Vec::new(),
+                stored: None,
+                clock: 0,
+                deleting: None,
+            };
+            for _ in 0..40 {
+                let any = |chance: &mut Chance, below: usize| {
+                    ((chance.fraction() * below as f64) as usize).min(below - 1)
+                };
+                match any(&mut chance, 6) {
+                    0 | 1 => match world.key.enter() {
+                        Entering::Entered => world.users.push(User { claim: Claim::None }),
+                        Entering::Wait => assert!(world.deleting.is_some()),
+                        Entering::Delete(claim) => world.delete(claim),
+                    },
+                    2 if !world.users.is_empty() => {
+                        let index = any(&mut chance, world.users.len());
+                        if !matches!(world.users[index].claim, Claim::Drawn(_)) {
+                            world.draw(index);
+                        }
+                    }
+                    3 if !world.users.is_empty() => {
+                        let index = any(&mut chance, world.users.len());
+                        world.leave(index);
+                    }
+                    4 => {
+                        world.clock += 1;
+                        world.stored = None;
+                    }
+                    _ => world.settle(chance.fraction() < 0.3),
+                }
+            }
+            world.settle(false);
+            while !world.users.is_empty() {
+                world.leave(0);
+                world.settle(false);
+            }
+            if let Some(claim) = world.key.take_owed() {
+                world.delete(claim);
+                world.settle(false);
+            }
+            assert!(world.key.is_over(), "seed {seed}");
+            assert_eq!(world.stored, None, "seed {seed}: a key is left over");
+        }
+    }
+}

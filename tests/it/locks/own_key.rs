@@ -1,0 +1,104 @@
+//! Whoever waits is told at once when the key that it waits with is gone, and not when its turn comes.
+
+use std::thread;
+use std::time::Instant;
+
+use etcd_blocking::Error;
+use etcd_blocking::concurrency::{Election, Mutex, RwLock};
+
+use super::*;
+
+/// Longer than the test may take: nobody runs out of time in it.
+const LONG: Duration = Duration::from_secs(300);
+
+/// Has the key of `waiter` deleted while `wait` waits for a holder that does not go, and returns what
+/// the wait ended with.
+fn told(
+    client: &Client,
+    prefix: &str,
+    wait: impl FnOnce() -> Option<Error> + Send,
+    delete: impl FnOnce(String),
+) -> Error {
+    thread::scope(|scope| {
+        let waiting = scope.spawn(wait);
+        keys_become(client, prefix, 2);
+        // The youngest key is the waiter's.
+        let kvs = client.get_prefix(prefix.to_owned()).unwrap();
+        let own = kvs.iter().max_by_key(|kv| kv.create_revision()).unwrap();
+        delete(own.key_lossy().into_owned());
+        waiting.join().unwrap().expect("the holder is still there")
+    })
+}
+
+// (W6)
+#[test]
+fn a_waiter_is_told_at_once_when_its_key_is_deleted() {
+    let (_etcd, client) = start();
+    let (holder, waiter) = (session(&client), session(&client));
+    let _guards = (
+        Mutex::new(&holder, "mutex").lock().unwrap(),
+        RwLock::new(&holder, "rw").write().unwrap(),
+        Election::new(&holder, "vote").campaign("").unwrap(),
+    );
+    let delete = |key: String| drop(client.delete(key).unwrap());
+    let mutex = Mutex::new(&waiter, "mutex");
+    let lock = RwLock::new(&waiter, "rw");
+    let vote = Election::new(&waiter, "vote");
+    let ends = [
+        told(&client, "mutex/", || mutex.lock_timeout(LONG).err(), delete),
+        told(&client, "rw/", || lock.read_timeout(LONG).err(), delete),
+        told(&client, "rw/", || lock.write_timeout(LONG).err(), delete),
+        told(
+            &client,
+            "vote/",
+            || vote.campaign_timeout("", LONG).err(),
+            delete,
+        ),
+    ];
+    for end in ends {
+        assert_eq!(end.kind(), ErrorKind::NotFound, "{end}");
+    }
+    // The session is as good as before.
+    assert!(waiter.check().is_ok());
+    assert!(Mutex::new(&waiter, "other").lock().is_ok());
+}
+
+// (W6)
+#[test]
+fn a_waiter_is_told_at_once_when_its_lease_is_revoked() {
+    let (_etcd, client) = start();
+    let holder = session(&client);
+    // Its next renewal is 100 s away.
+    let waiter = Session::new(&client).ttl(LONG).start().unwrap();
+    let _guard = Mutex::new(&holder, "mutex").lock().unwrap();
+    let mutex = Mutex::new(&waiter, "mutex");
+    let revoked = Instant::now();
+    let end = told(
+        &client,
+        "mutex/",
+        || mutex.lock_timeout(LONG).err(),
+        |_| drop(client.revoke(waiter.lease()).unwrap()),
+    );
+    assert_eq!(end.kind(), ErrorKind::LeaseNotFound, "{end}");
+    assert!(revoked.elapsed() < LONG / 6, "not by a renewal");
+}
+
+#[test]
+fn a_waiter_whose_key_is_put_again_by_its_session_does_not_take_it_for_its_own() {
+    let (_etcd, client) = start();
+    let (holder, waiter) = (session(&client), session(&client));
+    let guard = Mutex::new(&holder, "lock").lock().unwrap();
+    let mutex = Mutex::new(&waiter, "lock");
+    thread::scope(|scope| {
+        let first = scope.spawn(|| mutex.lock_timeout(LONG));
+        keys_become(&client, "lock/", 2);
+        let key = format!("lock/{:x}", waiter.lease().get());
+        client.delete(key).unwrap();
+        let second = scope.spawn(|| mutex.lock_timeout(LONG));
+        let lost = first.join().unwrap().unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::NotFound, "{lost}");
+        keys_become(&client, "lock/", 2);
+        guard.unlock().unwrap();
+        assert!(second.join().unwrap().unwrap().verify().is_ok());
+    });
+}

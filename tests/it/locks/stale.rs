@@ -1,0 +1,91 @@
+//! A guard of a lock that was lost says so, and harms nobody who has the lock after it.
+
+use etcd_blocking::concurrency::{Election, LockGuard, Mutex, RwLock};
+
+use super::*;
+
+/// Somebody deletes the key of a holder, and another session has the lock for a while.
+fn lose(client: &Client, guard: &LockGuard, name: &str) {
+    client.delete(guard.key().clone()).unwrap();
+    let other = session(client);
+    Mutex::new(&other, name).lock().unwrap().unlock().unwrap();
+}
+
+// (W5)
+#[test]
+fn the_guard_of_a_lost_lock_does_not_unlock_the_one_that_the_session_got_later() {
+    let (_etcd, client) = start();
+    let (mine, other) = (session(&client), session(&client));
+    let mutex = Mutex::new(&mine, "lock");
+    let first = mutex.lock().unwrap();
+    lose(&client, &first, "lock");
+    let second = mutex.lock().unwrap();
+    assert!(second.fencing_token() > first.fencing_token());
+    assert_eq!(first.unlock().unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(second.verify().is_ok());
+    assert!(Mutex::new(&other, "lock").try_lock().unwrap().is_none());
+    second.unlock().unwrap();
+    assert!(Mutex::new(&other, "lock").try_lock().unwrap().is_some());
+}
+
+// (W5)
+#[test]
+fn the_guard_of_a_lost_lock_does_not_keep_the_one_that_the_session_got_later() {
+    let (_etcd, client) = start();
+    let (mine, other) = (session(&client), session(&client));
+    let mutex = Mutex::new(&mine, "lock");
+    let first = mutex.lock().unwrap();
+    lose(&client, &first, "lock");
+    mutex.lock().unwrap().unlock().unwrap();
+    let theirs = Mutex::new(&other, "lock").try_lock().unwrap();
+    assert!(theirs.is_some(), "the last holder has unlocked");
+    drop(first);
+    assert!(theirs.unwrap().verify().is_ok());
+}
+
+#[test]
+fn one_of_several_guards_says_whether_the_lock_was_held_until_now() {
+    let (_etcd, client) = start();
+    let mine = session(&client);
+    let mutex = Mutex::new(&mine, "lock");
+    let guards = [(); 4].map(|()| mutex.lock().unwrap());
+    let [first, second, third, fourth] = guards;
+    first.unlock().unwrap();
+    client.delete(second.key().clone()).unwrap();
+    for lost in [second, third, fourth] {
+        assert_eq!(lost.unlock().unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    assert!(mutex.try_lock().unwrap().is_some());
+}
+
+#[test]
+fn a_lost_leadership_neither_resigns_nor_proclaims_for_the_one_after_it() {
+    let (_etcd, client) = start();
+    let mine = session(&client);
+    let election = Election::new(&mine, "vote");
+    let first = election.campaign("a").unwrap();
+    client.delete(first.key().clone()).unwrap();
+    let second = election.campaign("b").unwrap();
+    assert_eq!(
+        first.proclaim("a, again").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(first.resign().unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(second.verify().is_ok());
+    assert_eq!(election.leader().unwrap().unwrap().value(), "b");
+    second.resign().unwrap();
+    assert!(election.leader().unwrap().is_none());
+}
+
+#[test]
+fn the_guards_of_a_lost_read_write_lock_say_so() {
+    let (_etcd, client) = start();
+    let mine = session(&client);
+    let lock = RwLock::new(&mine, "rw");
+    let lost = lock.write().unwrap();
+    client.delete(lost.key().clone()).unwrap();
+    let held = lock.write().unwrap();
+    assert_eq!(lost.unlock().unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(held.verify().is_ok());
+    held.unlock().unwrap();
+}

@@ -1,0 +1,42 @@
+//! What is won when the session is over already is not handed out.
+
+use std::thread;
+
+use etcd_blocking::Error;
+use etcd_blocking::concurrency::{Election, Mutex, RwLock};
+
+use super::*;
+use crate::support::proxy::{Dir, Proxy};
+
+/// Ends the session while the answer that would win is on its way, and returns what comes of it.
+fn won_too_late(win: impl FnOnce(&Session) -> Option<Error> + Send) -> Error {
+    let (etcd, direct) = start();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let session = session(&client);
+    proxy.pause(Dir::Down, true);
+    thread::scope(|scope| {
+        let winning = scope.spawn(|| win(&session));
+        keys_become(&direct, "x/", 1);
+        session.orphan();
+        proxy.pause(Dir::Down, false);
+        let error = winning.join().unwrap().expect("it is too late");
+        keys_become(&direct, "x/", 0);
+        error
+    })
+}
+
+// (M2)
+#[test]
+fn a_guard_is_never_handed_out_on_a_session_that_is_over() {
+    let ends = [
+        won_too_late(|session| Mutex::new(session, "x").lock().err()),
+        won_too_late(|session| Mutex::new(session, "x").try_lock().err()),
+        won_too_late(|session| RwLock::new(session, "x").write().err()),
+        won_too_late(|session| RwLock::new(session, "x").try_read().err()),
+        won_too_late(|session| Election::new(session, "x").campaign("").err()),
+    ];
+    for end in ends {
+        assert_eq!(end.kind(), ErrorKind::Closed, "{end}");
+    }
+}
