@@ -21,8 +21,8 @@ use crate::types::{ResponseHeader, Revision};
 /// Several operations at one revision, guarded by comparisons: all of `then`, or all of `or_else`.
 ///
 /// More than 128 operations are refused before anything is sent
-/// ([`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops)). A server refuses a key that is
-/// put twice.
+/// ([`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops)), and so are transactions nested
+/// more than 40 deep, the outermost counted. A server refuses a key that is put twice.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Compare, Get, Put, Txn};
@@ -45,7 +45,16 @@ pub struct Txn {
     compare: Vec<Compare>,
     then: Vec<Op>,
     or_else: Vec<Op>,
+    /// How many levels of transactions are within.
+    levels: usize,
 }
+
+/// How many transactions may be within each other, the outermost counted.
+///
+/// prost decodes 100 messages within each other and no more. Each level of an answer is two of them, and
+/// a key and its value in the innermost are three: 49 levels are the most. etcd itself stops at
+/// `--max-txn-ops`, since each level takes an operation at least.
+const DEEPEST: usize = 40;
 
 /// One operation of a transaction; `Get`, `Put`, `Delete` and `Txn` turn into it.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,13 +110,15 @@ impl Txn {
 
     /// Adds to what runs when every guard holds.
     pub fn then(mut self, ops: impl IntoIterator<Item = impl Into<Op>>) -> Self {
-        self.then.extend(ops.into_iter().map(Into::into));
+        let ops = ops.into_iter().map(|op| bounded(op, &mut self.levels));
+        self.then.extend(ops);
         self
     }
 
     /// Adds to what runs when one does not.
     pub fn or_else(mut self, ops: impl IntoIterator<Item = impl Into<Op>>) -> Self {
-        self.or_else.extend(ops.into_iter().map(Into::into));
+        let ops = ops.into_iter().map(|op| bounded(op, &mut self.levels));
+        self.or_else.extend(ops);
         self
     }
 
@@ -143,6 +154,25 @@ impl Txn {
             failure: self.or_else.into_iter().map(Op::pb).collect(),
         }
     }
+}
+
+/// An operation as a part of a transaction, whose `levels` it adds to.
+///
+/// Of a transaction that is nested too deep, and so will be refused, only the depth is kept. So whatever
+/// goes through a value level by level, such as its drop, has a bounded stack.
+fn bounded(op: impl Into<Op>, levels: &mut usize) -> Op {
+    let mut op = op.into();
+    if let Op::Txn(txn) = &mut op {
+        *levels = (*levels).max(txn.levels.saturating_add(1));
+        if txn.levels + 1 >= DEEPEST {
+            let levels = txn.levels;
+            *txn = Txn {
+                levels,
+                ..Txn::default()
+            };
+        }
+    }
+    op
 }
 
 impl Op {
@@ -186,6 +216,13 @@ impl Exchange for Txn {
     }
 
     fn check(&self) -> Result<()> {
+        let depth = self.levels.saturating_add(1);
+        if depth > DEEPEST {
+            return Err(Error::invalid(format!(
+                "transactions are nested {depth} deep, and the limit is {DEEPEST}: their answer could \
+                 not be decoded"
+            )));
+        }
         for compare in &self.compare {
             if let Some(problem) = compare.keys().problem() {
                 return Err(Error::invalid(format!("{compare:?}: {problem}")));
@@ -366,6 +403,7 @@ fn op_response(pb: ResponseOp, revision: Revision) -> Option<OpResponse> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn puts(count: usize) -> Txn {
         Txn::always((0..count).map(|n| Put::new(format!("{n}"), "")))
@@ -381,6 +419,54 @@ mod tests {
         assert_eq!(puts(3).or_else([Get::key("a")]).needs_ops(), 3);
         assert_eq!(puts(3).or_else([puts(7), puts(2)]).needs_ops(), 3 + 7);
         assert_eq!(Txn::always([Txn::always([puts(4)])]).needs_ops(), 1 + 1 + 4);
+    }
+
+    fn nest(depth: usize) -> Txn {
+        let innermost = Txn::always([Get::key("a")]);
+        (1..depth).fold(innermost, |txn, _| Txn::when([]).or_else([txn]))
+    }
+
+    // (W7)
+    #[test]
+    fn transactions_nested_too_deep_are_refused_whatever_their_depth() {
+        assert!(nest(1).check().is_ok());
+        assert!(nest(DEEPEST).check().is_ok());
+        for depth in [DEEPEST + 1, 100, 1_000_000] {
+            let txn = nest(depth);
+            let refused = txn.check().unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+            let text = refused.to_string();
+            assert!(text.contains(&format!("nested {depth} deep")), "{text}");
+            // None of these has a stack as deep as that.
+            let copy = txn.clone();
+            assert!(copy == txn && copy.needs_ops() <= DEEPEST && !copy.writes());
+            assert!(copy.encoded_len() > 0 && !format!("{copy:?}").is_empty());
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_greatest_depth_can_be_decoded() {
+        let kv = crate::etcd_rs_proto::mvccpb::KeyValue::default();
+        let get = crate::etcd_rs_proto::etcdserverpb::RangeResponse {
+            kvs: vec![kv],
+            ..Default::default()
+        };
+        let deepest = |depth: usize| {
+            let op = |response| PbTxnResponse {
+                responses: vec![ResponseOp {
+                    response: Some(response),
+                }],
+                ..PbTxnResponse::default()
+            };
+            let innermost = op(response_op::Response::ResponseRange(get.clone()));
+            let answer = (1..depth).fold(innermost, |txn, _| {
+                op(response_op::Response::ResponseTxn(txn))
+            });
+            PbTxnResponse::decode(answer.encode_to_vec().as_slice()).is_ok()
+        };
+        assert!(deepest(DEEPEST));
+        let most = (1..100).take_while(|depth| deepest(*depth)).count();
+        assert_eq!(most, 49, "what the comment on the limit says");
     }
 
     #[test]

@@ -328,3 +328,33 @@ fn transactions_nest() {
     assert_eq!(inner.get(1).unwrap().first().unwrap().value(), "then");
     assert_eq!(inner.revision(), txn.revision());
 }
+
+// (W7)
+#[test]
+fn transactions_nest_as_deep_as_allowed_and_deeper_ones_are_refused_before_sending() {
+    let (_etcd, client) = start();
+    client.put("k", "v").unwrap();
+    let nest = |depth: usize| {
+        let innermost = Txn::always([Op::from(Get::key("k")), Put::new("seen", "").into()]);
+        (1..depth).fold(innermost, |txn, _| Txn::always([txn]))
+    };
+    for client in [client.clone(), client.namespace("n/").unwrap()] {
+        let answer = client.txn(nest(40)).unwrap();
+        let mut innermost = &answer;
+        while let [OpResponse::Txn(inner)] = innermost.responses() {
+            innermost = inner;
+        }
+        assert!(innermost.get(0).is_some());
+        assert_eq!(innermost.revision(), answer.revision());
+        for depth in [41, 60, 200_000] {
+            let error = client.txn(nest(depth)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+            assert_eq!(error.attempts(), 0);
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!("{depth} deep")) && text.contains("40"),
+                "{text}"
+            );
+        }
+    }
+}
