@@ -3,6 +3,7 @@
 mod aim;
 mod auth;
 mod cluster;
+mod limits;
 mod list;
 mod maintenance;
 mod metrics;

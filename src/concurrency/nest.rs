@@ -2,21 +2,60 @@
 
 use crate::kv::{Op, OpResponse, Txn};
 
-/// What a server takes in one list of a transaction unless told otherwise (`--max-txn-ops`).
-pub(crate) const LIST: usize = 128;
+/// Levels of lists that are used at most. More hold less with any limit that a server has.
+const LEVELS: u32 = 8;
+
+/// Operations in one transaction at most, however many the lists could hold: it is one request, and
+/// one revision that every watcher gets at once.
+const MOST: usize = 4096;
+
+/// How many operations are in a list at each level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    outermost: usize,
+    inner: usize,
+}
 
 /// Operations in lists of at most `list`, by nesting: what fits stays as it is. They still happen
 /// together, at one revision.
 ///
 /// A server that takes 128 operations takes 128 *along a path*: what is nested has what is left of
 /// it (`checkTxnRequest`). So two levels have 64 each, and hold 4096 operations; three have 42.
-pub(crate) fn nested(mut ops: Vec<Op>, list: usize) -> Vec<Op> {
-    let width = width(ops.len(), list);
-    while ops.len() > width {
-        let mut outer = Vec::with_capacity(ops.len().div_ceil(width));
+pub(crate) fn nested(ops: Vec<Op>, list: usize) -> Vec<Op> {
+    // Two in a list is the least that gets shorter; the server says what it thinks of it.
+    let least = Shape {
+        outermost: 2,
+        inner: 2,
+    };
+    let shape = shape(ops.len(), 0, list).unwrap_or(least);
+    fold(ops, shape)
+}
+
+/// The same beside `guards` comparisons in the outermost transaction, which take as much of the limit as
+/// the longest list beside them. `None` when it cannot be done: guards cannot be nested.
+pub(crate) fn nested_beside(guards: usize, ops: Vec<Op>, list: usize) -> Option<Vec<Op>> {
+    shape(ops.len(), guards, list).map(|shape| fold(ops, shape))
+}
+
+/// How many operations one transaction holds, by nesting.
+pub(crate) fn most(list: usize) -> usize {
+    let held = |levels: u32| {
+        let width = usize::try_from(levels).map_or(0, |levels| list / levels);
+        width.saturating_pow(levels)
+    };
+    (1..=LEVELS)
+        .map(held)
+        .max()
+        .unwrap_or(0)
+        .clamp(1, MOST.max(list))
+}
+
+fn fold(mut ops: Vec<Op>, shape: Shape) -> Vec<Op> {
+    while ops.len() > shape.outermost {
+        let mut outer = Vec::with_capacity(ops.len().div_ceil(shape.inner));
         let mut rest = ops.into_iter();
         loop {
-            let inner: Vec<Op> = rest.by_ref().take(width).collect();
+            let inner: Vec<Op> = rest.by_ref().take(shape.inner).collect();
             if inner.is_empty() {
                 break;
             }
@@ -27,20 +66,28 @@ pub(crate) fn nested(mut ops: Vec<Op>, list: usize) -> Vec<Op> {
     ops
 }
 
-/// The longest list at each level, with as few levels as it takes.
-fn width(ops: usize, list: usize) -> usize {
-    let mut levels = 1;
-    loop {
-        let width = list / levels;
-        // Two in a list is the least that gets shorter; the server says what it thinks of it.
-        if width <= 2 {
-            return 2;
-        }
-        if width.saturating_pow(u32::try_from(levels).unwrap_or(u32::MAX)) >= ops {
-            return width;
-        }
-        levels += 1;
+/// The lists with as few levels as it takes.
+fn shape(ops: usize, guards: usize, list: usize) -> Option<Shape> {
+    if guards > list {
+        return None;
     }
+    if ops <= list {
+        return Some(Shape {
+            outermost: list,
+            inner: list,
+        });
+    }
+    (2..=LEVELS).find_map(|levels| {
+        let wide = usize::try_from(levels).map_or(0, |levels| list / levels);
+        // The outermost list costs no more than the guards beside it.
+        let inner = match usize::try_from(levels - 1) {
+            Ok(rest) if guards > wide => (list - guards) / rest,
+            _ => wide,
+        };
+        let outermost = inner.max(guards);
+        let holds = outermost.saturating_mul(inner.saturating_pow(levels - 1));
+        (inner >= 2 && holds >= ops).then_some(Shape { outermost, inner })
+    })
 }
 
 /// The answers to [`nested`] operations, in their order.
@@ -66,12 +113,46 @@ mod tests {
         assert_eq!(nested(gets.clone(), 128), gets);
     }
 
+    fn gets(n: usize) -> Vec<Op> {
+        (0..n).map(|n| Get::key(format!("k{n}")).into()).collect()
+    }
+
     #[test]
     fn what_does_not_fit_is_nested_within_what_a_path_may_hold() {
-        let gets = |n: usize| (0..n).map(|n| Get::key(format!("k{n}")).into()).collect();
         assert_eq!(nested(gets(129), 128).len(), 3);
         assert_eq!(nested(gets(64 * 64), 128).len(), 64);
-        assert_eq!((width(64 * 64 + 1, 128), width(128, 128)), (42, 128));
-        assert_eq!((width(100, 2), width(100, 0)), (2, 2));
+        let inner = |ops, list| shape(ops, 0, list).map(|shape| shape.inner);
+        assert_eq!(inner(64 * 64 + 1, 128), Some(42));
+        assert_eq!(inner(128, 128), Some(128));
+        assert_eq!((inner(100, 2), inner(100, 0)), (None, None));
+        assert_eq!((most(128), most(16), most(2)), (MOST, 256, 2));
+        assert_eq!((most(10_000), most(0)), (10_000, 1));
+    }
+
+    /// Every combination of guards, operations and limit: what comes out is what etcd takes, and what is
+    /// refused cannot be had with any number of levels.
+    #[test]
+    fn guards_and_operations_together_are_within_the_limit() {
+        use crate::kv::Compare;
+        use crate::request::sealed::Exchange as _;
+
+        for list in [2, 5, 8, 16, 40] {
+            for guards in 0..=list + 1 {
+                for count in [1, list, list + 1, 2 * list, 5 * list, 20 * list] {
+                    let Some(ops) = nested_beside(guards, gets(count), list) else {
+                        assert!(guards + 2 > list || count > list, "{guards} {count} {list}");
+                        continue;
+                    };
+                    let compares = (0..guards).map(|n| Compare::exists(format!("k{n}")));
+                    let txn = Txn::when(compares).then(ops);
+                    assert!(txn.needs_ops() <= list, "{guards} {count} {list}");
+                }
+            }
+        }
+        // Guards take the whole of the limit, so nothing can be nested beside them.
+        assert!(nested_beside(128, gets(128), 128).is_some());
+        assert!(nested_beside(128, gets(129), 128).is_none());
+        assert!(nested_beside(100, gets(1000), 128).is_some());
+        assert!(nested_beside(17, gets(1), 16).is_none());
     }
 }

@@ -22,6 +22,11 @@ impl Paging {
                 "a sorted read cannot be paged, but by key and ascending",
             ));
         }
+        if request.pb.count_only {
+            return Err(Error::invalid(
+                "a count has no pages; call the request without pages, or take off count_only",
+            ));
+        }
         if size == 0 {
             return Err(Error::invalid("a page must have room for one key"));
         }
@@ -61,7 +66,7 @@ impl Paging {
             pb.min_create_revision,
             pb.max_create_revision,
         ];
-        if self.at.is_none() || pb.count_only || filters.iter().any(|filter| *filter != 0) {
+        if self.at.is_none() || filters.iter().any(|filter| *filter != 0) {
             return None;
         }
         Some(self.next()?.limit(0))

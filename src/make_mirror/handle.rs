@@ -18,9 +18,6 @@ use crate::types::Revision;
 /// Room in a request of 1.5 MiB, etcd's limit unless it is told otherwise (`--max-request-bytes`).
 const BYTES: usize = 1 << 20;
 
-/// What a server takes in a transaction unless it is told otherwise (`--max-txn-ops`).
-const OPS: usize = 128;
-
 /// How often a waiter has the source asked how far the watch is.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -117,7 +114,7 @@ impl MakeMirror {
             checkpoint: None,
             extraneous: Extraneous::default(),
             limits: Limits {
-                list: OPS,
+                list: destination.max_txn_ops(),
                 bytes: BYTES,
             },
         }
@@ -171,9 +168,11 @@ impl MakeMirror {
         self
     }
 
-    /// How many operations a transaction of the destination may have; 128 unless set.
+    /// How many operations a transaction of the destination may have. It is that of the destination's
+    /// client unless set ([`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops), 128 by
+    /// default), and never more.
     pub fn max_txn_ops(mut self, ops: usize) -> Self {
-        self.limits.list = ops;
+        self.limits.list = ops.min(self.destination.max_txn_ops());
         self
     }
 

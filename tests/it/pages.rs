@@ -345,3 +345,13 @@ fn pages_whose_history_is_compacted_end_with_one_error() {
     assert_eq!(error.kind(), ErrorKind::Compacted, "{error}");
     assert!(pages.next().is_none() && pages.next().is_none());
 }
+
+// (W11)
+#[test]
+fn a_count_has_no_pages() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    let refused = client.pages(Get::prefix("k").count_only(), 10).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    assert!(refused.to_string().contains("count_only"), "{refused}");
+}

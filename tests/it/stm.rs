@@ -364,3 +364,50 @@ fn a_commit_whose_answer_is_lost_is_reported_and_not_run_again() {
         (counter.version() == 1 && counter.value() == "1").then_some(())
     });
 }
+
+// (W11)
+#[test]
+fn a_smaller_limit_is_kept_by_nesting_and_what_cannot_be_nested_names_both_settings() {
+    let etcd = LocalEtcd::builder()
+        .arg("--max-txn-ops=16")
+        .start()
+        .unwrap();
+    let builder = Client::builder([etcd.endpoint()]).max_txn_ops(16);
+    let client = builder.connect().unwrap();
+    let keys: Vec<String> = (0..40).map(|n| format!("many/{n:02}")).collect();
+    let stm = Stm::new(&client);
+    let written = stm.run(|tx| {
+        keys.iter().for_each(|key| tx.put(key.clone(), "1"));
+        Ok(())
+    });
+    let revision = written.unwrap().revision();
+    let read = stm.run(|tx| tx.get_all(keys.clone())).unwrap();
+    assert_eq!((read.revision(), read.value().len()), (revision, 40));
+    // More than one transaction of this limit holds: still one revision.
+    let more: Vec<String> = (0..600).map(|n| format!("none/{n}")).collect();
+    let all = stm.run(|tx| tx.get_all(more.iter().chain(&keys).cloned()));
+    let all = all.unwrap().into_value();
+    assert_eq!(all.iter().flatten().count(), 40);
+    // A few guards and many writes.
+    let moved = stm.clone().isolation(Isolation::Serializable).run(|tx| {
+        let first = number(tx.get("many/00")?);
+        for key in &keys {
+            tx.put(key.clone(), (first + 1).to_string());
+        }
+        Ok(())
+    });
+    assert!(moved.unwrap().revision() > revision);
+    let refused = Stm::new(&client).run(|tx| {
+        tx.get_all(keys.clone())?;
+        tx.put("k", "v");
+        Ok(())
+    });
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    let text = refused.to_string();
+    assert!(
+        text.contains("--max-txn-ops") && text.contains("ClientBuilder::max_txn_ops"),
+        "{text}"
+    );
+    assert!(client.get("k").unwrap().is_none());
+}

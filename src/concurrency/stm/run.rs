@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::nest::{LIST, nested};
+use super::super::nest::nested_beside;
 use super::attempt::{Attempt, Found, Guard, Isolation};
 use super::tx::{Failed, Tx};
 use crate::backoff::Backoff;
@@ -39,9 +39,11 @@ const NAMED: usize = 8;
 /// A commit whose answer is lost is not repeated: the error says
 /// [`outcome_unknown`](crate::Error::outcome_unknown), and the function does not run again.
 ///
-/// A server compares at most 128 keys in one transaction (`--max-txn-ops`), so the commit can depend on
-/// that many: every key that was read, and with the default level every key that is written. One that
-/// depends on more is [`InvalidArgument`](ErrorKind::InvalidArgument).
+/// A server compares at most 128 keys in one transaction (`--max-txn-ops`, and
+/// [`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops) here), so the commit can depend on
+/// that many: every key that was read, and with the default level every key that is written after a
+/// read. One that depends on more is [`InvalidArgument`](ErrorKind::InvalidArgument), before it is sent.
+/// Reads and writes are not limited so: they are nested.
 ///
 /// ```
 /// use etcd_blocking::{Client, concurrency::Stm};
@@ -198,6 +200,10 @@ impl Stm {
             return Ok(Outcome::Committed(attempt.base().unwrap_or_default(), None));
         }
         let guards = attempt.guards();
+        let (ops, limit) = (attempt.ops(), self.client.max_txn_ops());
+        let writes = ops.len();
+        let ops = nested_beside(guards.len(), ops, limit)
+            .ok_or_else(|| too_many(guards.len(), writes, limit))?;
         let compares = guards.iter().map(|(key, guard)| guard.compare(key.clone()));
         // A refusal brings what the next attempt will want to know.
         let reads = guards.iter().map(|(key, guard)| {
@@ -207,9 +213,7 @@ impl Stm {
                 Guard::NotAfter(_) => get.keys_only(),
             }
         });
-        let txn = Txn::when(compares)
-            .then(nested(attempt.ops(), LIST))
-            .or_else(reads);
+        let txn = Txn::when(compares).then(ops).or_else(reads);
         let response = self.client.txn(txn);
         let response = response.map_err(|error| error.operation(Operation::new("stm commit")))?;
         Ok(if response.succeeded() {
@@ -218,6 +222,17 @@ impl Stm {
             Outcome::Conflict(Conflict::refused(&guards, &response))
         })
     }
+}
+
+/// The error of a commit that no transaction can hold.
+#[cold]
+fn too_many(guards: usize, writes: usize, limit: usize) -> Error {
+    let reason = format!(
+        "it depends on {guards} keys and writes {writes}, and a transaction of at most {limit} \
+         operations cannot hold that: comparisons cannot be nested. Raise the server's --max-txn-ops \
+         and ClientBuilder::max_txn_ops, or depend on fewer keys"
+    );
+    Error::invalid(reason).operation(Operation::new("stm commit"))
 }
 
 enum Outcome {

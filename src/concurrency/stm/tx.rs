@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::super::nest::{LIST, flat, nested};
+use super::super::nest::{flat, most, nested};
 use super::attempt::{Attempt, Found, ReadAt, Write};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
@@ -123,20 +123,22 @@ impl<'a> Tx<'a> {
         if missing.is_empty() {
             return Ok(());
         }
-        match self.read(missing, self.attempt.read_at()) {
-            Ok((revision, found)) => {
-                self.attempt.learn(revision, found);
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::Compacted => {
-                self.failed = Some(Failed::Overtaken);
-                Err(error)
-            }
-            Err(error) => {
-                self.failed = Some(Failed::For(error.clone()));
-                Err(error)
+        // What one transaction does not hold is read by several: those after the first read what that
+        // one fixed, as every later read does.
+        for keys in missing.chunks(most(self.client.max_txn_ops())) {
+            match self.read(keys.to_vec(), self.attempt.read_at()) {
+                Ok((revision, found)) => self.attempt.learn(revision, found),
+                Err(error) if error.kind() == ErrorKind::Compacted => {
+                    self.failed = Some(Failed::Overtaken);
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.failed = Some(Failed::For(error.clone()));
+                    return Err(error);
+                }
             }
         }
+        Ok(())
     }
 
     fn read(&self, keys: Vec<Bytes>, at: ReadAt) -> Result<(Revision, Found)> {
@@ -159,7 +161,7 @@ impl<'a> Tx<'a> {
     }
 }
 
-/// Reads keys at one revision, in one request.
+/// Reads keys at one revision, in one request: no more than [`most`].
 fn read(
     client: &Client,
     keys: Vec<Bytes>,
@@ -175,7 +177,7 @@ fn read(
         .iter()
         .map(|key| option(Get::key(key.clone())).into())
         .collect();
-    let response = client.txn(Txn::always(nested(gets, LIST)))?;
+    let response = client.txn(Txn::always(nested(gets, client.max_txn_ops())))?;
     let answers = flat(response.responses());
     if answers.len() != keys.len() {
         let reason = format!("{} answers to {} reads", answers.len(), keys.len());
