@@ -221,8 +221,10 @@ impl Client {
     /// Saves a snapshot of a member to a file, verified and complete, or not at all. Blocks until it
     /// is on disk.
     ///
-    /// It is written to `PATH.part`, which only this user can read and which is removed when anything
-    /// fails; then it takes the place of `path`, in one step. `progress` is called after each piece.
+    /// It is written to a new file `PATH.part.NUMBER`, which only this user can read and which is removed
+    /// when anything fails; then that takes the place of `path`, in one step. Several can save to one
+    /// path at the same time: the last one to finish stays. What a crash left of such a file is removed
+    /// by a later call, when it is a day old. `progress` is called after each piece.
     ///
     /// ```no_run
     /// # fn main() -> etcd_blocking::Result<()> {

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{Client, ErrorKind, SnapshotProgress, SnapshotStream};
@@ -116,11 +116,13 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
     let client = Client::connect(cluster.endpoints()).unwrap();
     fill(&client, 1);
     let folder = Folder::new();
-    let (file, part) = (folder.file(), folder.0.join("backup.db.part"));
+    let file = folder.file();
     fs::write(&file, "an older backup").unwrap();
-    // One that a program left that was killed; its permissions must not be kept.
-    fs::write(&part, "half").unwrap();
-    fs::set_permissions(&part, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    // One that a program left two days ago that was killed.
+    let part = fs::File::create(folder.0.join("backup.db.part.0123456789abcdef")).unwrap();
+    let then = SystemTime::now() - Duration::from_secs(48 * 3600);
+    part.set_modified(then).unwrap();
     let mut told: Vec<SnapshotProgress> = Vec::new();
     let saved = client.snapshot_to_file(&file, |p| told.push(p)).unwrap();
     assert_eq!(folder.names(), ["backup.db"]);
@@ -140,6 +142,33 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
         let copy = view.snapshot_to(io::sink()).unwrap();
         assert_eq!(copy.endpoint, endpoint);
     }
+}
+
+// (W10)
+#[test]
+fn two_that_save_to_one_path_do_not_disturb_each_other() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd.endpoint());
+    fill(&client, 2);
+    let proxy = Proxy::start(etcd.client_addr());
+    proxy.limit_data(1 << 20);
+    let cut = Client::connect([proxy.endpoint()]).unwrap();
+    let folder = Folder::new();
+    let file = folder.file();
+    let mut second = None;
+    let saved = client
+        .snapshot_to_file(&file, |_| {
+            second.get_or_insert_with(|| {
+                let cut = cut.with_timeout(Duration::from_secs(2));
+                cut.snapshot_to_file(&file, |_| {}).unwrap_err()
+            });
+        })
+        .unwrap();
+    assert!(second.is_some(), "the second one was killed in the middle");
+    assert_eq!(folder.names(), ["backup.db"]);
+    let bytes = fs::read(&file).unwrap();
+    assert_eq!(bytes.len() as u64, saved.size);
+    assert_eq!(bytes[bytes.len() - 32..], saved.sha256);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Snapshots: read at the reader's pace, verified, written to a file whole or not at all.
 
+mod disk;
 mod file;
 mod source;
 mod stream;
