@@ -36,11 +36,11 @@ impl Client {
         self.call(Lock::new(name, alive))
     }
 
-    /// Has the server give back the lock that this key holds.
+    /// Has the server give back the lock that this key holds: see [`Unlock`].
     ///
     /// # Errors
     ///
-    /// As [`call`](Client::call).
+    /// As [`put`](Client::put): when the answer is lost, the lock may have been given back or not.
     pub fn unlock(&self, key: impl IntoBytes) -> Result<UnlockResponse> {
         self.call(Unlock::new(key))
     }

@@ -18,7 +18,8 @@ use crate::types::{LeaseId, ResponseHeader};
 /// Ends a lease and deletes every key that hangs on it, in one revision.
 ///
 /// It is repeated until it is answered. [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there
-/// is no such lease, unless an earlier attempt of the same request may have ended it.
+/// is no such lease, unless an earlier attempt of the same request may have ended it. Ids that nobody
+/// grants twice make that safe, and ids are random unless [`Grant::id`](crate::Grant::id) chose one.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Revoke {

@@ -92,8 +92,8 @@ impl From<pb::ProclaimResponse> for ProclaimResponse {
     }
 }
 
-/// Has the server resign. It is repeated until it is answered; it takes away the key that led, and
-/// no other.
+/// Has the server resign. It is repeated until it is answered: it deletes the key only if that is
+/// still the one that was created at the revision of this leadership.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Resign {

@@ -137,8 +137,26 @@ impl LockResponse {
     }
 }
 
-/// Has the server give a lock back. It is repeated until it is answered: a key that is gone stays
-/// gone.
+/// Has the server give a lock back: it deletes the key, whoever put it.
+///
+/// The key of a lock is named after the lease, so everything that locks under one lease has the same
+/// key. A lost answer is therefore no reason to repeat: between the two attempts another thread may
+/// have taken the lock under the same lease, and the repetition would take it away. Unless the server
+/// said that it did not execute the first attempt, the error says
+/// [`outcome_unknown`](crate::Error::outcome_unknown).
+///
+/// For the same reason a holder that lost its lock can take it from another holder of the same lease.
+/// [`LockResponse::is_owner`] guards against that:
+///
+/// ```no_run
+/// # use etcd_blocking::{Client, Delete, Txn, concurrency::Session};
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// # let session = Session::new(&client).start()?;
+/// let locked = client.lock("locks/report", &session)?;
+/// client.txn(Txn::when([locked.is_owner()]).then([Delete::key(locked.key().clone())]))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Unlock {
@@ -179,7 +197,7 @@ impl Exchange for Unlock {
         Ok(Confined::keyless(self))
     }
 
-    exchanged!(idempotent UnlockRequest);
+    exchanged!(write UnlockRequest);
 }
 
 /// The answer to an [`Unlock`].

@@ -8,7 +8,7 @@ use etcd_blocking::{Campaign, Lock, Txn};
 
 use super::*;
 use crate::support::pace::Pace;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Dir, Proxy};
 
 // Case: R-01
 #[test]
@@ -103,6 +103,29 @@ fn waiting_for_the_servers_lock_survives_lost_connections() {
         let found = direct.get(second.key().clone()).unwrap().unwrap();
         assert_eq!(found.create_revision(), second.fencing_token());
         assert_eq!(found.lease(), Some(waiter.lease()));
+    });
+}
+
+#[test]
+fn giving_back_the_servers_lock_is_not_repeated_when_its_answer_is_lost() {
+    let (etcd, direct) = start();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let shared = session(&direct);
+    let first = client.lock("lock", &shared).unwrap();
+    proxy.pause(Dir::Down, true);
+    thread::scope(|scope| {
+        let unlocking = scope.spawn(|| client.unlock(first.key().clone()));
+        keys_become(&direct, "lock/", 0);
+        // Somebody else under the same lease, and so with the same key.
+        let second = direct.lock("lock", &shared).unwrap();
+        assert_eq!(second.key(), first.key());
+        proxy.drop_connections();
+        proxy.pause(Dir::Down, false);
+        let error = unlocking.join().unwrap().unwrap_err();
+        assert!(error.outcome_unknown(), "{error}");
+        let there = direct.get(second.key().clone()).unwrap().unwrap();
+        assert_eq!(there.create_revision(), second.fencing_token());
     });
 }
 
