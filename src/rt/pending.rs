@@ -284,6 +284,41 @@ mod tests {
         assert_eq!(reply.wait().unwrap(), 3);
     }
 
+    /// A thread that waits for the reply without driving; `reply` comes when it surely waits.
+    fn waits_until_filled(polled: bool) {
+        const LONG: Duration = Duration::from_secs(30);
+        let (promise, reply) = pending(Lost::default(), None);
+        if polled {
+            // As a caller leaves it whose drive was cut short.
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(reply.slot.poll(&mut cx).is_pending());
+        }
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let begun = Instant::now();
+                (reply.wait_timeout(LONG), begun.elapsed())
+            });
+            // A waiter that comes later finds the reply there, and proves nothing.
+            std::thread::sleep(Duration::from_millis(200));
+            promise.keep(Ok(1));
+            let (reply, waited) = waiting.join().unwrap();
+            assert_eq!(reply.unwrap().unwrap(), 1);
+            assert!(waited < LONG / 2, "nobody woke it: {waited:?}");
+        });
+    }
+
+    // (M1)
+    #[test]
+    fn a_thread_that_waits_is_woken_by_the_reply() {
+        waits_until_filled(false);
+    }
+
+    // (M1)
+    #[test]
+    fn a_thread_that_stopped_driving_is_woken_by_the_reply() {
+        waits_until_filled(true);
+    }
+
     #[test]
     fn a_promise_that_is_dropped_says_why() {
         let (promise, reply) = pending::<()>(Lost::default(), None);

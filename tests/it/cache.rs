@@ -327,3 +327,34 @@ fn one_that_was_cut_off_catches_up_also_beyond_a_compaction() {
     assert_eq!(kv.unwrap().value(), "after");
     assert_eq!(cache.count(KeyRange::prefix("c/")).unwrap(), 1);
 }
+
+// (M3)
+#[test]
+fn what_is_proven_counts_from_when_it_was_asked() {
+    const LIMIT: Duration = Duration::from_secs(3);
+    const HELD: Duration = Duration::from_millis(2500);
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let client = client.with_timeout(SOON);
+    let cache = Cache::builder(&client, "c/")
+        .stale_limit(LIMIT)
+        .open()
+        .unwrap();
+    let asked = || client.metrics().call("Get").map_or(0, |call| call.ok);
+    thread::scope(|scope| {
+        proxy.pause(Dir::Down, true);
+        let begun = Instant::now();
+        let read = scope.spawn(|| cache.get("c/k").unwrap());
+        thread::sleep(HELD);
+        proxy.pause(Dir::Down, false);
+        read.join().unwrap();
+        // The question is older than the limit now; its answer is not.
+        thread::sleep(
+            (begun + LIMIT + Duration::from_millis(50)).saturating_duration_since(Instant::now()),
+        );
+        let before = asked();
+        cache.get("c/k").unwrap();
+        assert!(asked() > before, "an old proof counts as a new one");
+    });
+}
