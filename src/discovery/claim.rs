@@ -27,6 +27,8 @@ pub(super) enum Step {
     Write(Expect, LeaseId),
     /// Delete it if it hangs on this lease.
     Delete(LeaseId),
+    /// Read it.
+    Look,
 }
 
 /// Why a key that was ours is not.
@@ -41,6 +43,8 @@ pub(super) enum Taken {
 pub(super) enum Phase {
     /// It should be put.
     Wanted(Expect),
+    /// It was there, or somebody else's, and must be looked at: what became of it is not known.
+    Unsure,
     /// A step is on its way.
     Busy(Step),
     /// It is there.
@@ -53,6 +57,13 @@ pub(super) enum Phase {
     Left,
 }
 
+/// Where a key was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) lease: LeaseId,
+    pub(super) revision: Revision,
+}
+
 /// A key, its value, and how far it is.
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -62,12 +73,22 @@ pub(super) struct Claim {
     pub(super) phase: Phase,
     /// The value in the last write, which may be older than the one that is wanted.
     sent: Bytes,
+    /// The last value that etcd took.
+    accepted: Bytes,
+    /// etcd refused the wanted value.
+    is_refused: bool,
+    /// The next write of a key that is gone is one of the last value that etcd took.
+    tries_old: bool,
     /// What is known of the key is how it was at this revision.
     seen: Revision,
+    /// Where it was put, as far as we know: also while another value is on its way.
+    placed: Option<Placed>,
     /// It was ours at some time: from then on it is restored, not fought over.
     held_before: bool,
     /// The lease that the key may hang on, as far as we know.
     touched: Option<LeaseId>,
+    /// The same before the step that is on its way.
+    touched_before: Option<LeaseId>,
     leaving: bool,
     /// The newest event that came while a step was on its way.
     meanwhile: Option<(Revision, Option<KeyValue>)>,
@@ -106,9 +127,14 @@ impl Claim {
             policy,
             phase: Phase::Wanted(Expect::Absent),
             sent: Bytes::new(),
+            accepted: Bytes::new(),
+            is_refused: false,
+            tries_old: false,
             seen: Revision::NONE,
+            placed: None,
             held_before: false,
             touched: None,
+            touched_before: None,
             leaving: false,
             meanwhile: None,
         }
@@ -125,24 +151,49 @@ impl Claim {
     /// Puts another value, when the key is next put or at once if it is there.
     pub(super) fn update(&mut self, value: Bytes) {
         self.value = value;
-        if let Phase::Held { lease, .. } = self.phase {
-            self.phase = Phase::Wanted(Expect::Lease(lease));
-        }
+        self.is_refused = false;
+        self.tries_old = false;
+        self.renew_if_old();
     }
 
     /// From where on the key must be watched, if it matters what becomes of it.
     pub(super) fn watch_after(&self) -> Option<Revision> {
         match self.phase {
-            Phase::Held { .. } | Phase::Yielded { .. } => Some(self.seen),
-            Phase::Wanted(_) | Phase::Busy(_) | Phase::Refused(_) | Phase::Left => None,
+            Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(Expect::Lease(_)) => {
+                Some(self.seen)
+            }
+            Phase::Wanted(_) | Phase::Unsure | Phase::Busy(_) | Phase::Refused(_) | Phase::Left => {
+                None
+            }
         }
     }
 
-    /// The revision that put it there, if it is there.
-    pub(super) fn put_at(&self) -> Option<Revision> {
-        match self.phase {
-            Phase::Held { revision, .. } => Some(revision),
-            _ => None,
+    /// Where it is, as far as we know.
+    pub(super) fn placed(&self) -> Option<Placed> {
+        self.placed
+    }
+
+    /// Whether what was sent last is what is there.
+    pub(super) fn sent_is_there(&self) -> bool {
+        self.placed.is_some() && self.accepted == self.sent
+    }
+
+    /// Whether etcd refused the wanted value.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Whether the next write is one of the last value that etcd took: a refused update must not
+    /// take the instance away when its key is lost.
+    pub(super) fn falls_back(&self) -> bool {
+        self.tries_old && self.placed.is_none()
+    }
+
+    /// The value of the next write.
+    pub(super) fn next_value(&self) -> &Bytes {
+        match self.falls_back() {
+            true => &self.accepted,
+            false => &self.value,
         }
     }
 
@@ -153,19 +204,24 @@ impl Claim {
     }
 
     /// The next step, if one is due and none is on its way.
-    pub(super) fn next(&mut self, leases: &Leases) -> Option<Step> {
-        let step = match self.phase {
-            Phase::Busy(_) | Phase::Left => return None,
-            _ if self.leaving => Step::Delete(self.touched?),
-            Phase::Wanted(expect) => Step::Write(expect, leases.current?),
-            Phase::Held { .. } | Phase::Yielded { .. } | Phase::Refused(_) => return None,
-        };
+    pub(super) fn due(&self, leases: &Leases) -> Option<Step> {
+        match self.phase {
+            Phase::Busy(_) | Phase::Left => None,
+            _ if self.leaving => self.touched.map(Step::Delete),
+            Phase::Wanted(expect) => Some(Step::Write(expect, leases.current?)),
+            Phase::Unsure => Some(Step::Look),
+            Phase::Held { .. } | Phase::Yielded { .. } | Phase::Refused(_) => None,
+        }
+    }
+
+    /// The step that is due is on its way from now on.
+    pub(super) fn begin(&mut self, step: Step) {
+        self.touched_before = self.touched;
         if let Step::Write(_, lease) = step {
             self.touched = Some(lease);
-            self.sent = self.value.clone();
+            self.sent = self.next_value().clone();
         }
         self.phase = Phase::Busy(step);
-        Some(step)
     }
 
     /// The condition of the step held, and it was done at revision `at`. Says so when the key is not
@@ -182,9 +238,12 @@ impl Claim {
         match step {
             Step::Write(_, lease) => {
                 self.held_before = true;
+                self.accepted = self.sent.clone();
                 self.written(lease, at, leases);
             }
             Step::Delete(_) => self.phase = Phase::Left,
+            // It has no condition.
+            Step::Look => self.phase = Phase::Unsure,
         }
         self.answered(at, leases, valid)
     }
@@ -201,29 +260,59 @@ impl Claim {
         let Phase::Busy(step) = self.phase else {
             return None;
         };
-        match (step, kv) {
+        let taken = match (step, kv) {
             // Not on our lease any more: whoever has it keeps it.
-            (Step::Delete(_), _) => self.phase = Phase::Left,
-            (Step::Write(..), None) => self.phase = Phase::Wanted(Expect::Absent),
+            (Step::Delete(_), _) => {
+                self.phase = Phase::Left;
+                None
+            }
             (Step::Write(_, lease), Some(kv)) if is_written(kv, lease, &self.sent) => {
                 // An earlier try of ours, whose answer was lost.
                 self.held_before = true;
+                self.accepted = self.sent.clone();
                 self.written(lease, kv.mod_revision(), leases);
+                None
             }
-            (Step::Write(..), Some(kv)) => self.phase = self.judge(kv, leases, valid(kv)),
-        }
-        self.answered(at, leases, valid)
+            (Step::Write(..) | Step::Look, kv) => self.is_now(kv, leases, &valid),
+        };
+        self.answered(at, leases, valid).or(taken)
     }
 
     /// No answer, or an error: the step may have been done or not. It will be found out.
     pub(super) fn failed(&mut self) {
         if let Phase::Busy(step) = self.phase {
-            self.phase = Phase::Wanted(match step {
-                Step::Write(expect, _) => expect,
-                Step::Delete(lease) => Expect::Lease(lease),
-            });
+            self.phase = match step {
+                Step::Write(expect, _) => Phase::Wanted(expect),
+                Step::Delete(lease) => Phase::Wanted(Expect::Lease(lease)),
+                Step::Look => Phase::Unsure,
+            };
         }
-        self.meanwhile = None;
+        // What came meanwhile may be news of the key that is there, or what the step did.
+        if self.meanwhile.take().is_some()
+            && let Phase::Wanted(Expect::Lease(_)) = self.phase
+        {
+            self.phase = Phase::Unsure;
+        }
+        self.leave_if_clear();
+    }
+
+    /// The server refused the step, which proves that it was not done. `alone` when no other step was
+    /// in the transaction, and so this one is the reason.
+    pub(super) fn refused(&mut self, alone: bool) {
+        if let Phase::Busy(step) = self.phase {
+            self.touched = self.touched_before;
+            if let (Step::Write(..), true) = (step, alone) {
+                let has_old = !self.accepted.is_empty() && self.accepted != self.value;
+                self.is_refused |= self.sent == self.value;
+                self.tries_old = has_old && self.sent == self.value;
+            }
+        }
+        self.failed();
+    }
+
+    /// A key that may not be deleted stays until its lease ends.
+    pub(super) fn give_up(&mut self) {
+        self.touched = None;
         self.leave_if_clear();
     }
 
@@ -240,9 +329,10 @@ impl Claim {
                 self.meanwhile = Some((at, kv));
                 None
             }
-            Phase::Held { lease, .. } if at > self.seen => {
+            // A new value that is not written yet changes nothing about the old one.
+            Phase::Held { .. } | Phase::Wanted(Expect::Lease(_)) if at > self.seen => {
                 self.seen = at;
-                self.held_changed(lease, at, kv, leases, valid)
+                self.is_now(kv.as_ref(), leases, valid)
             }
             Phase::Yielded { by } if at > self.seen => {
                 self.seen = at;
@@ -261,28 +351,47 @@ impl Claim {
     /// The lease is gone, and every key that hung on it. Whatever else was known may be as old: look.
     pub(super) fn lease_lost(&mut self) {
         self.touched = None;
-        if let Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(_) = self.phase {
+        self.touched_before = None;
+        self.placed = None;
+        if let Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(_) | Phase::Unsure =
+            self.phase
+        {
             self.phase = Phase::Wanted(Expect::Absent);
         }
         self.leave_if_clear();
     }
 
-    /// What happens to the key is not heard of any more: look, by trying to put it.
+    /// What happens to the key was not heard of for a while: look.
     pub(super) fn unwatched(&mut self) {
         self.meanwhile = None;
-        if let Phase::Held { .. } | Phase::Yielded { .. } = self.phase {
-            self.phase = Phase::Wanted(Expect::Absent);
+        if let Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(Expect::Lease(_)) =
+            self.phase
+        {
+            self.phase = Phase::Unsure;
         }
     }
 
     /// The key has our value since revision `at`, under a lease that may be lost by now.
     fn written(&mut self, lease: LeaseId, at: Revision, leases: &Leases) {
-        self.phase = if leases.current == Some(lease) {
-            let revision = at;
-            Phase::Held { lease, revision }
+        let revision = at;
+        if leases.current == Some(lease) {
+            self.phase = Phase::Held { lease, revision };
+            self.placed = Some(Placed { lease, revision });
+            self.renew_if_old();
         } else {
-            Phase::Wanted(Expect::Absent)
-        };
+            self.phase = Phase::Wanted(Expect::Absent);
+            self.placed = None;
+        }
+    }
+
+    /// What is there is not what is wanted.
+    fn renew_if_old(&mut self) {
+        self.is_refused &= self.accepted != self.value;
+        if let Phase::Held { lease, .. } = self.phase
+            && self.accepted != self.value
+        {
+            self.phase = Phase::Wanted(Expect::Lease(lease));
+        }
     }
 
     /// The step has an answer, of revision `at`: what is still to be done, by what came meanwhile.
@@ -298,37 +407,34 @@ impl Claim {
             Some((at, kv)) => self.event(at, kv, leases, valid),
             None => None,
         };
-        if let Phase::Held { lease, .. } = self.phase
-            && self.sent != self.value
-        {
-            self.phase = Phase::Wanted(Expect::Lease(lease));
-        }
         self.leave_if_clear();
         taken
     }
 
-    /// A key that we held changed at revision `at`.
-    fn held_changed(
+    /// This is what is there. Says so when it was ours and is not any more.
+    fn is_now(
         &mut self,
-        lease: LeaseId,
-        at: Revision,
-        kv: Option<KeyValue>,
+        kv: Option<&KeyValue>,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> Option<Taken> {
-        let Some(kv) = kv else {
-            self.phase = Phase::Wanted(Expect::Absent);
-            return Some(Taken::Deleted);
-        };
-        if is_written(&kv, lease, &self.sent) {
-            let revision = at;
-            self.phase = Phase::Held { lease, revision };
+        if let (Some(placed), Some(kv)) = (self.placed, kv)
+            && (is_written(kv, placed.lease, &self.sent)
+                || is_written(kv, placed.lease, &self.accepted))
+        {
+            self.accepted = kv.value().clone();
+            self.written(placed.lease, kv.mod_revision(), leases);
             return None;
         }
-        self.phase = self.judge(&kv, leases, valid(&kv));
-        Some(match self.phase {
-            Phase::Yielded { by } => Taken::By(by),
-            _ => Taken::Overwritten,
+        let was_ours = self.placed.take().is_some();
+        self.phase = match kv {
+            None => Phase::Wanted(Expect::Absent),
+            Some(kv) => self.judge(kv, leases, valid(kv)),
+        };
+        was_ours.then_some(match (kv, self.phase) {
+            (None, _) => Taken::Deleted,
+            (Some(_), Phase::Yielded { by }) => Taken::By(by),
+            (Some(_), _) => Taken::Overwritten,
         })
     }
 

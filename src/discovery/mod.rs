@@ -10,6 +10,8 @@
 mod address;
 mod balance;
 mod batch;
+mod batch_plan;
+mod batch_size;
 mod causes;
 mod change;
 mod claim;
@@ -21,12 +23,17 @@ mod directory;
 )]
 mod discovery;
 mod dispute;
+mod entry;
 mod instance;
 mod native;
+mod outlook;
 mod plain;
+mod probe;
+mod refusal;
 mod registrar;
 mod registration;
 mod roster;
+mod size_check;
 mod status;
 mod tenure;
 mod told;

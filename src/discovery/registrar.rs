@@ -10,6 +10,7 @@ use super::codec::Codec;
 use super::instance::Instance;
 use super::registration::{Registration, Shared};
 use super::roster::Roster;
+use super::size_check::SizeCheck;
 use super::worker::Worker;
 use crate::client::Client;
 use crate::error::{Error, Operation, Result};
@@ -54,6 +55,7 @@ pub struct Registrar {
     timeout: Duration,
     commands: Sender<Command>,
     numbers: AtomicU64,
+    sizes: Arc<SizeCheck>,
     answers: Arc<AtomicBool>,
     worker: Arc<Worker>,
 }
@@ -85,7 +87,7 @@ pub(super) enum Command {
         on_conflict: OnConflict,
     },
     Update(u64, Arc<Instance>),
-    Leave(u64, Sender<()>),
+    Leave(u64, Sender<Result<()>>),
 }
 
 impl Registrar {
@@ -106,9 +108,13 @@ impl Registrar {
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that cannot be
-    /// registered; [`Conflict`](crate::ErrorKind::Conflict) by [`OnConflict::Fail`];
-    /// [`Tls`](crate::ErrorKind::Tls) at once; [`Timeout`](crate::ErrorKind::Timeout) after the
-    /// client's timeout, with the last trouble on the way. Then nothing is registered, and nothing will be.
+    /// registered; [`TooLarge`](crate::ErrorKind::TooLarge) for one that the client does not send, or
+    /// the server does not take; [`Conflict`](crate::ErrorKind::Conflict) by [`OnConflict::Fail`].
+    /// What etcd refuses, such as with [`PermissionDenied`](crate::ErrorKind::PermissionDenied)
+    /// (the key must be readable and writable), and [`Tls`](crate::ErrorKind::Tls), at once.
+    /// After the client's timeout, and once more that long when the lease was granted meanwhile:
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) or another kind by the last trouble on the way,
+    /// or [`Timeout`](crate::ErrorKind::Timeout). Then nothing is registered, and nothing will be.
     pub fn register(&self, instance: Instance) -> Result<Registration> {
         let registration = self.announce(instance)?;
         registration.wait_now(self.timeout)?;
@@ -140,7 +146,7 @@ impl Registrar {
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that cannot be
-    /// registered.
+    /// registered; [`TooLarge`](crate::ErrorKind::TooLarge) for one that the client does not send.
     pub fn announce(&self, instance: Instance) -> Result<Registration> {
         let about = Operation::about("register", &instance.id);
         instance
@@ -155,6 +161,9 @@ impl Registrar {
             let reason = "the codec Plain has no place for an id: it is the address";
             return Err(Error::invalid(reason).operation(about));
         }
+        self.sizes
+            .check(&instance)
+            .map_err(|error| error.operation(about.clone()))?;
         let shared = Shared::new(Arc::new(instance));
         let number = self.numbers.fetch_add(1, Relaxed);
         let on_conflict = self.on_conflict;
@@ -171,6 +180,7 @@ impl Registrar {
             shared,
             commands: self.commands.clone(),
             answers: Arc::clone(&self.answers),
+            sizes: Arc::clone(&self.sizes),
             _worker: Arc::clone(&self.worker),
             left: false,
         })
@@ -227,6 +237,7 @@ impl RegistrarBuilder {
         let worker = Worker::of(&self.client)?;
         let (commands, queue) = unbounded();
         let timeout = self.client.timeout();
+        let sizes = Arc::new(SizeCheck::new(&self.client, self.codec, prefix.clone()));
         let answers = Arc::new(AtomicBool::new(true));
         let roster = Roster::new(
             self.client,
@@ -243,6 +254,7 @@ impl RegistrarBuilder {
             timeout,
             commands,
             numbers: AtomicU64::new(1),
+            sizes,
             answers,
             worker,
         })

@@ -1,15 +1,18 @@
 //! What the owner of one registered instance holds.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use super::instance::Instance;
+use super::outlook::Outlook;
+use super::refusal;
 use super::registrar::Command;
+use super::size_check::SizeCheck;
 use super::status::Status;
 use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -94,6 +97,7 @@ pub struct Registration {
     pub(super) commands: Sender<Command>,
     /// Whether etcd answers: when it does not, the next to leave need not wait as long again.
     pub(super) answers: Arc<AtomicBool>,
+    pub(super) sizes: Arc<SizeCheck>,
     /// Keeps the worker running.
     pub(super) _worker: Arc<Worker>,
     pub(super) left: bool,
@@ -103,6 +107,8 @@ pub struct Registration {
 pub(super) struct Shared {
     inner: Mutex<Inner>,
     changed: Condvar,
+    /// The lease, and what is in the way of all: known once the worker has the registration.
+    outlook: OnceLock<Arc<Outlook>>,
     states: Receiver<State>,
 }
 
@@ -127,6 +133,15 @@ impl Registration {
         self.shared.state()
     }
 
+    /// Why it is not as it should be: what its last step was refused with, or what is in the way of
+    /// all registrations of its registrar. `None` when there is nothing. It does not block.
+    ///
+    /// It says more than the state: an update that the server refuses leaves the old value in etcd,
+    /// and the state `Registered`.
+    pub fn last_error(&self) -> Option<Error> {
+        self.shared.last_error()
+    }
+
     /// Every change of its state, the newest 64 for a reader that is slow. It ends after `Closed`.
     pub fn states(&self) -> &Receiver<State> {
         &self.shared.states
@@ -142,8 +157,10 @@ impl Registration {
     /// # Errors
     ///
     /// [`Conflict`](ErrorKind::Conflict) when somebody else has it and that is final;
-    /// [`Closed`](ErrorKind::Closed); [`Timeout`](ErrorKind::Timeout) after `timeout`, with the last
-    /// trouble on the way.
+    /// [`Closed`](ErrorKind::Closed). After `timeout`, and the round trip that a lease takes which is
+    /// granted meanwhile: the kind of the last trouble on the way, such as
+    /// [`Unavailable`](ErrorKind::Unavailable) or [`PermissionDenied`](ErrorKind::PermissionDenied),
+    /// or [`Timeout`](ErrorKind::Timeout) when there was none.
     pub fn wait_registered(&self, timeout: Duration) -> Result<Revision> {
         self.shared.wait_registered(timeout, false)
     }
@@ -161,7 +178,9 @@ impl Registration {
     /// # Errors
     ///
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an instance that cannot be registered, or
-    /// that is another one.
+    /// that is another one; [`TooLarge`](ErrorKind::TooLarge) for one that the client does not send.
+    /// Then the old value stays. It also stays when etcd refuses the new one:
+    /// [`last_error`](Registration::last_error) says why.
     pub fn update(&self, instance: Instance) -> Result<()> {
         let about = || Operation::about("update", &instance.id);
         instance.check().map_err(|error| error.operation(about()))?;
@@ -171,6 +190,8 @@ impl Registration {
                 "the service, the id and the address of a registration stay: register another";
             return Err(Error::invalid(reason).operation(about()));
         }
+        let fits = self.sizes.check(&instance);
+        fits.map_err(|error| error.operation(about()))?;
         let instance = Arc::new(instance);
         self.shared.inner.lock().instance = Arc::clone(&instance);
         let update = Command::Update(self.number, instance);
@@ -193,7 +214,8 @@ impl Registration {
     /// # Errors
     ///
     /// [`Timeout`](ErrorKind::Timeout) when there was no answer in that second; the worker goes on
-    /// trying while its registrar exists.
+    /// trying while its registrar exists. [`PermissionDenied`](ErrorKind::PermissionDenied) when the
+    /// key may not be deleted: it stays until its lease ends.
     pub fn leave(mut self) -> Result<()> {
         self.leave_now()
     }
@@ -202,7 +224,7 @@ impl Registration {
         if std::mem::replace(&mut self.left, true) {
             return Ok(());
         }
-        let (reply, left) = bounded(1);
+        let (reply, left) = bounded::<Result<()>>(1);
         if self
             .commands
             .send(Command::Leave(self.number, reply))
@@ -216,7 +238,8 @@ impl Registration {
             Duration::ZERO
         };
         match left.recv_timeout(patience) {
-            Ok(()) | Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Ok(()),
+            Ok(left) => left,
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Ok(()),
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
                 self.answers.store(false, Relaxed);
                 let about = Operation::about("leave", &self.instance().id);
@@ -248,26 +271,61 @@ impl Shared {
         Arc::new(Shared {
             inner: Mutex::new(inner),
             changed: Condvar::new(),
+            outlook: OnceLock::new(),
             states,
         })
     }
 
+    /// The worker has it from now on.
+    pub(super) fn attach(&self, outlook: &Arc<Outlook>) {
+        let _ = self.outlook.set(Arc::clone(outlook));
+    }
+
+    /// How it is, as of now: the end of the lease comes without anybody's doing.
     pub(super) fn state(&self) -> State {
-        self.inner.lock().state.clone()
+        self.as_of_now(self.inner.lock().state.clone())
+    }
+
+    fn as_of_now(&self, state: State) -> State {
+        let Some(outlook) = self.outlook.get() else {
+            return state;
+        };
+        let valid_until = outlook.valid_until();
+        match state {
+            State::Registered { .. } | State::Suspect { .. } if valid_until.has_passed() => {
+                let why = Loss::Unreachable;
+                State::Lost { why }
+            }
+            State::Registered {
+                lease, revision, ..
+            } if !outlook.is_suspect() => State::Registered {
+                lease,
+                revision,
+                valid_until,
+            },
+            State::Registered { .. } | State::Suspect { .. } => State::Suspect { valid_until },
+            state => state,
+        }
+    }
+
+    /// Why it is not as it should be: the reason of its own, or what is in the way of all.
+    pub(super) fn last_error(&self) -> Option<Error> {
+        let own = self.inner.lock().trouble.clone();
+        own.or_else(|| self.outlook.get()?.trouble())
     }
 
     pub(super) fn instance(&self) -> Arc<Instance> {
         Arc::clone(&self.inner.lock().instance)
     }
 
-    /// Shows a state, and the revision that put the key there if it is there; tells it when it is
-    /// more than a renewal of the last one.
-    pub(super) fn show(&self, state: State, put_at: Option<Revision>) {
+    /// Shows a state, the revision that put the key there if it is there, and why it is not as it
+    /// should be; tells the state when it is more than a renewal of the last one.
+    pub(super) fn show(&self, state: State, put_at: Option<Revision>, trouble: Option<Error>) {
         let mut inner = self.inner.lock();
         if put_at.is_some() {
             inner.revision = put_at;
-            inner.trouble = None;
         }
+        inner.trouble = trouble;
         let told = is_news(&inner.state, &state);
         inner.state = state.clone();
         if told {
@@ -286,11 +344,6 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    pub(super) fn trouble(&self, error: &Error) {
-        self.inner.lock().trouble = Some(error.clone());
-        self.changed.notify_all();
-    }
-
     pub(super) fn refuse(&self, error: Error) {
         self.inner.lock().refused = Some(error);
         self.changed.notify_all();
@@ -302,11 +355,11 @@ impl Shared {
         timeout: Duration,
         no_longer_than_needed: bool,
     ) -> Result<Revision> {
-        let deadline = Instant::now().checked_add(timeout);
+        let begun = Instant::now();
         let mut inner = self.inner.lock();
         loop {
             let about = || Operation::about("register", &inner.instance.id);
-            match (&inner.state, inner.revision) {
+            match (self.as_of_now(inner.state.clone()), inner.revision) {
                 (State::Registered { .. } | State::Suspect { .. } | State::Draining, Some(at)) => {
                     return Ok(at);
                 }
@@ -316,30 +369,38 @@ impl Shared {
             if let Some(refused) = &inner.refused {
                 return Err(refused.clone().operation(about()));
             }
-            if let Some(trouble) = &inner.trouble
-                && trouble.kind() == ErrorKind::Tls
+            let outlook = self.outlook.get();
+            let trouble = inner.trouble.clone();
+            let trouble = trouble.or_else(|| outlook?.trouble());
+            if let Some(trouble) = &trouble
+                && refusal::is_final(trouble.kind())
                 && no_longer_than_needed
             {
                 return Err(trouble.clone().operation(about()));
             }
-            let late = match deadline {
-                Some(deadline) => self.changed.wait_until(&mut inner, deadline).timed_out(),
-                None => {
-                    self.changed.wait(&mut inner);
-                    false
+            // A registration takes two round trips when the lease is the first: each has the timeout.
+            let granted = outlook.and_then(|outlook| outlook.granted_at());
+            let from = granted.map_or(begun, |granted| granted.max(begun));
+            let deadline = from.checked_add(timeout);
+            match deadline {
+                Some(deadline) if deadline <= Instant::now() => {
+                    return Err(not_in_time(trouble, timeout).operation(about()));
                 }
-            };
-            if late {
-                let about = Operation::about("register", &inner.instance.id);
-                let error =
-                    Error::new(ErrorKind::Timeout, format!("not registered in {timeout:?}"));
-                let error = match &inner.trouble {
-                    Some(trouble) => error.last(trouble.to_string()).caused_by(trouble.clone()),
-                    None => error,
-                };
-                return Err(error.operation(about));
+                Some(deadline) => drop(self.changed.wait_until(&mut inner, deadline)),
+                None => self.changed.wait(&mut inner),
             }
         }
+    }
+}
+
+/// The registration did not come about: by the last trouble on the way if there was one.
+fn not_in_time(trouble: Option<Error>, timeout: Duration) -> Error {
+    let reason = format!("not registered in {timeout:?}");
+    match trouble {
+        Some(trouble) => Error::new(trouble.kind(), reason)
+            .last(trouble.to_string())
+            .caused_by(trouble),
+        None => Error::new(ErrorKind::Timeout, reason),
     }
 }
 

@@ -5,30 +5,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Select, TryRecvError};
 
-use super::batch::{self, Outcome};
-use super::claim::{Claim, Leases, Phase, Taken};
+use super::batch::{self, Outcome, Sent};
+use super::batch_plan::{Batch, BatchPlan, Consequence, Ending, Weight};
+use super::claim::{Claim, Leases, Phase, Step};
 use super::codec::Codec;
-use super::dispute::Dispute;
+use super::entry::Entry;
+use super::outlook::Outlook;
+use super::probe::Probe;
+use super::refusal::{self, Refusal};
 use super::registrar::Command;
-use super::registration::{Loss, Shared, State};
-use super::status::Status;
+use super::registration::{Loss, State};
+use super::size_check;
 use super::tenure::{Tenure, Tidings};
 use super::turns::Turns;
 use super::worker::{AT_ONCE, Next, Part};
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::client::Client;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::kv::{Txn, TxnResponse};
-use crate::lease::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kv::TxnResponse;
 use crate::rt::Pending;
 use crate::types::{KeyValue, LeaseId};
-use crate::watch::{Event, EventKind, LatestSet, Watch, WatchKey};
+use crate::watch::{Event, LatestSet, Watch, WatchKey};
 
-/// The wait between batches that fail.
-const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+/// The wait before a key is watched again whose watch was refused.
+const BETWEEN_WATCHES: Backoff =
+    Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
 #[derive(Debug)]
 pub(super) struct Roster {
@@ -39,21 +44,31 @@ pub(super) struct Roster {
     open: bool,
     tenure: Tenure,
     leases: Leases,
+    outlook: Arc<Outlook>,
     entries: BTreeMap<u64, Entry>,
+    /// How many of them are not about to leave.
+    staying: usize,
     /// Those that may have a next step, and those whose state may have changed: what happens to one
     /// of thousands is not the business of all.
     to_send: BTreeSet<u64>,
     to_show: BTreeSet<u64>,
     /// Those that must wait until their key is put back once more.
     later: BTreeSet<(Instant, u64)>,
-    /// The lease as every entry has shown it.
-    shown: (Deadline, bool),
+    /// Whether every entry has shown the lease as suspect.
+    shown_suspect: bool,
     turns: Turns,
     watches: LatestSet,
+    /// The generation of the watches in which every key was looked at.
+    looked_at: u64,
     watched: HashMap<WatchKey, u64>,
-    batch: Option<Batch>,
-    backoff: Backoff,
-    retry_at: Option<Instant>,
+    /// Those whose watch was refused are watched again then.
+    watch_again: BTreeSet<(Instant, u64)>,
+    plan: BatchPlan,
+    /// The transactions that are on their way, by the ids of their batches.
+    under_way: BTreeMap<u64, UnderWay>,
+    /// How long the names of a namespace are in front of keys.
+    namespace: usize,
+    probe: Probe,
     /// Whether etcd answers, as far as those who left could tell.
     answers: Arc<AtomicBool>,
     /// Tells this process's registration of an instance from another's.
@@ -62,22 +77,12 @@ pub(super) struct Roster {
 
 /// A transaction on its way.
 #[derive(Debug)]
-struct Batch {
-    /// Whose steps it takes, in their order.
-    numbers: Vec<u64>,
+struct UnderWay {
+    steps: Vec<Sent>,
     /// The lease that it writes under.
     lease: Option<LeaseId>,
+    since: Instant,
     answer: Pending<TxnResponse>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    claim: Claim,
-    shared: Arc<Shared>,
-    watch: Option<WatchKey>,
-    loss: Option<Loss>,
-    dispute: Dispute,
-    leaving: Vec<Sender<()>>,
 }
 
 impl Roster {
@@ -89,9 +94,16 @@ impl Roster {
         commands: Receiver<Command>,
         answers: Arc<AtomicBool>,
     ) -> Result<Self> {
+        let outlook = Arc::new(Outlook::new(ttl));
         Ok(Roster {
-            tenure: Tenure::new(client.clone(), ttl),
+            tenure: Tenure::new(client.clone(), ttl, Arc::clone(&outlook)),
+            outlook,
             watches: client.latest_set()?,
+            looked_at: 0,
+            plan: BatchPlan::new(size_check::limits(&client)),
+            under_way: BTreeMap::new(),
+            namespace: size_check::namespace(&client),
+            probe: Probe::new(&client, Bytes::from(prefix.clone())),
             client,
             codec,
             prefix,
@@ -99,15 +111,14 @@ impl Roster {
             open: true,
             leases: Leases::default(),
             entries: BTreeMap::new(),
+            staying: 0,
             to_send: BTreeSet::new(),
             to_show: BTreeSet::new(),
             later: BTreeSet::new(),
-            shown: (Deadline::PASSED, true),
+            shown_suspect: true,
             turns: Turns::default(),
             watched: HashMap::new(),
-            batch: None,
-            backoff: BETWEEN_TRIES,
-            retry_at: None,
+            watch_again: BTreeSet::new(),
             answers,
             incarnation: (chance::number() >> 11).max(1),
         })
@@ -152,31 +163,26 @@ impl Roster {
                 }
                 let value = self.codec.encode(&instance, self.incarnation);
                 self.turns.join(key.clone(), number);
+                shared.attach(&self.outlook);
                 let claim = Claim::new(key, value, on_conflict);
-                let entry = Entry {
-                    claim,
-                    shared,
-                    watch: None,
-                    loss: None,
-                    dispute: Dispute::new(),
-                    leaving: Vec::new(),
-                };
-                self.entries.insert(number, entry);
+                self.entries.insert(number, Entry::new(claim, shared));
+                self.staying += 1;
                 self.stir(number);
             }
             Command::Update(number, instance) => {
                 if let Some(entry) = self.entries.get_mut(&number) {
-                    entry
-                        .claim
-                        .update(self.codec.encode(&instance, self.incarnation));
+                    let value = self.codec.encode(&instance, self.incarnation);
+                    entry.update(value, instance.status);
+                    self.plan.changed(number, Instant::now());
                     self.stir(number);
                 }
             }
             Command::Leave(number, reply) => {
                 // Without an entry there is nothing to take out; dropping `reply` says so.
                 if let Some(entry) = self.entries.get_mut(&number) {
-                    entry.leaving.push(reply);
-                    entry.claim.leave();
+                    self.staying -= usize::from(!entry.claim.is_leaving());
+                    entry.leave(reply);
+                    self.plan.changed(number, Instant::now());
                     self.stir(number);
                 }
             }
@@ -184,9 +190,8 @@ impl Roster {
     }
 
     fn follow_lease(&mut self, now: Instant) {
-        let wanted = self.entries.values().any(|entry| !entry.claim.is_leaving());
         loop {
-            match self.tenure.work(now, wanted) {
+            match self.tenure.work(now, self.staying > 0) {
                 Tidings::None => break,
                 Tidings::Granted(lease) => {
                     self.leases.current = Some(lease);
@@ -194,14 +199,17 @@ impl Roster {
                 }
                 Tidings::Lost(loss) => self.lease_lost(loss),
                 Tidings::Trouble(error) => {
-                    for entry in self.entries.values() {
-                        entry.shared.trouble(&error);
+                    let is_final = refusal::is_final(error.kind());
+                    self.outlook.set_trouble(Some(error));
+                    if is_final {
+                        // Whoever waits need not wait for another try.
+                        self.to_show.extend(self.entries.keys());
                     }
                 }
             }
         }
-        let now = (self.tenure.valid_until(), self.tenure.is_suspect());
-        if std::mem::replace(&mut self.shown, now) != now {
+        let is_suspect = self.outlook.is_suspect();
+        if std::mem::replace(&mut self.shown_suspect, is_suspect) != is_suspect {
             self.to_show.extend(self.entries.keys());
         }
     }
@@ -209,12 +217,22 @@ impl Roster {
     fn lease_lost(&mut self, loss: Loss) {
         self.leases.lost();
         for entry in self.entries.values_mut() {
-            if entry.claim.was_held() {
-                entry.loss = Some(loss);
-            }
-            entry.claim.lease_lost();
+            entry.lease_lost(loss);
         }
         self.stir_all();
+    }
+
+    /// Asks what is in the way of a request that is not answered.
+    fn look_around(&mut self, now: Instant) {
+        let since = self.waits_since();
+        if let Some(error) = self.probe.work(now, since) {
+            self.outlook.set_trouble(Some(error));
+        }
+    }
+
+    fn waits_since(&self) -> Option<Instant> {
+        let batches = self.under_way.values().map(|batch| batch.since);
+        batches.chain(self.tenure.waits_since()).min()
     }
 
     /// Takes what the watches bring. An error is the end of everything.
@@ -226,7 +244,20 @@ impl Roster {
             }
             self.follow_key(watch, item);
         }
+        let generation = self.watches.generation();
+        if std::mem::replace(&mut self.looked_at, generation) != generation {
+            self.look_at_all();
+        }
         Ok(())
+    }
+
+    /// The watches are on a new stream, maybe of a store that was replaced meanwhile by one that
+    /// passed the revisions of the old one: what was known of the keys is believed no longer.
+    fn look_at_all(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.claim.unwatched();
+        }
+        self.stir_all();
     }
 
     fn follow_key(&mut self, watch: WatchKey, item: Result<Event>) {
@@ -248,8 +279,11 @@ impl Roster {
                 entry.claim.unwatched();
                 if !matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound) {
                     // The next watch may be refused as well: not at once, then.
-                    entry.shared.trouble(&error);
-                    self.retry_at = Some(Instant::now() + BETWEEN_TRIES.last(chance::fraction()));
+                    entry.failed(&error);
+                    let again = Instant::now() + BETWEEN_WATCHES.last(chance::fraction());
+                    self.watch_again.insert((again, number));
+                    self.to_show.insert(number);
+                    return;
                 }
             }
         }
@@ -258,6 +292,7 @@ impl Roster {
 
     fn watch_anew(&mut self) -> Result<()> {
         self.watches = self.client.latest_set()?;
+        self.looked_at = 0;
         self.watched.clear();
         for entry in self.entries.values_mut() {
             entry.watch = None;
@@ -267,26 +302,39 @@ impl Roster {
         Ok(())
     }
 
-    fn take_answer(&mut self, now: Instant) {
-        let Some(batch) = self.batch.take() else {
-            return;
-        };
-        let Some(answer) = batch.answer.try_wait() else {
-            self.batch = Some(batch);
-            return;
-        };
-        let response = match answer {
-            Ok(response) => {
-                self.backoff.reset();
-                self.answers.store(true, Relaxed);
-                response
+    fn take_answers(&mut self, now: Instant) {
+        let answered = self.under_way.iter();
+        let answered = answered.filter_map(|(id, batch)| Some((*id, batch.answer.try_wait()?)));
+        for (id, answer) in answered.collect::<Vec<_>>() {
+            let Some(batch) = self.under_way.remove(&id) else {
+                continue;
+            };
+            match answer {
+                Ok(response) => match batch::outcomes(&batch.steps, &response) {
+                    Ok(outcomes) => self.batch_done(id, &batch, &response, outcomes, now),
+                    Err(odd) => self.batch_failed(id, &batch, &odd.unknown_outcome(true), now),
+                },
+                Err(error) => self.batch_failed(id, &batch, &error, now),
             }
-            Err(error) => return self.batch_failed(&batch, &error, now),
-        };
+        }
+    }
+
+    fn batch_done(
+        &mut self,
+        id: u64,
+        batch: &UnderWay,
+        response: &TxnResponse,
+        outcomes: Vec<Outcome<'_>>,
+        now: Instant,
+    ) {
+        self.plan
+            .ended(id, Ending::Answered, now, chance::fraction());
+        self.answers.store(true, Relaxed);
+        self.outlook.set_trouble(None);
         let at = response.revision();
         let valid = valid(self.codec, &self.prefix);
-        for (number, outcome) in batch.numbers.iter().zip(batch::outcomes(&response)) {
-            let Some(entry) = self.entries.get_mut(number) else {
+        for (sent, outcome) in batch.steps.iter().zip(outcomes) {
+            let Some(entry) = self.entries.get_mut(&sent.number) else {
                 continue;
             };
             let taken = match outcome {
@@ -297,35 +345,50 @@ impl Roster {
                 entry.taken(taken);
             }
             if let Phase::Refused(by) = entry.claim.phase {
-                entry.shared.refuse(conflict(by));
+                entry.conflict(by);
             }
-            self.to_send.insert(*number);
-            self.to_show.insert(*number);
+            if entry.claim.is_refused() {
+                self.plan.stays_apart(sent.number, now, chance::fraction());
+            } else {
+                entry.worked();
+            }
+            self.to_send.insert(sent.number);
+            self.to_show.insert(sent.number);
         }
     }
 
-    fn batch_failed(&mut self, batch: &Batch, error: &Error, now: Instant) {
-        for number in &batch.numbers {
-            if let Some(entry) = self.entries.get_mut(number) {
-                entry.claim.failed();
-                entry.shared.trouble(error);
+    fn batch_failed(&mut self, id: u64, batch: &UnderWay, error: &Error, now: Instant) {
+        let refusal = Refusal::of(error);
+        let ending = Ending::Failed(refusal);
+        let consequence = self.plan.ended(id, ending, now, chance::fraction());
+        let was_not_done = refusal != Refusal::NoAnswer && !error.outcome_unknown();
+        for sent in &batch.steps {
+            let Some(entry) = self.entries.get_mut(&sent.number) else {
+                continue;
+            };
+            match was_not_done {
+                true => entry.claim.refused(consequence == Consequence::Culprit),
+                false => entry.claim.failed(),
             }
-            self.stir(*number);
+            match (consequence, sent.step) {
+                (Consequence::Culprit, Step::Delete(_)) => entry.give_up_leaving(error),
+                (Consequence::Culprit | Consequence::Later, _) => entry.failed(error),
+                (Consequence::Halved | Consequence::Done, _) => {}
+            }
+            self.to_send.insert(sent.number);
+            self.to_show.insert(sent.number);
         }
-        // A server that finds no lease of ours, however new, is not asked at once again either.
-        self.retry_at = Some(now + self.backoff.next(chance::fraction()));
-        if error.kind() == ErrorKind::LeaseNotFound && batch.lease == self.leases.current {
+        if consequence == Consequence::Later {
+            self.outlook.set_trouble(Some(error.clone()));
+        }
+        if refusal == Refusal::LeaseGone && batch.lease == self.leases.current {
             self.tenure.give_up(now);
             self.lease_lost(Loss::LeaseGone);
         }
     }
 
-    /// Sends the next steps, if there are any and nothing is on its way.
-    fn send_batch(&mut self, now: Instant) {
-        if self.batch.is_some() || self.retry_at.is_some_and(|at| at > now) {
-            return;
-        }
-        self.retry_at = None;
+    /// Sends the next steps.
+    fn send_batches(&mut self, now: Instant) {
         while let Some((until, number)) = self.later.pop_first() {
             if until > now {
                 self.later.insert((until, number));
@@ -333,39 +396,66 @@ impl Roster {
             }
             self.to_send.insert(number);
         }
-        let (mut numbers, mut ops, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while ops.len() < batch::STEPS && bytes <= batch::BYTES {
-            let Some(number) = self.to_send.pop_first() else {
-                break;
-            };
-            let Some(entry) = self.entries.get_mut(&number) else {
-                continue;
-            };
-            let waits = entry.dispute.waits(now);
-            if let (Some(until), false) = (waits, entry.claim.is_leaving()) {
+        let weigh = Weigh {
+            entries: &self.entries,
+            turns: &self.turns,
+            leases: &self.leases,
+            namespace: self.namespace,
+            now,
+        };
+        for number in std::mem::take(&mut self.to_send) {
+            if let Some(weight) = weigh.step(number) {
+                self.plan.wants(number, weight.sort);
+            } else if let Some(until) = weigh.waits(number) {
                 self.later.insert((until, number));
-                continue;
-            }
-            let claim = &mut entry.claim;
-            if self.turns.is_first(&claim.key, number)
-                && let Some(step) = claim.next(&self.leases)
-            {
-                numbers.push(number);
-                bytes += claim.key.len() + claim.value.len();
-                ops.push(batch::op(&claim.key, &claim.value, step));
             }
         }
-        if !ops.is_empty() {
-            self.batch = Some(Batch {
-                numbers,
-                lease: self.leases.current,
-                answer: self.client.submit(Txn::always(ops)),
-            });
+        while let Some(batch) = self.next_batch(now) {
+            self.submit(batch, now);
         }
     }
 
+    fn next_batch(&mut self, now: Instant) -> Option<Batch> {
+        let weigh = Weigh {
+            entries: &self.entries,
+            turns: &self.turns,
+            leases: &self.leases,
+            namespace: self.namespace,
+            now,
+        };
+        self.plan.next(now, |number| weigh.step(number))
+    }
+
+    fn submit(&mut self, batch: Batch, now: Instant) {
+        let (mut steps, mut txns) = (Vec::new(), Vec::new());
+        for number in batch.numbers {
+            if let Some(entry) = self.entries.get_mut(&number)
+                && let Some(step) = entry.claim.due(&self.leases)
+            {
+                let key = entry.claim.key.clone();
+                txns.push(batch::step(&key, entry.claim.next_value(), step));
+                entry.begin(step);
+                steps.push(Sent { number, key, step });
+            }
+        }
+        let under_way = UnderWay {
+            steps,
+            lease: self.leases.current,
+            since: now,
+            answer: self.client.submit(batch::txn(txns)),
+        };
+        self.under_way.insert(batch.id, under_way);
+    }
+
     /// Watches the keys that are held or waited for, and not watched yet.
-    fn watch_keys(&mut self) {
+    fn watch_keys(&mut self, now: Instant) {
+        while let Some((until, number)) = self.watch_again.pop_first() {
+            if until > now {
+                self.watch_again.insert((until, number));
+                break;
+            }
+            self.stir(number);
+        }
         for number in &self.to_show {
             if let Some(entry) = self.entries.get_mut(number)
                 && entry.watch.is_none()
@@ -387,8 +477,7 @@ impl Roster {
                 continue;
             };
             if entry.claim.phase != Phase::Left {
-                let state = entry.state(&self.tenure);
-                entry.shared.show(state, entry.claim.put_at());
+                entry.show(&self.outlook);
                 continue;
             }
             if let Some(watch) = entry.watch {
@@ -398,64 +487,17 @@ impl Roster {
             if let Some(next) = self.turns.leave(&entry.claim.key, number) {
                 self.to_send.insert(next);
             }
-            entry.shared.show(State::Closed, None);
-            // Whoever left in time still waits; whoever gave up does not.
-            for reply in entry.leaving.drain(..) {
-                let _ = reply.send(());
-            }
+            entry.left();
             self.entries.remove(&number);
+            self.plan.forget(number);
         }
     }
 
     fn close(&mut self) {
         for entry in self.entries.values() {
-            entry.shared.show(State::Closed, None);
+            entry.shared.show(State::Closed, None, None);
         }
         self.entries.clear();
-    }
-}
-
-impl Entry {
-    fn taken(&mut self, taken: Taken) {
-        self.loss = Some(loss(taken));
-        self.dispute.taken(Instant::now(), chance::fraction());
-    }
-
-    fn follow(&mut self, event: &Event, leases: &Leases, valid: impl Fn(&KeyValue) -> bool) {
-        let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
-        if let Some(taken) = self.claim.event(event.revision(), kv, leases, &valid) {
-            self.taken(taken);
-        }
-    }
-
-    fn state(&mut self, tenure: &Tenure) -> State {
-        let lost = |loss: Option<Loss>| State::Lost {
-            why: loss.unwrap_or(Loss::LeaseGone),
-        };
-        match self.claim.phase {
-            Phase::Held { lease, revision } => {
-                self.loss = None;
-                let valid_until = tenure.valid_until();
-                if self.shared.instance().status == Status::Draining {
-                    State::Draining
-                } else if tenure.is_suspect() {
-                    State::Suspect { valid_until }
-                } else {
-                    State::Registered {
-                        lease,
-                        revision,
-                        valid_until,
-                    }
-                }
-            }
-            Phase::Yielded { by, .. } if self.claim.was_held() => State::Lost {
-                why: Loss::Replaced { by },
-            },
-            // A new value is on its way; the instance is where it was.
-            _ if self.claim.was_held() && self.loss.is_none() => self.shared.state(),
-            _ if self.claim.was_held() => lost(self.loss),
-            _ => State::Starting,
-        }
     }
 }
 
@@ -471,18 +513,23 @@ impl Part for Roster {
             self.close();
             return None;
         }
-        self.take_answer(now);
-        self.watch_keys();
+        self.take_answers(now);
+        self.look_around(now);
+        self.watch_keys(now);
         self.settle();
         // After those who left, whose turn another may have now.
-        self.send_batch(now);
+        self.send_batches(now);
         // Whoever left had a second to be answered; the lease does the rest.
         if !self.open {
             return None;
         }
-        let retry = self.retry_at.filter(|_| self.batch.is_none());
-        let later = self.later.first().map(|(until, _)| *until);
-        let due = [retry, later, self.tenure.due(now)];
+        let due = [
+            self.plan.due(now),
+            self.later.first().map(|(until, _)| *until),
+            self.watch_again.first().map(|(until, _)| *until),
+            self.tenure.due(now),
+            self.probe.due(self.waits_since()),
+        ];
         Some(Next(due.into_iter().flatten().min()))
     }
 
@@ -491,30 +538,43 @@ impl Part for Roster {
             select.recv(&self.commands);
         }
         select.recv(self.watches.receiver());
-        if let Some(batch) = &self.batch {
+        for batch in self.under_way.values() {
             select.recv(batch.answer.receiver());
         }
         self.tenure.wait(select);
+        self.probe.wait(select);
+    }
+}
+
+/// What entries have to send, for the plan of batches.
+struct Weigh<'a> {
+    entries: &'a BTreeMap<u64, Entry>,
+    turns: &'a Turns,
+    leases: &'a Leases,
+    namespace: usize,
+    now: Instant,
+}
+
+impl Weigh<'_> {
+    fn step(&self, number: u64) -> Option<Weight> {
+        let claim = &self.entries.get(&number)?.claim;
+        if self.waits(number).is_some() || !self.turns.is_first(&claim.key, number) {
+            return None;
+        }
+        let step = claim.due(self.leases)?;
+        let (key, value) = (&claim.key, claim.next_value());
+        Some(batch::weight(key, value, step, self.namespace))
+    }
+
+    /// Until when an entry waits to put its key back once more.
+    fn waits(&self, number: u64) -> Option<Instant> {
+        let entry = self.entries.get(&number)?;
+        let waits = entry.dispute.waits(self.now);
+        waits.filter(|_| !entry.claim.is_leaving())
     }
 }
 
 /// Whether a value is an instance, and so whoever put it registered.
 fn valid(codec: Codec, prefix: &str) -> impl Fn(&KeyValue) -> bool + '_ {
     move |kv| codec.decode(prefix, kv.key(), kv.value()).is_ok()
-}
-
-fn loss(taken: Taken) -> Loss {
-    match taken {
-        Taken::Deleted => Loss::KeyDeleted,
-        Taken::Overwritten => Loss::Overwritten,
-        Taken::By(by) => Loss::Replaced { by },
-    }
-}
-
-fn conflict(by: Option<LeaseId>) -> Error {
-    let reason = match by {
-        Some(lease) => format!("it is registered already, under lease {lease}"),
-        None => "its key exists already, under no lease".into(),
-    };
-    Error::new(ErrorKind::Conflict, reason).operation(Operation::new("register"))
 }

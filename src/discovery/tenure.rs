@@ -1,15 +1,20 @@
 //! The one lease of a registrar: granted, kept alive, and granted anew when it is gone.
+//!
+//! A grant whose outcome is not known is repeated under the same id, and finds the lease if it was
+//! made; one that is given up is revoked. So no lease is left over that nobody knows of.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Select, TryRecvError};
 
+use super::outlook::Outlook;
 use super::registration::Loss;
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::lease::{Deadline, Grant, KeepAlive, Lease};
+use crate::lease::{Deadline, Grant, KeepAlive, Lease, Revoke};
 use crate::rt::Pending;
 use crate::types::LeaseId;
 
@@ -23,6 +28,9 @@ pub(super) struct Tenure {
     ttl: Duration,
     stage: Stage,
     backoff: Backoff,
+    outlook: Arc<Outlook>,
+    /// The grant of a lease that may exist, because it was sent and not answered.
+    in_doubt: Option<InDoubt>,
 }
 
 #[derive(Debug)]
@@ -32,15 +40,16 @@ enum Stage {
     },
     Granting {
         reply: Pending<Lease>,
-        until: Deadline,
+        since: Instant,
     },
-    Held(Held),
+    Held(KeepAlive),
 }
 
 #[derive(Debug)]
-struct Held {
-    keep: KeepAlive,
-    ttl: Duration,
+struct InDoubt {
+    grant: Grant,
+    id: LeaseId,
+    /// Until when the lease surely lives, if there is one.
     until: Deadline,
 }
 
@@ -55,12 +64,14 @@ pub(super) enum Tidings {
 }
 
 impl Tenure {
-    pub(super) fn new(client: Client, ttl: Duration) -> Self {
+    pub(super) fn new(client: Client, ttl: Duration, outlook: Arc<Outlook>) -> Self {
         Tenure {
             client,
             ttl,
             stage: Stage::None { retry_at: None },
             backoff: BETWEEN_GRANTS,
+            outlook,
+            in_doubt: None,
         }
     }
 
@@ -74,53 +85,69 @@ impl Tenure {
                 // Nothing is due any more, whether or not a lease is wanted.
                 *retry_at = None;
                 if wanted {
-                    // The server counts from when it grants, which is later.
-                    let until = Deadline::after(self.ttl);
-                    // Whoever waits to be registered waits as long as the client's timeout. A grant
-                    // that gives up sooner, and is repeated, lets them know what the trouble was.
-                    let patience = self.client.timeout() / 2;
-                    let reply = self
-                        .client
-                        .with_timeout(patience)
-                        .submit(Grant::ttl(self.ttl));
-                    self.stage = Stage::Granting { reply, until };
+                    self.grant(now);
                 }
                 Tidings::None
             }
-            Stage::Granting { reply, until } => match reply.try_wait() {
+            Stage::Granting { reply, .. } => match reply.try_wait() {
                 None => Tidings::None,
-                Some(Ok(lease)) => {
-                    let until = *until;
-                    self.granted(&lease, until, now)
-                }
-                Some(Err(error)) => self.trouble(error, now),
+                Some(Ok(lease)) => self.granted(lease.id(), now),
+                Some(Err(error)) => self.retry(error, now),
             },
-            Stage::Held(held) => match held.follow() {
+            Stage::Held(keep) => match follow(keep, &self.outlook) {
                 Ok(()) => Tidings::None,
                 Err(loss) => {
                     self.stage = Stage::None { retry_at: None };
+                    self.outlook.lost();
                     Tidings::Lost(loss)
                 }
             },
         }
     }
 
-    fn granted(&mut self, lease: &Lease, until: Deadline, now: Instant) -> Tidings {
-        match self.client.keep_alive(lease.id()) {
+    fn grant(&mut self, now: Instant) {
+        // A lease of an earlier try that would have to be renewed by now is of no use.
+        if self
+            .in_doubt
+            .as_ref()
+            .is_some_and(|old| old.until.has_passed())
+        {
+            self.abandon();
+        }
+        let ttl = self.ttl;
+        let grant = self.in_doubt.get_or_insert_with(|| {
+            // The server counts from when it grants, which is later.
+            let until = Deadline::after(ttl);
+            let (grant, id) = Grant::ttl(ttl).with_random_id();
+            InDoubt { grant, id, until }
+        });
+        let reply = self.client.submit(grant.grant.clone());
+        self.stage = Stage::Granting { reply, since: now };
+    }
+
+    fn granted(&mut self, id: LeaseId, now: Instant) -> Tidings {
+        match self.client.keep_alive(id) {
             Ok(keep) => {
                 self.backoff.reset();
-                self.stage = Stage::Held(Held {
-                    keep,
-                    ttl: lease.ttl(),
-                    until,
-                });
-                Tidings::Granted(lease.id())
+                self.stage = Stage::Held(keep);
+                let granted = self.in_doubt.take();
+                let until = granted.map_or(Deadline::PASSED, |granted| granted.until);
+                self.outlook.granted(until, now);
+                Tidings::Granted(id)
             }
-            Err(error) => self.trouble(error, now),
+            Err(error) => self.retry(error, now),
         }
     }
 
-    fn trouble(&mut self, error: Error, now: Instant) -> Tidings {
+    /// Revokes the lease that may exist. Nobody waits for the answer: without it the lease ends by
+    /// itself.
+    fn abandon(&mut self) {
+        if let Some(old) = self.in_doubt.take() {
+            drop(self.client.submit(Revoke::new(old.id)));
+        }
+    }
+
+    fn retry(&mut self, error: Error, now: Instant) -> Tidings {
         self.stage = Stage::None {
             retry_at: Some(now + self.backoff.next(chance::fraction())),
         };
@@ -133,21 +160,15 @@ impl Tenure {
             self.stage = Stage::None {
                 retry_at: Some(now),
             };
+            self.outlook.lost();
         }
     }
 
-    pub(super) fn valid_until(&self) -> Deadline {
+    /// Since when a grant is not answered.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Held(held) => held.until,
-            Stage::None { .. } | Stage::Granting { .. } => Deadline::PASSED,
-        }
-    }
-
-    /// Whether renewals that should have come did not: they come after a third of the time.
-    pub(super) fn is_suspect(&self) -> bool {
-        match &self.stage {
-            Stage::Held(held) => held.until.remaining() < held.ttl / 2,
-            Stage::None { .. } | Stage::Granting { .. } => true,
+            Stage::Granting { since, .. } => Some(*since),
+            Stage::None { .. } | Stage::Held(_) => None,
         }
     }
 
@@ -157,10 +178,9 @@ impl Tenure {
             Stage::None { retry_at } => *retry_at,
             Stage::Granting { .. } => None,
             // The moment at which it becomes suspect.
-            Stage::Held(held) if !self.is_suspect() => Some(
-                now + held.until.remaining().saturating_sub(held.ttl / 2)
-                    + Duration::from_millis(1),
-            ),
+            Stage::Held(_) if !self.outlook.is_suspect() => {
+                Some(now + self.outlook.suspect_in() + Duration::from_millis(1))
+            }
             Stage::Held(_) => None,
         }
     }
@@ -169,25 +189,27 @@ impl Tenure {
         match &self.stage {
             Stage::None { .. } => {}
             Stage::Granting { reply, .. } => drop(select.recv(reply.receiver())),
-            Stage::Held(held) => drop(select.recv(held.keep.receiver())),
+            Stage::Held(keep) => drop(select.recv(keep.receiver())),
         }
     }
 }
 
-impl Held {
-    fn follow(&mut self) -> Result<(), Loss> {
-        loop {
-            match self.keep.receiver().try_recv() {
-                Ok(Ok(renewal)) => {
-                    self.until = renewal.deadline();
-                    self.ttl = renewal.ttl();
-                }
-                Ok(Err(gone)) if gone.kind() == ErrorKind::LeaseNotFound => {
-                    return Err(Loss::LeaseGone);
-                }
-                Ok(Err(_)) | Err(TryRecvError::Disconnected) => return Err(Loss::Unreachable),
-                Err(TryRecvError::Empty) => return Ok(()),
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+/// Reads the renewals that have come.
+fn follow(keep: &KeepAlive, outlook: &Outlook) -> Result<(), Loss> {
+    loop {
+        match keep.receiver().try_recv() {
+            Ok(Ok(renewal)) => outlook.renewed(renewal.deadline(), renewal.ttl()),
+            Ok(Err(gone)) if gone.kind() == ErrorKind::LeaseNotFound => {
+                return Err(Loss::LeaseGone);
             }
+            Ok(Err(_)) | Err(TryRecvError::Disconnected) => return Err(Loss::Unreachable),
+            Err(TryRecvError::Empty) => return Ok(()),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Registered, found, lost and restored: what the crate is for.
 
 mod faults;
+mod limits;
 mod own_keys;
+mod reasons;
+mod refused;
 
 use std::time::{Duration, Instant};
 
@@ -562,6 +565,7 @@ fn a_program_can_start_while_etcd_is_away() {
     let early = registration
         .wait_registered(Duration::from_millis(200))
         .unwrap_err();
+    // There was no time to find out more.
     assert_eq!(early.kind(), ErrorKind::Timeout);
     etcd.restart().unwrap();
     registration.wait_registered(SOON).unwrap();

@@ -23,6 +23,12 @@ fn kv(value: &'static str, on: i64, at: i64) -> KeyValue {
     }
 }
 
+fn next(claim: &mut Claim, leases: &Leases) -> Option<Step> {
+    let step = claim.due(leases)?;
+    claim.begin(step);
+    Some(step)
+}
+
 fn claim(policy: OnConflict) -> Claim {
     Claim::new("k".into(), "me".into(), policy)
 }
@@ -31,7 +37,7 @@ fn held(policy: OnConflict) -> Claim {
     let mut claim = claim(policy);
     let ours = leases(1, &[]);
     assert_eq!(
-        claim.next(&ours),
+        next(&mut claim, &ours),
         Some(Step::Write(Expect::Absent, lease(1)))
     );
     assert_eq!(claim.done(Revision::new(10), &ours, |_| true), None);
@@ -48,7 +54,7 @@ fn a_free_key_is_taken_and_kept() {
             revision: Revision::new(10)
         }
     );
-    assert_eq!(claim.next(&leases(1, &[])), None);
+    assert_eq!(next(&mut claim, &leases(1, &[])), None);
     let own = claim.event(
         Revision::new(11),
         Some(kv("me", 1, 11)),
@@ -60,7 +66,7 @@ fn a_free_key_is_taken_and_kept() {
 
 #[test]
 fn nothing_is_written_without_a_lease() {
-    assert_eq!(claim(OnConflict::Replace).next(&leases(0, &[])), None);
+    assert_eq!(claim(OnConflict::Replace).due(&leases(0, &[])), None);
 }
 
 #[test]
@@ -74,7 +80,7 @@ fn each_policy_does_what_it_says_about_a_key_that_is_taken() {
         (OnConflict::WaitForExpiry, Phase::Yielded { by: lease(9) }),
     ] {
         let mut claim = claim(policy);
-        claim.next(&leases(1, &[]));
+        next(&mut claim, &leases(1, &[]));
         claim.found(
             Revision::new(5),
             Some(&kv("other", 9, 5)),
@@ -88,7 +94,7 @@ fn each_policy_does_what_it_says_about_a_key_that_is_taken() {
 #[test]
 fn who_waits_gets_the_key_when_it_is_gone() {
     let mut claim = claim(OnConflict::WaitForExpiry);
-    claim.next(&leases(1, &[]));
+    next(&mut claim, &leases(1, &[]));
     claim.found(
         Revision::new(5),
         Some(&kv("other", 9, 5)),
@@ -108,7 +114,7 @@ fn a_deleted_or_overwritten_key_is_restored() {
         Some(Taken::Deleted)
     );
     assert_eq!(
-        deleted.next(&ours),
+        next(&mut deleted, &ours),
         Some(Step::Write(Expect::Absent, lease(1)))
     );
 
@@ -117,7 +123,10 @@ fn a_deleted_or_overwritten_key_is_restored() {
         let taken = claim.event(Revision::new(11), Some(by_hand.clone()), &ours, |_| false);
         assert_eq!(taken, Some(Taken::Overwritten));
         let unchanged = Expect::Unchanged(Revision::new(11), by_hand.lease());
-        assert_eq!(claim.next(&ours), Some(Step::Write(unchanged, lease(1))));
+        assert_eq!(
+            next(&mut claim, &ours),
+            Some(Step::Write(unchanged, lease(1)))
+        );
     }
 }
 
@@ -132,10 +141,10 @@ fn a_successor_is_yielded_to_and_outlived() {
         let ours = leases(1, &[]);
         let taken = claim.event(Revision::new(11), Some(kv("me", 9, 11)), &ours, |_| true);
         assert_eq!(taken, Some(Taken::By(lease(9))), "{policy:?}");
-        assert_eq!(claim.next(&ours), None);
+        assert_eq!(next(&mut claim, &ours), None);
         claim.event(Revision::new(12), None, &ours, |_| true);
         assert_eq!(
-            claim.next(&ours),
+            next(&mut claim, &ours),
             Some(Step::Write(Expect::Absent, lease(1)))
         );
     }
@@ -147,21 +156,24 @@ fn a_key_left_over_from_an_earlier_lease_of_ours_is_moved_to_the_new_one() {
     claim.lease_lost();
     let now = leases(2, &[1]);
     assert_eq!(
-        claim.next(&now),
+        next(&mut claim, &now),
         Some(Step::Write(Expect::Absent, lease(2)))
     );
     claim.found(Revision::new(10), Some(&kv("me", 1, 10)), &now, |_| true);
     let unchanged = Expect::Unchanged(Revision::new(10), Some(lease(1)));
-    assert_eq!(claim.next(&now), Some(Step::Write(unchanged, lease(2))));
+    assert_eq!(
+        next(&mut claim, &now),
+        Some(Step::Write(unchanged, lease(2)))
+    );
 }
 
 #[test]
 fn a_write_whose_answer_was_lost_is_recognised() {
     let mut claim = claim(OnConflict::Fail);
     let ours = leases(1, &[]);
-    claim.next(&ours);
+    next(&mut claim, &ours);
     claim.failed();
-    claim.next(&ours);
+    next(&mut claim, &ours);
     claim.found(Revision::new(7), Some(&kv("me", 1, 7)), &ours, |_| true);
     assert_eq!(
         claim.phase,
@@ -176,7 +188,7 @@ fn a_write_whose_answer_was_lost_is_recognised() {
 fn what_happens_between_a_write_and_its_answer_is_not_missed() {
     let mut claim = claim(OnConflict::Replace);
     let ours = leases(1, &[]);
-    claim.next(&ours);
+    next(&mut claim, &ours);
     assert_eq!(
         claim.event(Revision::new(10), Some(kv("me", 1, 10)), &ours, |_| true),
         None
@@ -193,10 +205,13 @@ fn what_happens_between_a_write_and_its_answer_is_not_missed() {
 fn leaving_deletes_only_what_hangs_on_our_lease() {
     let mut claim = held(OnConflict::Replace);
     claim.leave();
-    assert_eq!(claim.next(&leases(1, &[])), Some(Step::Delete(lease(1))));
+    assert_eq!(
+        next(&mut claim, &leases(1, &[])),
+        Some(Step::Delete(lease(1)))
+    );
     claim.failed();
     assert_eq!(
-        claim.next(&leases(1, &[])),
+        next(&mut claim, &leases(1, &[])),
         Some(Step::Delete(lease(1))),
         "until it is known"
     );
@@ -220,11 +235,11 @@ fn leaving_before_anything_was_written_needs_nothing() {
 fn leaving_while_a_write_is_on_its_way_waits_for_it() {
     let mut claim = claim(OnConflict::Replace);
     let ours = leases(1, &[]);
-    claim.next(&ours);
+    next(&mut claim, &ours);
     claim.leave();
-    assert_eq!(claim.next(&ours), None);
+    assert_eq!(next(&mut claim, &ours), None);
     claim.done(Revision::new(10), &ours, |_| true);
-    assert_eq!(claim.next(&ours), Some(Step::Delete(lease(1))));
+    assert_eq!(next(&mut claim, &ours), Some(Step::Delete(lease(1))));
 }
 
 #[test]
@@ -233,10 +248,108 @@ fn an_update_goes_out_under_our_lease_and_is_remembered() {
     let ours = leases(1, &[]);
     claim.update("new".into());
     assert_eq!(
-        claim.next(&ours),
+        next(&mut claim, &ours),
         Some(Step::Write(Expect::Lease(lease(1)), lease(1)))
     );
     claim.done(Revision::new(12), &ours, |_| true);
     claim.lease_lost();
     assert_eq!(claim.value, "new");
+}
+
+#[test]
+fn an_update_that_is_refused_leaves_the_old_value_where_it_is() {
+    let mut claim = held(OnConflict::Replace);
+    let ours = leases(1, &[]);
+    claim.update("too large".into());
+    next(&mut claim, &ours);
+    claim.refused(true);
+    assert_eq!(claim.placed().unwrap().revision, Revision::new(10));
+    assert!(claim.is_refused());
+    assert_eq!(claim.next_value(), "too large", "it is tried again");
+    assert_eq!(claim.watch_after(), Some(Revision::new(10)));
+    // The key is lost: the value that etcd took is put back.
+    let taken = claim.event(Revision::new(11), None, &ours, |_| true);
+    assert_eq!(taken, Some(Taken::Deleted));
+    assert_eq!(claim.next_value(), "me");
+    next(&mut claim, &ours);
+    claim.done(Revision::new(12), &ours, |_| true);
+    assert_eq!(claim.placed().unwrap().revision, Revision::new(12));
+    assert_eq!(
+        claim.due(&ours),
+        Some(Step::Write(Expect::Lease(lease(1)), lease(1)))
+    );
+    claim.update("smaller".into());
+    next(&mut claim, &ours);
+    claim.done(Revision::new(13), &ours, |_| true);
+    assert!(!claim.is_refused());
+}
+
+#[test]
+fn a_first_write_that_is_refused_leaves_nothing_to_delete() {
+    let mut claim = claim(OnConflict::Replace);
+    next(&mut claim, &leases(1, &[]));
+    claim.refused(true);
+    claim.leave();
+    assert_eq!(claim.phase, Phase::Left);
+}
+
+#[test]
+fn a_refusal_does_not_undo_the_doubt_about_an_earlier_try() {
+    let mut claim = claim(OnConflict::Replace);
+    let ours = leases(1, &[]);
+    next(&mut claim, &ours);
+    claim.failed();
+    next(&mut claim, &ours);
+    claim.refused(true);
+    claim.leave();
+    assert_eq!(claim.due(&ours), Some(Step::Delete(lease(1))));
+}
+
+#[test]
+fn a_key_that_was_not_watched_for_a_while_is_looked_at_and_not_written() {
+    let mut claim = held(OnConflict::Replace);
+    let ours = leases(1, &[]);
+    claim.unwatched();
+    assert!(
+        claim.placed().is_some(),
+        "it is where it was, as far as we know"
+    );
+    assert_eq!(next(&mut claim, &ours), Some(Step::Look));
+    claim.failed();
+    assert_eq!(next(&mut claim, &ours), Some(Step::Look));
+    let there = kv("me", 1, 10);
+    assert_eq!(
+        claim.found(Revision::new(20), Some(&there), &ours, |_| true),
+        None
+    );
+    assert_eq!(claim.watch_after(), Some(Revision::new(20)));
+    claim.unwatched();
+    next(&mut claim, &ours);
+    let taken = claim.found(Revision::new(30), None, &ours, |_| true);
+    assert_eq!(taken, Some(Taken::Deleted));
+}
+
+#[test]
+fn news_that_came_during_a_refused_update_is_not_lost() {
+    let mut claim = held(OnConflict::Replace);
+    let ours = leases(1, &[]);
+    claim.update("too large".into());
+    next(&mut claim, &ours);
+    claim.event(Revision::new(11), None, &ours, |_| true);
+    claim.refused(true);
+    assert_eq!(next(&mut claim, &ours), Some(Step::Look));
+    let taken = claim.found(Revision::new(12), None, &ours, |_| true);
+    assert_eq!(taken, Some(Taken::Deleted));
+}
+
+#[test]
+fn a_key_that_may_not_be_deleted_is_left_to_its_lease() {
+    let mut claim = held(OnConflict::Replace);
+    let ours = leases(1, &[]);
+    claim.leave();
+    next(&mut claim, &ours);
+    claim.refused(true);
+    assert_eq!(claim.due(&ours), Some(Step::Delete(lease(1))));
+    claim.give_up();
+    assert_eq!(claim.phase, Phase::Left);
 }

@@ -72,7 +72,8 @@ impl World {
             56..68 => self.answer(n, true),
             68..70 => self.answer(n, false),
             // Never executed.
-            70..72 => self.processes[n].fail(),
+            70 => self.processes[n].fail(),
+            71 => self.processes[n].refused(),
             72..84 => self.hear(n),
             84..86 => self.unwatch(n),
             86..88 => self.store.expire(self.processes[n].leases.current),
@@ -311,7 +312,9 @@ impl World {
                             assert!(!self.is_old(by));
                         }
                         Phase::Refused(_) => assert!(!claim.was_held(), "{claim:?}"),
-                        Phase::Wanted(_) | Phase::Busy(_) | Phase::Left => panic!("{claim:?}"),
+                        Phase::Wanted(_) | Phase::Unsure | Phase::Busy(_) | Phase::Left => {
+                            panic!("{claim:?}")
+                        }
                     }
                 }
             }

@@ -56,7 +56,9 @@ fn an_instance_can_be_registered_again_while_it_is_leaving() {
     let again = registrar.announce(web(1).version("2")).unwrap();
     let other = registrar.announce(web(2)).unwrap();
     let early = other.wait_registered(Duration::from_secs(1)).unwrap_err();
-    assert_eq!(early.kind(), ErrorKind::Timeout);
+    let kinds = [ErrorKind::Unavailable, ErrorKind::Timeout];
+    assert!(kinds.contains(&early.kind()), "{early}");
+    assert!(early.to_string().contains("connection refused"), "{early}");
     etcd.restart().unwrap();
     other.wait_registered(SOON).unwrap();
     again.wait_registered(SOON).unwrap();

@@ -129,12 +129,14 @@ impl Process {
         for (number, entry) in &mut self.entries {
             let claim = &mut entry.claim;
             if self.turns.is_first(&claim.key, *number)
-                && let Some(step) = claim.next(&self.leases)
+                && let Some(step) = claim.due(&self.leases)
             {
+                let value = claim.next_value().clone();
+                claim.begin(step);
                 steps.push(Sent {
                     number: *number,
                     key: claim.key.clone(),
-                    value: claim.value.clone(),
+                    value,
                     step,
                 });
             }
@@ -182,6 +184,23 @@ impl Process {
         }
         if flight.answer == Some(None) && lease == self.leases.current {
             self.lose_lease();
+        }
+        self.settle();
+    }
+
+    /// The server refused what was sent, and so did nothing of it.
+    pub(super) fn refused(&mut self) {
+        if self.is_executed() {
+            return;
+        }
+        let steps = self
+            .flight
+            .take()
+            .map_or_else(Vec::new, |flight| flight.steps);
+        let alone = steps.len() == 1;
+        for sent in steps {
+            let claim = &mut self.entries.get_mut(&sent.number).unwrap().claim;
+            claim.refused(alone);
         }
         self.settle();
     }

@@ -123,6 +123,7 @@ impl Store {
                 (kv.mod_revision(), kv.lease()) == (at, on)
             }
             Step::Write(Expect::Lease(on), _) | Step::Delete(on) => kv.lease() == Some(on),
+            Step::Look => false,
         }
     }
 
@@ -152,7 +153,7 @@ impl Store {
         let mut answers = Vec::new();
         for ((key, value, step), done) in steps.iter().zip(done) {
             answers.push(match (done, *step) {
-                (false, _) => Err(self.get(key).cloned()),
+                (false, _) | (true, Step::Look) => Err(self.get(key).cloned()),
                 (true, Step::Delete(_)) => {
                     self.set(key.clone(), None);
                     Ok(())

@@ -1,0 +1,176 @@
+//! One instance of a registrar: its key, what its owner is shown, and why it is not as it should be.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use super::claim::{Claim, Leases, Phase, Step, Taken};
+use super::dispute::Dispute;
+use super::outlook::Outlook;
+use super::registration::{Loss, Shared, State};
+use super::status::Status;
+use crate::chance;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::types::{KeyValue, LeaseId};
+use crate::watch::{Event, EventKind, WatchKey};
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) claim: Claim,
+    pub(super) shared: Arc<Shared>,
+    pub(super) watch: Option<WatchKey>,
+    pub(super) dispute: Dispute,
+    /// Those who wait until it has left.
+    leaving: Vec<Sender<Result<()>>>,
+    loss: Option<Loss>,
+    /// Why its last step failed.
+    trouble: Option<Error>,
+    /// The status in the value that is wanted, in the one that was sent last, and in the one that
+    /// is in etcd.
+    wanted: Status,
+    sent: Status,
+    shown: Status,
+}
+
+impl Entry {
+    pub(super) fn new(claim: Claim, shared: Arc<Shared>) -> Self {
+        let status = shared.instance().status;
+        Entry {
+            claim,
+            shared,
+            watch: None,
+            dispute: Dispute::new(),
+            leaving: Vec::new(),
+            loss: None,
+            trouble: None,
+            wanted: status,
+            sent: status,
+            shown: status,
+        }
+    }
+
+    pub(super) fn update(&mut self, value: bytes::Bytes, status: Status) {
+        self.wanted = status;
+        self.claim.update(value);
+    }
+
+    pub(super) fn leave(&mut self, reply: Sender<Result<()>>) {
+        self.leaving.push(reply);
+        self.claim.leave();
+    }
+
+    pub(super) fn begin(&mut self, step: Step) {
+        if let Step::Write(..) = step {
+            self.sent = match self.claim.falls_back() {
+                true => self.shown,
+                false => self.wanted,
+            };
+        }
+        self.claim.begin(step);
+    }
+
+    pub(super) fn taken(&mut self, taken: Taken) {
+        self.loss = Some(match taken {
+            Taken::Deleted => Loss::KeyDeleted,
+            Taken::Overwritten => Loss::Overwritten,
+            Taken::By(by) => Loss::Replaced { by },
+        });
+        self.dispute.taken(Instant::now(), chance::fraction());
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        event: &Event,
+        leases: &Leases,
+        valid: impl Fn(&KeyValue) -> bool,
+    ) {
+        let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
+        if let Some(taken) = self.claim.event(event.revision(), kv, leases, &valid) {
+            self.taken(taken);
+        }
+    }
+
+    pub(super) fn lease_lost(&mut self, loss: Loss) {
+        if self.claim.was_held() {
+            self.loss = Some(loss);
+        }
+        self.claim.lease_lost();
+    }
+
+    /// Its step failed, and another try will be made.
+    pub(super) fn failed(&mut self, error: &Error) {
+        let verb = match (self.claim.is_leaving(), self.claim.placed()) {
+            (true, _) => "leave",
+            (false, Some(_)) => "update",
+            (false, None) => "register",
+        };
+        let about = Operation::about(verb, &self.shared.instance().id);
+        self.trouble = Some(error.clone().operation(about));
+    }
+
+    /// The key may not be deleted: it stays until its lease ends, and its owner is told.
+    pub(super) fn give_up_leaving(&mut self, error: &Error) {
+        self.failed(error);
+        self.claim.give_up();
+    }
+
+    pub(super) fn worked(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Somebody else has the key, and that is final.
+    pub(super) fn conflict(&mut self, by: Option<LeaseId>) {
+        let reason = match by {
+            Some(lease) => format!("it is registered already, under lease {lease}"),
+            None => "its key exists already, under no lease".into(),
+        };
+        let error = Error::new(ErrorKind::Conflict, reason).operation(Operation::new("register"));
+        self.shared.refuse(error);
+    }
+
+    /// Shows its owner how it is.
+    pub(super) fn show(&mut self, outlook: &Outlook) {
+        let state = self.state(outlook);
+        let placed = self.claim.placed().map(|placed| placed.revision);
+        self.shared.show(state, placed, self.trouble.clone());
+    }
+
+    /// It has left. Whoever waited in time is told; whoever gave up is not.
+    pub(super) fn left(&mut self) {
+        self.shared.show(State::Closed, None, self.trouble.clone());
+        for reply in self.leaving.drain(..) {
+            let _ = reply.send(self.trouble.clone().map_or(Ok(()), Err));
+        }
+    }
+
+    fn state(&mut self, outlook: &Outlook) -> State {
+        if self.claim.placed().is_some() && self.claim.sent_is_there() {
+            self.shown = self.sent;
+        }
+        match (self.claim.placed(), self.claim.phase) {
+            (Some(placed), _) => {
+                self.loss = None;
+                let valid_until = outlook.valid_until();
+                if self.shown == Status::Draining {
+                    State::Draining
+                } else if outlook.is_suspect() {
+                    State::Suspect { valid_until }
+                } else {
+                    State::Registered {
+                        lease: placed.lease,
+                        revision: placed.revision,
+                        valid_until,
+                    }
+                }
+            }
+            (None, Phase::Yielded { by }) if self.claim.was_held() => State::Lost {
+                why: Loss::Replaced { by },
+            },
+            (None, _) if self.claim.was_held() => State::Lost {
+                why: self.loss.unwrap_or(Loss::LeaseGone),
+            },
+            (None, _) => State::Starting,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What all registrations of a registrar have in common: until when their lease lives, and what is
+//! in the way at the moment. A renewal changes this one place, and touches no registration.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::lease::Deadline;
+
+/// The lease of a registrar and the trouble it has, for whoever asks.
+#[derive(Debug)]
+pub(super) struct Outlook(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    until: Deadline,
+    ttl: Duration,
+    granted: Option<Instant>,
+    trouble: Option<Error>,
+}
+
+impl Outlook {
+    pub(super) fn new(ttl: Duration) -> Self {
+        Outlook(Mutex::new(Inner {
+            until: Deadline::PASSED,
+            ttl,
+            granted: None,
+            trouble: None,
+        }))
+    }
+
+    pub(super) fn granted(&self, until: Deadline, now: Instant) {
+        let mut inner = self.0.lock();
+        inner.until = until;
+        inner.granted = Some(now);
+        inner.trouble = None;
+    }
+
+    pub(super) fn renewed(&self, until: Deadline, ttl: Duration) {
+        let mut inner = self.0.lock();
+        inner.until = until;
+        inner.ttl = ttl;
+    }
+
+    pub(super) fn lost(&self) {
+        self.0.lock().until = Deadline::PASSED;
+    }
+
+    /// What is in the way of everything; `None` once something got through.
+    pub(super) fn set_trouble(&self, trouble: Option<Error>) {
+        self.0.lock().trouble = trouble;
+    }
+
+    pub(super) fn trouble(&self) -> Option<Error> {
+        self.0.lock().trouble.clone()
+    }
+
+    /// When the lease was granted.
+    pub(super) fn granted_at(&self) -> Option<Instant> {
+        self.0.lock().granted
+    }
+
+    pub(super) fn valid_until(&self) -> Deadline {
+        self.0.lock().until
+    }
+
+    /// Whether renewals that should have come did not: they come after a third of the time.
+    pub(super) fn is_suspect(&self) -> bool {
+        let inner = self.0.lock();
+        inner.until.remaining() < inner.ttl / 2
+    }
+
+    /// For how long it is not suspect yet, if no renewal comes.
+    pub(super) fn suspect_in(&self) -> Duration {
+        let inner = self.0.lock();
+        inner.until.remaining().saturating_sub(inner.ttl / 2)
+    }
+}

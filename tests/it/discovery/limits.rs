@@ -1,0 +1,131 @@
+//! Registrations and the sizes that a client, a server and a link take.
+
+use super::*;
+
+fn with_metadata(n: u16, bytes: usize) -> Instance {
+    web(n).meta("load", "x".repeat(bytes))
+}
+
+// (R3)
+#[test]
+fn batches_are_as_large_as_client_and_server_allow() {
+    // The client knows of the limit, or it finds out.
+    for known in [64, 128] {
+        let etcd = LocalEtcd::builder()
+            .arg("--max-txn-ops=64")
+            .start()
+            .unwrap();
+        let client = Client::builder([etcd.endpoint()])
+            .max_txn_ops(known)
+            .connect()
+            .unwrap();
+        let registrar = registrar(&client, 30);
+        let registrations = registrar.register_all((1..=80).map(web)).unwrap();
+        let State::Registered { lease, .. } = registrations[0].state() else {
+            panic!("{:?}", registrations[0].state());
+        };
+        let pace = Pace::start();
+        let begun = Instant::now();
+        client.revoke(lease).unwrap();
+        for registration in &registrations {
+            until(registration, "back", registered_after_loss());
+        }
+        let took = pace.check("all are back", begun, Duration::from_secs(1));
+        println!("80 back in {took:?} with a limit of {known}");
+        assert_eq!(client.get_prefix("/services/web/").unwrap().len(), 80);
+    }
+}
+
+// (R2)
+#[test]
+fn an_instance_that_the_client_does_not_send_is_refused_before_anything_happens() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 30);
+    let registration = registrar.register(web(1)).unwrap();
+    let others = registrar.register(web(2)).unwrap();
+    let put_at = registration.revision();
+    let instance = registration.instance();
+    for error in [
+        registration
+            .update(with_metadata(1, 2_500_000))
+            .unwrap_err(),
+        registrar.register(with_metadata(3, 2_500_000)).unwrap_err(),
+        registrar.announce(with_metadata(3, 2_500_000)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let text = error.to_string();
+        assert!(text.contains("ClientBuilder::send_limit"), "{text}");
+    }
+    assert_eq!(registration.instance(), instance, "the old value stays");
+    registration.set_status(Status::Draining).unwrap();
+    until(&registration, "draining", |state| *state == State::Draining);
+    assert!(registration.revision() > put_at);
+    others.leave().unwrap();
+}
+
+// (R2)
+#[test]
+fn an_update_that_the_server_does_not_take_leaves_the_old_value_and_says_why() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 30);
+    let registration = registrar.register(web(1).version("old")).unwrap();
+    let put_at = registration.revision();
+    // Over the 1.5 MiB that a server takes, and below what the client sends.
+    registration.update(with_metadata(1, 1_800_000)).unwrap();
+    let error = eventually(SOON, "the reason is known", || registration.last_error());
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    assert!(
+        error.to_string().starts_with("update 10.0.0.1:1: "),
+        "{error}"
+    );
+    assert!(
+        registered(&registration.state()),
+        "{:?}",
+        registration.state()
+    );
+    assert_eq!(registration.revision(), put_at);
+
+    let others = registrar.register(web(2)).unwrap();
+    let refused = registrar.register(with_metadata(3, 1_800_000)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
+    // The key is lost: the old value is put back.
+    client.delete("/services/web/10.0.0.1:1").unwrap();
+    eventually(SOON, "the old value is back", || {
+        let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
+        kv.value_str()?
+            .contains("\"version\":\"old\"")
+            .then_some(())
+    });
+    assert_eq!(
+        registration.last_error().map(|error| error.kind()),
+        Some(ErrorKind::TooLarge)
+    );
+    // One that fits is taken at once, and nothing is wrong any more.
+    registration.update(web(1).version("new")).unwrap();
+    eventually(SOON, "the new value is there", || {
+        let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
+        kv.value_str()?
+            .contains("\"version\":\"new\"")
+            .then_some(())
+    });
+    eventually(SOON, "nothing is wrong", || {
+        registration.last_error().is_none().then_some(())
+    });
+    others.leave().unwrap();
+}
+
+// (R2)
+#[test]
+fn a_server_that_takes_small_requests_gets_small_batches() {
+    let etcd = LocalEtcd::builder();
+    let etcd = etcd.arg("--max-request-bytes=20000").start().unwrap();
+    let client = client(&etcd);
+    let registrar = registrar(&client, 30);
+    let all = (1..=100).map(|n| with_metadata(n, 1000));
+    let _registrations = registrar.register_all(all).unwrap();
+    assert_eq!(client.get_prefix("/services/web/").unwrap().len(), 100);
+    let refused = registrar.register(with_metadata(101, 20_000)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
+}

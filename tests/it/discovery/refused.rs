@@ -1,0 +1,177 @@
+//! Registrations that etcd refuses, next to those that it takes.
+
+use etcd_blocking::{CallMetrics, ClientBuilder, Permission};
+
+use super::*;
+use crate::support::server::{Version, skip_before};
+
+/// Where each part of a nested transaction needs its permission.
+const NO_WAY_AROUND: &[Version] = &[Version(3, 4, 44), Version(3, 5, 30), Version(3, 6, 11)];
+
+fn builder(etcd: &LocalEtcd) -> ClientBuilder {
+    Client::builder([etcd.endpoint()]).allow_plaintext_credentials()
+}
+
+fn user(etcd: &LocalEtcd, name: &str) -> Client {
+    builder(etcd).user(name, "pw").connect().unwrap()
+}
+
+/// An etcd whose user `web` may do everything below `/services/web/`, and a client of root.
+fn etcd_of_web() -> (LocalEtcd, Client) {
+    let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4");
+    let etcd = etcd.start().unwrap();
+    let anybody = client(&etcd);
+    anybody.role_add("web").unwrap();
+    permit(&anybody, "/services/web/");
+    for name in ["web", "root"] {
+        anybody.user_add(name, "pw").unwrap();
+        anybody.user_grant_role(name, name).unwrap();
+    }
+    anybody.auth_enable().unwrap();
+    let root = user(&etcd, "root");
+    root.user_list().unwrap();
+    (etcd, root)
+}
+
+fn permit(root: &Client, prefix: &'static str) {
+    let permission = Permission::read_write(KeyRange::prefix(prefix));
+    root.role_grant_permission("web", permission).unwrap();
+}
+
+fn admin(n: u16) -> Instance {
+    Instance::new("admin", format!("10.0.0.2:{n}"))
+}
+
+fn is_there(root: &Client, n: u16) -> bool {
+    let key = format!("/services/web/10.0.0.1:{n}");
+    root.get(key).unwrap().is_some()
+}
+
+// (R1, R4)
+#[test]
+fn what_is_refused_harms_nobody_else() {
+    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+        return;
+    }
+    let (etcd, root) = etcd_of_web();
+    let client = user(&etcd, "web");
+    let registrar = registrar(&client, 30);
+    let first = registrar.register(web(1)).unwrap();
+    let begun = Instant::now();
+    let refused = registrar.register(admin(1)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
+    assert!(
+        refused.to_string().starts_with("register 10.0.0.2:1: "),
+        "{refused}"
+    );
+    assert!(begun.elapsed() < client.timeout(), "it did not wait");
+
+    // One that goes on trying, and says why it is not there.
+    let culprit = registrar.announce(admin(2)).unwrap();
+    eventually(SOON, "the reason is known", || {
+        let error = culprit.last_error()?;
+        (error.kind() == ErrorKind::PermissionDenied).then_some(())
+    });
+    assert_eq!(culprit.state(), State::Starting);
+
+    // An operator deletes a key, another registers, one leaves.
+    let put_at = first.revision();
+    root.delete("/services/web/10.0.0.1:1").unwrap();
+    let second = registrar.register(web(2)).unwrap();
+    eventually(SOON, "the key is back", || {
+        (is_there(&root, 1) && first.revision() > put_at).then_some(())
+    });
+    second.leave().unwrap();
+    assert!(!is_there(&root, 2));
+    first.update(web(1).version("2")).unwrap();
+    eventually(SOON, "the update is there", || {
+        let kv = root.get("/services/web/10.0.0.1:1").unwrap()?;
+        kv.value_str()?.contains("\"version\":\"2\"").then_some(())
+    });
+    // The lease is lost: everybody but the culprit is back.
+    let State::Registered { lease, .. } = first.state() else {
+        panic!("{:?}", first.state());
+    };
+    let put_at = first.revision();
+    root.revoke(lease).unwrap();
+    eventually(SOON, "back under another lease", || {
+        (is_there(&root, 1) && first.revision() > put_at && registered(&first.state()))
+            .then_some(())
+    });
+    assert!(first.last_error().is_none(), "{:?}", first.last_error());
+
+    // The permission comes, and with it the culprit.
+    permit(&root, "/services/admin/");
+    culprit.wait_registered(SOON).unwrap();
+    assert!(culprit.last_error().is_none());
+}
+
+// (R1)
+#[test]
+fn many_refused_among_many_permitted_cost_a_few_transactions_once() {
+    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+        return;
+    }
+    let (etcd, root) = etcd_of_web();
+    let client = user(&etcd, "web");
+    let registrar = registrar(&client, 30);
+    let transactions = || {
+        let metrics = client.metrics();
+        let of = |call: &CallMetrics| call.ok + call.errors.iter().map(|(_, n)| n).sum::<u64>();
+        metrics.call("Txn").map_or(0, of)
+    };
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for n in 1..=300 {
+        good.push(registrar.announce(web(n)).unwrap());
+        if n % 100 == 50 {
+            bad.push(registrar.announce(admin(n)).unwrap());
+        }
+    }
+    for registration in &good {
+        registration.wait_registered(SOON).unwrap();
+    }
+    for registration in &bad {
+        let error = registration.wait_registered(Duration::from_millis(500));
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+    // All keys are deleted: the culprits are in nobody's way, and add only their own tries.
+    let put_at: Vec<_> = good.iter().map(Registration::revision).collect();
+    let before = transactions();
+    let begun = Instant::now();
+    root.call(Delete::prefix("/services/web/")).unwrap();
+    for (registration, put_at) in good.iter().zip(put_at) {
+        eventually(SOON, "it is back", || {
+            (registration.revision() > put_at).then_some(())
+        });
+    }
+    let used = transactions() - before;
+    println!("300 back in {:?} with {used} transactions", begun.elapsed());
+    let culprits_tries = 3 * (2 + begun.elapsed().as_millis() as u64 / 100);
+    assert!(used <= 30 + culprits_tries, "{used} transactions");
+}
+
+// (R1)
+#[test]
+fn a_delete_that_is_refused_is_given_up_and_told() {
+    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+        return;
+    }
+    let (etcd, root) = etcd_of_web();
+    permit(&root, "/services/admin/");
+    let client = user(&etcd, "web");
+    let registrar = registrar(&client, 30);
+    let stays = registrar.register(web(1)).unwrap();
+    let goes = registrar.register(admin(1)).unwrap();
+    let range = KeyRange::prefix("/services/admin/");
+    root.role_revoke_permission("web", range).unwrap();
+    let error = goes.leave().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert!(
+        error.to_string().starts_with("leave 10.0.0.2:1: "),
+        "{error}"
+    );
+    assert!(registered(&stays.state()));
+    stays.leave().unwrap();
+    assert!(!is_there(&root, 1));
+}
