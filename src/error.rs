@@ -13,7 +13,6 @@ use crate::types::Revision;
 pub(crate) use messages::Executed;
 #[cfg(test)]
 pub(crate) use messages::all as all_messages;
-#[cfg(feature = "__tls")]
 pub(crate) use printable::printable;
 pub(crate) use server::{Complaint, Remedy, ServerError};
 

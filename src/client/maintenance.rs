@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Client;
-use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::error::{Error, ErrorKind, Operation, Result, printable};
 use crate::maintenance::{
     self, Alarm, AlarmDisarm, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeResponse,
     EndpointHealth, EndpointStatus, HashKv, HashKvResponse, HealthCheck, MoveLeader,
@@ -248,6 +248,7 @@ impl Client {
     /// Refuses a cluster with a member that is older than the previous minor release.
     pub(crate) fn refuse_old_cluster(&self) -> Result<()> {
         let old = |at: &str, version: &str| {
+            let version = printable(version);
             let reason = format!("{at} is etcd {version}, older than 3.6: an old cluster");
             Error::new(ErrorKind::FailedPrecondition, reason)
         };

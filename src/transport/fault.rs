@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, printable};
 
 /// Whether the server can have seen a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,8 @@ fn is_hang_up(error: &std::io::Error) -> bool {
 pub(crate) fn describe(error: &h2::Error) -> String {
     match error.get_io() {
         Some(io) => describe_io(io),
-        None => error.to_string(),
+        // A server may say anything in a GOAWAY.
+        None => printable(&error.to_string()),
     }
 }
 

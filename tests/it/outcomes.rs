@@ -1,9 +1,10 @@
 //! What an error says of the write that failed is true of the store.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{Client, Error, ErrorKind, Put, Txn};
 
 const QUOTA: usize = 12 << 20;
@@ -61,4 +62,51 @@ fn a_write_that_was_refused_for_want_of_space_may_have_been_executed_and_says_so
         }
     }
     panic!("nothing that was refused was executed: the label can say so");
+}
+
+/// While a leader hands over it drops what is proposed, and says so in raft's own words. Nothing that is
+/// said to have failed without effect took effect.
+#[test]
+fn what_fails_while_leaders_hand_over_is_in_doubt_or_was_not_executed() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let client = Client::builder(cluster.endpoints())
+        .timeout(Duration::from_secs(30))
+        .connect()
+        .unwrap();
+    let over = AtomicBool::new(false);
+    let failed: Vec<(String, Error)> = thread::scope(|scope| {
+        let put = |thread| {
+            let (client, over) = (&client, &over);
+            move || {
+                let mut failed = Vec::new();
+                for n in (0..).take_while(|_| !over.load(SeqCst)) {
+                    let key = format!("{thread}/{n}");
+                    if let Err(error) = client.put(key.as_str(), "v") {
+                        failed.push((key, error));
+                    }
+                }
+                failed
+            }
+        };
+        let threads: Vec<_> = (0..8).map(|n| scope.spawn(put(n))).collect();
+        for round in 0..12 {
+            let members = client.member_list().unwrap();
+            let leader = client.status().unwrap().leader();
+            let others = members.members().iter().map(|member| member.id());
+            let others: Vec<_> = others.filter(|id| Some(*id) != leader).collect();
+            // It may have lost its office just now.
+            let _ = client.move_leader(others[round % others.len()]);
+        }
+        over.store(true, SeqCst);
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().unwrap())
+            .collect()
+    });
+    eprintln!("{} puts failed", failed.len());
+    for (key, error) in failed {
+        let executed = client.get(key.as_str()).unwrap().is_some();
+        assert!(error.outcome_unknown() || !executed, "{key}: {error}");
+        assert_ne!(error.kind(), ErrorKind::Server, "{error}");
+    }
 }

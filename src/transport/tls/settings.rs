@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 /// |---|---|
 /// | versions | TLS 1.2 and 1.3, HTTP/2 by ALPN |
 /// | authorities | those given; without any, the system's (read once, by `connect`) |
+/// | files | PEM, in any order and with anything between; a section that cannot be read is an error with its number and line |
 /// | server name | the host of each endpoint, a DNS name or an address; for `unixs:` the file's name |
 /// | client certificate | only if given; PEM, with a PKCS #8, PKCS #1 or SEC1 key that is not encrypted |
 /// | never | an unverified server, a connection in the clear instead, session resumption |
