@@ -274,6 +274,11 @@ impl Cache {
         self.mirror.staleness()
     }
 
+    /// Why memory may have been behind, as far as it is known; `None` while the mirror follows.
+    pub fn last_error(&self) -> Option<Error> {
+        self.mirror.last_error()
+    }
+
     /// What happens to the keys, as from [`Mirror::changes`].
     pub fn changes(&self) -> &Receiver<Result<MirrorEvent>> {
         self.mirror.changes()

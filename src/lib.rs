@@ -435,7 +435,7 @@ pub use maintenance::{
     MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
 };
 pub use make_mirror::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
-pub use mirror::{KeyChange, Mirror, MirrorEvent, Snapshot};
+pub use mirror::{KeyChange, Mirror, MirrorEvent, ResetCause, Snapshot};
 pub use observe::{
     CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
 };

@@ -108,7 +108,12 @@ mod tests {
 
     fn reset(changes: Vec<KeyChange>) -> MirrorEvent {
         let revision = Revision::NONE;
-        MirrorEvent::Reset { revision, changes }
+        let cause = crate::mirror::ResetCause::Relisted;
+        MirrorEvent::Reset {
+            revision,
+            cause,
+            changes,
+        }
     }
 
     #[test]

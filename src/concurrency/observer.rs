@@ -27,7 +27,8 @@ const ROOM: usize = 128;
 /// came since are left out, and the newest one always arrives.
 ///
 /// Connections, members and history may come and go meanwhile. An `Err` is the last item, and says
-/// why nothing more can be observed: the client was closed, or may not read the keys.
+/// why nothing more can be observed: the client was closed. While it may not read the keys, nothing is told;
+/// it goes on by itself once it may.
 ///
 /// Dropping it ends it, without blocking.
 ///

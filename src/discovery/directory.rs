@@ -158,6 +158,11 @@ impl Directory {
         step
     }
 
+    /// Nothing changed up to `revision`.
+    pub(crate) fn advance(&mut self, revision: Revision) {
+        self.revision = self.revision.map(|known| known.max(revision));
+    }
+
     /// The answer to a [`Suspect`]: whether the lease lives (has time left), or `None` when nobody
     /// could say. It may ask about the same lease again.
     pub(crate) fn verdict(&mut self, lease: LeaseId, alive: Option<bool>) -> Step {

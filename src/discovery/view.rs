@@ -16,7 +16,7 @@ use super::worker::{AT_ONCE, Next, Part, Worker};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::lease::{TimeToLive, TimeToLiveResponse};
-use crate::mirror::{KeyChange, Mirror, MirrorEvent};
+use crate::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause};
 use crate::rt::Pending;
 use crate::types::{LeaseId, Revision};
 
@@ -36,8 +36,12 @@ const COME_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// The instances of one service, as etcd has them.
 ///
 /// It never forgets the last good list: while etcd is away it shows what it knew, and says since
-/// when that may be old; after etcd lost its data, it gives the instances a second to come back. It is made with the first list already read, so "no instances" always means
-/// that there are none.
+/// when that may be old; after etcd lost its data, it gives the instances a second to come back. It is
+/// made with the first list already read, so "no instances" always means that there are none.
+///
+/// Only its owner ends a view, by dropping it or by closing the client. Whatever else happens, such as an
+/// outage or a permission that is withdrawn, makes it [stale](ServiceView::staleness) with a
+/// [reason](ServiceView::last_error), and it is live again by itself once it can read.
 ///
 /// All views of a client share one thread with its registrars. Dropping it does not block.
 ///
@@ -62,8 +66,9 @@ pub struct ServiceView {
     service: String,
     shared: Arc<Shared>,
     changes: Receiver<Change>,
-    /// Dropped with the view: the worker's part ends then.
-    _gone: Sender<()>,
+    mirror: Arc<Mirror>,
+    /// Wakes the worker's part, and ends it when it is dropped with the view.
+    part: Sender<()>,
     _worker: Arc<Worker>,
 }
 
@@ -96,6 +101,9 @@ impl ServiceView {
         let mirror = client
             .mirror(codec.range(prefix, service))
             .map_err(|error| error.operation(about()))?;
+        // Before it is listed: what happens from then on is in the changes.
+        mirror.changes();
+        let mirror = Arc::new(mirror);
         let shown = Shown {
             instances: Arc::default(),
             pickable: 0,
@@ -109,10 +117,10 @@ impl ServiceView {
             picker,
         });
         let (sender, changes) = bounded(CHANGES);
-        let (gone, owner) = bounded(0);
+        let (poke, owner) = bounded(1);
         let mut part = ViewPart {
             client: client.with_timeout(VERDICT_WITHIN),
-            mirror,
+            mirror: Arc::clone(&mirror),
             directory: Directory::new(codec, prefix),
             shared: Arc::clone(&shared),
             told: Told::new(sender),
@@ -131,7 +139,8 @@ impl ServiceView {
             service: service.to_owned(),
             shared,
             changes,
-            _gone: gone,
+            mirror,
+            part: poke,
             _worker: worker,
         })
     }
@@ -146,7 +155,8 @@ impl ServiceView {
         Arc::clone(&self.shared.state.lock().instances)
     }
 
-    /// The revision that the snapshot shows: what was registered by then is in it.
+    /// The revision that the snapshot shows: everything up to it is in it. It moves on when the service
+    /// changes, or when somebody [waits](ServiceView::wait_revision).
     pub fn revision(&self) -> Revision {
         self.shared.state.lock().revision
     }
@@ -168,7 +178,13 @@ impl ServiceView {
             .map(|since| since.elapsed())
     }
 
-    /// Why the view ended, once it has: the client was closed, or may not read the service any more.
+    /// Why the view is [stale](ServiceView::staleness), as far as it is known; `None` while it follows. It
+    /// does not block.
+    pub fn last_error(&self) -> Option<Error> {
+        self.mirror.last_error()
+    }
+
+    /// Why the view ended, once it has: the client was closed.
     pub fn ended(&self) -> Option<Error> {
         self.shared.state.lock().ended.clone()
     }
@@ -197,7 +213,8 @@ impl ServiceView {
         )
     }
 
-    /// Blocks until the snapshot shows everything up to `revision`.
+    /// Blocks until the snapshot shows everything up to `revision`, also when no key of the service
+    /// changed then.
     ///
     /// With the revision of a [`Registration`](crate::Registration): until that instance is in it.
     ///
@@ -209,8 +226,13 @@ impl ServiceView {
         revision: Revision,
         timeout: Duration,
     ) -> Result<Arc<[Arc<Instance>]>> {
+        let begun = Instant::now();
+        if self.revision() < revision && self.mirror.wait_queued(revision, timeout).is_ok() {
+            // Full: the part is going to look anyway.
+            let _ = self.part.try_send(());
+        }
         self.wait(
-            timeout,
+            timeout.saturating_sub(begun.elapsed()),
             |shown| shown.revision >= revision,
             |shown| {
                 format!(
@@ -259,7 +281,7 @@ impl ServiceView {
 #[derive(Debug)]
 struct ViewPart {
     client: Client,
-    mirror: Mirror,
+    mirror: Arc<Mirror>,
     directory: Directory,
     shared: Arc<Shared>,
     told: Told,
@@ -281,11 +303,18 @@ impl ViewPart {
     }
 
     fn follow(&mut self) -> Result<()> {
+        // Looked at first: once the queue is empty, everything up to there has come.
+        let queued = self.mirror.queued();
         for _ in 0..AT_ONCE {
             match self.mirror.changes().try_recv() {
                 Ok(Ok(event)) => self.event(event),
                 Ok(Err(error)) => return Err(error),
-                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Empty) => {
+                    if self.rewound.is_none() {
+                        self.directory.advance(queued);
+                    }
+                    return Ok(());
+                }
                 Err(TryRecvError::Disconnected) => return Err(Error::closed()),
             }
         }
@@ -294,7 +323,10 @@ impl ViewPart {
 
     fn event(&mut self, event: MirrorEvent) {
         match event {
-            MirrorEvent::Reset { revision, .. } if self.directory.revision() > Some(revision) => {
+            MirrorEvent::Reset {
+                cause: ResetCause::Rewound,
+                ..
+            } => {
                 self.rewound = Some(Instant::now() + COME_BACK_WITHIN);
             }
             // All of this will be in the list that is taken then.
@@ -382,8 +414,12 @@ impl ViewPart {
 
 impl Part for ViewPart {
     fn work(&mut self, now: Instant) -> Option<Next> {
-        if self.owner.try_recv() == Err(TryRecvError::Disconnected) {
-            return None;
+        loop {
+            match self.owner.try_recv() {
+                Ok(()) => {}
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return None,
+            }
         }
         let followed = self.follow();
         self.come_back(now);

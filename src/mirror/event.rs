@@ -18,22 +18,40 @@ pub enum MirrorEvent {
         /// What happened.
         changes: Vec<KeyChange>,
     },
-    /// The picture was made anew: the first list, a list after history was compacted or the store
-    /// lost data, or the way out of a queue that its reader let grow. The changes are the exact
+    /// The contents were listed anew, or the queue of a slow reader was full. The changes are the exact
     /// difference to what was told before, in the order of the keys; they may be none.
     Reset {
-        /// The revision of the new picture.
+        /// The revision of the new contents. It is lower than before when the store was rewound.
         revision: Revision,
+        /// Why there is a difference instead of the changes one by one.
+        cause: ResetCause,
         /// The difference.
         changes: Vec<KeyChange>,
     },
-    /// The mirror cannot follow any more. What it has is kept.
+    /// The mirror cannot follow now, and goes on trying. What it has is kept.
+    /// [`Mirror::last_error`](crate::Mirror::last_error) says why.
     Stale {
         /// Since when it may be behind.
         since: Instant,
     },
     /// The mirror follows again.
     Live,
+}
+
+/// Why a [`MirrorEvent::Reset`] was told. When there are several reasons, it is the last of this list
+/// that applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ResetCause {
+    /// The queue was full, because its reader was slow.
+    Overflow,
+    /// The watch could not go on where it was: history was compacted meanwhile, or the permission to
+    /// read was withdrawn for a time.
+    Relisted,
+    /// It is the first one: the changes lead from nothing to what there is.
+    First,
+    /// The store was replaced: it lost data, was restored from a backup, or is that of another cluster.
+    Rewound,
 }
 
 /// What happened to one key.

@@ -1,6 +1,7 @@
 //! What the owner of a mirror holds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -20,9 +21,13 @@ use crate::types::Revision;
 /// [`Reset`](MirrorEvent::Reset); what it shows is never empty in between. While etcd is away it
 /// keeps what it has and says since when that may be old.
 ///
-/// Reading [`changes`](Mirror::changes) is optional: a queue that nobody reads is bounded, and a
-/// slow reader gets one `Reset` for everything that it missed. Dropping the mirror ends it, without
-/// blocking.
+/// Only its owner ends a mirror, by dropping it or by closing the client. Whatever else happens, such as
+/// an outage or a permission that is withdrawn, makes it [stale](Mirror::staleness) with a
+/// [reason](Mirror::last_error), and it tries again until it works.
+///
+/// Reading [`changes`](Mirror::changes) is optional, and costs nothing until it is called for the first
+/// time. The queue is bounded; a slow reader gets one `Reset` for everything that it missed. Dropping the
+/// mirror does not block.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -50,6 +55,8 @@ pub struct Mirror {
 pub(super) enum Command {
     /// Somebody waits for a revision: ask the server how far the watch is.
     Progress,
+    /// Somebody reads the changes: see whether there is room for what was held back.
+    Read,
 }
 
 /// What the task and the handle share.
@@ -57,13 +64,27 @@ pub(super) enum Command {
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Somebody asked for the changes: they are queued from then on.
+    wanted: AtomicBool,
+    /// Changes are held back, and the task was not told yet that somebody reads.
+    held_back: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     snapshot: Snapshot,
-    stale_since: Option<Instant>,
+    /// The epoch of the store that was listed.
+    epoch: u64,
+    /// The queue of changes has everything up to this revision.
+    queued: Revision,
+    stale: Option<Stale>,
     ended: Option<Error>,
+}
+
+#[derive(Clone, Debug)]
+struct Stale {
+    since: Instant,
+    reason: Error,
 }
 
 /// How often a waiter asks the server how far it is: a server does not answer while it is catching up.
@@ -81,24 +102,32 @@ impl Mirror {
     }
 
     /// What happens, from an empty map on: the first item is a [`Reset`](MirrorEvent::Reset) with
-    /// everything.
+    /// everything that there is when this is called for the first time.
     ///
-    /// An `Err` is the last item and says why the mirror ended: the client was closed, or may not
-    /// read the range any more.
+    /// An `Err` is the last item and says why the mirror ended: the client was closed.
     pub fn changes(&self) -> &Receiver<Result<MirrorEvent>> {
+        if self.shared.want() {
+            // A task that is gone has left its reason in the channel.
+            let _ = self.commands.send(Command::Read);
+        }
         &self.changes
     }
 
     /// For how long the mirror may have been behind; `None` while it follows.
     pub fn staleness(&self) -> Option<Duration> {
-        self.shared
-            .state
-            .lock()
-            .stale_since
-            .map(|since| since.elapsed())
+        let state = self.shared.state.lock();
+        state.stale.as_ref().map(|stale| stale.since.elapsed())
     }
 
-    /// Why the mirror ended, if it has: what it shows stays, and will never change again.
+    /// Why the mirror is [stale](Mirror::staleness), as far as it is known; `None` while it follows. It
+    /// does not block.
+    pub fn last_error(&self) -> Option<Error> {
+        let state = self.shared.state.lock();
+        state.stale.as_ref().map(|stale| stale.reason.clone())
+    }
+
+    /// Why the mirror ended, if it has: the client was closed. What it shows stays, and will never change
+    /// again.
     pub fn ended(&self) -> Option<Error> {
         self.shared.state.lock().ended.clone()
     }
@@ -111,10 +140,33 @@ impl Mirror {
     /// [`Timeout`](ErrorKind::Timeout) when it takes longer than `timeout`; why the mirror ended,
     /// if it has.
     pub fn wait_revision(&self, revision: Revision, timeout: Duration) -> Result<Snapshot> {
+        let reached = |state: &State| state.snapshot.revision() >= revision;
+        self.wait(revision, timeout, reached)
+    }
+
+    /// Blocks until everything up to `revision` is in the queue of [`changes`](Mirror::changes), or was
+    /// read from it.
+    pub(crate) fn wait_queued(&self, revision: Revision, timeout: Duration) -> Result<()> {
+        let queued = |state: &State| state.queued >= revision;
+        self.wait(revision, timeout, queued).map(drop)
+    }
+
+    /// Up to which revision everything is in the queue of changes, or was read from it. A reader that
+    /// looks at this first, and then takes all that is there, knows everything up to this revision.
+    pub(crate) fn queued(&self) -> Revision {
+        self.shared.state.lock().queued
+    }
+
+    fn wait(
+        &self,
+        revision: Revision,
+        timeout: Duration,
+        done: impl Fn(&State) -> bool,
+    ) -> Result<Snapshot> {
         let begun = Instant::now();
         let mut state = self.shared.state.lock();
         loop {
-            if state.snapshot.revision() >= revision {
+            if done(&state) {
                 return Ok(state.snapshot.clone());
             }
             let about = || Operation::about("wait for revision", revision);
@@ -144,8 +196,36 @@ impl Shared {
         self.state.lock().snapshot.clone()
     }
 
-    pub(super) fn revision(&self) -> Revision {
-        self.state.lock().snapshot.revision()
+    /// The revision of the contents, and the epoch of the store that it belongs to.
+    pub(super) fn position(&self) -> (Revision, u64) {
+        let state = self.state.lock();
+        (state.snapshot.revision(), state.epoch)
+    }
+
+    pub(super) fn set_epoch(&self, epoch: u64) {
+        self.state.lock().epoch = epoch;
+    }
+
+    /// Somebody asks for the changes. Says whether the task must be told.
+    pub(super) fn want(&self) -> bool {
+        let first = !self.is_wanted() && !self.wanted.swap(true, SeqCst);
+        first || self.held_back.load(SeqCst) && self.held_back.swap(false, SeqCst)
+    }
+
+    /// Whether anybody ever asked for the changes.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(SeqCst)
+    }
+
+    /// The queue has everything up to `revision`.
+    pub(super) fn set_queued(&self, revision: Revision) {
+        self.state.lock().queued = revision;
+        self.changed.notify_all();
+    }
+
+    /// Changes are held back: the next call of `changes()` tells the task.
+    pub(super) fn hold_back(&self) {
+        self.held_back.store(true, SeqCst);
     }
 
     /// Changes the picture in place: it is copied only while somebody holds a snapshot of it.
@@ -155,15 +235,21 @@ impl Shared {
         changed
     }
 
-    pub(super) fn set_stale(&self, since: Option<Instant>) {
-        self.state.lock().stale_since = since;
+    pub(super) fn set_live(&self) {
+        self.state.lock().stale = None;
+    }
+
+    /// The contents may be old since `since`; the reason is the newest.
+    pub(super) fn set_stale(&self, since: Instant, reason: Error) {
+        self.state.lock().stale = Some(Stale { since, reason });
     }
 
     /// The first reason stays.
     pub(super) fn end(&self, why: Error) {
         let mut state = self.state.lock();
-        state.ended.get_or_insert(why);
-        state.stale_since.get_or_insert_with(Instant::now);
+        let reason = state.ended.get_or_insert(why).clone();
+        let since = Instant::now();
+        state.stale.get_or_insert(Stale { since, reason });
         drop(state);
         self.changed.notify_all();
     }

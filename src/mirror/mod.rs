@@ -2,13 +2,14 @@
 
 mod event;
 mod handle;
+mod list;
 #[cfg(test)]
 mod model;
 mod picture;
 mod task;
 mod teller;
 
-pub use event::{KeyChange, MirrorEvent};
+pub use event::{KeyChange, MirrorEvent, ResetCause};
 pub use handle::Mirror;
 pub use picture::Snapshot;
 pub(crate) use task::open;

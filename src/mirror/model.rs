@@ -12,10 +12,10 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use fastrand::Rng;
 
-use super::event::{KeyChange, MirrorEvent};
+use super::event::{KeyChange, MirrorEvent, ResetCause};
 use super::handle::Shared;
 use super::teller::Teller;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::etcd_rs_proto::mvccpb;
 use crate::rt::{Outlet, Room};
 use crate::types::{KeyValue, ResponseHeader, Revision};
@@ -85,6 +85,7 @@ struct Reader {
     revision: Revision,
     stale: Option<Instant>,
     resets: usize,
+    rewinds: usize,
 }
 
 impl Reader {
@@ -94,8 +95,14 @@ impl Reader {
                 assert!(revision > self.revision && self.resets > 0);
                 (revision, changes)
             }
-            MirrorEvent::Reset { revision, changes } => {
+            MirrorEvent::Reset {
+                revision,
+                cause,
+                changes,
+            } => {
+                assert_eq!(cause == ResetCause::First, self.resets == 0);
                 self.resets += 1;
+                self.rewinds += usize::from(cause == ResetCause::Rewound);
                 let keys: Vec<_> = changes.iter().map(KeyChange::key).collect();
                 assert!(
                     keys.windows(2).all(|two| two[0] < two[1]),
@@ -138,6 +145,8 @@ struct World {
     next: Option<i64>,
     /// The watch is of a store that is gone.
     rewound: bool,
+    /// How often the store was replaced, as far as lists have shown.
+    epoch: u64,
     reader: Reader,
     losses: usize,
     room: Room,
@@ -152,6 +161,7 @@ impl World {
         }
         let (outlet, receiver) = Outlet::new(room, || None);
         let shared = Arc::new(Shared::default());
+        shared.want();
         let mut world = World {
             rng,
             store,
@@ -160,6 +170,7 @@ impl World {
             receiver,
             next: None,
             rewound: false,
+            epoch: 0,
             reader: Reader::default(),
             losses: 0,
             room,
@@ -185,7 +196,7 @@ impl World {
                 self.store = Store::default();
                 self.rewound = true;
             }
-            73..80 => self.teller.catch_up(),
+            73..80 => self.teller.look(),
             80..83 => drop(self.shared.snapshot()),
             _ => {
                 let count = self.rng.usize(1..4);
@@ -196,7 +207,10 @@ impl World {
 
     fn health(&mut self) {
         let up = self.next.is_some() && self.rng.bool();
-        self.teller.set_stale((!up).then(Instant::now));
+        match up {
+            true => self.teller.set_live(),
+            false => self.teller.set_stale(Error::invalid("down")),
+        }
     }
 
     /// The watch brings some whole revisions, or how far it is, or its end.
@@ -206,7 +220,7 @@ impl World {
         if self.rewound || next <= self.store.compacted {
             self.next = None;
             self.losses += 1;
-            return self.teller.set_stale(Some(Instant::now()));
+            return self.teller.set_stale(Error::invalid("lost"));
         }
         if next > revision {
             return;
@@ -225,9 +239,9 @@ impl World {
         if self.next.is_none() {
             let list = self.store.keys.values().cloned().collect();
             let revision = self.store.revision();
-            self.teller.reset(list, Revision::new(revision));
+            self.epoch += u64::from(std::mem::take(&mut self.rewound));
+            self.teller.reset(list, Revision::new(revision), self.epoch);
             self.next = Some(revision + 1);
-            self.rewound = false;
         }
     }
 
@@ -253,7 +267,7 @@ impl World {
             self.read_all();
             self.teller.catch_up();
         }
-        self.teller.set_stale(None);
+        self.teller.set_live();
         self.read_all();
         assert_eq!(self.reader.keys, self.store.keys);
         assert_eq!(self.reader.stale, None);
@@ -272,6 +286,8 @@ fn a_reader_of_any_speed_ends_with_what_the_store_has() {
         let mut world = World::new(seed, room);
         (0..rng.usize(1..150)).for_each(|_| world.step());
         world.calm();
+        // A reader that is slow may be told of several at a time.
+        assert_eq!(world.reader.rewinds > 0, world.epoch > 0, "seed {seed}");
     }
 }
 
@@ -289,5 +305,6 @@ fn a_quick_reader_gets_one_reset_for_every_loss_and_no_other() {
         }
         world.calm();
         assert_eq!(world.reader.resets, 1 + world.losses, "seed {seed}");
+        assert_eq!(world.reader.rewinds as u64, world.epoch, "seed {seed}");
     }
 }

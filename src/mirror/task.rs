@@ -1,30 +1,25 @@
 //! The life of a mirror on the runtime: list, watch, and begin again when history is gone.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
 
 use super::handle::{Command, Mirror, Shared};
+use super::list::{List, Lister};
 use super::teller::Teller;
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key::KeyRange;
-use crate::kv::{Chunks, Ended, Get, Paging, Trust};
 use crate::namespace::Namespace;
-use crate::observe::Underway;
-use crate::request;
-use crate::request::sealed::Exchange as _;
 use crate::rt::{Bridge, Here, Outlet, Room, Spawn};
 use crate::transport::Transport;
-use crate::types::{KeyValue, Revision};
 use crate::watch::{Hub, Note, Notes, Watch};
-
-/// Keys in one answer of a list.
-const PAGE: u32 = 1000;
 
 /// Events that may wait for a slow reader; more become one `Reset`.
 const QUEUE: Room = Room {
@@ -32,14 +27,9 @@ const QUEUE: Room = Room {
     bytes: 16 << 20,
 };
 
-/// How often to look whether a slow reader has caught up.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// The wait between lists that fail. A list itself takes its time to give up.
-const BETWEEN_LISTS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
-
-/// A list at one revision that is compacted before its last page begins anew; so often at once.
-const LIST_TRIES: u32 = 3;
+/// The wait between lists that fail, and between watches that are refused. A list itself takes its time
+/// to give up.
+const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
 /// Opens a mirror. Blocks until the first list is there.
 pub(crate) fn open(
@@ -60,15 +50,18 @@ pub(crate) fn open(
     let shared = Arc::new(Shared::default());
     let (listed, first) = oneshot::channel();
     let task = Task {
-        transport,
+        lister: Lister {
+            transport,
+            range: range.clone(),
+            namespace,
+            timeout,
+        },
         hub,
-        range: range.clone(),
-        namespace,
-        timeout,
         teller: Teller::new(outlet, Arc::clone(&shared)),
         ending: Ending(Arc::clone(&shared)),
         shared: Arc::clone(&shared),
         commands: queue,
+        look: None,
     };
     bridge.spawn(Box::pin(task.run(listed)))?;
     bridge
@@ -83,11 +76,8 @@ pub(crate) fn open(
 }
 
 struct Task {
-    transport: Arc<Transport>,
+    lister: Lister,
     hub: Arc<Hub>,
-    range: KeyRange,
-    namespace: Option<Namespace>,
-    timeout: Duration,
     teller: Teller,
     shared: Arc<Shared>,
     /// Only for its drop.
@@ -97,6 +87,8 @@ struct Task {
     )]
     ending: Ending,
     commands: mpsc::UnboundedReceiver<Command>,
+    /// When to look whether a slow reader has made room.
+    look: Option<std::pin::Pin<Box<Sleep>>>,
 }
 
 /// Tells those who wait for a revision that the task is gone.
@@ -108,17 +100,18 @@ impl Drop for Ending {
     }
 }
 
-/// What a mirror waits for.
-enum Wake {
-    Note(Note),
-    Command(Option<Command>),
-    Look,
+/// How a watch ended.
+struct Ended {
+    why: Error,
+    /// The server had it.
+    followed: bool,
 }
 
 impl Task {
     async fn run(mut self, listed: oneshot::Sender<Result<()>>) {
-        match self.list().await {
-            Ok((list, revision)) => self.teller.reset(list, revision),
+        let give_up = Instant::now() + self.lister.timeout;
+        match self.lister.list(Some(give_up)).await {
+            Ok(list) => self.take_over(list),
             Err(error) => return drop(listed.send(Err(error))),
         }
         let ended = self.follow(Some(listed)).await;
@@ -128,165 +121,180 @@ impl Task {
     /// Watches, and lists again whenever the watch ends. It returns why the mirror cannot go on, or
     /// nothing when its owner let go of it.
     async fn follow(&mut self, mut opening: Option<oneshot::Sender<Result<()>>>) -> Option<Error> {
+        let mut backoff = BETWEEN_TRIES;
         loop {
-            let mut watch = Watch::range(self.range.clone()).after(self.shared.revision());
-            if let Some(namespace) = &self.namespace {
+            let (revision, epoch) = self.shared.position();
+            let mut watch = Watch::range(self.lister.range.clone());
+            watch = watch.after(revision).of_epoch(epoch);
+            if let Some(namespace) = &self.lister.namespace {
                 watch = watch.within(namespace);
             }
             let mut notes = match self.hub.open_for_task(&Here, watch) {
                 Ok(notes) => notes,
                 Err(error) => return Some(error),
             };
-            if let Some(opening) = opening.take() {
-                self.opened(&mut notes, opening).await;
+            let refused = match opening.take() {
+                Some(opening) => self.opened(&mut notes, opening).await,
+                None => None,
+            };
+            let ended = match refused {
+                Some(why) => Ended {
+                    why,
+                    followed: false,
+                },
+                None => self.watch(&mut notes).await?,
+            };
+            if is_final(&ended.why) {
+                return Some(ended.why);
             }
-            let ended = self.watch(&mut notes).await?;
-            if is_final(&ended) {
-                return Some(ended);
+            drop(notes);
+            self.teller.set_stale(ended.why);
+            if ended.followed {
+                backoff.reset();
+            } else {
+                let pause = tokio::time::sleep(backoff.next(chance::fraction()));
+                self.meanwhile(pause).await?;
             }
-            self.set_stale(true);
             match self.list_for_ever().await? {
-                Ok((list, revision)) => self.teller.reset(list, revision),
+                Ok(list) => self.take_over(list),
                 Err(error) => return Some(error),
             }
         }
     }
 
+    fn take_over(&mut self, list: List) {
+        self.teller.reset(list.kvs, list.revision, list.epoch);
+    }
+
     /// Lets the owner go on when the mirror follows, or when that takes too long: it has its list.
-    async fn opened(&mut self, notes: &mut Notes, opening: oneshot::Sender<Result<()>>) {
-        match tokio::time::timeout(self.timeout, notes.recv()).await {
+    /// Returns why the watch was refused, if it was.
+    async fn opened(
+        &mut self,
+        notes: &mut Notes,
+        opening: oneshot::Sender<Result<()>>,
+    ) -> Option<Error> {
+        let mut refused = None;
+        match tokio::time::timeout(self.lister.timeout, notes.recv()).await {
             Ok(Note::Up) => {}
             Ok(Note::Item(Ok(response))) => self.teller.apply(&response),
-            Ok(Note::Down | Note::Item(Err(_))) | Err(_) => self.set_stale(true),
+            Ok(Note::Item(Err(error))) => refused = Some(error),
+            Ok(Note::Down) | Err(_) => self.teller.set_stale(cut_off()),
         }
         // An owner that gave up waiting has dropped the commands too.
         let _ = opening.send(Ok(()));
+        refused
     }
 
     /// Applies what the watch brings until it ends; `None` when the owner is gone.
-    async fn watch(&mut self, notes: &mut Notes) -> Option<Error> {
+    async fn watch(&mut self, notes: &mut Notes) -> Option<Ended> {
+        let mut followed = false;
         loop {
-            let look = self.teller.is_behind();
-            match wake(notes, &mut self.commands, look).await {
-                Wake::Command(None) => return None,
-                Wake::Command(Some(Command::Progress)) => notes.request_progress(),
-                Wake::Look => self.teller.catch_up(),
-                Wake::Note(Note::Down) => self.set_stale(true),
-                Wake::Note(Note::Up) => self.set_stale(false),
-                Wake::Note(Note::Item(Err(error))) => return Some(error),
-                Wake::Note(Note::Item(Ok(response))) => self.teller.apply(&response),
+            let woken = self.wait(|cx| notes.poll_recv(cx)).await;
+            match woken {
+                Wake::Gone => return None,
+                Wake::Progress => notes.request_progress(),
+                Wake::Done(Note::Down) if self.teller.is_stale() => {}
+                Wake::Done(Note::Down) => self.teller.set_stale(cut_off()),
+                Wake::Done(Note::Up) => {
+                    followed = true;
+                    self.teller.set_live();
+                }
+                Wake::Done(Note::Item(Err(why))) => return Some(Ended { why, followed }),
+                Wake::Done(Note::Item(Ok(response))) => {
+                    followed = true;
+                    self.teller.apply(&response);
+                }
             }
         }
     }
 
-    fn set_stale(&mut self, stale: bool) {
-        self.teller.set_stale(stale.then(Instant::now));
-    }
-
     /// Lists until it works; `None` when the owner is gone meanwhile.
-    async fn list_for_ever(&mut self) -> Option<Result<(Vec<KeyValue>, Revision)>> {
-        let mut backoff = BETWEEN_LISTS;
+    async fn list_for_ever(&mut self) -> Option<Result<List>> {
+        let mut backoff = BETWEEN_TRIES;
         loop {
-            match self.list().await {
+            let lister = self.lister.clone();
+            match self.meanwhile(lister.list(None)).await? {
                 Err(error) if !is_final(&error) => {
-                    tokio::time::sleep(backoff.next(chance::fraction())).await;
-                    if self.commands.is_closed() {
-                        return None;
-                    }
+                    self.teller.set_stale(error);
+                    let pause = tokio::time::sleep(backoff.next(chance::fraction()));
+                    self.meanwhile(pause).await?;
                 }
                 settled => return Some(settled),
             }
         }
     }
 
-    /// The range, all of it as of one revision.
-    async fn list(&mut self) -> Result<(Vec<KeyValue>, Revision)> {
-        let mut tries = 1;
-        'anew: loop {
-            let mut paging = Paging::new(Get::range(self.range.clone()), PAGE)?;
-            let mut list = Vec::new();
-            let mut trust = Trust::default();
-            while let Some(get) = paging.next() {
-                let transport = Arc::clone(&self.transport);
-                let call = Underway::begin(transport.observer(), get.verb(), || get.operation());
-                let namespace = self.namespace.as_ref();
-                let exchange = request::exchange(get, namespace, transport, self.timeout);
-                match request::run(call, Box::pin(exchange)).await {
-                    Ok(page) => list.extend(paging.take(page)),
-                    Err(error) if error.kind() == ErrorKind::Compacted && tries < LIST_TRIES => {
-                        tries += 1;
-                        continue 'anew;
+    /// Waits for something, and serves the reader of the changes until it is done; `None` when the owner
+    /// is gone meanwhile.
+    async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        loop {
+            match self.wait(|cx| future.as_mut().poll(cx)).await {
+                Wake::Done(done) => return Some(done),
+                Wake::Gone => return None,
+                // There is no watch to ask about.
+                Wake::Progress => {}
+            }
+        }
+    }
+
+    /// Waits for something, or for what its owner wants of the mirror; serves the reader meanwhile.
+    async fn wait<T>(
+        &mut self,
+        mut poll: impl FnMut(&mut std::task::Context<'_>) -> Poll<T>,
+    ) -> Wake<T> {
+        std::future::poll_fn(|cx| {
+            while let Poll::Ready(command) = self.commands.poll_recv(cx) {
+                match command {
+                    None => return Poll::Ready(Wake::Gone),
+                    Some(Command::Progress) => return Poll::Ready(Wake::Progress),
+                    Some(Command::Read) => {
+                        self.teller.read();
+                        self.look = None;
                     }
-                    Err(error) => return Err(error),
-                }
-                if let Some(rest) = paging.stream().filter(|_| trust.holds())
-                    && let Err(ended) = self.stream(rest, &mut paging, &mut list, &mut trust).await
-                {
-                    trust.ended(ended);
                 }
             }
-            return Ok((list, paging.revision().unwrap_or_default()));
-        }
-    }
-
-    /// What is left of a list by a stream, as far as it goes.
-    async fn stream(
-        &self,
-        rest: Get,
-        paging: &mut Paging,
-        list: &mut Vec<KeyValue>,
-        trust: &mut Trust,
-    ) -> Result<(), Ended> {
-        let (transport, namespace) = (Arc::clone(&self.transport), self.namespace.clone());
-        let mut chunks = Chunks::open(transport, rest, namespace, self.timeout).await?;
-        while let Some(chunk) = chunks.next().await? {
-            if !chunk.is_empty() {
-                trust.worked();
-                paging.advance(&chunk, true);
-                list.extend(chunk);
+            if let Poll::Ready(done) = poll(cx) {
+                return Poll::Ready(Wake::Done(done));
             }
-        }
-        paging.advance(&[], false);
-        Ok(())
-    }
-}
-
-/// The next thing that happens.
-async fn wake(
-    notes: &mut Notes,
-    commands: &mut mpsc::UnboundedReceiver<Command>,
-    look: bool,
-) -> Wake {
-    let mut tick = std::pin::pin!(tokio::time::sleep(if look {
-        LOOK
-    } else {
-        Duration::from_secs(3600)
-    }));
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(command) = commands.poll_recv(cx) {
-            return Poll::Ready(Wake::Command(command));
-        }
-        if let Poll::Ready(note) = notes.poll_recv(cx) {
-            return Poll::Ready(Wake::Note(note));
-        }
-        if look {
-            tick.as_mut().poll(cx).map(|()| Wake::Look)
-        } else {
+            self.look_at_reader(cx);
             Poll::Pending
+        })
+        .await
+    }
+
+    /// Looks at a queue that was full, when it is time.
+    fn look_at_reader(&mut self, cx: &mut std::task::Context<'_>) {
+        while let Some(pause) = self.teller.next_look() {
+            let look = self
+                .look
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+            if look.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.look = None;
+            self.teller.look();
         }
-    })
-    .await
+        self.look = None;
+    }
 }
 
-/// Whether trying again is pointless.
-fn is_final(error: &Error) -> bool {
-    use ErrorKind::{
-        Closed, InvalidArgument, Panicked, PermissionDenied, Unauthenticated, Unimplemented,
-    };
+/// What a mirror waited for.
+enum Wake<T> {
+    Done(T),
+    /// The owner wants to know how far the watch is.
+    Progress,
+    /// The owner is gone.
+    Gone,
+}
 
-    let kind = error.kind();
-    matches!(
-        kind,
-        Closed | Panicked | PermissionDenied | Unauthenticated | InvalidArgument | Unimplemented
-    )
+/// The reason of a mirror whose watch has no server.
+fn cut_off() -> Error {
+    let reason = "the watch is cut off from etcd; it resumes as soon as a member answers";
+    Error::new(ErrorKind::Unavailable, reason)
+}
+
+/// Whether trying again is pointless: only the end of the client, or of its runtime, ends a mirror.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Closed | ErrorKind::Panicked)
 }

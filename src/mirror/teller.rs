@@ -1,10 +1,10 @@
-//! What the reader of a mirror is told: everything that changes the picture, as long as its queue has
-//! room, and else one `Reset` for what it missed.
+//! What the reader of a mirror is told: every change of the contents while its queue has room, and one
+//! `Reset` for what it missed otherwise.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::event::{KeyChange, MirrorEvent};
+use super::event::{KeyChange, MirrorEvent, ResetCause};
 use super::handle::Shared;
 use super::picture::Snapshot;
 use crate::error::{Error, Result};
@@ -12,15 +12,25 @@ use crate::rt::Outlet;
 use crate::types::{KeyValue, Revision};
 use crate::watch::{Event, WatchResponse};
 
+/// How soon a reader that takes something out of a full queue is noticed, and one that takes nothing.
+/// A crossbeam channel does not say when there is room; a call of `changes()` does.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOK_AT_MOST: Duration = Duration::from_secs(5);
+
 pub(super) struct Teller {
     outlet: Outlet<Result<MirrorEvent>>,
     shared: Arc<Shared>,
-    /// What the reader knows, when it must be told the difference: at first nothing, and when its
-    /// queue overflowed. `None` while the queue has everything.
+    /// What the reader knows, when it must be told the difference: nothing until it asks for the
+    /// changes, and when its queue overflowed. `None` while the queue has everything.
     told: Option<Snapshot>,
+    /// Why there will be a difference.
+    cause: ResetCause,
     stale: Option<Instant>,
     /// The same as far as the reader was told.
     told_stale: Option<Instant>,
+    /// How long until the next look at a queue that was full, and how much was in it at the last one.
+    pause: Duration,
+    waiting: usize,
 }
 
 impl Teller {
@@ -29,12 +39,23 @@ impl Teller {
             outlet,
             shared,
             told: Some(Snapshot::default()),
+            cause: ResetCause::First,
             stale: None,
             told_stale: None,
+            pause: LOOK,
+            waiting: 0,
         }
     }
 
+    /// When to [look](Teller::look) again whether a slow reader has made room; `None` while nothing is
+    /// held back, or nobody ever asked for the changes.
+    pub(super) fn next_look(&self) -> Option<Duration> {
+        let held_back = self.told.is_some() && self.shared.is_wanted();
+        held_back.then_some(self.pause)
+    }
+
     /// Whether the reader is to [catch up](Teller::catch_up).
+    #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
         self.told.is_some()
     }
@@ -42,11 +63,11 @@ impl Teller {
     pub(super) fn apply(&mut self, response: &WatchResponse) {
         let events = response.events();
         let Some(last) = events.last() else {
-            return self
-                .shared
+            self.shared
                 .update(|picture| picture.advance(response.revision()));
+            return self.note_queued();
         };
-        // With what each key was before, which the picture knows and the event need not carry.
+        // With what each key was before, which the contents know and the event need not carry.
         let size = |event: &Event| {
             2 * (size_of::<KeyValue>() + event.kv().key().len() + event.kv().value().len())
         };
@@ -56,35 +77,93 @@ impl Teller {
             .shared
             .update(|picture| picture.apply(events, revision));
         self.tell(MirrorEvent::Changed { revision, changes });
+        self.note_queued();
     }
 
-    pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision) {
+    /// Takes over a list of the store in `epoch`.
+    pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision, epoch: u64) {
+        let (_, before) = self.shared.position();
+        let cause = match epoch == before {
+            true => ResetCause::Relisted,
+            false => ResetCause::Rewound,
+        };
+        self.cause = match self.told {
+            // Who never asked, or was told nothing yet because there was no list, has lost nothing.
+            Some(_) if !self.shared.is_wanted() || self.is_empty() => ResetCause::First,
+            Some(_) => self.cause.max(cause),
+            None => cause,
+        };
         self.told.get_or_insert_with(|| self.shared.snapshot());
         self.shared.update(|picture| picture.reset(list, revision));
+        self.shared.set_epoch(epoch);
         self.catch_up();
     }
 
-    pub(super) fn set_stale(&mut self, since: Option<Instant>) {
-        if since.is_some() == self.stale.is_some() {
+    /// Whether nothing was listed yet.
+    fn is_empty(&self) -> bool {
+        self.shared.position().0 == Revision::NONE
+    }
+
+    /// The mirror follows.
+    pub(super) fn set_live(&mut self) {
+        self.shared.set_live();
+        self.set_health(None);
+    }
+
+    /// The mirror cannot follow, for this reason.
+    pub(super) fn set_stale(&mut self, reason: Error) {
+        let since = self.stale.unwrap_or_else(Instant::now);
+        self.shared.set_stale(since, reason);
+        self.set_health(Some(since));
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.is_some()
+    }
+
+    fn set_health(&mut self, stale: Option<Instant>) {
+        if self.stale == stale {
             return;
         }
-        self.stale = since;
-        self.shared.set_stale(since);
+        self.stale = stale;
         self.make_room(0);
         self.tell_health();
     }
 
+    /// Somebody reads.
+    pub(super) fn read(&mut self) {
+        self.pause = LOOK;
+        self.catch_up();
+    }
+
+    /// Tells a reader what was held back, if it made room; looks again soon when it takes items, and
+    /// later each time when it does not.
+    pub(super) fn look(&mut self) {
+        let waiting = self.outlet.waiting();
+        self.pause = match waiting < self.waiting {
+            true => LOOK,
+            false => (self.pause * 2).min(LOOK_AT_MOST),
+        };
+        self.waiting = waiting;
+        self.catch_up();
+    }
+
     /// Tells the reader everything that it missed, if it has room now.
     pub(super) fn catch_up(&mut self) {
+        if !self.shared.is_wanted() {
+            return;
+        }
         let Some(told) = self.told.take_if(|_| self.outlet.has_room()) else {
             return;
         };
         let now = self.shared.snapshot();
         self.tell(MirrorEvent::Reset {
             revision: now.revision(),
+            cause: self.cause,
             changes: now.difference(&told),
         });
         self.tell_health();
+        self.note_queued();
     }
 
     /// The end, because of an error or because the owner let go.
@@ -102,6 +181,10 @@ impl Teller {
     fn make_room(&mut self, size: usize) {
         if self.told.is_none() && !self.outlet.fits(size) {
             self.told = Some(self.shared.snapshot());
+            self.cause = ResetCause::Overflow;
+            self.waiting = self.outlet.waiting();
+            self.pause = LOOK;
+            self.shared.hold_back();
         }
     }
 
@@ -121,6 +204,13 @@ impl Teller {
         if self.told.is_none() {
             let size = size(&event);
             self.outlet.insist(Ok(event), size);
+        }
+    }
+
+    /// Notes how far the queue is, once everything up to there is in it.
+    fn note_queued(&self) {
+        if self.told.is_none() {
+            self.shared.set_queued(self.shared.position().0);
         }
     }
 }

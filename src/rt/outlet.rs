@@ -95,6 +95,13 @@ impl<T> Outlet<T> {
         let _ = flow.push(item, size);
     }
 
+    /// How many items the reader has not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        let mut flow = self.flow.lock();
+        flow.settle();
+        flow.sizes.len()
+    }
+
     /// Whether at least half of it is free: enough to be worth resuming a flow.
     pub(crate) fn has_room(&mut self) -> bool {
         let mut flow = self.flow.lock();

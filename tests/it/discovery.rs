@@ -5,6 +5,7 @@ mod limits;
 mod own_keys;
 mod reasons;
 mod refused;
+mod views;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,178 @@
+//! What can happen to the range of a view while it is followed: only its owner ends it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use etcd_blocking::{Client, Permission, Revision};
+
+use super::*;
+
+/// Instances below `/services/web/`, without a registrar.
+fn put_instances(client: &Client, ids: std::ops::Range<usize>) -> Revision {
+    let value = |n: usize| format!(r#"{{"addr":"10.0.0.1:{}"}}"#, n + 1);
+    let puts: Vec<Put> = ids
+        .map(|n| Put::new(format!("/services/web/{n:05}"), value(n)))
+        .collect();
+    let mut last = Revision::NONE;
+    for some in puts.chunks(100) {
+        last = client.txn(Txn::always(some.to_vec())).unwrap().revision();
+    }
+    last
+}
+
+// (R12)
+#[test]
+fn a_permission_that_is_withdrawn_makes_a_view_stale_and_it_is_live_again_by_itself() {
+    let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let open = client(&etcd);
+    open.role_add("reader").unwrap();
+    let permission = Permission::read(KeyRange::prefix("/services/"));
+    open.role_grant_permission("reader", permission).unwrap();
+    open.user_add("alice", "pw").unwrap();
+    open.user_grant_role("alice", "reader").unwrap();
+    open.user_add("root", "pw").unwrap();
+    open.user_grant_role("root", "root").unwrap();
+    open.auth_enable().unwrap();
+    let user = |endpoint: String, name: &str| {
+        Client::builder([endpoint])
+            .allow_plaintext_credentials()
+            .user(name, "pw")
+            .connect()
+            .unwrap()
+    };
+    let root = user(etcd.endpoint(), "root");
+    let alice = user(proxy.endpoint(), "alice");
+    put_instances(&root, 0..2);
+    let view = Discovery::new(&alice).service("web").unwrap();
+    let mirror = alice.mirror(KeyRange::prefix("/services/")).unwrap();
+    let cache = etcd_blocking::Cache::open(&alice, "/services/").unwrap();
+    assert!(view.last_error().is_none() && mirror.last_error().is_none());
+
+    eventually(SOON, "the role is taken", || {
+        root.user_revoke_role("alice", "reader").ok()
+    });
+    proxy.drop_connections();
+    let denied = |error: Option<etcd_blocking::Error>| {
+        error.filter(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
+    eventually(SOON, "the view says why", || denied(view.last_error()));
+    eventually(SOON, "the mirror says why", || denied(mirror.last_error()));
+    eventually(SOON, "the cache says why", || denied(cache.last_error()));
+    assert!(view.staleness().is_some() && view.ended().is_none() && mirror.ended().is_none());
+    assert_eq!(view.snapshot().len(), 2, "the last good list is shown");
+    // Opening one fails at once.
+    let refused = Discovery::new(&alice).service("web").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
+
+    put_instances(&root, 2..3);
+    eventually(SOON, "the role is given back", || {
+        root.user_grant_role("alice", "reader").ok()
+    });
+    eventually(SOON, "the view is live again, with what it missed", || {
+        (view.staleness().is_none() && view.snapshot().len() == 3).then_some(())
+    });
+    eventually(SOON, "so are the others", || {
+        let live = mirror.staleness().is_none() && cache.staleness().is_none();
+        (live && mirror.snapshot().len() == 3 && cache.snapshot().len() == 3).then_some(())
+    });
+    assert!(view.last_error().is_none() && cache.last_error().is_none());
+    put_instances(&root, 3..4);
+    view.wait_for(4, SOON).unwrap();
+}
+
+// (R13)
+#[test]
+fn a_store_that_was_replaced_by_one_that_others_have_written_to_shows_nothing_empty() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let far = Client::connect([proxy.endpoint()]).unwrap();
+    let near = client(&etcd);
+    put_instances(&near, 0..5);
+    let view = Discovery::new(&far).service("web").unwrap();
+    // The store has moved on since the service changed, and the client has seen it.
+    let mut seen = Revision::NONE;
+    for n in 0..100 {
+        seen = far.put("other", n.to_string()).unwrap().revision();
+    }
+    view.wait_revision(seen, SOON).unwrap();
+    proxy.cut();
+    etcd.restart_wiped().unwrap();
+    let near = client(&etcd);
+    for n in 0..50 {
+        near.put(format!("others/{n}"), "x").unwrap();
+    }
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let fewest = scope.spawn(|| {
+            let mut fewest = usize::MAX;
+            while !done.load(Ordering::SeqCst) {
+                fewest = fewest.min(view.snapshot().len());
+                thread::sleep(Duration::from_millis(1));
+            }
+            fewest
+        });
+        proxy.restore();
+        // Instances take a moment to come back.
+        thread::sleep(Duration::from_millis(500));
+        put_instances(&near, 0..5);
+        eventually(SOON, "the view follows", || {
+            view.staleness().is_none().then_some(())
+        });
+        // It follows the new store, and has everything of it.
+        let last = put_instances(&near, 5..6);
+        view.wait_revision(last, SOON).unwrap();
+        done.store(true, Ordering::SeqCst);
+        assert_eq!(fewest.join().unwrap(), 5);
+    });
+    assert_eq!(view.snapshot().len(), 6);
+    let gone = view.changes().try_iter().filter(|c| c.gone().count() > 0);
+    assert_eq!(gone.count(), 0, "nobody was told that an instance went");
+}
+
+// (R14)
+#[test]
+fn a_view_has_every_revision_also_those_of_other_keys() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    put_instances(&client, 0..1);
+    let view = Discovery::new(&client).service("web").unwrap();
+    let elsewhere = client.put("elsewhere", "x").unwrap().revision();
+    assert!(view.revision() < elsewhere);
+    let shown = view.wait_revision(elsewhere, SOON).unwrap();
+    assert_eq!(shown.len(), 1);
+    assert!(view.revision() >= elsewhere);
+    let late = view.wait_revision(elsewhere.next(), Duration::from_millis(200));
+    let late = late.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
+    // And one of its own.
+    let own = put_instances(&client, 1..2);
+    assert_eq!(view.wait_revision(own, SOON).unwrap().len(), 2);
+}
+
+// (R15)
+#[test]
+fn a_view_opens_however_often_somebody_compacts() {
+    let etcd = LocalEtcd::start().unwrap();
+    let near = client(&etcd);
+    put_instances(&near, 0..5_000);
+    let proxy = Proxy::start(etcd.client_addr());
+    proxy.latency(Duration::from_millis(60));
+    let far = Client::connect([proxy.endpoint()]).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let last = near.put("other", "x").unwrap().revision();
+                near.compact(last).unwrap();
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        for _ in 0..5 {
+            let view = Discovery::new(&far).service("web");
+            done.fetch_or(view.is_err(), Ordering::SeqCst);
+            assert_eq!(view.unwrap().snapshot().len(), 5_000);
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+}
