@@ -18,7 +18,7 @@ use crate::srv::SrvLookup;
 use crate::transport::endpoint::{Endpoint, Written, parse_all};
 #[cfg(feature = "__tls")]
 use crate::transport::tls::{Connector, Tls};
-use crate::transport::{Identity, Limits, Settings, Tokens};
+use crate::transport::{Identity, Limits, Resolver, Settings, Tokens};
 pub use values::{Config, SecureConfig};
 
 /// The settings of a [`Client`], and the making of one.
@@ -65,6 +65,7 @@ pub struct ClientBuilder {
     token: Option<Secret>,
     plaintext_credentials: bool,
     drive: Drive,
+    resolver: Resolver,
     sync_interval: Option<Duration>,
     reject_old_cluster: bool,
     #[cfg(feature = "__tls")]
@@ -96,6 +97,7 @@ impl ClientBuilder {
             token: None,
             plaintext_credentials: false,
             drive: Drive::Auto,
+            resolver: Resolver::system(),
             sync_interval: None,
             reject_old_cluster: false,
             #[cfg(feature = "__tls")]
@@ -281,6 +283,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Finds the addresses of hosts in place of the system's resolver: for tests of what happens when
+    /// resolvers are slow or change their mind. It may block.
+    #[cfg(feature = "local")]
+    #[doc(hidden)]
+    pub fn resolver<F>(mut self, resolve: F) -> Self
+    where
+        F: Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Send + Sync + 'static,
+    {
+        self.resolver = Resolver::new(move |host| {
+            let found = resolve(host)?;
+            Ok(found.into_iter().map(|ip| (ip, 0).into()).collect())
+        });
+        self
+    }
+
     /// Makes the client. It does not wait for etcd, unless
     /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
     /// says so if it cannot. With [`discovery_srv`](ClientBuilder::discovery_srv) it waits for DNS.
@@ -302,6 +319,7 @@ impl ClientBuilder {
         let settings = Settings {
             connect_timeout: self.connect_timeout,
             stagger: Duration::from_millis(100),
+            resolver: self.resolver.clone(),
             stream_window: 4 << 20,
             connection_window: 16 << 20,
             limits: self.limits,

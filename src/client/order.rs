@@ -58,7 +58,7 @@ impl Order {
     ) -> Result<R::Response> {
         let (begun, before) = (Instant::now(), Revision::new(self.shown.load(Relaxed)));
         let (about, writes) = (request.operation(), request.writes());
-        let most = TRIES.saturating_mul(transport.endpoint_count());
+        let most = TRIES.saturating_mul(transport.address_count());
         let mut backoff = BETWEEN_ANSWERS;
         let mut next = request;
         let mut tries = 0;

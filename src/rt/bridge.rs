@@ -33,9 +33,6 @@ const LINGER: Duration = Duration::from_micros(900);
 /// The longest that `close` and the last drop wait for the runtime thread.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Name lookups run on threads of their own, and one may hang; so many may at a time.
-const LOOKUP_THREADS: usize = 4;
-
 pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where a background task can be started.
@@ -88,8 +85,7 @@ struct Shared {
     process: u32,
 }
 
-/// A runtime whose drop never blocks: not on a name lookup that hangs, and not in async context,
-/// where blocking would panic.
+/// A runtime whose drop never blocks, which in async context would panic.
 #[derive(Debug)]
 struct Driven(Option<Runtime>);
 
@@ -101,8 +97,6 @@ impl Bridge {
         };
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(LOOKUP_THREADS)
-            .thread_name(format!("{name}-dns"))
             .build()
             .map_err(|error| refused("the private runtime", error))?;
         let (jobs, queue) = mpsc::unbounded_channel();

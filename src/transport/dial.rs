@@ -1,6 +1,6 @@
-//! Making connections: one to one member, or a race between several.
+//! Making connections: one to one address, or a race between several.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -11,21 +11,29 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::task::{self, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::address_set::Target;
 use super::connection::{Connection, Vitals};
-use super::endpoint::{Address, Endpoint};
+use super::endpoint::Endpoint;
 use super::endpoints::Removal;
 use super::fault::{Fault, describe};
 use super::health;
 use super::mismatch;
-use super::{Demand, Plan, Settings, Transport};
+use super::picker::{Demand, Start};
+use super::{Settings, Transport};
 use crate::chance;
 
-/// How often to look, while members are silent, whether another may be dialled again.
+/// How often to look, while addresses are silent, whether another may be dialled again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a known address waits for the look-up of its name (RFC 8305, section 3, has 50 ms).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
 /// How often to look whether a server that shuts down has answered everything.
 const DRAINING: Duration = Duration::from_millis(5);
@@ -52,66 +60,142 @@ impl Opened {
     }
 }
 
-/// Races `members` in their order, each `settings.stagger` after the one before, or at once when
+/// Races addresses in their order, each `settings.stagger` after the one before, or at once when
 /// that one failed. The first connection whose server answered wins; the others are dropped.
 ///
-/// A member that is silent must not hold up one that comes back: while the race goes on, those that
-/// may be dialled again join it.
+/// An address that is silent must not hold up one that comes back, and a look-up that hangs none that
+/// is known: while the race goes on, those that may be dialled again, and those that are found, join it.
 pub(super) async fn race(
     transport: &Arc<Transport>,
-    members: Vec<usize>,
+    start: Start,
     demand: Demand,
 ) -> Result<Connection, Fault> {
-    let mut waiting = VecDeque::from(members);
+    let mut found = transport.looked_up.subscribe();
+    look_up(transport, &start.names);
+    let mut waiting = VecDeque::from(start.addresses);
     let mut running = JoinSet::new();
-    let mut under_way = Vec::new();
-    let mut last = Fault::unconnected("there is no endpoint to connect to");
+    let mut under_way: HashMap<task::Id, usize> = HashMap::new();
+    let mut last = None;
     loop {
-        match waiting.pop_front() {
-            Some(index) => {
-                let transport = Arc::clone(transport);
-                under_way.push(index);
-                running.spawn(async move { (index, dial_member(&transport, index).await) });
-            }
-            None if running.is_empty() => return Err(transport.round(last)),
-            None => {}
+        if let Some(id) = waiting.pop_front() {
+            let transport = Arc::clone(transport);
+            let dialling = running.spawn(async move { dial_address(&transport, id).await });
+            under_way.insert(dialling.id(), id);
+        } else if running.is_empty() && !transport.picker.lock().awaits_look_up(Instant::now()) {
+            return Err(transport.round(last));
         }
         let head_start = if waiting.is_empty() {
             LOOK_AGAIN
         } else {
             transport.settings.stagger
         };
-        match timeout(head_start, running.join_next()).await {
-            Ok(Some(Ok((_, Ok(connection))))) => return Ok(connection),
-            Ok(Some(Ok((index, Err(fault))))) => {
-                under_way.retain(|other| *other != index);
-                last = fault;
-            }
-            Ok(Some(Err(panicked))) => last = Fault::unconnected(panicked.to_string()),
-            Err(_) if waiting.is_empty() => {
-                let plan = transport.picker.lock().plan(Instant::now(), demand);
-                if let Plan::Dial(members) = plan {
-                    waiting.extend(members.into_iter().filter(|m| !under_way.contains(m)));
+        let event = timeout(head_start, next_event(&mut running, &mut found)).await;
+        match event {
+            Ok(Event::Dialled(task, result)) => {
+                under_way.remove(&task);
+                match result {
+                    Ok(connection) => return Ok(connection),
+                    Err(fault) => last = Some(fault),
                 }
+                continue;
             }
-            Ok(None) | Err(_) => {}
+            // The next one's turn has come.
+            Err(_) if !waiting.is_empty() => continue,
+            Ok(Event::Found) | Err(_) => {}
         }
+        let dialled: Vec<usize> = under_way.values().copied().collect();
+        let start = transport
+            .picker
+            .lock()
+            .start(Instant::now(), demand, &dialled);
+        look_up(transport, &start.names);
+        waiting = start.addresses.into();
     }
 }
 
-async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connection, Fault> {
-    let Some((endpoint, removal)) = transport.endpoints.read().get(index) else {
-        return Err(Fault::unconnected("the endpoint was taken out of the list"));
+/// What happens in a race.
+enum Event {
+    /// A dial ended.
+    Dialled(task::Id, Result<Connection, Fault>),
+    /// A look-up ended.
+    Found,
+}
+
+async fn next_event(
+    running: &mut JoinSet<Result<Connection, Fault>>,
+    found: &mut watch::Receiver<()>,
+) -> Event {
+    let mut found = std::pin::pin!(found.changed());
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(Some(joined)) = running.poll_join_next_with_id(cx) {
+            return Poll::Ready(match joined {
+                Ok((task, result)) => Event::Dialled(task, result),
+                Err(error) => {
+                    Event::Dialled(error.id(), Err(Fault::unconnected(error.to_string())))
+                }
+            });
+        }
+        // It fails only when the transport is gone, which this race keeps.
+        found.as_mut().poll(cx).map(|_| Event::Found)
+    })
+    .await
+}
+
+/// Looks up the names of these endpoints, each in a task of its own that ends when the look-up does:
+/// its result counts also when nobody waits for it any more.
+fn look_up(transport: &Arc<Transport>, endpoints: &[usize]) {
+    for endpoint in endpoints.iter().copied() {
+        let begun = transport
+            .picker
+            .lock()
+            .begin_look_up(endpoint, Instant::now());
+        let Some(host) = begun else {
+            continue;
+        };
+        let resolver = transport.settings.resolver.clone();
+        let transport = Arc::downgrade(transport);
+        tokio::spawn(async move {
+            let addresses = resolver.addresses(host).await;
+            if let Some(transport) = transport.upgrade() {
+                let now = Instant::now();
+                let mut picker = transport.picker.lock();
+                picker.looked_up(endpoint, addresses, now, chance::fraction());
+                drop(picker);
+                transport.looked_up.send_replace(());
+            }
+        });
+    }
+}
+
+/// Waits a moment for a look-up of this address's name: it may say that the address is another's now.
+async fn give_look_up_a_moment(transport: &Transport, id: usize) {
+    let mut found = transport.looked_up.subscribe();
+    let waiting = async {
+        while transport.picker.lock().is_looking_up(id) && found.changed().await.is_ok() {}
     };
-    let probe = {
+    // Late is as good as never: the address is dialled as it was known.
+    let _ = timeout(RESOLUTION_DELAY, waiting).await;
+}
+
+async fn dial_address(transport: &Arc<Transport>, id: usize) -> Result<Connection, Fault> {
+    give_look_up_a_moment(transport, id).await;
+    let known = transport.picker.lock().to_dial(id);
+    let known = known.and_then(|(number, endpoint, target)| {
+        let removal = transport.endpoints.read().removal(number)?;
+        Some((endpoint, target, removal))
+    });
+    let Some((endpoint, target, removal)) = known else {
+        return Err(Fault::unconnected("the address was taken out of the list"));
+    };
+    let (probe, label) = {
         let mut picker = transport.picker.lock();
-        picker.dialling(index, Instant::now());
-        picker.may_probe(index)
+        picker.dialling(id, Instant::now());
+        (picker.may_probe(id), picker.label(id))
     };
     let limit = transport.settings.connect_timeout;
     let dialled = timeout(limit, async {
-        match dial(&endpoint, index, removal, transport).await {
-            Err(fault) if fault.hung_up && probe => Err(explain(&endpoint, fault).await),
+        match dial(&endpoint, &target, id, removal, transport).await {
+            Err(fault) if fault.hung_up && probe => Err(explain(&endpoint, &target, fault).await),
             dialled => dialled,
         }
     });
@@ -122,42 +206,38 @@ async fn dial_member(transport: &Arc<Transport>, index: usize) -> Result<Connect
     });
     if let Err(fault) = &result {
         transport.observer.dial_failed(&endpoint.text, fault);
+        let mut picker = transport.picker.lock();
+        picker.failed(id, Instant::now(), chance::fraction());
+        picker.failed_by(id, fault);
     }
-    let mut picker = transport.picker.lock();
-    match &result {
-        Ok(_) => picker.connected(index),
-        Err(fault) => {
-            picker.failed(index, Instant::now(), chance::fraction());
-            picker.failed_by(index, fault);
-        }
-    }
-    drop(picker);
     result.map_err(|fault| Fault {
-        text: format!("{}: {}", endpoint.text, fault.text),
+        text: format!("{label}: {}", fault.text),
         ..fault
     })
 }
 
 /// A server that hangs up may be one that speaks TLS, or one that does not.
-async fn explain(endpoint: &Endpoint, fault: Fault) -> Fault {
-    let probed = match raw(endpoint).await {
+async fn explain(endpoint: &Endpoint, target: &Target, fault: Fault) -> Fault {
+    let probed = match raw(target).await {
         Ok(Raw::Tcp(io)) => mismatch::probe(io, endpoint.secure).await,
+        #[cfg(unix)]
         Ok(Raw::Unix(io)) => mismatch::probe(io, endpoint.secure).await,
         Err(_) => None,
     };
     probed.map_or(fault, Fault::tls)
 }
 
-/// Connects to one endpoint. It returns when the server has answered an HTTP/2 ping: a server that
+/// Connects to one address. It returns when the server has answered an HTTP/2 ping: a server that
 /// only accepts connections, or one that is stopped, is not mistaken for a live one.
 async fn dial(
     endpoint: &Arc<Endpoint>,
-    index: usize,
+    target: &Target,
+    id: usize,
     removal: Removal,
-    transport: &Transport,
+    transport: &Arc<Transport>,
 ) -> Result<Connection, Fault> {
     let (settings, begun) = (&transport.settings, Instant::now());
-    let opened = open(endpoint, settings).await?;
+    let opened = open(endpoint, target, settings).await?;
     // What the server says about TLS explains whatever else goes wrong.
     #[cfg(feature = "__tls")]
     let refusal = opened.refusal;
@@ -208,15 +288,20 @@ async fn dial(
         .observer
         .connected(&endpoint.text, begun.elapsed());
     let checking = health::check(pings, Arc::clone(&vitals), Arc::clone(&settings.ping));
+    transport.picker.lock().connected(id);
+    let told = Arc::downgrade(transport);
     tokio::spawn(async move {
         checking.await;
         drop(open);
+        if let Some(transport) = told.upgrade() {
+            transport.picker.lock().disconnected(id);
+        }
     });
     Ok(Connection::new(
         send,
         origin,
         Arc::clone(endpoint),
-        index,
+        id,
         settings.limits,
         settings.tokens.as_ref().map(|tokens| tokens.bearer()),
         Arc::clone(transport.store()),
@@ -235,18 +320,19 @@ fn authority(endpoint: &Endpoint) -> &str {
 /// A socket.
 enum Raw {
     Tcp(TcpStream),
+    #[cfg(unix)]
     Unix(UnixStream),
 }
 
-async fn raw(endpoint: &Endpoint) -> io::Result<Raw> {
-    match &endpoint.address {
-        Address::Unix(path) => Ok(Raw::Unix(UnixStream::connect(path).await?)),
-        Address::Tcp { host, port } => {
-            // An address needs no lookup, and so no lookup thread.
-            let stream = match host.parse::<std::net::IpAddr>() {
-                Ok(ip) => TcpStream::connect((ip, *port)).await?,
-                Err(_) => TcpStream::connect((host.as_str(), *port)).await?,
-            };
+async fn raw(target: &Target) -> io::Result<Raw> {
+    match target {
+        #[cfg(unix)]
+        Target::Unix(path) => Ok(Raw::Unix(UnixStream::connect(path).await?)),
+        // `Endpoint::parse` refuses these here.
+        #[cfg(not(unix))]
+        Target::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        Target::Tcp(address) => {
+            let stream = TcpStream::connect(*address).await?;
             // Requests are small and wait for their answer.
             stream.set_nodelay(true)?;
             Ok(Raw::Tcp(stream))
@@ -254,14 +340,15 @@ async fn raw(endpoint: &Endpoint) -> io::Result<Raw> {
     }
 }
 
-async fn open(endpoint: &Endpoint, settings: &Settings) -> Result<Opened, Fault> {
-    let raw = raw(endpoint).await.map_err(|error| Fault {
+async fn open(endpoint: &Endpoint, target: &Target, settings: &Settings) -> Result<Opened, Fault> {
+    let raw = raw(target).await.map_err(|error| Fault {
         // Nobody was there to hang up.
         hung_up: false,
         ..Fault::of_io(&error)
     })?;
     match raw {
         Raw::Tcp(io) => secure(endpoint, settings, io).await,
+        #[cfg(unix)]
         Raw::Unix(io) => secure(endpoint, settings, io).await,
     }
 }

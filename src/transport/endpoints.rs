@@ -70,13 +70,16 @@ impl Endpoints {
         }
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<(Arc<Endpoint>, Removal)> {
+    /// What says when this one is taken out; `None` when it was.
+    pub(super) fn removal(&self, index: usize) -> Option<Removal> {
         let entry = self.entries.iter().find(|entry| entry.index == index)?;
-        Some((Arc::clone(&entry.endpoint), entry.removed.subscribe()))
+        Some(entry.removed.subscribe())
     }
 
-    pub(super) fn indexes(&self) -> Vec<usize> {
-        self.entries.iter().map(|entry| entry.index).collect()
+    /// All of them, with their numbers.
+    pub(super) fn all(&self) -> Vec<(usize, Arc<Endpoint>)> {
+        let numbered = |entry: &Entry| (entry.index, Arc::clone(&entry.endpoint));
+        self.entries.iter().map(numbered).collect()
     }
 
     pub(super) fn texts(&self) -> Vec<Arc<str>> {
@@ -104,19 +107,23 @@ mod tests {
         set.texts().iter().map(ToString::to_string).collect()
     }
 
+    fn numbers(set: &Endpoints) -> Vec<usize> {
+        set.all().into_iter().map(|(number, _)| number).collect()
+    }
+
     #[test]
     fn those_that_stay_keep_their_numbers_and_numbers_are_never_used_again() {
         let mut set = Endpoints::new(endpoints(&["a:1", "b:1"]));
-        assert_eq!(set.indexes(), [0, 1]);
-        let (_, removal_of_a) = set.get(0).unwrap();
-        let (_, removal_of_b) = set.get(1).unwrap();
+        assert_eq!(numbers(&set), [0, 1]);
+        let removal_of_a = set.removal(0).unwrap();
+        let removal_of_b = set.removal(1).unwrap();
         set.configure(endpoints(&["c:1", "b:1"]));
         assert_eq!(texts(&set), ["http://c:1", "http://b:1"]);
-        assert_eq!(set.indexes(), [2, 1]);
-        assert!(set.get(0).is_none());
+        assert_eq!(numbers(&set), [2, 1]);
+        assert!(set.removal(0).is_none());
         assert!(*removal_of_a.borrow() && !*removal_of_b.borrow());
         set.configure(endpoints(&["a:1"]));
-        assert_eq!(set.indexes(), [3]);
+        assert_eq!(numbers(&set), [3]);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! share one connection; watch streams have another, and streams of large ranges a third, so that a
 //! flood of events or of keys never delays a call.
 
+mod address_record;
+mod address_set;
 mod call;
 mod codec;
 mod connection;
@@ -15,10 +17,14 @@ mod fault;
 mod health;
 mod mismatch;
 mod picker;
+mod resolver;
 mod retry;
+mod single_flight;
 pub(crate) mod store;
 pub(crate) mod store_identity;
 mod stubs;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "__tls")]
 pub(crate) mod tls;
 mod token;
@@ -41,6 +47,7 @@ pub(crate) use fault::Fault;
 use health::PingRate;
 pub(crate) use picker::Demand;
 use picker::{Picker, Plan};
+pub(crate) use resolver::Resolver;
 pub(crate) use retry::{Suspicion, suspicion};
 pub(crate) use store::Store;
 pub(crate) use store_identity::{Consistency, Known};
@@ -67,8 +74,9 @@ pub(crate) enum Lane {
 pub(crate) struct Settings {
     /// How long one connection attempt may take, from the first packet to the server's first answer.
     pub(crate) connect_timeout: Duration,
-    /// The head start of each endpoint over the next when they race.
+    /// The head start of each address over the next when they race.
     pub(crate) stagger: Duration,
+    pub(crate) resolver: Resolver,
     /// Bytes a server may send on one stream before we read them.
     pub(crate) stream_window: u32,
     /// The same for all streams of a connection.
@@ -109,6 +117,8 @@ pub(crate) struct Transport {
     endpoints: RwLock<Endpoints>,
     settings: Settings,
     picker: Mutex<Picker>,
+    /// Says that a look-up ended.
+    looked_up: watch::Sender<()>,
     calls: Mutex<Current>,
     watches: Mutex<Current>,
     lists: Mutex<Current>,
@@ -137,11 +147,14 @@ impl Transport {
         settings: Settings,
         observer: Arc<Observer>,
     ) -> Arc<Self> {
-        let picker = Picker::new(endpoints.len(), chance::fraction());
+        let endpoints = Endpoints::new(endpoints);
+        let patience = settings.connect_timeout;
+        let picker = Picker::new(endpoints.all(), patience, chance::fraction());
         Arc::new(Transport {
-            endpoints: RwLock::new(Endpoints::new(endpoints)),
+            endpoints: RwLock::new(endpoints),
             settings,
             picker: Mutex::new(picker),
+            looked_up: watch::Sender::new(()),
             calls: Mutex::default(),
             watches: Mutex::default(),
             lists: Mutex::default(),
@@ -190,11 +203,11 @@ impl Transport {
     fn change(&self, change: impl FnOnce(&mut Endpoints)) {
         let mut endpoints = self.endpoints.write();
         change(&mut endpoints);
-        let indexes = endpoints.indexes();
-        self.picker.lock().change(&indexes);
+        let texts = endpoints.texts();
+        self.picker.lock().change(endpoints.all());
         drop(endpoints);
-        for lane in [&self.calls, &self.watches] {
-            let gone = |connection: &mut Connection| !indexes.contains(&connection.index);
+        for lane in [&self.calls, &self.watches, &self.lists] {
+            let gone = |connection: &mut Connection| !texts.contains(&connection.endpoint.text);
             lane.lock().connection.take_if(gone);
         }
     }
@@ -263,8 +276,8 @@ impl Transport {
             let plan = self.picker.lock().plan(Instant::now(), demand);
             match plan {
                 Plan::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                Plan::Dial(members) => {
-                    let dialled = dial::race(self, members, demand).await;
+                Plan::Dial(start) => {
+                    let dialled = dial::race(self, start, demand).await;
                     return dialled.map_err(Problem::Fault);
                 }
             }
@@ -286,17 +299,19 @@ impl Transport {
                 .lock()
                 .failed(index, Instant::now(), chance::fraction());
         }
-        if let Some(dialling) = &current.dialling {
+        // A race whose task is gone without a result, because it panicked, is none.
+        let dialling = current.dialling.as_ref();
+        if let Some(dialling) = dialling.filter(|outcome| outcome.has_changed().is_ok()) {
             return Err(Next::Outcome(dialling.clone()));
         }
         match self.picker.lock().plan(Instant::now(), demand) {
             Plan::Wait(until) => Err(Next::Wait(until)),
-            Plan::Dial(members) => {
+            Plan::Dial(start) => {
                 let (sender, outcome) = watch::channel(None);
                 current.dialling = Some(outcome.clone());
                 let transport = Arc::clone(self);
                 tokio::spawn(async move {
-                    let result = dial::race(&transport, members, demand).await;
+                    let result = dial::race(&transport, start, demand).await;
                     let mut current = transport.lane(lane).lock();
                     current.dialling = None;
                     current.connection = result.as_ref().ok().cloned();
@@ -362,9 +377,9 @@ impl Transport {
         self.has_others(used.index)
     }
 
-    /// How many endpoints there are.
-    pub(crate) fn endpoint_count(&self) -> usize {
-        self.endpoints.read().indexes().len()
+    /// How many addresses there are to turn to; at least one, for it may not have been found yet.
+    pub(crate) fn address_count(&self) -> usize {
+        self.picker.lock().address_count().max(1)
     }
 
     /// The next user of the lane gets another connection.
@@ -405,16 +420,20 @@ impl Transport {
     ///
     /// Only when TLS fails everywhere is there nothing to wait for: a member that is down may be the
     /// good one.
-    fn round(&self, last: Fault) -> Fault {
+    fn round(&self, last: Option<Fault>) -> Fault {
         let faults = self.picker.lock().faults();
-        let is_tls = |(_, fault): &(usize, Option<Fault>)| {
+        let last = last.unwrap_or_else(|| {
+            let unknown = "there is no endpoint to connect to";
+            Fault::unconnected(describe(&faults).unwrap_or_else(|| unknown.into()))
+        });
+        let is_tls = |(_, fault): &(String, Option<Fault>)| {
             let kind = fault.as_ref().map(|fault| fault.kind);
             kind == Some(ErrorKind::Tls)
         };
         if !faults.iter().any(is_tls) {
             return last;
         }
-        let text = self.describe(&faults).unwrap_or_default();
+        let text = describe(&faults).unwrap_or_default();
         if faults.iter().all(is_tls) {
             return Fault::tls(text);
         }
@@ -425,26 +444,9 @@ impl Transport {
         Fault { kind, text, ..last }
     }
 
-    /// How the members failed that did; without their names when all failed in the same way.
-    fn describe(&self, faults: &[(usize, Option<Fault>)]) -> Option<String> {
-        let text = |fault: &Option<Fault>| fault.as_ref().map(|fault| fault.text.clone());
-        let first = faults.first().and_then(|(_, fault)| text(fault));
-        if first.is_some() && faults.iter().all(|(_, fault)| text(fault) == first) {
-            return first;
-        }
-        let endpoints = self.endpoints.read();
-        let named = faults.iter().filter_map(|(index, fault)| {
-            let (endpoint, _) = endpoints.get(*index)?;
-            Some(format!("{}: {}", endpoint.text, text(fault)?))
-        });
-        let named: Vec<String> = named.collect();
-        (!named.is_empty()).then(|| named.join("; "))
-    }
-
     /// What is known to be wrong, for a call that had no time to see it itself.
     fn trouble(&self) -> Option<String> {
-        let faults = self.picker.lock().faults();
-        self.describe(&faults)
+        describe(&self.picker.lock().faults())
     }
 
     /// Which store answers over this transport.
@@ -468,6 +470,22 @@ impl Transport {
             Lane::Lists => &self.lists,
         }
     }
+}
+
+/// How the addresses failed that did; without their names when all failed in the same way.
+fn describe(faults: &[(String, Option<Fault>)]) -> Option<String> {
+    let text = |fault: &Option<Fault>| fault.as_ref().map(|fault| fault.text.clone());
+    let first = faults.first().and_then(|(_, fault)| text(fault));
+    if first.is_some() && faults.iter().all(|(_, fault)| text(fault) == first) {
+        return first;
+    }
+    let failed = faults
+        .iter()
+        .filter_map(|(label, fault)| Some((label, text(fault)?)));
+    let named: Vec<String> = failed
+        .map(|(label, text)| format!("{label}: {text}"))
+        .collect();
+    (!named.is_empty()).then(|| named.join("; "))
 }
 
 /// What to wait for when there is no connection.

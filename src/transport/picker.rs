@@ -1,29 +1,17 @@
-//! Which member to connect to, and when: a pure decision over what is known of each.
+//! Which addresses to connect to, and when: a pure decision over what is known of each.
 //!
-//! A connection lives as long as it works, so the picker is asked only when there is none. Members
+//! A connection lives as long as it works, so the picker is asked only when there is none. Addresses
 //! that fail are left alone for a while, ever longer; members that answer but cannot serve (a
 //! learner, one cut off from its peers) are set aside while there are others.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::address_record::SPACING;
+use super::address_set::{AddressSet, Entry, Target};
+use super::endpoint::Endpoint;
 use super::fault::Fault;
-use crate::backoff::Backoff;
-
-/// For calls that wait, a member that failed is dialled again this soon: four times a second.
-const SPACING: Duration = Duration::from_millis(250);
-
-/// The waits of background work between dials of one member. With a ceiling of 3 s a third of the
-/// waits would be longer than 2 s, in which streams and registrations are to be back.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
-
-/// How long a member that cannot serve is set aside, at first and at most.
-const SET_ASIDE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
-
-/// A learner serves nothing but serializable reads until somebody promotes it.
-const LEARNER: Duration = Duration::from_secs(30);
-
-/// A member that is behind the others usually catches up soon.
-const BEHIND: Duration = Duration::from_secs(1);
 
 /// Who wants the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,404 +24,263 @@ pub(crate) enum Demand {
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
-    /// Race these members, the first one with a head start.
-    Dial(Vec<usize>),
+pub(super) enum Plan {
+    /// Begin a race.
+    Dial(Start),
     /// Ask again then.
     Wait(Instant),
 }
 
-#[derive(Debug)]
-struct Member {
-    /// Its number, which is never another's.
-    index: usize,
-    failing: bool,
-    backoff: Backoff,
-    dialled: Option<Instant>,
-    retry_at: Option<Instant>,
-    aside_until: Option<Instant>,
-    aside: Backoff,
-    /// How the last dial failed, if it did.
-    fault: Option<Fault>,
+/// What a race begins with. Both lists are empty when a look-up that is under way has to end first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Start {
+    /// The addresses to race, the first one with a head start.
+    pub(super) addresses: Vec<usize>,
+    /// The endpoints whose names are to be looked up meanwhile.
+    pub(super) names: Vec<usize>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Picker {
-    members: Vec<Member>,
-    /// Where to begin: anywhere, so that the clients of a cluster spread over it.
+pub(super) struct Picker {
+    addresses: AddressSet,
+    /// The endpoint to begin with: any at first, so that the clients of a cluster spread over it.
     first: usize,
-}
-
-impl Member {
-    fn new(index: usize) -> Self {
-        Member {
-            index,
-            failing: false,
-            backoff: BACKOFF,
-            dialled: None,
-            retry_at: None,
-            aside_until: None,
-            aside: SET_ASIDE,
-            fault: None,
-        }
-    }
+    /// How many dials succeeded.
+    connected: u64,
 }
 
 impl Picker {
-    /// A picker of the members 0 to `members` - 1.
-    pub(crate) fn new(members: usize, random: f64) -> Self {
-        let first = (random.clamp(0.0, 1.0) * members as f64) as usize;
+    /// A picker of the addresses of these endpoints. A look-up is waited for as long as `patience`.
+    pub(super) fn new(
+        endpoints: Vec<(usize, Arc<Endpoint>)>,
+        patience: Duration,
+        random: f64,
+    ) -> Self {
+        let at = (random.clamp(0.0, 1.0) * endpoints.len() as f64) as usize;
+        let at = at.min(endpoints.len().saturating_sub(1));
+        let first = endpoints.get(at).map_or(0, |(number, _)| *number);
         Picker {
-            members: (0..members).map(Member::new).collect(),
-            first: first.min(members.saturating_sub(1)),
+            addresses: AddressSet::new(endpoints, patience),
+            first,
+            connected: 0,
         }
     }
 
-    /// From now on these are the members. What is known of those that stay, stays.
-    pub(crate) fn change(&mut self, indexes: &[usize]) {
-        let mut old = std::mem::take(&mut self.members);
-        let keep = |index: &usize| match old.iter().position(|m| m.index == *index) {
-            Some(at) => old.swap_remove(at),
-            None => Member::new(*index),
-        };
-        self.members = indexes.iter().map(keep).collect();
+    /// From now on these are the endpoints. What is known of those that stay, stays.
+    pub(super) fn change(&mut self, endpoints: Vec<(usize, Arc<Endpoint>)>) {
+        self.addresses.change(endpoints);
     }
 
-    /// Which members to dial at `now`.
-    pub(crate) fn plan(&self, now: Instant, demand: Demand) -> Plan {
-        let begin = self.members.iter().position(|m| m.index == self.first);
-        let in_order = || {
-            let turning = self.members.iter().cycle().skip(begin.unwrap_or(0));
-            turning.take(self.members.len()).map(|m| m.index)
-        };
-        let may = |index: &usize| self.may_dial_at(*index, demand).is_none_or(|at| at <= now);
-        let aside = |index: &usize| self.is_aside(*index, now);
-        let mut picked: Vec<usize> = in_order().filter(|i| !aside(i)).filter(may).collect();
-        // Those that failed go last: they only run when the others are slow.
-        picked.sort_by_key(|index| self.get(*index).is_some_and(|m| m.failing));
-        let all_failing = in_order().filter(|i| !aside(i)).all(|i| self.is_failing(i));
-        if all_failing {
-            // Better one that may serve again than none.
-            picked.extend(in_order().filter(aside).filter(may));
+    /// What to dial at `now`.
+    pub(super) fn plan(&self, now: Instant, demand: Demand) -> Plan {
+        let start = self.start(now, demand, &[]);
+        if start != Start::default() || self.addresses.awaits(now) {
+            return Plan::Dial(start);
         }
-        if !picked.is_empty() {
-            return Plan::Dial(picked);
-        }
-        let soonest = in_order()
-            .filter(|i| all_failing || !aside(i))
-            .filter_map(|i| self.may_dial_at(i, demand))
-            .min();
+        let all_failing = self.all_failing(now);
+        let dialable = self.addresses.dialable();
+        let dials = dialable
+            .filter(|entry| all_failing || !entry.record.is_aside(now))
+            .filter_map(|entry| self.may_dial_at(entry, demand));
+        let soonest = dials.chain(self.addresses.next_due()).min();
         Plan::Wait(soonest.unwrap_or(now + SPACING).max(now))
     }
 
-    /// A dial begins.
-    pub(crate) fn dialling(&mut self, index: usize, now: Instant) {
-        if let Some(member) = self.get_mut(index) {
-            member.dialled = Some(now);
+    /// What to dial at `now` besides what is being dialled. The addresses of the endpoints take
+    /// turns, so that a name with many does not keep the others waiting.
+    pub(super) fn start(&self, now: Instant, demand: Demand, under_way: &[usize]) -> Start {
+        let may = |entry: &&Entry| {
+            !under_way.contains(&entry.id)
+                && self.may_dial_at(entry, demand).is_none_or(|at| at <= now)
+        };
+        let (mut good, mut failing, mut aside) = (Vec::new(), Vec::new(), Vec::new());
+        for endpoint in self.in_order() {
+            let entries = || self.addresses.of_endpoint(endpoint).filter(may);
+            let serving = || entries().filter(|entry| !entry.record.is_aside(now));
+            let mut fine: Vec<&Entry> = serving().filter(|e| !e.record.failing).collect();
+            // What worked last goes first, and then those that were never tried.
+            fine.sort_by_key(|entry| std::cmp::Reverse(entry.record.worked));
+            let mut failed: Vec<&Entry> = serving().filter(|e| e.record.failing).collect();
+            failed.sort_by_key(|entry| entry.record.dialled);
+            failed.truncate(self.addresses.budget(endpoint, now));
+            good.push(ids(fine));
+            failing.push(ids(failed));
+            aside.push(ids(entries().filter(|e| e.record.is_aside(now))));
         }
+        // Those that failed go last: they only run when the others are slow.
+        let mut addresses = in_turns(&good);
+        addresses.extend(in_turns(&failing));
+        if self.all_failing(now) {
+            // Better one that may serve again than none.
+            addresses.extend(in_turns(&aside));
+        }
+        let mut names = self.addresses.due(now);
+        if addresses.is_empty() {
+            // Nothing is dialled that would use it, unless it finds the first address.
+            names.retain(|name| self.addresses.of_endpoint(*name).next().is_none());
+        }
+        Start { addresses, names }
+    }
+
+    /// A look-up of this endpoint's name begins; returns the host to look up, or `None` when one is
+    /// under way.
+    pub(super) fn begin_look_up(&mut self, endpoint: usize, now: Instant) -> Option<String> {
+        self.addresses.begin(endpoint, now)
+    }
+
+    /// A look-up ended.
+    pub(super) fn looked_up(
+        &mut self,
+        endpoint: usize,
+        found: Result<Vec<SocketAddr>, String>,
+        now: Instant,
+        random: f64,
+    ) {
+        self.addresses.finish(endpoint, found, now, random);
+    }
+
+    /// Whether the name of this address is being looked up.
+    pub(super) fn is_looking_up(&self, id: usize) -> bool {
+        self.addresses.is_looking_up(id)
+    }
+
+    /// Whether a race goes on for the sake of a look-up.
+    pub(super) fn awaits_look_up(&mut self, now: Instant) -> bool {
+        self.addresses.note_overdue(now);
+        self.addresses.awaits(now)
+    }
+
+    /// The number of an address's endpoint, the endpoint, and what to connect to; `None` when the
+    /// address is gone.
+    pub(super) fn to_dial(&self, id: usize) -> Option<(usize, Arc<Endpoint>, Target)> {
+        self.addresses.to_dial(id)
+    }
+
+    /// A dial begins.
+    pub(super) fn dialling(&mut self, id: usize, now: Instant) {
+        self.addresses.dialling(id, now);
     }
 
     /// A dial failed, or a connection that had been made broke.
-    pub(crate) fn failed(&mut self, index: usize, now: Instant, random: f64) {
-        if let Some(member) = self.get_mut(index) {
-            member.failing = true;
-            member.retry_at = Some(now + member.backoff.next(random));
+    pub(super) fn failed(&mut self, id: usize, now: Instant, random: f64) {
+        if let Some(entry) = self.addresses.get_mut(id) {
+            entry.record.failed(now, random);
         }
     }
 
     /// How the dial failed that just did.
-    pub(crate) fn failed_by(&mut self, index: usize, fault: &Fault) {
-        if let Some(member) = self.get_mut(index) {
-            member.fault = Some(fault.clone());
+    pub(super) fn failed_by(&mut self, id: usize, fault: &Fault) {
+        if let Some(entry) = self.addresses.get_mut(id) {
+            entry.record.fault = Some(fault.clone());
         }
     }
 
-    /// Whether to find out why this member hangs up, if it does: once is enough while it goes on.
-    pub(crate) fn may_probe(&self, index: usize) -> bool {
-        let fault = self.get(index).and_then(|m| m.fault.as_ref());
+    /// Whether to find out why this address hangs up, if it does: once is enough while it goes on.
+    pub(super) fn may_probe(&self, id: usize) -> bool {
+        let fault = self.addresses.get(id).and_then(|e| e.record.fault.as_ref());
         fault.is_none_or(|fault| !fault.hung_up)
     }
 
-    /// How the last dial of each member failed, if it did.
-    pub(crate) fn faults(&self) -> Vec<(usize, Option<Fault>)> {
-        let last = |member: &Member| (member.index, member.fault.clone());
-        self.members.iter().map(last).collect()
+    /// How the last dial of each address failed, if it did, by what errors call it; and so for names
+    /// of which no address is known.
+    pub(super) fn faults(&self) -> Vec<(String, Option<Fault>)> {
+        self.addresses.faults()
     }
 
-    /// A dial succeeded.
-    pub(crate) fn connected(&mut self, index: usize) {
-        if let Some(member) = self.get_mut(index) {
-            member.failing = false;
-            member.backoff.reset();
-            member.retry_at = None;
-            member.fault = None;
+    /// What errors call an address.
+    pub(super) fn label(&self, id: usize) -> String {
+        self.addresses.label(id)
+    }
+
+    /// A dial succeeded. `disconnected` follows when its connection ends.
+    pub(super) fn connected(&mut self, id: usize) {
+        self.connected += 1;
+        self.addresses.connected(id);
+        if let Some(entry) = self.addresses.get_mut(id) {
+            entry.record.connected(self.connected);
+            // Stay with what works.
+            self.first = entry.endpoint;
         }
-        // Stay with what works.
-        self.first = index;
+    }
+
+    /// A connection ended.
+    pub(super) fn disconnected(&mut self, id: usize) {
+        self.addresses.disconnected(id);
     }
 
     /// The member answers but cannot serve now. Says whether there is another to turn to.
-    pub(crate) fn set_aside(&mut self, index: usize, now: Instant) -> bool {
-        let others = self.others(index, now);
-        if let (true, Some(member)) = (others, self.get_mut(index)) {
-            // It served for long since it was last set aside: begin with the short time again.
-            if member.aside_until.is_none_or(|until| until + LEARNER < now) {
-                member.aside.reset();
-            }
-            member.aside_until = Some(now + member.aside.next(1.0));
+    pub(super) fn set_aside(&mut self, id: usize, now: Instant) -> bool {
+        let others = self.others(id, now);
+        if let (true, Some(entry)) = (others, self.addresses.get_mut(id)) {
+            entry.record.set_aside(now);
         }
         others
     }
 
     /// The member is a learner. Says whether there is another to turn to.
-    pub(crate) fn learner(&mut self, index: usize, now: Instant) -> bool {
-        let others = self.others(index, now);
-        if let (true, Some(member)) = (others, self.get_mut(index)) {
-            member.aside_until = Some(now + LEARNER);
+    pub(super) fn learner(&mut self, id: usize, now: Instant) -> bool {
+        let others = self.others(id, now);
+        if let (true, Some(entry)) = (others, self.addresses.get_mut(id)) {
+            entry.record.learner(now);
         }
         others
     }
 
     /// The member is behind another one. Says whether there is another to turn to: one that failed
     /// is worth a try, for this one has no answer that can be used.
-    pub(crate) fn behind(&mut self, index: usize, now: Instant) -> bool {
-        if let Some(member) = self.get_mut(index) {
-            member.aside_until = Some(now + BEHIND);
+    pub(super) fn behind(&mut self, id: usize, now: Instant) -> bool {
+        if let Some(entry) = self.addresses.get_mut(id) {
+            entry.record.behind(now);
         }
-        let mut numbers = self.members.iter().map(|member| member.index);
-        numbers.any(|index| !self.is_aside(index, now))
+        let mut dialable = self.addresses.dialable();
+        dialable.any(|entry| entry.id != id && !entry.record.is_aside(now))
     }
 
-    /// Whether another member is worth trying.
-    pub(crate) fn others(&self, index: usize, now: Instant) -> bool {
-        let worth = |m: &Member| m.index != index && !m.failing && !self.is_aside(m.index, now);
-        self.members.iter().any(worth)
+    /// Whether another address is worth trying.
+    pub(super) fn others(&self, id: usize, now: Instant) -> bool {
+        let mut dialable = self.addresses.dialable();
+        dialable.any(|e| e.id != id && !e.record.failing && !e.record.is_aside(now))
     }
 
-    fn get(&self, index: usize) -> Option<&Member> {
-        self.members.iter().find(|m| m.index == index)
+    /// How many addresses there are to turn to.
+    pub(super) fn address_count(&self) -> usize {
+        self.addresses.dialable().count()
     }
 
-    fn get_mut(&mut self, index: usize) -> Option<&mut Member> {
-        self.members.iter_mut().find(|m| m.index == index)
+    /// The endpoints, from the first one on around.
+    fn in_order(&self) -> impl Iterator<Item = usize> {
+        let endpoints = self.addresses.endpoints();
+        let before = endpoints.clone().take_while(|number| *number != self.first);
+        let from = endpoints.clone().skip_while(|number| *number != self.first);
+        // When the first one is gone, all come before it.
+        from.chain(before)
     }
 
-    fn is_aside(&self, index: usize, now: Instant) -> bool {
-        self.get(index)
-            .and_then(|m| m.aside_until)
-            .is_some_and(|until| now < until)
+    /// Whether all who are not set aside fail.
+    fn all_failing(&self, now: Instant) -> bool {
+        let mut dialable = self.addresses.dialable();
+        dialable.all(|entry| entry.record.is_aside(now) || entry.record.failing)
     }
 
-    fn is_failing(&self, index: usize) -> bool {
-        self.get(index).is_none_or(|m| m.failing)
-    }
-
-    fn may_dial_at(&self, index: usize, demand: Demand) -> Option<Instant> {
-        let member = self.get(index)?;
-        let spaced = member
-            .dialled
-            .filter(|_| member.failing)
-            .map(|at| at + SPACING);
-        match demand {
-            Demand::Call => spaced,
-            // The jitter may say "at once"; the spacing bounds the rate all the same, but for the
-            // first retry, which brings back most connections that a server let go of.
-            Demand::Background if member.backoff.is_first_retry() => member.retry_at,
-            Demand::Background => member.retry_at.max(spaced),
+    fn may_dial_at(&self, entry: &Entry, demand: Demand) -> Option<Instant> {
+        let own = entry.record.may_dial_at(demand);
+        match entry.record.failing {
+            true => own.max(self.addresses.budget_at(entry.endpoint)),
+            false => own,
         }
     }
+}
+
+fn ids<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<usize> {
+    entries.into_iter().map(|entry| entry.id).collect()
+}
+
+/// The first of each list, then the second of each, and so on.
+fn in_turns(lists: &[Vec<usize>]) -> Vec<usize> {
+    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
+    let turn = |at: usize| lists.iter().filter_map(move |list| list.get(at));
+    (0..longest).flat_map(turn).copied().collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(n: u64) -> Duration {
-        Duration::from_millis(n)
-    }
-
-    #[test]
-    fn all_are_raced_and_the_one_that_worked_goes_first() {
-        let now = Instant::now();
-        let mut picker = Picker::new(3, 0.0);
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![0, 1, 2]));
-        picker.connected(1);
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![1, 2, 0]));
-    }
-
-    #[test]
-    fn a_member_that_failed_goes_last_and_not_too_soon() {
-        let now = Instant::now();
-        let mut picker = Picker::new(2, 0.0);
-        picker.dialling(0, now);
-        picker.failed(0, now, 1.0);
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![1]));
-        assert_eq!(
-            picker.plan(now + ms(250), Demand::Call),
-            Plan::Dial(vec![1, 0])
-        );
-    }
-
-    #[test]
-    fn an_outage_costs_at_most_four_dials_a_second_and_member() {
-        for demand in [Demand::Call, Demand::Background] {
-            for random in [0.0, 0.3, 1.0] {
-                let start = Instant::now();
-                let mut now = start;
-                let mut picker = Picker::new(2, 0.0);
-                let mut dials = 0;
-                while now < start + ms(10_000) {
-                    match picker.plan(now, demand) {
-                        Plan::Dial(members) => {
-                            for member in members {
-                                dials += 1;
-                                picker.dialling(member, now);
-                                picker.failed(member, now, random);
-                            }
-                        }
-                        Plan::Wait(until) => {
-                            assert!(until > now, "a wait that is over is a busy loop");
-                            now = until;
-                        }
-                    }
-                }
-                assert!(
-                    dials <= 2 * (10 * 4 + 2),
-                    "{demand:?} {random}: {dials} dials in 10 s"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_wait_in_the_background_never_exceeds_the_ceiling() {
-        let mut now = Instant::now();
-        let mut picker = Picker::new(1, 0.0);
-        for _ in 0..50 {
-            picker.dialling(0, now);
-            picker.failed(0, now, 1.0);
-            match picker.plan(now, Demand::Background) {
-                Plan::Wait(until) => {
-                    assert!(until <= now + ms(1500));
-                    now = until;
-                }
-                Plan::Dial(_) => {}
-            }
-        }
-    }
-
-    #[test]
-    fn a_member_that_cannot_serve_is_set_aside_only_while_there_are_others() {
-        let now = Instant::now();
-        let mut picker = Picker::new(2, 0.0);
-        assert!(picker.set_aside(0, now));
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![1]));
-        assert!(!picker.set_aside(1, now), "it is all there is");
-        assert_eq!(
-            picker.plan(now + ms(1001), Demand::Call),
-            Plan::Dial(vec![0, 1])
-        );
-        let mut lone = Picker::new(1, 0.0);
-        assert!(!lone.learner(0, now));
-        assert_eq!(lone.plan(now, Demand::Call), Plan::Dial(vec![0]));
-    }
-
-    #[test]
-    fn one_that_is_behind_is_left_for_one_that_failed_but_not_for_nothing() {
-        let t = Instant::now();
-        let mut picker = Picker::new(2, 0.0);
-        picker.connected(0);
-        picker.failed(1, t, 0.0);
-        assert!(
-            !picker.set_aside(0, t),
-            "it serves, and the other one does not"
-        );
-        assert!(picker.behind(0, t));
-        assert_eq!(picker.plan(t, Demand::Call), Plan::Dial(vec![1, 0]));
-        picker.behind(1, t);
-        assert!(!picker.behind(0, t), "nobody is left to turn to");
-        assert!(picker.behind(0, t + BEHIND));
-    }
-
-    #[test]
-    fn one_that_is_behind_is_known_by_its_number_also_after_the_members_changed() {
-        let now = Instant::now();
-        let mut picker = Picker::new(2, 0.0);
-        // Their positions are 0 and 1 now.
-        picker.change(&[7, 9]);
-        picker.connected(7);
-        assert!(picker.behind(7, now), "there is the other one");
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![9]));
-        assert!(!picker.behind(9, now), "nobody is left to turn to");
-    }
-
-    #[test]
-    fn one_set_aside_is_used_again_when_all_others_fail() {
-        let now = Instant::now();
-        let mut picker = Picker::new(2, 0.0);
-        picker.learner(0, now);
-        picker.dialling(1, now);
-        picker.failed(1, now, 1.0);
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![0]));
-    }
-
-    #[test]
-    fn how_a_member_failed_is_known_until_something_else_happens() {
-        let mut picker = Picker::new(2, 0.0);
-        let (expired, refused) = (Fault::tls("expired"), Fault::unconnected("refused"));
-        picker.failed_by(0, &expired);
-        picker.failed_by(1, &expired);
-        picker.failed_by(1, &refused);
-        assert_eq!(
-            picker.faults(),
-            [(0, Some(expired)), (1, Some(refused.clone()))]
-        );
-        picker.connected(0);
-        assert_eq!(picker.faults(), [(0, None), (1, Some(refused))]);
-    }
-
-    #[test]
-    fn a_member_that_hangs_up_is_probed_once() {
-        let mut picker = Picker::new(1, 0.0);
-        assert!(picker.may_probe(0));
-        let hung_up = Fault {
-            hung_up: true,
-            ..Fault::unconnected("closed")
-        };
-        picker.failed_by(0, &hung_up);
-        assert!(!picker.may_probe(0));
-        picker.failed_by(0, &Fault::unconnected("refused"));
-        assert!(picker.may_probe(0));
-    }
-
-    #[test]
-    fn when_members_change_what_is_known_of_the_others_stays() {
-        let now = Instant::now();
-        let mut picker = Picker::new(3, 0.0);
-        picker.connected(1);
-        picker.dialling(2, now);
-        picker.failed(2, now, 1.0);
-        picker.change(&[1, 2, 7]);
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![1, 7]));
-        picker.change(&[7, 2]);
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![7]));
-        // One that comes back is new.
-        picker.change(&[7, 9]);
-        picker.connected(0);
-        assert_eq!(picker.plan(now, Demand::Call), Plan::Dial(vec![7, 9]));
-    }
-
-    #[test]
-    fn clients_begin_anywhere() {
-        let now = Instant::now();
-        for (random, first) in [(0.0, 0), (0.5, 1), (0.99, 2)] {
-            match Picker::new(3, random).plan(now, Demand::Call) {
-                Plan::Dial(members) => assert_eq!(members[0], first),
-                Plan::Wait(_) => panic!("nothing to wait for"),
-            }
-        }
-        assert!(
-            matches!(Picker::new(3, 1.0).plan(now, Demand::Call), Plan::Dial(m) if m.len() == 3)
-        );
-    }
-}
+mod tests;

@@ -51,6 +51,8 @@ const PURE: &[&str] = &[
     "backoff.rs",
     "config/env.rs",
     "config/span.rs",
+    "transport/address_record.rs",
+    "transport/address_set.rs",
     "transport/picker.rs",
     "transport/retry.rs",
     "transport/store_identity.rs",

@@ -12,6 +12,8 @@
 mod support;
 
 mod absent;
+#[cfg(target_os = "linux")]
+mod addresses;
 mod auth;
 mod bridge;
 mod cache;

@@ -80,10 +80,22 @@ impl Proxy {
         Self::identifying(upstream, |_| None)
     }
 
+    /// Listens on `addr` instead.
+    pub fn listening(addr: SocketAddr, upstream: SocketAddr) -> Self {
+        Self::of(TcpListener::bind(addr).unwrap(), upstream, |_| None)
+    }
+
     /// A proxy that knows who dials, for [`cut_from`](Self::cut_from). `identify` must not return
     /// `Some(0)`.
     pub fn identifying(upstream: SocketAddr, identify: Identify) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::of(
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            upstream,
+            identify,
+        )
+    }
+
+    fn of(listener: TcpListener, upstream: SocketAddr, identify: Identify) -> Self {
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             switches: Mutex::new(Switches {

@@ -31,7 +31,15 @@ impl RawServer {
     ///
     /// The connection closes when the script has returned.
     pub fn start(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(SocketAddr::from(([127, 0, 0, 1], 0)), script)
+    }
+
+    /// Listens on `addr` instead.
+    pub fn listening(
+        addr: SocketAddr,
+        script: impl Fn(TcpStream, usize) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let accepting = thread::spawn({

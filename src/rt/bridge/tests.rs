@@ -76,20 +76,20 @@ fn closing_does_not_wait_for_a_name_lookup_that_hangs() {
         let bridge = bridge(drive);
         let (hang_up, hung) = channel::<()>();
         let (begun, begins) = channel();
-        // As tokio looks names up: on a blocking thread that nothing can interrupt.
+        // A thread that nothing can interrupt.
         bridge
             .spawn(Box::pin(async move {
-                let lookup = tokio::task::spawn_blocking(move || {
+                let hanging = tokio::task::spawn_blocking(move || {
                     begun.send(()).unwrap();
                     hung.recv()
                 });
-                let _ = lookup.await;
+                let _ = hanging.await;
             }))
             .unwrap();
         begins.recv().unwrap();
         let start = Instant::now();
         drop(bridge);
-        // The lookup never ends; a busy machine may be slow to notice that time is up.
+        // It never ends; a busy machine may be slow to notice that time is up.
         assert!(
             start.elapsed() < 10 * CLOSE_WITHIN,
             "{drive:?} {:?}",

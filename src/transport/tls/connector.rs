@@ -23,6 +23,7 @@ use super::verifier::Explaining;
 use crate::error::{Error, Result};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::fault::{Fault, describe_io};
+use crate::transport::single_flight::SingleFlight;
 
 /// So often, and so far apart, files are looked at that do not go together: a certificate and its
 /// key cannot be replaced in one step.
@@ -35,6 +36,8 @@ pub(crate) struct Connector {
     /// The system's authorities, when no others are given.
     system: Option<Arc<RootCertStore>>,
     current: Mutex<Current>,
+    /// The reading of the files that is under way: one at a time, whatever hangs.
+    reading: Arc<SingleFlight<(), Result<Arc<ClientConfig>, String>>>,
 }
 
 /// What was read last, and what came of it.
@@ -76,6 +79,7 @@ impl Connector {
             tls,
             system,
             current: Mutex::new(Current { read, config }),
+            reading: SingleFlight::new("etcd-tls-files"),
         })
     }
 
@@ -117,7 +121,7 @@ impl Connector {
         }
         // Not on the runtime's thread: a file may be on a network, and the network down.
         let this = Arc::clone(self);
-        let reading = tokio::task::spawn_blocking(move || this.read_again());
+        let reading = self.reading.run((), move || this.read_again());
         reading.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 

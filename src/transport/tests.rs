@@ -1,0 +1,38 @@
+use super::*;
+
+fn settings() -> Settings {
+    Settings {
+        connect_timeout: Duration::from_secs(3),
+        stagger: Duration::from_millis(100),
+        resolver: Resolver::system(),
+        stream_window: 1 << 16,
+        connection_window: 1 << 16,
+        limits: Limits {
+            receive: 1 << 20,
+            send: 1 << 20,
+            txn_ops: 128,
+        },
+        ping: Settings::pings(Duration::from_secs(10), Duration::from_secs(5)),
+        tokens: None,
+        plaintext_credentials: false,
+        #[cfg(feature = "__tls")]
+        tls: None,
+    }
+}
+
+#[test]
+fn a_race_that_panicked_is_followed_by_another() {
+    let endpoint = Endpoint::parse("127.0.0.1:1", false).unwrap();
+    let transport = Transport::new(vec![endpoint], settings());
+    let (sender, outcome) = watch::channel(None);
+    transport.lane(Lane::Calls).lock().dialling = Some(outcome);
+    // As a panic does it, without a result.
+    drop(sender);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let dialled = runtime.enable_all().build().unwrap().block_on(async {
+        let dialled = transport.dialled(Lane::Calls, Demand::Call);
+        tokio::time::timeout(Duration::from_secs(20), dialled).await
+    });
+    let fault = dialled.unwrap().unwrap_err();
+    assert!(fault.text.contains("refused"), "{fault}");
+}
