@@ -50,19 +50,21 @@ struct Methods {
 impl ServiceGenerator for Methods {
     fn generate(&mut self, mut service: Service, code: &mut String) {
         let streams = |method: &Method| method.client_streaming || method.server_streaming;
+        let duplex = |method: &&Method| method.client_streaming && method.server_streaming;
         let (streaming, unary) = std::mem::take(&mut service.methods)
             .into_iter()
             .partition::<Vec<_>, _>(streams);
-        for method in unary {
+        let tied = unary.iter().map(|method| ("Unary", method));
+        for (kind, method) in tied.chain(streaming.iter().filter(duplex).map(|m| ("Duplex", m))) {
             let path = format!(
                 "/{}.{}/{}",
                 service.package, service.proto_name, method.proto_name
             );
-            let (request, reply) = (method.input_type, method.output_type);
+            let (request, reply) = (&method.input_type, &method.output_type);
             // Writing to a string does not fail.
             let _ = writeln!(
                 code,
-                "impl crate::etcd_rs_proto::Unary for {request} {{\n    \
+                "impl crate::etcd_rs_proto::{kind} for {request} {{\n    \
                      type Reply = {reply};\n    \
                      const PATH: &'static str = \"{path}\";\n\
                      fn header(reply: &{reply}) -> Option<&crate::etcd_rs_proto::etcdserverpb::ResponseHeader> {{\n        \

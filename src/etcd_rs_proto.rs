@@ -39,6 +39,18 @@ pub(crate) trait Unary: prost::Message + Clone {
     fn header(reply: &Self::Reply) -> Option<&etcdserverpb::ResponseHeader>;
 }
 
+/// The request of a method that streams in both directions.
+pub(crate) trait Duplex: prost::Message + Send + 'static {
+    /// The messages that come back.
+    type Reply: prost::Message + Default + Send + 'static;
+
+    /// The method, as it is named on the wire.
+    const PATH: &'static str;
+
+    /// The header of one of them.
+    fn header(reply: &Self::Reply) -> Option<&etcdserverpb::ResponseHeader>;
+}
+
 /// `mvccpb`: keys, values, events.
 pub(crate) mod mvccpb {
     tonic::include_proto!("mvccpb");

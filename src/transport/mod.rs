@@ -16,12 +16,14 @@ mod endpoints;
 mod fault;
 mod health;
 mod mismatch;
+mod outline;
 mod picker;
 mod resolver;
 mod retry;
 mod single_flight;
 pub(crate) mod store;
 pub(crate) mod store_identity;
+mod stream;
 mod stubs;
 #[cfg(test)]
 mod tests;
@@ -51,6 +53,7 @@ pub(crate) use resolver::Resolver;
 pub(crate) use retry::{Suspicion, suspicion};
 pub(crate) use store::Store;
 pub(crate) use store_identity::{Consistency, Known};
+pub(crate) use stream::{GrpcStream, Item};
 pub(crate) use token::{Identity, Tokens};
 pub(crate) use unary::Framed;
 

@@ -4,7 +4,6 @@ use super::Connection;
 use crate::etcd_rs_proto::etcdserverpb::kv_client::KvClient;
 use crate::etcd_rs_proto::etcdserverpb::lease_client::LeaseClient;
 use crate::etcd_rs_proto::etcdserverpb::maintenance_client::MaintenanceClient;
-use crate::etcd_rs_proto::etcdserverpb::watch_client::WatchClient;
 use crate::etcd_rs_proto::v3electionpb::election_client::ElectionClient;
 
 macro_rules! stubs {
@@ -25,5 +24,5 @@ macro_rules! stubs {
 
 stubs! {
     election -> ElectionClient, kv -> KvClient, lease -> LeaseClient,
-    maintenance -> MaintenanceClient, watch -> WatchClient
+    maintenance -> MaintenanceClient
 }

@@ -22,7 +22,7 @@ use crate::error::ServerError;
 use crate::etcd_rs_proto::Unary;
 
 /// What precedes a message: whether it is compressed, in one byte, and its length in four.
-const HEAD: usize = 5;
+pub(super) const HEAD: usize = 5;
 
 /// A request as it goes out; it is encoded once, however often it is sent. It may hold a password, and
 /// does not print.
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    fn head(&self, path: &'static str, needs_leader: bool) -> Request<()> {
+    pub(super) fn head(&self, path: &'static str, needs_leader: bool) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         let mut parts = self.origin.clone().into_parts();
@@ -137,7 +137,7 @@ impl Connection {
 }
 
 /// Whether there is a status, which is `Ok` then; another one is an error.
-fn check(headers: &HeaderMap) -> Result<bool, Problem> {
+pub(super) fn check(headers: &HeaderMap) -> Result<bool, Problem> {
     match headers.get(Status::GRPC_STATUS) {
         None => Ok(false),
         Some(status) if status == "0" => Ok(true),
@@ -154,7 +154,7 @@ fn check(headers: &HeaderMap) -> Result<bool, Problem> {
 
 /// The reply of something that is no gRPC server, or of a proxy that has none behind it.
 #[cold]
-fn not_grpc(status: StatusCode) -> Problem {
+pub(super) fn not_grpc(status: StatusCode) -> Problem {
     let text = format!("HTTP {status}, and no gRPC status");
     match status.as_u16() {
         429 | 502 | 503 | 504 => {
@@ -165,7 +165,7 @@ fn not_grpc(status: StatusCode) -> Problem {
 }
 
 #[cold]
-fn rubbish(text: &str) -> Problem {
+pub(super) fn rubbish(text: &str) -> Problem {
     Problem::Answer(ServerError::rubbish(text))
 }
 
@@ -206,7 +206,7 @@ impl Incoming {
 }
 
 /// The length of the message that begins here, once its head is there.
-fn announced(data: &[u8]) -> Result<Option<usize>, Problem> {
+pub(super) fn announced(data: &[u8]) -> Result<Option<usize>, Problem> {
     let Some((head, _)) = data.split_first_chunk::<HEAD>() else {
         return Ok(None);
     };

@@ -129,7 +129,15 @@ impl Event {
         inside
     }
 
-    /// About how many bytes it holds.
+    /// About how many bytes it takes in a message.
+    pub(super) fn wire_size(&self) -> usize {
+        /// Revisions, version and lease, and what says which is which.
+        const NUMBERS: usize = 32;
+        let of = |kv: &KeyValue| kv.key().len() + kv.value().len() + NUMBERS;
+        of(&self.kv) + self.prev_kv.as_ref().map_or(0, of)
+    }
+
+    /// About how many bytes of memory it holds.
     pub(super) fn size(&self) -> usize {
         let of = |kv: &KeyValue| kv.key().len() + kv.value().len();
         size_of::<Event>() + of(&self.kv) + self.prev_kv.as_ref().map_or(0, of)

@@ -3,25 +3,26 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
-use tonic::{Response, Status, Streaming};
 
 use super::state::{Doubt, Ending, Input};
 use crate::error::{ErrorKind, ServerError};
+use crate::etcd_rs_proto::Duplex as _;
 use crate::etcd_rs_proto::etcdserverpb::{
     RangeRequest, StatusRequest, WatchRequest, WatchResponse,
 };
 use crate::transport::{
-    Connection, Consistency, Demand, Framed, Known, Lane, Problem, Suspicion, Transport, outgoing,
-    understand,
+    Connection, Consistency, Demand, Framed, GrpcStream, Item, Known, Lane, Problem, Suspicion,
+    Transport,
 };
 
-/// How long the read has that begins a stream.
+/// How long the read has that begins a stream; from when anything last arrived on the stream, since
+/// its answer comes over the same connection.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 type Fut<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -49,6 +50,9 @@ struct Open {
     generation: u64,
     requests: mpsc::UnboundedSender<WatchRequest>,
     responses: Responses,
+    /// The bytes that arrived on the stream, and those of the last look.
+    arrived: Arc<AtomicU64>,
+    seen: u64,
     version: Option<Fut<bool>>,
     reading: Option<Fut<Result<i64, Ending>>>,
 }
@@ -56,20 +60,9 @@ struct Open {
 /// A server sends its headers with its first response, so the stream must be written to before it
 /// is there.
 enum Responses {
-    Asked(Fut<Result<Response<Streaming<WatchResponse>>, Status>>),
-    Flowing(Box<Streaming<WatchResponse>>),
+    Asked(Fut<Result<GrpcStream<WatchResponse>, Problem>>),
+    Flowing(Box<GrpcStream<WatchResponse>>),
     Over,
-}
-
-/// The sending half of a stream, as tonic reads it.
-struct Requests(mpsc::UnboundedReceiver<WatchRequest>);
-
-impl Stream for Requests {
-    type Item = WatchRequest;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchRequest>> {
-        self.0.poll_recv(cx)
-    }
 }
 
 impl Line {
@@ -99,11 +92,6 @@ impl Line {
             let connecting = transport.connection(Lane::Watches, demand).await;
             connecting.map_err(unready)
         }));
-    }
-
-    /// The endpoints.
-    pub(super) fn name(&self) -> Arc<str> {
-        self.transport.name()
     }
 
     /// Somebody waits now: an attempt that takes its time goes on as one that does not.
@@ -143,8 +131,17 @@ impl Line {
 
     pub(super) fn read(&mut self, key: Bytes) {
         if let Some(open) = &mut self.open {
-            open.reading = Some(Box::pin(read(open.connection.clone(), key)));
+            let arrived = Arc::clone(&open.arrived);
+            open.reading = Some(Box::pin(read(open.connection.clone(), key, arrived)));
         }
+    }
+
+    /// Whether anything arrived on the stream since the last look.
+    pub(super) fn has_arrived(&mut self) -> bool {
+        self.open.as_mut().is_some_and(|open| {
+            let arrived = open.arrived.load(Relaxed);
+            std::mem::replace(&mut open.seen, arrived) != arrived
+        })
     }
 
     /// The next thing that happens here.
@@ -196,9 +193,11 @@ impl Line {
 impl Open {
     fn new(connection: Connection, generation: u64) -> Self {
         let (requests, queue) = mpsc::unbounded_channel();
-        let mut stub = connection.clone().watch();
-        let asked = async move { stub.watch(outgoing(Requests(queue), true)).await };
+        let arrived = Arc::new(AtomicU64::new(0));
+        let asked = connection.clone().duplex(queue, Arc::clone(&arrived));
         Open {
+            arrived,
+            seen: 0,
             responses: Responses::Asked(Box::pin(asked)),
             version: Some(Box::pin(orders_progress(connection.clone()))),
             reading: None,
@@ -224,25 +223,38 @@ impl Open {
         }
         if let Responses::Asked(asked) = &mut self.responses {
             match asked.as_mut().poll(cx) {
-                Poll::Ready(Ok(response)) => {
-                    self.responses = Responses::Flowing(Box::new(response.into_inner()));
-                }
-                Poll::Ready(Err(status)) => return self.over(ending(understand(&status))),
+                Poll::Ready(Ok(stream)) => self.responses = Responses::Flowing(Box::new(stream)),
+                Poll::Ready(Err(problem)) => return self.over(ending(problem)),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        let Responses::Flowing(streaming) = &mut self.responses else {
+        let Responses::Flowing(stream) = &mut self.responses else {
             return Poll::Pending;
         };
-        match Pin::new(streaming).poll_next(cx) {
-            Poll::Ready(Some(Ok(message))) => {
-                if let Some(header) = &message.header {
-                    let store = &self.connection.store;
-                    store.answered(header, Consistency::Local, self.asked);
-                }
-                Poll::Ready(Input::Message(message))
-            }
-            Poll::Ready(Some(Err(status))) => self.over(ending(understand(&status))),
+        let item = stream.poll_next(cx);
+        if let Poll::Ready(Some(Ok(
+            Item::Message(message)
+            | Item::TooLarge {
+                outline: message, ..
+            },
+        ))) = &item
+            && let Some(header) = WatchRequest::header(message)
+        {
+            let store = &self.connection.store;
+            store.answered(header, Consistency::Local, self.asked);
+        }
+        match item {
+            Poll::Ready(Some(Ok(Item::Message(message)))) => Poll::Ready(Input::Message(message)),
+            Poll::Ready(Some(Ok(Item::TooLarge {
+                outline,
+                entries,
+                bytes,
+            }))) => Poll::Ready(Input::TooLarge {
+                outline,
+                events: entries,
+                bytes,
+            }),
+            Poll::Ready(Some(Err(problem))) => self.over(ending(problem)),
             Poll::Ready(None) => self.over(Ending::Eof),
             Poll::Pending => Poll::Pending,
         }
@@ -271,15 +283,15 @@ fn ending(problem: Problem) -> Ending {
 }
 
 /// Reads the revision of the store; twice when the first answer leaves open whether the store went back.
-async fn read(connection: Connection, key: Bytes) -> Result<i64, Ending> {
-    let revision = read_once(connection.clone(), key.clone()).await?;
+async fn read(connection: Connection, key: Bytes, arrived: Arc<AtomicU64>) -> Result<i64, Ending> {
+    let revision = read_once(connection.clone(), key.clone(), &arrived).await?;
     match connection.store.is_doubted() {
-        true => read_once(connection, key).await,
+        true => read_once(connection, key, &arrived).await,
         false => Ok(revision),
     }
 }
 
-async fn read_once(connection: Connection, key: Bytes) -> Result<i64, Ending> {
+async fn read_once(connection: Connection, key: Bytes, arrived: &AtomicU64) -> Result<i64, Ending> {
     let request = RangeRequest {
         key,
         limit: 1,
@@ -287,16 +299,21 @@ async fn read_once(connection: Connection, key: Bytes) -> Result<i64, Ending> {
         ..RangeRequest::default()
     };
     let request = Framed::new(&request).consistency(Consistency::Linearizable);
-    let answer = connection.ask(request);
-    match tokio::time::timeout(READ_WITHIN, answer).await {
-        Ok(Ok(response)) => match response.header {
-            Some(header) => Ok(header.revision),
-            None => Err(Ending::Broken("a reply without a header".into())),
-        },
-        Ok(Err(problem)) => Err(ending(problem)),
-        Err(_) => Err(Ending::Silent(format!(
-            "no answer to a read in {READ_WITHIN:?}"
-        ))),
+    let mut answer = std::pin::pin!(connection.ask(request));
+    loop {
+        let before = arrived.load(Relaxed);
+        match tokio::time::timeout(READ_WITHIN, &mut answer).await {
+            Ok(Ok(response)) => {
+                let revision = response.header.map(|header| header.revision);
+                return revision.ok_or(Ending::Broken("a reply without a header".into()));
+            }
+            Ok(Err(problem)) => return Err(ending(problem)),
+            Err(_) if arrived.load(Relaxed) != before => {}
+            Err(_) => {
+                let text = format!("no answer to a read in {READ_WITHIN:?}");
+                return Err(Ending::Silent(text));
+            }
+        }
     }
 }
 

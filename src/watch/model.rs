@@ -4,40 +4,24 @@
 //! promised must have come true.
 
 mod promises;
+mod server;
 mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
 use super::event::{Event, WatchResponse};
 use super::request::Watch;
-use super::state::{Action, Doubt, Ending, Id, Input, Watches};
+use super::state::{Action, Doubt, Ending, Id, Input, SHARED, StreamNo, Streams};
 use crate::error::{Error, ErrorKind};
 use crate::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
-use crate::etcd_rs_proto::etcdserverpb::{self as pb, ResponseHeader};
 use crate::key::KeyRange;
 use crate::types::Revision;
+use server::Stream;
 pub(super) use store::event;
 use store::{KEYS, Store};
-
-#[derive(Debug)]
-struct Remote {
-    range: KeyRange,
-    next: i64,
-}
-
-/// The server's half of a stream, and what is on the way in both directions.
-#[derive(Debug, Default)]
-struct Stream {
-    requests: VecDeque<pb::WatchRequest>,
-    responses: VecDeque<pb::WatchResponse>,
-    watches: BTreeMap<i64, Remote>,
-    next_wire: i64,
-    reading: bool,
-    doubted: bool,
-}
 
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -51,7 +35,9 @@ pub(super) struct Reader {
     stalled: bool,
     pub(super) never_reads: bool,
     pub(super) error: Option<ErrorKind>,
-    down: bool,
+    /// It was told that it is cut off: what the store had then, or when the stream that it is on was
+    /// opened.
+    down: Option<i64>,
 }
 
 /// What may go wrong.
@@ -62,6 +48,8 @@ pub(super) struct Faults {
     pub(super) wipes: bool,
     pub(super) resent: bool,
     pub(super) expiry: bool,
+    /// Responses may be too large for a message.
+    pub(super) large: bool,
 }
 
 #[derive(Debug)]
@@ -69,11 +57,11 @@ pub(super) struct World {
     rng: Rng,
     faults: Faults,
     rewinds: bool,
-    pub(super) state: Watches,
+    pub(super) state: Streams,
     now: Instant,
     store: Store,
-    opening: bool,
-    stream: Option<Stream>,
+    opening: BTreeSet<StreamNo>,
+    streams: BTreeMap<StreamNo, Stream>,
     pub(super) readers: BTreeMap<Id, Reader>,
     removed: usize,
     next_id: Id,
@@ -85,9 +73,12 @@ pub(super) struct World {
     /// Whether headers show that a store was lost, and how often they did.
     identified: bool,
     epoch: u64,
+    /// The epoch that each stream was told.
+    told: BTreeMap<StreamNo, u64>,
     pub(super) opens: usize,
     pub(super) creates: usize,
     pub(super) pauses: usize,
+    pub(super) too_large: usize,
 }
 
 const CAPACITY: usize = 3;
@@ -99,11 +90,11 @@ impl World {
             rng: Rng::with_seed(seed),
             faults,
             rewinds: faults.wipes,
-            state: Watches::new(now),
+            state: Streams::new(usize::MAX, now),
             now,
             store: Store::default(),
-            opening: false,
-            stream: None,
+            opening: BTreeSet::new(),
+            streams: BTreeMap::new(),
             readers: BTreeMap::new(),
             removed: 0,
             next_id: 1,
@@ -112,9 +103,11 @@ impl World {
             wiped: false,
             identified: seed % 2 == 0,
             epoch: 0,
+            told: BTreeMap::new(),
             opens: 0,
             creates: 0,
             pauses: 0,
+            too_large: 0,
         };
         for _ in 0..world.rng.usize(0..20) {
             world.store.change(&mut world.rng);
@@ -215,10 +208,10 @@ impl World {
             stalled: false,
             never_reads,
             error: None,
-            down: false,
+            down: None,
         };
         self.readers.insert(id, reader);
-        self.feed(Input::Add(id, watch));
+        self.feed(SHARED, Input::Add(id, watch));
         id
     }
 
@@ -235,13 +228,13 @@ impl World {
         if let Some(id) = self.any_reader() {
             self.readers.remove(&id);
             self.removed += 1;
-            self.feed(Input::Remove(id));
+            self.feed_watch(id, Input::Remove(id));
         }
     }
 
     fn ask_progress(&mut self) {
         if let Some(id) = self.any_reader() {
-            self.feed(Input::Progress(id));
+            self.feed_watch(id, Input::Progress(id));
         }
     }
 
@@ -260,55 +253,67 @@ impl World {
         }
         reader.queue = 0;
         if std::mem::replace(&mut reader.stalled, false) {
-            self.feed(Input::Room(id));
+            self.feed_watch(id, Input::Room(id));
         }
     }
 
     fn connect(&mut self) {
-        if !std::mem::replace(&mut self.opening, false) {
+        let Some(no) = self.rng.choice(self.opening.clone()) else {
             return;
-        }
+        };
+        self.opening.remove(&no);
         if self.faults.cuts && self.rng.u32(0..4) == 0 {
             let ending = Ending::Unconnected("refused".into());
-            return self.feed(Input::Ended(ending));
+            return self.feed(no, Input::Ended(ending));
         }
-        self.stream = Some(Stream::default());
-        self.feed(Input::Opened);
-        self.feed(Input::Version {
-            orders_progress: true,
-        });
+        self.streams.insert(no, Stream::default());
+        for (id, reader) in &mut self.readers {
+            if reader.down.is_some() && self.state.stream_of(*id) == no {
+                reader.down = Some(self.store.revision());
+            }
+        }
+        self.feed(no, Input::Opened);
+        let orders_progress = true;
+        self.feed(no, Input::Version { orders_progress });
+    }
+
+    fn any_stream(&mut self) -> Option<StreamNo> {
+        self.rng.choice(self.streams.keys().copied())
     }
 
     fn cut(&mut self) {
-        if self.stream.take().is_some() {
-            let ending = match self.rng.bool() {
-                true => Ending::Eof,
-                false => Ending::Broken("reset".into()),
-            };
-            self.feed(Input::Ended(ending));
-        }
+        let Some(no) = self.any_stream() else { return };
+        self.streams.remove(&no);
+        let ending = match self.rng.bool() {
+            true => Ending::Eof,
+            false => Ending::Broken("reset".into()),
+        };
+        self.feed(no, Input::Ended(ending));
     }
 
     fn wipe(&mut self) {
         self.store = Store::default();
         self.wiped = true;
-        self.cut();
+        while !self.streams.is_empty() {
+            self.cut();
+        }
     }
 
     fn answer_read(&mut self) {
-        let Some(stream) = &mut self.stream else {
+        let Some(no) = self.any_stream() else { return };
+        let revision = self.store.revision();
+        let Some(stream) = self.streams.get_mut(&no).filter(|stream| stream.reading) else {
             return;
         };
-        if !std::mem::replace(&mut stream.reading, false) {
-            return;
-        }
-        let revision = self.store.revision();
+        stream.reading = false;
         let noticed = std::mem::replace(&mut stream.doubted, self.wiped);
         if self.identified && std::mem::take(&mut self.wiped) {
             self.shown = 0;
             self.epoch += 1;
+        }
+        if self.told.insert(no, self.epoch).unwrap_or(0) != self.epoch {
             let (epoch, why) = (self.epoch, "its raft term fell".into());
-            self.feed(Input::Replaced { epoch, why });
+            self.feed(no, Input::Replaced { epoch, why });
         }
         // Otherwise a loss is noticed by two reads of one stream, and never once the store has grown back.
         if self.wiped && revision >= self.shown {
@@ -318,210 +323,80 @@ impl World {
             self.shown = 0;
         }
         self.shown = self.shown.max(revision);
-        self.feed(Input::Read(Ok(revision)));
-    }
-
-    fn header(&self) -> Option<ResponseHeader> {
-        Some(ResponseHeader {
-            revision: self.store.revision(),
-            ..ResponseHeader::default()
-        })
-    }
-
-    fn respond(&mut self, response: pb::WatchResponse) {
-        let header = self.header();
-        if let Some(stream) = &mut self.stream {
-            stream
-                .responses
-                .push_back(pb::WatchResponse { header, ..response });
-        }
-    }
-
-    fn server_takes(&mut self) {
-        let Some(stream) = &mut self.stream else {
-            return;
-        };
-        let Some(request) = stream.requests.pop_front() else {
-            return;
-        };
-        match request.request_union.expect("a request") {
-            RequestUnion::CreateRequest(create) => {
-                assert!(create.start_revision > 0, "a start of 0 is a race");
-                assert!(create.fragment && create.watch_id == 0);
-                if self.faults.expiry && self.rng.u8(0..8) == 0 {
-                    return self.respond(store::refused());
-                }
-                let wire = stream.next_wire;
-                stream.next_wire += 1;
-                let range = KeyRange::range(create.key, create.range_end);
-                let next = create.start_revision;
-                stream.watches.insert(wire, Remote { range, next });
-                self.respond(pb::WatchResponse {
-                    watch_id: wire,
-                    created: true,
-                    ..Default::default()
-                });
-            }
-            RequestUnion::CancelRequest(cancel) => {
-                if stream.watches.remove(&cancel.watch_id).is_some() {
-                    self.respond(pb::WatchResponse {
-                        watch_id: cancel.watch_id,
-                        canceled: true,
-                        ..Default::default()
-                    });
-                }
-            }
-            RequestUnion::ProgressRequest(_) => {
-                let revision = self.store.revision();
-                if stream.watches.values().all(|remote| remote.next > revision) {
-                    self.respond(pb::WatchResponse {
-                        watch_id: -1,
-                        ..Default::default()
-                    });
-                }
-            }
-        }
-    }
-
-    fn any_remote(&mut self) -> Option<i64> {
-        let wires: Vec<i64> = self.stream.as_ref()?.watches.keys().copied().collect();
-        self.rng.choice(wires)
-    }
-
-    /// Brings one watch nearer to the store's revision: whole revisions, maybe in fragments.
-    fn server_sends(&mut self) {
-        let Some(wire) = self.any_remote() else {
-            return;
-        };
-        let (revision, compacted) = (self.store.revision(), self.store.compacted);
-        let Some(stream) = &mut self.stream else {
-            return;
-        };
-        let Some(remote) = stream.watches.get_mut(&wire) else {
-            return;
-        };
-        if remote.next < compacted {
-            stream.watches.remove(&wire);
-            return self.respond(pb::WatchResponse {
-                watch_id: wire,
-                canceled: true,
-                compact_revision: compacted,
-                ..Default::default()
-            });
-        }
-        if remote.next > revision {
-            return;
-        }
-        let to = self.rng.i64(remote.next..=revision);
-        let events = self.store.events(&remote.range, remote.next, to);
-        remote.next = to + 1;
-        self.send_events(wire, events);
-    }
-
-    /// What servers with old bugs do.
-    fn server_sends_again(&mut self) {
-        let Some(wire) = self.any_remote() else {
-            return;
-        };
-        let Some(remote) = self.stream.as_ref().and_then(|s| s.watches.get(&wire)) else {
-            return;
-        };
-        let to = (remote.next - 1).min(self.store.revision());
-        if to >= 2 {
-            let from = self.rng.i64(2..=to);
-            let events = self.store.events(&remote.range, from, to);
-            self.send_events(wire, events);
-        }
-    }
-
-    fn send_events(&mut self, wire: i64, mut events: Vec<(i64, &'static str)>) {
-        while !events.is_empty() {
-            let cut = match self.rng.u32(0..3) {
-                0 => self.rng.usize(1..=events.len()),
-                _ => events.len(),
-            };
-            let rest = events.split_off(cut);
-            let piece = std::mem::replace(&mut events, rest);
-            self.respond(pb::WatchResponse {
-                watch_id: wire,
-                fragment: !events.is_empty(),
-                events: piece
-                    .into_iter()
-                    .map(|(revision, key)| event(revision, key))
-                    .collect(),
-                ..Default::default()
-            });
-        }
-    }
-
-    fn server_progress(&mut self) {
-        let Some(wire) = self.any_remote() else {
-            return;
-        };
-        let revision = self.store.revision();
-        let synced = self.stream.as_ref().and_then(|s| s.watches.get(&wire));
-        if synced.is_some_and(|remote| remote.next > revision) {
-            self.respond(pb::WatchResponse {
-                watch_id: wire,
-                ..Default::default()
-            });
-        }
+        self.feed(no, Input::Read(Ok(revision)));
     }
 
     fn client_receives(&mut self) {
-        let Some(stream) = &mut self.stream else {
+        let Some(no) = self.any_stream() else { return };
+        let Some(stream) = self.streams.get_mut(&no) else {
             return;
         };
-        if let Some(response) = stream.responses.pop_front() {
+        if let Some(input) = stream.responses.pop_front() {
+            let (Input::Message(response)
+            | Input::TooLarge {
+                outline: response, ..
+            }) = &input
+            else {
+                panic!("{input:?} is no response");
+            };
             let revision = response.header.as_ref().map_or(0, |h| h.revision);
             self.shown = self.shown.max(revision);
-            self.feed(Input::Message(response));
+            self.too_large += usize::from(matches!(input, Input::TooLarge { .. }));
+            self.feed(no, input);
         }
     }
 
     fn pass_time(&mut self) {
         let step = Duration::from_millis(self.rng.u64(1..400));
         self.now += step;
-        if self.state.deadline().is_some_and(|due| due <= self.now) {
-            self.feed(Input::Tick);
+        let due = self.state.deadlines().filter(|(_, due)| *due <= self.now);
+        for (no, _) in due.collect::<Vec<_>>() {
+            self.feed(no, Input::Tick);
         }
     }
 
-    pub(super) fn feed(&mut self, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+    fn feed_watch(&mut self, id: Id, input: Input) {
+        self.feed(self.state.stream_of(id), input);
+    }
+
+    pub(super) fn feed(&mut self, no: StreamNo, input: Input) {
+        let mut inputs = VecDeque::from([(no, input)]);
+        while let Some((no, input)) = inputs.pop_front() {
             let random = self.rng.f64();
-            for action in self.state.on(input, self.now, random) {
-                inputs.extend(self.act(action));
+            for (no, action) in self.state.on(no, input, self.now, random) {
+                let outcome = self.act(no, action);
+                inputs.extend(outcome.map(|input| (no, input)));
             }
         }
     }
 
-    fn act(&mut self, action: Action) -> Option<Input> {
+    fn act(&mut self, no: StreamNo, action: Action) -> Option<Input> {
         match action {
             Action::Open => {
-                assert!(
-                    !self.opening && self.stream.is_none(),
-                    "one stream at a time"
-                );
-                self.opening = true;
+                assert!(!self.streams.contains_key(&no), "it is open");
+                assert!(self.opening.insert(no), "it is being opened");
+                let all = self.streams.len() + self.opening.len();
+                assert!(all <= 1 + 4, "few streams at a time");
                 self.opens += 1;
             }
-            Action::Renew(_) => assert!(self.stream.is_some(), "of a stream"),
+            Action::Renew(_) => assert!(self.streams.contains_key(&no), "of a stream"),
             Action::Close(doubt) => {
                 assert!(matches!(doubt, Doubt::None | Doubt::Silent));
-                self.opening = false;
-                self.stream = None;
+                self.opening.remove(&no);
+                self.streams.remove(&no);
             }
             Action::Send(request) => {
                 let create = matches!(request.request_union, Some(RequestUnion::CreateRequest(_)));
                 self.creates += usize::from(create);
-                let stream = self.stream.as_mut().expect("sends on a stream only");
+                let stream = self.streams.get_mut(&no).expect("sends on a stream only");
                 stream.requests.push_back(request);
             }
             Action::Read(key) => {
                 assert!(!key.is_empty());
-                let stream = self.stream.as_mut().expect("reads beside a stream only");
+                let stream = self
+                    .streams
+                    .get_mut(&no)
+                    .expect("reads beside a stream only");
                 assert!(!stream.reading, "one read at a time");
                 stream.reading = true;
             }
@@ -534,24 +409,50 @@ impl World {
                 );
             }
             Action::Deliver {
-                id, response, undo, ..
-            } => return self.deliver(id, response, undo),
+                id,
+                response,
+                undo,
+                up,
+                ..
+            } => {
+                let full = self.deliver(id, response, undo);
+                if up && full.is_none() {
+                    self.up(id);
+                }
+                return full;
+            }
             Action::Down(id) => {
+                let revision = self.store.revision();
                 let reader = self.readers.get_mut(&id).expect("of a reader");
-                assert!(!std::mem::replace(&mut reader.down, true), "down once");
+                assert!(reader.down.replace(revision).is_none(), "down once");
             }
-            Action::Up(id) => {
-                let reader = self.readers.get_mut(&id).expect("of a reader");
-                assert!(std::mem::replace(&mut reader.down, false), "up after down");
-            }
+            Action::Up(id) => self.up(id),
             Action::Finish(id, error) => self.finish(id, &error),
         }
         None
     }
 
+    /// Up comes after Down, and after everything that was there when the watch was cut off or its
+    /// stream was opened.
+    fn up(&mut self, id: Id) {
+        let reader = self.readers.get_mut(&id).expect("of a reader");
+        let there = reader.down.take().expect("up after down");
+        let missed = self
+            .store
+            .events(&reader.range, reader.start.unwrap_or(0), there);
+        if let Some((newest, _)) = missed.last().filter(|_| !self.rewinds) {
+            let got = reader.got.last().map_or(0, |(revision, _)| *revision);
+            let before = reader.start.is_none() && reader.created_at >= Some(*newest);
+            assert!(
+                got >= *newest || before,
+                "{id} is up at {got}, before {newest}"
+            );
+        }
+    }
+
     fn deliver(&mut self, id: Id, response: WatchResponse, undo: i64) -> Option<Input> {
         let reader = self.readers.get_mut(&id).expect("of a reader");
-        assert!(reader.error.is_none() && reader.created_at.is_some() && !reader.down);
+        assert!(reader.error.is_none() && reader.created_at.is_some());
         if response.is_progress() {
             // It claims that everything up to there was delivered, or is in this very queue.
             let told = response.revision().get();

@@ -178,7 +178,7 @@ impl Watch {
     }
 
     /// The message that creates it from `next` on.
-    pub(super) fn create(&self, next: i64) -> WatchCreateRequest {
+    pub(super) fn create(&self, next: i64, fragment: bool) -> WatchCreateRequest {
         let mut filters = Vec::new();
         if self.no_put {
             filters.push(FilterType::Noput.into());
@@ -195,7 +195,7 @@ impl Watch {
             filters,
             prev_kv: self.prev_kv,
             watch_id: 0,
-            fragment: true,
+            fragment,
         }
     }
 }
@@ -229,21 +229,21 @@ mod tests {
     #[test]
     fn in_a_namespace_the_server_is_asked_for_the_keys_that_are_there() {
         let namespace = Namespace::new("app/".into()).unwrap();
-        let create = Watch::prefix("").within(&namespace).create(1);
+        let create = Watch::prefix("").within(&namespace).create(1, false);
         assert_eq!(create.key, "app/\0");
         assert_eq!(create.range_end, "app0");
         let watch = Watch::key("a").within(&namespace);
         assert_eq!(
-            (watch.create(1).key, watch.keys()),
+            (watch.create(1, false).key, watch.keys()),
             ("app/a".into(), &"a".into())
         );
         assert!(Watch::key("").within(&namespace).check().is_err());
     }
 
     #[test]
-    fn it_always_asks_for_fragments_and_progress_and_no_id() {
-        let create = Watch::key("a").no_put().create(7);
-        assert!(create.fragment && create.progress_notify);
+    fn it_always_asks_for_progress_and_no_id() {
+        let create = Watch::key("a").no_put().create(7, false);
+        assert!(!create.fragment && create.progress_notify);
         assert_eq!((create.watch_id, create.start_revision), (0, 7));
         assert_eq!(create.filters, [0]);
     }

@@ -15,7 +15,7 @@ use super::line::Line;
 use super::request::Watch;
 use super::sets::Sets;
 use super::sink::Sink;
-use super::state::{Action, Ending, Id, Input, Watches};
+use super::state::{Action, Ending, Id, Input, SHARED, StreamNo, Streams};
 use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Observer, Subject};
@@ -31,8 +31,12 @@ const RESUMED_TOGETHER: usize = 16;
 /// The task of all watches of a client.
 pub(super) struct Task {
     commands: mpsc::UnboundedReceiver<Command>,
-    state: Watches,
-    line: Line,
+    transport: Arc<Transport>,
+    state: Streams,
+    /// The streams that are open or being opened.
+    lines: BTreeMap<StreamNo, Line>,
+    /// The stream that was heard last: the others come first.
+    heard: StreamNo,
     entries: BTreeMap<Id, Entry>,
     sets: Sets,
     stalled: Stalled,
@@ -88,7 +92,7 @@ impl Stalled {
 
 enum Wake {
     Command(Command),
-    Line(Input),
+    Line(StreamNo, Input),
     Timer,
     Over,
 }
@@ -99,9 +103,11 @@ impl Task {
         let now = Instant::now();
         let task = Task {
             commands,
-            state: Watches::new(now),
+            state: Streams::new(transport.settings().limits.receive, now),
             observer: Arc::clone(transport.observer()),
-            line: Line::new(transport),
+            transport,
+            lines: BTreeMap::new(),
+            heard: SHARED,
             entries: BTreeMap::new(),
             sets: Sets::default(),
             stalled: Stalled::default(),
@@ -120,13 +126,13 @@ impl Task {
             watches.are(self.entries.len(), self.stalled.len());
             match std::future::poll_fn(|cx| self.poll(cx)).await {
                 Wake::Command(command) => self.command(command),
-                Wake::Line(input) => {
+                Wake::Line(stream, input) => {
                     self.refuse(&input);
-                    self.feed(input);
+                    self.feed(stream, input);
                 }
                 Wake::Timer => {
                     self.resume_stalled();
-                    self.feed(Input::Tick);
+                    self.tick();
                 }
                 Wake::Over => return,
             }
@@ -143,11 +149,32 @@ impl Task {
             self.armed = None;
             return Poll::Ready(Wake::Timer);
         }
-        let input = self.line.poll(cx);
-        if input.is_pending() {
-            self.sets.wake();
+        let heard = self.heard;
+        for of_those_behind in [true, false] {
+            for (stream, line) in &mut self.lines {
+                if (*stream > heard) == of_those_behind
+                    && let Poll::Ready(input) = line.poll(cx)
+                {
+                    self.heard = *stream;
+                    return Poll::Ready(Wake::Line(*stream, input));
+                }
+            }
         }
-        input.map(Wake::Line)
+        self.sets.wake();
+        Poll::Pending
+    }
+
+    /// Says that time has passed, and first on which streams something arrives.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let due = self.state.deadlines().filter(|(_, due)| *due <= now);
+        for (stream, _) in due.collect::<Vec<_>>() {
+            let line = self.lines.get_mut(&stream);
+            if line.is_some_and(Line::has_arrived) {
+                self.feed(stream, Input::Arriving);
+            }
+            self.feed(stream, Input::Tick);
+        }
     }
 
     /// Sets the timer when something is due before it fires. One that fires early does no harm, and
@@ -155,7 +182,8 @@ impl Task {
     fn arm(&mut self) {
         let slow = !(self.stalled.is_empty() && self.unasked.is_empty());
         let look = slow.then(|| Instant::now() + LOOK);
-        let due = [self.state.deadline(), look].into_iter().flatten().min();
+        let streams = self.state.deadlines().map(|(_, due)| due).min();
+        let due = [streams, look].into_iter().flatten().min();
         if let Some(due) = due
             && self.armed.is_none_or(|armed| due < armed)
         {
@@ -172,14 +200,16 @@ impl Task {
                 sink,
                 created,
             } => {
-                if created.is_some() {
-                    self.line.hurry();
+                if let Some(line) = self.lines.get_mut(&SHARED)
+                    && created.is_some()
+                {
+                    line.hurry();
                 }
                 self.insert(id, &watch, sink, created);
-                self.feed(Input::Add(id, watch));
+                self.feed(SHARED, Input::Add(id, watch));
             }
             Command::Remove(id) => self.remove(id),
-            Command::Progress(id) => self.feed(Input::Progress(id)),
+            Command::Progress(id) => self.feed_watch(id, Input::Progress(id)),
             Command::AddSet(set, delivery) => self.sets.add(set, delivery),
             Command::RemoveSet(set) => {
                 for id in self.sets.remove(set) {
@@ -215,35 +245,49 @@ impl Task {
         if let Some(entry) = self.entries.remove(&id) {
             entry.sink.end(&mut self.sets, id);
             self.forget_slow(id);
-            self.feed(Input::Remove(id));
+            self.feed_watch(id, Input::Remove(id));
         }
     }
 
-    fn feed(&mut self, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+    /// What happened to a watch.
+    fn feed_watch(&mut self, id: Id, input: Input) {
+        self.feed(self.state.stream_of(id), input);
+    }
+
+    fn feed(&mut self, stream: StreamNo, input: Input) {
+        let mut inputs = VecDeque::from([(stream, input)]);
+        while let Some((stream, input)) = inputs.pop_front() {
             self.note_trouble(&input);
-            let actions = self.state.on(input, Instant::now(), chance::fraction());
-            for action in actions {
-                inputs.extend(self.act(action));
+            let now = Instant::now();
+            let actions = self.state.on(stream, input, now, chance::fraction());
+            for (stream, action) in actions {
+                let outcome = self.act(stream, action);
+                inputs.extend(outcome.map(|input| (stream, input)));
             }
         }
     }
 
     /// Does it; returns what the state must know about how it went.
-    fn act(&mut self, action: Action) -> Option<Input> {
+    fn act(&mut self, stream: StreamNo, action: Action) -> Option<Input> {
         match action {
             Action::Open => {
                 let somebody_waits = self.entries.values().any(|entry| entry.created.is_some());
-                self.line.connect(match somebody_waits {
+                let line = self.lines.entry(stream);
+                let line = line.or_insert_with(|| Line::new(Arc::clone(&self.transport)));
+                line.connect(match somebody_waits {
                     true => Demand::Call,
                     false => Demand::Background,
                 });
             }
-            Action::Renew(refused) => self.line.renew(refused),
-            Action::Close(doubt) => self.line.close(doubt),
-            Action::Send(request) => self.line.send(request),
-            Action::Read(key) => self.line.read(key),
+            Action::Renew(refused) => self.lines.get_mut(&stream)?.renew(refused),
+            Action::Close(doubt) => {
+                self.lines.get_mut(&stream)?.close(doubt);
+                if !self.state.has_stream(stream) {
+                    self.lines.remove(&stream);
+                }
+            }
+            Action::Send(request) => self.lines.get(&stream)?.send(request),
+            Action::Read(key) => self.lines.get_mut(&stream)?.read(key),
             Action::Created(id) => {
                 let entry = self.entries.get_mut(&id)?;
                 self.observer.watches.created(&entry.about);
@@ -257,11 +301,17 @@ impl Task {
                 response,
                 size,
                 undo,
+                up,
             } => {
                 let progress = response.is_progress();
                 let entry = self.entries.get_mut(&id)?;
                 match entry.sink.offer(&mut self.sets, id, response, size) {
-                    Offer::Taken => self.observer.watches.delivered(),
+                    Offer::Taken => {
+                        self.observer.watches.delivered();
+                        if up {
+                            self.up(id);
+                        }
+                    }
                     // Progress that is late is worth no less. It is asked for when there is room:
                     // one that cannot be delivered would only be asked for again.
                     Offer::Full if progress => drop(self.unasked.insert(id)),
@@ -283,14 +333,17 @@ impl Task {
                 let entry = self.entries.get_mut(&id)?;
                 entry.sink.note(&mut self.sets, id, true);
             }
-            Action::Up(id) => {
-                let entry = self.entries.get_mut(&id)?;
-                self.observer.watches.resumed(&entry.about);
-                entry.sink.note(&mut self.sets, id, false);
-            }
+            Action::Up(id) => self.up(id),
             Action::Finish(id, error) => self.finish(id, error),
         }
         None
+    }
+
+    fn up(&mut self, id: Id) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            self.observer.watches.resumed(&entry.about);
+            entry.sink.note(&mut self.sets, id, false);
+        }
     }
 
     fn finish(&mut self, id: Id, error: Error) {
@@ -318,8 +371,8 @@ impl Task {
         let ids: Vec<Id> = self.entries.iter().filter_map(waited_for).collect();
         for id in ids {
             let error = Error::new(ErrorKind::Tls, why.as_str());
-            self.finish(id, error.at(Some(self.line.name())));
-            self.feed(Input::Remove(id));
+            self.finish(id, error.at(Some(self.transport.name())));
+            self.feed_watch(id, Input::Remove(id));
         }
     }
 
@@ -344,7 +397,7 @@ impl Task {
         }
         for id in ready {
             self.stalled.remove(id);
-            self.feed(Input::Room(id));
+            self.feed_watch(id, Input::Room(id));
         }
         let mut asked = Vec::new();
         self.unasked.retain(|id| {
@@ -356,7 +409,7 @@ impl Task {
             wait
         });
         for id in asked {
-            self.feed(Input::Progress(id));
+            self.feed_watch(id, Input::Progress(id));
         }
     }
 

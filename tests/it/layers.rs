@@ -57,6 +57,7 @@ const PURE: &[&str] = &[
     "transport/retry.rs",
     "transport/store_identity.rs",
     "transport/endpoint.rs",
+    "transport/outline.rs",
     "transport/token/state.rs",
     "secret.rs",
     "cluster/member.rs",

@@ -2,6 +2,7 @@
 
 mod cases;
 mod faults;
+mod large;
 mod latest;
 
 use std::io::{Read, Write};

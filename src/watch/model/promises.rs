@@ -1,13 +1,18 @@
 //! What must have come true at the end of every history.
 
-use super::World;
+use super::server::Stream;
+use super::{Id, Reader, World};
 use crate::error::ErrorKind;
 
 impl World {
     /// What was promised to every reader.
     pub(in crate::watch) fn check(&self) {
         let once_a_stream = self.opens * usize::try_from(self.next_id).expect("few");
-        assert!(self.creates <= once_a_stream + self.pauses, "a storm");
+        let moves = 2 * self.too_large;
+        assert!(
+            self.creates <= once_a_stream + self.pauses + moves,
+            "a storm"
+        );
         if self.void {
             return;
         }
@@ -48,19 +53,20 @@ impl World {
             .values()
             .filter(|reader| reader.error.is_none())
             .count();
-        if let Some(stream) = &self.stream {
-            let stalled = self
-                .readers
-                .values()
-                .filter(|reader| reader.stalled)
-                .count();
-            assert_eq!(
-                stream.watches.len(),
-                alive - stalled,
-                "no watch is left behind"
-            );
-        } else {
-            assert_eq!(alive, 0, "no stream, and watches that want one");
-        }
+        let stalled = self
+            .readers
+            .values()
+            .filter(|reader| reader.stalled)
+            .count();
+        let watches: usize = self.streams.values().map(Stream::watches).sum();
+        assert_eq!(watches, alive - stalled, "no watch is left behind");
+        let down = |(id, reader): (&Id, &Reader)| {
+            (reader.down.is_some() && reader.error.is_none() && !reader.stalled).then_some(*id)
+        };
+        let down: Vec<Id> = self.readers.iter().filter_map(down).collect();
+        assert!(
+            down.is_empty(),
+            "{down:?} were never told that they are up again"
+        );
     }
 }

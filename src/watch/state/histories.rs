@@ -13,6 +13,7 @@ struct Seen {
     compacted: usize,
     rewound: usize,
     void: usize,
+    too_large: usize,
 }
 
 fn histories(count: u64, faults: Faults) -> Seen {
@@ -34,6 +35,7 @@ fn histories(count: u64, faults: Faults) -> Seen {
         seen.items += world.readers.values().map(|r| r.got.len()).sum::<usize>();
         seen.pauses += world.pauses;
         seen.streams += world.opens;
+        seen.too_large += world.too_large;
         seen.compacted += ended(ErrorKind::Compacted);
         seen.rewound += ended(ErrorKind::Rewound);
         seen.void += usize::from(world.void);
@@ -87,6 +89,22 @@ fn nothing_is_missing_or_double_across_tokens_that_expire() {
         },
     );
     assert!(seen.items > 10_000 && seen.streams > 2000, "{seen:?}");
+}
+
+#[test]
+fn responses_that_are_too_large_delay_and_lose_nothing() {
+    for cuts in [false, true] {
+        let seen = histories(
+            600,
+            Faults {
+                cuts,
+                large: true,
+                resent: cuts,
+                ..Faults::default()
+            },
+        );
+        assert!(seen.items > 10_000 && seen.too_large > 1000, "{seen:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,10 @@ use crate::watch::event::{Event, WatchResponse};
 /// Speaks to all watches of a stream, and stands for "none" in a refusal.
 const EVERYBODY: i64 = -1;
 
+/// So often a response is asked for again that came in one message although fragments were asked
+/// for.
+const ASKED_AGAIN: u32 = 5;
+
 /// A server that names so many watches we do not have is not keeping to the protocol.
 const MOST_UNKNOWN: usize = 100_000;
 
@@ -30,18 +34,69 @@ impl Watches {
         self.highest = self.highest.max(revision);
         self.header = message.header;
         if message.created {
-            self.answer_to_create(&message)
-        } else if message.canceled || message.compact_revision != 0 {
+            (self.created_at, self.uncreated) = (now, 0);
+            return self.answer_to_create(&message, now);
+        }
+        self.uncreated = self.uncreated.saturating_add(1);
+        if message.canceled || message.compact_revision != 0 {
             self.canceled(&message)
         } else if message.events.is_empty() && !message.fragment {
             self.progress(&message);
             Ok(())
         } else {
-            self.events(message)
+            self.events(message, now)
         }
     }
 
-    fn answer_to_create(&mut self, message: &pb::WatchResponse) -> Result<(), Ending> {
+    /// A message of which the events were not taken, because it is over the limit. Its watch is
+    /// served by another stream from there, in fragments, and no other is concerned.
+    pub(super) fn too_large(
+        &mut self,
+        outline: pb::WatchResponse,
+        events: usize,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<(), Ending> {
+        if outline.created || outline.canceled || outline.compact_revision != 0 {
+            return self.message(outline, now);
+        }
+        let super::Line::Open { .. } = self.line else {
+            return Ok(());
+        };
+        self.heard = now;
+        let wire = outline.watch_id;
+        let Some(id) = self.by_wire.get(&wire).copied() else {
+            return self.unknown(wire);
+        };
+        self.cancel(wire);
+        let Some(one) = self.ones.get_mut(&id) else {
+            return Ok(());
+        };
+        one.joining.clear();
+        if !self.kind.fragments {
+            one.too_large_at = one.next;
+            one.unfragmented = 0;
+            self.send_away(id);
+        } else if events > 1 && one.unfragmented < ASKED_AGAIN {
+            // etcd does not cut what it has ready before it has said that it created the watch.
+            one.unfragmented += 1;
+            self.route(id);
+        } else {
+            let reason = format!(
+                "a message of it has {bytes} bytes, and the limit is {}: raise \
+                 ClientBuilder::receive_limit above the largest change, and to 2 MiB at least",
+                self.kind.limit
+            );
+            self.finish(id, Error::new(ErrorKind::TooLarge, reason));
+        }
+        Ok(())
+    }
+
+    fn answer_to_create(
+        &mut self,
+        message: &pb::WatchResponse,
+        now: Instant,
+    ) -> Result<(), Ending> {
         let Some(creating) = self.creating.pop_front() else {
             return Err(broken("it created a watch that nobody asked for"));
         };
@@ -76,23 +131,41 @@ impl Watches {
             return Ok(());
         };
         self.refused = None;
+        let header = message.header.as_ref().map_or(0, |h| h.revision);
         one.phase = Phase::Live {
             wire,
-            header: message.header.as_ref().map_or(0, |h| h.revision),
+            header,
             asked: creating.asked,
         };
         one.store.get_or_insert(self.store);
+        one.target = one.target.max(header);
         self.by_wire.insert(wire, id);
         if self.asking.contains(&id) {
             self.questions.push(id);
         }
-        if std::mem::replace(&mut one.down, false) {
-            self.actions.push(Action::Up(id));
+        if one.down {
+            self.behind.insert(id);
+            self.behind_heard = now;
+            self.ask_again = super::requests::ASK_AGAIN;
         }
         if !std::mem::replace(&mut one.created, true) {
             self.actions.push(Action::Created(id));
         }
+        self.believe_untold();
+        if self.is_up_again(id) {
+            self.actions.push(Action::Up(id));
+        }
         Ok(())
+    }
+
+    /// Whether a watch that was cut off has caught up; says so once.
+    fn is_up_again(&mut self, id: Id) -> bool {
+        let Some(one) = self.ones.get_mut(&id) else {
+            return false;
+        };
+        let up = one.down && one.is_up_to_date() && self.behind.remove(&id);
+        one.down &= !up;
+        up
     }
 
     /// Whether a watch was refused for a permission by a server that says so of an expired token,
@@ -124,7 +197,7 @@ impl Watches {
         Ok(())
     }
 
-    fn events(&mut self, message: pb::WatchResponse) -> Result<(), Ending> {
+    fn events(&mut self, message: pb::WatchResponse, now: Instant) -> Result<(), Ending> {
         let wire = message.watch_id;
         let Some((id, one)) = self
             .by_wire
@@ -137,7 +210,8 @@ impl Watches {
         let Some(events) = events else {
             return Err(broken("it sent an event without a key or a revision"));
         };
-        let ready = match one.joining.push(events, !message.fragment) {
+        let last = !message.fragment;
+        let ready = match one.joining.push(events, last, self.kind.limit) {
             Ok(ready) => ready,
             Err(too_large) => {
                 self.cancel(wire);
@@ -156,11 +230,20 @@ impl Watches {
             one.told = last;
             let response = WatchResponse::new(header(message.header), news);
             self.highest = self.highest.max(last);
+            self.delivered = true;
+            if self.behind.contains(&id) {
+                self.behind_heard = now;
+            }
+            let up = self.is_up_again(id);
+            if let Some(one) = self.ones.get_mut(&id) {
+                one.up_with = up.then_some(undo);
+            }
             self.actions.push(Action::Deliver {
                 id,
                 response,
                 size,
                 undo,
+                up,
             });
         }
         Ok(())
@@ -240,7 +323,11 @@ impl Watches {
                 response,
                 size: size_of::<WatchResponse>(),
                 undo,
+                up: false,
             });
+        }
+        if self.is_up_again(id) {
+            self.actions.push(Action::Up(id));
         }
     }
 }

@@ -7,16 +7,13 @@ use crate::watch::event::Event;
 /// makes responses of up to 1000 revisions, whatever their size.
 const ENOUGH: usize = 16 << 20;
 
-/// The most that one revision may hold, in bytes and in events. etcd's own limits keep a transaction
-/// far below; the end of a lease can delete any number of keys at once.
-const MOST_BYTES: usize = 64 << 20;
-const MOST_EVENTS: usize = 1 << 20;
-
 /// The fragments of a response that is not complete.
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     events: Vec<Event>,
     bytes: usize,
+    /// The bytes of the newest revision.
+    newest: usize,
 }
 
 impl Joining {
@@ -29,38 +26,82 @@ impl Joining {
     }
 
     /// Takes a piece. `last` is the end of the response: then everything comes back. Before it,
-    /// whole revisions do when there is enough of them.
-    pub(super) fn push(&mut self, piece: Vec<Event>, last: bool) -> Result<Vec<Event>, Error> {
+    /// whole revisions do when there is enough of them. One revision may have `limit` bytes.
+    pub(super) fn push(
+        &mut self,
+        piece: Vec<Event>,
+        last: bool,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
         if last && self.events.is_empty() {
             return Ok(piece);
         }
-        self.bytes = self
-            .bytes
-            .saturating_add(piece.iter().map(Event::size).sum());
+        let mut revision = self.events.last().map(Event::revision);
+        for event in &piece {
+            if revision != Some(event.revision()) {
+                (revision, self.newest) = (Some(event.revision()), 0);
+            }
+            self.newest = self.newest.saturating_add(event.wire_size());
+            if self.newest > limit {
+                return Err(too_large(event, limit));
+            }
+            self.bytes = self.bytes.saturating_add(event.size());
+        }
         self.events.extend(piece);
         if last {
-            self.bytes = 0;
-            return Ok(std::mem::take(&mut self.events));
+            return Ok(std::mem::take(self).events);
         }
-        if self.bytes < ENOUGH && self.events.len() < MOST_EVENTS {
+        if self.bytes < ENOUGH {
             return Ok(Vec::new());
         }
-        let newest = self.events.last().map(Event::revision);
         let whole = self
             .events
-            .partition_point(|event| Some(event.revision()) != newest);
+            .partition_point(|event| Some(event.revision()) != revision);
         let rest = self.events.split_off(whole);
         let ready = std::mem::replace(&mut self.events, rest);
         self.bytes = self.events.iter().map(Event::size).sum();
-        if self.bytes > MOST_BYTES || self.events.len() >= MOST_EVENTS {
-            let reason = format!(
-                "revision {} changed {} keys with {} bytes and goes on; the limits are {MOST_EVENTS} and {MOST_BYTES}",
-                newest.unwrap_or_default(),
-                self.events.len(),
-                self.bytes
-            );
-            return Err(Error::new(ErrorKind::TooLarge, reason));
-        }
         Ok(ready)
+    }
+}
+
+#[cold]
+fn too_large(event: &Event, limit: usize) -> Error {
+    let reason = format!(
+        "revision {} has more than {limit} bytes of changes, with what they replace: raise \
+         ClientBuilder::receive_limit above that",
+        event.revision()
+    );
+    Error::new(ErrorKind::TooLarge, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::model::event;
+
+    fn events(revisions: &[i64]) -> Vec<Event> {
+        let read = |revision: &i64| Event::read(event(*revision, "k")).unwrap();
+        revisions.iter().map(read).collect()
+    }
+
+    #[test]
+    fn the_limit_is_on_one_revision_and_not_on_a_response() {
+        let size = events(&[1])[0].wire_size();
+        let mut joining = Joining::default();
+        for revision in 1..100 {
+            let piece = events(&[revision, revision, revision + 1]);
+            assert!(joining.push(piece, false, 3 * size).unwrap().is_empty());
+        }
+        let over = joining.push(events(&[100]), false, 3 * size);
+        assert!(over.is_ok_and(|ready| ready.is_empty()));
+        let error = joining
+            .push(events(&[100, 100]), true, 3 * size)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let text = error.to_string();
+        assert!(
+            text.contains("revision 100") && text.contains("receive_limit"),
+            "{text}"
+        );
     }
 }

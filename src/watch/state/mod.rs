@@ -1,4 +1,4 @@
-//! The watches of one client over one stream at a time: what to do about everything that happens.
+//! The watches of one stream: what to do about everything that happens. [`Streams`] is all of them.
 //!
 //! It has no clock, no socket and no randomness: the task gives it inputs and carries out its
 //! actions, in order, before the next input. Requests that create watches are answered in their
@@ -13,6 +13,7 @@ mod one;
 mod requests;
 mod store;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, ServerError};
 use crate::etcd_rs_proto::etcdserverpb as pb;
 use one::One;
+pub(crate) use streams::{SHARED, StreamNo, Streams};
 
 /// Names a watch of this process, for its whole life; the server's ids change with every stream.
 pub(crate) type Id = u64;
@@ -58,6 +60,15 @@ pub(crate) enum Input {
     Read(Result<i64, Ending>),
     /// The server said something on the stream.
     Message(pb::WatchResponse),
+    /// A message came that is over the client's limit: what it says besides its events, how many
+    /// those are, and its size.
+    TooLarge {
+        outline: pb::WatchResponse,
+        events: usize,
+        bytes: usize,
+    },
+    /// A part of a message arrived since the last look.
+    Arriving,
     /// There is no stream, or no more.
     Ended(Ending),
     /// The deadline passed.
@@ -109,16 +120,18 @@ pub(crate) enum Action {
     Read(Bytes),
     /// The server has the watch, for the first time.
     Created(Id),
-    /// Hand this to the reader. If it has no room: `Full` with `undo`.
+    /// Hand this to the reader, and with `up` the word that the watch is up to date again. If it has
+    /// no room: `Full` with `undo`.
     Deliver {
         id: Id,
         response: WatchResponse,
         size: usize,
         undo: i64,
+        up: bool,
     },
     /// The watch is cut off from its server.
     Down(Id),
-    /// It is there again.
+    /// It is there again, and what was missed meanwhile has arrived.
     Up(Id),
     /// The watch is over; this is its last item.
     Finish(Id, Error),
@@ -148,12 +161,33 @@ struct Reading {
     doubted: bool,
 }
 
+/// What makes one stream different from another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// The stream is for watches of which a response was too large: etcd sends theirs in fragments.
+    ///
+    /// It is never done without need. etcd computes the size of a whole fragment again for each
+    /// event that it adds, so the cost grows with the square of the number of events: 100,000 small
+    /// ones take minutes.
+    pub(crate) fragments: bool,
+    /// The largest message that is taken, and the largest revision.
+    pub(crate) limit: usize,
+}
+
+/// A watch on its way from one stream to another.
+#[derive(Debug)]
+struct Moving {
+    id: Id,
+    one: One,
+    /// Somebody asked for its progress.
+    asking: bool,
+}
+
 /// A request to create a watch that is not answered yet.
 #[derive(Debug)]
 struct Creating {
     /// `None` when nobody wants the watch any more.
     id: Option<Id>,
-    sent: Instant,
     /// The progress requests sent before it.
     asked: u64,
 }
@@ -161,13 +195,18 @@ struct Creating {
 /// The state.
 #[derive(Debug)]
 pub(crate) struct Watches {
+    kind: Kind,
     ones: BTreeMap<Id, One>,
+    /// Watches that belong on another stream.
+    moving: Vec<Moving>,
     line: Line,
     /// Counts the streams.
     epoch: u64,
     backoff: Backoff,
     /// Streams in a row that did not hold.
     lost: u32,
+    /// The stream has delivered events.
+    delivered: bool,
     /// Tokens in a row that were refused, and since when.
     refused: Option<(u32, Instant)>,
     /// Watches that need a read before they can be created.
@@ -178,6 +217,10 @@ pub(crate) struct Watches {
     /// Watches that can be created.
     queue: VecDeque<Id>,
     creating: VecDeque<Creating>,
+    /// When the server last answered a request to create a watch, and the messages since that were no
+    /// such answer.
+    created_at: Instant,
+    uncreated: u32,
     /// The server's ids on this stream.
     by_wire: BTreeMap<i64, Id>,
     /// Ids that we have cancelled on this stream.
@@ -194,31 +237,42 @@ pub(crate) struct Watches {
     header: Option<pb::ResponseHeader>,
     /// Watches whose progress somebody asked for.
     asking: BTreeSet<Id>,
+    /// Watches whose readers know that they are cut off, and that have yet to catch up.
+    behind: BTreeSet<Id>,
+    /// When one of them last began or got events.
+    behind_heard: Instant,
     /// Progress requests sent and answers received on this stream.
     asked: u64,
     answered: u64,
     asked_at: Option<Instant>,
     ask_again: Duration,
     heard: Instant,
+    /// When a part of a message last arrived.
+    arriving: Option<Instant>,
     /// Streams in a row that were given up because they never answered a progress request.
     mute: u32,
     actions: Vec<Action>,
 }
 
 impl Watches {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(kind: Kind, now: Instant) -> Self {
         Watches {
+            kind,
             ones: BTreeMap::new(),
+            moving: Vec::new(),
             line: Line::Closed,
             epoch: 0,
             backoff: BETWEEN_STREAMS,
             lost: 0,
+            delivered: false,
             refused: None,
             unread: Vec::new(),
             questions: Vec::new(),
             reading: None,
             queue: VecDeque::new(),
             creating: VecDeque::new(),
+            created_at: now,
+            uncreated: 0,
             by_wire: BTreeMap::new(),
             disowned: BTreeSet::new(),
             highest: 0,
@@ -227,11 +281,14 @@ impl Watches {
             orders_progress: None,
             header: None,
             asking: BTreeSet::new(),
+            behind: BTreeSet::new(),
+            behind_heard: now,
             asked: 0,
             answered: 0,
             asked_at: None,
             ask_again: requests::ASK_AGAIN,
             heard: now,
+            arriving: None,
             mute: 0,
             actions: Vec::new(),
         }
@@ -266,6 +323,7 @@ impl Watches {
             }
             Input::Version { orders_progress } => {
                 self.orders_progress = Some(orders_progress);
+                self.believe_untold();
                 Ok(())
             }
             Input::Replaced { epoch, why } => {
@@ -281,6 +339,15 @@ impl Watches {
             }
             Input::Read(Err(ending)) => self.read_failed(ending),
             Input::Message(message) => self.message(message, now),
+            Input::TooLarge {
+                outline,
+                events,
+                bytes,
+            } => self.too_large(outline, events, bytes, now),
+            Input::Arriving => {
+                self.arriving = Some(now);
+                Ok(())
+            }
             Input::Ended(ending) => Err(ending),
             Input::Tick => Ok(()),
         };
@@ -293,6 +360,9 @@ impl Watches {
 
     /// Starts whatever can be started.
     fn settle(&mut self, now: Instant) {
+        if self.kind.fragments {
+            self.send_home();
+        }
         if self.ones.is_empty() && self.line != Line::Closed {
             self.forget_stream();
             self.line = Line::Closed;
@@ -322,6 +392,7 @@ impl Watches {
     fn finish(&mut self, id: Id, error: Error) {
         if let Some(one) = self.ones.remove(&id) {
             self.asking.remove(&id);
+            self.behind.remove(&id);
             self.actions.push(Action::Finish(id, one.explain(error)));
         }
     }

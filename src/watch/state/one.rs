@@ -40,12 +40,21 @@ pub(super) struct One {
     pub(super) checked: u64,
     /// The epoch of the store that it follows, once it knows anything of one.
     pub(super) store: Option<u64>,
+    /// What the store had, at least, before the watch was last created: the reader of a watch that
+    /// was cut off is up to date with everything to there.
+    pub(super) target: i64,
+    /// Where the last response began that was too large for one message.
+    pub(super) too_large_at: Option<i64>,
+    /// How often what begins there was too large although fragments were asked for.
+    pub(super) unfragmented: u32,
     /// The highest revision its reader was told.
     pub(super) told: i64,
     /// It was refused once for a permission, by a server that means that of tokens, too.
     pub(super) denied: bool,
     /// Its reader was told that it is cut off.
     pub(super) down: bool,
+    /// The `undo` of the response that said that it is up to date again, if it was the last one.
+    pub(super) up_with: Option<i64>,
     pub(super) joining: Joining,
 }
 
@@ -59,12 +68,26 @@ impl One {
             created: false,
             checked: 0,
             store: watch.epoch,
+            target: 0,
+            too_large_at: None,
+            unfragmented: 0,
             told: 0,
             denied: false,
             down: false,
+            up_with: None,
             joining: Joining::default(),
             watch,
         }
+    }
+
+    /// Whether what comes next is too large for one message.
+    pub(super) fn needs_fragments(&self) -> bool {
+        self.too_large_at.is_some() && self.too_large_at == self.next
+    }
+
+    /// Whether its reader has everything that the store had when it was created.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.next > Some(self.target)
     }
 
     /// Whether the store's revision must be read before it is created.

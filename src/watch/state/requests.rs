@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::one::{One, Phase};
-use super::{Creating, Id, Line, Watches};
+use super::{Creating, Id, Line, Moving, Watches};
 use crate::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::etcd_rs_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest};
 use crate::watch::request::Watch;
@@ -27,6 +27,7 @@ impl Watches {
             return;
         };
         self.asking.remove(&id);
+        self.behind.remove(&id);
         match one.phase {
             Phase::Live { wire, .. } => self.cancel(wire),
             Phase::Creating => self.disown_creating(id),
@@ -41,11 +42,60 @@ impl Watches {
         };
         one.next = Some(next);
         one.joining.clear();
+        // What would have brought it up to date was not taken.
+        one.down |= one.up_with == Some(next);
+        self.behind.remove(&id);
         let phase = std::mem::replace(&mut one.phase, Phase::Paused);
         match phase {
             Phase::Live { wire, .. } => self.cancel(wire),
             Phase::Creating => self.disown_creating(id),
             Phase::Waiting | Phase::Queued | Phase::Paused => {}
+        }
+    }
+
+    /// Takes a watch off this stream, for another.
+    pub(super) fn send_away(&mut self, id: Id) {
+        let Some(mut one) = self.ones.remove(&id) else {
+            return;
+        };
+        if one.phase != Phase::Paused {
+            one.phase = Phase::Waiting;
+        }
+        one.joining.clear();
+        one.checked = 0;
+        let asking = self.asking.remove(&id);
+        self.behind.remove(&id);
+        self.moving.push(Moving { id, one, asking });
+    }
+
+    /// Takes the watches off a stream of fragments that have to be created anew, and of which what
+    /// comes next fits into a message as far as anybody knows.
+    pub(super) fn send_home(&mut self) {
+        let fits = |one: &One| {
+            let anew = matches!(one.phase, Phase::Waiting | Phase::Paused);
+            anew && !one.needs_fragments()
+        };
+        let ones = self.ones.iter();
+        let leave: Vec<Id> = ones
+            .filter(|(_, one)| fits(one))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in leave {
+            self.send_away(id);
+        }
+    }
+
+    /// Takes up a watch from another stream; `highest` is what that one knew of the store.
+    pub(super) fn adopt(&mut self, moving: Moving, highest: i64) {
+        let Moving { id, one, asking } = moving;
+        self.highest = self.highest.max(highest);
+        let paused = one.phase == Phase::Paused;
+        self.ones.insert(id, one);
+        if asking {
+            self.asking.insert(id);
+        }
+        if !paused {
+            self.route(id);
         }
     }
 
@@ -85,10 +135,12 @@ impl Watches {
                 continue;
             };
             one.phase = Phase::Creating;
-            let create = one.watch.create(next);
+            let create = one.watch.create(next, self.kind.fragments);
+            if self.creating.is_empty() {
+                (self.created_at, self.uncreated) = (now, 0);
+            }
             self.creating.push_back(Creating {
                 id: Some(id),
-                sent: now,
                 asked: self.asked,
             });
             self.send(RequestUnion::CreateRequest(create));
@@ -121,13 +173,17 @@ impl Watches {
     }
 
     pub(super) fn ask_progress(&mut self, now: Instant) {
-        let wanted = !self.asking.is_empty() && !self.by_wire.is_empty();
-        if wanted && self.next_question().is_none_or(|at| at <= now) {
+        if self.wants_progress() && self.next_question().is_none_or(|at| at <= now) {
             if self.asked_at.is_some() {
                 self.ask_again = (self.ask_again * 2).min(ASK_AGAIN_AT_MOST);
             }
             self.ask(now);
         }
+    }
+
+    pub(super) fn wants_progress(&self) -> bool {
+        let nobody = self.asking.is_empty() && self.behind.is_empty();
+        !nobody && !self.by_wire.is_empty()
     }
 
     pub(super) fn ask(&mut self, now: Instant) {

@@ -89,6 +89,7 @@ impl Watches {
             }
             one.checked = self.epoch;
             one.store = Some(self.store);
+            one.target = revision;
             self.route(id);
         }
         for id in reading.questions {

@@ -7,8 +7,18 @@ use super::{Action, Doubt, Ending, Id, Line, Watches};
 use crate::error::{Error, ErrorKind, Remedy, ServerError};
 
 /// A server that has not answered a request to create a watch in this time will not: some 3.4
-/// releases stop reading a stream after a refusal.
+/// releases stop reading a stream after a refusal. The time runs from the last answer to another
+/// such request, and while no large message comes in: an answer waits behind one.
 const CREATED_WITHIN: Duration = Duration::from_secs(10);
+
+/// An answer does not wait behind more messages than these: etcd takes by chance from those that
+/// are ready and the answers that are.
+const CREATED_AFTER: u32 = 64;
+
+/// A server that has not answered any progress request, and sent nothing to any watch that has to
+/// catch up, in this time, has sent all that it has: gRPC proxies never answer, nor do releases
+/// before 3.4.31 and 3.5.13 for a watch that started in the past and had no events.
+const SAID_ALL: Duration = Duration::from_secs(5);
 
 /// After so much silence the server is asked how far it is.
 const QUIET: Duration = Duration::from_secs(10);
@@ -17,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// find dead peers sooner.
 const DEAD: Duration = Duration::from_secs(60);
 
-/// A stream that held so long begins a new series of attempts.
+/// A stream that held so long, or delivered anything, begins a new series of attempts.
 const HELD: Duration = Duration::from_secs(2);
 
 /// So many tokens in a row may be refused, and for so long, before the last refusal is believed.
@@ -41,6 +51,8 @@ impl Watches {
         self.line = Line::Open { since: now };
         self.epoch += 1;
         self.heard = now;
+        self.arriving = None;
+        self.delivered = false;
         self.asked = 0;
         self.answered = 0;
         self.asked_at = None;
@@ -69,6 +81,7 @@ impl Watches {
         };
         // An answer while there was no stream yet is one to the attempt to get another token.
         let opened = matches!(self.line, Line::Open { .. });
+        let longest = self.longest_request();
         self.forget_stream();
         let renew = match ending {
             Ending::Answer(answer) => opened && self.may_renew(answer, now),
@@ -79,6 +92,12 @@ impl Watches {
         }
         self.actions.push(Action::Close(doubt(ending)));
         if let Ending::Answer(answer) = ending
+            && answer.kind == ErrorKind::TooLarge
+            && let Some(id) = longest
+        {
+            self.finish(id, Error::new(answer.kind, answer.text.clone()));
+        }
+        if let Ending::Answer(answer) = ending
             && !renew
             && is_refusal(answer)
         {
@@ -88,8 +107,8 @@ impl Watches {
             }
             return;
         }
-        if held {
-            self.lost = 0;
+        if held || self.delivered {
+            self.lost = u32::from(!held);
             self.backoff.reset();
         }
         let wait = match (connected, self.lost) {
@@ -101,6 +120,16 @@ impl Watches {
             self.lost = self.lost.saturating_add(1);
         }
         self.line = Line::Waiting { until: now + wait };
+    }
+
+    /// The watch of which the request to create it is the longest of those that are not answered: a
+    /// server that found one of them too large would find this one too large.
+    fn longest_request(&self) -> Option<Id> {
+        let asked_for = self.creating.iter().filter_map(|creating| creating.id);
+        asked_for.max_by_key(|id| {
+            let range = self.ones.get(id).map(|one| one.watch.outer());
+            range.map(|range| range.start().len() + range.range_end().len())
+        })
     }
 
     /// Whether the stream ended for its token, and another token may help.
@@ -134,6 +163,7 @@ impl Watches {
         self.reading = None;
         self.queue.clear();
         self.creating.clear();
+        self.behind.clear();
         self.by_wire.clear();
         self.disowned.clear();
     }
@@ -143,15 +173,17 @@ impl Watches {
         let Line::Open { .. } = self.line else {
             return Ok(());
         };
-        if let Some(oldest) = self.creating.front()
-            && oldest.sent + CREATED_WITHIN <= now
-        {
+        if self.created_by().is_some_and(|due| due <= now) {
             return Err(Ending::Silent(format!(
                 "a watch was not created in {CREATED_WITHIN:?}"
             )));
         }
         if self.by_wire.is_empty() {
             return Ok(());
+        }
+        self.heard = self.heard.max(self.arriving.unwrap_or(self.heard));
+        if self.said_all_by().is_some_and(|due| due <= now) {
+            self.all_up();
         }
         if self.heard + DEAD <= now {
             // Releases before 3.4.31 and 3.5.13 never answer for a watch that started in the past
@@ -168,21 +200,59 @@ impl Watches {
         Ok(())
     }
 
+    /// Until when the oldest request to create a watch must be answered.
+    fn created_by(&self) -> Option<Instant> {
+        self.creating.front()?;
+        let begun = match self.arriving {
+            Some(arriving) if self.uncreated < CREATED_AFTER => self.created_at.max(arriving),
+            _ => self.created_at,
+        };
+        Some(begun + CREATED_WITHIN)
+    }
+
+    /// When watches that are behind count as up to date although no server says so.
+    fn said_all_by(&self) -> Option<Instant> {
+        let waiting = self.answered == 0 && !self.behind.is_empty();
+        waiting.then(|| {
+            self.behind_heard
+                .max(self.arriving.unwrap_or(self.behind_heard))
+                + SAID_ALL
+        })
+    }
+
+    /// Whether a server's answers to progress requests cannot be believed: then a watch is taken for
+    /// up to date once it is created.
+    pub(super) fn believe_untold(&mut self) {
+        if self.orders_progress == Some(false) {
+            self.all_up();
+        }
+    }
+
+    fn all_up(&mut self) {
+        for id in std::mem::take(&mut self.behind) {
+            if let Some(one) = self.ones.get_mut(&id) {
+                one.down = false;
+                one.target = 0;
+                self.actions.push(Action::Up(id));
+            }
+        }
+    }
+
     fn quiet_until(&self) -> Instant {
         self.asked_at.map_or(self.heard, |at| at.max(self.heard)) + QUIET
     }
 
     pub(super) fn stream_deadline(&self) -> Option<Instant> {
-        let created = self
-            .creating
-            .front()
-            .map(|oldest| oldest.sent + CREATED_WITHIN);
+        let created = self.created_by();
         let live = !self.by_wire.is_empty();
         let quiet = live.then(|| self.quiet_until().min(self.heard + DEAD));
-        let asking = (live && !self.asking.is_empty())
+        let asking = self
+            .wants_progress()
             .then(|| self.next_question())
             .flatten();
-        [created, quiet, asking].into_iter().flatten().min()
+        let said_all = self.said_all_by();
+        let due = [created, quiet, asking, said_all];
+        due.into_iter().flatten().min()
     }
 }
 
@@ -200,8 +270,7 @@ fn doubt(ending: &Ending) -> Doubt {
     }
 }
 
-/// Whether the server will answer the same to every stream. A message over the limit is among them:
-/// it would come again.
+/// Whether the server will answer the same to every stream.
 fn is_refusal(answer: &ServerError) -> bool {
     matches!(
         answer.kind,
@@ -209,6 +278,5 @@ fn is_refusal(answer: &ServerError) -> bool {
             | ErrorKind::Unauthenticated
             | ErrorKind::PermissionDenied
             | ErrorKind::InvalidArgument
-            | ErrorKind::TooLarge
     )
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Action, Doubt, Ending, Input, Watches};
+use super::{Action, Doubt, Ending, Input, Kind, Watches};
 use crate::error::{ErrorKind, ServerError};
 use crate::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::etcd_rs_proto::etcdserverpb::{ResponseHeader, WatchResponse};
@@ -14,10 +14,15 @@ use crate::types::Revision;
 use crate::watch::model::event;
 use crate::watch::request::Watch;
 
+const KIND: Kind = Kind {
+    fragments: false,
+    limit: 1 << 20,
+};
+
 /// A state with one watch that is created, as wire id 0, on a stream at revision 10.
 fn one_live(watch: Watch) -> (Watches, Instant) {
     let now = Instant::now();
-    let mut state = Watches::new(now);
+    let mut state = Watches::new(KIND, now);
     assert!(matches!(
         state.on(Input::Add(1, watch), now, 0.5)[..],
         [Action::Open]
@@ -194,7 +199,7 @@ fn a_rewound_store_ends_the_watch_before_it_is_created_again() {
 fn a_read_that_comes_too_early_once_is_asked_again() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(events(0, 20, &[20], false), now, 0.5);
-    state.on(Input::Ended(Ending::Eof), now, 0.5);
+    state.on(Input::Ended(Ending::Eof), now, 0.0);
     state.on(Input::Opened, now, 0.5);
     let actions = state.on(Input::Read(Ok(19)), now, 0.5);
     assert!(matches!(actions[..], [Action::Read(_)]));
@@ -248,7 +253,7 @@ fn a_store_that_was_replaced_ends_its_watches_although_it_has_grown_past_them() 
 fn a_watch_goes_on_from_a_store_that_was_replaced_only_if_it_knows_the_new_one() {
     for (epoch, ends) in [(0, true), (1, false)] {
         let now = Instant::now();
-        let mut state = Watches::new(now);
+        let mut state = Watches::new(KIND, now);
         let watch = Watch::key("k").after(Revision::new(30)).of_epoch(epoch);
         state.on(Input::Add(1, watch), now, 0.5);
         state.on(Input::Opened, now, 0.5);
@@ -291,7 +296,7 @@ fn a_quiet_watch_at_the_end_of_the_store_answers_for_itself() {
 #[test]
 fn what_the_caller_knows_counts_before_the_watch_is_created() {
     let now = Instant::now();
-    let mut state = Watches::new(now);
+    let mut state = Watches::new(KIND, now);
     state.on(
         Input::Add(1, Watch::key("k").after(Revision::new(30))),
         now,
@@ -309,7 +314,7 @@ fn what_the_caller_knows_counts_before_the_watch_is_created() {
 #[test]
 fn a_start_in_the_future_is_not_a_rewind() {
     let now = Instant::now();
-    let mut state = Watches::new(now);
+    let mut state = Watches::new(KIND, now);
     state.on(
         Input::Add(1, Watch::key("k").start_revision(Revision::new(99))),
         now,
@@ -419,7 +424,7 @@ fn the_last_watch_closes_the_stream() {
 #[test]
 fn creates_are_pipelined_up_to_a_limit_and_answered_in_order() {
     let now = Instant::now();
-    let mut state = Watches::new(now);
+    let mut state = Watches::new(KIND, now);
     for id in 0..700 {
         state.on(
             Input::Add(id, Watch::key("k").start_revision(Revision::new(1))),
@@ -441,7 +446,7 @@ fn creates_are_pipelined_up_to_a_limit_and_answered_in_order() {
 #[test]
 fn watches_share_a_read_that_began_after_they_were_asked_for() {
     let now = Instant::now();
-    let mut state = Watches::new(now);
+    let mut state = Watches::new(KIND, now);
     state.on(Input::Add(1, Watch::key("a")), now, 0.5);
     state.on(Input::Opened, now, 0.5);
     state.on(Input::Add(2, Watch::key("b")), now, 0.5);
@@ -459,7 +464,7 @@ fn watches_share_a_read_that_began_after_they_were_asked_for() {
 #[test]
 fn a_forbidden_read_ends_only_the_watch_it_was_for() {
     let now = Instant::now();
-    let mut state = Watches::new(now);
+    let mut state = Watches::new(KIND, now);
     state.on(Input::Add(1, Watch::key("a")), now, 0.5);
     state.on(Input::Add(2, Watch::key("b")), now, 0.5);
     state.on(Input::Opened, now, 0.5);
@@ -471,7 +476,7 @@ fn a_forbidden_read_ends_only_the_watch_it_was_for() {
 #[test]
 fn a_create_without_an_answer_gives_the_stream_up() {
     let now = Instant::now();
-    let mut state = Watches::new(now);
+    let mut state = Watches::new(KIND, now);
     state.on(
         Input::Add(1, Watch::key("a").start_revision(Revision::new(1))),
         now,
