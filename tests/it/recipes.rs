@@ -302,21 +302,24 @@ fn all_enter_a_double_barrier_together_and_leave_it_together_round_after_round()
 #[test]
 fn whoever_waits_at_a_double_barrier_is_told_at_once_when_its_key_is_deleted() {
     let (_etcd, client) = start();
-    let (session, barrier) = party(&client, 2);
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| barrier.enter_timeout(Duration::from_secs(120)));
-        eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
-        client.call(Delete::prefix("db/waiters")).unwrap();
-        let error = waiting.join().unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    });
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| barrier.enter_timeout(Duration::from_secs(120)));
-        eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
-        client.revoke(session.lease()).unwrap();
-        let error = waiting.join().unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LeaseNotFound, "{error}");
-    });
+    // Its next renewal, which would tell it too, is 100 s away.
+    let lasting = Session::new(&client).ttl(Duration::from_secs(300));
+    let session = lasting.start().unwrap();
+    let barrier = DoubleBarrier::new(&session, "db", 2);
+    let told = |end: &dyn Fn()| {
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| barrier.enter_timeout(Duration::from_secs(60)));
+            eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
+            // Its watches are open by then, or find what happened in the history.
+            thread::sleep(Duration::from_millis(300));
+            end();
+            waiting.join().unwrap().unwrap_err()
+        })
+    };
+    let deleted = told(&|| drop(client.call(Delete::prefix("db/waiters")).unwrap()));
+    assert_eq!(deleted.kind(), ErrorKind::NotFound, "{deleted}");
+    let revoked = told(&|| assert!(client.revoke(session.lease()).is_ok()));
+    assert_eq!(revoked.kind(), ErrorKind::LeaseNotFound, "{revoked}");
 }
 
 // Case: R-03

@@ -98,3 +98,22 @@ fn a_chosen_id_can_be_another_s_and_is_left_alone() {
     assert!(!refused.outcome_unknown());
     assert_eq!(deaf.leases(), [id]);
 }
+
+#[test]
+fn a_lease_that_could_not_be_revoked_at_once_is_revoked_when_the_server_is_back() {
+    let deaf = Deaf::start();
+    let client = deaf.client.with_timeout(secs(2));
+    std::thread::scope(|scope| {
+        let granting = scope.spawn(|| client.grant(secs(3600)));
+        deaf.leases_become(1);
+        deaf.proxy.pause(Dir::Up, true);
+        assert!(granting.join().unwrap().is_err());
+    });
+    // Longer than one attempt to revoke takes.
+    std::thread::sleep(secs(6));
+    assert_eq!(deaf.leases().len(), 1);
+    deaf.proxy.drop_connections();
+    deaf.proxy.pause(Dir::Up, false);
+    deaf.proxy.pause(Dir::Down, false);
+    deaf.leases_become(0);
+}

@@ -1,8 +1,12 @@
 //! A guard of a lock that was lost says so, and harms nobody who has the lock after it.
 
+use std::thread;
+use std::time::Instant;
+
 use etcd_blocking::concurrency::{Election, LockGuard, Mutex, RwLock};
 
 use super::*;
+use crate::support::proxy::{Dir, Proxy};
 
 /// Somebody deletes the key of a holder, and another session has the lock for a while.
 fn lose(client: &Client, guard: &LockGuard, name: &str) {
@@ -88,4 +92,30 @@ fn the_guards_of_a_lost_read_write_lock_say_so() {
     assert_eq!(lost.unlock().unwrap_err().kind(), ErrorKind::NotFound);
     assert!(held.verify().is_ok());
     held.unlock().unwrap();
+}
+
+#[test]
+fn who_locks_while_the_session_unlocks_goes_on_as_soon_as_that_is_done() {
+    const LONG: Duration = Duration::from_secs(45);
+    let (etcd, _direct) = start();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()])
+        .unwrap()
+        .with_timeout(LONG);
+    let session = Session::new(&client).ttl(secs(300)).start().unwrap();
+    let mutex = Mutex::new(&session, "lock");
+    let guard = mutex.lock().unwrap();
+    proxy.pause(Dir::Down, true);
+    thread::scope(|scope| {
+        let unlocking = scope.spawn(|| guard.unlock());
+        // Whoever comes before the other has begun to unlock shares its lock, and proves nothing.
+        thread::sleep(Duration::from_millis(300));
+        let locking = scope.spawn(|| mutex.lock_timeout(LONG));
+        thread::sleep(Duration::from_millis(300));
+        let begun = Instant::now();
+        proxy.pause(Dir::Down, false);
+        unlocking.join().unwrap().unwrap();
+        assert!(locking.join().unwrap().unwrap().verify().is_ok());
+        assert!(begun.elapsed() < LONG / 2, "nobody woke it");
+    });
 }
