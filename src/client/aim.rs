@@ -120,6 +120,7 @@ impl Core {
             leases: LeaseKeeping::default(),
             watch_room: self.watch_room,
             views: Arc::clone(&self.views),
+            before_closes: Arc::clone(&self.before_closes),
             aimed: true,
             id: self.id,
         }

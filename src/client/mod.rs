@@ -2,6 +2,7 @@
 
 mod aim;
 mod auth;
+mod before_close;
 mod cluster;
 mod limits;
 mod list;
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use aim::Views;
+pub(crate) use before_close::BeforeClose;
+use before_close::BeforeCloses;
 
 use crate::config::ClientBuilder;
 use crate::error::Result;
@@ -67,8 +70,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// | `LockGuard`, `Leadership` | yes | no | unlocks or resigns, in at most 1 s |
 /// | `Observer`, `Leaders` | yes | no | ends the observing; does not block |
 /// | `ServiceView` | yes | no | ends the view; does not block |
-/// | `Registrar` | yes | no | nothing while it has registrations; does not block |
-/// | `Registration` | yes | no | leaves, in at most 1 s |
+/// | `Registrar` | yes | no | nothing while it has registrations |
+/// | `Registration` | yes | yes | the last clone leaves; the last of a registrar waits for that, at most 1 s |
 ///
 /// ```no_run
 /// use etcd_blocking::Client;
@@ -98,6 +101,7 @@ struct Core {
     leases: LeaseKeeping,
     watch_room: Room,
     views: Arc<Views>,
+    before_closes: Arc<BeforeCloses>,
     /// It is a view, aimed at one endpoint.
     aimed: bool,
     id: u64,
@@ -153,6 +157,7 @@ impl Client {
             leases: LeaseKeeping::default(),
             watch_room,
             views: Arc::default(),
+            before_closes: Arc::default(),
             aimed: false,
             id: CLIENTS.fetch_add(1, Relaxed),
         };
@@ -426,12 +431,17 @@ impl Client {
     /// [`Closed`](crate::ErrorKind::Closed) at once, flows end with it, connections and the
     /// runtime's thread are gone when it returns.
     ///
-    /// Dropping the last clone does the same. Blocks for at most 1 s.
+    /// Registrations leave first: their keys are gone when it returns, if etcd answers within a
+    /// second. Dropping the last clone does the same (a registration has a clone). Blocks for as long
+    /// as that takes, at most 1 s, and at most 1 s more.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) when the thread did not end in that second.
+    /// [`Timeout`](crate::ErrorKind::Timeout) when the thread did not end in that last second.
     pub fn close(self) -> Result<()> {
+        if !self.is_closed() {
+            self.core.before_closes.run();
+        }
         self.core.bridge.close()
     }
 }

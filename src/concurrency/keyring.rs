@@ -217,6 +217,11 @@ impl Part for Sweep {
         Some(Next(self.deleting.is_none().then_some(self.next)))
     }
 
+    fn failed(&mut self, _: &Error) {
+        // The next key that is owed starts another.
+        self.ring.unswept();
+    }
+
     fn wait<'a>(&'a self, select: &mut Select<'a>) {
         select.recv(&self.owner);
         if let Some((_, _, pending)) = &self.deleting {

@@ -169,6 +169,10 @@ impl Part for Telling {
         Some(Next(more.then_some(now)))
     }
 
+    fn failed(&mut self, error: &Error) {
+        let _ = self.told.try_send(Err(error.clone()));
+    }
+
     fn wait<'a>(&'a self, select: &mut Select<'a>) {
         select.recv(&self.owner);
         if !self.ended {

@@ -3,17 +3,30 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
-
 use super::claim::{Claim, Leases, Phase, Step, Taken};
 use super::dispute::Dispute;
+use super::leave_group::LeaveTicket;
 use super::outlook::Outlook;
+use super::refusal;
 use super::registration::{Loss, Shared, State};
 use super::status::Status;
 use crate::chance;
-use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::error::{Error, ErrorKind, Operation};
 use crate::types::{KeyValue, LeaseId};
 use crate::watch::{Event, EventKind, WatchKey};
+
+/// What an owner gave last: the status, and how many times it was changed before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given {
+    status: Status,
+    version: u64,
+}
+
+impl Given {
+    pub(super) fn new(status: Status, version: u64) -> Self {
+        Given { status, version }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -22,20 +35,19 @@ pub(super) struct Entry {
     pub(super) watch: Option<WatchKey>,
     pub(super) dispute: Dispute,
     /// Those who wait until it has left.
-    leaving: Vec<Sender<Result<()>>>,
+    leaving: Vec<LeaveTicket>,
     loss: Option<Loss>,
     /// Why its last step failed.
     trouble: Option<Error>,
-    /// The status in the value that is wanted, in the one that was sent last, and in the one that
-    /// is in etcd.
-    wanted: Status,
-    sent: Status,
-    shown: Status,
+    /// What is in the value that is wanted, in the one that was sent last, and in the one that is in
+    /// etcd.
+    wanted: Given,
+    sent: Given,
+    shown: Given,
 }
 
 impl Entry {
-    pub(super) fn new(claim: Claim, shared: Arc<Shared>) -> Self {
-        let status = shared.instance().status;
+    pub(super) fn new(claim: Claim, shared: Arc<Shared>, given: Given) -> Self {
         Entry {
             claim,
             shared,
@@ -44,19 +56,22 @@ impl Entry {
             leaving: Vec::new(),
             loss: None,
             trouble: None,
-            wanted: status,
-            sent: status,
-            shown: status,
+            wanted: given,
+            sent: given,
+            shown: given,
         }
     }
 
-    pub(super) fn update(&mut self, value: bytes::Bytes, status: Status) {
-        self.wanted = status;
+    pub(super) fn update(&mut self, value: bytes::Bytes, given: Given) {
+        self.wanted = given;
+        // What was refused was the value before.
+        self.trouble
+            .take_if(|error| refusal::is_final(error.kind()));
         self.claim.update(value);
     }
 
-    pub(super) fn leave(&mut self, reply: Sender<Result<()>>) {
-        self.leaving.push(reply);
+    pub(super) fn leave(&mut self, ticket: LeaveTicket) {
+        self.leaving.push(ticket);
         self.claim.leave();
     }
 
@@ -133,14 +148,20 @@ impl Entry {
     pub(super) fn show(&mut self, outlook: &Outlook) {
         let state = self.state(outlook);
         let placed = self.claim.placed().map(|placed| placed.revision);
-        self.shared.show(state, placed, self.trouble.clone());
+        self.shared.set_held_by(match self.claim.phase {
+            Phase::Yielded { by } => Some(by),
+            _ => None,
+        });
+        let stored = placed.map(|revision| (revision, self.shown.version));
+        self.shared.show(state, stored, self.trouble.clone());
     }
 
     /// It has left. Whoever waited in time is told; whoever gave up is not.
     pub(super) fn left(&mut self) {
-        self.shared.show(State::Closed, None, self.trouble.clone());
-        for reply in self.leaving.drain(..) {
-            let _ = reply.send(self.trouble.clone().map_or(Ok(()), Err));
+        let outcome = self.trouble.clone().map_or(Ok(()), Err);
+        self.shared.end(outcome.clone());
+        for ticket in self.leaving.drain(..) {
+            ticket.done(outcome.clone());
         }
     }
 
@@ -152,7 +173,7 @@ impl Entry {
             (Some(placed), _) => {
                 self.loss = None;
                 let valid_until = outlook.valid_until();
-                if self.shown == Status::Draining {
+                if self.shown.status == Status::Draining {
                     State::Draining
                 } else if outlook.is_suspect() {
                     State::Suspect { valid_until }

@@ -160,6 +160,11 @@ impl Instance {
         self
     }
 
+    /// Sets one entry of the metadata, for [`Registration::modify`](crate::Registration::modify).
+    pub fn set_meta(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.meta.insert(name.into(), value.into());
+    }
+
     /// Sets one more way to reach it.
     pub fn endpoint(mut self, name: impl Into<String>, uri: impl Into<String>) -> Self {
         self.endpoints.insert(name.into(), uri.into());

@@ -1,22 +1,28 @@
 //! What the owner of a process's registrations holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::unbounded;
 
 use super::codec::Codec;
 use super::instance::Instance;
+use super::leave_group::LeaveTicket;
+use super::registrar_link::RegistrarLink;
 use super::registration::{Registration, Shared};
 use super::roster::Roster;
 use super::size_check::SizeCheck;
 use super::worker::Worker;
 use crate::client::Client;
-use crate::error::{Error, Operation, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// etcd's own limit for the life of a lease.
 const LONGEST: Duration = Duration::from_secs(9_000_000_000);
+
+/// How much longer than the lease of a predecessor lives, [`OnConflict::WaitForExpiry`] waits for
+/// it: etcd looks for leases that ended every half second, and revokes them one batch after the other.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(3);
 
 /// What to do when the key of an instance is taken by somebody else's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -28,7 +34,10 @@ pub enum OnConflict {
     /// behind. The predecessor, if it still runs, sees itself replaced and does not fight.
     #[default]
     Replace,
-    /// Wait until it is gone.
+    /// Wait until it is gone. [`Registrar::register`] waits as long as the lease of the process that
+    /// has it still lives, also when that is longer than the client's timeout. When that process
+    /// renewed its lease meanwhile, the error is of the kind [`Conflict`](crate::ErrorKind::Conflict)
+    /// and names the lease.
     WaitForExpiry,
 }
 
@@ -46,18 +55,15 @@ pub enum OnConflict {
 /// # Ok(()) }
 /// ```
 ///
-/// Dropping it ends nothing while its registrations live; with the last of them, its lease is no
-/// longer renewed.
+/// Dropping it ends nothing while its registrations live. Of the registrar and its registrations, the
+/// one that is dropped last waits until all of them have left, at most a second; then the lease is no
+/// longer renewed. [`Client::close`] leaves first, too.
 #[derive(Debug)]
 pub struct Registrar {
     codec: Codec,
     on_conflict: OnConflict,
-    timeout: Duration,
-    commands: Sender<Command>,
     numbers: AtomicU64,
-    sizes: Arc<SizeCheck>,
-    answers: Arc<AtomicBool>,
-    worker: Arc<Worker>,
+    link: Arc<RegistrarLink>,
 }
 
 /// The settings of a [`Registrar`].
@@ -86,8 +92,10 @@ pub(super) enum Command {
         shared: Arc<Shared>,
         on_conflict: OnConflict,
     },
-    Update(u64, Arc<Instance>),
-    Leave(u64, Sender<Result<()>>),
+    /// The instance of this registration was changed.
+    Update(u64),
+    Leave(u64, LeaveTicket),
+    LeaveAll(LeaveTicket),
 }
 
 impl Registrar {
@@ -109,16 +117,50 @@ impl Registrar {
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that cannot be
     /// registered; [`TooLarge`](crate::ErrorKind::TooLarge) for one that the client does not send, or
-    /// the server does not take; [`Conflict`](crate::ErrorKind::Conflict) by [`OnConflict::Fail`].
+    /// the server does not take; [`Conflict`](crate::ErrorKind::Conflict) by [`OnConflict::Fail`], and
+    /// by [`OnConflict::WaitForExpiry`] when whoever has it goes on renewing its lease.
     /// What etcd refuses, such as with [`PermissionDenied`](crate::ErrorKind::PermissionDenied)
     /// (the key must be readable and writable), and [`Tls`](crate::ErrorKind::Tls), at once.
     /// After the client's timeout, and once more that long when the lease was granted meanwhile:
     /// [`Unavailable`](crate::ErrorKind::Unavailable) or another kind by the last trouble on the way,
-    /// or [`Timeout`](crate::ErrorKind::Timeout). Then nothing is registered, and nothing will be.
+    /// or [`Timeout`](crate::ErrorKind::Timeout). Then it is not registered; a step that is under way
+    /// is undone.
     pub fn register(&self, instance: Instance) -> Result<Registration> {
         let registration = self.announce(instance)?;
-        registration.wait_now(self.timeout)?;
+        self.wait(&registration)?;
         Ok(registration)
+    }
+
+    /// Waits until an instance is registered: for the client's timeout, or until a predecessor's
+    /// lease must have ended.
+    fn wait(&self, registration: &Registration) -> Result<()> {
+        let (begun, client) = (Instant::now(), self.link.client());
+        let waited = registration.wait_now(client.timeout());
+        let (Err(late), Some(holder)) = (&waited, registration.held_by()) else {
+            return waited.map(drop);
+        };
+        let Ok(lease) = client.time_to_live(holder) else {
+            return Err(late.clone());
+        };
+        let patience = lease.remaining().unwrap_or_default() + EXPIRY_MARGIN;
+        let waited = registration.wait_now(patience);
+        let (Err(late), Some(holder)) = (&waited, registration.held_by()) else {
+            return waited.map(drop);
+        };
+        let left = match client.time_to_live(holder).map(|lease| lease.remaining()) {
+            Ok(Some(left)) => format!(" and has {left:?} left"),
+            _ => String::new(),
+        };
+        let id = &registration.instance().id;
+        let reason = format!(
+            "lease {holder} of another process holds its key{left}, and was waited for; if that \
+             process is to go on, register another id, otherwise stop it, revoke the lease, or use \
+             OnConflict::Replace"
+        );
+        Err(Error::new(ErrorKind::Conflict, reason)
+            .operation(Operation::about("register", id))
+            .tried(0, begun.elapsed())
+            .caused_by(late.clone()))
     }
 
     /// Registers many instances together, and blocks until etcd has them all.
@@ -135,7 +177,7 @@ impl Registrar {
             .map(|instance| self.announce(instance))
             .collect::<Result<_>>()?;
         for registration in &registrations {
-            registration.wait_now(self.timeout)?;
+            self.wait(registration)?;
         }
         Ok(registrations)
     }
@@ -161,8 +203,8 @@ impl Registrar {
             let reason = "the codec Plain has no place for an id: it is the address";
             return Err(Error::invalid(reason).operation(about));
         }
-        self.sizes
-            .check(&instance)
+        self.link
+            .check_size(&instance)
             .map_err(|error| error.operation(about.clone()))?;
         let shared = Shared::new(Arc::new(instance));
         let number = self.numbers.fetch_add(1, Relaxed);
@@ -172,18 +214,30 @@ impl Registrar {
             shared: Arc::clone(&shared),
             on_conflict,
         };
-        self.commands
-            .send(add)
-            .map_err(|_| Error::closed().operation(about))?;
-        Ok(Registration {
-            number,
-            shared,
-            commands: self.commands.clone(),
-            answers: Arc::clone(&self.answers),
-            sizes: Arc::clone(&self.sizes),
-            _worker: Arc::clone(&self.worker),
-            left: false,
-        })
+        let link = Arc::clone(&self.link);
+        link.tell(add).map_err(|error| error.operation(about))?;
+        Ok(Registration::new(number, shared, link))
+    }
+
+    /// Takes all its instances out of etcd, in as few requests as they fit in, and waits until that
+    /// is done, at most for the client's timeout. The registrar can register others afterwards.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::{Client, Instance, Registrar};
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// let registrar = Registrar::new(&client).start()?;
+    /// let instances = (8000..8500).map(|port| Instance::new("api", format!("10.0.0.5:{port}")));
+    /// let registrations = registrar.register_all(instances)?;
+    /// registrar.leave_all()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Registration::leave`], with how many did not leave; the worker goes on trying.
+    pub fn leave_all(&self) -> Result<()> {
+        self.link.leave_all(self.link.client().timeout())
     }
 }
 
@@ -236,27 +290,15 @@ impl RegistrarBuilder {
             .unwrap_or_else(|| self.codec.default_prefix().to_owned());
         let worker = Worker::of(&self.client)?;
         let (commands, queue) = unbounded();
-        let timeout = self.client.timeout();
-        let sizes = Arc::new(SizeCheck::new(&self.client, self.codec, prefix.clone()));
-        let answers = Arc::new(AtomicBool::new(true));
-        let roster = Roster::new(
-            self.client,
-            self.codec,
-            prefix,
-            self.ttl,
-            queue,
-            Arc::clone(&answers),
-        )?;
+        let client = self.client.clone();
+        let sizes = SizeCheck::new(&client, self.codec, prefix.clone());
+        let roster = Roster::new(self.client, self.codec, prefix, self.ttl, queue)?;
         worker.serve(Box::new(roster))?;
         Ok(Registrar {
             codec: self.codec,
             on_conflict: self.on_conflict,
-            timeout,
-            commands,
             numbers: AtomicU64::new(1),
-            sizes,
-            answers,
-            worker,
+            link: RegistrarLink::new(commands, worker, client, sizes),
         })
     }
 }

@@ -1,435 +1,296 @@
 //! What the owner of one registered instance holds.
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+mod shared;
+mod state;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::{Condvar, Mutex};
+use crossbeam_channel::Receiver;
 
 use super::instance::Instance;
-use super::outlook::Outlook;
-use super::refusal;
+use super::leave_group::{LeaveGroup, Outcome};
 use super::registrar::Command;
-use super::size_check::SizeCheck;
+use super::registrar_link::{LEAVE_WITHIN, RegistrarLink};
 use super::status::Status;
-use super::worker::Worker;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::lease::Deadline;
+use crate::error::{Error, Operation, Result};
 use crate::types::{LeaseId, Revision};
 
-/// How a registration is.
-///
-/// `Starting` → `Registered` ⇄ `Suspect`, and to `Lost` and back to `Registered` whenever it was
-/// restored; `Draining` when its instance says so, and `Closed` at the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum State {
-    /// It was not registered yet.
-    Starting,
-    /// It is in etcd.
-    Registered {
-        /// The lease that its key hangs on.
-        lease: LeaseId,
-        /// The revision that put it there.
-        revision: Revision,
-        /// Until when it surely stays, if no more renewals get through.
-        valid_until: Deadline,
-    },
-    /// It is in etcd as far as we know, but renewals do not get through.
-    Suspect {
-        /// When it is lost, unless one does.
-        valid_until: Deadline,
-    },
-    /// It is not in etcd, or not known to be. It is being put back.
-    Lost {
-        /// What happened.
-        why: Loss,
-    },
-    /// It is in etcd, and asks not to be called any more.
-    Draining,
-    /// It has left, or the client was closed. Nothing follows.
-    Closed,
-}
+pub(super) use shared::Shared;
+pub use state::{Loss, State};
 
-/// Why a registration was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Loss {
-    /// No renewal got through for as long as the lease lives.
-    Unreachable,
-    /// The lease is gone: it expired or was revoked, or the server lost its data.
-    LeaseGone,
-    /// Somebody deleted the key.
-    KeyDeleted,
-    /// Somebody overwrote the key with something that is no registration.
-    Overwritten,
-    /// Another process registered the same instance. It keeps it until it leaves.
-    Replaced {
-        /// By the owner of this lease.
-        by: LeaseId,
-    },
-}
-
-/// States that may wait to be read; older ones make room for newer ones.
-const STATES: usize = 64;
-
-/// How long leaving may take, when there is no answer.
-pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(1);
-
-/// An instance that is registered, for as long as this exists.
+/// An instance that is registered until it [leaves](Registration::leave), or until the last clone of
+/// this is dropped.
 ///
 /// Whatever happens to it (its lease expires or is revoked, its key is deleted or overwritten, the
 /// store loses its data, the network goes away for an hour), it is put back, for ever. How it is,
-/// is a [`State`].
+/// is a [`State`]. Clones are cheap and are handles of the same registration.
 ///
-/// Dropping it leaves: it deletes its key, unless that is a successor's. The drop waits for the
-/// answer, at most a second (the first one; those dropped next do not wait for a server that does
-/// not answer). Without an answer the worker goes on trying for as long as the registrar or another
-/// registration of it exists, and etcd forgets the key when the lease ends. [`leave`](Registration::leave) is the same
-/// with an answer.
-#[derive(Debug)]
-#[must_use = "dropping it takes the instance out of etcd"]
+/// # Dropping
+///
+/// Dropping the last clone takes the instance out of etcd: its key is deleted, unless it is a
+/// successor's. The drop does not wait for etcd, so that many that are dropped together leave
+/// together. What waits, at most a second, is the drop of the last handle of their [`Registrar`]:
+/// the registrar itself or the last of its registrations, whichever goes last. To be sure that a key
+/// is gone while the registrar lives on, call [`leave`](Registration::leave) or
+/// [`Registrar::leave_all`]. A process that ends without dropping them leaves nothing: then etcd
+/// forgets the keys when the lease ends.
+///
+/// [`Registrar`]: crate::Registrar
+/// [`Registrar::leave_all`]: crate::Registrar::leave_all
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::{Client, Instance, Registrar};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// let registrar = Registrar::new(&client).start()?;
+/// let registration = registrar.register(Instance::new("api", "10.0.0.5:8080"))?;
+///
+/// let reporter = registration.clone();
+/// std::thread::spawn(move || reporter.modify(|instance| instance.set_meta("load", "0.7")));
+///
+/// // On SIGTERM: nobody new calls, calls under way have 5 s, then it is gone.
+/// registration.drain(Duration::from_secs(5))?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "dropping the last clone takes the instance out of etcd"]
 pub struct Registration {
-    pub(super) number: u64,
-    pub(super) shared: Arc<Shared>,
-    pub(super) commands: Sender<Command>,
-    /// Whether etcd answers: when it does not, the next to leave need not wait as long again.
-    pub(super) answers: Arc<AtomicBool>,
-    pub(super) sizes: Arc<SizeCheck>,
-    /// Keeps the worker running.
-    pub(super) _worker: Arc<Worker>,
-    pub(super) left: bool,
+    handle: Arc<Handle>,
 }
 
-/// What the worker and the handle share.
-pub(super) struct Shared {
-    inner: Mutex<Inner>,
-    changed: Condvar,
-    /// The lease, and what is in the way of all: known once the worker has the registration.
-    outlook: OnceLock<Arc<Outlook>>,
-    states: Receiver<State>,
-}
-
-struct Inner {
-    state: State,
-    instance: Arc<Instance>,
-    revision: Option<Revision>,
-    /// Why it cannot be registered at all, or the last trouble on the way.
-    refused: Option<Error>,
-    trouble: Option<Error>,
-    sender: Option<Sender<State>>,
+#[derive(Debug)]
+struct Handle {
+    number: u64,
+    shared: Arc<Shared>,
+    link: Arc<RegistrarLink>,
 }
 
 impl Registration {
-    /// The instance, as it was last updated.
+    pub(super) fn new(number: u64, shared: Arc<Shared>, link: Arc<RegistrarLink>) -> Self {
+        Registration {
+            handle: Arc::new(Handle {
+                number,
+                shared,
+                link,
+            }),
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    /// The instance, as it was last updated. Whether etcd has that already, tells
+    /// [`wait_updated`](Registration::wait_updated).
     pub fn instance(&self) -> Arc<Instance> {
-        Arc::clone(&self.shared.inner.lock().instance)
+        self.shared().instance()
     }
 
     /// How it is now.
     pub fn state(&self) -> State {
-        self.shared.state()
-    }
-
-    /// Why it is not as it should be: what its last step was refused with, or what is in the way of
-    /// all registrations of its registrar. `None` when there is nothing. It does not block.
-    ///
-    /// It says more than the state: an update that the server refuses leaves the old value in etcd,
-    /// and the state `Registered`.
-    pub fn last_error(&self) -> Option<Error> {
-        self.shared.last_error()
+        self.shared().state()
     }
 
     /// Every change of its state, the newest 64 for a reader that is slow. It ends after `Closed`.
+    /// Clones share the channel: each item goes to one reader.
     pub fn states(&self) -> &Receiver<State> {
-        &self.shared.states
+        self.shared().states()
     }
 
     /// The revision that last put it into etcd: whoever has seen that revision has seen it.
     pub fn revision(&self) -> Option<Revision> {
-        self.shared.inner.lock().revision
+        self.shared().revision()
+    }
+
+    /// What is in the way of the registration or of its last update, or why it was closed; `None`
+    /// while all is well. It does not block.
+    pub fn last_error(&self) -> Option<Error> {
+        self.shared().last_error()
     }
 
     /// Blocks until it is registered.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](ErrorKind::Conflict) when somebody else has it and that is final;
-    /// [`Closed`](ErrorKind::Closed). After `timeout`, and the round trip that a lease takes which is
-    /// granted meanwhile: the kind of the last trouble on the way, such as
-    /// [`Unavailable`](ErrorKind::Unavailable) or [`PermissionDenied`](ErrorKind::PermissionDenied),
-    /// or [`Timeout`](ErrorKind::Timeout) when there was none.
+    /// [`Conflict`](crate::ErrorKind::Conflict) when somebody else has it and that is final;
+    /// [`Closed`](crate::ErrorKind::Closed). After `timeout`, and the round trip that a lease takes
+    /// which is granted meanwhile, with the last trouble on the way: the
+    /// kind of the last trouble on the way, such as [`Unavailable`](crate::ErrorKind::Unavailable) or
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied), or
+    /// [`Timeout`](crate::ErrorKind::Timeout) when there was none.
     pub fn wait_registered(&self, timeout: Duration) -> Result<Revision> {
-        self.shared.wait_registered(timeout, false)
+        self.shared().wait_registered(timeout, false)
+    }
+
+    /// The lease of another process that it waits for.
+    pub(super) fn held_by(&self) -> Option<LeaseId> {
+        self.shared().held_by()
     }
 
     /// The same for one who gives up when it will not come about within `timeout`.
     pub(super) fn wait_now(&self, timeout: Duration) -> Result<Revision> {
-        self.shared.wait_registered(timeout, true)
+        self.shared().wait_registered(timeout, true)
     }
 
-    /// Registers the instance with other properties; its service, id and address stay. It is
-    /// remembered: whatever is restored later is the newest.
-    ///
-    /// Returns at once; [`revision`](Registration::revision) grows when etcd has it.
+    /// Blocks until etcd has what this registration was last updated to (when this is called), and
+    /// returns the revision that put it there.
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an instance that cannot be registered, or
-    /// that is another one; [`TooLarge`](ErrorKind::TooLarge) for one that the client does not send.
-    /// Then the old value stays. It also stays when etcd refuses the new one:
+    /// At once, why etcd refuses the update, such as
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) or
+    /// [`TooLarge`](crate::ErrorKind::TooLarge), and [`Closed`](crate::ErrorKind::Closed) when it has
+    /// left. After `timeout`, as [`wait_registered`](Registration::wait_registered). It is still
+    /// tried after an error.
+    pub fn wait_updated(&self, timeout: Duration) -> Result<Revision> {
+        self.shared().wait_updated(timeout)
+    }
+
+    /// Changes properties of the instance; its service, id and address stay. What is restored later
+    /// is the newest.
+    ///
+    /// The change is made to the instance as it is, all of it or nothing, also when several threads
+    /// change it at a time: `change` is then called again with what another thread made of it. No
+    /// lock is held meanwhile. Returns at once; see [`wait_updated`](Registration::wait_updated).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that cannot be
+    /// registered, or that is another one; [`TooLarge`](crate::ErrorKind::TooLarge) for one that the
+    /// client does not send; [`Closed`](crate::ErrorKind::Closed) when it has left. Then nothing is
+    /// changed. The old value also stays when etcd refuses the new one:
     /// [`last_error`](Registration::last_error) says why.
-    pub fn update(&self, instance: Instance) -> Result<()> {
-        let about = || Operation::about("update", &instance.id);
-        instance.check().map_err(|error| error.operation(about()))?;
-        let now = self.instance();
-        if (&instance.service, &instance.id, &instance.addr) != (&now.service, &now.id, &now.addr) {
-            let reason =
-                "the service, the id and the address of a registration stay: register another";
-            return Err(Error::invalid(reason).operation(about()));
-        }
-        let fits = self.sizes.check(&instance);
-        fits.map_err(|error| error.operation(about()))?;
-        let instance = Arc::new(instance);
-        self.shared.inner.lock().instance = Arc::clone(&instance);
-        let update = Command::Update(self.number, instance);
-        self.commands.send(update).map_err(|_| Error::closed())
-    }
-
-    /// Registers the instance with another status, such as [`Status::Draining`] before leaving: those
-    /// who look stop calling it, and calls under way can end.
-    ///
-    /// # Errors
-    ///
-    /// As [`update`](Registration::update).
-    pub fn set_status(&self, status: Status) -> Result<()> {
-        let instance = Arc::unwrap_or_clone(self.instance()).status(status);
-        self.update(instance)
-    }
-
-    /// Takes the instance out of etcd, and waits until that is done, at most a second.
-    ///
-    /// # Errors
-    ///
-    /// [`Timeout`](ErrorKind::Timeout) when there was no answer in that second; the worker goes on
-    /// trying while its registrar exists. [`PermissionDenied`](ErrorKind::PermissionDenied) when the
-    /// key may not be deleted: it stays until its lease ends.
-    pub fn leave(mut self) -> Result<()> {
-        self.leave_now()
-    }
-
-    fn leave_now(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.left, true) {
-            return Ok(());
-        }
-        let (reply, left) = bounded::<Result<()>>(1);
-        if self
-            .commands
-            .send(Command::Leave(self.number, reply))
-            .is_err()
-        {
-            return Ok(());
-        }
-        let patience = if self.answers.load(Relaxed) {
-            LEAVE_WITHIN
-        } else {
-            Duration::ZERO
-        };
-        match left.recv_timeout(patience) {
-            Ok(left) => left,
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Ok(()),
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                self.answers.store(false, Relaxed);
-                let about = Operation::about("leave", &self.instance().id);
-                let reason = format!("no answer in {LEAVE_WITHIN:?}");
-                Err(Error::new(ErrorKind::Timeout, reason).operation(about))
+    pub fn modify(&self, mut change: impl FnMut(&mut Instance)) -> Result<()> {
+        loop {
+            let before = self.instance();
+            let mut after = Instance::clone(&before);
+            change(&mut after);
+            let about = || Operation::about("update", &before.id);
+            check_change(&before, &after)
+                .and_then(|()| self.handle.link.check_size(&after))
+                .map_err(|error| error.operation(about()))?;
+            let replaced = self.shared().replace(&before, after);
+            if replaced.map_err(|error| error.operation(about()))? {
+                let update = Command::Update(self.handle.number);
+                let told = self.handle.link.tell(update);
+                return told.map_err(|error| error.operation(about()));
             }
         }
     }
-}
 
-impl Drop for Registration {
-    fn drop(&mut self) {
-        // A drop has nobody to tell; `leave` is the same with an answer.
-        let _ = self.leave_now();
-    }
-}
-
-impl Shared {
-    pub(super) fn new(instance: Arc<Instance>) -> Arc<Self> {
-        let (sender, states) = bounded(STATES);
-        let inner = Inner {
-            state: State::Starting,
-            instance,
-            revision: None,
-            refused: None,
-            trouble: None,
-            sender: Some(sender),
-        };
-        Arc::new(Shared {
-            inner: Mutex::new(inner),
-            changed: Condvar::new(),
-            outlook: OnceLock::new(),
-            states,
+    /// Registers the instance with other properties; its service, id and address stay.
+    ///
+    /// One that is [`Draining`](Status::Draining) stays so, whatever the status in `instance`: to
+    /// report properties never calls back what another thread sends away.
+    /// [`set_status`](Registration::set_status) does. Otherwise as
+    /// [`modify`](Registration::modify), which changes some properties and keeps the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`modify`](Registration::modify).
+    pub fn update(&self, instance: Instance) -> Result<()> {
+        self.modify(|now| {
+            let status = match now.status {
+                Status::Draining => Status::Draining,
+                _ => instance.status,
+            };
+            let since = instance.since.or(now.since);
+            *now = Instance {
+                status,
+                since,
+                ..instance.clone()
+            };
         })
     }
 
-    /// The worker has it from now on.
-    pub(super) fn attach(&self, outlook: &Arc<Outlook>) {
-        let _ = self.outlook.set(Arc::clone(outlook));
+    /// Registers the instance with another status, and keeps its other properties.
+    ///
+    /// # Errors
+    ///
+    /// As [`modify`](Registration::modify).
+    pub fn set_status(&self, status: Status) -> Result<()> {
+        self.modify(|instance| instance.status = status)
     }
 
-    /// How it is, as of now: the end of the lease comes without anybody's doing.
-    pub(super) fn state(&self) -> State {
-        self.as_of_now(self.inner.lock().state.clone())
-    }
-
-    fn as_of_now(&self, state: State) -> State {
-        let Some(outlook) = self.outlook.get() else {
-            return state;
-        };
-        let valid_until = outlook.valid_until();
-        match state {
-            State::Registered { .. } | State::Suspect { .. } if valid_until.has_passed() => {
-                let why = Loss::Unreachable;
-                State::Lost { why }
-            }
-            State::Registered {
-                lease, revision, ..
-            } if !outlook.is_suspect() => State::Registered {
-                lease,
-                revision,
-                valid_until,
-            },
-            State::Registered { .. } | State::Suspect { .. } => State::Suspect { valid_until },
-            state => state,
+    /// Leaves without failing calls: says [`Status::Draining`], so that those who look stop calling
+    /// it; waits for `grace`, so that calls under way can end; and leaves.
+    ///
+    /// Blocks for `grace`, and for what etcd takes to answer: to the first step at most the client's
+    /// timeout, to the last at most a second. When etcd cannot be told of the drain, it leaves at
+    /// once, for nobody stops calling it by waiting. It ends early when the registration ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_updated`](Registration::wait_updated) for the first step, otherwise as
+    /// [`leave`](Registration::leave).
+    pub fn drain(&self, grace: Duration) -> Result<()> {
+        let told = self
+            .set_status(Status::Draining)
+            .and_then(|()| self.wait_updated(self.handle.link.client().timeout()));
+        if told.is_ok() {
+            self.shared().wait_ended(grace);
         }
+        let left = self.leave();
+        told.and(left)
     }
 
-    /// Why it is not as it should be: the reason of its own, or what is in the way of all.
-    pub(super) fn last_error(&self) -> Option<Error> {
-        let own = self.inner.lock().trouble.clone();
-        own.or_else(|| self.outlook.get()?.trouble())
-    }
-
-    pub(super) fn instance(&self) -> Arc<Instance> {
-        Arc::clone(&self.inner.lock().instance)
-    }
-
-    /// Shows a state, the revision that put the key there if it is there, and why it is not as it
-    /// should be; tells the state when it is more than a renewal of the last one.
-    pub(super) fn show(&self, state: State, put_at: Option<Revision>, trouble: Option<Error>) {
-        let mut inner = self.inner.lock();
-        if put_at.is_some() {
-            inner.revision = put_at;
-        }
-        inner.trouble = trouble;
-        let told = is_news(&inner.state, &state);
-        inner.state = state.clone();
-        if told {
-            let closed = state == State::Closed;
-            if let Some(sender) = &inner.sender {
-                if sender.is_full() {
-                    let _ = self.states.try_recv();
-                }
-                let _ = sender.try_send(state);
-            }
-            if closed {
-                inner.sender = None;
-            }
-        }
-        drop(inner);
-        self.changed.notify_all();
-    }
-
-    pub(super) fn refuse(&self, error: Error) {
-        self.inner.lock().refused = Some(error);
-        self.changed.notify_all();
-    }
-
-    /// Waits; with `no_longer_than_needed` only while it may still come about within this time.
-    pub(super) fn wait_registered(
-        &self,
-        timeout: Duration,
-        no_longer_than_needed: bool,
-    ) -> Result<Revision> {
+    /// Takes the instance out of etcd, and waits until that is done, at most a second. It is
+    /// registered no more, whatever clones there are.
+    ///
+    /// When it has left already, that is `Ok` at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](crate::ErrorKind::Timeout) when there was no answer in that second, or
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when etcd was out of reach: the worker goes on
+    /// trying while the registrar or a registration of it exists. [`Closed`](crate::ErrorKind::Closed)
+    /// when the client was closed before the key was gone, and
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) when it may not be deleted: etcd
+    /// forgets it when the lease ends.
+    pub fn leave(&self) -> Result<()> {
         let begun = Instant::now();
-        let mut inner = self.inner.lock();
-        loop {
-            let about = || Operation::about("register", &inner.instance.id);
-            match (self.as_of_now(inner.state.clone()), inner.revision) {
-                (State::Registered { .. } | State::Suspect { .. } | State::Draining, Some(at)) => {
-                    return Ok(at);
-                }
-                (State::Closed, _) => return Err(Error::closed().operation(about())),
-                _ => {}
-            }
-            if let Some(refused) = &inner.refused {
-                return Err(refused.clone().operation(about()));
-            }
-            let outlook = self.outlook.get();
-            let trouble = inner.trouble.clone();
-            let trouble = trouble.or_else(|| outlook?.trouble());
-            if let Some(trouble) = &trouble
-                && refusal::is_final(trouble.kind())
-                && no_longer_than_needed
-            {
-                return Err(trouble.clone().operation(about()));
-            }
-            // A registration takes two round trips when the lease is the first: each has the timeout.
-            let granted = outlook.and_then(|outlook| outlook.granted_at());
-            let from = granted.map_or(begun, |granted| granted.max(begun));
-            let deadline = from.checked_add(timeout);
-            match deadline {
-                Some(deadline) if deadline <= Instant::now() => {
-                    return Err(not_in_time(trouble, timeout).operation(about()));
-                }
-                Some(deadline) => drop(self.changed.wait_until(&mut inner, deadline)),
-                None => self.changed.wait(&mut inner),
-            }
+        let left = self.handle.begin_leave().wait(begun + LEAVE_WITHIN);
+        // It may have left, or ended, by what others did.
+        let outcome = match (self.shared().ended(), left) {
+            (Some(ended), _) => ended,
+            (None, Outcome::Left) => Ok(()),
+            (None, Outcome::Failed(_, error)) => Err(error),
+            (None, Outcome::Open(_)) => Err(self.shared().leave_unanswered(begun)),
+        };
+        outcome.map_err(|error| {
+            let about = Operation::about("leave", &self.instance().id);
+            error.operation(about).tried(0, begun.elapsed())
+        })
+    }
+}
+
+impl Handle {
+    /// A worker that is gone drops the ticket, which says so.
+    fn begin_leave(&self) -> LeaveGroup {
+        let (group, ticket) = LeaveGroup::new();
+        let _ = self.link.tell(Command::Leave(self.number, ticket));
+        group
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.shared.ended().is_none() {
+            // Nobody waits here: the drop of the link does, for all of its registrations together.
+            let _ = self.begin_leave();
         }
     }
 }
 
-/// The registration did not come about: by the last trouble on the way if there was one.
-fn not_in_time(trouble: Option<Error>, timeout: Duration) -> Error {
-    let reason = format!("not registered in {timeout:?}");
-    match trouble {
-        Some(trouble) => Error::new(trouble.kind(), reason)
-            .last(trouble.to_string())
-            .caused_by(trouble),
-        None => Error::new(ErrorKind::Timeout, reason),
+/// Whether an instance can be changed like this.
+fn check_change(before: &Instance, after: &Instance) -> Result<()> {
+    after.check()?;
+    if (&before.service, &before.id, &before.addr) == (&after.service, &after.id, &after.addr) {
+        return Ok(());
     }
-}
-
-/// Whether `now` is another state than `before`, and not the same with a later deadline.
-fn is_news(before: &State, now: &State) -> bool {
-    match (before, now) {
-        (
-            State::Registered {
-                lease: a,
-                revision: r,
-                ..
-            },
-            State::Registered {
-                lease: b,
-                revision: s,
-                ..
-            },
-        ) => (a, r) != (b, s),
-        (State::Suspect { .. }, State::Suspect { .. }) => false,
-        (before, now) => before != now,
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = self.inner.lock();
-        f.debug_struct("Shared")
-            .field("state", &inner.state)
-            .field("id", &inner.instance.id)
-            .finish_non_exhaustive()
-    }
+    let reason = "the service, the id and the address of a registration stay: register another";
+    Err(Error::invalid(reason))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,12 +11,13 @@ use super::batch::{self, Outcome, Sent};
 use super::batch_plan::{Batch, BatchPlan, Consequence, Ending, Weight};
 use super::claim::{Claim, Leases, Phase, Step};
 use super::codec::Codec;
-use super::entry::Entry;
+use super::entry::{Entry, Given};
+use super::leave_group::LeaveTicket;
 use super::outlook::Outlook;
 use super::probe::Probe;
 use super::refusal::{self, Refusal};
 use super::registrar::Command;
-use super::registration::{Loss, State};
+use super::registration::Loss;
 use super::size_check;
 use super::tenure::{Tenure, Tidings};
 use super::turns::Turns;
@@ -69,8 +69,6 @@ pub(super) struct Roster {
     /// How long the names of a namespace are in front of keys.
     namespace: usize,
     probe: Probe,
-    /// Whether etcd answers, as far as those who left could tell.
-    answers: Arc<AtomicBool>,
     /// Tells this process's registration of an instance from another's.
     incarnation: u64,
 }
@@ -92,7 +90,6 @@ impl Roster {
         prefix: String,
         ttl: Duration,
         commands: Receiver<Command>,
-        answers: Arc<AtomicBool>,
     ) -> Result<Self> {
         let outlook = Arc::new(Outlook::new(ttl));
         Ok(Roster {
@@ -119,7 +116,6 @@ impl Roster {
             turns: Turns::default(),
             watched: HashMap::new(),
             watch_again: BTreeSet::new(),
-            answers,
             incarnation: (chance::number() >> 11).max(1),
         })
     }
@@ -154,7 +150,7 @@ impl Roster {
                 shared,
                 on_conflict,
             } => {
-                let instance = shared.instance();
+                let (instance, version) = shared.newest();
                 let key = self.codec.key(&self.prefix, &instance);
                 let last = self.turns.last(&key).and_then(|n| self.entries.get(&n));
                 if last.is_some_and(|entry| !entry.claim.is_leaving()) {
@@ -165,28 +161,41 @@ impl Roster {
                 self.turns.join(key.clone(), number);
                 shared.attach(&self.outlook);
                 let claim = Claim::new(key, value, on_conflict);
-                self.entries.insert(number, Entry::new(claim, shared));
+                self.entries.insert(
+                    number,
+                    Entry::new(claim, shared, Given::new(instance.status, version)),
+                );
                 self.staying += 1;
                 self.stir(number);
             }
-            Command::Update(number, instance) => {
+            Command::Update(number) => {
                 if let Some(entry) = self.entries.get_mut(&number) {
+                    let (instance, version) = entry.shared.newest();
                     let value = self.codec.encode(&instance, self.incarnation);
-                    entry.update(value, instance.status);
+                    entry.update(value, Given::new(instance.status, version));
                     self.plan.changed(number, Instant::now());
                     self.stir(number);
                 }
             }
-            Command::Leave(number, reply) => {
-                // Without an entry there is nothing to take out; dropping `reply` says so.
-                if let Some(entry) = self.entries.get_mut(&number) {
-                    self.staying -= usize::from(!entry.claim.is_leaving());
-                    entry.leave(reply);
-                    self.plan.changed(number, Instant::now());
-                    self.stir(number);
+            Command::Leave(number, ticket) => self.leave(number, ticket),
+            Command::LeaveAll(ticket) => {
+                for number in self.entries.keys().copied().collect::<Vec<_>>() {
+                    self.leave(number, ticket.another());
                 }
+                ticket.done(Ok(()));
             }
         }
+    }
+
+    fn leave(&mut self, number: u64, ticket: LeaveTicket) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            // It left before, or was never let in.
+            return ticket.done(Ok(()));
+        };
+        self.staying -= usize::from(!entry.claim.is_leaving());
+        entry.leave(ticket);
+        self.plan.changed(number, Instant::now());
+        self.stir(number);
     }
 
     fn follow_lease(&mut self, now: Instant) {
@@ -329,7 +338,6 @@ impl Roster {
     ) {
         self.plan
             .ended(id, Ending::Answered, now, chance::fraction());
-        self.answers.store(true, Relaxed);
         self.outlook.set_trouble(None);
         let at = response.revision();
         let valid = valid(self.codec, &self.prefix);
@@ -493,11 +501,18 @@ impl Roster {
         }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, reason: &Error) {
         for entry in self.entries.values() {
-            entry.shared.show(State::Closed, None, None);
+            entry.shared.end(Err(reason.clone()));
         }
         self.entries.clear();
+    }
+}
+
+impl Drop for Roster {
+    /// Whatever ends the worker's part, those who hold its registrations are told.
+    fn drop(&mut self) {
+        self.close(&Error::closed());
     }
 }
 
@@ -505,12 +520,10 @@ impl Part for Roster {
     fn work(&mut self, now: Instant) -> Option<Next> {
         self.take_commands();
         if self.client.is_closed() {
-            self.close();
             return None;
         }
         self.follow_lease(now);
         if self.follow_keys().is_err() {
-            self.close();
             return None;
         }
         self.take_answers(now);
@@ -531,6 +544,10 @@ impl Part for Roster {
             self.probe.due(self.waits_since()),
         ];
         Some(Next(due.into_iter().flatten().min()))
+    }
+
+    fn failed(&mut self, error: &Error) {
+        self.close(error);
     }
 
     fn wait<'a>(&'a self, select: &mut Select<'a>) {

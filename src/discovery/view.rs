@@ -437,6 +437,11 @@ impl Part for ViewPart {
         Some(Next(look.into_iter().chain(self.rewound).min()))
     }
 
+    fn failed(&mut self, error: &Error) {
+        self.shared.state.lock().ended = Some(error.clone());
+        self.shared.changed.notify_all();
+    }
+
     fn wait<'a>(&'a self, select: &mut Select<'a>) {
         select.recv(&self.owner);
         select.recv(self.mirror.changes());

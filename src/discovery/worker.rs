@@ -2,6 +2,7 @@
 //! written on the public interface of this crate.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ pub(crate) const AT_ONCE: usize = 256;
 pub(crate) trait Part: Send {
     /// Does what is due, without blocking, and says when something is due next. `None` ends it.
     fn work(&mut self, now: Instant) -> Option<Next>;
+
+    /// Tells those it serves that it has ended with this error: it panicked.
+    fn failed(&mut self, error: &Error);
 
     /// Adds what it waits for.
     fn wait<'a>(&'a self, select: &mut Select<'a>);
@@ -108,7 +112,7 @@ fn run(queue: &Receiver<Box<dyn Part>>) {
         }
         let now = Instant::now();
         let mut due: Option<Instant> = None;
-        parts.retain_mut(|part| match part.work(now) {
+        parts.retain_mut(|part| match work(part.as_mut(), now) {
             Some(Next(next)) => {
                 due = due.into_iter().chain(next).min();
                 true
@@ -129,5 +133,72 @@ fn run(queue: &Receiver<Box<dyn Part>>) {
             Some(due) => drop(select.ready_deadline(due)),
             None => drop(select.ready()),
         }
+    }
+}
+
+/// Lets one part work. One that panics has ended, and those it serves are told; the others go on.
+fn work(part: &mut dyn Part, now: Instant) -> Option<Next> {
+    let worked = catch_unwind(AssertUnwindSafe(|| part.work(now)));
+    worked.unwrap_or_else(|_| {
+        // The message of the panic was printed when it happened. A part that cannot even say that it
+        // failed says so by being dropped.
+        let told = catch_unwind(AssertUnwindSafe(|| part.failed(&Error::panicked())));
+        drop(told);
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics or works, when it is told to; says what becomes of it.
+    struct Probe {
+        orders: Receiver<bool>,
+        said: Sender<&'static str>,
+    }
+
+    impl Part for Probe {
+        fn work(&mut self, _: Instant) -> Option<Next> {
+            match self.orders.try_recv() {
+                Ok(true) => panic!("as it was told"),
+                Ok(false) => drop(self.said.send("worked")),
+                Err(error) if error.is_disconnected() => return None,
+                Err(_) => {}
+            }
+            Some(Next(None))
+        }
+
+        fn failed(&mut self, error: &Error) {
+            assert_eq!(error.kind(), ErrorKind::Panicked);
+            let _ = self.said.send("failed");
+            panic!("again");
+        }
+
+        fn wait<'a>(&'a self, select: &mut Select<'a>) {
+            select.recv(&self.orders);
+        }
+    }
+
+    #[test]
+    fn a_part_that_panics_ends_alone_and_says_so() {
+        let worker = Worker::start().unwrap();
+        let start = || {
+            let ((order, orders), (said, heard)) = (unbounded(), unbounded());
+            worker.serve(Box::new(Probe { orders, said })).unwrap();
+            (order, heard)
+        };
+        let ((bad, of_bad), (good, of_good)) = (start(), start());
+        bad.send(true).unwrap();
+        let limit = Duration::from_secs(10);
+        assert_eq!(of_bad.recv_timeout(limit), Ok("failed"));
+        assert!(of_bad.recv_timeout(limit).is_err(), "it is gone");
+        for _ in 0..3 {
+            good.send(false).unwrap();
+            assert_eq!(of_good.recv_timeout(limit), Ok("worked"));
+        }
+        let (late, of_late) = start();
+        late.send(false).unwrap();
+        assert_eq!(of_late.recv_timeout(limit), Ok("worked"));
     }
 }

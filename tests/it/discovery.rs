@@ -1,7 +1,10 @@
 //! Registered, found, lost and restored: what the crate is for.
 
+mod expiry;
 mod faults;
+mod leaving;
 mod limits;
+mod modify;
 mod own_keys;
 mod reasons;
 mod refused;
@@ -174,10 +177,12 @@ fn a_process_that_dies_expires_and_the_others_never_flicker() {
     let survivor = client(&etcd);
     let view = Discovery::new(&survivor).service("web").unwrap();
     let kept = registrar(&survivor, 5).register(web(1)).unwrap();
-    // A client that is closed without leaving is what remains of a process that was killed.
-    let victim = client(&etcd);
+    // What remains of a process that was killed: nothing of it gets through any more.
+    let proxy = Proxy::start(etcd.client_addr());
+    let victim = Client::connect([proxy.endpoint()]).unwrap();
     let dying = registrar(&victim, 2).register(web(2)).unwrap();
     view.wait_for(2, SOON).unwrap();
+    proxy.cut();
     victim.close().unwrap();
     assert_eq!(removed(&view, "10.0.0.1:2"), Cause::Expired);
     assert_eq!(

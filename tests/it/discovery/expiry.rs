@@ -1,0 +1,71 @@
+//! Waiting until a predecessor's lease has expired.
+
+use super::*;
+
+// (R8)
+#[test]
+fn a_successor_waits_as_long_as_the_lease_of_its_predecessor_lives() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let crashed = Client::connect([proxy.endpoint()]).unwrap();
+    let before = registrar(&crashed, 4).register(web(1)).unwrap();
+    let State::Registered { lease, .. } = before.state() else {
+        panic!("{:?}", before.state());
+    };
+    // The process is gone, its lease is not.
+    proxy.cut();
+    let client = client(&etcd).with_timeout(Duration::from_secs(1));
+    let waiting = Registrar::new(&client)
+        .on_conflict(OnConflict::WaitForExpiry)
+        .start()
+        .unwrap();
+    let announced = waiting.announce(web(2)).unwrap();
+    announced.wait_registered(SOON).unwrap();
+    assert!(announced.last_error().is_none());
+    let after = waiting.register(web(1)).unwrap();
+    assert!(registered(&after.state()));
+    assert!(after.revision() > before.revision());
+    assert!(client.time_to_live(lease).unwrap().remaining().is_none());
+}
+
+// (R8)
+#[test]
+fn a_holder_that_lives_on_is_named() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd).with_timeout(Duration::from_millis(500));
+    let held = registrar(&client, 2).register(web(1)).unwrap();
+    let State::Registered { lease, .. } = held.state() else {
+        panic!("{:?}", held.state());
+    };
+    let waiting = Registrar::new(&client)
+        .on_conflict(OnConflict::WaitForExpiry)
+        .start()
+        .unwrap();
+    let error = waiting.register(web(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let text = error.to_string();
+    for part in [
+        &lease.to_string(),
+        "10.0.0.1:1",
+        "left",
+        "OnConflict::Replace",
+    ] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    // One that is announced says the same without being waited for.
+    let announced = waiting.announce(web(1)).unwrap();
+    let error = eventually(SOON, "it says what is in the way", || {
+        announced.last_error()
+    });
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains(&lease.to_string()), "{error}");
+    assert_eq!(announced.state(), State::Starting);
+    let early = announced
+        .wait_registered(Duration::from_millis(50))
+        .unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Timeout);
+    assert!(early.to_string().contains(&lease.to_string()), "{early}");
+    held.leave().unwrap();
+    announced.wait_registered(SOON).unwrap();
+    assert!(announced.last_error().is_none());
+}
