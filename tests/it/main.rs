@@ -43,6 +43,7 @@ mod outage;
 mod outcomes;
 mod pages;
 mod recipes;
+mod shared_client;
 mod snapshot;
 #[cfg(feature = "tracing")]
 mod spans;

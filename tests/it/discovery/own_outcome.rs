@@ -1,0 +1,250 @@
+//! A hundred instances of one registrar, of which a random third is refused at any time: by a missing
+//! role, by its size, or because somebody else has its key. Each permitted instance is in etcd within
+//! a second, each refused one shows its own reason, and no state contradicts etcd for longer.
+//!
+//! `ETCD_BLOCKING_SOAK_SECONDS` sets how long it goes on (10 s).
+
+use std::collections::HashMap;
+
+use etcd_blocking::{KeyValue, LeaseId, Permission};
+
+use super::*;
+
+const INSTANCES: u16 = 100;
+/// The server's limit for a request, below the client's own.
+const SERVER_LIMIT: usize = 300_000;
+/// How long a registrar may take to act on what changed, and a state to follow.
+const GRACE: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_millis(200);
+
+fn seconds() -> Duration {
+    let seconds = std::env::var("ETCD_BLOCKING_SOAK_SECONDS");
+    Duration::from_secs(seconds.map_or(10, |text| text.parse().unwrap()))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Trouble {
+    /// The role for its key is withdrawn, and it has a new value to write.
+    Denied,
+    /// Its value is over the server's limit.
+    TooLarge,
+    /// Its key was overwritten by the owner of this lease.
+    Foreign(LeaseId),
+}
+
+/// One instance, and what is wrong with it.
+struct Subject {
+    n: u16,
+    registration: Registration,
+    trouble: Option<Trouble>,
+    /// When the trouble began or ended.
+    since: Instant,
+    /// The number in the value that etcd should have.
+    version: u64,
+    /// Since when its state contradicts etcd.
+    wrong_since: Option<Instant>,
+}
+
+impl Subject {
+    fn service(&self) -> String {
+        format!("s{}", self.n)
+    }
+
+    fn key(&self) -> String {
+        format!("use/s{}/{}", self.n, self.registration.instance().id)
+    }
+
+    fn set(&mut self, load: usize) {
+        let version = self.version.to_string();
+        self.registration
+            .modify(|instance| {
+                instance.version = version.clone();
+                instance.meta.insert("load".into(), "x".repeat(load));
+            })
+            .unwrap();
+    }
+
+    fn begin(&mut self, trouble: u8, root: &Client) {
+        self.trouble = Some(match trouble {
+            0 => {
+                root.user_revoke_role("app", self.service()).unwrap();
+                self.version += 1;
+                self.set(1);
+                Trouble::Denied
+            }
+            1 => {
+                self.set(SERVER_LIMIT + 1000);
+                Trouble::TooLarge
+            }
+            _ => {
+                let lease = root.grant(Duration::from_secs(600)).unwrap().id();
+                let id = self.registration.instance().id.clone();
+                let theirs = format!(r#"{{"id":"{id}","addr":"{id}","version":"foreign"}}"#);
+                root.call(Put::new(self.key(), theirs).lease(lease)).unwrap();
+                Trouble::Foreign(lease)
+            }
+        });
+        self.since = Instant::now();
+    }
+
+    fn end(&mut self, root: &Client) {
+        match self.trouble.take() {
+            Some(Trouble::Denied) => drop(root.user_grant_role("app", self.service()).unwrap()),
+            Some(Trouble::TooLarge) => {
+                self.version += 1;
+                self.set(1);
+            }
+            Some(Trouble::Foreign(lease)) => drop(root.revoke(lease).unwrap()),
+            None => {}
+        }
+        self.since = Instant::now();
+    }
+
+    /// Compares what it shows with what etcd has.
+    fn check(&mut self, etcd: &HashMap<String, KeyValue>, read_at: Instant, pace: &Pace) {
+        let kv = etcd.get(&self.key());
+        let state = self.registration.state();
+        let text = kv.and_then(KeyValue::value_str).unwrap_or("nothing");
+        let text = &text[..text.len().min(200)];
+        let what = format!(
+            "s{} in trouble {:?}: {state:?}, last error {:?}, etcd has {text}",
+            self.n,
+            self.trouble,
+            self.registration.last_error().map(|error| error.to_string())
+        );
+        let theirs = text.contains("foreign");
+        let consistent = match state {
+            State::Registered { .. } | State::Draining => kv.is_some() && !theirs,
+            State::Lost { .. } | State::Starting => kv.is_none() || theirs,
+            _ => true,
+        };
+        match (consistent, self.wrong_since) {
+            (true, _) => self.wrong_since = None,
+            (false, None) => self.wrong_since = Some(read_at),
+            (false, Some(since)) => pace.check_span(&what, since, read_at, GRACE),
+        }
+        // Whatever changed within the grace may still be on its way.
+        if read_at < self.since + GRACE + pace.owed(self.since, read_at) {
+            return;
+        }
+        let reason = self.registration.last_error().map(|error| error.kind());
+        match self.trouble {
+            None => {
+                let version = format!("\"version\":\"{}\"", self.version);
+                assert!(text.contains(&version), "{what}, not {version}");
+                assert!(registered(&state), "{what}");
+                assert_eq!(reason, None, "{what}");
+            }
+            Some(Trouble::Denied) => {
+                assert_eq!(reason, Some(ErrorKind::PermissionDenied), "{what}");
+            }
+            Some(Trouble::TooLarge) => {
+                assert_eq!(reason, Some(ErrorKind::TooLarge), "{what}");
+                let version = format!("\"version\":\"{}\"", self.version);
+                assert!(text.contains(&version), "{what}: the old value stays");
+            }
+            Some(Trouble::Foreign(by)) => {
+                let replaced = Loss::Replaced { by };
+                assert_eq!(state, State::Lost { why: replaced }, "{what}");
+            }
+        }
+    }
+}
+
+fn with_roles() -> (LocalEtcd, Client, Client) {
+    let etcd = LocalEtcd::builder()
+        .arg("--bcrypt-cost=4")
+        .arg(format!("--max-request-bytes={SERVER_LIMIT}"))
+        .start()
+        .unwrap();
+    let anybody = client(&etcd);
+    for user in ["app", "root"] {
+        anybody.user_add(user, "pw").unwrap();
+    }
+    anybody.user_grant_role("root", "root").unwrap();
+    for n in 0..INSTANCES {
+        let role = format!("s{n}");
+        anybody.role_add(&role).unwrap();
+        let below = Permission::read_write(KeyRange::prefix(format!("use/{role}/")));
+        anybody.role_grant_permission(&role, below).unwrap();
+        anybody.user_grant_role("app", &role).unwrap();
+    }
+    anybody.auth_enable().unwrap();
+    let user = |name: &str| {
+        Client::builder([etcd.endpoint()])
+            .allow_plaintext_credentials()
+            .user(name, "pw")
+            .connect()
+            .unwrap()
+    };
+    let (app, root) = (user("app"), user("root"));
+    (etcd, app, root)
+}
+
+fn look(root: &Client) -> HashMap<String, KeyValue> {
+    let kvs = root.get_prefix("use/").unwrap();
+    kvs.into_iter()
+        .map(|kv| (kv.key_str().unwrap().to_owned(), kv))
+        .collect()
+}
+
+#[test]
+fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
+    if skip_unless_since(3, 6, "changes of users by root are denied at random") {
+        return;
+    }
+    let (_etcd, app, root) = with_roles();
+    let registrar = Registrar::new(&app)
+        .ttl(Duration::from_secs(6))
+        .prefix("use/")
+        .start()
+        .unwrap();
+    let mut subjects: Vec<Subject> = (0..INSTANCES)
+        .map(|n| {
+            let instance = Instance::new(format!("s{n}"), format!("10.0.0.1:{}", n + 1));
+            Subject {
+                n,
+                registration: registrar.register(instance.version("0")).unwrap(),
+                trouble: None,
+                since: Instant::now(),
+                version: 0,
+                wrong_since: None,
+            }
+        })
+        .collect();
+    let seed = std::env::var("ETCD_BLOCKING_SEED").map_or(7, |text| text.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(seed);
+    let pace = Pace::start();
+    let (begun, mut changed, mut checks) = (Instant::now(), Instant::now(), 0);
+    while begun.elapsed() < seconds() {
+        if changed.elapsed() >= STEP {
+            changed = Instant::now();
+            for _ in 0..4 {
+                let troubled = subjects.iter().filter(|one| one.trouble.is_some()).count();
+                let one = random.choice(&mut subjects).unwrap();
+                if one.trouble.is_some() {
+                    one.end(&root);
+                } else if troubled < usize::from(INSTANCES / 3) {
+                    one.begin(random.u8(..3), &root);
+                }
+            }
+        }
+        let etcd = look(&root);
+        let read_at = Instant::now();
+        for one in &mut subjects {
+            one.check(&etcd, read_at, &pace);
+        }
+        checks += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!("{checks} checks of {INSTANCES} instances in {:?}", begun.elapsed());
+    for one in &mut subjects {
+        one.end(&root);
+    }
+    eventually(SOON, "everything is back", || {
+        subjects
+            .iter()
+            .all(|one| registered(&one.registration.state()))
+            .then_some(())
+    });
+}
