@@ -1,4 +1,5 @@
-//! Every case of `tests/CASES.md` has a test, or a reason why it has none.
+//! Every case of `tests/CASES.md` and every fault of `tests/FAULTS.md` has a test, or a reason why it
+//! has none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,28 +9,53 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The cases, and why there is no test of one.
-fn listed() -> BTreeMap<String, String> {
-    let text = fs::read_to_string(root().join("tests/CASES.md")).unwrap();
+/// A list of ids that tests cite.
+struct List {
+    file: &'static str,
+    /// What the first column is called.
+    column: &'static str,
+    /// What a comment that cites an id begins with.
+    comment: &'static str,
+    /// It has at least so many rows: a list that is not read would ask for nothing.
+    rows: usize,
+}
+
+const CASES: List = List {
+    file: "tests/CASES.md",
+    column: "case",
+    comment: "// Case: ",
+    rows: 150,
+};
+
+const FAULTS: List = List {
+    file: "tests/FAULTS.md",
+    column: "fault",
+    comment: "// Fault: ",
+    rows: 40,
+};
+
+/// The ids of a list, and why there is no test of one.
+fn listed(list: &List) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(root().join(list.file)).unwrap();
     let mut cases = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("| ")) {
         let columns: Vec<_> = line.split('|').map(str::trim).collect();
         let [_, id, what, why, _] = columns[..] else {
             panic!("{line}");
         };
-        if id == "case" {
+        if id == list.column || id.starts_with("---") {
             continue;
         }
         assert!(!what.is_empty(), "{id} says nothing");
         let twice = cases.insert(id.to_owned(), why.to_owned());
         assert_eq!(twice, None, "{id} is listed twice");
     }
-    assert!(cases.len() > 150, "the list is read");
+    assert!(cases.len() > list.rows, "{} is read", list.file);
     cases
 }
 
-/// Each case that a test names, and where.
-fn cited() -> Vec<(String, String)> {
+/// Each id that a test cites, and where.
+fn cited(list: &List) -> Vec<(String, String)> {
     let mut folders: Vec<PathBuf> = vec![root().join("src"), root().join("tests")];
     let mut cited = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -39,18 +65,18 @@ fn cited() -> Vec<(String, String)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                cited.extend(citations(&path, &text));
+                cited.extend(citations(list, &path, &text));
             }
         }
     }
     cited
 }
 
-fn citations(path: &Path, text: &str) -> Vec<(String, String)> {
+fn citations(list: &List, path: &Path, text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
     for (n, line) in lines.iter().enumerate() {
-        let Some(ids) = line.strip_prefix("// Case: ") else {
+        let Some(ids) = line.strip_prefix(list.comment) else {
             continue;
         };
         let place = format!("{}:{}", path.display(), n + 1);
@@ -66,8 +92,17 @@ fn citations(path: &Path, text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_case_has_a_test_or_a_reason_not_to_have_one() {
-    let listed = listed();
-    let cited = cited();
+    check(&CASES);
+}
+
+#[test]
+fn every_fault_has_a_test_or_a_reason_not_to_have_one() {
+    check(&FAULTS);
+}
+
+fn check(list: &List) {
+    let listed = listed(list);
+    let cited = cited(list);
     let unknown: Vec<_> = cited
         .iter()
         .filter(|(id, _)| !listed.contains_key(id))
