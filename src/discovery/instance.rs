@@ -216,14 +216,12 @@ impl Instance {
     /// [`ErrorKind::InvalidArgument`], with what is wrong and what to do.
     pub fn check(&self) -> Result<()> {
         check_name("service", &self.service)?;
-        check_name("id", &self.id)?;
-        match address::parse(&self.addr) {
-            Ok(_) => Ok(()),
-            Err(reason) => Err(Error::invalid(format!(
-                "the address {:?} {reason}",
-                self.addr
-            ))),
+        // Before the id, which is the address unless it was set.
+        if let Err(reason) = address::parse(&self.addr) {
+            let addr = &self.addr;
+            return Err(Error::invalid(format!("the address {addr:?} {reason}")));
         }
+        check_name("id", &self.id)
     }
 }
 
@@ -244,6 +242,12 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_refused_as_an_address_and_not_as_the_id_that_comes_of_it() {
+        let error = Instance::new("api", "http://h:80").check().unwrap_err();
+        assert!(error.to_string().contains("is a URL"), "{error}");
+    }
 
     fn refusal(instance: Instance) -> String {
         let error = instance.check().unwrap_err();

@@ -80,7 +80,8 @@ impl SrvLookup {
         self
     }
 
-    /// How long to wait for answers altogether; 5 s unless set.
+    /// How long to wait for answers altogether, whatever servers are asked and however slowly they
+    /// send; 5 s unless set.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -210,16 +211,39 @@ fn over_udp(question: &[u8], nameserver: SocketAddr, within: Duration) -> io::Re
 }
 
 fn over_tcp(question: &[u8], nameserver: SocketAddr, within: Duration) -> io::Result<Answer> {
+    let deadline = Instant::now() + within;
     let mut stream = TcpStream::connect_timeout(&nameserver, within)?;
-    stream.set_read_timeout(Some(within))?;
-    stream.set_write_timeout(Some(within))?;
+    stream.set_write_timeout(Some(left_until(deadline)?))?;
     let length = u16::try_from(question.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), question].concat())?;
     let mut length = [0; 2];
-    stream.read_exact(&mut length)?;
+    read_until(&mut stream, &mut length, deadline)?;
     let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut bytes)?;
+    read_until(&mut stream, &mut bytes, deadline)?;
     answer(question, &bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Fills `bytes`. The deadline is that of all of them: the timeout of a socket is that of one read, and
+/// a server may send a byte at a time.
+fn read_until(stream: &mut TcpStream, mut bytes: &mut [u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.set_read_timeout(Some(left_until(deadline)?))?;
+        match stream.read(bytes) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => bytes = bytes.get_mut(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn left_until(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match left.is_zero() {
+        true => Err(io::ErrorKind::TimedOut.into()),
+        false => Ok(left),
+    }
 }
 
 /// Those of the system; this machine when it names none, as resolvers do.

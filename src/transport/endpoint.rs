@@ -28,13 +28,14 @@ impl Endpoint {
     /// Reads `http://host:port`, `https://host:port`, `host:port`, `unix:path` or `unixs:path`.
     ///
     /// As in clientv3, a path behind the port is ignored, and what leaves it open whether it is under
-    /// TLS (`host:port`, `unix:path`) is when `tls` settings are given. Unlike there, what cannot be
-    /// meant is refused here and now: no port, a name and password in the URL, an unknown scheme.
+    /// TLS (`host:port`, `unix:path`) is when `tls` settings are given. Schemes are read in upper and
+    /// lower case, and an IPv6 address may have a zone. Unlike in clientv3, what cannot be meant is
+    /// refused here and now: no port, a list, a name and password in the URL, an unknown scheme.
     pub(crate) fn parse(text: &str, tls: bool) -> Result<Self> {
         let text = text.trim();
         let wrong = |why: &str| Err(Error::invalid(format!("endpoint {:?}: {why}", shown(text))));
         if text.is_empty() {
-            return wrong("it is empty");
+            return wrong("it is empty; write one such as http://127.0.0.1:2379");
         }
         if let Some(path) = socket_path(text, "unix:") {
             return Endpoint::unix(text, path, tls);
@@ -44,31 +45,25 @@ impl Endpoint {
         }
         let (secure, rest) = match text.split_once("://") {
             None => (tls, text),
-            Some(("http", rest)) => (false, rest),
-            Some(("https", rest)) => (true, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
             Some(_) => return wrong("the scheme must be http, https, unix or unixs"),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
-            return wrong("credentials do not belong in an endpoint");
+            return wrong("credentials do not belong in an endpoint; give them to the client");
         }
-        let Some((host, port)) = authority.rsplit_once(':') else {
-            return wrong("it has no port (etcd listens on 2379 unless told otherwise)");
-        };
-        let Ok(port) = port.parse::<u16>() else {
-            return wrong("the port is not a number below 65536");
-        };
-        let name = match host.strip_prefix('[') {
-            Some(inner) => match inner.strip_suffix(']').map(|v6| (v6, v6.parse())) {
-                Some((v6, Ok::<std::net::Ipv6Addr, _>(_))) => v6,
-                _ => return wrong("the part in brackets is not an IPv6 address"),
-            },
-            None if host.contains(':') => return wrong("an IPv6 address belongs in brackets"),
-            None => host,
-        };
-        if name.is_empty() || port == 0 {
-            return wrong("it needs a host and a port");
+        if text.contains(',') {
+            return wrong("it is a list; give each endpoint as a text of its own");
         }
+        let (host, port) = match split_port(authority) {
+            Ok(split) => split,
+            Err(why) => return wrong(&why),
+        };
+        let (name, zone) = match check_host(host) {
+            Ok(checked) => checked,
+            Err(why) => return wrong(why),
+        };
         let scheme = if secure { "https" } else { "http" };
         Ok(Endpoint {
             text: format!("{scheme}://{authority}").into(),
@@ -76,7 +71,8 @@ impl Endpoint {
                 host: name.to_owned(),
                 port,
             },
-            authority: authority.to_owned(),
+            // A zone means something on this machine only (RFC 6874, section 4).
+            authority: authority.replacen(zone, "", 1),
             secure,
         })
     }
@@ -88,6 +84,11 @@ impl Endpoint {
 
     /// The authority of a socket file is its name, as in clientv3.
     fn unix(text: &str, path: &str, secure: bool) -> Result<Self> {
+        if cfg!(not(unix)) {
+            return Err(Error::invalid(format!(
+                "endpoint {text:?}: unix sockets are not supported on this system; use http or https"
+            )));
+        }
         if path.is_empty() || path.ends_with('/') {
             return Err(Error::invalid(format!(
                 "endpoint {text:?}: it names no socket file"
@@ -110,7 +111,7 @@ impl Endpoint {
     #[cfg(feature = "__tls")]
     pub(crate) fn host(&self) -> &str {
         match &self.address {
-            Address::Tcp { host, .. } => host,
+            Address::Tcp { host, .. } => host.split('%').next().unwrap_or_default(),
             Address::Unix(_) => self.authority.split(':').next().unwrap_or_default(),
         }
     }
@@ -141,8 +142,63 @@ fn shown(text: &str) -> Cow<'_, str> {
 }
 
 fn socket_path<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
-    let rest = text.strip_prefix(scheme)?;
+    let (start, rest) = text.split_at_checked(scheme.len())?;
+    if !start.eq_ignore_ascii_case(scheme) {
+        return None;
+    }
     Some(rest.strip_prefix("//").unwrap_or(rest))
+}
+
+/// The host, with its brackets, and the port.
+fn split_port(authority: &str) -> std::result::Result<(&str, u16), String> {
+    let split = authority.rsplit_once(':');
+    let (host, port) = match split.filter(|(_, port)| !port.ends_with(']')) {
+        Some(split) => split,
+        None => {
+            return Err(format!(
+                "it has no port; write {authority}:2379, etcd's default"
+            ));
+        }
+    };
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(String::from(
+            "an IPv6 address belongs in brackets, such as http://[::1]:2379",
+        ));
+    }
+    // `u16::from_str` takes a leading plus sign.
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.parse() {
+        Ok(number @ 1..) if digits => Ok((host, number)),
+        _ => Err(format!(
+            "{port:?} is not a number from 1 to 65535; it needs a port, such as 2379"
+        )),
+    }
+}
+
+/// The host without its brackets, and the zone of an IPv6 address with its percent sign.
+fn check_host(host: &str) -> std::result::Result<(&str, &str), &'static str> {
+    const BAD_V6: &str = "the part in brackets is not an IPv6 address, such as [::1]";
+    if let Some(inner) = host.strip_prefix('[') {
+        let inner = inner.strip_suffix(']').ok_or(BAD_V6)?;
+        let at = inner.find('%').unwrap_or(inner.len());
+        let (ip, zone) = inner.split_at_checked(at).unwrap_or((inner, ""));
+        let is_zone = zone.is_empty() || zone.len() > 1 && is_plain(zone.trim_start_matches('%'));
+        return match ip.parse::<std::net::Ipv6Addr>() {
+            Ok(_) if is_zone => Ok((inner, zone)),
+            _ => Err(BAD_V6),
+        };
+    }
+    match host {
+        "" => Err("it needs a host before the port"),
+        _ if is_plain(host) => Ok((host, "")),
+        _ => Err("the host has a character that no host has"),
+    }
+}
+
+/// Whether these are letters, digits and what else host names have in practice.
+fn is_plain(host: &str) -> bool {
+    let fine = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    host.chars().all(fine)
 }
 
 /// Reads a list of endpoints, and refuses one that cannot work as a whole. `tls`: what
@@ -196,6 +252,14 @@ mod tests {
             ),
             ("http://[::1]:2379/v3?x", "http://[::1]:2379", "[::1]:2379"),
             ("https://a:1", "https://a:1", "a:1"),
+            ("HTTP://a:1", "http://a:1", "a:1"),
+            ("Https://a:1?x=1", "https://a:1", "a:1"),
+            ("UNIX:/run/e", "unix:/run/e", "e"),
+            (
+                "[fe80::1%eth0]:2379",
+                "http://[fe80::1%eth0]:2379",
+                "[fe80::1]:2379",
+            ),
             ("unixs:localhost:1", "unixs:localhost:1", "localhost:1"),
             ("unix:run/etcd.sock", "unix:run/etcd.sock", "etcd.sock"),
             (
@@ -228,9 +292,15 @@ mod tests {
             ("", "empty"),
             ("http://host", "no port"),
             ("host:port", "not a number"),
+            ("h:+2379", "not a number"),
+            ("127.0.0.1:0", "not a number"),
+            ("[::1]", "write [::1]:2379"),
+            ("http://h :1", "character"),
+            ("a:1,b:2", "a list"),
+            ("[fe80::1%]:1", "IPv6"),
             ("http://user:pw@host:1", "credentials"),
             ("http://::1:2379", "brackets"),
-            ("http://[::1", "no port|brackets"),
+            ("http://[::1", "no port|brackets|IPv6"),
             ("http://[zz]:1", "IPv6"),
             ("ftp://host:1", "scheme"),
             ("http://:1", "host"),

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, ErrorKind, SrvLookup};
 
+use crate::support::pace::Pace;
+
 /// A name, a priority, a host and a port.
 type Record = (&'static str, u16, &'static str, u16);
 
@@ -193,4 +195,41 @@ fn a_name_server_that_is_silent_is_passed_over_and_all_of_them_end_in_time() {
     let error = error.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
+// (N10)
+#[test]
+fn a_server_that_sends_a_byte_at_a_time_is_waited_for_no_longer_than_the_timeout() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let udp = UdpSocket::bind(addr).unwrap();
+    // Over UDP it says that there is more, and over TCP it sends an endless answer slowly.
+    thread::spawn(move || {
+        let mut packet = [0; 512];
+        while let Ok((size, from)) = udp.recv_from(&mut packet) {
+            packet[2] = 0x83;
+            packet[3] = 0x80;
+            let _ = udp.send_to(&packet[..size], from);
+        }
+    });
+    thread::spawn(move || {
+        for mut stream in tcp.incoming().flatten() {
+            thread::spawn(move || {
+                while stream.write_all(&[0xff]).is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    let lookup = SrvLookup::new("example.com").nameserver(addr);
+    let (pace, begun) = (Pace::start(), Instant::now());
+    let error = lookup
+        .timeout(Duration::from_secs(1))
+        .endpoints()
+        .unwrap_err();
+    pace.check("the lookup", begun, Duration::from_secs(2));
+    assert!(
+        matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable),
+        "{error}"
+    );
 }
