@@ -114,6 +114,12 @@ impl Causes {
         (changes, Some(Suspect { lease }))
     }
 
+    /// The instances whose removal waits for its cause.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        let questions = self.questions.values();
+        questions.flat_map(|question| question.covered.values().chain(question.later.values()))
+    }
+
     /// Whether any removal waits for its cause.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {

@@ -52,7 +52,8 @@ pub enum Change {
         cause: Cause,
     },
     /// The view made sure of everything anew, such as after it could not watch for a time: this is
-    /// the difference, exactly. Where there is none, there is no such change.
+    /// the difference, exactly. Where there is none, there is no such change. A reader that is slow gets
+    /// it as changes of single instances.
     Reset {
         /// What was not there before.
         added: Vec<Arc<Instance>>,
@@ -62,7 +63,8 @@ pub enum Change {
         /// [`Cause::Resync`] otherwise.
         removed: Vec<(Arc<Instance>, Cause)>,
     },
-    /// The view cannot follow any more: it shows what it knew last until [`Change::Live`].
+    /// The view cannot follow now: it shows what it knew last until [`Change::Live`].
+    /// [`ServiceView::last_error`](crate::ServiceView::last_error) says why.
     Stale {
         /// Since when it may be behind.
         since: Instant,

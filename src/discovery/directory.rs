@@ -22,14 +22,45 @@ pub(crate) enum Edit {
     Delete(Bytes),
 }
 
+/// A change, and what it replaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) change: Change,
+    /// What was there before each of a [`Change::Reset`]'s `updated`.
+    pub(crate) before: Vec<Arc<Instance>>,
+}
+
+impl From<Change> for Told {
+    fn from(change: Change) -> Self {
+        let before = Vec::new();
+        Told { change, before }
+    }
+}
+
 /// What an input led to.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Step {
     /// What to tell those who look, in this order.
     pub(crate) changes: Vec<Change>,
+    /// What was there before each of a [`Change::Reset`]'s `updated`.
+    pub(crate) before: Vec<Arc<Instance>>,
     /// The leases to ask etcd about, each for one [`Directory::verdict`].
     pub(crate) suspects: Vec<Suspect>,
+}
+
+impl Step {
+    /// What to tell, each with what it replaces. A step has one reset at most.
+    pub(crate) fn told(self) -> impl Iterator<Item = Told> {
+        let mut before = Some(self.before);
+        self.changes.into_iter().map(move |change| match change {
+            Change::Reset { .. } => Told {
+                change,
+                before: before.take().unwrap_or_default(),
+            },
+            change => change.into(),
+        })
+    }
 }
 
 /// The instances under a key range, as far as they are known.
@@ -105,6 +136,7 @@ impl Directory {
                 Some(old) if *old == read => old,
                 Some(old) if old.addr == read.addr => {
                     let read = Arc::new(read);
+                    step.before.push(old);
                     updated.push(read.clone());
                     read
                 }
@@ -170,6 +202,7 @@ impl Directory {
         Step {
             changes,
             suspects: again.into_iter().collect(),
+            ..Step::default()
         }
     }
 
@@ -211,6 +244,25 @@ impl Directory {
     /// How many of them may be given calls.
     pub(crate) fn pickable(&self) -> usize {
         self.pickable
+    }
+
+    /// What to tell somebody who knows nothing yet. An instance that is gone is still told as one that
+    /// is there while its removal waits for its cause: that is told later.
+    pub(crate) fn from_nothing(&self) -> Vec<Change> {
+        let here = self.instances.iter().chain(self.causes.waiting());
+        let added: Vec<_> = here.cloned().collect();
+        let (updated, removed) = (Vec::new(), Vec::new());
+        let reset = (!added.is_empty()).then_some(Change::Reset {
+            added,
+            updated,
+            removed,
+        });
+        let bad = self.bad.iter().map(|(key, reason)| Change::Bad {
+            key: key.clone(),
+            reason: reason.clone(),
+        });
+        let stale = self.stale.map(|since| Change::Stale { since });
+        reset.into_iter().chain(bad).chain(stale).collect()
     }
 
     /// The keys that cannot be read, each with the reason.

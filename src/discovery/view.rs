@@ -1,5 +1,6 @@
 //! What is known of one service, kept up to date.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,10 @@ use parking_lot::{Condvar, Mutex};
 
 use super::balance::Picker;
 use super::change::Change;
+use super::change_queue::{ChangeQueue, Wanted};
 use super::codec::Codec;
-use super::directory::{Directory, Edit, Step};
+use super::directory::{Directory, Edit, Step, Told};
 use super::instance::Instance;
-use super::told::Told;
 use super::worker::{AT_ONCE, Next, Part, Worker};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -20,14 +21,11 @@ use crate::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause};
 use crate::rt::Pending;
 use crate::types::{LeaseId, Revision};
 
-/// Changes that may wait for a slow reader; more become one `Reset`.
-const CHANGES: usize = 1024;
-
 /// How long etcd has to say whether a lease still lives, before the cause of a removal is unknown.
 const VERDICT_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often to look whether a slow reader has caught up.
-const LOOK: Duration = Duration::from_millis(20);
+/// So many leases are asked about at a time; the others wait for their turn.
+const QUESTIONS: usize = 128;
 
 /// How long a view waits for instances to come back after the store lost its data: those that still
 /// run register anew at once, and until they have, the last good list is better than none.
@@ -77,6 +75,7 @@ struct Shared {
     state: Mutex<Shown>,
     changed: Condvar,
     picker: Picker,
+    wanted: Arc<Wanted>,
 }
 
 #[derive(Debug)]
@@ -111,20 +110,22 @@ impl ServiceView {
             stale_since: None,
             ended: None,
         };
+        let (queue, changes, wanted) = ChangeQueue::new();
         let shared = Arc::new(Shared {
             state: Mutex::new(shown),
             changed: Condvar::new(),
             picker,
+            wanted,
         });
-        let (sender, changes) = bounded(CHANGES);
         let (poke, owner) = bounded(1);
         let mut part = ViewPart {
             client: client.with_timeout(VERDICT_WITHIN),
             mirror: Arc::clone(&mirror),
             directory: Directory::new(codec, prefix),
             shared: Arc::clone(&shared),
-            told: Told::new(sender),
+            queue,
             news: Vec::new(),
+            questions: VecDeque::new(),
             verdicts: Vec::new(),
             rewound: None,
             owner,
@@ -163,9 +164,14 @@ impl ServiceView {
 
     /// What happens, from an empty service on: the first list is a [`Change::Reset`].
     ///
-    /// Reading is optional. A queue that is not read is bounded; a slow reader gets one `Reset` for
-    /// what it missed. The channel ends with the view: see [`ended`](ServiceView::ended).
+    /// Reading is optional, and a view whose changes nobody ever asks for keeps none. The channel is
+    /// bounded; what has no room waits as the newest change of each instance, with the cause of its
+    /// removal. It ends with the view: see [`ended`](ServiceView::ended).
     pub fn changes(&self) -> &Receiver<Change> {
+        if self.shared.wanted.want() {
+            // Full: the part is going to look anyway.
+            let _ = self.part.try_send(());
+        }
         &self.changes
     }
 
@@ -284,9 +290,11 @@ struct ViewPart {
     mirror: Arc<Mirror>,
     directory: Directory,
     shared: Arc<Shared>,
-    told: Told,
+    queue: ChangeQueue,
     /// What to tell once it is shown: whoever hears of a change sees it in the snapshot.
-    news: Vec<Change>,
+    news: Vec<Told>,
+    /// The leases to ask about, and what is asked.
+    questions: VecDeque<LeaseId>,
     verdicts: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
     /// The store lost its data: until then its instances may come back.
     rewound: Option<Instant>,
@@ -349,10 +357,10 @@ impl ViewPart {
                 }
             }
             MirrorEvent::Stale { since } => {
-                self.news.extend(self.directory.down(since));
+                self.news.extend(self.directory.down(since).map(Told::from));
             }
             MirrorEvent::Live => {
-                self.news.extend(self.directory.up());
+                self.news.extend(self.directory.up().map(Told::from));
             }
         }
     }
@@ -371,7 +379,7 @@ impl ViewPart {
             None => self.directory.up(),
             Some(stale) => self.directory.down(now.checked_sub(stale).unwrap_or(now)),
         };
-        self.news.extend(change);
+        self.news.extend(change.map(Told::from));
     }
 
     fn take_verdicts(&mut self) {
@@ -390,15 +398,34 @@ impl ViewPart {
         for (lease, alive) in heard {
             let step = self.directory.verdict(lease, alive);
             self.carry_out(step);
+            if alive.is_none() {
+                self.give_up_questions();
+            }
+        }
+        self.ask();
+    }
+
+    /// One question had no answer: those that wait behind it would wait as long, each.
+    fn give_up_questions(&mut self) {
+        for lease in std::mem::take(&mut self.questions) {
+            let step = self.directory.verdict(lease, None);
+            self.carry_out(step);
+        }
+    }
+
+    fn ask(&mut self) {
+        while self.verdicts.len() < QUESTIONS
+            && let Some(lease) = self.questions.pop_front()
+        {
+            let question = self.client.submit(TimeToLive::new(lease));
+            self.verdicts.push((lease, question));
         }
     }
 
     fn carry_out(&mut self, step: Step) {
-        for suspect in step.suspects {
-            let question = self.client.submit(TimeToLive::new(suspect.lease));
-            self.verdicts.push((suspect.lease, question));
-        }
-        self.news.extend(step.changes);
+        let leases = step.suspects.iter().map(|suspect| suspect.lease);
+        self.questions.extend(leases);
+        self.news.extend(step.told());
     }
 
     fn show(&self) {
@@ -425,16 +452,16 @@ impl Part for ViewPart {
         self.come_back(now);
         self.take_verdicts();
         self.show();
-        self.told.tell(self.news.drain(..));
-        self.told
-            .catch_up(&self.directory.instances(), self.directory.stale_since());
+        for told in self.news.drain(..) {
+            self.queue.tell(told);
+        }
+        self.queue.flush(&self.directory);
         if let Err(ended) = followed {
             self.shared.state.lock().ended = Some(ended);
             self.shared.changed.notify_all();
             return None;
         }
-        let look = self.told.is_behind().then(|| now + LOOK);
-        Some(Next(look.into_iter().chain(self.rewound).min()))
+        Some(Next(self.rewound))
     }
 
     fn failed(&mut self, error: &Error) {
@@ -445,6 +472,7 @@ impl Part for ViewPart {
     fn wait<'a>(&'a self, select: &mut Select<'a>) {
         select.recv(&self.owner);
         select.recv(self.mirror.changes());
+        self.queue.wait(select);
         for (_, pending) in &self.verdicts {
             select.recv(pending.receiver());
         }

@@ -88,6 +88,7 @@ const PURE: &[&str] = &[
     "discovery/batch_size.rs",
     "discovery/causes.rs",
     "discovery/change.rs",
+    "discovery/change_backlog.rs",
     "discovery/claim.rs",
     "discovery/codec.rs",
     "discovery/directory.rs",

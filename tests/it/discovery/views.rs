@@ -176,3 +176,34 @@ fn a_view_opens_however_often_somebody_compacts() {
         done.store(true, Ordering::SeqCst);
     });
 }
+
+// (R17)
+#[test]
+fn each_of_ten_thousand_that_go_at_once_is_told_with_its_cause() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    for cause in [Cause::Expired, Cause::Left] {
+        let lease = client.grant(Duration::from_secs(600)).unwrap().id();
+        let value = r#"{"addr":"10.0.0.1:1"}"#;
+        for some in (0..10_000).collect::<Vec<_>>().chunks(100) {
+            let put = |n: &i32| Put::new(format!("/services/web/{n:05}"), value).lease(lease);
+            let puts: Vec<Put> = some.iter().map(put).collect();
+            client.txn(Txn::always(puts)).unwrap();
+        }
+        let view = Discovery::new(&client).service("web").unwrap();
+        view.changes();
+        match cause {
+            Cause::Expired => drop(client.revoke(lease).unwrap()),
+            _ => drop(client.call(Delete::prefix("/services/web/")).unwrap()),
+        }
+        let mut gone = std::collections::BTreeSet::new();
+        while gone.len() < 10_000 {
+            let change = view.changes().recv_timeout(SOON).unwrap();
+            for (instance, why) in change.causes() {
+                assert_eq!(why, cause, "{change:?}");
+                assert!(gone.insert(instance.id.clone()), "told once");
+            }
+        }
+        assert!(view.snapshot().is_empty());
+    }
+}
