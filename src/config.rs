@@ -171,6 +171,9 @@ impl ClientBuilder {
 
     /// The largest reply in bytes; a larger one is an error of the kind
     /// [`TooLarge`](crate::ErrorKind::TooLarge) and harms nothing else.
+    ///
+    /// It is the limit of one revision of a watch, too. Keep it at 2 MiB at least: etcd cuts what a
+    /// watch has missed into parts of that size.
     pub fn receive_limit(mut self, bytes: usize) -> Self {
         self.limits.receive = bytes;
         self

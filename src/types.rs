@@ -158,6 +158,21 @@ pub struct KeyValue {
 }
 
 impl KeyValue {
+    /// The same with memory of its own. A key and a value that were read are views of the whole reply,
+    /// and keep all of it in memory: what is kept for long is copied.
+    pub(crate) fn detached(&self) -> KeyValue {
+        let key_ends = self.key.len();
+        let mut own = Vec::with_capacity(key_ends + self.value.len());
+        own.extend_from_slice(&self.key);
+        own.extend_from_slice(&self.value);
+        let own = Bytes::from(own);
+        KeyValue {
+            key: own.slice(..key_ends),
+            value: own.slice(key_ends..),
+            ..*self
+        }
+    }
+
     /// The key.
     pub fn key(&self) -> &Bytes {
         &self.key

@@ -18,7 +18,7 @@ pub use compact::{Compact, CompactResponse};
 pub use compare::{Compare, Target, Value};
 pub use delete::{Delete, DeleteResponse};
 pub use get::{Get, GetResponse, SortOrder, SortTarget};
-pub(crate) use paging::Paging;
+pub(crate) use paging::{Paging, key_too_large};
 pub use put::{Put, PutResponse};
 pub(crate) use streaming::{Chunks, Ended, Trust};
 pub use txn::{Op, OpResponse, Txn, TxnResponse};

@@ -1,15 +1,38 @@
 //! Reading a large range page by page, every page as of the same revision.
 
 use super::{Get, GetResponse};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRange;
 use crate::types::{KeyValue, Revision};
+
+/// A page that was too large is asked for again with so many times fewer keys.
+const SHRINK: u32 = 4;
+
+/// After so many pages that fit, twice as many keys are asked for.
+const PAGES_THAT_FIT: u32 = 4;
+
+/// Says which key is too large for a reply all by itself, and what to do.
+#[cold]
+pub(crate) fn key_too_large(error: Error, name: &GetResponse) -> Error {
+    let Some(kv) = name.kvs().first() else {
+        return error;
+    };
+    error.reason(format!(
+        "the key \"{}\" alone is over the limit of a reply: raise ClientBuilder::receive_limit",
+        kv.key_lossy()
+    ))
+}
 
 /// Where a paged read is: a pure cursor that its owner feeds with answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Paging {
     request: Get,
+    /// The most keys of a page.
     size: u32,
+    /// The keys that are asked for: fewer after a page that was too large for a reply.
+    limit: u32,
+    /// The full pages in a row that were not.
+    full: u32,
     at: Option<Revision>,
     rest: Option<KeyRange>,
 }
@@ -40,6 +63,8 @@ impl Paging {
         Ok(Paging {
             request,
             size,
+            limit: size,
+            full: 0,
             at,
             rest,
         })
@@ -52,7 +77,33 @@ impl Paging {
         next.pb.key = rest.start().clone();
         next.pb.range_end = rest.range_end().clone();
         next.pb.revision = self.at.map_or(0, Revision::get);
-        Some(next.limit(self.size))
+        Some(next.limit(self.limit))
+    }
+
+    /// Asks for fewer keys after a reply that was over the client's limit; whether there are fewer to
+    /// ask for. What else fails is not changed by it.
+    pub(crate) fn shrink(&mut self, error: &Error) -> bool {
+        let shrinks = error.kind() == ErrorKind::TooLarge && self.limit > 1;
+        if shrinks {
+            self.limit = (self.limit / SHRINK).max(1);
+            self.full = 0;
+        }
+        shrinks
+    }
+
+    /// The request for the name of the key that the next page begins with: one key that is over the
+    /// limit by itself can still be named.
+    pub(crate) fn name_of_next(&self) -> Option<Get> {
+        Some(self.next()?.limit(1).keys_only())
+    }
+
+    /// Asks for more keys again when the pages fit.
+    fn grow(&mut self) {
+        self.full += 1;
+        if self.full >= PAGES_THAT_FIT {
+            self.full = 0;
+            self.limit = self.limit.saturating_mul(2).min(self.size);
+        }
     }
 
     /// The request for all that is left, at the revision of the pages so far; none while that is
@@ -76,6 +127,7 @@ impl Paging {
     pub(crate) fn take(&mut self, response: GetResponse) -> Vec<KeyValue> {
         self.at.get_or_insert(response.header().revision);
         let more = response.more();
+        self.grow();
         let page = response.into_kvs();
         self.advance(&page, more);
         page
@@ -175,6 +227,27 @@ mod tests {
         }
         let sorted = Get::prefix("a").sort(SortTarget::Value, SortOrder::Ascend);
         assert!(Paging::new(sorted, 2).is_err());
+    }
+
+    #[test]
+    fn pages_shrink_until_they_fit_and_grow_again() {
+        let too_large = Error::new(ErrorKind::TooLarge, "too large");
+        let mut paging = Paging::new(Get::prefix("a"), 1000).unwrap();
+        let limit = |paging: &Paging| paging.next().unwrap().pb.limit;
+        let mut limits = vec![limit(&paging)];
+        while paging.shrink(&too_large) {
+            limits.push(limit(&paging));
+        }
+        assert_eq!(limits, [1000, 250, 62, 15, 3, 1]);
+        assert!(!paging.shrink(&too_large), "there is no less than one key");
+        for _ in 0..100 {
+            let before = limit(&paging);
+            paging.take(answer(&["a1"], 7, true));
+            assert!(limit(&paging) <= 2 * before);
+        }
+        assert_eq!(limit(&paging), 1000);
+        assert!(!paging.shrink(&Error::new(ErrorKind::Timeout, "late")));
+        assert_eq!(limit(&paging), 1000);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyRange;
-use crate::kv::{Chunks, Ended, Get, Paging, Trust};
+use crate::kv::{Chunks, Ended, Get, GetResponse, Paging, Trust, key_too_large};
 use crate::namespace::Namespace;
 use crate::observe::Underway;
 use crate::request;
@@ -83,12 +83,11 @@ impl Lister {
         let mut list = Vec::new();
         let mut trust = Trust::default();
         while let Some(get) = paging.next() {
-            let transport = Arc::clone(&self.transport);
-            let call = Underway::begin(transport.observer(), get.verb(), || get.operation());
-            let namespace = self.namespace.as_ref();
-            let exchange = request::exchange(get, namespace, transport, self.timeout);
-            let answer = request::run(call, Box::pin(exchange)).await?;
-            list.extend(paging.take(answer));
+            match self.page(get).await {
+                Ok(answer) => list.extend(paging.take(answer)),
+                Err(error) if paging.shrink(&error) => continue,
+                Err(error) => return Err(self.explain(error, &paging).await),
+            }
             if let Some(rest) = paging.stream().filter(|_| trust.holds())
                 && let Err(ended) = self.stream(rest, &mut paging, &mut list, &mut trust).await
             {
@@ -96,6 +95,25 @@ impl Lister {
             }
         }
         Ok((list, paging.revision().unwrap_or_default()))
+    }
+
+    async fn page(&self, get: Get) -> Result<GetResponse> {
+        let transport = Arc::clone(&self.transport);
+        let call = Underway::begin(transport.observer(), get.verb(), || get.operation());
+        let namespace = self.namespace.as_ref();
+        let exchange = request::exchange(get, namespace, transport, self.timeout);
+        request::run(call, Box::pin(exchange)).await
+    }
+
+    /// Names the key that is too large for a reply, where that is why.
+    async fn explain(&self, error: Error, paging: &Paging) -> Error {
+        match paging.name_of_next() {
+            Some(name) if error.kind() == ErrorKind::TooLarge => match self.page(name).await {
+                Ok(name) => key_too_large(error, &name),
+                Err(_) => error,
+            },
+            _ => error,
+        }
     }
 
     /// What is left of a list by a stream, as far as it goes.

@@ -57,7 +57,8 @@ impl Snapshot {
 
     /// Replaces everything by a list.
     pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision) {
-        self.keys = Arc::new(list.into_iter().map(|kv| (kv.key().clone(), kv)).collect());
+        let own = list.into_iter().map(|kv| kv.detached());
+        self.keys = Arc::new(own.map(|kv| (kv.key().clone(), kv)).collect());
         self.revision = revision;
     }
 
@@ -72,14 +73,11 @@ impl Snapshot {
         let keys = Arc::make_mut(&mut self.keys);
         let mut changes = Vec::with_capacity(events.len());
         for event in events {
-            let kv = event.kv();
             if event.kind() == EventKind::Put {
+                let kv = event.kv().detached();
                 let prev = keys.insert(kv.key().clone(), kv.clone());
-                changes.push(KeyChange::Put {
-                    kv: kv.clone(),
-                    prev,
-                });
-            } else if let Some(prev) = keys.remove(kv.key()) {
+                changes.push(KeyChange::Put { kv, prev });
+            } else if let Some(prev) = keys.remove(event.key()) {
                 changes.push(KeyChange::Deleted {
                     prev,
                     revision: event.revision(),
@@ -181,6 +179,23 @@ mod tests {
             let expected = picture.iter().filter(|kv| range.contains(kv.key()));
             assert!(picture.range(&range).eq(expected), "{range}");
         }
+    }
+
+    // (W9)
+    #[test]
+    fn what_is_kept_does_not_keep_the_reply_that_it_came_in() {
+        let mut picture = Snapshot::default();
+        let reply = Bytes::from(vec![b'k'; 1 << 20]);
+        let listed = KeyValue {
+            key: reply.slice(..1),
+            value: reply.slice(1..10),
+            ..KeyValue::default()
+        };
+        picture.reset(vec![listed.clone()], Revision::new(5));
+        let kept = picture.get(b"k").map(KeyValue::value);
+        assert_eq!(kept, Some(listed.value()));
+        drop(listed);
+        assert!(reply.is_unique());
     }
 
     // Case: LS-07

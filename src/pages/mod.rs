@@ -2,13 +2,13 @@
 
 mod pump;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::{Ended, Get, Paging, Trust};
+use crate::kv::{Ended, Get, Paging, Trust, key_too_large};
 use crate::types::{KeyValue, Revision};
 use pump::PATIENCE;
 pub(crate) use pump::{Order, Piece, pump};
@@ -19,6 +19,10 @@ pub(crate) use pump::{Order, Piece, pump};
 /// stream a range (etcd 3.7) what follows is one stream, at the revision of the first page; elsewhere
 /// each page is a request at that revision. The pages are the same. A stream costs the server less: for
 /// every request it counts all the keys that are left.
+///
+/// A page that is over the [`receive_limit`](crate::ClientBuilder::receive_limit) is asked for again with
+/// fewer keys, and later ones with more again. One key that is over it by itself is an error of the kind
+/// [`TooLarge`](crate::ErrorKind::TooLarge) that names the key.
 ///
 /// A stream is read ahead of its reader by a page or two, and memory holds at most four. A reader that
 /// takes longer than half a second over a page is not read ahead for: its pages are requests, each
@@ -106,17 +110,39 @@ impl Pages {
     }
 
     /// The next page by a request, in the time that is left.
-    fn requested(&mut self, request: Get, begun: Instant) -> Result<Vec<KeyValue>> {
-        let left = self.client.timeout().saturating_sub(begun.elapsed());
-        match self.client.with_timeout(left).call(request) {
-            Ok(response) => Ok(self.paging.take(response)),
-            Err(error) => {
-                self.failed = true;
-                Err(match self.paging.revision() {
-                    Some(at) if error.kind() == ErrorKind::Compacted => compacted(error, at),
-                    _ => error,
-                })
+    fn requested(&mut self, mut request: Get, begun: Instant) -> Result<Vec<KeyValue>> {
+        let client = self.client.clone();
+        let left = || client.timeout().saturating_sub(begun.elapsed());
+        loop {
+            match client.with_timeout(left()).call(request) {
+                Ok(response) => return Ok(self.paging.take(response)),
+                Err(error) => {
+                    if self.paging.shrink(&error)
+                        && let Some(smaller) = self.paging.next()
+                    {
+                        request = smaller;
+                        continue;
+                    }
+                    self.failed = true;
+                    return Err(self.explain(error, left()));
+                }
             }
+        }
+    }
+
+    #[cold]
+    fn explain(&self, error: Error, left: Duration) -> Error {
+        match (error.kind(), self.paging.revision()) {
+            (ErrorKind::Compacted, Some(at)) => compacted(error, at),
+            (ErrorKind::TooLarge, _) => {
+                let name = self.paging.name_of_next();
+                let name = name.map(|name| self.client.with_timeout(left).call(name));
+                match name {
+                    Some(Ok(name)) => key_too_large(error, &name),
+                    _ => error,
+                }
+            }
+            _ => error,
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::error::Result;
 /// | [`Compacted`](crate::ErrorKind::Compacted) | the history that comes next is gone; also for a start revision that is gone | read, then watch from there |
 /// | [`Rewound`](crate::ErrorKind::Rewound) | the store lost data or was restored from a backup | forget what you know, read, watch |
 /// | [`PermissionDenied`](crate::ErrorKind::PermissionDenied), [`Unauthenticated`](crate::ErrorKind::Unauthenticated) | the user may not watch this (any more) | |
-/// | [`TooLarge`](crate::ErrorKind::TooLarge) | one revision is over the limits | |
+/// | [`TooLarge`](crate::ErrorKind::TooLarge) | one revision is over the [`receive_limit`](crate::ClientBuilder::receive_limit), with what it replaces if that is asked for | raise it |
 /// | [`Closed`](crate::ErrorKind::Closed) | the client was closed | |
 ///
 /// A channel that ends without an `Err` was cancelled by you, with [`close`](Watcher::close) or by

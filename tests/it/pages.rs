@@ -355,3 +355,44 @@ fn a_count_has_no_pages() {
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
     assert!(refused.to_string().contains("count_only"), "{refused}");
 }
+
+// (W3)
+#[test]
+fn pages_and_mirrors_shrink_to_what_fits_into_a_reply() {
+    let (etcd, writer) = start();
+    let client = Client::builder([etcd.endpoint()])
+        .receive_limit(5 << 19)
+        .connect()
+        .unwrap();
+    for n in 0..20 {
+        let value = vec![b'v'; 300_000];
+        writer.put(format!("big/{n:02}"), value).unwrap();
+    }
+    let read = client.pages(Get::prefix("big/"), 1000).unwrap();
+    let keys: Vec<_> = read.flat_map(|page| page.unwrap()).collect();
+    assert_eq!(keys.len(), 20);
+    assert!(keys.is_sorted_by_key(|kv| kv.key().clone()));
+    let mirror = client.mirror(KeyRange::prefix("big/")).unwrap();
+    assert_eq!(mirror.snapshot().len(), 20);
+}
+
+// (W3)
+#[test]
+fn a_key_over_the_limit_by_itself_is_named() {
+    let (etcd, writer) = start();
+    let client = Client::builder([etcd.endpoint()])
+        .receive_limit(1 << 20)
+        .connect()
+        .unwrap();
+    writer.put("big/a", "small").unwrap();
+    writer.put("big/b", vec![b'v'; 1_200_000]).unwrap();
+    let mut pages = client.pages(Get::prefix("big/"), 1000).unwrap();
+    let error = pages.find_map(Result::err).unwrap();
+    let opening = client.mirror(KeyRange::prefix("big/")).unwrap_err();
+    for error in [error, opening] {
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let text = error.to_string();
+        let named = text.contains("big/b") && text.contains("receive_limit");
+        assert!(named, "{text}");
+    }
+}

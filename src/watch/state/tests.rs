@@ -530,6 +530,60 @@ fn a_server_that_breaks_every_stream_is_not_stormed() {
 }
 
 #[test]
+fn streams_that_deliver_have_worked_however_short_they_are() {
+    let (mut state, mut now) = one_live(Watch::key("k"));
+    for revision in 11..40 {
+        state.on(events(0, revision, &[revision], false), now, 0.5);
+        let mut actions = state.on(Input::Ended(Ending::Eof), now, 1.0);
+        while !actions.iter().any(|action| matches!(action, Action::Open)) {
+            let due = state.deadline().expect("a time to try again");
+            assert!(due <= now + Duration::from_millis(50), "no longer wait");
+            now = due;
+            actions = state.on(Input::Tick, now, 1.0);
+        }
+        state.on(Input::Opened, now, 0.5);
+        state.on(Input::Read(Ok(revision)), now, 0.5);
+        state.on(created(0, revision), now, 0.5);
+    }
+}
+
+#[test]
+fn an_answer_to_a_create_may_wait_behind_a_long_message() {
+    let now = Instant::now();
+    let mut state = Watches::new(KIND, now);
+    let watch = Watch::key("a").start_revision(Revision::new(1));
+    state.on(Input::Add(1, watch), now, 0.5);
+    state.on(Input::Opened, now, 0.5);
+    for seconds in [9, 18, 27] {
+        let now = now + Duration::from_secs(seconds);
+        assert!(state.on(Input::Arriving, now, 0.5).is_empty());
+        assert_eq!(state.deadline(), Some(now + Duration::from_secs(10)));
+    }
+    let due = state.deadline().expect("a deadline");
+    let actions = state.on(Input::Tick, due, 0.5);
+    assert!(matches!(
+        actions[..],
+        [Action::Close(Doubt::Silent), Action::Open]
+    ));
+}
+
+#[test]
+fn a_create_that_the_server_finds_too_large_ends_only_the_longest() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    for (id, key) in [(2, "short".to_owned()), (3, "long".repeat(99))] {
+        let watch = Watch::key(key).start_revision(Revision::new(5));
+        state.on(Input::Add(id, watch), now, 0.5);
+    }
+    let refused = ServerError::read(8, "grpc: received message larger than max (9 vs. 4)");
+    let actions = state.on(Input::Ended(Ending::Answer(refused)), now, 0.0);
+    let ended = actions.iter().filter_map(|action| match action {
+        Action::Finish(id, error) => Some((*id, error.kind())),
+        _ => None,
+    });
+    assert!(ended.eq([(3, ErrorKind::TooLarge)]), "{actions:?}");
+}
+
+#[test]
 fn streams_that_make_no_sense_are_given_up() {
     let nonsense = [
         created(3, 10),

@@ -235,3 +235,32 @@ fn progress_that_a_full_queue_has_no_room_for_is_not_asked_for_again_and_again()
         (response.is_progress() && response.revision() >= last).then_some(())
     });
 }
+
+// (N16)
+#[test]
+fn a_watch_keeps_up_although_its_connection_is_cut_all_the_time() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let watcher = client.watch(KeyRange::prefix("w/")).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = writer(connect(&etcd), Arc::clone(&stop));
+    for _ in 0..12 {
+        thread::sleep(Duration::from_millis(500));
+        proxy.drop_connections();
+    }
+    stop.store(true, Ordering::SeqCst);
+    let written = writing.join().unwrap();
+    let behind = std::time::Instant::now();
+    let mut seen = Vec::new();
+    while seen.len() < written {
+        for event in next(&watcher).into_events() {
+            seen.push(event.kv().value_str().unwrap().parse::<usize>().unwrap());
+        }
+    }
+    println!("{written} writes; {:?} behind at the end", behind.elapsed());
+    assert!(
+        seen.into_iter().eq(0..written),
+        "every write once, in order"
+    );
+}
