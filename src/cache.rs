@@ -206,8 +206,13 @@ impl Cache {
                 Err(ended) => return Err(ended),
             }
         }
-        // A linearizable read is newer than anything that anybody can have heard of.
-        self.client.get(key)
+        let answer = self.client.call(Get::key(key))?;
+        let now_at = answer.header().revision;
+        if now_at < revision {
+            let reason = format!("the store is at revision {now_at}, and not yet at {revision}");
+            return Err(Error::new(ErrorKind::Timeout, reason).operation(self.operation()));
+        }
+        Ok(answer.into_kvs().pop())
     }
 
     /// The value of one key, with everything that was written anywhere before the call.

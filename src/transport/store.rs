@@ -21,11 +21,6 @@ impl Store {
         self.known().epoch
     }
 
-    /// The raft term that the newest answer named.
-    pub(crate) fn term(&self) -> u64 {
-        self.known().term()
-    }
-
     /// Whether an answer left open if the store went back; the next linearizable one decides.
     pub(crate) fn is_doubted(&self) -> bool {
         self.known().is_doubted()
@@ -49,10 +44,5 @@ impl Store {
             term: header.raft_term,
         };
         self.0.lock().judge(sighting, consistency, asked)
-    }
-
-    /// Takes note that what was read in `epoch` is not what the store has at the same revision.
-    pub(crate) fn diverged(&self, epoch: u64) {
-        self.0.lock().diverged(epoch);
     }
 }

@@ -62,25 +62,15 @@ impl Known {
     pub(crate) fn is_doubted(&self) -> bool {
         self.doubted
     }
-
-    /// The highest raft term that was seen.
-    pub(crate) fn term(&self) -> u64 {
-        self.newest.term
-    }
 }
 
 /// How a store was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Replacement {
-    /// An answer was older than what was seen before, or named another cluster.
-    Seen {
-        /// What was known of the store before.
-        before: Sighting,
-        /// What the answer said.
-        after: Sighting,
-    },
-    /// Keys differ from what they were at a revision that had been read.
-    Diverged,
+pub(crate) struct Replacement {
+    /// What was known of the store before.
+    before: Sighting,
+    /// What the answer said that showed it.
+    after: Sighting,
 }
 
 /// The store that a client talks to, as far as response headers tell.
@@ -137,17 +127,8 @@ impl StoreIdentity {
         }
     }
 
-    /// Takes note that what was read in `epoch` is not what the store has at the same revision: its
-    /// history is another one, although no header shows it.
-    pub(crate) fn diverged(&mut self, epoch: u64) {
-        if epoch == self.known.epoch {
-            self.known.epoch += 1;
-            self.last = Some(Replacement::Diverged);
-        }
-    }
-
     fn replace(&mut self, answer: Sighting) {
-        self.last = Some(Replacement::Seen {
+        self.last = Some(Replacement {
             before: self.known.newest,
             after: answer,
         });
@@ -177,26 +158,24 @@ impl Sighting {
 
 impl fmt::Display for Replacement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Replacement::Seen { before, after } if before.cluster != after.cluster => write!(
+        let Replacement { before, after } = self;
+        if before.cluster != 0 && before.cluster != after.cluster {
+            return write!(
                 f,
                 "another cluster answers: its id is {:x} and was {:x}",
                 after.cluster, before.cluster
-            ),
-            Replacement::Seen { before, after } if after.revision < before.revision => write!(
-                f,
-                "the store lost data or was restored: its revision is {} and was {}",
-                after.revision, before.revision
-            ),
-            Replacement::Seen { before, after } => write!(
-                f,
-                "the store lost data or was restored: its raft term is {} and was {}",
-                after.term, before.term
-            ),
-            Replacement::Diverged => {
-                f.write_str("the store was restored: its history is not the one that was read")
-            }
+            );
         }
+        let (what, now, was) = match u64::try_from(after.revision) {
+            Ok(revision) if after.revision < before.revision => {
+                ("revision", revision, before.revision.unsigned_abs())
+            }
+            _ => ("raft term", after.term, before.term),
+        };
+        write!(
+            f,
+            "the store lost data or was restored: its {what} is {now} and was {was}"
+        )
     }
 }
 
@@ -315,16 +294,6 @@ mod tests {
         for silent in [Sighting::default(), at(0, 0), at(0, 4), at(100, 0)] {
             assert_eq!(ask(&mut store, silent, Applied), Verdict::Same);
         }
-    }
-
-    #[test]
-    fn a_history_that_differs_begins_an_epoch_once() {
-        let mut store = seen();
-        store.diverged(0);
-        store.diverged(0);
-        assert_eq!(store.known().epoch, 1);
-        assert_eq!(store.last_replacement(), Some(Replacement::Diverged));
-        assert_eq!(ask(&mut store, at(100, 4), Linearizable), Verdict::Same);
     }
 
     proptest! {
