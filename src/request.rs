@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::namespace::Namespace;
 use crate::observe::Underway;
-use crate::transport::{Limits, Transport};
+use crate::transport::{ConnectionRole, Limits, Transport};
 use crate::types::Revision;
 
 /// A request that can be given to [`Client::call`](crate::Client::call) and
@@ -24,7 +24,8 @@ impl<T: sealed::Exchange> Request for T {}
 
 pub(crate) mod sealed {
     use super::{
-        Arc, Confined, Duration, Error, Future, Namespace, Operation, Result, Revision, Transport,
+        Arc, Confined, ConnectionRole, Duration, Error, Future, Namespace, Operation, Result,
+        Revision, Transport,
     };
 
     /// How a request is checked, named and exchanged for its response.
@@ -71,6 +72,12 @@ pub(crate) mod sealed {
             Self: Sized,
         {
             Err(Error::confined())
+        }
+
+        /// The connections that it goes over.
+        #[doc(hidden)]
+        fn role(&self) -> ConnectionRole {
+            ConnectionRole::Calls
         }
 
         /// The same request again, when a member that is behind may have answered it: a
@@ -230,11 +237,25 @@ pub(crate) async fn run<T>(call: Underway, exchange: Boxed<'_, T>) -> Result<T> 
     result
 }
 
-/// Checks a request against itself and against the limits of the client.
-pub(crate) fn check(request: &impl sealed::Exchange, limits: Limits) -> Result<()> {
+/// Checks a request against itself and against the limits of the client, before anything is sent.
+pub(crate) fn check(
+    request: &impl sealed::Exchange,
+    limits: Limits,
+    timeout: Duration,
+) -> Result<()> {
     fits(request, limits)
         .and_then(|()| request.check())
+        .and_then(|()| has_time(timeout))
         .map_err(|error| error.operation(request.operation()))
+}
+
+/// Refuses what must be over before it begins.
+pub(crate) fn has_time(timeout: Duration) -> Result<()> {
+    if timeout.is_zero() {
+        let reason = "nothing was sent: the timeout is 0 s";
+        return Err(Error::new(ErrorKind::Timeout, reason));
+    }
+    Ok(())
 }
 
 fn fits(request: &impl sealed::Exchange, limits: Limits) -> Result<()> {

@@ -23,7 +23,7 @@ pub(crate) use before_close::BeforeClose;
 use before_close::BeforeCloses;
 
 use crate::config::ClientBuilder;
-use crate::error::Result;
+use crate::error::{Operation, Result};
 use crate::into_bytes::IntoBytes;
 use crate::key::KeyRange;
 use crate::kv::{
@@ -168,7 +168,9 @@ impl Client {
         })
     }
 
-    /// The same client with another deadline for its calls, a year at most.
+    /// The same client with another deadline for its calls, a year at most. With a deadline that has
+    /// passed, zero, they send nothing: each is a [`Timeout`](crate::ErrorKind::Timeout) that was not
+    /// executed.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -207,7 +209,7 @@ impl Client {
             request.operation()
         });
         let limits = self.core.transport.settings().limits;
-        let result = request::check(&request, limits).and_then(|()| {
+        let result = request::check(&request, limits, self.timeout).and_then(|()| {
             let lost = lost(&request);
             let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
             let bridge = &self.core.bridge;
@@ -224,7 +226,8 @@ impl Client {
     /// Sends a request and returns at once; the response arrives in the [`Pending`]. Requests
     /// submitted one after the other are in flight together.
     pub fn submit<R: Request>(&self, request: R) -> Pending<R::Response> {
-        let checked = request::check(&request, self.core.transport.settings().limits);
+        let limits = self.core.transport.settings().limits;
+        let checked = request::check(&request, limits, self.timeout);
         let lost = lost(&request);
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
         let call = Underway::begin(transport.observer(), request.verb(), || request.operation());
@@ -320,6 +323,8 @@ impl Client {
     /// not among them: the server creates the watch first, and the error is its only item.
     pub fn watch(&self, watch: impl Into<Watch>) -> Result<Watcher> {
         let watch = self.confine(watch.into());
+        let about = || Operation::about("watch", watch.keys());
+        request::has_time(self.timeout).map_err(|error| error.operation(about()))?;
         let core = &self.core;
         core.watches.open(&core.bridge, watch, self.timeout)
     }
@@ -386,8 +391,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
+    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed;
+    /// [`Timeout`](crate::ErrorKind::Timeout) when its timeout is zero.
     pub fn keep_alive(&self, lease: LeaseId) -> Result<KeepAlive> {
+        let about = || Operation::about("keep alive lease", lease);
+        request::has_time(self.timeout).map_err(|error| error.operation(about()))?;
         let core = &self.core;
         core.leases
             .keep_alive(&core.bridge, &core.transport, lease, self.timeout)

@@ -64,7 +64,8 @@ impl Order {
         let mut tries = 0;
         loop {
             let again = next.again();
-            let used = transport.calls_connection();
+            let role = next.role();
+            let used = transport.current(role);
             let left = timeout.saturating_sub(begun.elapsed());
             let answer = request::exchange(next, namespace, Arc::clone(&transport), left).await;
             tries += 1;
@@ -84,7 +85,7 @@ impl Order {
                 Err(error) if error.kind() == ErrorKind::FutureRevision => error,
                 Err(error) => return Err(error),
             };
-            let pause = match used.is_some_and(|used| transport.behind(&used)) {
+            let pause = match used.is_some_and(|used| transport.behind(role, &used)) {
                 true => Duration::ZERO,
                 false => backoff.next(chance::fraction()),
             };

@@ -14,8 +14,11 @@ use crate::key::KeyRange;
 use crate::namespace::Namespace;
 use crate::request::Confined;
 use crate::request::sealed::Exchange;
-use crate::transport::{Call, Consistency, Framed, Transport};
+use crate::transport::{Call, ConnectionRole, Consistency, Framed, Transport};
 use crate::types::{KeyValue, ResponseHeader, Revision};
+
+/// A range of more keys than these can be a large answer.
+const FEW: i64 = 100;
 
 /// Reads one key or a range of keys (etcd's Range).
 ///
@@ -274,6 +277,15 @@ impl Exchange for Get {
         })
     }
 
+    fn role(&self) -> ConnectionRole {
+        let pb = &self.pb;
+        let many = !pb.range_end.is_empty() && !pb.count_only && !(1..=FEW).contains(&pb.limit);
+        match many {
+            true => ConnectionRole::Bulk,
+            false => ConnectionRole::Calls,
+        }
+    }
+
     fn again(&self) -> Option<Self> {
         self.pb.serializable.then(|| self.clone())
     }
@@ -294,7 +306,8 @@ impl Exchange for Get {
         let request = Framed::new(&self.pb)
             .needs_leader(!self.pb.serializable)
             .consistency(consistency);
-        transport.unary(Call::read(timeout), move || self.operation(), request)
+        let call = Call::read(timeout).over(self.role());
+        transport.unary(call, move || self.operation(), request)
     }
 }
 

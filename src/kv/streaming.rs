@@ -19,7 +19,8 @@ use crate::key::KeyRange;
 use crate::namespace::Namespace;
 use crate::request::sealed::Exchange;
 use crate::transport::{
-    Connection, Demand, Fault, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand,
+    Connection, ConnectionRole, Demand, Fault, Problem, Suspicion, Transport, outgoing, suspicion,
+    understand,
 };
 use crate::types::KeyValue;
 
@@ -87,7 +88,7 @@ impl Chunks {
                 Err(_) => return Err(Ended::Unsupported),
             },
         };
-        let connecting = transport.connection(Lane::Lists, Demand::Call);
+        let connecting = transport.connection(ConnectionRole::Bulk, Demand::Call);
         let Ok(Ok(connection)) = timeout(patience, connecting).await else {
             return Err(Ended::Failed);
         };
@@ -165,7 +166,7 @@ fn ended(transport: &Transport, connection: &Connection, status: Option<&Status>
         }
         Some(Problem::Answer(answer)) => suspicion(&answer),
     };
-    transport.report(Lane::Lists, connection, suspicion);
+    transport.report(ConnectionRole::Bulk, connection, suspicion);
     Ended::Failed
 }
 

@@ -6,9 +6,15 @@
 //! A stream answers in the order of the requests and one answer for each, and a lease has at most
 //! one request on a stream that is not answered: so an answer belongs to the one renewal that was
 //! sent for its lease.
+//!
+//! etcd ends the whole stream when it refuses one renewal (one whose lease holds a key that the user
+//! may not write). The one that was sent first of those not answered is the one it refused. It goes on
+//! on a stream of its own kind, [`Path::Alone`], until it is renewed there, and the others never notice.
+
+mod line;
+mod vocabulary;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
@@ -17,12 +23,13 @@ use crate::error::ErrorKind;
 use crate::time::BootTime;
 use crate::types::LeaseId;
 
+use line::{Line, State};
+
+pub(super) use line::Path;
+pub(super) use vocabulary::{Action, Gone, Input, Trouble};
+
 #[cfg(test)]
 mod tests;
-
-/// How many renewals may be unanswered on a stream. A follower asks the leader for each, one by one:
-/// more would not be faster, and a lease that is about to end would wait behind them.
-const WINDOW: usize = 128;
 
 /// How long an answer may take when the life of the lease is not known yet.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
@@ -31,88 +38,15 @@ const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// the one that granted said so until etcd 3.4.20 and 3.5.3.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// The waits between streams; the first new one is opened at once.
-const REOPEN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+/// The waits before a renewal that was refused is tried again. Permissions may be put right.
+const REFUSED: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+
+/// The shortest wait that the end of a lease makes of a longer one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How much earlier than at a third of its life a lease may be renewed, as a part of that third, so
 /// that leases that were granted together do not stay together.
 const JITTER: f64 = 0.1;
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub(super) enum Input {
-    /// Keep this lease alive; its first answer has to come `within` this time.
-    Add { lease: LeaseId, within: Duration },
-    /// Nobody wants it kept alive any more.
-    Remove(LeaseId),
-    /// The stream can be written to.
-    Opened,
-    /// The server answered a renewal; `ttl` is in seconds, 0 or less: no such lease.
-    Answer { lease: LeaseId, ttl: i64 },
-    /// The stream ended, or could not be opened.
-    Broken(Trouble),
-    /// Time passed.
-    Tick,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
-    /// Open a stream.
-    Open,
-    /// Drop the stream, its member has not answered for `waited`: the next one should go elsewhere.
-    Abandon { waited: Duration },
-    /// Drop the stream, it is not needed any more.
-    Close,
-    /// Send a renewal.
-    Send(LeaseId),
-    /// Say that it was renewed.
-    Renewed {
-        lease: LeaseId,
-        ttl: Duration,
-        until: BootTime,
-    },
-    /// Say that it is gone; it is forgotten here.
-    Gone { lease: LeaseId, why: Gone },
-}
-
-/// Why a lease is gone.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Gone {
-    /// The server has no such lease.
-    NotFound,
-    /// Its time is over, and no renewal was answered for `silent`.
-    Expired {
-        ttl: Duration,
-        silent: Duration,
-        last: Option<Trouble>,
-    },
-    /// No renewal was ever answered.
-    Unanswered {
-        within: Duration,
-        last: Option<Trouble>,
-    },
-    /// No renewal was ever answered, and none will be: TLS fails at every endpoint.
-    Refused(Trouble),
-}
-
-/// What was wrong with a stream.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Trouble {
-    pub(super) kind: ErrorKind,
-    pub(super) text: String,
-    pub(super) endpoint: Option<Arc<str>>,
-}
-
-impl Trouble {
-    pub(super) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Trouble {
-            kind,
-            text: text.into(),
-            endpoint: None,
-        }
-    }
-}
 
 /// The renewal of all leases of a client.
 #[derive(Debug)]
@@ -122,13 +56,8 @@ pub(super) struct Keeper {
     ends: BTreeSet<(BootTime, LeaseId)>,
     /// When those that were renewed are due again.
     due: BTreeSet<(BootTime, LeaseId)>,
-    /// Those to be renewed now; the one that ends first goes first.
-    ready: BTreeSet<(BootTime, LeaseId)>,
-    stream: Stream,
-    flight: Flight,
-    reopen: Backoff,
-    /// Something was answered since a stream last broke: the next one may be opened at once.
-    answered: bool,
+    shared: Line,
+    alone: Line,
     trouble: Option<Trouble>,
     random: Chance,
     actions: Vec<Action>,
@@ -142,40 +71,19 @@ struct Lease {
     within: Duration,
     asked_again: bool,
     phase: Phase,
+    path: Path,
+    /// How its renewals are refused, while they are.
+    refused: Option<(Trouble, Backoff)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     /// In `due`.
     Renewed { due: BootTime },
-    /// In `ready`.
+    /// In `ready` of its line.
     Ready,
-    /// In `flight`.
+    /// In `flight` of its line.
     Asked,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Stream {
-    Closed,
-    Resting { until: BootTime },
-    Opening,
-    Open,
-}
-
-/// The renewals of this stream that are not answered, also those of leases that were removed since.
-#[derive(Debug, Default)]
-struct Flight {
-    sent: HashMap<LeaseId, Sent>,
-    /// When the stream last answered: while it does, those that wait their turn are not late.
-    heard: BootTime,
-    /// No answer is late before this.
-    check: Option<BootTime>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    at: BootTime,
-    patience: Duration,
 }
 
 impl Keeper {
@@ -184,14 +92,18 @@ impl Keeper {
             leases: HashMap::new(),
             ends: BTreeSet::new(),
             due: BTreeSet::new(),
-            ready: BTreeSet::new(),
-            stream: Stream::Closed,
-            flight: Flight::default(),
-            reopen: REOPEN,
-            answered: true,
+            shared: Line::new(),
+            alone: Line::new(),
             trouble: None,
             random: Chance::seeded(seed),
             actions: Vec::new(),
+        }
+    }
+
+    fn line(&mut self, path: Path) -> &mut Line {
+        match path {
+            Path::Shared => &mut self.shared,
+            Path::Alone => &mut self.alone,
         }
     }
 
@@ -202,13 +114,14 @@ impl Keeper {
             Input::Remove(lease) => {
                 self.forget(lease);
             }
-            Input::Opened => self.stream = Stream::Open,
-            Input::Answer { lease, ttl } => self.answered(lease, ttl, now),
-            Input::Broken(trouble) => {
+            Input::Opened(path) => self.line(path).state = State::Open,
+            Input::Answer { path, lease, ttl } => self.answered(path, lease, ttl, now),
+            Input::Broken(path, trouble) => {
                 self.refuse(&trouble);
                 self.trouble = Some(trouble);
-                self.lost(now);
+                self.lost(path, now);
             }
+            Input::Refused(path, trouble) => self.refused(path, trouble, now),
             Input::Tick => {}
         }
         self.settle(now);
@@ -219,12 +132,8 @@ impl Keeper {
     pub(super) fn wake_at(&self) -> Option<BootTime> {
         let end = self.ends.first()?.0;
         let due = self.due.first().map(|(at, _)| *at);
-        let stream = match self.stream {
-            Stream::Resting { until } => Some(until),
-            Stream::Open => self.flight.check,
-            Stream::Closed | Stream::Opening => None,
-        };
-        let first = [due, stream].into_iter().flatten().min();
+        let lines = [self.shared.wake_at(), self.alone.wake_at()];
+        let first = lines.into_iter().chain([due]).flatten().min();
         Some(first.map_or(end, |first| first.min(end)))
     }
 
@@ -239,11 +148,15 @@ impl Keeper {
         }
         let until = now + within;
         // Its answer counts from when that renewal was sent, whoever wanted it then.
-        let phase = if self.flight.sent.contains_key(&id) {
-            Phase::Asked
-        } else {
-            self.ready.insert((until, id));
-            Phase::Ready
+        let asked = Path::BOTH
+            .into_iter()
+            .find(|path| self.line(*path).flight.holds(id));
+        let (path, phase) = match asked {
+            Some(path) => (path, Phase::Asked),
+            None => {
+                self.shared.ready.insert((until, id));
+                (Path::Shared, Phase::Ready)
+            }
         };
         self.ends.insert((until, id));
         let lease = Lease {
@@ -252,11 +165,10 @@ impl Keeper {
             within,
             asked_again: false,
             phase,
+            path,
+            refused: None,
         };
         self.leases.insert(id, lease);
-        if self.stream == Stream::Closed {
-            self.open();
-        }
     }
 
     fn forget(&mut self, id: LeaseId) -> Option<Lease> {
@@ -264,19 +176,18 @@ impl Keeper {
         self.ends.remove(&(lease.until, id));
         match lease.phase {
             Phase::Renewed { due } => self.due.remove(&(due, id)),
-            Phase::Ready => self.ready.remove(&(lease.until, id)),
+            Phase::Ready => self.line(lease.path).ready.remove(&(lease.until, id)),
             Phase::Asked => false,
         };
         Some(lease)
     }
 
-    fn answered(&mut self, id: LeaseId, seconds: i64, now: BootTime) {
-        let Some(sent) = self.flight.sent.remove(&id) else {
+    fn answered(&mut self, path: Path, id: LeaseId, seconds: i64, now: BootTime) {
+        let line = self.line(path);
+        let Some(sent) = line.flight.remove(id) else {
             return;
         };
-        self.flight.heard = now;
-        self.answered = true;
-        self.reopen.reset();
+        line.answered(now);
         self.trouble = None;
         let third = 1.0 - JITTER * self.random.fraction();
         let Some(lease) = self.leases.get_mut(&id) else {
@@ -302,6 +213,8 @@ impl Keeper {
         self.due.insert((due, id));
         (lease.until, lease.ttl) = (until, Some(ttl));
         lease.phase = Phase::Renewed { due };
+        // Whatever was suspected of it: it can be renewed.
+        (lease.path, lease.refused) = (Path::Shared, None);
         // An answer that came after all its time was over (the process was stopped) renews nothing;
         // `expire` says so.
         if until > now {
@@ -326,27 +239,64 @@ impl Keeper {
         }
     }
 
-    /// The stream is gone: what it owed is to be asked again.
-    fn lost(&mut self, now: BootTime) {
-        self.flight.check = None;
-        for (id, _) in self.flight.sent.drain() {
-            if let Some(lease) = self.leases.get_mut(&id) {
-                lease.phase = Phase::Ready;
-                self.ready.insert((lease.until, id));
-            }
-        }
-        let Some((end, _)) = self.ends.first() else {
-            self.stream = Stream::Closed;
+    /// The stream ended because of one renewal: that one goes its own way from now on.
+    fn refused(&mut self, path: Path, trouble: Trouble, now: BootTime) {
+        let line = self.line(path);
+        let Some(id) = line.flight.first() else {
+            self.trouble = Some(trouble);
+            self.lost(path, now);
             return;
         };
-        if std::mem::take(&mut self.answered) {
-            self.open();
+        line.flight.remove(id);
+        // There is one less that can end it.
+        line.progress = true;
+        self.lost(path, now);
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
+        if path == Path::Shared {
+            lease.path = Path::Alone;
+            lease.phase = Phase::Ready;
+            lease.refused = Some((trouble, REFUSED));
+            self.alone.ready.insert((lease.until, id));
             return;
         }
-        // Not so long that the lease that ends first would miss several chances.
-        let chance = (end.since(now) / 4).max(Duration::from_millis(50));
-        let wait = self.reopen.next(self.random.fraction()).min(chance);
-        self.stream = Stream::Resting { until: now + wait };
+        if lease.ttl.is_none() && trouble.kind == ErrorKind::PermissionDenied {
+            self.forget(id);
+            self.gone(id, Gone::Refused(trouble));
+            return;
+        }
+        let mut pauses = lease.refused.take().map_or(REFUSED, |(_, pauses)| pauses);
+        let pause = pauses.next(0.5 + self.random.fraction() / 2.0);
+        let due = now + pause.min((lease.until.since(now) / 4).max(FIRST_PAUSE));
+        lease.refused = Some((trouble, pauses));
+        lease.phase = Phase::Renewed { due };
+        self.due.insert((due, id));
+    }
+
+    /// The stream is gone: what it owed is to be asked again.
+    fn lost(&mut self, path: Path, now: BootTime) {
+        let owed = self.line(path).flight.drain();
+        for id in owed {
+            let Some(lease) = self.leases.get_mut(&id) else {
+                continue;
+            };
+            lease.phase = Phase::Ready;
+            let entry = (lease.until, id);
+            self.line(path).ready.insert(entry);
+        }
+        let end = self.ends.first().map(|(end, _)| *end);
+        let fraction = self.random.fraction();
+        let line = self.line(path);
+        line.state = match end {
+            Some(end) if !std::mem::take(&mut line.progress) => {
+                // Not so long that the lease that ends first would miss several chances.
+                let chance = (end.since(now) / 4).max(FIRST_PAUSE);
+                let wait = line.reopen.next(fraction).min(chance);
+                State::Resting { until: now + wait }
+            }
+            _ => State::Closed,
+        };
     }
 
     fn settle(&mut self, now: BootTime) {
@@ -357,21 +307,22 @@ impl Keeper {
             self.due.pop_first();
             if let Some(lease) = self.leases.get_mut(&id) {
                 lease.phase = Phase::Ready;
-                self.ready.insert((lease.until, id));
+                let (entry, path) = ((lease.until, id), lease.path);
+                self.line(path).ready.insert(entry);
             }
         }
         if self.leases.is_empty() {
             self.finish();
             return;
         }
-        self.check_answers(now);
-        if let Stream::Resting { until } = self.stream
-            && until <= now
-        {
-            self.open();
-        }
-        if self.stream == Stream::Open {
-            self.send(now);
+        for path in Path::BOTH {
+            self.check_answers(path, now);
+            if self.line(path).is_needed(path) {
+                self.open(path, now);
+                self.send(path, now);
+            } else {
+                self.close(path);
+            }
         }
     }
 
@@ -383,7 +334,8 @@ impl Keeper {
                 self.ends.pop_first();
                 continue;
             };
-            let last = self.trouble.clone();
+            let refused = lease.refused.map(|(trouble, _)| trouble);
+            let last = refused.or_else(|| self.trouble.clone());
             let why = match lease.ttl {
                 Some(ttl) => Gone::Expired {
                     ttl,
@@ -399,69 +351,64 @@ impl Keeper {
         }
     }
 
-    fn check_answers(&mut self, now: BootTime) {
-        let due = self.stream == Stream::Open && self.flight.check.is_some_and(|at| at <= now);
-        if !due {
+    fn check_answers(&mut self, path: Path, now: BootTime) {
+        let Some(waited) = self.line(path).late(now) else {
             return;
-        }
-        let late = self.flight.first_late();
-        if late.is_none_or(|(at, _)| at > now) {
-            self.flight.check = late.map(|(at, _)| at);
-            return;
-        }
-        let waited = late.map_or(Duration::ZERO, |(_, since)| now.since(since));
+        };
         let text = format!("no answer to a renewal in {waited:.1?}");
         self.trouble = Some(Trouble::new(ErrorKind::Timeout, text));
-        self.actions.push(Action::Abandon { waited });
-        self.lost(now);
+        self.actions.push(Action::Abandon { path, waited });
+        self.lost(path, now);
     }
 
-    fn send(&mut self, now: BootTime) {
-        while self.flight.sent.len() < WINDOW
-            && let Some((_, id)) = self.ready.pop_first()
+    fn send(&mut self, path: Path, now: BootTime) {
+        while self.line(path).state == State::Open
+            && self.line(path).flight.len() < path.window()
+            && let Some((_, id)) = self.line(path).ready.pop_first()
         {
             let Some(lease) = self.leases.get_mut(&id) else {
                 continue;
             };
             lease.phase = Phase::Asked;
             let patience = patience(lease.ttl);
-            self.flight.sent.insert(id, Sent { at: now, patience });
-            let check = now + patience;
-            self.flight.check = Some(self.flight.check.map_or(check, |first| first.min(check)));
-            self.actions.push(Action::Send(id));
+            self.line(path).flight.add(id, now, patience);
+            self.actions.push(Action::Send(path, id));
         }
     }
 
-    fn open(&mut self) {
-        self.stream = Stream::Opening;
-        self.actions.push(Action::Open);
+    /// Opens it, unless it is open or rests.
+    fn open(&mut self, path: Path, now: BootTime) {
+        let line = self.line(path);
+        let opens = match line.state {
+            State::Closed => true,
+            State::Resting { until } => until <= now,
+            State::Opening | State::Open => false,
+        };
+        if opens {
+            line.state = State::Opening;
+            self.actions.push(Action::Open(path));
+        }
+    }
+
+    fn close(&mut self, path: Path) {
+        let line = self.line(path);
+        if line.state != State::Closed {
+            *line = Line::new();
+            self.actions.push(Action::Close(path));
+        }
     }
 
     /// No lease is left.
     fn finish(&mut self) {
-        if self.stream != Stream::Closed {
-            self.stream = Stream::Closed;
-            self.actions.push(Action::Close);
+        for path in Path::BOTH {
+            self.close(path);
+            *self.line(path) = Line::new();
         }
-        self.flight = Flight::default();
-        self.reopen.reset();
-        self.answered = true;
         self.trouble = None;
     }
 
     fn gone(&mut self, lease: LeaseId, why: Gone) {
         self.actions.push(Action::Gone { lease, why });
-    }
-}
-
-impl Flight {
-    /// When the first answer is late if none comes before, and since when it is waited for.
-    fn first_late(&self) -> Option<(BootTime, BootTime)> {
-        let late = |sent: &Sent| {
-            let since = sent.at.max(self.heard);
-            (since + sent.patience, since)
-        };
-        self.sent.values().map(late).min()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one stream that renews the leases of a client.
+//! A stream that renews leases.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
-use super::keeper::Trouble;
+use super::keeper::{Input, Path, Trouble};
 use crate::error::{ErrorKind, Remedy, ServerError};
 use crate::etcd_rs_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use crate::transport::{
-    Connection, Demand, Lane, Problem, Transport, outgoing, suspicion, understand,
+    Connection, ConnectionRole, Demand, Problem, Suspicion, Transport, outgoing, suspicion,
+    understand,
 };
 use crate::types::LeaseId;
 
@@ -29,6 +30,20 @@ pub(super) enum Event {
     Answer { lease: LeaseId, ttl: i64 },
     /// It ended, or could not be opened; it is closed now.
     Broken(Trouble),
+    /// The server ended it because of the renewal that it was at; it is closed now.
+    Refused(Trouble),
+}
+
+impl Event {
+    /// What it means to the keeper, on this stream.
+    pub(super) fn on(self, path: Path) -> Input {
+        match self {
+            Event::Opened => Input::Opened(path),
+            Event::Answer { lease, ttl } => Input::Answer { path, lease, ttl },
+            Event::Broken(trouble) => Input::Broken(path, trouble),
+            Event::Refused(trouble) => Input::Refused(path, trouble),
+        }
+    }
 }
 
 /// A stream that can be opened again and again.
@@ -76,7 +91,9 @@ impl RenewalStream {
             if let Some((generation, answer)) = refused {
                 transport.renew(generation, &answer).await?;
             }
-            transport.connection(Lane::Calls, Demand::Background).await
+            transport
+                .connection(ConnectionRole::Leases, Demand::Background)
+                .await
         }));
     }
 
@@ -87,7 +104,8 @@ impl RenewalStream {
     /// Closes it because nothing was answered for `waited`; the next one goes another way.
     pub(super) fn abandon(&mut self, waited: Duration) {
         if let State::Open { connection, .. } = &self.state {
-            self.transport.unanswered(Lane::Calls, connection, waited);
+            self.transport
+                .unanswered(ConnectionRole::Leases, connection, waited);
         }
         self.close();
     }
@@ -146,23 +164,41 @@ impl RenewalStream {
             return Event::Broken(Trouble::new(ErrorKind::Unavailable, "the stream is closed"));
         };
         let endpoint = Some(Arc::clone(&connection.endpoint.text));
-        Event::Broken(match status.map(understand) {
-            Some(problem) => {
-                if let Problem::Answer(error) = &problem {
-                    self.transport
-                        .report(Lane::Calls, &connection, suspicion(error));
-                    if matches!(error.remedy, Remedy::Token(_)) {
-                        self.refused = Some((generation, error.clone()));
-                    }
-                }
-                trouble(problem, endpoint)
-            }
-            None => Trouble {
+        let Some(problem) = status.map(understand) else {
+            return Event::Broken(Trouble {
                 endpoint,
                 ..Trouble::new(ErrorKind::Unavailable, "the server ended the stream")
-            },
-        })
+            });
+        };
+        let Problem::Answer(error) = &problem else {
+            return Event::Broken(trouble(problem, endpoint));
+        };
+        let suspicion = suspicion(error);
+        self.transport
+            .report(ConnectionRole::Leases, &connection, suspicion);
+        let is_token = matches!(error.remedy, Remedy::Token(_));
+        if is_token {
+            self.refused = Some((generation, error.clone()));
+        }
+        let is_request = !is_token && suspicion == Suspicion::None && is_about_request(error.kind);
+        let trouble = trouble(problem, endpoint);
+        match is_request {
+            true => Event::Refused(trouble),
+            false => Event::Broken(trouble),
+        }
     }
+}
+
+/// Whether an error of this kind is about what was asked for, and not about who was asked or when.
+fn is_about_request(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::RateLimited
+            | ErrorKind::Unimplemented
+            | ErrorKind::Protocol
+    )
 }
 
 fn start(connection: Connection, generation: u64) -> State {

@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::fate::{Oracle, fate};
 use super::handle::{GONE, KeepAlive, Renewal};
-use super::keeper::{Action, Gone, Input, Keeper};
+use super::keeper::{Action, Gone, Input, Keeper, Path};
 use super::stream::{Event, RenewalStream};
 use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -106,7 +106,8 @@ impl LeaseKeeping {
         let task = Task {
             observer: Arc::clone(transport.observer()),
             keeper: Keeper::new(chance::number()),
-            stream: RenewalStream::new(Arc::clone(transport)),
+            shared: RenewalStream::new(Arc::clone(transport)),
+            alone: RenewalStream::new(Arc::clone(transport)),
             commands: queue,
             held: HashMap::new(),
         };
@@ -125,7 +126,8 @@ struct Held {
 
 struct Task {
     keeper: Keeper,
-    stream: RenewalStream,
+    shared: RenewalStream,
+    alone: RenewalStream,
     commands: mpsc::UnboundedReceiver<Command>,
     held: HashMap<LeaseId, Held>,
     observer: Arc<Observer>,
@@ -133,7 +135,7 @@ struct Task {
 
 enum Next {
     Command(Command),
-    Stream(Event),
+    Stream(Path, Event),
     Time,
 }
 
@@ -148,7 +150,7 @@ impl Task {
             let input = match next {
                 None => return,
                 Some(Next::Command(command)) => self.input(command),
-                Some(Next::Stream(event)) => Some(event.into()),
+                Some(Next::Stream(path, event)) => Some(event.on(path)),
                 Some(Next::Time) => Some(Input::Tick),
             };
             self.note_stream(input.as_ref());
@@ -174,8 +176,10 @@ impl Task {
         alarm: Option<&mut Pin<Box<Sleep>>>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Next>> {
-        if let Poll::Ready(event) = self.stream.poll(cx) {
-            return Poll::Ready(Some(Next::Stream(event)));
+        for path in Path::BOTH {
+            if let Poll::Ready(event) = self.stream(path).poll(cx) {
+                return Poll::Ready(Some(Next::Stream(path, event)));
+            }
         }
         if let Poll::Ready(command) = self.commands.poll_recv(cx) {
             return Poll::Ready(command.map(Next::Command));
@@ -220,10 +224,19 @@ impl Task {
         }
     }
 
+    fn stream(&mut self, path: Path) -> &mut RenewalStream {
+        match path {
+            Path::Shared => &mut self.shared,
+            Path::Alone => &mut self.alone,
+        }
+    }
+
     fn note_stream(&self, input: Option<&Input>) {
         match input {
-            Some(Input::Opened) => self.observer.leases.stream_opened(),
-            Some(Input::Broken(trouble)) => self.observer.leases.stream_lost(&trouble.text),
+            Some(Input::Opened(_)) => self.observer.leases.stream_opened(),
+            Some(Input::Broken(_, trouble) | Input::Refused(_, trouble)) => {
+                self.observer.leases.stream_lost(&trouble.text);
+            }
             _ => {}
         }
     }
@@ -231,14 +244,14 @@ impl Task {
     /// Does it; returns the lease when nobody wants that any more.
     fn act(&mut self, action: Action) -> Option<LeaseId> {
         match action {
-            Action::Open => self.stream.open(),
-            Action::Abandon { waited } => {
+            Action::Open(path) => self.stream(path).open(),
+            Action::Abandon { path, waited } => {
                 let reason = format_args!("no answer to a renewal in {waited:.1?}");
                 self.observer.leases.stream_lost(reason);
-                self.stream.abandon(waited);
+                self.stream(path).abandon(waited);
             }
-            Action::Close => self.stream.close(),
-            Action::Send(lease) => self.stream.send(lease),
+            Action::Close(path) => self.stream(path).close(),
+            Action::Send(path, lease) => self.stream(path).send(lease),
             Action::Renewed { lease, ttl, until } => {
                 self.observer.leases.renewed(lease, ttl);
                 let held = self.held.get_mut(&lease)?;
@@ -298,16 +311,6 @@ impl Owner {
     fn left(self) {
         self.oracle.left();
         self.outlet.end();
-    }
-}
-
-impl From<Event> for Input {
-    fn from(event: Event) -> Self {
-        match event {
-            Event::Opened => Input::Opened,
-            Event::Answer { lease, ttl } => Input::Answer { lease, ttl },
-            Event::Broken(trouble) => Input::Broken(trouble),
-        }
     }
 }
 

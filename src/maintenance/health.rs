@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kv::Get;
 use crate::namespace::Namespace;
 use crate::request::{self, Confined, sealed::Exchange};
-use crate::transport::{Demand, Lane, Problem, Transport};
+use crate::transport::{ConnectionRole, Demand, Problem, Transport};
 
 /// The key that etcdctl reads; it need not exist.
 const KEY: &str = "health";
@@ -96,7 +96,7 @@ impl Exchange for HealthCheck {
         let begun = Instant::now();
         let endpoint = transport.name();
         // One attempt: whether somebody is there now is the question.
-        let connecting = transport.connection(Lane::Calls, Demand::Call);
+        let connecting = transport.connection(ConnectionRole::Calls, Demand::Call);
         let failure = match timeout_at((begun + timeout).into(), connecting).await {
             Ok(Ok(_)) => None,
             Ok(Err(Problem::Fault(fault))) => Some(Error::new(ErrorKind::Unavailable, fault.text)),

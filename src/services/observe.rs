@@ -18,7 +18,8 @@ use crate::error::{Error, Remedy, Result, ServerError};
 use crate::namespace::Namespace;
 use crate::rt::{Offer, Outlet, Room, Spawn};
 use crate::transport::{
-    Connection, Demand, Lane, Problem, Suspicion, Transport, outgoing, suspicion, understand,
+    Connection, ConnectionRole, Demand, Problem, Suspicion, Transport, outgoing, suspicion,
+    understand,
 };
 use crate::types::Revision;
 
@@ -136,8 +137,8 @@ impl Following {
 
     /// Follows over one connection, to its end. An error is one that does not pass.
     async fn once(&mut self) -> Result<(), ServerError> {
-        let lane = Lane::Watches;
-        let connection = match self.transport.connection(lane, Demand::Background).await {
+        let role = ConnectionRole::Waits;
+        let connection = match self.transport.connection(role, Demand::Background).await {
             Ok(connection) => connection,
             Err(Problem::Fault(_)) => return Ok(()),
             Err(Problem::Answer(refused)) => return Err(refused),
@@ -156,7 +157,7 @@ impl Following {
             };
         }
         let member = suspicion(&error);
-        self.transport.report(lane, &connection, member);
+        self.transport.report(role, &connection, member);
         if member == Suspicion::None {
             return Err(error);
         }

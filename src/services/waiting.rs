@@ -16,7 +16,7 @@ use crate::kv::Get;
 use crate::lease::Kept;
 use crate::request::sealed::Exchange as _;
 use crate::rt::clock;
-use crate::transport::{Call, Framed, Transport};
+use crate::transport::{Call, ConnectionRole, Framed, Transport};
 use crate::types::{KeyValue, LeaseId, Revision};
 
 /// Longer than anybody waits. One attempt has all of it: a member that waits for a lock is not
@@ -57,7 +57,7 @@ impl Waiting {
         let winning = async {
             let mut backoff = AGAIN;
             loop {
-                let call = Call::read(FOR_EVER);
+                let call = Call::read(FOR_EVER).over(ConnectionRole::Waits);
                 let about = || operation.clone();
                 let calling = Arc::clone(&transport).unary(call, about, request.clone());
                 let answer: M::Reply = calling.await?;

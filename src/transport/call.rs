@@ -9,7 +9,7 @@ use tokio::time::{error::Elapsed, sleep_until, timeout_at};
 use super::fault::Sent;
 use super::retry::{Class, Failure, Verdict, judge};
 use super::unary::Framed;
-use super::{Connection, Demand, Fault, Lane, Transport};
+use super::{Connection, ConnectionRole, Demand, Fault, Transport};
 use crate::backoff::Backoff;
 use crate::chance;
 use crate::error::{Error, ErrorKind, Executed, Operation, Remedy, Result, ServerError};
@@ -29,7 +29,7 @@ pub(crate) struct Call {
     class: Class,
     timeout: Duration,
     /// Without one, each attempt has a connection of its own.
-    lane: Option<Lane>,
+    role: Option<ConnectionRole>,
 }
 
 impl Call {
@@ -38,7 +38,7 @@ impl Call {
         Call {
             class: Class::Repeatable,
             timeout,
-            lane: Some(Lane::Calls),
+            role: Some(ConnectionRole::Calls),
         }
     }
 
@@ -58,9 +58,17 @@ impl Call {
         }
     }
 
+    /// Over the connections of another role than that of calls.
+    pub(crate) fn over(self, role: ConnectionRole) -> Self {
+        Call {
+            role: Some(role),
+            ..self
+        }
+    }
+
     /// Over a connection of its own: for a stream that is read at its reader's pace.
     pub(crate) fn alone(self) -> Self {
-        Call { lane: None, ..self }
+        Call { role: None, ..self }
     }
 }
 
@@ -116,7 +124,7 @@ impl Transport {
         Fut: Future<Output = Result<T, Problem>>,
     {
         async move {
-            let lane = call.lane;
+            let role = call.role;
             let begun = Instant::now();
             let deadline = begun + call.timeout;
             let mut tries = Tries {
@@ -125,7 +133,11 @@ impl Transport {
             };
             let mut backoff = BETWEEN_ATTEMPTS;
             let error = loop {
-                let connecting = self.connecting(lane, deadline);
+                // What has passed sends nothing.
+                if Instant::now() >= deadline {
+                    break self.too_late(&call, tries, begun);
+                }
+                let connecting = self.connecting(role, deadline);
                 let connection = match connecting.await {
                     Ok(Ok(connection)) => connection,
                     Ok(Err(Problem::Fault(fault))) => {
@@ -135,15 +147,15 @@ impl Transport {
                         if !verdict.retry {
                             break tries.give_up(verdict, begun).at(Some(self.name()));
                         }
-                        if Instant::now() >= deadline {
-                            break self.too_late(&call, tries, begun);
-                        }
                         tries.again(&self.observer);
                         continue;
                     }
                     Ok(Err(Problem::Answer(answer))) => break tries.refused(answer, begun),
                     Err(_) => break self.too_late(&call, tries, begun),
                 };
+                if Instant::now() >= deadline {
+                    break self.too_late(&call, tries, begun);
+                }
                 let limit = self.attempt_deadline(&call, &connection, deadline);
                 let generation = self.generation();
                 let trying = attempt(connection.clone());
@@ -154,8 +166,8 @@ impl Transport {
                     Err(_) => Failure::Silence,
                 };
                 let verdict = judge(&failure, call.class);
-                match lane {
-                    Some(lane) => self.report(lane, &connection, verdict.member),
+                match role {
+                    Some(role) => self.report(role, &connection, verdict.member),
                     None => drop(self.blame(&connection, verdict.member)),
                 }
                 // A stream that breaks on a connection that does not could break thousands a second.
@@ -204,18 +216,18 @@ impl Transport {
     /// The connection for an attempt; as a rule it is at hand.
     fn connecting(
         self: &Arc<Self>,
-        lane: Option<Lane>,
+        role: Option<ConnectionRole>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Result<Connection, Problem>, Elapsed>> {
-        let at_hand = lane.and_then(|lane| self.at_hand(lane));
+        let at_hand = role.and_then(|role| self.at_hand(role));
         async move {
             if let Some(connection) = at_hand {
                 return Ok(Ok(connection));
             }
             // In a box: it is much larger than all the rest of a call.
             let connecting = Box::pin(async {
-                match lane {
-                    Some(lane) => self.connection(lane, Demand::Call).await,
+                match role {
+                    Some(role) => self.connection(role, Demand::Call).await,
                     None => self.own_connection(Demand::Call).await,
                 }
             });
@@ -255,7 +267,7 @@ impl Transport {
             .tried(tries.count.max(1), elapsed);
         match last {
             Some(failure) => error.last(failure.to_string()),
-            None => match self.trouble() {
+            None => match self.stream_shortage(call.role).or_else(|| self.trouble()) {
                 Some(trouble) => error.last(trouble),
                 None => error,
             },

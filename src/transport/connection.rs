@@ -6,8 +6,8 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http_body::{Body as HttpBody, Frame};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tonic::body::Body;
 use tower_service::Service;
@@ -22,12 +23,17 @@ use tower_service::Service;
 use super::endpoint::Endpoint;
 use super::fault::{Fault, Sent};
 use super::store::Store;
+use super::stream_slots::{Reserved, StreamSlot, StreamSlots};
 use super::token::Bearer;
 
 /// An open connection; a cheap handle: one counter goes up when it is cloned, where a clone of h2's
 /// own handle takes a lock.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection(Arc<Parts>);
+pub(crate) struct Connection {
+    parts: Arc<Parts>,
+    /// The stream slot that was reserved for whoever has the handle.
+    reserved: Option<Reserved>,
+}
 
 /// What the handles of a connection share.
 #[derive(Debug)]
@@ -41,6 +47,7 @@ pub(crate) struct Parts {
     pub(super) limits: Limits,
     bearer: Option<Arc<Bearer>>,
     pub(crate) store: Arc<Store>,
+    slots: StreamSlots,
     vitals: Arc<Vitals>,
 }
 
@@ -55,16 +62,17 @@ pub(crate) struct Limits {
 /// What is known about the life of a connection.
 #[derive(Debug)]
 pub(crate) struct Vitals {
-    made: Instant,
     open_streams: AtomicUsize,
     /// Those of them that go on for as long as the connection does.
     open_flows: AtomicUsize,
-    /// When the server was last heard, in milliseconds after `made`.
-    heard: AtomicU64,
+    /// When the server last showed that it is there.
+    heard: Mutex<Instant>,
     /// Why it ended, once it has.
     end: watch::Sender<Option<Arc<str>>>,
     /// It takes no more requests, though it may still answer those that it has.
     draining: AtomicBool,
+    /// Those who wait for one are told of the end.
+    slots: OnceLock<StreamSlots>,
     /// The server said that it has no RangeStream (before 3.7, and gRPC proxies). A server that is
     /// replaced by a newer one is reached over another connection.
     no_range_stream: AtomicBool,
@@ -77,12 +85,12 @@ pub(crate) struct Vitals {
 impl Vitals {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Vitals {
-            made: Instant::now(),
             open_streams: AtomicUsize::new(0),
             open_flows: AtomicUsize::new(0),
-            heard: AtomicU64::new(0),
+            heard: Mutex::new(Instant::now()),
             end: watch::Sender::new(None),
             draining: AtomicBool::new(false),
+            slots: OnceLock::new(),
             no_range_stream: AtomicBool::new(false),
             suspected: Notify::new(),
             kill: Notify::new(),
@@ -93,14 +101,14 @@ impl Vitals {
         self.open_streams.load(Relaxed) > 0
     }
 
-    pub(super) fn silent_for(&self) -> Duration {
-        let heard = self.made + Duration::from_millis(self.heard.load(Relaxed));
-        Instant::now().saturating_duration_since(heard)
+    /// When the server last showed that it is there.
+    pub(super) fn heard(&self) -> Instant {
+        *self.heard.lock()
     }
 
+    /// The server shows that it is there.
     pub(super) fn hear(&self) {
-        let since = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard.store(since, Relaxed);
+        *self.heard.lock() = Instant::now();
     }
 
     /// Records why the connection ended; the first reason stays.
@@ -112,6 +120,7 @@ impl Vitals {
                 true
             }
         });
+        self.close_slots();
     }
 
     pub(super) fn why_ended(&self) -> Option<Arc<str>> {
@@ -121,6 +130,13 @@ impl Vitals {
     /// The server is shutting down: it finishes what it has, and takes no more.
     pub(super) fn drain(&self) {
         self.draining.store(true, Relaxed);
+        self.close_slots();
+    }
+
+    fn close_slots(&self) {
+        if let Some(slots) = self.slots.get() {
+            slots.close();
+        }
     }
 
     /// Whether the server waits for nothing but flows, which would never end by themselves. It
@@ -151,7 +167,9 @@ impl Connection {
         store: Arc<Store>,
         vitals: Arc<Vitals>,
     ) -> Self {
-        Connection(Arc::new(Parts {
+        let slots = StreamSlots::new(send.current_max_send_streams());
+        vitals.slots.get_or_init(|| slots.clone());
+        let parts = Arc::new(Parts {
             send,
             origin,
             endpoint,
@@ -159,8 +177,51 @@ impl Connection {
             limits,
             bearer,
             store,
+            slots,
             vitals,
-        }))
+        });
+        Connection {
+            parts,
+            reserved: None,
+        }
+    }
+
+    /// A handle with a stream slot of its own, if there is one that is free.
+    pub(super) fn with_slot(&self) -> Option<Self> {
+        let reserved = self.slots.try_reserve().ok()?;
+        Some(self.with_reserved(reserved))
+    }
+
+    /// The same, after a wait; `None` when the connection takes no more requests.
+    pub(super) async fn wait_for_slot(&self) -> Option<Self> {
+        let reserved = self.slots.reserve().await.ok()?;
+        Some(self.with_reserved(reserved))
+    }
+
+    fn with_reserved(&self, reserved: Option<Reserved>) -> Self {
+        Connection {
+            parts: Arc::clone(&self.parts),
+            reserved,
+        }
+    }
+
+    /// The streams that the server permits on it at a time, if it limits them.
+    pub(super) fn stream_limit(&self) -> Option<usize> {
+        self.slots.limit()
+    }
+
+    /// For who looks after it, and must not keep it.
+    pub(super) fn downgrade(&self) -> Weak<Parts> {
+        Arc::downgrade(&self.parts)
+    }
+
+    /// A handle again, if there is still another one.
+    pub(super) fn revive(parts: &Weak<Parts>) -> Option<Self> {
+        let parts = parts.upgrade()?;
+        Some(Connection {
+            parts,
+            reserved: None,
+        })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -180,7 +241,7 @@ impl Connection {
 
     /// How long ago anything arrived on it.
     pub(super) fn silent_for(&self) -> Duration {
-        self.vitals.silent_for()
+        self.vitals.heard().elapsed()
     }
 
     pub(crate) fn lacks_range_stream(&self) -> bool {
@@ -208,7 +269,7 @@ impl Deref for Connection {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }
 
@@ -252,7 +313,6 @@ async fn exchange(
         tokio::spawn(pump);
     }
     let response = response.await.map_err(|error| open.explain(&error))?;
-    open.hear();
     Ok(response.map(|stream| Incoming {
         stream,
         open,
@@ -342,6 +402,7 @@ impl Future for Pump {
 pub(super) struct Open {
     vitals: Arc<Vitals>,
     flow: bool,
+    _slot: Option<StreamSlot>,
 }
 
 impl Open {
@@ -350,12 +411,8 @@ impl Open {
         Open {
             vitals: Arc::clone(&connection.vitals),
             flow: false,
+            _slot: connection.slots.take(connection.reserved.as_ref()),
         }
-    }
-
-    /// Something arrived on it.
-    pub(super) fn hear(&self) {
-        self.vitals.hear();
     }
 
     /// It goes on for as long as it can.
@@ -420,7 +477,6 @@ impl HttpBody for Incoming {
         if !this.data_ended {
             match ready!(this.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    this.open.hear();
                     // It fails only on a stream that is over, which the next poll reports.
                     let _ = this.stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));

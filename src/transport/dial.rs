@@ -26,6 +26,7 @@ use super::fault::{Fault, describe};
 use super::health;
 use super::mismatch;
 use super::picker::{Demand, Start};
+use super::signs_of_life::SignsOfLife;
 use super::{Settings, Transport};
 use crate::chance;
 
@@ -237,7 +238,8 @@ async fn dial(
     transport: &Arc<Transport>,
 ) -> Result<Connection, Fault> {
     let (settings, begun) = (&transport.settings, Instant::now());
-    let opened = open(endpoint, target, settings).await?;
+    let vitals = Vitals::new();
+    let opened = open(endpoint, target, settings, &vitals).await?;
     // What the server says about TLS explains whatever else goes wrong.
     #[cfg(feature = "__tls")]
     let refusal = opened.refusal;
@@ -265,7 +267,6 @@ async fn dial(
     let Some(mut pings) = connection.ping_pong() else {
         return Err(Fault::unconnected("no pings on a new connection"));
     };
-    let vitals = Vitals::new();
     let broke = Arc::new(parking_lot::Mutex::new(None));
     let send = Arc::new(send);
     tokio::spawn(run(
@@ -340,16 +341,21 @@ async fn raw(target: &Target) -> io::Result<Raw> {
     }
 }
 
-async fn open(endpoint: &Endpoint, target: &Target, settings: &Settings) -> Result<Opened, Fault> {
+async fn open(
+    endpoint: &Endpoint,
+    target: &Target,
+    settings: &Settings,
+    vitals: &Arc<Vitals>,
+) -> Result<Opened, Fault> {
     let raw = raw(target).await.map_err(|error| Fault {
         // Nobody was there to hang up.
         hung_up: false,
         ..Fault::of_io(&error)
     })?;
     match raw {
-        Raw::Tcp(io) => secure(endpoint, settings, io).await,
+        Raw::Tcp(io) => secure(endpoint, settings, SignsOfLife::new(io, vitals)).await,
         #[cfg(unix)]
-        Raw::Unix(io) => secure(endpoint, settings, io).await,
+        Raw::Unix(io) => secure(endpoint, settings, SignsOfLife::new(io, vitals)).await,
     }
 }
 

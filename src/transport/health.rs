@@ -1,21 +1,16 @@
-//! Whether anybody is still there: HTTP/2 pings, only while something is waiting.
-//!
-//! etcd ends a connection that is pinged more often than every 5 s, or while nothing is open on it
-//! (`--grpc-keepalive-min-time`, and no permission to ping without a stream).
+//! Pings a server that is silent, as [`Liveness`] decides, and ends the connection when that does.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use h2::{Ping, PingPong};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::sleep_until;
 
 use super::connection::Vitals;
-
-/// Never ping faster than this, whatever the configuration: the server's default limit.
-const FASTEST: Duration = Duration::from_secs(5);
+use super::liveness::{FASTEST, Liveness, Step};
 
 /// How often to ping, for every connection of a client.
 #[derive(Debug)]
@@ -48,42 +43,52 @@ impl PingRate {
 
 /// Ends the connection when the server does not answer a ping; runs as long as the connection.
 pub(super) async fn check(mut pings: PingPong, vitals: Arc<Vitals>, rate: Arc<PingRate>) {
-    let mut last = Instant::now();
+    let mut liveness = Liveness::new(Instant::now(), rate.answer_within);
     loop {
-        let quiet = rate.interval().saturating_sub(vitals.silent_for());
-        let quiet = if vitals.is_busy() {
-            quiet
-        } else {
-            rate.interval()
-        };
-        let suspected = {
-            let mut suspected = std::pin::pin!(vitals.suspected.notified());
-            let mut ended = std::pin::pin!(vitals.until_ended());
-            let mut tick = std::pin::pin!(sleep(quiet.max(Duration::from_millis(100))));
-            std::future::poll_fn(|cx| {
-                if ended.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                if suspected.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Some(true));
-                }
-                tick.as_mut().poll(cx).map(|()| Some(false))
-            })
-            .await
-        };
-        let Some(suspected) = suspected else { return };
-        let due = vitals.is_busy() && vitals.silent_for() >= rate.interval();
-        if !(due || suspected) || last.elapsed() < FASTEST {
-            continue;
-        }
-        last = Instant::now();
-        match timeout(rate.answer_within, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => vitals.hear(),
-            Ok(Err(_)) => return,
-            Err(_) => {
+        let (heard, busy) = (vitals.heard(), vitals.is_busy());
+        let until = match liveness.step(Instant::now(), heard, busy, rate.interval()) {
+            Step::Wait(until) => until,
+            Step::Ping => match pings.send_ping(Ping::opaque()) {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            Step::GiveUp => {
                 vitals.kill.notify_one();
                 return;
             }
+        };
+        let event = {
+            let mut suspected = std::pin::pin!(vitals.suspected.notified());
+            let mut ended = std::pin::pin!(vitals.until_ended());
+            let mut time = std::pin::pin!(sleep_until(until.into()));
+            std::future::poll_fn(|cx| {
+                if ended.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Ended);
+                }
+                if liveness.is_asking()
+                    && let Poll::Ready(pong) = pings.poll_pong(cx)
+                {
+                    return Poll::Ready(pong.map_or(Event::Ended, |_| Event::Pong));
+                }
+                if suspected.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Suspected);
+                }
+                time.as_mut().poll(cx).map(|()| Event::Time)
+            })
+            .await
+        };
+        match event {
+            Event::Ended => return,
+            Event::Pong => liveness.answered(),
+            Event::Suspected => liveness.suspect(Instant::now()),
+            Event::Time => {}
         }
     }
+}
+
+enum Event {
+    Ended,
+    Pong,
+    Suspected,
+    Time,
 }

@@ -1,29 +1,34 @@
 //! Connections to the members of a cluster, and calls over them.
 //!
 //! Unary methods go straight over our own connections on `h2`; tonic's generated stubs and codec run
-//! over the same for what streams. Calls and lease renewals
-//! share one connection; watch streams have another, and streams of large ranges a third, so that a
-//! flood of events or of keys never delays a call.
+//! over the same for what streams. Connections have roles
+//! (`connection_role`), so that a flood of events or of keys delays no call, and nothing delays the
+//! renewal of a lease.
 
 mod address_record;
 mod address_set;
 mod call;
 mod codec;
 mod connection;
+mod connection_role;
 mod dial;
 pub(crate) mod endpoint;
 mod endpoints;
 mod fault;
 mod health;
+mod liveness;
 mod mismatch;
 mod outline;
 mod picker;
+mod pool;
 mod resolver;
 mod retry;
+mod signs_of_life;
 mod single_flight;
 pub(crate) mod store;
 pub(crate) mod store_identity;
 mod stream;
+mod stream_slots;
 mod stubs;
 #[cfg(test)]
 mod tests;
@@ -43,12 +48,14 @@ use crate::error::Error;
 pub(crate) use call::{Call, Problem};
 pub(crate) use codec::Codec;
 pub(crate) use connection::{Connection, Limits};
+pub(crate) use connection_role::ConnectionRole;
 use endpoint::Endpoint;
 use endpoints::Endpoints;
 pub(crate) use fault::Fault;
 use health::PingRate;
 pub(crate) use picker::Demand;
-use picker::{Picker, Plan};
+use picker::Picker;
+use pool::Pools;
 pub(crate) use resolver::Resolver;
 pub(crate) use retry::{Suspicion, suspicion};
 pub(crate) use store::Store;
@@ -60,17 +67,6 @@ pub(crate) use unary::Framed;
 use crate::chance;
 use crate::error::ErrorKind;
 use crate::observe::Observer;
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
-    /// Calls and lease renewals.
-    Calls,
-    /// Watch streams.
-    Watches,
-    /// Streams of large ranges.
-    Lists,
-}
 
 /// The numbers of a transport.
 #[derive(Clone, Debug)]
@@ -122,9 +118,7 @@ pub(crate) struct Transport {
     picker: Mutex<Picker>,
     /// Says that a look-up ended.
     looked_up: watch::Sender<()>,
-    calls: Mutex<Current>,
-    watches: Mutex<Current>,
-    lists: Mutex<Current>,
+    pools: Pools,
     cleanups: Arc<Semaphore>,
     store: Arc<Store>,
     observer: Arc<Observer>,
@@ -132,13 +126,6 @@ pub(crate) struct Transport {
 
 /// How many clean-ups run at once: each costs memory for as long as the cluster is out of reach.
 const CLEANUPS: usize = 256;
-
-/// The connection of a lane, or the making of one.
-#[derive(Debug, Default)]
-struct Current {
-    connection: Option<Connection>,
-    dialling: Option<watch::Receiver<Option<Result<Connection, Fault>>>>,
-}
 
 impl Transport {
     pub(crate) fn new(endpoints: Vec<Endpoint>, settings: Settings) -> Arc<Self> {
@@ -158,9 +145,7 @@ impl Transport {
             settings,
             picker: Mutex::new(picker),
             looked_up: watch::Sender::new(()),
-            calls: Mutex::default(),
-            watches: Mutex::default(),
-            lists: Mutex::default(),
+            pools: Pools::default(),
             cleanups: Arc::new(Semaphore::new(CLEANUPS)),
             store: Arc::default(),
             observer,
@@ -209,10 +194,7 @@ impl Transport {
         let texts = endpoints.texts();
         self.picker.lock().change(endpoints.all());
         drop(endpoints);
-        for lane in [&self.calls, &self.watches, &self.lists] {
-            let gone = |connection: &mut Connection| !texts.contains(&connection.endpoint.text);
-            lane.lock().connection.take_if(gone);
-        }
+        self.keep_only(&texts);
     }
 
     /// Refuses an endpoint that must not see what this client sends: one of another scheme, or one to
@@ -228,168 +210,9 @@ impl Transport {
         self.settings.check_plaintext(endpoint)
     }
 
-    /// The open connection of a lane, or a new one, for requests that carry the client's token.
-    ///
-    /// It may wait for as long as no member answers: the caller brings the deadline. An error is
-    /// that of one round of attempts; an error that is an answer says that there will be no token,
-    /// because name or password are wrong.
-    pub(crate) async fn connection(
-        self: &Arc<Self>,
-        lane: Lane,
-        demand: Demand,
-    ) -> Result<Connection, Problem> {
-        self.identified(demand).await?;
-        self.dialled(lane, demand).await.map_err(Problem::Fault)
-    }
-
-    /// What [`connection`](Self::connection) would return at once, if it would.
-    fn at_hand(&self, lane: Lane) -> Option<Connection> {
-        if !self.is_identified() {
-            return None;
-        }
-        let current = self.lane(lane).lock();
-        let open = current.connection.as_ref().filter(|c| c.is_open());
-        open.cloned()
-    }
-
-    /// The same without a token.
-    async fn dialled(self: &Arc<Self>, lane: Lane, demand: Demand) -> Result<Connection, Fault> {
-        loop {
-            let mut outcome = match self.current_or_dial(lane, demand) {
-                Ok(connection) => return Ok(connection),
-                Err(Next::Outcome(outcome)) => outcome,
-                Err(Next::Wait(until)) => {
-                    tokio::time::sleep_until(until.into()).await;
-                    continue;
-                }
-            };
-            let settled = outcome.wait_for(Option::is_some).await;
-            return match settled.ok().and_then(|outcome| outcome.clone()) {
-                Some(result) => result,
-                None => Err(Fault::unconnected("the connection attempt was dropped")),
-            };
-        }
-    }
-
-    /// A connection that nobody else has, for a stream that goes at its reader's pace: on a shared
-    /// one its unread bytes would fill the window of all.
-    async fn own_connection(self: &Arc<Self>, demand: Demand) -> Result<Connection, Problem> {
-        self.identified(demand).await?;
-        loop {
-            let plan = self.picker.lock().plan(Instant::now(), demand);
-            match plan {
-                Plan::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                Plan::Dial(start) => {
-                    let dialled = dial::race(self, start, demand).await;
-                    return dialled.map_err(Problem::Fault);
-                }
-            }
-        }
-    }
-
-    fn current_or_dial(self: &Arc<Self>, lane: Lane, demand: Demand) -> Result<Connection, Next> {
-        let mut current = self.lane(lane).lock();
-        if let Some(connection) = &current.connection {
-            if connection.is_open() {
-                return Ok(connection.clone());
-            }
-            // It had worked: its member is suspect, but the first retry is nearly at once.
-            let index = connection.index;
-            let reason = connection.why_ended();
-            self.observer.ejected(&connection.endpoint.text, reason);
-            current.connection = None;
-            self.picker
-                .lock()
-                .failed(index, Instant::now(), chance::fraction());
-        }
-        // A race whose task is gone without a result, because it panicked, is none.
-        let dialling = current.dialling.as_ref();
-        if let Some(dialling) = dialling.filter(|outcome| outcome.has_changed().is_ok()) {
-            return Err(Next::Outcome(dialling.clone()));
-        }
-        match self.picker.lock().plan(Instant::now(), demand) {
-            Plan::Wait(until) => Err(Next::Wait(until)),
-            Plan::Dial(start) => {
-                let (sender, outcome) = watch::channel(None);
-                current.dialling = Some(outcome.clone());
-                let transport = Arc::clone(self);
-                tokio::spawn(async move {
-                    let result = dial::race(&transport, start, demand).await;
-                    let mut current = transport.lane(lane).lock();
-                    current.dialling = None;
-                    current.connection = result.as_ref().ok().cloned();
-                    drop(current);
-                    sender.send_replace(Some(result));
-                });
-                Err(Next::Outcome(outcome))
-            }
-        }
-    }
-
-    /// Takes note of what a failure says about the member behind `connection`. The lane lets go of
-    /// the connection when there is another member to turn to.
-    pub(crate) fn report(&self, lane: Lane, connection: &Connection, suspicion: Suspicion) {
-        if self.blame(connection, suspicion) {
-            self.observer.ejected(&connection.endpoint.text, suspicion);
-            self.let_go(lane, connection);
-        }
-    }
-
-    /// Takes note of the same, and says whether there is another member to turn to.
-    fn blame(&self, connection: &Connection, suspicion: Suspicion) -> bool {
-        let (index, now) = (connection.index, Instant::now());
-        match suspicion {
-            Suspicion::None => false,
-            Suspicion::Silent => {
-                connection.suspect();
-                self.picker.lock().set_aside(index, now)
-            }
-            Suspicion::Unable => self.picker.lock().set_aside(index, now),
-            Suspicion::Learner => self.picker.lock().learner(index, now),
-        }
-    }
-
-    /// A stream on `connection` was not answered for `waited`: turns to another member, or, when there
-    /// is none, to a new connection if nothing at all arrived on this one for that long.
-    ///
-    /// The second half matters to leases, whose life can be shorter than it takes to ping a server
-    /// and be sure: etcd allows a ping only every 5 s.
-    pub(crate) fn unanswered(&self, lane: Lane, connection: &Connection, waited: Duration) {
-        self.report(lane, connection, Suspicion::Silent);
-        if connection.silent_for() >= waited {
-            self.let_go(lane, connection);
-        }
-    }
-
-    /// The open connection that calls go over, if there is one.
-    pub(crate) fn calls_connection(&self) -> Option<Connection> {
-        self.calls.lock().connection.clone()
-    }
-
-    /// The member that calls went to, over `used`, is behind another one: they turn elsewhere, if
-    /// there is anybody. Says whether there is one who is known to be there.
-    pub(crate) fn behind(&self, used: &Connection) -> bool {
-        let current = self.calls_connection();
-        if !current.is_some_and(|current| current.is_same(used)) {
-            // Calls go elsewhere already, and the answer may have come from there.
-            return false;
-        }
-        if self.picker.lock().behind(used.index, Instant::now()) {
-            self.let_go(Lane::Calls, used);
-        }
-        self.has_others(used.index)
-    }
-
     /// How many addresses there are to turn to; at least one, for it may not have been found yet.
     pub(crate) fn address_count(&self) -> usize {
         self.picker.lock().address_count().max(1)
-    }
-
-    /// The next user of the lane gets another connection.
-    fn let_go(&self, lane: Lane, connection: &Connection) {
-        let mut current = self.lane(lane).lock();
-        let is_current = |c: &Connection| c.is_same(connection);
-        current.connection.take_if(|current| is_current(current));
     }
 
     /// Whether a request could go to another member than this one.
@@ -465,14 +288,6 @@ impl Transport {
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
-
-    fn lane(&self, lane: Lane) -> &Mutex<Current> {
-        match lane {
-            Lane::Calls => &self.calls,
-            Lane::Watches => &self.watches,
-            Lane::Lists => &self.lists,
-        }
-    }
 }
 
 /// How the addresses failed that did; without their names when all failed in the same way.
@@ -489,12 +304,6 @@ fn describe(faults: &[(String, Option<Fault>)]) -> Option<String> {
         .map(|(label, text)| format!("{label}: {text}"))
         .collect();
     (!named.is_empty()).then(|| named.join("; "))
-}
-
-/// What to wait for when there is no connection.
-enum Next {
-    Outcome(watch::Receiver<Option<Result<Connection, Fault>>>),
-    Wait(Instant),
 }
 
 /// A message on its way out, with the metadata that every request carries. The token is not among

@@ -25,12 +25,12 @@ fn a_race_that_panicked_is_followed_by_another() {
     let endpoint = Endpoint::parse("127.0.0.1:1", false).unwrap();
     let transport = Transport::new(vec![endpoint], settings());
     let (sender, outcome) = watch::channel(None);
-    transport.lane(Lane::Calls).lock().dialling = Some(outcome);
+    transport.pool(ConnectionRole::Calls).lock().dialling = Some(outcome);
     // As a panic does it, without a result.
     drop(sender);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let dialled = runtime.enable_all().build().unwrap().block_on(async {
-        let dialled = transport.dialled(Lane::Calls, Demand::Call);
+        let dialled = transport.dialled(ConnectionRole::Calls, Demand::Call);
         tokio::time::timeout(Duration::from_secs(20), dialled).await
     });
     let fault = dialled.unwrap().unwrap_err();

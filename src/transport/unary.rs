@@ -97,7 +97,6 @@ impl Connection {
         let _ = body.send_data(message, true);
         let broken = |error: h2::Error| Problem::Fault(open.explain(&error));
         let (head, mut body) = response.await.map_err(broken)?.into_parts();
-        open.hear();
         if head.status != StatusCode::OK {
             return Err(not_grpc(head.status));
         }
@@ -106,7 +105,6 @@ impl Connection {
         let mut reply = Incoming(BytesMut::new());
         while let Some(data) = body.data().await {
             let data = data.map_err(broken)?;
-            open.hear();
             // It fails only on a stream that is over, which the next step reports.
             let _ = body.flow_control().release_capacity(data.len());
             reply.push(&data, self.limits.receive)?;

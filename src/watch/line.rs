@@ -17,8 +17,8 @@ use crate::etcd_rs_proto::etcdserverpb::{
     RangeRequest, StatusRequest, WatchRequest, WatchResponse,
 };
 use crate::transport::{
-    Connection, Consistency, Demand, Framed, GrpcStream, Item, Known, Lane, Problem, Suspicion,
-    Transport,
+    Connection, ConnectionRole, Consistency, Demand, Framed, GrpcStream, Item, Known, Problem,
+    Suspicion, Transport,
 };
 
 /// How long the read has that begins a stream; from when anything last arrived on the stream, since
@@ -89,7 +89,7 @@ impl Line {
                     .await
                     .map_err(unready)?;
             }
-            let connecting = transport.connection(Lane::Watches, demand).await;
+            let connecting = transport.connection(ConnectionRole::Watches, demand).await;
             connecting.map_err(unready)
         }));
     }
@@ -119,7 +119,7 @@ impl Line {
             Doubt::Learner => Suspicion::Learner,
         };
         self.transport
-            .report(Lane::Watches, &open.connection, suspicion);
+            .report(ConnectionRole::Watches, &open.connection, suspicion);
     }
 
     pub(super) fn send(&self, request: WatchRequest) {

@@ -24,6 +24,7 @@ mod dependencies;
 mod discovery;
 mod endpoints;
 mod examples;
+mod fate;
 mod go;
 mod harness;
 mod hostile;

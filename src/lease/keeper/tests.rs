@@ -23,13 +23,17 @@ fn add(n: i64) -> Input {
 
 fn answer(n: i64, ttl: i64) -> Input {
     Input::Answer {
+        path: Path::Shared,
         lease: lease(n),
         ttl,
     }
 }
 
 fn broken() -> Input {
-    Input::Broken(Trouble::new(ErrorKind::Unavailable, "connection refused"))
+    Input::Broken(
+        Path::Shared,
+        Trouble::new(ErrorKind::Unavailable, "connection refused"),
+    )
 }
 
 fn renewed(n: i64, ttl: u64, until: u64) -> Action {
@@ -41,15 +45,18 @@ fn renewed(n: i64, ttl: u64, until: u64) -> Action {
 }
 
 fn sends(actions: &[Action]) -> usize {
-    let is_send = |action: &&Action| matches!(action, Action::Send(_));
+    let is_send = |action: &&Action| matches!(action, Action::Send(..));
     actions.iter().filter(is_send).count()
 }
 
 /// A keeper with an open stream and lease 1, whose first renewal was sent at 0.
 fn asked() -> Keeper {
     let mut keeper = Keeper::new(1);
-    assert_eq!(keeper.on(add(1), at(0)), [Action::Open]);
-    assert_eq!(keeper.on(Input::Opened, at(0)), [Action::Send(lease(1))]);
+    assert_eq!(keeper.on(add(1), at(0)), [Action::Open(Path::Shared)]);
+    assert_eq!(
+        keeper.on(Input::Opened(Path::Shared), at(0)),
+        [Action::Send(Path::Shared, lease(1))]
+    );
     keeper
 }
 
@@ -83,7 +90,7 @@ fn it_counts_from_when_the_renewal_was_sent_and_renews_at_a_third() {
     );
     let (when, actions) = run(&mut keeper, 60_000);
     assert!((9_000..=10_000).contains(&when), "{when}");
-    assert_eq!(actions, [Action::Send(lease(1))]);
+    assert_eq!(actions, [Action::Send(Path::Shared, lease(1))]);
 }
 
 #[test]
@@ -92,9 +99,12 @@ fn nothing_wakes_it_when_there_is_nothing_to_keep() {
     assert_eq!(keeper.wake_at(), None);
     assert_eq!(keeper.on(Input::Tick, at(0)), []);
     let mut keeper = alive();
-    assert_eq!(keeper.on(Input::Remove(lease(1)), at(20)), [Action::Close]);
+    assert_eq!(
+        keeper.on(Input::Remove(lease(1)), at(20)),
+        [Action::Close(Path::Shared)]
+    );
     assert_eq!(keeper.wake_at(), None);
-    assert_eq!(keeper.on(add(1), at(30)), [Action::Open]);
+    assert_eq!(keeper.on(add(1), at(30)), [Action::Open(Path::Shared)]);
 }
 
 #[test]
@@ -103,17 +113,17 @@ fn a_late_answer_sends_the_renewal_elsewhere_at_once_and_then_with_pauses() {
     let (sent, _) = run(&mut keeper, 60_000);
     let (late, actions) = run(&mut keeper, 60_000);
     assert_eq!(late, sent + 5_000);
-    let waited = Duration::from_secs(5);
-    assert_eq!(actions, [Action::Abandon { waited }, Action::Open]);
-    let actions = keeper.on(Input::Opened, at(late + 10));
-    assert_eq!(actions, [Action::Send(lease(1))]);
+    let abandon = Action::Abandon {
+        path: Path::Shared,
+        waited: Duration::from_secs(5),
+    };
+    assert_eq!(actions, [abandon.clone(), Action::Open(Path::Shared)]);
+    let actions = keeper.on(Input::Opened(Path::Shared), at(late + 10));
+    assert_eq!(actions, [Action::Send(Path::Shared, lease(1))]);
     let (later, actions) = run(&mut keeper, 60_000);
-    assert_eq!(
-        (later, actions),
-        (late + 5_010, vec![Action::Abandon { waited }])
-    );
+    assert_eq!((later, actions), (late + 5_010, vec![abandon]));
     let (rested, actions) = run(&mut keeper, 60_000);
-    assert_eq!(actions, [Action::Open]);
+    assert_eq!(actions, [Action::Open(Path::Shared)]);
     assert!(rested <= later + 50, "{rested}");
 }
 
@@ -124,10 +134,10 @@ fn the_shortest_lives_have_a_second_chance_on_another_stream() {
         keeper.on(answer(1, ttl), at(0));
         let end = u64::try_from(ttl).unwrap() * 1000;
         let (_, first) = run(&mut keeper, end);
-        assert_eq!(first, [Action::Send(lease(1))]);
+        assert_eq!(first, [Action::Send(Path::Shared, lease(1))]);
         let (when, late) = run(&mut keeper, end);
-        assert_eq!(late.last(), Some(&Action::Open));
-        assert_eq!(keeper.on(Input::Opened, at(when)), first);
+        assert_eq!(late.last(), Some(&Action::Open(Path::Shared)));
+        assert_eq!(keeper.on(Input::Opened(Path::Shared), at(when)), first);
         assert!(end - when >= end / 3, "{} ms are left", end - when);
     }
 }
@@ -140,7 +150,7 @@ fn a_stream_that_answers_is_not_late_however_many_wait() {
         let lease = lease(n);
         keeper.on(Input::Add { lease, within }, at(0));
     }
-    assert_eq!(sends(&keeper.on(Input::Opened, at(0))), 100);
+    assert_eq!(sends(&keeper.on(Input::Opened(Path::Shared), at(0))), 100);
     // The last one is answered after 190 s, and every answer is just in time.
     for n in (1..=100).rev() {
         let now = at(1_900 * u64::try_from(101 - n).unwrap());
@@ -174,9 +184,9 @@ fn an_answer_ends_the_pauses_between_streams() {
         let lease = lease(2);
         let within = Duration::from_secs(1000);
         keeper.on(Input::Add { lease, within }, at(now));
-        keeper.on(Input::Opened, at(now));
+        keeper.on(Input::Opened(Path::Shared), at(now));
         keeper.on(answer(2, 3600), at(now));
-        assert_eq!(keeper.on(broken(), at(now)), [Action::Open]);
+        assert_eq!(keeper.on(broken(), at(now)), [Action::Open(Path::Shared)]);
         keeper.on(broken(), at(now));
         let (rested, _) = run(&mut keeper, now + 60_000);
         assert!(rested <= now + 51, "{} ms", rested - now);
@@ -198,9 +208,12 @@ fn few_are_unanswered_at_a_time_and_those_that_end_first_go_first() {
             at(0),
         );
     }
-    let actions = keeper.on(Input::Opened, at(0));
-    assert_eq!(sends(&actions), WINDOW);
-    assert_eq!(actions.first(), Some(&Action::Send(lease(1000))));
+    let actions = keeper.on(Input::Opened(Path::Shared), at(0));
+    assert_eq!(sends(&actions), Path::Shared.window());
+    assert_eq!(
+        actions.first(),
+        Some(&Action::Send(Path::Shared, lease(1000)))
+    );
     assert_eq!(sends(&keeper.on(answer(1000, TTL), at(1))), 1);
 }
 
@@ -210,7 +223,7 @@ fn a_lease_that_nobody_renews_in_time_is_gone_with_the_reason() {
     keeper.on(broken(), at(5_000));
     let gone = loop {
         let (when, actions) = run(&mut keeper, 60_000);
-        if actions.contains(&Action::Open) {
+        if actions.contains(&Action::Open(Path::Shared)) {
             keeper.on(broken(), at(when));
         }
         if let Some(Action::Gone { why, .. }) = actions.first() {
@@ -238,7 +251,10 @@ fn a_lease_that_was_never_answered_is_gone_when_its_time_is_over() {
     let lease = lease(1);
     assert_eq!(
         (when, actions),
-        (5_000, vec![Action::Gone { lease, why }, Action::Close])
+        (
+            5_000,
+            vec![Action::Gone { lease, why }, Action::Close(Path::Shared)]
+        )
     );
 }
 
@@ -253,7 +269,7 @@ fn after_a_sleep_longer_than_its_life_a_lease_is_over_and_nothing_is_sent() {
                 why: Gone::Expired { .. },
                 ..
             },
-            Action::Close
+            Action::Close(Path::Shared)
         ]
     ));
 }
@@ -261,7 +277,10 @@ fn after_a_sleep_longer_than_its_life_a_lease_is_over_and_nothing_is_sent() {
 #[test]
 fn after_a_shorter_sleep_it_is_renewed_first_of_all() {
     let mut keeper = alive();
-    assert_eq!(keeper.on(Input::Tick, at(29_000)), [Action::Send(lease(1))]);
+    assert_eq!(
+        keeper.on(Input::Tick, at(29_000)),
+        [Action::Send(Path::Shared, lease(1))]
+    );
 }
 
 #[test]
@@ -290,14 +309,14 @@ fn a_lease_that_does_not_exist_is_asked_for_twice_before_its_first_renewal_and_o
     assert_eq!(keeper.on(answer(1, 0), at(1)), []);
     assert_eq!(
         run(&mut keeper, 60_000),
-        (201, vec![Action::Send(lease(1))])
+        (201, vec![Action::Send(Path::Shared, lease(1))])
     );
     let gone = [
         Action::Gone {
             lease: lease(1),
             why: Gone::NotFound,
         },
-        Action::Close,
+        Action::Close(Path::Shared),
     ];
     assert_eq!(keeper.on(answer(1, 0), at(202)), gone);
     let mut keeper = alive();
@@ -340,8 +359,11 @@ fn after_a_cut_only_what_was_not_answered_is_sent_again() {
     let mut keeper = asked();
     keeper.on(add(2), at(0));
     keeper.on(answer(1, TTL), at(10));
-    assert_eq!(keeper.on(broken(), at(20)), [Action::Open]);
-    assert_eq!(keeper.on(Input::Opened, at(30)), [Action::Send(lease(2))]);
+    assert_eq!(keeper.on(broken(), at(20)), [Action::Open(Path::Shared)]);
+    assert_eq!(
+        keeper.on(Input::Opened(Path::Shared), at(30)),
+        [Action::Send(Path::Shared, lease(2))]
+    );
 }
 
 #[test]
@@ -350,12 +372,12 @@ fn tls_that_fails_ends_what_was_never_alive_and_nothing_else() {
     keeper.on(answer(1, TTL), at(10));
     keeper.on(add(2), at(20));
     let trouble = Trouble::new(ErrorKind::Tls, "expired");
-    let actions = keeper.on(Input::Broken(trouble.clone()), at(30));
+    let actions = keeper.on(Input::Broken(Path::Shared, trouble.clone()), at(30));
     let gone = Action::Gone {
         lease: lease(2),
         why: Gone::Refused(trouble),
     };
-    assert_eq!(actions, [gone, Action::Open]);
+    assert_eq!(actions, [gone, Action::Open(Path::Shared)]);
     assert!(keeper.wake_at().is_some(), "lease 1 lives on");
 }
 
@@ -369,7 +391,7 @@ fn an_outage_is_no_storm() {
     while now < 60_000 {
         keeper.on(broken(), at(now));
         let (when, actions) = run(&mut keeper, 60_000);
-        opens += usize::from(actions.contains(&Action::Open));
+        opens += usize::from(actions.contains(&Action::Open(Path::Shared)));
         now = when;
     }
     // Half a second with full jitter: four a second.
@@ -385,13 +407,13 @@ fn ten_thousand_leases_cost_what_they_must() {
     }
     let mut queue: std::collections::VecDeque<LeaseId> = std::collections::VecDeque::new();
     let (mut inputs, mut sent) = (0, 0);
-    let mut actions = keeper.on(Input::Opened, at(0));
+    let mut actions = keeper.on(Input::Opened(Path::Shared), at(0));
     let mut now = at(0);
     while now < at(60_000) {
         inputs += 1;
         for action in actions {
             match action {
-                Action::Send(lease) => queue.push_back(lease),
+                Action::Send(_, lease) => queue.push_back(lease),
                 Action::Renewed { .. } => {}
                 other => panic!("{other:?}"),
             }
@@ -401,7 +423,14 @@ fn ten_thousand_leases_cost_what_they_must() {
             Some(lease) => {
                 sent += 1;
                 now = now + Duration::from_micros(10);
-                actions = keeper.on(Input::Answer { lease, ttl: TTL }, now);
+                actions = keeper.on(
+                    Input::Answer {
+                        path: Path::Shared,
+                        lease,
+                        ttl: TTL,
+                    },
+                    now,
+                );
             }
             None => {
                 now = keeper.wake_at().unwrap();
@@ -412,5 +441,5 @@ fn ten_thousand_leases_cost_what_they_must() {
     // One at once, then at most one in 9 s each; and no more ticks than renewals.
     assert!((60_000..=80_000).contains(&sent), "{sent}");
     assert!(inputs <= 2 * sent, "{inputs}");
-    assert!(keeper.due.len() + keeper.ready.len() + keeper.flight.sent.len() <= 10_000);
+    assert!(keeper.due.len() + keeper.shared.ready.len() + keeper.shared.flight.len() <= 10_000);
 }

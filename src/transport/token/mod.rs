@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use self::state::{Fetched, Form, State, Step};
-use super::{Demand, Fault, Framed, Lane, Problem, Suspicion, Transport, suspicion};
+use super::{ConnectionRole, Demand, Fault, Framed, Problem, Suspicion, Transport, suspicion};
 use crate::chance;
 use crate::error::{Complaint, Error, ErrorKind, Remedy, Result, ServerError};
 use crate::etcd_rs_proto::Unary as _;
@@ -277,7 +277,7 @@ impl Transport {
             ));
         };
         let failed = |why: &str| Fault::unconnected(format!("authenticate user {name:?}: {why}"));
-        let connection = self.dialled(Lane::Calls, demand).await?;
+        let connection = self.dialled(ConnectionRole::Calls, demand).await?;
         let request = AuthenticateRequest {
             name: name.clone(),
             password: password.reveal().to_owned(),
@@ -291,7 +291,7 @@ impl Transport {
         let Ok(answered) = asked else {
             let mut patience = tokens.patience.lock();
             *patience = (*patience * 2).min(LONGEST_PATIENCE);
-            self.report(Lane::Calls, &connection, Suspicion::Silent);
+            self.report(ConnectionRole::Calls, &connection, Suspicion::Silent);
             return Err(failed(&format!("no answer in {within:?}")));
         };
         *tokens.patience.lock() = PATIENCE;
@@ -311,7 +311,7 @@ impl Transport {
             }),
             Problem::Answer(answer) => {
                 let member = suspicion(&answer);
-                self.report(Lane::Calls, &connection, member);
+                self.report(ConnectionRole::Calls, &connection, member);
                 match answer.kind {
                     ErrorKind::FailedPrecondition
                         if answer.text.ends_with("authentication is not enabled") =>

@@ -1,6 +1,6 @@
 //! A server, a network and a clock that do anything at any time, and what must hold all the same.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -15,19 +15,25 @@ enum Step {
     Revoke(i64),
     /// The server changes its mind about a time to live.
     Live(i64, i64),
+    /// From now on the server refuses to renew it, or does not any more.
+    Deny(i64, bool),
     /// The server handles requests.
-    Serve(usize),
+    Serve(Path, usize),
     /// Answers arrive.
-    Arrive(usize),
+    Arrive(Path, usize),
     /// The stream that is being opened is open, or cannot be.
-    Open(bool),
-    Cut,
+    Open(Path, bool),
+    Cut(Path),
     /// Time passes; the keeper is ticked whenever it wants.
     Wait(u64),
     /// Time passes, and nobody looks: a suspended machine, a stopped process.
     Sleep(u64),
     /// An answer that nobody asked for.
     Stray(i64),
+}
+
+fn path() -> impl Strategy<Value = Path> {
+    prop_oneof![3 => Just(Path::Shared), 1 => Just(Path::Alone)]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -37,21 +43,43 @@ fn step() -> impl Strategy<Value = Step> {
         1 => id.clone().prop_map(Step::Remove),
         1 => id.clone().prop_map(Step::Revoke),
         1 => (id.clone(), 1..40i64).prop_map(|(id, ttl)| Step::Live(id, ttl)),
-        6 => (1..4usize).prop_map(Step::Serve),
-        6 => (1..4usize).prop_map(Step::Arrive),
-        4 => any::<bool>().prop_map(Step::Open),
-        1 => Just(Step::Cut),
+        1 => (id.clone(), any::<bool>()).prop_map(|(id, on)| Step::Deny(id, on)),
+        8 => (path(), 1..4usize).prop_map(|(path, count)| Step::Serve(path, count)),
+        8 => (path(), 1..4usize).prop_map(|(path, count)| Step::Arrive(path, count)),
+        5 => (path(), any::<bool>()).prop_map(|(path, works)| Step::Open(path, works)),
+        1 => path().prop_map(Step::Cut),
         4 => (1..3_000u64).prop_map(Step::Wait),
         1 => (1..20_000u64).prop_map(Step::Sleep),
         1 => (1..=LEASES + 2).prop_map(Step::Stray),
     ]
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 enum Line {
+    #[default]
     Closed,
     Opening,
     Open,
+}
+
+/// A stream, and what is on its way.
+#[derive(Default)]
+struct Wire {
+    line: Line,
+    up: VecDeque<Request>,
+    down: VecDeque<Reply>,
+    /// The server has ended it, and reads no more.
+    ended: bool,
+}
+
+impl Wire {
+    fn asks(&self, lease: LeaseId) -> bool {
+        let replies = self.down.iter().map(|reply| &reply.request);
+        self.up
+            .iter()
+            .chain(replies)
+            .any(|request| request.lease == lease)
+    }
 }
 
 /// A renewal on its way.
@@ -62,9 +90,14 @@ struct Request {
 
 struct Reply {
     request: Request,
-    ttl: i64,
-    /// When the lease ends at the server, if nothing else renews it.
-    end: BootTime,
+    answer: Answer,
+}
+
+enum Answer {
+    /// The time to live, and when the lease ends at the server, if nothing else renews it.
+    Lives(i64, BootTime),
+    /// The stream ends with this.
+    Refused,
 }
 
 /// What the world knows of a lease that is kept.
@@ -79,9 +112,9 @@ struct Kept {
 struct World {
     now: BootTime,
     keeper: Keeper,
-    line: Line,
-    up: VecDeque<Request>,
-    down: VecDeque<Reply>,
+    shared: Wire,
+    alone: Wire,
+    denied: BTreeSet<LeaseId>,
     /// Life and end of each lease at the server.
     server: BTreeMap<LeaseId, (i64, BootTime)>,
     kept: BTreeMap<LeaseId, Kept>,
@@ -98,12 +131,19 @@ impl World {
         World {
             now,
             keeper: Keeper::new(seed),
-            line: Line::Closed,
-            up: VecDeque::new(),
-            down: VecDeque::new(),
+            shared: Wire::default(),
+            alone: Wire::default(),
+            denied: BTreeSet::new(),
             server: server.collect(),
             kept: BTreeMap::new(),
             opens: 0,
+        }
+    }
+
+    fn wire(&mut self, path: Path) -> &mut Wire {
+        match path {
+            Path::Shared => &mut self.shared,
+            Path::Alone => &mut self.alone,
         }
     }
 
@@ -127,26 +167,32 @@ impl World {
             Step::Live(n, ttl) => {
                 self.server.insert(id(n), (ttl, self.now + seconds(ttl)));
             }
-            Step::Serve(count) => (0..count).for_each(|_| self.serve()),
-            Step::Arrive(count) => (0..count).for_each(|_| self.arrive()),
-            Step::Open(works) if self.line == Line::Opening => {
+            Step::Deny(n, true) => {
+                self.denied.insert(id(n));
+            }
+            Step::Deny(n, false) => {
+                self.denied.remove(&id(n));
+            }
+            Step::Serve(path, count) => (0..count).for_each(|_| self.serve(path)),
+            Step::Arrive(path, count) => (0..count).for_each(|_| self.arrive(path)),
+            Step::Open(path, works) if self.wire(path).line == Line::Opening => {
                 if works {
-                    self.line = Line::Open;
-                    self.tell(Input::Opened);
+                    self.wire(path).line = Line::Open;
+                    self.tell(Input::Opened(path));
                 } else {
-                    self.cut();
+                    self.cut(path);
                 }
             }
-            Step::Open(_) => {}
-            Step::Cut if self.line == Line::Open => self.cut(),
-            Step::Cut => {}
+            Step::Open(..) => {}
+            Step::Cut(path) if self.wire(path).line == Line::Open => self.cut(path),
+            Step::Cut(_) => {}
             Step::Wait(millis) => self.wait(Duration::from_millis(millis)),
             Step::Sleep(millis) => self.now = self.now + Duration::from_millis(millis),
             Step::Stray(n) => {
-                let asked = self.up.iter().any(|r| r.lease == id(n))
-                    || self.down.iter().any(|r| r.request.lease == id(n));
-                if self.line == Line::Open && !asked {
+                let asked = self.shared.asks(id(n)) || self.alone.asks(id(n));
+                if self.shared.line == Line::Open && !asked {
                     self.tell(Input::Answer {
+                        path: Path::Shared,
                         lease: id(n),
                         ttl: 999,
                     });
@@ -155,11 +201,22 @@ impl World {
         }
     }
 
-    fn serve(&mut self) {
-        let Some(request) = self.up.pop_front() else {
+    fn serve(&mut self, path: Path) {
+        let now = self.now;
+        let wire = self.wire(path);
+        if wire.ended {
+            return;
+        }
+        let Some(request) = wire.up.pop_front() else {
             return;
         };
-        let now = self.now;
+        if self.denied.contains(&request.lease) {
+            let wire = self.wire(path);
+            wire.ended = true;
+            let answer = Answer::Refused;
+            wire.down.push_back(Reply { request, answer });
+            return;
+        }
         let alive = self
             .server
             .get_mut(&request.lease)
@@ -171,11 +228,18 @@ impl World {
             }
             None => (0, now),
         };
-        self.down.push_back(Reply { request, ttl, end });
+        let answer = Answer::Lives(ttl, end);
+        self.wire(path).down.push_back(Reply { request, answer });
     }
 
-    fn arrive(&mut self) {
-        let Some(Reply { request, ttl, end }) = self.down.pop_front() else {
+    fn arrive(&mut self, path: Path) {
+        let Some(Reply { request, answer }) = self.wire(path).down.pop_front() else {
+            return;
+        };
+        let Answer::Lives(ttl, end) = answer else {
+            self.drop_line(path);
+            let trouble = Trouble::new(ErrorKind::PermissionDenied, "permission denied");
+            self.tell(Input::Refused(path, trouble));
             return;
         };
         let lease = request.lease;
@@ -192,7 +256,7 @@ impl World {
                 kept.until = Some(until);
             }
         }
-        let actions = self.keeper.on(Input::Answer { lease, ttl }, self.now);
+        let actions = self.keeper.on(Input::Answer { path, lease, ttl }, self.now);
         for action in &actions {
             if let Action::Renewed {
                 lease: of, until, ..
@@ -210,15 +274,14 @@ impl World {
         self.obey(actions);
     }
 
-    fn cut(&mut self) {
-        self.drop_line();
-        self.tell(Input::Broken(Trouble::new(ErrorKind::Unavailable, "cut")));
+    fn cut(&mut self, path: Path) {
+        self.drop_line(path);
+        let trouble = Trouble::new(ErrorKind::Unavailable, "cut");
+        self.tell(Input::Broken(path, trouble));
     }
 
-    fn drop_line(&mut self) {
-        self.line = Line::Closed;
-        self.up.clear();
-        self.down.clear();
+    fn drop_line(&mut self, path: Path) {
+        *self.wire(path) = Wire::default();
     }
 
     fn wait(&mut self, span: Duration) {
@@ -242,13 +305,14 @@ impl World {
         let now = self.now;
         for action in actions {
             match action {
-                Action::Open => {
-                    assert!(self.line == Line::Closed, "two streams");
-                    self.line = Line::Opening;
-                    self.opens += 1;
+                Action::Open(path) => {
+                    let wire = self.wire(path);
+                    assert!(wire.line == Line::Closed, "two streams");
+                    wire.line = Line::Opening;
+                    self.opens += usize::from(path == Path::Shared);
                 }
-                Action::Abandon { .. } | Action::Close => self.drop_line(),
-                Action::Send(lease) => self.sent(lease),
+                Action::Abandon { path, .. } | Action::Close(path) => self.drop_line(path),
+                Action::Send(path, lease) => self.sent(path, lease),
                 Action::Renewed { lease, until, .. } => {
                     assert!(until > now, "renewed in the past");
                     self.kept.get_mut(&lease).expect("nobody keeps it").until = Some(until);
@@ -276,23 +340,21 @@ impl World {
             None => assert!(self.kept.is_empty(), "forgotten"),
         }
         if self.kept.is_empty() {
-            assert!(self.line == Line::Closed, "a stream for nothing");
+            let lines = [self.shared.line, self.alone.line];
+            assert!(lines == [Line::Closed; 2], "a stream for nothing");
         }
     }
 
-    fn sent(&mut self, lease: LeaseId) {
-        assert!(self.line == Line::Open, "sent without a stream");
-        let unanswered = self.up.iter().any(|r| r.lease == lease)
-            || self.down.iter().any(|r| r.request.lease == lease);
-        assert!(!unanswered, "two renewals of one lease on one stream");
+    fn sent(&mut self, path: Path, lease: LeaseId) {
+        assert!(self.wire(path).line == Line::Open, "sent without a stream");
+        let unanswered = self.shared.asks(lease) || self.alone.asks(lease);
+        assert!(!unanswered, "two renewals of one lease");
         let kept = self.kept.get_mut(&lease).expect("nobody keeps it");
         assert!(kept.next.is_none_or(|at| at <= self.now), "too often");
         kept.next = None;
         kept.asked = true;
-        self.up.push_back(Request {
-            lease,
-            sent: self.now,
-        });
+        let sent = self.now;
+        self.wire(path).up.push_back(Request { lease, sent });
     }
 }
 
@@ -339,8 +401,10 @@ impl World {
         // The longest life is 40 s.
         let end = self.now + Duration::from_secs(41);
         while self.now < end && !self.kept.is_empty() {
-            if self.line != Line::Closed {
-                self.cut();
+            for path in Path::BOTH {
+                if self.wire(path).line != Line::Closed {
+                    self.cut(path);
+                }
             }
             self.wait(Duration::from_millis(100));
         }
@@ -349,8 +413,11 @@ impl World {
     fn works_again(&mut self) {
         // What the keeper missed while nobody looked comes out, and what is on its way arrives.
         self.tell(Input::Tick);
-        if self.line == Line::Open {
-            self.cut();
+        self.denied.clear();
+        for path in Path::BOTH {
+            if self.wire(path).line == Line::Open {
+                self.cut(path);
+            }
         }
         // A lease that was made anew with a shorter life may end before anyone knows. Not these.
         let grace = self.now + Duration::from_secs(60);
@@ -373,17 +440,66 @@ impl World {
     fn smoothly(&mut self, span: Duration) {
         let end = self.now + span;
         while self.now < end {
-            if self.line == Line::Opening {
-                self.take(Step::Open(true));
+            for path in Path::BOTH {
+                self.take(Step::Open(path, true));
             }
             self.wait(Duration::from_millis(50));
-            while !self.up.is_empty() {
-                self.serve();
+            for path in Path::BOTH {
+                while !self.wire(path).ended && !self.wire(path).up.is_empty() {
+                    self.serve(path);
+                }
             }
             self.wait(Duration::from_millis(50));
-            while !self.down.is_empty() {
-                self.arrive();
+            for path in Path::BOTH {
+                while !self.wire(path).down.is_empty() {
+                    self.arrive(path);
+                }
             }
         }
+    }
+
+    /// What kept each of these alive, when all of them were granted at once and some are refused.
+    fn refuse_some(seed: u64, ttls: &[(i64, bool)]) {
+        let mut world = World::new(seed);
+        let leases = (1..).zip(ttls);
+        for (n, (ttl, denied)) in leases.clone() {
+            world
+                .server
+                .insert(id(n), (*ttl, world.now + seconds(*ttl)));
+            if *denied {
+                world.denied.insert(id(n));
+            }
+            world.take(Step::Add(n));
+        }
+        world.smoothly(Duration::from_secs(130));
+        for (n, (_, denied)) in leases {
+            let kept = world.kept.contains_key(&id(n));
+            assert_eq!(kept, !denied, "lease {n} of {ttls:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Up to 16 of 48 are refused, on a network of 100 ms.
+    #[test]
+    fn those_that_are_refused_cost_the_others_nothing(
+        seed in any::<u64>(),
+        good in prop::collection::vec(4..40i64, 0..32),
+        denied in prop::collection::vec(4..40i64, 0..16),
+        turn in 0..48usize,
+    ) {
+        let mut ttls: Vec<_> = good.into_iter().map(|ttl| (ttl, false)).collect();
+        ttls.extend(denied.into_iter().map(|ttl| (ttl, true)));
+        if !ttls.is_empty() {
+            let turn = turn % ttls.len();
+            ttls.rotate_left(turn);
+        }
+        World::refuse_some(seed, &ttls);
     }
 }
