@@ -142,7 +142,9 @@ fn an_address_that_says_nothing_is_left_for_the_next_one_of_the_name() {
         });
         assert_eq!(value(&watcher), round.to_string());
     }
-    assert!(silent.connections() < 10, "{}", silent.connections());
+    // At most once by each of three connections (calls, watches, leases) in each of four rounds.
+    let most = tried + 3 * 4;
+    assert!(silent.connections() <= most, "{}", silent.connections());
 }
 
 // (N1)
