@@ -82,7 +82,7 @@ impl ChangeQueue {
     pub(super) fn flush(&mut self, directory: &Directory) {
         if self.forgotten && *self.wanted.0.lock() {
             self.forgotten = false;
-            for change in directory.from_nothing() {
+            for change in directory.first_changes() {
                 self.backlog.push_whole(change);
             }
         }

@@ -248,7 +248,7 @@ impl Directory {
 
     /// What to tell somebody who knows nothing yet. An instance that is gone is still told as one that
     /// is there while its removal waits for its cause: that is told later.
-    pub(crate) fn from_nothing(&self) -> Vec<Change> {
+    pub(crate) fn first_changes(&self) -> Vec<Change> {
         let here = self.instances.iter().chain(self.causes.waiting());
         let added: Vec<_> = here.cloned().collect();
         let (updated, removed) = (Vec::new(), Vec::new());

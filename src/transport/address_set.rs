@@ -89,7 +89,7 @@ impl Source {
         Source {
             number,
             endpoint,
-            name: is_name.then(|| Name {
+            name: is_name.then_some(Name {
                 began: None,
                 next: None,
                 backoff: LOOK_UP_BACKOFF,

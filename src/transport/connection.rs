@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tonic::body::Body;
 use tower_service::Service;
 
+use super::Settings;
 use super::endpoint::Endpoint;
 use super::fault::{Fault, Sent};
 use super::store::Store;
@@ -162,8 +163,7 @@ impl Connection {
         origin: http::Uri,
         endpoint: Arc<Endpoint>,
         index: usize,
-        limits: Limits,
-        bearer: Option<Arc<Bearer>>,
+        settings: &Settings,
         store: Arc<Store>,
         vitals: Arc<Vitals>,
     ) -> Self {
@@ -174,8 +174,8 @@ impl Connection {
             origin,
             endpoint,
             index,
-            limits,
-            bearer,
+            limits: settings.limits,
+            bearer: settings.tokens.as_ref().map(|tokens| tokens.bearer()),
             store,
             slots,
             vitals,

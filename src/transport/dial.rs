@@ -303,8 +303,7 @@ async fn dial(
         origin,
         Arc::clone(endpoint),
         id,
-        settings.limits,
-        settings.tokens.as_ref().map(|tokens| tokens.bearer()),
+        settings,
         Arc::clone(transport.store()),
         vitals,
     ))

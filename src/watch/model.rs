@@ -101,7 +101,7 @@ impl World {
             shown: 0,
             void: false,
             wiped: false,
-            identified: seed % 2 == 0,
+            identified: seed.is_multiple_of(2),
             epoch: 0,
             told: BTreeMap::new(),
             opens: 0,

@@ -49,7 +49,7 @@ impl Wire {
                 Step::GiveUp => return Some(self.now - self.begun),
                 Step::Wait(at) if at <= end => self.now = at,
                 Step::Wait(_) => break,
-                Step::Ping => unreachable!("answered by the wire"),
+                Step::Ping => panic!("the wire answers pings"),
             }
         }
         self.now = end;

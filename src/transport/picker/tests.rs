@@ -407,15 +407,13 @@ proptest! {
                 Plan::Wait(_) => None,
             };
             match (kind, first) {
-                (0, _) => {
-                    if picker.begin_look_up(0, now).is_some() {
-                        let result = if fails { Err("down".into()) } else { Ok(ips(&found)) };
-                        picker.looked_up(0, result, now, 0.5);
-                        if !fails && !found.is_empty() {
-                            expected = found;
-                            expected.sort_unstable();
-                            expected.dedup();
-                        }
+                (0, _) if picker.begin_look_up(0, now).is_some() => {
+                    let result = if fails { Err("down".into()) } else { Ok(ips(&found)) };
+                    picker.looked_up(0, result, now, 0.5);
+                    if !fails && !found.is_empty() {
+                        expected = found;
+                        expected.sort_unstable();
+                        expected.dedup();
                     }
                 }
                 (1, Some(id)) => {
