@@ -135,7 +135,7 @@ mod tests {
         );
     }
 
-    // (W4)
+    // Fault: W4
     #[test]
     fn what_one_transaction_does_is_told_as_one_change() {
         let mut all = Candidates::default();

@@ -305,6 +305,7 @@ mod files {
         }
     }
 
+    // Fault: N13
     #[test]
     fn what_is_null_or_an_empty_text_is_not_set() {
         let default = format!("{:?}", Config::default());

@@ -285,6 +285,7 @@ mod tests {
     }
 
     // (Q: answers paired with claims by position.)
+    // Fault: Q2
     #[test]
     fn an_answer_to_something_else_is_an_answer_to_nothing() {
         let write = steps()[0];

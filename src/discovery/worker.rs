@@ -180,6 +180,7 @@ mod tests {
         }
     }
 
+    // Fault: Q4
     #[test]
     fn a_part_that_panics_ends_alone_and_says_so() {
         let worker = Worker::start().unwrap();

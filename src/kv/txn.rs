@@ -426,7 +426,7 @@ mod tests {
         (1..depth).fold(innermost, |txn, _| Txn::when([]).or_else([txn]))
     }
 
-    // (W7)
+    // Fault: W7
     #[test]
     fn transactions_nested_too_deep_are_refused_whatever_their_depth() {
         assert!(nest(1).check().is_ok());

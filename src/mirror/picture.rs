@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    // (W9)
+    // Fault: W9
     #[test]
     fn what_is_kept_does_not_keep_the_reply_that_it_came_in() {
         let mut picture = Snapshot::default();

@@ -144,6 +144,7 @@ mod tests {
         assert!(verbs.at(SLOTS + 1).is_none());
     }
 
+    // Fault: Q11
     #[test]
     fn calls_are_counted_under_their_verb() {
         let verbs = Verbs::new();

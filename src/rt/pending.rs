@@ -307,13 +307,13 @@ mod tests {
         });
     }
 
-    // (M1)
+    // Fault: M1
     #[test]
     fn a_thread_that_waits_is_woken_by_the_reply() {
         waits_until_filled(false);
     }
 
-    // (M1)
+    // Fault: M1
     #[test]
     fn a_thread_that_stopped_driving_is_woken_by_the_reply() {
         waits_until_filled(true);

@@ -20,6 +20,7 @@ fn settings() -> Settings {
     }
 }
 
+// Fault: Q3
 #[test]
 fn a_race_that_panicked_is_followed_by_another() {
     let endpoint = Endpoint::parse("127.0.0.1:1", false).unwrap();

@@ -13,7 +13,7 @@ use super::latest::{Feed, LatestSetParts};
 use super::notes::{self, Notes};
 use super::request::Watch;
 use super::set::WatchKey;
-use super::sets::Delivery;
+use super::sets::{Delivery, Watched};
 use super::sink::Sink;
 use super::state::Id;
 use super::task::Task;
@@ -109,7 +109,7 @@ impl Hub {
     pub(crate) fn open(&self, bridge: &Bridge, watch: Watch, timeout: Duration) -> Result<Watcher> {
         let (outlet, receiver) = Outlet::new(self.room, farewell);
         self.transport.observer().watch_queue(outlet.queue());
-        let (ticket, created) = self.add(bridge, watch, Sink::Reader(outlet))?;
+        let (ticket, created) = self.add(bridge, self.next_id(), watch, Sink::Reader(outlet))?;
         bridge.call(all_created(vec![created], ticket.task.clone(), timeout))?;
         Ok(Watcher::new(receiver, ticket))
     }
@@ -133,10 +133,16 @@ impl Hub {
             Outlet::new(self.room, || Some((WatchKey::SET, Err(Error::abandoned()))));
         self.transport.observer().watch_queue(outlet.queue());
         let task = self.task(spawn)?;
-        tell(&task, Command::AddSet(number, Delivery::All(outlet)))?;
+        let watched = Watched::default();
+        let delivery = Delivery::All {
+            outlet,
+            watched: Arc::clone(&watched),
+        };
+        tell(&task, Command::AddSet(number, delivery))?;
         Ok(WatchSetParts {
             number,
             receiver,
+            watched,
             task,
         })
     }
@@ -155,7 +161,7 @@ impl Hub {
         })
     }
 
-    /// The id of a watch that is to be submitted.
+    /// The id of a watch that is to be added or submitted.
     pub(super) fn next_id(&self) -> Id {
         self.ids.fetch_add(1, Relaxed)
     }
@@ -164,12 +170,12 @@ impl Hub {
     pub(super) fn add(
         &self,
         spawn: &impl Spawn,
+        id: Id,
         watch: Watch,
         sink: Sink,
     ) -> Result<(Ticket, Waiting)> {
         let (created, waiting) = oneshot::channel();
         let about = Operation::about("watch", watch.keys());
-        let id = self.next_id();
         let task = self.submit(spawn, id, watch, sink, Some(created))?;
         Ok((Ticket::new(id, task), Waiting { waiting, about }))
     }
@@ -213,6 +219,7 @@ impl Hub {
 pub(crate) struct WatchSetParts {
     pub(super) number: u64,
     pub(super) receiver: crossbeam_channel::Receiver<(WatchKey, Result<WatchResponse>)>,
+    pub(super) watched: Watched,
     pub(super) task: mpsc::UnboundedSender<Command>,
 }
 

@@ -1,12 +1,9 @@
 //! Many watches into one channel.
 
-use std::collections::BTreeSet;
-
 use crossbeam_channel::Receiver;
-use parking_lot::Mutex;
 
 use super::event::WatchResponse;
-use super::hub::{Command, Host, WatchSetParts};
+use super::hub::{Command, Host, Ticket, WatchSetParts};
 use super::request::Watch;
 use super::sink::Sink;
 use super::state::Id;
@@ -57,16 +54,11 @@ impl WatchKey {
 pub struct WatchSet {
     host: Box<dyn Host>,
     parts: WatchSetParts,
-    added: Mutex<BTreeSet<Id>>,
 }
 
 impl WatchSet {
     pub(crate) fn new(host: Box<dyn Host>, parts: WatchSetParts) -> Self {
-        WatchSet {
-            host,
-            parts,
-            added: Mutex::default(),
-        }
+        WatchSet { host, parts }
     }
 
     /// The channel that items arrive on, each with the watch it belongs to.
@@ -94,27 +86,43 @@ impl WatchSet {
         &self,
         watches: impl IntoIterator<Item = impl Into<Watch>>,
     ) -> Result<Vec<WatchKey>> {
-        let mut tickets = Vec::new();
-        let mut waiting = Vec::new();
+        let mut ids = Vec::new();
+        match self.add_each(watches, &mut ids) {
+            Ok(tickets) => Ok(tickets
+                .into_iter()
+                .map(|ticket| WatchKey(ticket.keep()))
+                .collect()),
+            Err(error) => {
+                let mut watched = self.parts.watched.lock();
+                for id in ids {
+                    watched.remove(&id);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn add_each(
+        &self,
+        watches: impl IntoIterator<Item = impl Into<Watch>>,
+        ids: &mut Vec<Id>,
+    ) -> Result<Vec<Ticket>> {
+        let (mut tickets, mut waiting) = (Vec::new(), Vec::new());
+        let hub = self.host.hub();
         for watch in watches {
-            let sink = Sink::Set(self.parts.number);
+            let (id, sink) = (hub.next_id(), Sink::Set(self.parts.number));
+            ids.push(id);
+            // First, so that a watch that ends takes itself out again.
+            self.parts.watched.lock().insert(id);
             let watch = self.host.confine(watch.into());
-            let (ticket, created) = self.host.hub().add(self.host.bridge(), watch, sink)?;
+            let (ticket, created) = hub.add(self.host.bridge(), id, watch, sink)?;
             tickets.push(ticket);
             waiting.push(created);
         }
         let created =
             super::hub::all_created(waiting, self.parts.task.clone(), self.host.timeout());
         self.host.bridge().call(created)?;
-        let mut added = self.added.lock();
-        Ok(tickets
-            .into_iter()
-            .map(|ticket| {
-                let id = ticket.keep();
-                added.insert(id);
-                WatchKey(id)
-            })
-            .collect())
+        Ok(tickets)
     }
 
     /// Adds a watch and returns at once. What `add` would return as an error arrives as the only
@@ -128,17 +136,21 @@ impl WatchSet {
         let sink = Sink::Set(self.parts.number);
         let (hub, id) = (self.host.hub(), self.host.hub().next_id());
         let watch = self.host.confine(watch.into());
-        hub.submit(self.host.bridge(), id, watch, sink, None)?;
-        self.added.lock().insert(id);
+        self.parts.watched.lock().insert(id);
+        let submitted = hub.submit(self.host.bridge(), id, watch, sink, None);
+        if let Err(error) = submitted {
+            self.parts.watched.lock().remove(&id);
+            return Err(error);
+        }
         Ok(WatchKey(id))
     }
 
     /// Removes a watch: cancels it on the server, without blocking. Items of it that wait in the
     /// channel stay there.
     ///
-    /// Returns whether it was there.
+    /// Returns whether it was there: `false` for a watch that has ended or was removed before.
     pub fn remove(&self, key: WatchKey) -> bool {
-        let was_there = self.added.lock().remove(&key.0);
+        let was_there = self.parts.watched.lock().remove(&key.0);
         if was_there {
             // A task that is gone has no watches.
             let _ = self.parts.task.send(Command::Remove(key.0));

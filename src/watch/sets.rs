@@ -1,6 +1,9 @@
 //! The sets of watches that the task delivers to, and which watches belong to each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::event::WatchResponse;
 use super::latest::Feed;
@@ -12,11 +15,17 @@ use crate::rt::{Offer, Outlet};
 /// Readers of latest sets are woken when nothing more is at hand, or after so many deliveries.
 const WAKE_AFTER: usize = 256;
 
+/// The watches of a set that have not ended, as its handle and the task know them.
+pub(super) type Watched = Arc<Mutex<BTreeSet<Id>>>;
+
 /// How a set delivers.
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// Every response, in a bounded channel.
-    All(Outlet<(WatchKey, Result<WatchResponse>)>),
+    All {
+        outlet: Outlet<(WatchKey, Result<WatchResponse>)>,
+        watched: Watched,
+    },
     /// The newest event of each watch.
     Latest(Feed),
 }
@@ -52,7 +61,7 @@ impl Sets {
         let Some(set) = self.sets.remove(&number) else {
             return BTreeSet::new();
         };
-        if let Delivery::All(outlet) = set.delivery {
+        if let Delivery::All { outlet, .. } = set.delivery {
             outlet.end();
         }
         set.members
@@ -67,6 +76,9 @@ impl Sets {
     pub(super) fn leave(&mut self, number: u64, id: Id) {
         if let Some(set) = self.sets.get_mut(&number) {
             set.members.remove(&id);
+            if let Delivery::All { watched, .. } = &set.delivery {
+                watched.lock().remove(&id);
+            }
         }
     }
 
@@ -81,7 +93,7 @@ impl Sets {
             return Offer::Gone;
         };
         match &mut set.delivery {
-            Delivery::All(outlet) => outlet.offer((WatchKey::of(id), Ok(response)), size),
+            Delivery::All { outlet, .. } => outlet.offer((WatchKey::of(id), Ok(response)), size),
             Delivery::Latest(feed) => {
                 feed.deliver(id, response);
                 self.news(number);
@@ -93,7 +105,7 @@ impl Sets {
     pub(super) fn has_room(&mut self, number: u64) -> bool {
         let set = self.sets.get_mut(&number);
         set.is_none_or(|set| match &mut set.delivery {
-            Delivery::All(outlet) => outlet.has_room(),
+            Delivery::All { outlet, .. } => outlet.has_room(),
             Delivery::Latest(_) => true,
         })
     }
@@ -115,7 +127,7 @@ impl Sets {
             return;
         };
         match &mut set.delivery {
-            Delivery::All(outlet) => {
+            Delivery::All { outlet, .. } => {
                 outlet.insist((WatchKey::of(id), Err(error)), size_of::<Error>());
             }
             Delivery::Latest(feed) => {

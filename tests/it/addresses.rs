@@ -108,7 +108,7 @@ fn value(watcher: &Watcher) -> String {
     kv.value_str().unwrap().to_owned()
 }
 
-// (N1)
+// Fault: N1
 #[test]
 fn an_address_that_says_nothing_is_left_for_the_next_one_of_the_name() {
     let etcd = LocalEtcd::start().unwrap();
@@ -147,7 +147,7 @@ fn an_address_that_says_nothing_is_left_for_the_next_one_of_the_name() {
     assert!(silent.connections() <= most, "{}", silent.connections());
 }
 
-// (N1)
+// Fault: N1
 #[test]
 fn an_address_that_fails_is_left_for_the_next_one_of_the_name() {
     let scripts: [fn(TcpStream, usize); 3] = [
@@ -177,7 +177,7 @@ fn an_address_that_fails_is_left_for_the_next_one_of_the_name() {
     }
 }
 
-// (N2)
+// Fault: N2
 #[test]
 fn a_name_whose_look_up_hangs_costs_the_others_nothing() {
     let mut etcd = LocalEtcd::start().unwrap();

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Cache, Client, ErrorKind, Get, KeyRange, Put, Txn};
+use etcd_blocking::{Cache, Client, ErrorKind, Get, KeyRange, Put, Revision, Txn};
 
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::server::{EARLY_PROGRESS, skip_before};
@@ -328,7 +328,20 @@ fn one_that_was_cut_off_catches_up_also_beyond_a_compaction() {
     assert_eq!(cache.count(KeyRange::prefix("c/")).unwrap(), 1);
 }
 
-// (M3)
+// Fault: W11
+#[test]
+fn a_revision_that_the_store_has_not_reached_is_refused_outside_the_prefix_too() {
+    let (_etcd, client) = start();
+    let cache = Cache::open(&client, "inside/").unwrap();
+    let now = client.put("outside", "x").unwrap().revision();
+    let seen = cache.get_at_least(now, "outside").unwrap();
+    assert_eq!(seen.unwrap().mod_revision(), now);
+    let future = Revision::new(i64::MAX >> 1);
+    let early = cache.get_at_least(future, "outside").unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Timeout, "{early}");
+}
+
+// Fault: M3
 #[test]
 fn what_is_proven_counts_from_when_it_was_asked() {
     const LIMIT: Duration = Duration::from_secs(3);
@@ -341,7 +354,7 @@ fn what_is_proven_counts_from_when_it_was_asked() {
         .stale_limit(LIMIT)
         .open()
         .unwrap();
-    let asked = || client.metrics().call("Get").map_or(0, |call| call.ok);
+    let asked = || client.metrics().call("get").map_or(0, |call| call.ok);
     thread::scope(|scope| {
         proxy.pause(Dir::Down, true);
         let begun = Instant::now();

@@ -16,7 +16,7 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// (N3)
+// Fault: N3
 #[test]
 fn a_large_put_over_a_slow_link_is_not_taken_for_silence() {
     let etcd = LocalEtcd::start().unwrap();
@@ -30,7 +30,7 @@ fn a_large_put_over_a_slow_link_is_not_taken_for_silence() {
     assert_eq!(proxy.connections(), 1, "nobody lost the connection");
 }
 
-/// (N4)
+// Fault: N4
 #[test]
 fn a_lease_lives_while_its_client_reads_a_large_value_over_a_slow_link() {
     let etcd = LocalEtcd::start().unwrap();
@@ -48,7 +48,7 @@ fn a_lease_lives_while_its_client_reads_a_large_value_over_a_slow_link() {
     assert_eq!(proxy.connections(), 2, "one for calls, one for leases");
 }
 
-/// (N5)
+// Fault: N5
 #[test]
 fn waiters_of_the_servers_lock_leave_streams_to_calls() {
     let etcd = LocalEtcd::builder()
@@ -83,7 +83,7 @@ fn waiters_of_the_servers_lock_leave_streams_to_calls() {
     });
 }
 
-/// (N15)
+// Fault: N15
 #[test]
 fn a_deadline_that_has_passed_sends_nothing() {
     let etcd = LocalEtcd::start().unwrap();

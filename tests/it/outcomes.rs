@@ -28,7 +28,8 @@ fn fill(client: &Client, thread: usize) -> (String, Error) {
 }
 
 /// etcd looks at its quota before it proposes a write, and again when it has applied it: who is under
-/// way when the store gets full is told the same, whether the write took effect or not. (N9)
+/// way when the store gets full is told the same, whether the write took effect or not.
+// Fault: N9
 #[test]
 fn a_write_that_was_refused_for_want_of_space_may_have_been_executed_and_says_so() {
     // Whether any was executed depends on who is under way when; nearly always many are.

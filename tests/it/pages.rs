@@ -346,7 +346,7 @@ fn pages_whose_history_is_compacted_end_with_one_error() {
     assert!(pages.next().is_none() && pages.next().is_none());
 }
 
-// (W11)
+// Fault: W11
 #[test]
 fn a_count_has_no_pages() {
     let etcd = LocalEtcd::start().unwrap();
@@ -356,7 +356,7 @@ fn a_count_has_no_pages() {
     assert!(refused.to_string().contains("count_only"), "{refused}");
 }
 
-// (W3)
+// Fault: W3
 #[test]
 fn pages_and_mirrors_shrink_to_what_fits_into_a_reply() {
     let (etcd, writer) = start();
@@ -376,7 +376,7 @@ fn pages_and_mirrors_shrink_to_what_fits_into_a_reply() {
     assert_eq!(mirror.snapshot().len(), 20);
 }
 
-// (W3)
+// Fault: W3
 #[test]
 fn a_key_over_the_limit_by_itself_is_named() {
     let (etcd, writer) = start();

@@ -298,7 +298,7 @@ fn all_enter_a_double_barrier_together_and_leave_it_together_round_after_round()
     }
 }
 
-// (W6)
+// Fault: W6
 #[test]
 fn whoever_waits_at_a_double_barrier_is_told_at_once_when_its_key_is_deleted() {
     let (_etcd, client) = start();

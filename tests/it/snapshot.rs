@@ -144,7 +144,7 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
     }
 }
 
-// (W10)
+// Fault: W10
 #[test]
 fn two_that_save_to_one_path_do_not_disturb_each_other() {
     let etcd = LocalEtcd::start().unwrap();

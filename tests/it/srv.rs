@@ -197,7 +197,7 @@ fn a_name_server_that_is_silent_is_passed_over_and_all_of_them_end_in_time() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
-// (N10)
+// Fault: N10
 #[test]
 fn a_server_that_sends_a_byte_at_a_time_is_waited_for_no_longer_than_the_timeout() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

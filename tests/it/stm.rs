@@ -365,7 +365,7 @@ fn a_commit_whose_answer_is_lost_is_reported_and_not_run_again() {
     });
 }
 
-// (W11)
+// Fault: W11
 #[test]
 fn a_smaller_limit_is_kept_by_nesting_and_what_cannot_be_nested_names_both_settings() {
     let etcd = LocalEtcd::builder()

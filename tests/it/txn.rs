@@ -329,7 +329,7 @@ fn transactions_nest() {
     assert_eq!(inner.revision(), txn.revision());
 }
 
-// (W7)
+// Fault: W7
 #[test]
 fn transactions_nest_as_deep_as_allowed_and_deeper_ones_are_refused_before_sending() {
     let (_etcd, client) = start();

@@ -252,6 +252,25 @@ fn a_thousand_watches_come_and_go() {
     eventually_watches(&etcd, 0);
 }
 
+// Fault: Q8
+#[test]
+fn a_set_forgets_a_watch_that_ended() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let last = client.put("k", "1").unwrap().revision();
+    let last = last.max(client.put("k", "2").unwrap().revision());
+    client.compact(last).unwrap();
+    let set = client.watch_set().unwrap();
+    let kept = set.add("other").unwrap();
+    let past = Watch::key("k").start_revision(Revision::new(1));
+    let ended = set.submit(past).unwrap();
+    let (key, item) = set.receiver().recv_timeout(SOON).unwrap();
+    assert_eq!(key, ended);
+    assert_eq!(item.unwrap_err().kind(), ErrorKind::Compacted);
+    assert!(!set.remove(ended), "it is not there any more");
+    assert!(set.remove(kept));
+}
+
 #[test]
 fn a_slow_reader_pauses_and_misses_nothing_and_others_go_on() {
     let etcd = LocalEtcd::start().unwrap();

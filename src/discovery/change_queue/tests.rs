@@ -36,7 +36,7 @@ fn wakes(queue: &ChangeQueue) -> bool {
     select.try_ready().is_ok()
 }
 
-// (R16)
+// Fault: R16
 #[test]
 fn changes_that_nobody_asks_for_are_not_kept_and_wake_nobody() {
     let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
@@ -53,7 +53,7 @@ fn changes_that_nobody_asks_for_are_not_kept_and_wake_nobody() {
     assert_eq!(receiver.try_iter().count(), 1, "from then on");
 }
 
-// (R16)
+// Fault: R16
 #[test]
 fn a_full_queue_wakes_nobody_until_its_reader_takes_something() {
     let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
@@ -70,7 +70,7 @@ fn a_full_queue_wakes_nobody_until_its_reader_takes_something() {
     assert_eq!(receiver.len(), 4);
 }
 
-// (R17)
+// Fault: R17
 #[test]
 fn ten_thousand_that_go_at_once_go_one_by_one_each_with_its_cause() {
     let (mut queue, receiver, wanted) = ChangeQueue::with_room(64);

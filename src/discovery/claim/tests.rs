@@ -305,6 +305,7 @@ fn a_refusal_does_not_undo_the_doubt_about_an_earlier_try() {
     assert_eq!(claim.due(&ours), Some(Step::Delete(lease(1))));
 }
 
+// Fault: R11
 #[test]
 fn a_key_that_was_not_watched_for_a_while_is_looked_at_and_not_written() {
     let mut claim = held(OnConflict::Replace);

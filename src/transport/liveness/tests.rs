@@ -90,6 +90,7 @@ fn whatever_is_heard_is_life_also_while_a_ping_is_not_answered() {
     assert_eq!(wire.silence(200_000, true), Some(ms(98_000 + 5_000)));
 }
 
+// Fault: Q6
 #[test]
 fn a_suspicion_is_acted_upon_as_soon_as_a_ping_may_be_sent() {
     for at in [0, 1_000, 4_999, 5_000, 7_000] {

@@ -182,6 +182,7 @@ fn when_endpoints_change_what_is_known_of_the_others_stays() {
     assert_eq!(picker.plan(now, Demand::Call), dial(&[3, 4]));
 }
 
+// Fault: N7
 #[test]
 fn one_that_is_behind_is_known_by_its_number_and_not_by_its_place() {
     let now = Instant::now();

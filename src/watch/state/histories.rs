@@ -91,6 +91,7 @@ fn nothing_is_missing_or_double_across_tokens_that_expire() {
     assert!(seen.items > 10_000 && seen.streams > 2000, "{seen:?}");
 }
 
+// Fault: Q5
 #[test]
 fn responses_that_are_too_large_delay_and_lose_nothing() {
     for cuts in [false, true] {

@@ -228,6 +228,7 @@ fn replaced(state: &mut Watches, now: Instant) {
     assert!(actions.is_empty(), "the read that follows ends the watches");
 }
 
+// Fault: R11
 #[test]
 fn a_store_that_was_replaced_ends_its_watches_although_it_has_grown_past_them() {
     let (mut state, now) = one_live(Watch::key("k"));

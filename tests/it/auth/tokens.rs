@@ -355,7 +355,8 @@ fn a_token_without_a_password_ends_with_itself() {
     fails(last, ErrorKind::Unauthenticated);
 }
 
-/// etcd answers in words that its API has no code for. (N8)
+/// etcd answers in words that its API has no code for.
+// Fault: N8
 #[test]
 fn a_password_for_a_user_who_has_none_is_refused_at_once_and_once() {
     let etcd = etcd(&[]);

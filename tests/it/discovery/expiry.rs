@@ -2,7 +2,7 @@
 
 use super::*;
 
-// (R8)
+// Fault: R8
 #[test]
 fn a_successor_waits_as_long_as_the_lease_of_its_predecessor_lives() {
     let etcd = LocalEtcd::start().unwrap();
@@ -28,7 +28,7 @@ fn a_successor_waits_as_long_as_the_lease_of_its_predecessor_lives() {
     assert!(client.time_to_live(lease).unwrap().remaining().is_none());
 }
 
-// (R8)
+// Fault: R8
 #[test]
 fn a_holder_that_lives_on_is_named() {
     let etcd = LocalEtcd::start().unwrap();

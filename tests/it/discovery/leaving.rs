@@ -7,7 +7,7 @@ fn keys(client: &Client) -> u64 {
     client.call(count).unwrap().count()
 }
 
-// (R9)
+// Fault: R9
 #[test]
 fn many_leave_together_however_they_are_told_to() {
     let etcd = LocalEtcd::start().unwrap();
@@ -38,7 +38,7 @@ fn many_leave_together_however_they_are_told_to() {
     assert_eq!(keys(&near), 0);
 }
 
-// (R5)
+// Fault: R5
 #[test]
 fn closing_the_client_leaves_first() {
     let etcd = LocalEtcd::start().unwrap();
@@ -58,7 +58,7 @@ fn closing_the_client_leaves_first() {
     assert_eq!(late.kind(), ErrorKind::Closed);
 }
 
-// (R5)
+// Fault: R5
 #[test]
 fn a_key_that_closing_could_not_take_out_is_no_success() {
     let etcd = LocalEtcd::start().unwrap();
@@ -80,7 +80,7 @@ fn a_key_that_closing_could_not_take_out_is_no_success() {
     assert_eq!(keys(&other), 1);
 }
 
-// (R4)
+// Fault: R4
 #[test]
 fn who_waits_in_vain_to_leave_is_told_for_how_long_and_why() {
     let etcd = LocalEtcd::start().unwrap();

@@ -6,7 +6,7 @@ fn with_metadata(n: u16, bytes: usize) -> Instance {
     web(n).meta("load", "x".repeat(bytes))
 }
 
-// (R3)
+// Fault: R3
 #[test]
 fn batches_are_as_large_as_client_and_server_allow() {
     // The client knows of the limit, or it finds out.
@@ -36,7 +36,7 @@ fn batches_are_as_large_as_client_and_server_allow() {
     }
 }
 
-// (R2)
+// Fault: R2
 #[test]
 fn an_instance_that_the_client_does_not_send_is_refused_before_anything_happens() {
     let etcd = LocalEtcd::start().unwrap();
@@ -64,7 +64,7 @@ fn an_instance_that_the_client_does_not_send_is_refused_before_anything_happens(
     others.leave().unwrap();
 }
 
-// (R2)
+// Fault: R2
 #[test]
 fn an_update_that_the_server_does_not_take_leaves_the_old_value_and_says_why() {
     let etcd = LocalEtcd::start().unwrap();
@@ -116,7 +116,7 @@ fn an_update_that_the_server_does_not_take_leaves_the_old_value_and_says_why() {
     others.leave().unwrap();
 }
 
-// (R2)
+// Fault: R2
 #[test]
 fn a_server_that_takes_small_requests_gets_small_batches() {
     let etcd = LocalEtcd::builder();

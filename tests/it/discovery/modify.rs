@@ -10,7 +10,7 @@ fn value(client: &Client) -> String {
     kv.value_str().unwrap().to_owned()
 }
 
-// (R6)
+// Fault: R6
 #[test]
 fn a_report_of_properties_never_undoes_a_drain() {
     let etcd = LocalEtcd::start().unwrap();
@@ -47,7 +47,7 @@ fn a_report_of_properties_never_undoes_a_drain() {
     assert_eq!(registration.instance().status, Status::Up);
 }
 
-// (R6)
+// Fault: R6
 #[test]
 fn changes_of_several_threads_are_all_made_and_etcd_has_the_last() {
     let etcd = LocalEtcd::start().unwrap();

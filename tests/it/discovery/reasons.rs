@@ -3,7 +3,7 @@
 use super::*;
 use crate::support::proxy::Dir;
 
-// (R4)
+// Fault: R4
 #[test]
 fn an_outage_is_unavailable_as_for_get_and_has_its_cause() {
     let mut etcd = LocalEtcd::start().unwrap();
@@ -30,7 +30,7 @@ fn an_outage_is_unavailable_as_for_get_and_has_its_cause() {
     assert!(announced.last_error().is_none());
 }
 
-// (R4)
+// Fault: R4
 #[test]
 fn a_server_that_is_silent_is_a_reason_as_well() {
     let etcd = LocalEtcd::start().unwrap();
@@ -45,7 +45,7 @@ fn a_server_that_is_silent_is_a_reason_as_well() {
     assert!(text.contains("last: "), "{text}");
 }
 
-// (R7)
+// Fault: R7
 #[test]
 fn a_slow_link_is_no_reason_to_give_up_and_no_lease_is_left_over() {
     let etcd = LocalEtcd::start().unwrap();
@@ -64,7 +64,7 @@ fn a_slow_link_is_no_reason_to_give_up_and_no_lease_is_left_over() {
     assert_eq!(direct.leases().unwrap().ids().len(), 1);
 }
 
-// (R7)
+// Fault: R7
 #[test]
 fn a_grant_whose_answer_is_lost_is_repeated_under_its_id() {
     let etcd = LocalEtcd::start().unwrap();

@@ -47,7 +47,7 @@ fn is_there(root: &Client, n: u16) -> bool {
     root.get(key).unwrap().is_some()
 }
 
-// (R1, R4)
+// Fault: R1, R4
 #[test]
 fn what_is_refused_harms_nobody_else() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
@@ -106,7 +106,7 @@ fn what_is_refused_harms_nobody_else() {
     assert!(culprit.last_error().is_none());
 }
 
-// (R1)
+// Fault: R1
 #[test]
 fn many_refused_among_many_permitted_cost_a_few_transactions_once() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
@@ -118,7 +118,7 @@ fn many_refused_among_many_permitted_cost_a_few_transactions_once() {
     let transactions = || {
         let metrics = client.metrics();
         let of = |call: &CallMetrics| call.ok + call.errors.iter().map(|(_, n)| n).sum::<u64>();
-        metrics.call("Txn").map_or(0, of)
+        metrics.call("txn").map_or(0, of)
     };
     let mut good = Vec::new();
     let mut bad = Vec::new();
@@ -148,10 +148,13 @@ fn many_refused_among_many_permitted_cost_a_few_transactions_once() {
     let used = transactions() - before;
     println!("300 back in {:?} with {used} transactions", begun.elapsed());
     let culprits_tries = 3 * (2 + begun.elapsed().as_millis() as u64 / 100);
-    assert!(used <= 30 + culprits_tries, "{used} transactions");
+    assert!(
+        (4..=30 + culprits_tries).contains(&used),
+        "{used} transactions"
+    );
 }
 
-// (R1)
+// Fault: R1
 #[test]
 fn a_delete_that_is_refused_is_given_up_and_told() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {

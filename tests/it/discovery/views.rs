@@ -20,7 +20,7 @@ fn put_instances(client: &Client, ids: std::ops::Range<usize>) -> Revision {
     last
 }
 
-// (R12)
+// Fault: R12
 #[test]
 fn a_permission_that_is_withdrawn_makes_a_view_stale_and_it_is_live_again_by_itself() {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
@@ -81,7 +81,7 @@ fn a_permission_that_is_withdrawn_makes_a_view_stale_and_it_is_live_again_by_its
     view.wait_for(4, SOON).unwrap();
 }
 
-// (R13)
+// Fault: R13
 #[test]
 fn a_store_that_was_replaced_by_one_that_others_have_written_to_shows_nothing_empty() {
     let mut etcd = LocalEtcd::start().unwrap();
@@ -130,7 +130,7 @@ fn a_store_that_was_replaced_by_one_that_others_have_written_to_shows_nothing_em
     assert_eq!(gone.count(), 0, "nobody was told that an instance went");
 }
 
-// (R14)
+// Fault: R14
 #[test]
 fn a_view_has_every_revision_also_those_of_other_keys() {
     let etcd = LocalEtcd::start().unwrap();
@@ -150,7 +150,7 @@ fn a_view_has_every_revision_also_those_of_other_keys() {
     assert_eq!(view.wait_revision(own, SOON).unwrap().len(), 2);
 }
 
-// (R15)
+// Fault: R15
 #[test]
 fn a_view_opens_however_often_somebody_compacts() {
     let etcd = LocalEtcd::start().unwrap();
@@ -177,7 +177,7 @@ fn a_view_opens_however_often_somebody_compacts() {
     });
 }
 
-// (R17)
+// Fault: R17
 #[test]
 fn each_of_ten_thousand_that_go_at_once_is_told_with_its_cause() {
     let etcd = LocalEtcd::start().unwrap();

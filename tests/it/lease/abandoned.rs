@@ -37,7 +37,7 @@ impl Deaf {
     }
 }
 
-// (R7)
+// Fault: R7
 #[test]
 fn a_grant_that_fails_leaves_no_lease_behind() {
     let deaf = Deaf::start();
@@ -49,7 +49,7 @@ fn a_grant_that_fails_leaves_no_lease_behind() {
     deaf.leases_become(0);
 }
 
-// (R7)
+// Fault: R7
 #[test]
 fn a_round_trip_longer_than_the_timeout_leaves_no_leases_behind() {
     let (etcd, proxy, client) = behind_a_proxy();

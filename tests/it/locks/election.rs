@@ -142,7 +142,7 @@ fn every_proclamation_is_seen_with_a_greater_revision() {
     assert!(next(&observer).is_none());
 }
 
-// (W4)
+// Fault: W4
 #[test]
 fn what_one_transaction_deletes_is_one_change_of_leader() {
     let (_etcd, client) = start();

@@ -29,7 +29,7 @@ fn told(
     })
 }
 
-// (W6)
+// Fault: W6
 #[test]
 fn a_waiter_is_told_at_once_when_its_key_is_deleted() {
     let (_etcd, client) = start();
@@ -62,7 +62,7 @@ fn a_waiter_is_told_at_once_when_its_key_is_deleted() {
     assert!(Mutex::new(&waiter, "other").lock().is_ok());
 }
 
-// (W6)
+// Fault: W6
 #[test]
 fn a_waiter_is_told_at_once_when_its_lease_is_revoked() {
     let (_etcd, client) = start();

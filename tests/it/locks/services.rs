@@ -106,6 +106,7 @@ fn waiting_for_the_servers_lock_survives_lost_connections() {
     });
 }
 
+// Fault: Q1
 #[test]
 fn giving_back_the_servers_lock_is_not_repeated_when_its_answer_is_lost() {
     let (etcd, direct) = start();

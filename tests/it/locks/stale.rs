@@ -15,7 +15,7 @@ fn lose(client: &Client, guard: &LockGuard, name: &str) {
     Mutex::new(&other, name).lock().unwrap().unlock().unwrap();
 }
 
-// (W5)
+// Fault: W5
 #[test]
 fn the_guard_of_a_lost_lock_does_not_unlock_the_one_that_the_session_got_later() {
     let (_etcd, client) = start();
@@ -32,7 +32,7 @@ fn the_guard_of_a_lost_lock_does_not_unlock_the_one_that_the_session_got_later()
     assert!(Mutex::new(&other, "lock").try_lock().unwrap().is_some());
 }
 
-// (W5)
+// Fault: W5
 #[test]
 fn the_guard_of_a_lost_lock_does_not_keep_the_one_that_the_session_got_later() {
     let (_etcd, client) = start();

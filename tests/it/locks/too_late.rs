@@ -26,7 +26,7 @@ fn won_too_late(win: impl FnOnce(&Session) -> Option<Error> + Send) -> Error {
     })
 }
 
-// (M2)
+// Fault: M2
 #[test]
 fn a_guard_is_never_handed_out_on_a_session_that_is_over() {
     let ends = [

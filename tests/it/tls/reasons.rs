@@ -25,7 +25,7 @@ fn says(text: &str, parts: &[&str]) {
     }
 }
 
-/// (N12)
+// Fault: N12
 #[test]
 fn a_key_that_is_too_short_is_named_wherever_it_is() {
     let own = refused(&fixture("rsa1024"), fixture("ca").cert);
@@ -43,7 +43,7 @@ fn a_key_that_is_too_short_is_named_wherever_it_is() {
     );
 }
 
-/// (N12)
+// Fault: N12
 #[test]
 fn a_curve_that_is_not_verified_is_named_and_how_to_have_it_verified() {
     if cfg!(feature = "tls-aws-lc") {
@@ -64,7 +64,7 @@ fn a_curve_that_is_not_verified_is_named_and_how_to_have_it_verified() {
     );
 }
 
-/// (N12)
+// Fault: N12
 #[test]
 fn a_server_with_the_certificate_of_an_authority_is_told_how_to_make_its_own() {
     let server = fixture("x509-default");
@@ -72,7 +72,7 @@ fn a_server_with_the_certificate_of_an_authority_is_told_how_to_make_its_own() {
     says(&text, &["CA:TRUE", "openssl req -x509", "CA:FALSE"]);
 }
 
-/// (N12)
+// Fault: N12
 #[test]
 fn names_that_do_not_count_are_said_not_to() {
     let ca = Authority::new("the authority");
@@ -100,7 +100,8 @@ fn a_certificate_of_the_future_is_a_matter_of_clocks() {
     says(&text, &["is not valid yet, but in", "look at the clocks"]);
 }
 
-/// Files come from editors that begin with a mark, and from `cat` of files without a last line end. (N11)
+/// Files come from editors that begin with a mark, and from `cat` of files without a last line end.
+// Fault: N11
 #[test]
 fn every_authority_of_a_file_is_trusted_however_the_file_was_put_together() {
     let secure = Secure::start();

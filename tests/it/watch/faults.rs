@@ -236,7 +236,7 @@ fn progress_that_a_full_queue_has_no_room_for_is_not_asked_for_again_and_again()
     });
 }
 
-// (N16)
+// Fault: N16
 #[test]
 fn a_watch_keeps_up_although_its_connection_is_cut_all_the_time() {
     let etcd = LocalEtcd::start().unwrap();

@@ -56,7 +56,7 @@ fn drain(watcher: &Watcher, count: usize) -> Duration {
     begun.elapsed()
 }
 
-// (W1)
+// Fault: W1
 #[test]
 fn a_backlog_of_many_small_events_comes_in_seconds() {
     let etcd = LocalEtcd::start().unwrap();
@@ -68,7 +68,7 @@ fn a_backlog_of_many_small_events_comes_in_seconds() {
     eprintln!("100,000 events in {:?}", drain(&watcher, 100_000));
 }
 
-// (W2)
+// Fault: W2
 #[test]
 fn an_event_over_the_limit_ends_its_watch_and_nothing_else_notices() {
     let etcd = LocalEtcd::start().unwrap();
@@ -115,7 +115,7 @@ fn an_event_over_the_limit_ends_its_watch_and_nothing_else_notices() {
     assert_eq!(more, 1, "the one that the watch had for itself");
 }
 
-// (W2)
+// Fault: W2
 #[test]
 fn a_backlog_over_the_limit_comes_in_parts_and_the_watch_goes_on() {
     let etcd = LocalEtcd::start().unwrap();
@@ -147,7 +147,7 @@ fn a_backlog_over_the_limit_comes_in_parts_and_the_watch_goes_on() {
     }
 }
 
-// (W8)
+// Fault: W8
 #[test]
 fn one_revision_over_the_limit_names_the_revision_and_the_setting() {
     let etcd = LocalEtcd::start().unwrap();

@@ -25,7 +25,7 @@ fn value(item: &Result<Event>) -> &str {
     item.as_ref().unwrap().kv().value_str().unwrap()
 }
 
-// (R10)
+// Fault: R10
 #[test]
 fn a_reader_that_does_not_read_pauses_nothing_and_then_sees_how_it_is() {
     let etcd = LocalEtcd::start().unwrap();
@@ -64,7 +64,7 @@ fn a_reader_that_does_not_read_pauses_nothing_and_then_sees_how_it_is() {
     eventually_watches(&etcd, 0);
 }
 
-// (R10)
+// Fault: R10
 #[test]
 fn a_set_says_since_when_it_is_cut_off_and_when_all_is_followed_again() {
     let etcd = LocalEtcd::start().unwrap();

@@ -487,6 +487,7 @@ proptest! {
     })]
 
     /// Up to 16 of 48 are refused, on a network of 100 ms.
+    // Fault: N6
     #[test]
     fn those_that_are_refused_cost_the_others_nothing(
         seed in any::<u64>(),

@@ -127,7 +127,7 @@ fn save_two_pieces(disk: &Paper) -> Result<()> {
     })
 }
 
-// (M4)
+// Fault: M4
 #[test]
 fn a_file_is_on_the_disk_before_it_takes_its_place_and_its_name_is_when_that_is_reported() {
     let disk = Paper::default();
@@ -163,7 +163,7 @@ fn whatever_fails_the_path_holds_the_old_file_or_the_new_one() {
     }
 }
 
-// (W10)
+// Fault: W10
 #[test]
 fn two_that_save_to_one_path_never_share_a_file_and_the_one_that_fails_takes_nothing_along() {
     let disk = Paper::default();
