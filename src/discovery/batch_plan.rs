@@ -194,6 +194,26 @@ impl BatchPlan {
         self.set_apart(number, now, random);
     }
 
+    /// Whatever was refused may be accepted now: those who are apart and not on their way travel with
+    /// the others again. The caller says what they want.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        self.suspects.clear();
+        self.culprits_due.clear();
+        let on_their_way: BTreeSet<u64> = self
+            .under_way
+            .values()
+            .flat_map(|batch| batch.numbers.iter().copied())
+            .collect();
+        self.apart.retain(|number, _| on_their_way.contains(number));
+        for apart in self.apart.values_mut() {
+            if let Apart::Culprit { not_before, .. } = apart {
+                *not_before = now;
+            }
+        }
+        self.splitting.worked();
+        self.culprits.worked();
+    }
+
     /// An entry is gone.
     pub(super) fn forget(&mut self, number: u64) {
         self.sorts.forget(number);

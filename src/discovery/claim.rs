@@ -83,6 +83,8 @@ pub(super) struct Claim {
     seen: Revision,
     /// Where it was put, as far as we know: also while another value is on its way.
     placed: Option<Placed>,
+    /// It hangs on a lease that ends, and must be put under another.
+    must_move: bool,
     /// It was ours at some time: from then on it is restored, not fought over.
     held_before: bool,
     /// The lease that the key may hang on, as far as we know.
@@ -98,6 +100,8 @@ pub(super) struct Claim {
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     pub(super) current: Option<LeaseId>,
+    /// Those that live, and that nothing is put under any more.
+    retired: Vec<LeaseId>,
     past: Vec<LeaseId>,
 }
 
@@ -105,17 +109,38 @@ pub(super) struct Leases {
 const PAST: usize = 16;
 
 impl Leases {
-    pub(super) fn lost(&mut self) {
-        if let Some(lease) = self.current.take() {
-            self.past.push(lease);
-            if self.past.len() > PAST {
-                self.past.remove(0);
-            }
+    /// The current lease is lost.
+    pub(super) fn lost(&mut self) -> Option<LeaseId> {
+        let lease = self.current.take()?;
+        self.remember(lease);
+        Some(lease)
+    }
+
+    /// Nothing is put under the current lease any more.
+    pub(super) fn retire(&mut self) -> Option<LeaseId> {
+        let lease = self.current.take()?;
+        self.retired.push(lease);
+        Some(lease)
+    }
+
+    pub(super) fn retired_lost(&mut self, lease: LeaseId) {
+        self.retired.retain(|retired| *retired != lease);
+        self.remember(lease);
+    }
+
+    fn remember(&mut self, lease: LeaseId) {
+        self.past.push(lease);
+        if self.past.len() > PAST {
+            self.past.remove(0);
         }
     }
 
+    fn lives(&self, lease: LeaseId) -> bool {
+        self.current == Some(lease) || self.retired.contains(&lease)
+    }
+
     fn is_ours(&self, lease: LeaseId) -> bool {
-        self.current == Some(lease) || self.past.contains(&lease)
+        self.lives(lease) || self.past.contains(&lease)
     }
 }
 
@@ -132,6 +157,7 @@ impl Claim {
             tries_old: false,
             seen: Revision::NONE,
             placed: None,
+            must_move: false,
             held_before: false,
             touched: None,
             touched_before: None,
@@ -186,7 +212,7 @@ impl Claim {
     /// Whether the next write is one of the last value that etcd took: a refused update must not
     /// take the instance away when its key is lost.
     pub(super) fn falls_back(&self) -> bool {
-        self.tries_old && self.placed.is_none()
+        self.tries_old && (self.placed.is_none() || self.must_move)
     }
 
     /// The value of the next write.
@@ -210,6 +236,9 @@ impl Claim {
             _ if self.leaving => self.touched.map(Step::Delete),
             Phase::Wanted(expect) => Some(Step::Write(expect, leases.current?)),
             Phase::Unsure => Some(Step::Look),
+            Phase::Held { lease, .. } if self.must_move => {
+                Some(Step::Write(Expect::Lease(lease), leases.current?))
+            }
             Phase::Held { .. } | Phase::Yielded { .. } | Phase::Refused(_) => None,
         }
     }
@@ -348,10 +377,41 @@ impl Claim {
         }
     }
 
-    /// The lease is gone, and every key that hung on it. Whatever else was known may be as old: look.
-    pub(super) fn lease_lost(&mut self) {
-        self.touched = None;
-        self.touched_before = None;
+    /// The current lease is gone, and every key that hung on it. Whatever else was known may be as
+    /// old: look. A key that is on a lease that lives stays there.
+    pub(super) fn lease_lost(&mut self, lost: LeaseId) {
+        match self.placed {
+            Some(placed) if placed.lease != lost => {
+                self.touched = Some(placed.lease);
+                self.touched_before = Some(placed.lease);
+            }
+            _ => self.reset(None),
+        }
+    }
+
+    /// The lease lives, and ends soon: the key must be put under another.
+    pub(super) fn lease_retired(&mut self, lease: LeaseId) {
+        self.must_move = self.placed.is_some_and(|placed| placed.lease == lease);
+        self.tries_old = self.must_move && self.is_refused;
+    }
+
+    /// A lease is gone that was not the current one. Says whether that matters.
+    pub(super) fn retired_lost(&mut self, lost: LeaseId) -> bool {
+        let matters = match self.placed {
+            Some(placed) => placed.lease == lost,
+            None => self.touched == Some(lost),
+        };
+        if matters {
+            // A step on its way may put it under another lease.
+            self.reset(self.touched.filter(|touched| *touched != lost));
+        }
+        matters
+    }
+
+    fn reset(&mut self, touched: Option<LeaseId>) {
+        self.must_move = false;
+        self.touched = touched;
+        self.touched_before = touched;
         self.placed = None;
         if let Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(_) | Phase::Unsure =
             self.phase
@@ -374,13 +434,16 @@ impl Claim {
     /// The key has our value since revision `at`, under a lease that may be lost by now.
     fn written(&mut self, lease: LeaseId, at: Revision, leases: &Leases) {
         let revision = at;
-        if leases.current == Some(lease) {
+        if leases.lives(lease) {
+            self.must_move = leases.current != Some(lease);
+            self.touched = Some(lease);
             self.phase = Phase::Held { lease, revision };
             self.placed = Some(Placed { lease, revision });
             self.renew_if_old();
         } else {
             self.phase = Phase::Wanted(Expect::Absent);
             self.placed = None;
+            self.must_move = false;
         }
     }
 

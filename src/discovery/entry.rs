@@ -106,11 +106,26 @@ impl Entry {
         }
     }
 
-    pub(super) fn lease_lost(&mut self, loss: Loss) {
-        if self.claim.was_held() {
+    pub(super) fn lease_lost(&mut self, lost: LeaseId, loss: Loss) {
+        self.claim.lease_lost(lost);
+        if self.claim.was_held() && self.claim.placed().is_none() {
             self.loss = Some(loss);
         }
-        self.claim.lease_lost();
+    }
+
+    /// A lease is gone that is not renewed any more. Says whether its key was on it.
+    pub(super) fn retired_lost(&mut self, lost: LeaseId) -> bool {
+        let was_on_it = self.claim.retired_lost(lost);
+        if was_on_it && self.claim.was_held() {
+            self.loss = Some(Loss::LeaseGone);
+        }
+        was_on_it
+    }
+
+    /// Whether its last step was refused for want of a permission.
+    pub(super) fn is_denied(&self) -> bool {
+        let trouble = self.trouble.as_ref();
+        trouble.is_some_and(|trouble| trouble.kind() == ErrorKind::PermissionDenied)
     }
 
     /// Its step failed, and another try will be made.
@@ -145,15 +160,27 @@ impl Entry {
     }
 
     /// Shows its owner how it is.
-    pub(super) fn show(&mut self, outlook: &Outlook) {
-        let state = self.state(outlook);
+    pub(super) fn show(&mut self, outlook: &Arc<Outlook>, is_unguarded: bool) {
+        let state = match self.state(outlook) {
+            State::Registered { valid_until, .. } if is_unguarded => State::Suspect { valid_until },
+            state => state,
+        };
         let placed = self.claim.placed().map(|placed| placed.revision);
         self.shared.set_held_by(match self.claim.phase {
             Phase::Yielded { by } => Some(by),
             _ => None,
         });
+        let trouble = self.trouble.clone();
+        let trouble = trouble.or_else(|| is_unguarded.then(|| self.unguarded()));
+        self.shared.attach(outlook);
         let stored = placed.map(|revision| (revision, self.shown.version));
-        self.shared.show(state, stored, self.trouble.clone());
+        self.shared.show(state, stored, trouble);
+    }
+
+    fn unguarded(&self) -> Error {
+        let reason = "its key cannot be watched at the moment, so that a loss may go unnoticed";
+        let about = Operation::about("watch", &self.shared.instance().id);
+        Error::new(ErrorKind::Unavailable, reason).operation(about)
     }
 
     /// It has left. Whoever waited in time is told; whoever gave up is not.
@@ -175,7 +202,7 @@ impl Entry {
                 let valid_until = outlook.valid_until();
                 if self.shown.status == Status::Draining {
                     State::Draining
-                } else if outlook.is_suspect() {
+                } else if outlook.is_suspect() || outlook.is_retired() && self.trouble.is_some() {
                     State::Suspect { valid_until }
                 } else {
                     State::Registered {

@@ -27,6 +27,7 @@ mod discovery;
 mod dispute;
 mod entry;
 mod instance;
+mod lease_check;
 mod leave_group;
 mod native;
 mod outlook;

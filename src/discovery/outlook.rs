@@ -17,6 +17,7 @@ struct Inner {
     until: Deadline,
     ttl: Duration,
     granted: Option<Instant>,
+    is_retired: bool,
     trouble: Option<Error>,
 }
 
@@ -26,6 +27,7 @@ impl Outlook {
             until: Deadline::PASSED,
             ttl,
             granted: None,
+            is_retired: false,
             trouble: None,
         }))
     }
@@ -41,6 +43,15 @@ impl Outlook {
         let mut inner = self.0.lock();
         inner.until = until;
         inner.ttl = ttl;
+    }
+
+    /// It is not renewed any more.
+    pub(super) fn retire(&self) {
+        self.0.lock().is_retired = true;
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.0.lock().is_retired
     }
 
     pub(super) fn lost(&self) {

@@ -7,33 +7,31 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Select, TryRecvError};
 
-use super::batch::{self, Outcome, Sent};
-use super::batch_plan::{Batch, BatchPlan, Consequence, Ending, Weight};
-use super::claim::{Claim, Leases, Phase, Step};
+use self::batches::UnderWay;
+use self::lease::Retired;
+use super::batch_plan::BatchPlan;
+use super::claim::{Claim, Leases, Phase};
 use super::codec::Codec;
 use super::entry::{Entry, Given};
+use super::lease_check::LeaseCheck;
 use super::leave_group::LeaveTicket;
 use super::outlook::Outlook;
 use super::probe::Probe;
-use super::refusal::{self, Refusal};
 use super::registrar::Command;
 use super::registration::Loss;
 use super::size_check;
-use super::tenure::{Tenure, Tidings};
+use super::tenure::Tenure;
 use super::turns::Turns;
 use super::worker::{AT_ONCE, Next, Part};
-use crate::backoff::Backoff;
 use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::TxnResponse;
-use crate::rt::Pending;
-use crate::types::{KeyValue, LeaseId};
-use crate::watch::{Event, LatestSet, Watch, WatchKey};
+use crate::types::KeyValue;
+use crate::watch::{LatestSet, WatchKey};
 
-/// The wait before a key is watched again whose watch was refused.
-const BETWEEN_WATCHES: Backoff =
-    Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+mod batches;
+mod keys;
+mod lease;
 
 #[derive(Debug)]
 pub(super) struct Roster {
@@ -42,9 +40,13 @@ pub(super) struct Roster {
     prefix: String,
     commands: Receiver<Command>,
     open: bool,
+    ttl: Duration,
     tenure: Tenure,
     leases: Leases,
     outlook: Arc<Outlook>,
+    /// Leases that are not renewed any more, and on which keys may still be.
+    retired: Vec<Retired>,
+    lease_check: LeaseCheck,
     entries: BTreeMap<u64, Entry>,
     /// How many of them are not about to leave.
     staying: usize,
@@ -63,6 +65,9 @@ pub(super) struct Roster {
     watched: HashMap<WatchKey, u64>,
     /// Those whose watch was refused are watched again then.
     watch_again: BTreeSet<(Instant, u64)>,
+    /// Those whose key is not watched for too long.
+    unguarded: BTreeSet<u64>,
+    guard_at: Option<Instant>,
     plan: BatchPlan,
     /// The transactions that are on their way, by the ids of their batches.
     under_way: BTreeMap<u64, UnderWay>,
@@ -71,16 +76,6 @@ pub(super) struct Roster {
     probe: Probe,
     /// Tells this process's registration of an instance from another's.
     incarnation: u64,
-}
-
-/// A transaction on its way.
-#[derive(Debug)]
-struct UnderWay {
-    steps: Vec<Sent>,
-    /// The lease that it writes under.
-    lease: Option<LeaseId>,
-    since: Instant,
-    answer: Pending<TxnResponse>,
 }
 
 impl Roster {
@@ -93,7 +88,10 @@ impl Roster {
     ) -> Result<Self> {
         let outlook = Arc::new(Outlook::new(ttl));
         Ok(Roster {
+            ttl,
             tenure: Tenure::new(client.clone(), ttl, Arc::clone(&outlook)),
+            retired: Vec::new(),
+            lease_check: LeaseCheck::new(&client),
             outlook,
             watches: client.latest_set()?,
             looked_at: 0,
@@ -116,6 +114,8 @@ impl Roster {
             turns: Turns::default(),
             watched: HashMap::new(),
             watch_again: BTreeSet::new(),
+            unguarded: BTreeSet::new(),
+            guard_at: None,
             incarnation: (chance::number() >> 11).max(1),
         })
     }
@@ -198,286 +198,6 @@ impl Roster {
         self.stir(number);
     }
 
-    fn follow_lease(&mut self, now: Instant) {
-        loop {
-            match self.tenure.work(now, self.staying > 0) {
-                Tidings::None => break,
-                Tidings::Granted(lease) => {
-                    self.leases.current = Some(lease);
-                    self.stir_all();
-                }
-                Tidings::Lost(loss) => self.lease_lost(loss),
-                Tidings::Trouble(error) => {
-                    let is_final = refusal::is_final(error.kind());
-                    self.outlook.set_trouble(Some(error));
-                    if is_final {
-                        // Whoever waits need not wait for another try.
-                        self.to_show.extend(self.entries.keys());
-                    }
-                }
-            }
-        }
-        let is_suspect = self.outlook.is_suspect();
-        if std::mem::replace(&mut self.shown_suspect, is_suspect) != is_suspect {
-            self.to_show.extend(self.entries.keys());
-        }
-    }
-
-    fn lease_lost(&mut self, loss: Loss) {
-        self.leases.lost();
-        for entry in self.entries.values_mut() {
-            entry.lease_lost(loss);
-        }
-        self.stir_all();
-    }
-
-    /// Asks what is in the way of a request that is not answered.
-    fn look_around(&mut self, now: Instant) {
-        let since = self.waits_since();
-        if let Some(error) = self.probe.work(now, since) {
-            self.outlook.set_trouble(Some(error));
-        }
-    }
-
-    fn waits_since(&self) -> Option<Instant> {
-        let batches = self.under_way.values().map(|batch| batch.since);
-        batches.chain(self.tenure.waits_since()).min()
-    }
-
-    /// Takes what the watches bring. An error is the end of everything.
-    fn follow_keys(&mut self) -> Result<()> {
-        for (watch, item) in self.watches.take() {
-            if watch == WatchKey::SET {
-                // Whatever served the watches is gone, or the client is closed.
-                return self.watch_anew();
-            }
-            self.follow_key(watch, item);
-        }
-        let generation = self.watches.generation();
-        if std::mem::replace(&mut self.looked_at, generation) != generation {
-            self.look_at_all();
-        }
-        Ok(())
-    }
-
-    /// The watches are on a new stream, maybe of a store that was replaced meanwhile by one that
-    /// passed the revisions of the old one: what was known of the keys is believed no longer.
-    fn look_at_all(&mut self) {
-        for entry in self.entries.values_mut() {
-            entry.claim.unwatched();
-        }
-        self.stir_all();
-    }
-
-    fn follow_key(&mut self, watch: WatchKey, item: Result<Event>) {
-        let Some(number) = self.watched.get(&watch).copied() else {
-            return;
-        };
-        let Some(entry) = self.entries.get_mut(&number) else {
-            return;
-        };
-        match item {
-            Ok(event) => {
-                let valid = valid(self.codec, &self.prefix);
-                entry.follow(&event, &self.leases, valid);
-            }
-            Err(error) => {
-                // History is gone, or the store went back: whatever happened, look.
-                self.watched.remove(&watch);
-                entry.watch = None;
-                entry.claim.unwatched();
-                if !matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound) {
-                    // The next watch may be refused as well: not at once, then.
-                    entry.failed(&error);
-                    let again = Instant::now() + BETWEEN_WATCHES.last(chance::fraction());
-                    self.watch_again.insert((again, number));
-                    self.to_show.insert(number);
-                    return;
-                }
-            }
-        }
-        self.stir(number);
-    }
-
-    fn watch_anew(&mut self) -> Result<()> {
-        self.watches = self.client.latest_set()?;
-        self.looked_at = 0;
-        self.watched.clear();
-        for entry in self.entries.values_mut() {
-            entry.watch = None;
-            entry.claim.unwatched();
-        }
-        self.stir_all();
-        Ok(())
-    }
-
-    fn take_answers(&mut self, now: Instant) {
-        let answered = self.under_way.iter();
-        let answered = answered.filter_map(|(id, batch)| Some((*id, batch.answer.try_wait()?)));
-        for (id, answer) in answered.collect::<Vec<_>>() {
-            let Some(batch) = self.under_way.remove(&id) else {
-                continue;
-            };
-            match answer {
-                Ok(response) => match batch::outcomes(&batch.steps, &response) {
-                    Ok(outcomes) => self.batch_done(id, &batch, &response, outcomes, now),
-                    Err(odd) => self.batch_failed(id, &batch, &odd.unknown_outcome(true), now),
-                },
-                Err(error) => self.batch_failed(id, &batch, &error, now),
-            }
-        }
-    }
-
-    fn batch_done(
-        &mut self,
-        id: u64,
-        batch: &UnderWay,
-        response: &TxnResponse,
-        outcomes: Vec<Outcome<'_>>,
-        now: Instant,
-    ) {
-        self.plan
-            .ended(id, Ending::Answered, now, chance::fraction());
-        self.outlook.set_trouble(None);
-        let at = response.revision();
-        let valid = valid(self.codec, &self.prefix);
-        for (sent, outcome) in batch.steps.iter().zip(outcomes) {
-            let Some(entry) = self.entries.get_mut(&sent.number) else {
-                continue;
-            };
-            let taken = match outcome {
-                Outcome::Done => entry.claim.done(at, &self.leases, &valid),
-                Outcome::Found(kv) => entry.claim.found(at, kv, &self.leases, &valid),
-            };
-            if let Some(taken) = taken {
-                entry.taken(taken);
-            }
-            if let Phase::Refused(by) = entry.claim.phase {
-                entry.conflict(by);
-            }
-            if entry.claim.is_refused() {
-                self.plan.stays_apart(sent.number, now, chance::fraction());
-            } else {
-                entry.worked();
-            }
-            self.to_send.insert(sent.number);
-            self.to_show.insert(sent.number);
-        }
-    }
-
-    fn batch_failed(&mut self, id: u64, batch: &UnderWay, error: &Error, now: Instant) {
-        let refusal = Refusal::of(error);
-        let ending = Ending::Failed(refusal);
-        let consequence = self.plan.ended(id, ending, now, chance::fraction());
-        let was_not_done = refusal != Refusal::NoAnswer && !error.outcome_unknown();
-        for sent in &batch.steps {
-            let Some(entry) = self.entries.get_mut(&sent.number) else {
-                continue;
-            };
-            match was_not_done {
-                true => entry.claim.refused(consequence == Consequence::Culprit),
-                false => entry.claim.failed(),
-            }
-            match (consequence, sent.step) {
-                (Consequence::Culprit, Step::Delete(_)) => entry.give_up_leaving(error),
-                (Consequence::Culprit | Consequence::Later, _) => entry.failed(error),
-                (Consequence::Halved | Consequence::Done, _) => {}
-            }
-            self.to_send.insert(sent.number);
-            self.to_show.insert(sent.number);
-        }
-        if consequence == Consequence::Later {
-            self.outlook.set_trouble(Some(error.clone()));
-        }
-        if refusal == Refusal::LeaseGone && batch.lease == self.leases.current {
-            self.tenure.give_up(now);
-            self.lease_lost(Loss::LeaseGone);
-        }
-    }
-
-    /// Sends the next steps.
-    fn send_batches(&mut self, now: Instant) {
-        while let Some((until, number)) = self.later.pop_first() {
-            if until > now {
-                self.later.insert((until, number));
-                break;
-            }
-            self.to_send.insert(number);
-        }
-        let weigh = Weigh {
-            entries: &self.entries,
-            turns: &self.turns,
-            leases: &self.leases,
-            namespace: self.namespace,
-            now,
-        };
-        for number in std::mem::take(&mut self.to_send) {
-            if let Some(weight) = weigh.step(number) {
-                self.plan.wants(number, weight.sort);
-            } else if let Some(until) = weigh.waits(number) {
-                self.later.insert((until, number));
-            }
-        }
-        while let Some(batch) = self.next_batch(now) {
-            self.submit(batch, now);
-        }
-    }
-
-    fn next_batch(&mut self, now: Instant) -> Option<Batch> {
-        let weigh = Weigh {
-            entries: &self.entries,
-            turns: &self.turns,
-            leases: &self.leases,
-            namespace: self.namespace,
-            now,
-        };
-        self.plan.next(now, |number| weigh.step(number))
-    }
-
-    fn submit(&mut self, batch: Batch, now: Instant) {
-        let (mut steps, mut txns) = (Vec::new(), Vec::new());
-        for number in batch.numbers {
-            if let Some(entry) = self.entries.get_mut(&number)
-                && let Some(step) = entry.claim.due(&self.leases)
-            {
-                let key = entry.claim.key.clone();
-                txns.push(batch::step(&key, entry.claim.next_value(), step));
-                entry.begin(step);
-                steps.push(Sent { number, key, step });
-            }
-        }
-        let under_way = UnderWay {
-            steps,
-            lease: self.leases.current,
-            since: now,
-            answer: self.client.submit(batch::txn(txns)),
-        };
-        self.under_way.insert(batch.id, under_way);
-    }
-
-    /// Watches the keys that are held or waited for, and not watched yet.
-    fn watch_keys(&mut self, now: Instant) {
-        while let Some((until, number)) = self.watch_again.pop_first() {
-            if until > now {
-                self.watch_again.insert((until, number));
-                break;
-            }
-            self.stir(number);
-        }
-        for number in &self.to_show {
-            if let Some(entry) = self.entries.get_mut(number)
-                && entry.watch.is_none()
-                && let Some(after) = entry.claim.watch_after()
-                && let Ok(key) = self
-                    .watches
-                    .submit(Watch::key(entry.claim.key.clone()).after(after))
-            {
-                entry.watch = Some(key);
-                self.watched.insert(key, *number);
-            }
-        }
-    }
-
     /// Shows every state, and lets go of what has left.
     fn settle(&mut self) {
         for number in std::mem::take(&mut self.to_show) {
@@ -485,7 +205,12 @@ impl Roster {
                 continue;
             };
             if entry.claim.phase != Phase::Left {
-                entry.show(&self.outlook);
+                let retired = entry.claim.placed().and_then(|placed| {
+                    let mut retired = self.retired.iter();
+                    retired.find(|retired| retired.id == placed.lease)
+                });
+                let outlook = retired.map_or(&self.outlook, |retired| &retired.outlook);
+                entry.show(outlook, self.unguarded.contains(&number));
                 continue;
             }
             if let Some(watch) = entry.watch {
@@ -498,6 +223,7 @@ impl Roster {
             entry.left();
             self.entries.remove(&number);
             self.plan.forget(number);
+            self.unguarded.remove(&number);
         }
     }
 
@@ -529,6 +255,7 @@ impl Part for Roster {
         self.take_answers(now);
         self.look_around(now);
         self.watch_keys(now);
+        self.guard(now);
         self.settle();
         // After those who left, whose turn another may have now.
         self.send_batches(now);
@@ -541,6 +268,9 @@ impl Part for Roster {
             self.later.first().map(|(until, _)| *until),
             self.watch_again.first().map(|(until, _)| *until),
             self.tenure.due(now),
+            self.retired.iter().map(|retired| retired.due(now)).min(),
+            self.lease_check.due(self.shown_suspect, &self.leases),
+            self.guard_at,
             self.probe.due(self.waits_since()),
         ];
         Some(Next(due.into_iter().flatten().min()))
@@ -559,35 +289,8 @@ impl Part for Roster {
             select.recv(batch.answer.receiver());
         }
         self.tenure.wait(select);
+        self.lease_check.wait(select);
         self.probe.wait(select);
-    }
-}
-
-/// What entries have to send, for the plan of batches.
-struct Weigh<'a> {
-    entries: &'a BTreeMap<u64, Entry>,
-    turns: &'a Turns,
-    leases: &'a Leases,
-    namespace: usize,
-    now: Instant,
-}
-
-impl Weigh<'_> {
-    fn step(&self, number: u64) -> Option<Weight> {
-        let claim = &self.entries.get(&number)?.claim;
-        if self.waits(number).is_some() || !self.turns.is_first(&claim.key, number) {
-            return None;
-        }
-        let step = claim.due(self.leases)?;
-        let (key, value) = (&claim.key, claim.next_value());
-        Some(batch::weight(key, value, step, self.namespace))
-    }
-
-    /// Until when an entry waits to put its key back once more.
-    fn waits(&self, number: u64) -> Option<Instant> {
-        let entry = self.entries.get(&number)?;
-        let waits = entry.dispute.waits(self.now);
-        waits.filter(|_| !entry.claim.is_leaving())
     }
 }
 

@@ -8,6 +8,7 @@ mod modify;
 mod own_keys;
 mod reasons;
 mod refused;
+mod replaced_store;
 mod views;
 
 use std::time::{Duration, Instant};

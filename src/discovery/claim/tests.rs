@@ -9,6 +9,7 @@ fn lease(n: i64) -> LeaseId {
 fn leases(current: i64, past: &[i64]) -> Leases {
     Leases {
         current: LeaseId::new(current),
+        retired: Vec::new(),
         past: past.iter().map(|n| lease(*n)).collect(),
     }
 }
@@ -153,7 +154,7 @@ fn a_successor_is_yielded_to_and_outlived() {
 #[test]
 fn a_key_left_over_from_an_earlier_lease_of_ours_is_moved_to_the_new_one() {
     let mut claim = held(OnConflict::Fail);
-    claim.lease_lost();
+    claim.lease_lost(lease(1));
     let now = leases(2, &[1]);
     assert_eq!(
         next(&mut claim, &now),
@@ -252,7 +253,7 @@ fn an_update_goes_out_under_our_lease_and_is_remembered() {
         Some(Step::Write(Expect::Lease(lease(1)), lease(1)))
     );
     claim.done(Revision::new(12), &ours, |_| true);
-    claim.lease_lost();
+    claim.lease_lost(lease(1));
     assert_eq!(claim.value, "new");
 }
 

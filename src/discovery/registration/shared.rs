@@ -1,7 +1,7 @@
 //! What the worker and the handles of one registration share.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -21,7 +21,7 @@ pub(in crate::discovery) struct Shared {
     inner: Mutex<Inner>,
     changed: Condvar,
     /// The lease, and what is in the way of all: known once the worker has the registration.
-    outlook: OnceLock<Arc<Outlook>>,
+    outlook: Mutex<Option<Arc<Outlook>>>,
     states: Receiver<State>,
 }
 
@@ -66,14 +66,22 @@ impl Shared {
         Arc::new(Shared {
             inner: Mutex::new(inner),
             changed: Condvar::new(),
-            outlook: OnceLock::new(),
+            outlook: Mutex::new(None),
             states,
         })
     }
 
-    /// The worker has it from now on.
+    /// The lease that counts from now on.
     pub(in crate::discovery) fn attach(&self, outlook: &Arc<Outlook>) {
-        let _ = self.outlook.set(Arc::clone(outlook));
+        let mut attached = self.outlook.lock();
+        let is_same = |old: &Arc<Outlook>| Arc::ptr_eq(old, outlook);
+        if !attached.as_ref().is_some_and(is_same) {
+            *attached = Some(Arc::clone(outlook));
+        }
+    }
+
+    fn outlook(&self) -> Option<Arc<Outlook>> {
+        self.outlook.lock().clone()
     }
 
     /// How it is, as of now: the end of the lease comes without anybody's doing.
@@ -82,7 +90,7 @@ impl Shared {
     }
 
     fn as_of_now(&self, state: State) -> State {
-        let Some(outlook) = self.outlook.get() else {
+        let Some(outlook) = self.outlook() else {
             return state;
         };
         let valid_until = outlook.valid_until();
@@ -195,7 +203,7 @@ impl Shared {
 
     fn trouble(&self, inner: &Inner) -> Option<Error> {
         let own = inner.trouble.clone();
-        own.or_else(|| self.outlook.get()?.trouble())
+        own.or_else(|| self.outlook()?.trouble())
     }
 
     /// The error of one who waited for `what` and gave up: by the last trouble on the way if there
@@ -295,7 +303,7 @@ impl Shared {
                 break result;
             }
             // A registration takes two round trips when the lease is the first: each has the timeout.
-            let granted = self.outlook.get().and_then(|outlook| outlook.granted_at());
+            let granted = self.outlook().and_then(|outlook| outlook.granted_at());
             let from = granted.map_or(begun, |granted| granted.max(begun));
             match from.checked_add(timeout) {
                 Some(deadline) if deadline <= Instant::now() => {

@@ -163,7 +163,7 @@ fn a_delete_that_is_refused_is_given_up_and_told() {
     let (etcd, root) = etcd_of_web();
     permit(&root, "/services/admin/");
     let client = user(&etcd, "web");
-    let registrar = registrar(&client, 30);
+    let registrar = registrar(&client, 3);
     let stays = registrar.register(web(1)).unwrap();
     let goes = registrar.register(admin(1)).unwrap();
     let range = KeyRange::prefix("/services/admin/");
@@ -174,7 +174,96 @@ fn a_delete_that_is_refused_is_given_up_and_told() {
         error.to_string().starts_with("leave 10.0.0.2:1: "),
         "{error}"
     );
-    assert!(registered(&stays.state()));
+    eventually(SOON, "the other one stays", || {
+        (registered(&stays.state()) && is_there(&root, 1)).then_some(())
+    });
+    eventually(SOON, "the key goes with its lease", || {
+        let gone = root.get_prefix("/services/admin/").unwrap().is_empty();
+        gone.then_some(())
+    });
     stays.leave().unwrap();
     assert!(!is_there(&root, 1));
+}
+
+// (N6)
+#[test]
+fn a_permission_that_is_withdrawn_takes_one_instance_and_no_other() {
+    let since = [
+        Version(3, 4, 44),
+        Version(3, 5, 30),
+        Version(3, 6, 11),
+        Version(3, 7, 0),
+    ];
+    if skip_before(&since, "a lease asks for no permission") {
+        return;
+    }
+    let (etcd, root) = etcd_of_web();
+    permit(&root, "/services/admin/");
+    let client = user(&etcd, "web");
+    let registrar = registrar(&client, 6);
+    let good = registrar.register_all((1..=150).map(web)).unwrap();
+    let culprit = registrar.register(admin(1)).unwrap();
+    let range = KeyRange::prefix("/services/admin/");
+    root.role_revoke_permission("web", range).unwrap();
+    // The lease is denied as a whole: the others move to another one before it ends.
+    until(&culprit, "lost", |state| {
+        matches!(state, State::Lost { .. })
+    });
+    assert_eq!(
+        culprit.last_error().map(|error| error.kind()),
+        Some(ErrorKind::PermissionDenied)
+    );
+    for registration in &good {
+        assert!(
+            registered(&registration.state()),
+            "{:?}",
+            registration.state()
+        );
+        let lost = registration.states().try_iter();
+        let lost: Vec<_> = lost
+            .filter(|state| matches!(state, State::Lost { .. }))
+            .collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+    assert_eq!(root.get_prefix("/services/web/").unwrap().len(), 150);
+    eventually(SOON, "the key goes with its lease", || {
+        let gone = root.get_prefix("/services/admin/").unwrap().is_empty();
+        gone.then_some(())
+    });
+    // They heal and leave as ever.
+    let put_at = good[0].revision();
+    root.delete("/services/web/10.0.0.1:1").unwrap();
+    eventually(SOON, "the key is back", || {
+        (good[0].revision() > put_at && is_there(&root, 1)).then_some(())
+    });
+    permit(&root, "/services/admin/");
+    until(&culprit, "registered again", registered);
+}
+
+// (N6)
+#[test]
+fn a_key_that_heals_next_to_one_without_permission_is_back_at_once() {
+    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+        return;
+    }
+    let (etcd, root) = etcd_of_web();
+    permit(&root, "/services/admin/");
+    let client = user(&etcd, "web");
+    // A long lease: nobody waits for its renewal.
+    let registrar = registrar(&client, 300);
+    let good = registrar.register_all((1..=20).map(web)).unwrap();
+    let culprit = registrar.register(admin(1)).unwrap();
+    let range = KeyRange::prefix("/services/admin/");
+    root.role_revoke_permission("web", range).unwrap();
+    root.call(Delete::prefix("/services/web/")).unwrap();
+    eventually(SOON, "all are back", || {
+        (root.get_prefix("/services/web/").unwrap().len() == 20).then_some(())
+    });
+    eventually(SOON, "what cannot move is suspect, and says why", || {
+        let error = culprit.last_error()?;
+        let suspect = matches!(culprit.state(), State::Suspect { .. });
+        (suspect && error.kind() == ErrorKind::PermissionDenied).then_some(())
+    });
+    drop(good);
+    assert!(root.get_prefix("/services/web/").unwrap().is_empty());
 }

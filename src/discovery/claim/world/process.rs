@@ -10,11 +10,13 @@ use super::valid;
 use crate::discovery::claim::{Claim, Leases, Phase, Step};
 use crate::discovery::registrar::OnConflict;
 use crate::discovery::turns::Turns;
+use crate::types::LeaseId;
 
 #[derive(Debug)]
 pub(super) struct Process {
     name: usize,
     pub(super) leases: Leases,
+    pub(super) retired: Vec<LeaseId>,
     entries: BTreeMap<u64, Entry>,
     turns: Turns,
     numbers: u64,
@@ -51,6 +53,7 @@ impl Process {
         Process {
             name,
             leases: Leases::default(),
+            retired: Vec::new(),
             entries: BTreeMap::new(),
             turns: Turns::default(),
             numbers: 0,
@@ -114,9 +117,31 @@ impl Process {
     }
 
     pub(super) fn lose_lease(&mut self) {
-        self.leases.lost();
-        for entry in self.entries.values_mut() {
-            entry.claim.lease_lost();
+        if let Some(lost) = self.leases.lost() {
+            for entry in self.entries.values_mut() {
+                entry.claim.lease_lost(lost);
+            }
+        }
+        self.settle();
+    }
+
+    /// The lease is not renewed any more; another is to take its place.
+    pub(super) fn retire_lease(&mut self) {
+        if let Some(retired) = self.leases.retire() {
+            self.retired.push(retired);
+            for entry in self.entries.values_mut() {
+                entry.claim.lease_retired(retired);
+            }
+        }
+    }
+
+    pub(super) fn lose_retired(&mut self, store: &Store) {
+        let gone = |lease: &mut LeaseId| !store.lives(*lease);
+        for lost in self.retired.extract_if(.., gone).collect::<Vec<_>>() {
+            self.leases.retired_lost(lost);
+            for entry in self.entries.values_mut() {
+                entry.claim.retired_lost(lost);
+            }
         }
         self.settle();
     }

@@ -1,0 +1,216 @@
+//! Sends the steps of a registrar in batches, and takes their answers.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{Roster, valid};
+use crate::chance;
+use crate::discovery::batch::{self, Outcome, Sent};
+use crate::discovery::batch_plan::{Batch, Consequence, Ending, Weight};
+use crate::discovery::claim::{Leases, Phase, Step};
+use crate::discovery::entry::Entry;
+use crate::discovery::refusal::Refusal;
+use crate::discovery::registration::Loss;
+use crate::discovery::turns::Turns;
+use crate::error::{Error, ErrorKind};
+use crate::kv::TxnResponse;
+use crate::rt::Pending;
+use crate::types::LeaseId;
+
+/// A transaction on its way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    steps: Vec<Sent>,
+    /// The lease that it writes under.
+    lease: Option<LeaseId>,
+    pub(super) since: Instant,
+    pub(super) answer: Pending<TxnResponse>,
+}
+
+impl Roster {
+    pub(super) fn take_answers(&mut self, now: Instant) {
+        let answered = self.under_way.iter();
+        let answered = answered.filter_map(|(id, batch)| Some((*id, batch.answer.try_wait()?)));
+        for (id, answer) in answered.collect::<Vec<_>>() {
+            let Some(batch) = self.under_way.remove(&id) else {
+                continue;
+            };
+            match answer {
+                Ok(response) => match batch::outcomes(&batch.steps, &response) {
+                    Ok(outcomes) => self.batch_done(id, &batch, &response, outcomes, now),
+                    Err(odd) => self.batch_failed(id, &batch, &odd.unknown_outcome(true), now),
+                },
+                Err(error) => self.batch_failed(id, &batch, &error, now),
+            }
+        }
+    }
+
+    fn batch_done(
+        &mut self,
+        id: u64,
+        batch: &UnderWay,
+        response: &TxnResponse,
+        outcomes: Vec<Outcome<'_>>,
+        now: Instant,
+    ) {
+        self.plan
+            .ended(id, Ending::Answered, now, chance::fraction());
+        self.outlook.set_trouble(None);
+        let at = response.revision();
+        let valid = valid(self.codec, &self.prefix);
+        for (sent, outcome) in batch.steps.iter().zip(outcomes) {
+            let Some(entry) = self.entries.get_mut(&sent.number) else {
+                continue;
+            };
+            let taken = match outcome {
+                Outcome::Done => entry.claim.done(at, &self.leases, &valid),
+                Outcome::Found(kv) => entry.claim.found(at, kv, &self.leases, &valid),
+            };
+            if let Some(taken) = taken {
+                entry.taken(taken);
+            }
+            if let Phase::Refused(by) = entry.claim.phase {
+                entry.conflict(by);
+            }
+            if entry.claim.is_refused() {
+                self.plan.stays_apart(sent.number, now, chance::fraction());
+            } else {
+                entry.worked();
+            }
+            self.to_send.insert(sent.number);
+            self.to_show.insert(sent.number);
+        }
+    }
+
+    fn batch_failed(&mut self, id: u64, batch: &UnderWay, error: &Error, now: Instant) {
+        let refusal = Refusal::of(error);
+        let ending = Ending::Failed(refusal);
+        let consequence = self.plan.ended(id, ending, now, chance::fraction());
+        // A refusal of what was never refused before may be one of the lease.
+        let denied = error.kind() == ErrorKind::PermissionDenied;
+        let is_news = |number: u64| self.entries.get(&number).is_some_and(|e| !e.is_denied());
+        if denied && batch.steps.iter().any(|sent| is_news(sent.number)) {
+            self.check_lease(now);
+        }
+        let mut left_behind = false;
+        let was_not_done = refusal != Refusal::NoAnswer && !error.outcome_unknown();
+        for sent in &batch.steps {
+            let Some(entry) = self.entries.get_mut(&sent.number) else {
+                continue;
+            };
+            match was_not_done {
+                true => entry.claim.refused(consequence == Consequence::Culprit),
+                false => entry.claim.failed(),
+            }
+            match (consequence, sent.step) {
+                (Consequence::Culprit, Step::Delete(_)) => {
+                    entry.give_up_leaving(error);
+                    left_behind = true;
+                }
+                (Consequence::Culprit | Consequence::Later, _) => entry.failed(error),
+                (Consequence::Halved | Consequence::Done, _) => {}
+            }
+            self.to_send.insert(sent.number);
+            self.to_show.insert(sent.number);
+        }
+        if consequence == Consequence::Later {
+            self.outlook.set_trouble(Some(error.clone()));
+        }
+        if refusal == Refusal::LeaseGone && batch.lease == self.leases.current {
+            self.tenure.give_up(now);
+            self.lease_lost(Loss::LeaseGone);
+        }
+        if left_behind {
+            // The key that stays must not be kept alive by the lease of the others.
+            self.retire_lease(now);
+        }
+    }
+
+    /// Sends the next steps.
+    pub(super) fn send_batches(&mut self, now: Instant) {
+        while let Some((until, number)) = self.later.pop_first() {
+            if until > now {
+                self.later.insert((until, number));
+                break;
+            }
+            self.to_send.insert(number);
+        }
+        let weigh = Weigh {
+            entries: &self.entries,
+            turns: &self.turns,
+            leases: &self.leases,
+            namespace: self.namespace,
+            now,
+        };
+        for number in std::mem::take(&mut self.to_send) {
+            if let Some(weight) = weigh.step(number) {
+                self.plan.wants(number, weight.sort);
+            } else if let Some(until) = weigh.waits(number) {
+                self.later.insert((until, number));
+            }
+        }
+        while let Some(batch) = self.next_batch(now) {
+            self.submit(batch, now);
+        }
+    }
+
+    fn next_batch(&mut self, now: Instant) -> Option<Batch> {
+        let weigh = Weigh {
+            entries: &self.entries,
+            turns: &self.turns,
+            leases: &self.leases,
+            namespace: self.namespace,
+            now,
+        };
+        self.plan.next(now, |number| weigh.step(number))
+    }
+
+    fn submit(&mut self, batch: Batch, now: Instant) {
+        let (mut steps, mut txns) = (Vec::new(), Vec::new());
+        for number in batch.numbers {
+            if let Some(entry) = self.entries.get_mut(&number)
+                && let Some(step) = entry.claim.due(&self.leases)
+            {
+                let key = entry.claim.key.clone();
+                txns.push(batch::step(&key, entry.claim.next_value(), step));
+                entry.begin(step);
+                steps.push(Sent { number, key, step });
+            }
+        }
+        let under_way = UnderWay {
+            steps,
+            lease: self.leases.current,
+            since: now,
+            answer: self.client.submit(batch::txn(txns)),
+        };
+        self.under_way.insert(batch.id, under_way);
+    }
+}
+
+/// What entries have to send, for the plan of batches.
+struct Weigh<'a> {
+    entries: &'a BTreeMap<u64, Entry>,
+    turns: &'a Turns,
+    leases: &'a Leases,
+    namespace: usize,
+    now: Instant,
+}
+
+impl Weigh<'_> {
+    fn step(&self, number: u64) -> Option<Weight> {
+        let claim = &self.entries.get(&number)?.claim;
+        if self.waits(number).is_some() || !self.turns.is_first(&claim.key, number) {
+            return None;
+        }
+        let step = claim.due(self.leases)?;
+        let (key, value) = (&claim.key, claim.next_value());
+        Some(batch::weight(key, value, step, self.namespace))
+    }
+
+    /// Until when an entry waits to put its key back once more.
+    fn waits(&self, number: u64) -> Option<Instant> {
+        let entry = self.entries.get(&number)?;
+        let waits = entry.dispute.waits(self.now);
+        waits.filter(|_| !entry.claim.is_leaving())
+    }
+}

@@ -1,0 +1,80 @@
+//! A store that is replaced by an older copy of itself.
+
+use std::path::Path;
+use std::{fs, io};
+
+use super::*;
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &to)?,
+            false => drop(fs::copy(entry.path(), to)?),
+        }
+    }
+    Ok(())
+}
+
+// (R11)
+#[test]
+fn a_copy_that_still_has_the_lease_and_passed_the_revision_gets_its_keys_back() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let behind = Client::connect([proxy.endpoint()]).unwrap();
+    let registrar = registrar(&behind, 300);
+    let old = registrar.register(web(1)).unwrap();
+    etcd.stop().unwrap();
+    let saved = etcd.data_dir().with_extension("saved");
+    copy(&etcd.data_dir(), &saved).unwrap();
+    etcd.restart().unwrap();
+    let new = registrar.register(web(2)).unwrap();
+    let lease = |registration: &Registration| match registration.state() {
+        State::Registered { lease, .. } => lease,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lease(&old), lease(&new));
+    proxy.cut();
+    etcd.stop().unwrap();
+    fs::remove_dir_all(etcd.data_dir()).unwrap();
+    fs::rename(&saved, etcd.data_dir()).unwrap();
+    etcd.restart().unwrap();
+    let direct = client(&etcd);
+    let there = |n| {
+        direct
+            .get(format!("/services/web/10.0.0.1:{n}"))
+            .unwrap()
+            .is_some()
+    };
+    assert!(there(1) && !there(2), "it is the copy");
+    for n in 0..50 {
+        direct.put("other", n.to_string()).unwrap();
+    }
+    proxy.restore();
+    eventually(SOON, "the key is put back", || there(2).then_some(()));
+    eventually(SOON, "both are registered", || {
+        (registered(&old.state()) && registered(&new.state())).then_some(())
+    });
+    let kv = direct.get("/services/web/10.0.0.1:2").unwrap().unwrap();
+    assert_eq!(new.revision(), Some(kv.mod_revision()));
+}
+
+#[test]
+fn a_registration_whose_key_is_not_watched_is_suspect_and_says_so() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let behind = Client::connect([proxy.endpoint()]).unwrap();
+    // The lease lives for so long that it is no reason.
+    let registration = registrar(&behind, 300).register(web(1)).unwrap();
+    proxy.cut();
+    until(&registration, "suspect", |state| {
+        matches!(state, State::Suspect { .. })
+    });
+    let error = registration.last_error().unwrap();
+    assert!(error.to_string().contains("10.0.0.1:1"), "{error}");
+    proxy.restore();
+    until(&registration, "registered again", registered);
+    assert!(registration.last_error().is_none());
+}
