@@ -266,6 +266,7 @@ mod tests {
         assert!(refusal(Instance::new("a", addr).id("\u{7f}")).contains("control"));
     }
 
+    // Fault: N14
     #[test]
     fn an_address_that_nobody_can_reach_is_refused_with_advice() {
         let text = refusal(Instance::new("api", "0.0.0.0:80"));

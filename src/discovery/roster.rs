@@ -18,7 +18,6 @@ use super::leave_group::LeaveTicket;
 use super::outlook::Outlook;
 use super::probe::Probe;
 use super::registrar::Command;
-use super::registration::Loss;
 use super::size_check;
 use super::tenure::Tenure;
 use super::turns::Turns;

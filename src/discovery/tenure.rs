@@ -126,12 +126,16 @@ impl Tenure {
     }
 
     fn granted(&mut self, id: LeaseId, now: Instant) -> Tidings {
-        match self.client.keep_alive(id) {
+        let granted = self.in_doubt.as_ref();
+        let until = granted.map_or(Deadline::PASSED, |granted| granted.until);
+        // The first renewal has as long as the grant lasts: a lease that lives is not given up
+        // because the client's timeout is shorter.
+        let patience = until.remaining().max(self.client.timeout());
+        match self.client.with_timeout(patience).keep_alive(id) {
             Ok(keep) => {
                 self.backoff.reset();
+                self.in_doubt = None;
                 self.stage = Stage::Held(keep);
-                let granted = self.in_doubt.take();
-                let until = granted.map_or(Deadline::PASSED, |granted| granted.until);
                 self.outlook.granted(until, now);
                 Tidings::Granted(id)
             }

@@ -35,6 +35,7 @@ pub(crate) fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
+    // Fault: Q10
     #[test]
     fn what_would_be_obeyed_instead_of_shown_is_escaped() {
         let obeyed = ['\u{0}', '\u{1b}', '\u{7f}', '\u{85}', '\n', '\r', '\t'];

@@ -236,6 +236,7 @@ mod tests {
     use super::*;
 
     // Case: CN-14, CN-15
+    // Fault: N14
     #[test]
     fn every_way_of_writing_one() {
         let cases = [
@@ -286,6 +287,7 @@ mod tests {
         assert!(parse("unix:/a", true) && !parse("unix:/a", false));
     }
 
+    // Fault: N14
     #[test]
     fn what_cannot_be_meant_is_refused_with_the_reason() {
         let cases = [

@@ -138,7 +138,8 @@ impl LatestSet {
         slots.take()
     }
 
-    /// Counts how often watches were lost with their stream until all of them were on a new one.
+    /// Counts how often watches waited for a new stream until the server had all of them: because they
+    /// lost theirs, or because none was open when they were added.
     ///
     /// Such a watch misses no event of the store it knew. But the server may have been replaced
     /// meanwhile: a reader who keeps something in etcd looks whether it is there when this number has
@@ -203,6 +204,11 @@ impl Feed {
             true => slots.lose(id, Instant::now()),
             false => slots.watched(id),
         }
+    }
+
+    /// A new stream was opened.
+    pub(super) fn stream_opened(&self) {
+        self.0.slots.lock().stream_opened();
     }
 
     /// Wakes the reader if something changed that it was not woken for.

@@ -120,6 +120,15 @@ impl Sets {
         }
     }
 
+    /// A new stream was opened.
+    pub(super) fn stream_opened(&self) {
+        for set in self.sets.values() {
+            if let Delivery::Latest(feed) = &set.delivery {
+                feed.stream_opened();
+            }
+        }
+    }
+
     /// The last item of a watch.
     pub(super) fn finish(&mut self, number: u64, id: Id, error: Error) {
         self.leave(number, id);

@@ -415,7 +415,10 @@ impl Task {
 
     fn note_trouble(&mut self, input: &Input) {
         match input {
-            Input::Opened => self.observer.watches.stream_opened(),
+            Input::Opened => {
+                self.observer.watches.stream_opened();
+                self.sets.stream_opened();
+            }
             Input::Message(_) => self.trouble = None,
             Input::Ended(ending) | Input::Read(Err(ending)) => {
                 let trouble = match ending {

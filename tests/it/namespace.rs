@@ -311,6 +311,8 @@ fn a_mirror_shows_the_namespace_and_follows_it() {
     fill(&client);
     let app = client.namespace("app/").unwrap();
     let mirror = app.mirror(KeyRange::all()).unwrap();
+    let first = mirror.changes().recv_timeout(SOON).unwrap().unwrap();
+    assert!(matches!(first, MirrorEvent::Reset { .. }), "{first:?}");
     assert_eq!(names(mirror.snapshot().iter()), ["a", "b/1", "b/2"]);
     assert_eq!(mirror.keys(), &KeyRange::all());
     app.delete("b/1").unwrap();

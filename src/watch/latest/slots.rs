@@ -16,7 +16,8 @@ pub(super) struct Slots {
     full: Vec<Id>,
     /// The watches that the server does not have, by the time since when.
     unwatched: BTreeSet<(Instant, Id)>,
-    /// The watches that the server had, and that wait for a new stream.
+    /// The watches that wait for another stream than the one that was open when they were last had,
+    /// or added.
     lost: usize,
     generation: u64,
     /// The last item of the set as a whole.
@@ -102,6 +103,18 @@ impl Slots {
             self.unwatched.insert((now, id));
             self.lost += 1;
             self.changed = true;
+        }
+    }
+
+    /// A new stream was opened. A watch that the server does not have yet will be created on it, and
+    /// the store may have been replaced since the watch was added.
+    pub(super) fn stream_opened(&mut self) {
+        for (_, id) in &self.unwatched {
+            if let Some(slot) = self.slots.get_mut(id)
+                && !std::mem::replace(&mut slot.lost, true)
+            {
+                self.lost += 1;
+            }
         }
     }
 
@@ -243,6 +256,24 @@ mod tests {
         slots.lose(1, at(5));
         slots.finish(1, Error::invalid("over"));
         assert_eq!(slots.generation(), 2);
+    }
+
+    // Fault: R11
+    #[test]
+    fn a_watch_that_waits_while_a_stream_opens_is_one_of_a_new_generation() {
+        let now = Instant::now();
+        let mut slots = Slots::default();
+        slots.add(1, now);
+        slots.stream_opened();
+        slots.stream_opened();
+        // Added to a stream that is open: nothing can have happened to the store.
+        slots.add(2, now);
+        slots.watched(2);
+        assert_eq!(slots.generation(), 0);
+        slots.watched(1);
+        assert_eq!(slots.generation(), 1);
+        slots.stream_opened();
+        assert_eq!((slots.generation(), slots.lost), (1, 0));
     }
 
     #[test]

@@ -58,7 +58,8 @@ fn an_instance_can_be_registered_again_while_it_is_leaving() {
     let early = other.wait_registered(Duration::from_secs(1)).unwrap_err();
     let kinds = [ErrorKind::Unavailable, ErrorKind::Timeout];
     assert!(kinds.contains(&early.kind()), "{early}");
-    assert!(early.to_string().contains("connection refused"), "{early}");
+    // Refused, or the reset of the connection that it had.
+    assert!(early.to_string().contains("connection re"), "{early}");
     etcd.restart().unwrap();
     other.wait_registered(SOON).unwrap();
     again.wait_registered(SOON).unwrap();

@@ -7,7 +7,7 @@ fn keys(client: &Client) -> usize {
     usize::try_from(count.unwrap().count()).unwrap()
 }
 
-// Fault: R10
+// Fault: R10, S5
 #[test]
 fn keys_that_are_deleted_after_all_were_put_back_come_back_without_a_pause() {
     const MANY: u16 = 1_000;

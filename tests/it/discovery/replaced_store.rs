@@ -18,7 +18,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-// (R11)
+// Fault: R11
 #[test]
 fn a_copy_that_still_has_the_lease_and_passed_the_revision_gets_its_keys_back() {
     let mut etcd = LocalEtcd::start().unwrap();
