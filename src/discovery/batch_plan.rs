@@ -11,9 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use self::queues::{Pace, Sorts};
 use super::batch_size::{BatchSize, ClientLimits};
 use super::refusal::Refusal;
 use crate::backoff::Backoff;
+
+mod queues;
 
 /// The sort of a step. Steps of one sort travel together: a delete that is refused must not keep
 /// writes, and a full store (which takes deletes) must not keep deletes.
@@ -37,13 +40,13 @@ const SORT_SLOTS: usize = 4;
 const SUSPECT_SLOTS: usize = 4;
 const CULPRIT_SLOTS: usize = 4;
 
-/// The wait of all steps of a sort after a transaction that was not answered, or refused for a
-/// reason that is nobody's in it; and that between two tries of one culprit.
-const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+/// The wait between two tries of one culprit. What was permitted meanwhile is in etcd within a second.
+const CULPRIT_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(50), Duration::from_millis(700));
 
-/// After so many refusals in a row, without anything that was accepted between them, the next try
-/// waits: a user who may do nothing any more does not send each of thousands of steps at once.
-const REFUSALS: u32 = 64;
+/// The mean time between tries of culprits, whoever they are: 200 a second. Up to some 70 of them are
+/// not slowed down by it.
+const CULPRIT_SPACING: Duration = Duration::from_millis(5);
 
 /// A transaction to send.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,7 +88,7 @@ pub(super) struct BatchPlan {
     apart: HashMap<u64, Apart>,
     culprits_due: BTreeSet<(Instant, u64)>,
     culprits_under_way: usize,
-    culprits: Pace,
+    culprits_wait_until: Option<Instant>,
     under_way: BTreeMap<u64, UnderWay>,
     last_id: u64,
 }
@@ -122,31 +125,6 @@ enum Source {
     Culprits,
 }
 
-/// What is kept for each sort.
-#[derive(Debug, Default)]
-struct Sorts {
-    write: Queue,
-    delete: Queue,
-    look: Queue,
-}
-
-/// Entries that have a step, and are not known to be refused.
-#[derive(Debug)]
-struct Queue {
-    ready: BTreeSet<u64>,
-    under_way: usize,
-    backoff: Backoff,
-    paused_until: Option<Instant>,
-}
-
-/// Slows down tries that are refused one after the other.
-#[derive(Debug)]
-struct Pace {
-    in_a_row: u32,
-    backoff: Backoff,
-    until: Option<Instant>,
-}
-
 impl BatchPlan {
     pub(super) fn new(limits: ClientLimits) -> Self {
         BatchPlan {
@@ -158,7 +136,7 @@ impl BatchPlan {
             apart: HashMap::new(),
             culprits_due: BTreeSet::new(),
             culprits_under_way: 0,
-            culprits: Pace::new(),
+            culprits_wait_until: None,
             under_way: BTreeMap::new(),
             last_id: 0,
         }
@@ -211,7 +189,7 @@ impl BatchPlan {
             }
         }
         self.splitting.worked();
-        self.culprits.worked();
+        self.culprits_wait_until = None;
     }
 
     /// An entry is gone.
@@ -329,7 +307,10 @@ impl BatchPlan {
         now: Instant,
         weigh: &mut impl FnMut(u64) -> Option<Weight>,
     ) -> Option<Batch> {
-        while self.culprits_under_way < CULPRIT_SLOTS && !self.culprits.waits(now) {
+        if self.culprits_wait_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        while self.culprits_under_way < CULPRIT_SLOTS {
             let (due, number) = self.culprits_due.first().copied()?;
             if due > now {
                 return None;
@@ -398,9 +379,8 @@ impl BatchPlan {
     fn answered(&mut self, batch: &UnderWay, now: Instant) {
         self.size.worked(batch.numbers.len(), batch.bytes, now);
         self.sorts.of(batch.sort).resume();
-        match batch.from {
-            Source::Ready | Source::Suspects => self.splitting.worked(),
-            Source::Culprits => self.culprits.worked(),
+        if batch.from != Source::Culprits {
+            self.splitting.worked();
         }
         for number in &batch.numbers {
             self.apart.remove(number);
@@ -428,7 +408,8 @@ impl BatchPlan {
             }
             Refusal::Step | Refusal::TooMany | Refusal::TooLarge if is_one => {
                 if batch.from == Source::Culprits {
-                    self.culprits.refused(now, random);
+                    let from = self.culprits_wait_until.map_or(now, |until| until.max(now));
+                    self.culprits_wait_until = Some(from + CULPRIT_SPACING.mul_f64(2.0 * random));
                 } else {
                     self.splitting.refused(now, random);
                 }
@@ -476,7 +457,7 @@ impl BatchPlan {
     fn set_apart(&mut self, number: u64, now: Instant, random: f64) {
         let mut backoff = match self.apart.remove(&number) {
             Some(Apart::Culprit { backoff, .. }) => backoff,
-            Some(Apart::Suspect) | None => BETWEEN_TRIES,
+            Some(Apart::Suspect) | None => CULPRIT_BACKOFF,
         };
         let not_before = now + backoff.next(random);
         let culprit = Apart::Culprit {
@@ -509,81 +490,11 @@ impl BatchPlan {
         let splitting = splitting.filter(|_| !self.suspects.is_empty());
         let culprit = self.culprits_due.first().map(|(due, _)| *due);
         let culprit = culprit.filter(|_| self.culprits_under_way < CULPRIT_SLOTS);
-        let culprit = culprit.map(|due| match self.culprits.until {
+        let culprit = culprit.map(|due| match self.culprits_wait_until {
             Some(until) => due.max(until),
             None => due,
         });
         paused.chain(splitting).chain(culprit).min()
-    }
-}
-
-impl Sorts {
-    fn of(&mut self, sort: Sort) -> &mut Queue {
-        match sort {
-            Sort::Write => &mut self.write,
-            Sort::Delete => &mut self.delete,
-            Sort::Look => &mut self.look,
-        }
-    }
-
-    fn forget(&mut self, number: u64) {
-        for queue in [&mut self.write, &mut self.delete, &mut self.look] {
-            queue.ready.remove(&number);
-        }
-    }
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Queue {
-            ready: BTreeSet::new(),
-            under_way: 0,
-            backoff: BETWEEN_TRIES,
-            paused_until: None,
-        }
-    }
-}
-
-impl Queue {
-    fn is_paused(&self, now: Instant) -> bool {
-        self.paused_until.is_some_and(|until| until > now)
-    }
-
-    /// Transactions that fail together are one failure.
-    fn pause(&mut self, now: Instant, random: f64) {
-        if !self.is_paused(now) {
-            self.paused_until = Some(now + self.backoff.next(random));
-        }
-    }
-
-    fn resume(&mut self) {
-        self.backoff.reset();
-        self.paused_until = None;
-    }
-}
-
-impl Pace {
-    fn new() -> Self {
-        Pace {
-            in_a_row: 0,
-            backoff: BETWEEN_TRIES,
-            until: None,
-        }
-    }
-
-    fn refused(&mut self, now: Instant, random: f64) {
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        if self.in_a_row >= REFUSALS && !self.waits(now) {
-            self.until = Some(now + self.backoff.next(random));
-        }
-    }
-
-    fn worked(&mut self) {
-        *self = Pace::new();
-    }
-
-    fn waits(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| until > now)
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct LeaseCheck {
 }
 
 /// The least time between two checks.
-const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
+const BETWEEN_CHECKS: Duration = Duration::from_millis(200);
 
 impl LeaseCheck {
     pub(super) fn new(client: &Client) -> Self {

@@ -6,6 +6,7 @@ mod leaving;
 mod limits;
 mod modify;
 mod own_keys;
+mod own_outcome;
 mod reasons;
 mod refused;
 mod replaced_store;

@@ -269,9 +269,12 @@ fn a_user_who_may_do_nothing_does_not_send_without_end() {
         }
         world.now = world.plan.due(world.now).unwrap();
     }
-    // Four at a time, and 0.75 s between them.
+    // What is being split waits; those that are alone share 200 tries a second.
     let refused = world.transactions;
-    assert!(refused < 1500, "{refused} refused transactions in a minute");
+    assert!(
+        refused < 70 * 200,
+        "{refused} refused transactions in a minute"
+    );
     // All is permitted again, and is done as fast as it is sent.
     world
         .entries
