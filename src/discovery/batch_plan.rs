@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use self::queues::{Pace, Sorts};
+use self::queues::{Group, Pace, Sorts};
 use super::batch_size::{BatchSize, ClientLimits};
 use super::refusal::Refusal;
 use crate::backoff::Backoff;
@@ -91,12 +91,6 @@ pub(super) struct BatchPlan {
     culprits_wait_until: Option<Instant>,
     under_way: BTreeMap<u64, UnderWay>,
     last_id: u64,
-}
-
-#[derive(Debug)]
-struct Group {
-    sort: Sort,
-    numbers: Vec<u64>,
 }
 
 /// Why an entry does not travel with the others.

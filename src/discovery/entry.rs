@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::claim::{Claim, Leases, Phase, Step, Taken};
+use super::claim::{Claim, Phase, Step, Taken};
 use super::dispute::Dispute;
+use super::leases::Leases;
 use super::leave_group::LeaveTicket;
 use super::outlook::Outlook;
 use super::refusal;

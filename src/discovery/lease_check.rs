@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Select;
 
-use super::claim::Leases;
+use super::leases::Leases;
 use crate::client::Client;
 use crate::error::ErrorKind;
 use crate::lease::{KeepAliveOnce, Renewal};

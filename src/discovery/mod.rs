@@ -28,6 +28,7 @@ mod dispute;
 mod entry;
 mod instance;
 mod lease_check;
+mod leases;
 mod leave_group;
 mod native;
 mod outlook;

@@ -17,6 +17,13 @@ const REFUSALS: u32 = 64;
 /// Refusals that are further apart are not in a row.
 const IN_A_ROW_WITHIN: Duration = Duration::from_secs(1);
 
+/// A part of a refused batch.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) sort: Sort,
+    pub(super) numbers: Vec<u64>,
+}
+
 /// What is kept for each sort.
 #[derive(Debug, Default)]
 pub(super) struct Sorts {

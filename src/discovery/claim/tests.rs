@@ -7,11 +7,13 @@ fn lease(n: i64) -> LeaseId {
 }
 
 fn leases(current: i64, past: &[i64]) -> Leases {
-    Leases {
-        current: LeaseId::new(current),
-        retired: Vec::new(),
-        past: past.iter().map(|n| lease(*n)).collect(),
+    let mut leases = Leases::default();
+    for past in past {
+        leases.current = Some(lease(*past));
+        leases.lost();
     }
+    leases.current = LeaseId::new(current);
+    leases
 }
 
 fn kv(value: &'static str, on: i64, at: i64) -> KeyValue {

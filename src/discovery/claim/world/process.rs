@@ -7,7 +7,8 @@ use fastrand::Rng;
 
 use super::store::{Answer, Store};
 use super::valid;
-use crate::discovery::claim::{Claim, Leases, Phase, Step};
+use crate::discovery::claim::{Claim, Phase, Step};
+use crate::discovery::leases::Leases;
 use crate::discovery::registrar::OnConflict;
 use crate::discovery::turns::Turns;
 use crate::types::LeaseId;
