@@ -350,6 +350,11 @@ impl Claim {
 
     /// A lease is gone that was not the current one. Says whether that matters.
     pub(super) fn retired_lost(&mut self, lost: LeaseId) -> bool {
+        if let (Phase::Yielded { .. }, false) = (self.phase, self.leaving) {
+            // The key is on the lease of somebody else, and followed there.
+            self.touched = self.touched.filter(|touched| *touched != lost);
+            return false;
+        }
         let matters = match self.placed {
             Some(placed) => placed.lease == lost,
             None => self.touched == Some(lost),

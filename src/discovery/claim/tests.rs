@@ -68,6 +68,24 @@ fn a_free_key_is_taken_and_kept() {
 }
 
 #[test]
+fn a_key_of_somebody_else_stays_theirs_when_a_retired_lease_ends() {
+    let mut claim = held(OnConflict::Replace);
+    let mut ours = leases(1, &[]);
+    let taken = claim.event(Revision::new(11), Some(kv("you", 9, 11)), &ours, |_| true);
+    assert_eq!(taken, Some(Taken::By(lease(9))));
+    ours.retire();
+    claim.lease_retired(lease(1));
+    ours.current = Some(lease(2));
+    ours.retired_lost(lease(1));
+    assert!(!claim.retired_lost(lease(1)), "it was not on that lease");
+    assert_eq!(claim.phase, Phase::Yielded { by: lease(9) });
+    assert_eq!(next(&mut claim, &ours), None);
+    // And nothing of ours is left to be deleted.
+    claim.leave();
+    assert_eq!(claim.phase, Phase::Left);
+}
+
+#[test]
 fn nothing_is_written_without_a_lease() {
     assert_eq!(claim(OnConflict::Replace).due(&leases(0, &[])), None);
 }

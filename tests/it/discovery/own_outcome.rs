@@ -156,9 +156,9 @@ impl Subject {
                 let version = format!("\"version\":\"{}\"", self.version);
                 assert!(text.contains(&version), "{what}: the old value stays");
             }
-            Some(Trouble::Foreign(_)) => {
-                // By its replacement, or before that by the end of the lease that it was on.
-                assert!(matches!(state, State::Lost { .. }), "{what}");
+            Some(Trouble::Foreign(by)) => {
+                let replaced = Loss::Replaced { by };
+                assert_eq!(state, State::Lost { why: replaced }, "{what}");
             }
         }
     }
