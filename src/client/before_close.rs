@@ -1,4 +1,4 @@
-//! What is done before a client closes.
+//! Hooks that run when a client is closed, before its connections close.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::Client;
 
-/// How long everything that is done before a client closes may take together.
+/// The time limit for all hooks together.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Something that has to be done while calls still get through, such as taking keys out of etcd.

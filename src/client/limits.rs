@@ -1,4 +1,4 @@
-//! What a client lets out.
+//! The limits of a client for the requests that it sends.
 
 use super::Client;
 

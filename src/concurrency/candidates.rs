@@ -1,4 +1,4 @@
-//! Who campaigns in an election, as a mirror reports it, and so who leads. It does no I/O.
+//! The candidates of an election, as a mirror reports them, and the leader among them. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +22,7 @@ pub(super) struct Candidates {
 impl Candidates {
     /// Takes note, and returns the leaders to tell about, in order.
     ///
-    /// What happened at one revision happened at once: nobody ever led between two changes of it.
+    /// All changes of one revision take effect together: no candidate leads between two of them.
     pub(super) fn on(&mut self, event: MirrorEvent) -> Vec<Option<KeyValue>> {
         let mut told = Vec::new();
         match event {

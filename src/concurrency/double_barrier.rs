@@ -266,7 +266,7 @@ impl DoubleBarrier {
     }
 }
 
-/// What a watch has to say.
+/// An item of a watch.
 enum Seen {
     Nothing,
     At(Revision),

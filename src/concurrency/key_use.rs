@@ -1,4 +1,4 @@
-//! Who of a session uses one key, and who is to delete it. It does no I/O.
+//! Counts the users of one key in a session, and decides which of them deletes it. Pure.
 //!
 //! A key is named after the lease, so all users of one session that want the same lock share one key.
 //! What a user holds is the key as it was created at one revision. When somebody else deletes the key
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::types::Revision;
 
-/// What a user has put under a key; what is known better is greater.
+/// What one user knows about the key that it put, ordered from least to most certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Claim {
     /// Nothing.
@@ -30,7 +30,7 @@ pub(super) struct KeyUse {
     holders: BTreeMap<Revision, usize>,
     /// The newest of these revisions that there was.
     newest: Revision,
-    /// What those who left have put.
+    /// What the users that have left put.
     left: Claim,
     stage: Stage,
 }
