@@ -279,17 +279,21 @@ impl Claim {
     }
 
     /// The server refused the step, which proves that it was not done. `alone` when no other step was
-    /// in the transaction, and so this one is the reason.
-    pub(super) fn refused(&mut self, alone: bool) {
+    /// in the transaction, and so this one is the reason. Says whether it was a write of the wanted
+    /// value that was refused alone.
+    pub(super) fn refused(&mut self, alone: bool) -> bool {
+        let mut is_wanted = false;
         if let Phase::Busy(step) = self.phase {
             self.touched = self.touched_before;
             if let (Step::Write(..), true) = (step, alone) {
                 let has_old = !self.accepted.is_empty() && self.accepted != self.value;
-                self.is_refused |= self.sent == self.value;
-                self.tries_old = has_old && self.sent == self.value;
+                is_wanted = self.sent == self.value;
+                self.is_refused |= is_wanted;
+                self.tries_old = has_old && is_wanted;
             }
         }
         self.failed();
+        is_wanted
     }
 
     /// A key that may not be deleted stays until its lease ends.

@@ -40,6 +40,9 @@ pub(super) struct Entry {
     loss: Option<Loss>,
     /// Why its last step failed.
     trouble: Option<Error>,
+    /// Why etcd refuses the value that is wanted. It stays the trouble while the last value that etcd
+    /// took is put back or moved.
+    refusal: Option<Error>,
     /// What is in the value that is wanted, in the one that was sent last, and in the one that is in
     /// etcd.
     wanted: Given,
@@ -57,6 +60,7 @@ impl Entry {
             leaving: Vec::new(),
             loss: None,
             trouble: None,
+            refusal: None,
             wanted: given,
             sent: given,
             shown: given,
@@ -68,6 +72,7 @@ impl Entry {
         // What was refused was the value before.
         self.trouble
             .take_if(|error| refusal::is_final(error.kind()));
+        self.refusal = None;
         self.claim.update(value);
     }
 
@@ -129,6 +134,24 @@ impl Entry {
         trouble.is_some_and(|trouble| trouble.kind() == ErrorKind::PermissionDenied)
     }
 
+    /// etcd refused its step, and no other step was in the transaction.
+    pub(super) fn refused(&mut self, error: &Error) {
+        let is_wanted = self.claim.refused(true);
+        self.failed(error);
+        if is_wanted {
+            self.refusal.clone_from(&self.trouble);
+        }
+    }
+
+    /// Its step was not done, for certain or as far as is known, and it need not be the reason.
+    pub(super) fn not_done(&mut self, is_certain: bool) {
+        if is_certain {
+            self.claim.refused(false);
+        } else {
+            self.claim.failed();
+        }
+    }
+
     /// Its step failed, and another try will be made.
     pub(super) fn failed(&mut self, error: &Error) {
         let verb = match (self.claim.is_leaving(), self.claim.placed()) {
@@ -140,14 +163,15 @@ impl Entry {
         self.trouble = Some(error.clone().operation(about));
     }
 
-    /// The key may not be deleted: it stays until its lease ends, and its owner is told.
-    pub(super) fn give_up_leaving(&mut self, error: &Error) {
-        self.failed(error);
+    /// The key may not be deleted: it stays until its lease ends.
+    pub(super) fn give_up_leaving(&mut self) {
         self.claim.give_up();
     }
 
+    /// Its step was carried out. What remains is the reason why the wanted value is refused, if it is.
     pub(super) fn worked(&mut self) {
-        self.trouble = None;
+        self.refusal.take_if(|_| !self.claim.is_refused());
+        self.trouble.clone_from(&self.refusal);
     }
 
     /// Somebody else has the key, and that is final.

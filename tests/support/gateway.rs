@@ -13,11 +13,33 @@ pub fn post(
     json: &str,
     timeout: Duration,
 ) -> io::Result<(u16, String)> {
+    post_with(addr, path, "", json, timeout)
+}
+
+/// [`post`] with the token of a user, which `/v3/auth/authenticate` returns.
+pub fn post_as(
+    addr: SocketAddr,
+    path: &str,
+    token: &str,
+    json: &str,
+    timeout: Duration,
+) -> io::Result<(u16, String)> {
+    let header = format!("Authorization: {token}\r\n");
+    post_with(addr, path, &header, json, timeout)
+}
+
+fn post_with(
+    addr: SocketAddr,
+    path: &str,
+    headers: &str,
+    json: &str,
+    timeout: Duration,
+) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&addr, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     write!(
         stream,
-        "POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{json}",
+        "POST {path} HTTP/1.0\r\n{headers}Content-Length: {}\r\n\r\n{json}",
         json.len()
     )?;
     let mut reply = String::new();

@@ -7,8 +7,8 @@ use super::Sort;
 use crate::backoff::Backoff;
 
 /// The wait of all steps of a sort after a transaction that was not answered, or refused for a
-/// reason that is nobody's in it.
-const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+/// reason that is nobody's in it. What was refused by an alarm is in etcd within a second of its end.
+const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(700));
 
 /// After so many refusals in a row, without anything that was accepted between them, the next try
 /// waits: a user who may do nothing any more does not send each of thousands of steps at once.

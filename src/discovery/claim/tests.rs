@@ -283,7 +283,7 @@ fn an_update_that_is_refused_leaves_the_old_value_where_it_is() {
     let ours = leases(1, &[]);
     claim.update("too large".into());
     next(&mut claim, &ours);
-    claim.refused(true);
+    assert!(claim.refused(true), "the wanted value is");
     assert_eq!(claim.placed().unwrap().revision, Revision::new(10));
     assert!(claim.is_refused());
     assert_eq!(claim.next_value(), "too large", "it is tried again");
@@ -291,6 +291,12 @@ fn an_update_that_is_refused_leaves_the_old_value_where_it_is() {
     // The key is lost: the value that etcd took is put back.
     let taken = claim.event(Revision::new(11), None, &ours, |_| true);
     assert_eq!(taken, Some(Taken::Deleted));
+    assert_eq!(claim.next_value(), "me");
+    next(&mut claim, &ours);
+    assert!(!claim.refused(true), "it is not the wanted value");
+    assert_eq!(claim.next_value(), "too large", "the two take turns");
+    next(&mut claim, &ours);
+    assert!(claim.refused(true));
     assert_eq!(claim.next_value(), "me");
     next(&mut claim, &ours);
     claim.done(Revision::new(12), &ours, |_| true);

@@ -99,17 +99,17 @@ impl Roster {
             let Some(entry) = self.entries.get_mut(&sent.number) else {
                 continue;
             };
-            match was_not_done {
-                true => entry.claim.refused(consequence == Consequence::Culprit),
-                false => entry.claim.failed(),
-            }
-            match (consequence, sent.step) {
-                (Consequence::Culprit, Step::Delete(_)) => {
-                    entry.give_up_leaving(error);
-                    left_behind = true;
+            match consequence {
+                Consequence::Culprit if was_not_done => entry.refused(error),
+                Consequence::Culprit | Consequence::Later => {
+                    entry.not_done(was_not_done);
+                    entry.failed(error);
                 }
-                (Consequence::Culprit | Consequence::Later, _) => entry.failed(error),
-                (Consequence::Halved | Consequence::Done, _) => {}
+                Consequence::Halved | Consequence::Done => entry.not_done(was_not_done),
+            }
+            if let (Consequence::Culprit, Step::Delete(_)) = (consequence, sent.step) {
+                entry.give_up_leaving();
+                left_behind = true;
             }
             self.to_send.insert(sent.number);
             self.to_show.insert(sent.number);

@@ -1,16 +1,18 @@
 //! A hundred instances of one registrar, of which a random third is refused at any time: by a missing
-//! role, by its size, or because somebody else has its key. Each permitted instance is in etcd within
-//! seconds, each refused one shows its own reason, and no state contradicts etcd for longer.
+//! role, by its size, or because somebody else has its key. Now and then the alarm for a full store
+//! refuses all of them. Each permitted instance is in etcd within seconds, each refused one shows its
+//! own reason, and no state contradicts etcd for longer.
 //!
 //! `ETCD_BLOCKING_SOAK_SECONDS` sets how long it goes on (8 s), and `ETCD_BLOCKING_SOAK_GRACE` how many
 //! milliseconds a change may take to show (5,000: a bound for any machine, and no figure), and
 //! `ETCD_BLOCKING_SOAK_CHANGES` how many instances change every 200 ms (1).
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use etcd_blocking::{KeyValue, LeaseId, Permission};
 
-use crate::support::server::skip_unless_since;
+use crate::support::{gateway, server::skip_unless_since};
 
 use super::*;
 
@@ -18,6 +20,8 @@ const INSTANCES: u16 = 100;
 /// The server's limit for a request, below the client's own.
 const SERVER_LIMIT: usize = 300_000;
 const STEP: Duration = Duration::from_millis(200);
+/// The alarm lasts a step longer than this: a lease can be replaced in time.
+const FULL: Duration = Duration::from_secs(1);
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
@@ -53,6 +57,49 @@ struct Subject {
     version: u64,
     /// Since when its state contradicts etcd.
     wrong_since: Option<Instant>,
+    /// Since when it is not what it should be.
+    odd_since: Option<Instant>,
+}
+
+/// The alarm for a full store. The server refuses every write while it is raised.
+struct FullStore {
+    token: String,
+    gateway: SocketAddr,
+    is_raised: bool,
+    /// When it was raised or disarmed last.
+    since: Instant,
+}
+
+impl FullStore {
+    fn new(etcd: &LocalEtcd) -> Self {
+        let gateway = etcd.client_addr();
+        let user = r#"{"name":"root","password":"pw"}"#;
+        let (_, reply) = gateway::post(gateway, "/v3/auth/authenticate", user, SOON).unwrap();
+        let token = reply.split(r#""token":""#).nth(1).unwrap();
+        FullStore {
+            token: token.split('"').next().unwrap().into(),
+            gateway,
+            is_raised: false,
+            since: Instant::now(),
+        }
+    }
+
+    fn switch(&mut self, root: &Client) {
+        self.is_raised = !self.is_raised;
+        if self.is_raised {
+            let member = root.status().unwrap().member_id();
+            let alarm = format!(
+                r#"{{"action":"ACTIVATE","memberID":"{}","alarm":"NOSPACE"}}"#,
+                member.get()
+            );
+            let path = "/v3/maintenance/alarm";
+            let reply = gateway::post_as(self.gateway, path, &self.token, &alarm, SOON).unwrap();
+            assert_eq!(reply.0, 200, "{}", reply.1);
+        } else {
+            root.disarm_all().unwrap();
+        }
+        self.since = Instant::now();
+    }
 }
 
 impl Subject {
@@ -112,7 +159,13 @@ impl Subject {
     }
 
     /// Compares what it shows with what etcd has.
-    fn check(&mut self, etcd: &HashMap<String, KeyValue>, read_at: Instant, pace: &Pace) {
+    fn check(
+        &mut self,
+        etcd: &HashMap<String, KeyValue>,
+        read_at: Instant,
+        store: &FullStore,
+        pace: &Pace,
+    ) {
         let kv = etcd.get(&self.key());
         let state = self.registration.state();
         let text = kv.and_then(KeyValue::value_str).unwrap_or("nothing");
@@ -137,28 +190,33 @@ impl Subject {
             (false, Some(since)) => pace.check_span(&what, since, read_at, grace()),
         }
         // Whatever changed within the grace may still be on its way.
-        if read_at < self.since + grace() + pace.owed(self.since, read_at) {
-            return;
+        match self.is_as_it_should(text, &state, store) {
+            true => self.odd_since = None,
+            false => {
+                let since = self.odd_since.get_or_insert(read_at);
+                let since = (*since).max(self.since).max(store.since);
+                pace.check_span(&what, since, read_at, grace());
+            }
         }
+    }
+
+    fn is_as_it_should(&self, text: &str, state: &State, store: &FullStore) -> bool {
         let reason = self.registration.last_error().map(|error| error.kind());
+        let has_newest = text.contains(&format!("\"version\":\"{}\"", self.version));
         match self.trouble {
-            None => {
-                let version = format!("\"version\":\"{}\"", self.version);
-                assert!(text.contains(&version), "{what}, not {version}");
-                assert!(registered(&state), "{what}");
-                assert_eq!(reason, None, "{what}");
-            }
-            Some(Trouble::Denied) => {
-                assert_eq!(reason, Some(ErrorKind::PermissionDenied), "{what}");
-            }
-            Some(Trouble::TooLarge) => {
-                assert_eq!(reason, Some(ErrorKind::TooLarge), "{what}");
-                let version = format!("\"version\":\"{}\"", self.version);
-                assert!(text.contains(&version), "{what}: the old value stays");
-            }
+            // A full store takes no new value, and keeps the old one.
+            None if store.is_raised && !has_newest => reason == Some(ErrorKind::NoSpace),
+            None => has_newest && registered(state) && (reason.is_none() || store.is_raised),
             Some(Trouble::Foreign(by)) => {
-                let replaced = Loss::Replaced { by };
-                assert_eq!(state, State::Lost { why: replaced }, "{what}");
+                *state
+                    == State::Lost {
+                        why: Loss::Replaced { by },
+                    }
+            }
+            Some(_) if store.is_raised && reason == Some(ErrorKind::NoSpace) => true,
+            Some(Trouble::Denied) => reason == Some(ErrorKind::PermissionDenied),
+            Some(Trouble::TooLarge) => {
+                (has_newest || store.is_raised) && reason == Some(ErrorKind::TooLarge)
             }
         }
     }
@@ -207,7 +265,8 @@ fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
     if skip_unless_since(3, 6, "changes of users by root are denied at random") {
         return;
     }
-    let (_etcd, app, root) = with_roles();
+    let (etcd, app, root) = with_roles();
+    let mut store = FullStore::new(&etcd);
     let registrar = Registrar::new(&app)
         .ttl(Duration::from_secs(6))
         .prefix("use/")
@@ -223,6 +282,7 @@ fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
                 since: Instant::now(),
                 version: 0,
                 wrong_since: None,
+                odd_since: None,
             }
         })
         .collect();
@@ -232,20 +292,25 @@ fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
     while begun.elapsed() < lasts() {
         if changed.elapsed() >= STEP {
             changed = Instant::now();
+            if random.u8(..16) == 0 || store.is_raised && store.since.elapsed() > FULL {
+                store.switch(&root);
+            }
             for _ in 0..setting("ETCD_BLOCKING_SOAK_CHANGES", 1) {
                 let troubled = subjects.iter().filter(|one| one.trouble.is_some()).count();
                 let one = random.choice(&mut subjects).unwrap();
                 if one.trouble.is_some() {
                     one.end(&root);
                 } else if troubled < usize::from(INSTANCES / 3) {
-                    one.begin(random.u8(..3), &root);
+                    // Nobody can take a key while the store is full.
+                    let troubles = if store.is_raised { 2 } else { 3 };
+                    one.begin(random.u8(..troubles), &root);
                 }
             }
         }
         let etcd = look(&root);
         let read_at = Instant::now();
         for one in &mut subjects {
-            one.check(&etcd, read_at, &pace);
+            one.check(&etcd, read_at, &store, &pace);
         }
         checks += 1;
         std::thread::sleep(Duration::from_millis(20));
@@ -254,6 +319,9 @@ fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
         "{checks} checks of {INSTANCES} instances in {:?}",
         begun.elapsed()
     );
+    if store.is_raised {
+        store.switch(&root);
+    }
     for one in &mut subjects {
         one.end(&root);
     }
