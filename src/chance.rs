@@ -1,5 +1,6 @@
 //! Chance: for jitter and for numbers that should differ. Nothing here is secret.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 
 /// Any number. The system's randomness is behind it: a `RandomState` is seeded by it once for each
@@ -9,9 +10,11 @@ pub(crate) fn number() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-/// Anything from 0 to 1, without 1.
+/// Anything from 0 to 1, without 1: the next of a row that each thread has. A forked child goes on
+/// with its parent's row.
 pub(crate) fn fraction() -> f64 {
-    unit(number())
+    thread_local!(static ROW: RefCell<Chance> = RefCell::new(Chance::seeded(number())));
+    ROW.with_borrow_mut(Chance::fraction)
 }
 
 /// The upper 53 bits: as many as a double has.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::{Message as _, length_delimiter_len};
 
 use super::{Compare, Delete, DeleteResponse, Get, GetResponse, Put, PutResponse, header};
 use crate::error::{Error, Operation, Result};
@@ -190,6 +190,15 @@ impl Op {
         }
     }
 
+    fn encoded_len(&self) -> usize {
+        field_len(match self {
+            Op::Get(get) => get.pb.encoded_len(),
+            Op::Put(put) => put.pb.encoded_len(),
+            Op::Delete(delete) => delete.pb.encoded_len(),
+            Op::Txn(txn) => txn.encoded_len(),
+        })
+    }
+
     fn check(&self) -> Result<()> {
         let checked = match self {
             Op::Get(get) => get.check().map_err(|error| (error, get.operation())),
@@ -199,6 +208,12 @@ impl Op {
         };
         checked.map_err(|(error, operation)| Error::invalid(error.operation(operation).to_string()))
     }
+}
+
+/// What a message of `len` bytes takes as a field of another: those of a transaction have numbers
+/// below 16, and so tags of one byte.
+fn field_len(len: usize) -> usize {
+    1 + length_delimiter_len(len) + len
 }
 
 /// Its name in errors and metrics.
@@ -240,7 +255,9 @@ impl Exchange for Txn {
     }
 
     fn encoded_len(&self) -> usize {
-        self.clone().pb().encoded_len()
+        let guards = self.compare.iter().map(|compare| compare.pb.encoded_len());
+        let ops = self.ops().map(Op::encoded_len);
+        guards.chain(ops).map(field_len).sum()
     }
 
     /// etcd takes the longest list of a transaction from what it allows, and allows those within
@@ -407,6 +424,18 @@ mod tests {
 
     fn puts(count: usize) -> Txn {
         Txn::always((0..count).map(|n| Put::new(format!("{n}"), "")))
+    }
+
+    #[test]
+    fn the_size_is_that_of_the_message() {
+        let large = Put::new("k", vec![0; 300]);
+        let inner = Txn::when([Compare::version("k").eq(0)])
+            .then([large])
+            .or_else([Get::key("k")]);
+        let middle = puts(20).or_else([Op::from(inner.clone()), Delete::key("d").into()]);
+        for txn in [Txn::default(), inner, middle.clone(), Txn::always([middle])] {
+            assert_eq!(txn.encoded_len(), txn.clone().pb().encoded_len(), "{txn:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Operation, Result};
@@ -152,7 +152,15 @@ impl<T> Pending<T> {
 
     /// The reply, if it is there.
     pub fn try_wait(&self) -> Option<Result<T>> {
-        self.wait_until(Some(Instant::now()))
+        if let Some(receiver) = self.receiver.get() {
+            // A receive with a deadline that has passed spins and yields before it gives up.
+            return match receiver.try_recv() {
+                Ok(reply) => Some(reply),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => Some(Err(Error::closed())),
+            };
+        }
+        self.slot.state.lock().take()
     }
 
     /// The channel that the reply arrives on, for `select!`. It carries exactly one item.
@@ -186,10 +194,8 @@ impl<T> Pending<T> {
         }
         let mut state = self.slot.state.lock();
         loop {
-            match std::mem::replace(&mut *state, State::Taken) {
-                State::Ready(reply) => return Some(reply),
-                State::Taken => return Some(Err(Error::closed())),
-                waiting => *state = waiting,
+            if let Some(reply) = state.take() {
+                return Some(reply);
             }
             match deadline {
                 None => self.slot.filled.wait(&mut state),
@@ -203,6 +209,20 @@ impl<T> Pending<T> {
                         return None;
                     }
                 }
+            }
+        }
+    }
+}
+
+impl<T> State<T> {
+    /// The reply if it is there; `Closed` when it was taken before.
+    fn take(&mut self) -> Option<Result<T>> {
+        match std::mem::replace(self, State::Taken) {
+            State::Ready(reply) => Some(reply),
+            State::Taken => Some(Err(Error::closed())),
+            waiting => {
+                *self = waiting;
+                None
             }
         }
     }

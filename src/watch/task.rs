@@ -255,8 +255,8 @@ impl Task {
     }
 
     fn feed(&mut self, stream: StreamNo, input: Input) {
-        let mut inputs = VecDeque::from([(stream, input)]);
-        while let Some((stream, input)) = inputs.pop_front() {
+        let (mut next, mut inputs) = (Some((stream, input)), VecDeque::new());
+        while let Some((stream, input)) = next.take().or_else(|| inputs.pop_front()) {
             self.note_trouble(&input);
             let now = Instant::now();
             let actions = self.state.on(stream, input, now, chance::fraction());

@@ -160,12 +160,8 @@ impl Watches {
 
     /// Whether a watch that was cut off has caught up; says so once.
     fn is_up_again(&mut self, id: Id) -> bool {
-        let Some(one) = self.ones.get_mut(&id) else {
-            return false;
-        };
-        let up = one.down && one.is_up_to_date() && self.behind.remove(&id);
-        one.down &= !up;
-        up
+        let one = self.ones.get_mut(&id);
+        one.is_some_and(|one| one.is_up_again(id, &mut self.behind))
     }
 
     /// Whether a watch was refused for a permission by a server that says so of an expired token,
@@ -234,10 +230,8 @@ impl Watches {
             if self.behind.contains(&id) {
                 self.behind_heard = now;
             }
-            let up = self.is_up_again(id);
-            if let Some(one) = self.ones.get_mut(&id) {
-                one.up_with = up.then_some(undo);
-            }
+            let up = one.is_up_again(id, &mut self.behind);
+            one.up_with = up.then_some(undo);
             self.actions.push(Action::Deliver {
                 id,
                 response,

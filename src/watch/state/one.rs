@@ -1,5 +1,8 @@
 //! One watch: where it resumes, and what of a batch is new to its reader.
 
+use std::collections::BTreeSet;
+
+use super::Id;
 use super::joining::Joining;
 use crate::error::{Error, Operation};
 use crate::watch::event::Event;
@@ -88,6 +91,13 @@ impl One {
     /// Whether its reader has everything that the store had when it was created.
     pub(super) fn is_up_to_date(&self) -> bool {
         self.next > Some(self.target)
+    }
+
+    /// Whether it was cut off and has caught up; says so once. `behind` are those that have not.
+    pub(super) fn is_up_again(&mut self, id: Id, behind: &mut BTreeSet<Id>) -> bool {
+        let up = self.down && self.is_up_to_date() && behind.remove(&id);
+        self.down &= !up;
+        up
     }
 
     /// Whether the store's revision must be read before it is created.
