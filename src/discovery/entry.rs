@@ -100,16 +100,20 @@ impl Entry {
         self.dispute.taken(Instant::now(), chance::fraction());
     }
 
+    /// Its key changed. Says whether anything follows from that: most events are of our own writes,
+    /// and known by their answers.
     pub(super) fn follow(
         &mut self,
         event: &Event,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
-    ) {
+    ) -> bool {
+        let before = (self.claim.phase, self.claim.placed());
         let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
         if let Some(taken) = self.claim.event(event.revision(), kv, leases, &valid) {
             self.taken(taken);
         }
+        before != (self.claim.phase, self.claim.placed())
     }
 
     pub(super) fn lease_lost(&mut self, lost: LeaseId, loss: Loss) {
@@ -191,15 +195,15 @@ impl Entry {
             state => state,
         };
         let placed = self.claim.placed().map(|placed| placed.revision);
-        self.shared.set_held_by(match self.claim.phase {
+        let held_by = match self.claim.phase {
             Phase::Yielded { by } => Some(by),
             _ => None,
-        });
+        };
         let trouble = self.trouble.clone();
         let trouble = trouble.or_else(|| is_unguarded.then(|| self.unguarded()));
         self.shared.attach(outlook);
         let stored = placed.map(|revision| (revision, self.shown.version));
-        self.shared.show(state, stored, trouble);
+        self.shared.show(state, stored, held_by, trouble);
     }
 
     fn unguarded(&self) -> Error {

@@ -198,8 +198,9 @@ impl Roster {
         self.stir(number);
     }
 
-    /// Shows every state, and lets go of what has left.
-    fn settle(&mut self) {
+    /// Shows every state, watches what is not watched yet, and lets go of what has left.
+    fn settle(&mut self, now: Instant) {
+        let mut unwatched = Vec::new();
         for number in std::mem::take(&mut self.to_show) {
             let Some(entry) = self.entries.get_mut(&number) else {
                 continue;
@@ -211,6 +212,9 @@ impl Roster {
                 });
                 let outlook = retired.map_or(&self.outlook, |retired| &retired.outlook);
                 entry.show(outlook, self.unguarded.contains(&number));
+                if entry.watch.is_none() && entry.claim.watch_after().is_some() {
+                    unwatched.push(number);
+                }
                 continue;
             }
             if let Some(watch) = entry.watch {
@@ -225,6 +229,7 @@ impl Roster {
             self.plan.forget(number);
             self.unguarded.remove(&number);
         }
+        self.watch_keys(&unwatched, now);
     }
 
     fn close(&mut self, reason: &Error) {
@@ -254,9 +259,9 @@ impl Part for Roster {
         }
         self.take_answers(now);
         self.look_around(now);
-        self.watch_keys(now);
+        self.watch_again(now);
         self.guard(now);
-        self.settle();
+        self.settle(now);
         // After those who left, whose turn another may have now.
         self.send_batches(now);
         // Whoever left had a second to be answered; the lease does the rest.

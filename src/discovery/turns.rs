@@ -2,35 +2,47 @@
 //! again while its last registration is still leaving waits for that. Else the one would delete what
 //! the other puts, and etcd refuses a transaction that does both.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 
-/// The claims to each key, by their numbers, in the order they came.
+/// The claims to each key, by their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Turns(HashMap<Bytes, VecDeque<u64>>);
+pub(super) struct Turns {
+    /// In the order in which they came.
+    queues: HashMap<Bytes, VecDeque<u64>>,
+    /// Those that are not the first in their queue.
+    waiting: BTreeSet<u64>,
+}
 
 impl Turns {
     pub(super) fn join(&mut self, key: Bytes, number: u64) {
-        self.0.entry(key).or_default().push_back(number);
+        let queue = self.queues.entry(key).or_default();
+        if !queue.is_empty() {
+            self.waiting.insert(number);
+        }
+        queue.push_back(number);
     }
 
-    pub(super) fn is_first(&self, key: &Bytes, number: u64) -> bool {
-        self.0.get(key).and_then(VecDeque::front) == Some(&number)
+    /// Whether a claim waits for another one to the same key.
+    pub(super) fn waits(&self, number: u64) -> bool {
+        self.waiting.contains(&number)
     }
 
     /// The newest claim to a key.
     pub(super) fn last(&self, key: &Bytes) -> Option<u64> {
-        self.0.get(key)?.back().copied()
+        self.queues.get(key)?.back().copied()
     }
 
     /// Forgets a claim. Returns the one whose turn it is then.
     pub(super) fn leave(&mut self, key: &Bytes, number: u64) -> Option<u64> {
-        let queue = self.0.get_mut(key)?;
-        queue.retain(|waiting| *waiting != number);
+        let queue = self.queues.get_mut(key)?;
+        queue.retain(|queued| *queued != number);
+        self.waiting.remove(&number);
         let first = queue.front().copied();
-        if first.is_none() {
-            self.0.remove(key);
+        match first {
+            Some(first) => drop(self.waiting.remove(&first)),
+            None => drop(self.queues.remove(key)),
         }
         first
     }
@@ -47,11 +59,14 @@ mod tests {
         for (key, number) in [(&a, 1), (&a, 2), (&a, 3), (&b, 4)] {
             turns.join(key.clone(), number);
         }
-        assert!(turns.is_first(&a, 1) && turns.is_first(&b, 4) && !turns.is_first(&a, 2));
+        let waiting = |turns: &Turns| (1..=4).filter(|n| turns.waits(*n)).collect::<Vec<_>>();
+        assert_eq!(waiting(&turns), [2, 3]);
         assert_eq!(turns.last(&a), Some(3));
         assert_eq!(turns.leave(&a, 2), Some(1));
+        assert_eq!(waiting(&turns), [3]);
         assert_eq!(turns.leave(&a, 1), Some(3));
+        assert!(waiting(&turns).is_empty());
         assert_eq!(turns.leave(&a, 3), None);
-        assert_eq!((turns.last(&a), turns.0.len()), (None, 1));
+        assert_eq!((turns.last(&a), turns.queues.len()), (None, 1));
     }
 }

@@ -148,14 +148,17 @@ impl Shared {
     }
 
     /// Shows a state; the revision that put the key there and the version that it has, if it is
-    /// there; and why it is not as it should be.
+    /// there; the lease of another process that has the key, and is waited for; and why it is not as
+    /// it should be.
     pub(in crate::discovery) fn show(
         &self,
         state: State,
         stored: Option<(Revision, u64)>,
+        held_by: Option<LeaseId>,
         trouble: Option<Error>,
     ) {
         let mut inner = self.inner.lock();
+        inner.held_by = held_by;
         if let Some((revision, version)) = stored {
             inner.revision = Some(revision);
             inner.stored = Some(version);
@@ -219,11 +222,6 @@ impl Shared {
             Some(lease) => error.last(is_held(lease).to_string()),
             None => error,
         }
-    }
-
-    /// Whether another process has the key, and it is waited for.
-    pub(in crate::discovery) fn set_held_by(&self, lease: Option<LeaseId>) {
-        self.inner.lock().held_by = lease;
     }
 
     pub(in crate::discovery) fn held_by(&self) -> Option<LeaseId> {

@@ -144,10 +144,10 @@ impl Roster {
             now,
         };
         for number in std::mem::take(&mut self.to_send) {
-            if let Some(weight) = weigh.step(number) {
-                self.plan.wants(number, weight.sort);
-            } else if let Some(until) = weigh.waits(number) {
-                self.later.insert((until, number));
+            match weigh.due(number) {
+                Some(Due::Now(weight)) => self.plan.wants(number, weight.sort),
+                Some(Due::At(until)) => drop(self.later.insert((until, number))),
+                None => {}
             }
         }
         while let Some(batch) = self.next_batch(now) {
@@ -163,7 +163,10 @@ impl Roster {
             namespace: self.namespace,
             now,
         };
-        self.plan.next(now, |number| weigh.step(number))
+        self.plan.next(now, |number| match weigh.due(number) {
+            Some(Due::Now(weight)) => Some(weight),
+            Some(Due::At(_)) | None => None,
+        })
     }
 
     fn submit(&mut self, batch: Batch, now: Instant) {
@@ -197,21 +200,26 @@ struct Weigh<'a> {
     now: Instant,
 }
 
+/// A step of an entry, and when it can be sent.
+enum Due {
+    Now(Weight),
+    /// It puts a key back that is fought over.
+    At(Instant),
+}
+
 impl Weigh<'_> {
-    fn step(&self, number: u64) -> Option<Weight> {
-        let claim = &self.entries.get(&number)?.claim;
-        if self.waits(number).is_some() || !self.turns.is_first(&claim.key, number) {
+    /// What an entry has to send, unless another claim to its key comes first.
+    fn due(&self, number: u64) -> Option<Due> {
+        let entry = self.entries.get(&number)?;
+        let step = entry.claim.due(self.leases)?;
+        if self.turns.waits(number) {
             return None;
         }
-        let step = claim.due(self.leases)?;
-        let (key, value) = (&claim.key, claim.next_value());
-        Some(batch::weight(key, value, step, self.namespace))
-    }
-
-    /// Until when an entry waits to put its key back once more.
-    fn waits(&self, number: u64) -> Option<Instant> {
-        let entry = self.entries.get(&number)?;
-        let waits = entry.dispute.waits(self.now);
-        waits.filter(|_| !entry.claim.is_leaving())
+        let (key, value) = (&entry.claim.key, entry.claim.next_value());
+        let weight = batch::weight(key, value, step, self.namespace);
+        match entry.dispute.waits(self.now) {
+            Some(until) if !entry.claim.is_leaving() => Some(Due::At(until)),
+            _ => Some(Due::Now(weight)),
+        }
     }
 }

@@ -84,7 +84,9 @@ impl Roster {
         match item {
             Ok(event) => {
                 let valid = valid(self.codec, &self.prefix);
-                entry.follow(&event, &self.leases, valid);
+                if !entry.follow(&event, &self.leases, valid) {
+                    return;
+                }
             }
             Err(error) => {
                 // History is gone, or the store went back: whatever happened, look.
@@ -117,8 +119,8 @@ impl Roster {
         Ok(())
     }
 
-    /// Watches the keys that are held or waited for, and not watched yet.
-    pub(super) fn watch_keys(&mut self, now: Instant) {
+    /// Takes up the keys again whose watch was refused.
+    pub(super) fn watch_again(&mut self, now: Instant) {
         while let Some((until, number)) = self.watch_again.pop_first() {
             if until > now {
                 self.watch_again.insert((until, number));
@@ -126,9 +128,12 @@ impl Roster {
             }
             self.stir(number);
         }
-        for number in &self.to_show {
+    }
+
+    /// Watches these keys, which are held or waited for.
+    pub(super) fn watch_keys(&mut self, numbers: &[u64], now: Instant) {
+        for number in numbers {
             if let Some(entry) = self.entries.get_mut(number)
-                && entry.watch.is_none()
                 && let Some(after) = entry.claim.watch_after()
                 && let Ok(key) = self
                     .watches
@@ -136,6 +141,7 @@ impl Roster {
             {
                 entry.watch = Some(key);
                 self.watched.insert(key, *number);
+                self.guard_at.get_or_insert(now + UNGUARDED);
             }
         }
     }

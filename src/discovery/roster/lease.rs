@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Roster;
+use crate::discovery::entry::Entry;
 use crate::discovery::outlook::Outlook;
 use crate::discovery::refusal;
 use crate::discovery::registration::Loss;
@@ -36,7 +37,7 @@ impl Roster {
                 Tidings::None => break,
                 Tidings::Granted(lease) => {
                     self.leases.current = Some(lease);
-                    self.stir_all();
+                    self.to_send.extend(self.entries.keys());
                 }
                 Tidings::Lost(loss) => self.lease_lost(loss),
                 Tidings::Trouble(error) => {
@@ -51,7 +52,8 @@ impl Roster {
         }
         let is_suspect = self.outlook.is_suspect();
         if std::mem::replace(&mut self.shown_suspect, is_suspect) != is_suspect {
-            self.to_show.extend(self.entries.keys());
+            let placed = |(number, entry): (&u64, &Entry)| entry.claim.placed().map(|_| *number);
+            self.to_show.extend(self.entries.iter().filter_map(placed));
         }
         if is_suspect {
             // Renewals that are denied look like renewals that do not get through.

@@ -154,7 +154,7 @@ impl Process {
         let mut steps = Vec::new();
         for (number, entry) in &mut self.entries {
             let claim = &mut entry.claim;
-            if self.turns.is_first(&claim.key, *number)
+            if !self.turns.waits(*number)
                 && let Some(step) = claim.due(&self.leases)
             {
                 let value = claim.next_value().clone();
