@@ -101,3 +101,82 @@ impl AddressRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Demand::{Background, Call};
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// When an address may be dialled that failed so often, each time just now and with the longest
+    /// wait: for a call, and in the background.
+    fn after(failures: u32, now: Instant) -> [Duration; 2] {
+        let mut record = AddressRecord::new();
+        for _ in 0..failures {
+            record.dialled = Some(now);
+            record.failed(now, 1.0);
+        }
+        [Call, Background].map(|demand| record.may_dial_at(demand).unwrap() - now)
+    }
+
+    #[test]
+    fn a_call_waits_for_the_spacing_only_and_the_background_longer_and_longer() {
+        let now = Instant::now();
+        let waits = [50, 250, 250, 400, 800, 1500, 1500];
+        for (failures, background) in (1..).zip(waits) {
+            assert_eq!(
+                after(failures, now),
+                [ms(250), ms(background)],
+                "{failures}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_that_works_may_be_dialled_at_any_time_and_begins_anew_when_it_fails() {
+        let now = Instant::now();
+        let mut record = AddressRecord::new();
+        for _ in 0..5 {
+            record.dialled = Some(now);
+            record.failed(now, 1.0);
+        }
+        record.connected(1);
+        assert_eq!(
+            [Call, Background].map(|demand| record.may_dial_at(demand)),
+            [None; 2]
+        );
+        // A connection that worked breaks: nobody has dialled it since.
+        record.failed(now + ms(1000), 1.0);
+        assert_eq!(record.may_dial_at(Background), Some(now + ms(1050)));
+        assert_eq!(record.may_dial_at(Call), Some(now + ms(250)));
+    }
+
+    /// For how long a member is set aside.
+    fn aside(record: &AddressRecord, now: Instant) -> Duration {
+        let until = record.aside_until.unwrap();
+        assert!(record.is_aside(until - ms(1)) && !record.is_aside(until));
+        until - now
+    }
+
+    #[test]
+    fn a_member_that_still_cannot_serve_is_set_aside_for_longer_up_to_a_bound() {
+        let mut now = Instant::now();
+        let mut record = AddressRecord::new();
+        assert!(!record.is_aside(now));
+        for seconds in [1, 2, 4, 8, 16, 16] {
+            record.set_aside(now);
+            assert_eq!(aside(&record, now), ms(seconds * 1000));
+            // It is tried again, and serves for a while.
+            now += ms(seconds * 1000) + LEARNER;
+        }
+        record.set_aside(now + ms(1));
+        assert_eq!(aside(&record, now + ms(1)), ms(1000), "it served for long");
+        record.learner(now);
+        assert_eq!(aside(&record, now), ms(30_000));
+        record.behind(now);
+        assert_eq!(aside(&record, now), ms(1000));
+    }
+}

@@ -407,3 +407,6 @@ impl AddressSet {
         self.sources.iter_mut().find(is_it)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,11 +77,9 @@ impl Picker {
         if start != Start::default() || self.addresses.awaits(now) {
             return Plan::Dial(start);
         }
-        let all_failing = self.all_failing(now);
+        // All that are not set aside fail, or there would be something to dial: any of them may come next.
         let dialable = self.addresses.dialable();
-        let dials = dialable
-            .filter(|entry| all_failing || !entry.record.is_aside(now))
-            .filter_map(|entry| self.may_dial_at(entry, demand));
+        let dials = dialable.filter_map(|entry| self.may_dial_at(entry, demand));
         let soonest = dials.chain(self.addresses.next_due()).min();
         Plan::Wait(soonest.unwrap_or(now + SPACING).max(now))
     }

@@ -121,6 +121,18 @@ mod tests {
             self.0.remove(0).map(Ok)
         }
 
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            _: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write(cx, &[])
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
@@ -130,8 +142,14 @@ mod tests {
         }
     }
 
+    enum Way {
+        Read,
+        Write,
+        WriteVectored,
+    }
+
     /// Whether each step of the script showed that the peer is there.
-    fn signs(script: Vec<Poll<usize>>, write: bool) -> Vec<bool> {
+    fn signs(script: Vec<Poll<usize>>, way: Way) -> Vec<bool> {
         let vitals = Vitals::new();
         let steps = script.len();
         let mut io = SignsOfLife::new(Script(script), &vitals);
@@ -139,11 +157,20 @@ mod tests {
         let mut step = || {
             let before = vitals.heard();
             std::thread::sleep(std::time::Duration::from_micros(10));
-            if write {
-                let _ = Pin::new(&mut io).poll_write(&mut cx, b"bytes");
-            } else {
-                let mut buffer = [0; 8];
-                let _ = Pin::new(&mut io).poll_read(&mut cx, &mut ReadBuf::new(&mut buffer));
+            let io = Pin::new(&mut io);
+            match way {
+                Way::Read => {
+                    let mut buffer = [0; 8];
+                    let mut buffer = ReadBuf::new(&mut buffer);
+                    // What was there before did not arrive now.
+                    buffer.put_slice(b"old");
+                    let _ = io.poll_read(&mut cx, &mut buffer);
+                }
+                Way::Write => drop(io.poll_write(&mut cx, b"bytes")),
+                Way::WriteVectored => {
+                    assert!(io.is_write_vectored());
+                    let _ = io.poll_write_vectored(&mut cx, &[IoSlice::new(b"bytes")]);
+                }
             }
             vitals.heard() > before
         };
@@ -153,7 +180,7 @@ mod tests {
     #[test]
     fn bytes_that_arrive_are_a_sign_and_the_end_is_none() {
         let script = vec![Poll::Pending, Poll::Ready(3), Poll::Ready(0)];
-        assert_eq!(signs(script, false), [false, true, false]);
+        assert_eq!(signs(script, Way::Read), [false, true, false]);
     }
 
     #[test]
@@ -162,9 +189,12 @@ mod tests {
             Poll::Ready(5),
             Poll::Pending,
             Poll::Pending,
+            Poll::Ready(0),
             Poll::Ready(2),
             Poll::Ready(5),
         ];
-        assert_eq!(signs(script, true), [false, false, false, true, false]);
+        let expected = [false, false, false, false, true, false];
+        assert_eq!(signs(script.clone(), Way::Write), expected);
+        assert_eq!(signs(script, Way::WriteVectored), expected);
     }
 }

@@ -218,7 +218,51 @@ mod tests {
             assert_eq!(ask(&mut store, other, consistency), Verdict::Another);
             assert_eq!(store.known().epoch, 1);
             assert_eq!(ask(&mut store, other, Linearizable), Verdict::Same);
+            // A header without an id takes away nothing that is known.
+            let silent = Sighting::default();
+            assert_eq!(ask(&mut store, silent, consistency), Verdict::Same);
+            assert_eq!(ask(&mut store, at(600, 9), consistency), Verdict::Another);
         }
+    }
+
+    #[test]
+    fn a_store_that_was_replaced_can_be_replaced_again_and_says_how() {
+        let mut store = seen();
+        assert_eq!(store.last_replacement(), None);
+        let mut replaced = |answer, verdict| {
+            assert_eq!(ask(&mut store, answer, Applied), verdict);
+            // One read that is older than the new store is no proof, as before.
+            let early = at(answer.revision - 1, answer.term);
+            let read = Sighting {
+                cluster: answer.cluster,
+                ..early
+            };
+            assert_eq!(ask(&mut store, read, Linearizable), Verdict::Doubtful);
+            assert_eq!(ask(&mut store, answer, Applied), Verdict::Same);
+            store.last_replacement().unwrap().to_string()
+        };
+        let rewound = "the store lost data or was restored: its";
+        let text = replaced(at(99, 5), Verdict::Rewound);
+        assert_eq!(text, format!("{rewound} revision is 99 and was 100"));
+        let text = replaced(at(500, 3), Verdict::Rewound);
+        assert_eq!(text, format!("{rewound} raft term is 3 and was 5"));
+        let other = Sighting {
+            cluster: 0xab,
+            ..at(500, 3)
+        };
+        let text = replaced(other, Verdict::Another);
+        assert_eq!(text, "another cluster answers: its id is ab and was 7");
+        assert_eq!(store.known().epoch, 3);
+        // The headers before did not say which cluster it was.
+        let mut store = StoreIdentity::default();
+        let nameless = Sighting {
+            cluster: 0,
+            ..at(100, 4)
+        };
+        assert_eq!(ask(&mut store, nameless, Applied), Verdict::Same);
+        assert_eq!(ask(&mut store, at(99, 4), Applied), Verdict::Rewound);
+        let text = store.last_replacement().unwrap().to_string();
+        assert_eq!(text, format!("{rewound} revision is 99 and was 100"));
     }
 
     #[test]
@@ -253,6 +297,18 @@ mod tests {
         assert_eq!(ask(&mut store, at(100, 5), Linearizable), Verdict::Same);
         assert_eq!(ask(&mut store, at(99, 4), Linearizable), Verdict::Doubtful);
         assert_eq!(store.known().epoch, 0);
+    }
+
+    #[test]
+    fn an_answer_that_may_lag_takes_no_doubt_away() {
+        let mut store = seen();
+        assert_eq!(ask(&mut store, at(99, 4), Linearizable), Verdict::Doubtful);
+        for answer in [at(100, 4), at(99, 4), Sighting::default()] {
+            ask(&mut store, answer, Local);
+            assert!(store.known().is_doubted());
+        }
+        assert_eq!(ask(&mut store, at(99, 4), Linearizable), Verdict::Rewound);
+        assert!(!store.known().is_doubted());
     }
 
     #[test]

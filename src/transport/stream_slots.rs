@@ -83,6 +83,8 @@ fn reserved(slot: StreamSlot) -> Reserved {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     #[test]
@@ -111,5 +113,29 @@ mod tests {
         // One that is reserved and not used is free again with its handle.
         drop(slots.try_reserve().unwrap());
         assert!(slots.try_reserve().is_ok());
+    }
+
+    #[test]
+    fn who_waits_for_a_slot_gets_the_one_that_is_given_back_or_hears_of_the_end() {
+        let slots = StreamSlots::new(1);
+        let stream = slots.take(None);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut first = std::pin::pin!(slots.reserve());
+        let mut second = std::pin::pin!(slots.reserve());
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        drop(stream);
+        assert!(slots.try_reserve().is_err(), "it is the first one's");
+        let reserved = first.as_mut().poll(&mut cx);
+        let Poll::Ready(Ok(Some(reserved))) = reserved else {
+            panic!("{reserved:?}");
+        };
+        let stream = slots.take(Some(&reserved));
+        assert!(stream.is_some());
+        slots.close();
+        assert!(matches!(second.poll(&mut cx), Poll::Ready(Err(Full))));
+        let endless = StreamSlots::new(usize::MAX);
+        let mut any = std::pin::pin!(endless.reserve());
+        assert!(matches!(any.as_mut().poll(&mut cx), Poll::Ready(Ok(None))));
     }
 }

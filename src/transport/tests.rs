@@ -37,3 +37,41 @@ fn a_race_that_panicked_is_followed_by_another() {
     let fault = dialled.unwrap().unwrap_err();
     assert!(fault.text.contains("refused"), "{fault}");
 }
+
+#[test]
+fn clean_ups_are_bounded_for_each_client_and_make_room_however_they_end() {
+    let endpoint = || vec![Endpoint::parse("127.0.0.1:1", false).unwrap()];
+    let (busy, other) = (
+        Transport::new(endpoint(), settings()),
+        Transport::new(endpoint(), settings()),
+    );
+    let (end, ended) = watch::channel(0);
+    let hang_until = |at: i32| {
+        let mut ended = ended.clone();
+        async move { drop(ended.wait_for(|now| *now >= at).await) }
+    };
+    let room = |transport: &Transport| {
+        let begun = || transport.clean_up(hang_until(2));
+        std::iter::repeat_with(begun)
+            .take_while(|begun| *begun)
+            .count()
+    };
+    assert!(!busy.clean_up(async {}), "there is no runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(async {
+        assert!(busy.clean_up(hang_until(1)));
+        assert!(busy.clean_up(async { panic!("on purpose") }));
+        assert_eq!(room(&busy), CLEANUPS - 2);
+        assert!(!busy.clean_up(async { unreachable!("it is refused") }));
+        assert!(other.clean_up(async {}));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(room(&busy), 1, "one panicked");
+        end.send_replace(1);
+        while !busy.clean_up(hang_until(2)) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(room(&busy), 0, "one ended");
+    });
+}

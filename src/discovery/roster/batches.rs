@@ -136,6 +136,14 @@ impl Roster {
             }
             self.to_send.insert(number);
         }
+        while let Some(batch) = self.next_batch(now) {
+            self.submit(batch, now);
+        }
+    }
+
+    /// The next transaction, if one can be sent now. Entries that have news are asked first what they
+    /// have to send.
+    fn next_batch(&mut self, now: Instant) -> Option<Batch> {
         let weigh = Weigh {
             entries: &self.entries,
             turns: &self.turns,
@@ -150,19 +158,6 @@ impl Roster {
                 None => {}
             }
         }
-        while let Some(batch) = self.next_batch(now) {
-            self.submit(batch, now);
-        }
-    }
-
-    fn next_batch(&mut self, now: Instant) -> Option<Batch> {
-        let weigh = Weigh {
-            entries: &self.entries,
-            turns: &self.turns,
-            leases: &self.leases,
-            namespace: self.namespace,
-            now,
-        };
         self.plan.next(now, |number| match weigh.due(number) {
             Some(Due::Now(weight)) => Some(weight),
             Some(Due::At(_)) | None => None,

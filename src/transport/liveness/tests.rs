@@ -71,6 +71,7 @@ fn a_server_that_falls_silent_is_given_up_after_a_ping() {
 #[test]
 fn a_server_of_which_nobody_wants_anything_is_left_alone() {
     let mut wire = Wire::new();
+    assert_eq!(wire.step(false), Step::Wait(wire.now + INTERVAL));
     assert_eq!(wire.silence(3_600_000, false), None);
     assert!(wire.pings.is_empty());
     // Then somebody does.
@@ -122,6 +123,27 @@ fn a_process_that_stood_still_gives_its_server_another_chance() {
     assert_eq!(wire.step(true), Step::Wait(wire.now + WITHIN));
     let end = wire.now - wire.begun + WITHIN;
     assert_eq!(wire.silence(4_000_000, true), Some(end));
+    // A timer that is a little late is no such thing.
+    for (late, expected) in [(1000, Step::GiveUp), (1001, Step::Wait(wire.now))] {
+        let mut wire = Wire::new();
+        assert_eq!(wire.silence(10_000, true), None);
+        wire.now += WITHIN + ms(late);
+        let expected = match expected {
+            Step::Wait(_) => Step::Wait(wire.now + WITHIN),
+            step => step,
+        };
+        assert_eq!(wire.step(true), expected, "{late} ms");
+    }
+}
+
+#[test]
+fn a_ping_that_was_answered_is_followed_by_another_before_the_server_is_given_up() {
+    let mut wire = Wire::new();
+    assert_eq!(wire.silence(12_000, true), None);
+    wire.hear();
+    wire.liveness.answered();
+    assert_eq!(wire.silence(60_000, true), Some(ms(27_000)));
+    assert_eq!(wire.pings.len(), 2);
 }
 
 #[derive(Clone, Debug)]

@@ -35,6 +35,9 @@ fn all_are_raced_and_the_one_that_worked_goes_first() {
     assert_eq!(picker.plan(now, Demand::Call), dial(&[0, 1, 2]));
     picker.connected(1);
     assert_eq!(picker.plan(now, Demand::Call), dial(&[1, 2, 0]));
+    let besides = |under_way: &[usize]| picker.start(now, Demand::Call, under_way).addresses;
+    assert_eq!(besides(&[2]), [1, 0]);
+    assert!(besides(&[2, 0, 1]).is_empty());
 }
 
 #[test]
@@ -118,6 +121,8 @@ fn one_that_is_behind_is_left_for_one_that_failed_but_not_for_nothing() {
         !picker.set_aside(0, t),
         "it serves, and the other one does not"
     );
+    assert!(!picker.learner(0, t));
+    assert_eq!(picker.plan(t, Demand::Call), dial(&[0, 1]));
     assert!(picker.behind(0, t));
     assert_eq!(picker.plan(t, Demand::Call), dial(&[1, 0]));
     picker.behind(1, t);
@@ -176,6 +181,7 @@ fn when_endpoints_change_what_is_known_of_the_others_stays() {
     assert_eq!(picker.plan(now, Demand::Call), dial(&[1, 3]));
     picker.change(literals([7, 2]));
     assert_eq!(picker.plan(now, Demand::Call), dial(&[3]));
+    assert_eq!(picker.address_count(), 2);
     // One that comes back is new, and what goes is no longer judged.
     picker.change(literals([7, 9]));
     picker.connected(0);

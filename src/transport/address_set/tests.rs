@@ -1,0 +1,135 @@
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn of(texts: &[&str]) -> AddressSet {
+    let endpoint = |text: &&str| Arc::new(Endpoint::parse(text, false).unwrap());
+    AddressSet::new(texts.iter().map(endpoint).enumerate().collect(), PATIENCE)
+}
+
+fn ip(host: u8) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, host], 0))
+}
+
+/// A look-up that begins and ends at `now`.
+fn look_up(set: &mut AddressSet, found: Result<Vec<SocketAddr>, String>, now: Instant) {
+    set.begin(0, now).unwrap();
+    set.finish(0, found, now, 1.0);
+}
+
+#[test]
+fn look_ups_that_fail_come_less_and_less_often_until_one_succeeds() {
+    let mut now = Instant::now();
+    let mut set = of(&["a:1"]);
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        look_up(&mut set, Err("down".into()), now);
+        let due = set.next_due().unwrap();
+        assert!(set.due(due - ms(1)).is_empty());
+        assert_eq!(set.due(due), [0]);
+        waits.push((due - now).as_millis());
+        now = due;
+    }
+    assert_eq!(waits, [250, 500, 1000, 2000, 2000, 2000]);
+    look_up(&mut set, Ok(vec![ip(1)]), now);
+    assert_eq!(set.next_due(), None, "an address is known");
+    look_up(&mut set, Err("down".into()), now + ms(1000));
+    assert!(set.due(now + ms(1249)).is_empty());
+    assert_eq!(set.due(now + ms(1250)), [0]);
+}
+
+#[test]
+fn a_look_up_is_awaited_while_it_is_in_time_and_no_address_works() {
+    let now = Instant::now();
+    let mut set = of(&["a:1"]);
+    assert!(!set.awaits(now));
+    look_up(&mut set, Err("down".into()), now);
+    let began = now + ms(250);
+    set.begin(0, began).unwrap();
+    assert_eq!(set.next_due(), None, "it is under way");
+    set.note_overdue(began + PATIENCE - ms(1));
+    assert!(set.awaits(began + PATIENCE - ms(1)));
+    assert!(set.faults()[0].1.as_ref().unwrap().text.ends_with("down"));
+    set.note_overdue(began + PATIENCE);
+    assert!(!set.awaits(began + PATIENCE));
+    assert!(set.faults()[0].1.as_ref().unwrap().text.ends_with("in 3s"));
+    set.finish(0, Ok(vec![ip(1), ip(2)]), began, 1.0);
+    assert!(!set.is_looking_up(0));
+    set.begin(0, began).unwrap();
+    assert!(set.is_looking_up(0));
+    assert!(!set.awaits(began), "two are known, and do not fail");
+    set.get_mut(0).unwrap().record.failed(began, 1.0);
+    assert!(!set.awaits(began));
+    set.get_mut(1).unwrap().record.failed(began, 1.0);
+    assert!(set.awaits(began));
+}
+
+#[test]
+fn an_address_that_was_looked_up_has_the_port_of_its_endpoint() {
+    let mut set = of(&["a:2379", "10.0.0.1:2380"]);
+    look_up(&mut set, Ok(vec![ip(1), ip(1), ip(2)]), Instant::now());
+    let targets = set.dialable().map(|entry| entry.target.clone());
+    let targets: Vec<Target> = targets.collect();
+    let tcp = |text: &str| Target::Tcp(text.parse().unwrap());
+    let expected = ["10.0.0.1:2380", "127.0.0.1:2379", "127.0.0.2:2379"].map(tcp);
+    assert_eq!(targets, expected);
+    // The first one is known by its address, and the others by their name and theirs.
+    let labels = set.dialable().map(|entry| set.label(entry.id));
+    let labels: Vec<String> = labels.collect();
+    let named = "http://a:2379 at 127.0.0";
+    assert_eq!(
+        labels,
+        [
+            "http://10.0.0.1:2380",
+            &format!("{named}.1"),
+            &format!("{named}.2")
+        ]
+    );
+}
+
+#[test]
+fn the_addresses_of_an_endpoint_that_goes_are_forgotten_also_while_they_are_connected() {
+    let mut set = of(&["a:1", "10.0.0.1:2"]);
+    look_up(&mut set, Ok(vec![ip(1), ip(2)]), Instant::now());
+    let known = set.dialable().map(|entry| entry.id).max().unwrap();
+    set.connected(known);
+    set.change(vec![(
+        1,
+        Arc::new(Endpoint::parse("10.0.0.1:2", false).unwrap()),
+    )]);
+    assert_eq!(set.dialable().count(), 1);
+    assert!(set.get(known).is_none());
+    set.disconnected(known);
+}
+
+/// The budget of an endpoint after any dials of addresses that failed, asked at any time.
+#[test]
+fn an_endpoint_dials_four_that_failed_at_once_and_eight_in_a_second() {
+    let start = Instant::now();
+    for dials in 0..7u32 {
+        let mut set = of(&["10.0.0.1:1"]);
+        set.dialling(0, start);
+        assert_eq!(
+            set.budget(0, start),
+            4,
+            "one that does not fail costs nothing"
+        );
+        set.get_mut(0).unwrap().record.failed(start, 1.0);
+        for _ in 0..dials {
+            set.dialling(0, start);
+        }
+        for after in 0..1000u32 {
+            let now = start + ms(after.into());
+            // What was spent comes back one by one, each after another 125 ms.
+            let spent = dials.saturating_sub(after / 125);
+            let expected = 4usize.saturating_sub(spent as usize);
+            assert_eq!(set.budget(0, now), expected, "{dials} dials, {after} ms");
+            let may = set.budget_at(0).is_none_or(|at| at <= now);
+            assert_eq!(may, expected > 0, "{dials} dials, {after} ms");
+        }
+    }
+}
