@@ -168,7 +168,7 @@ impl BatchPlan {
 
     /// Whatever was refused may be accepted now: those who are apart and not on their way travel with
     /// the others again. The caller says what they want.
-    pub(super) fn forgive(&mut self, now: Instant) {
+    pub(super) fn forgive(&mut self) {
         self.suspects.clear();
         self.culprits_due.clear();
         let on_their_way: BTreeSet<u64> = self
@@ -177,11 +177,6 @@ impl BatchPlan {
             .flat_map(|batch| batch.numbers.iter().copied())
             .collect();
         self.apart.retain(|number, _| on_their_way.contains(number));
-        for apart in self.apart.values_mut() {
-            if let Apart::Culprit { not_before, .. } = apart {
-                *not_before = now;
-            }
-        }
         self.splitting.worked();
         self.culprits_wait_until = None;
     }
@@ -220,7 +215,6 @@ impl BatchPlan {
         if queue.is_paused(now) || queue.under_way >= SORT_SLOTS {
             return None;
         }
-        queue.paused_until = None;
         let (mut numbers, mut bytes) = (Vec::new(), 0usize);
         let mut others = Vec::new();
         while numbers.len() < most_steps {
@@ -267,7 +261,7 @@ impl BatchPlan {
                     Some(weight) if weight.sort == group.sort => {
                         let fits = numbers.len() < self.size.steps()
                             && bytes.saturating_add(weight.bytes) <= self.size.bytes();
-                        if numbers.is_empty() || (rest.is_empty() && fits) {
+                        if numbers.is_empty() || fits {
                             numbers.push(number);
                             bytes = bytes.saturating_add(weight.bytes);
                         } else {

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn the_limits_of_the_client_are_kept() {
         let default = size(128, 2 << 20);
-        assert_eq!((default.steps(), default.bytes()), (STEPS, BYTES));
+        assert_eq!((default.steps(), default.bytes()), (100, 512 << 10));
         assert_eq!(size(64, 100_000).steps(), 62);
         assert_eq!(size(64, 100_000).bytes(), 100_000);
         assert_eq!(size(1, 10).steps(), 1);
@@ -168,8 +168,27 @@ mod tests {
             size.worked(size.steps(), 10, now);
         }
         assert_eq!(size.steps(), 99);
-        size.worked(99, 10, now + REMEMBERED);
+        size.worked(99, 10, now + Duration::from_secs(599));
+        assert_eq!(size.steps(), 99);
+        size.worked(99, 10, now + Duration::from_secs(600));
         assert_eq!(size.steps(), 100);
+    }
+
+    #[test]
+    fn of_batches_that_are_refused_together_the_smallest_counts() {
+        let (mut size, now) = (size(128, 2 << 20), Instant::now());
+        for batch in [40, 10, 90] {
+            size.too_many(batch, now);
+            size.too_large(batch * 1000, now);
+        }
+        assert_eq!((size.steps(), size.bytes()), (5, 5_000));
+        for _ in 0..100 {
+            size.worked(size.steps(), size.bytes(), now);
+        }
+        assert_eq!((size.steps(), size.bytes()), (9, 9_999));
+        // A large one that was on its way since before makes nothing larger.
+        size.unanswered(BYTES);
+        assert_eq!(size.bytes(), 9_999);
     }
 
     #[test]
@@ -182,7 +201,7 @@ mod tests {
         for _ in 0..10 {
             size.unanswered(size.bytes());
         }
-        assert_eq!(size.bytes(), SILENT_BYTES);
+        assert_eq!(size.bytes(), 64 << 10);
         for _ in 0..100 {
             size.worked(size.steps(), size.bytes(), now);
         }

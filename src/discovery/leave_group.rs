@@ -54,14 +54,14 @@ impl LeaveGroup {
     /// Blocks until every ticket has an outcome, or until `deadline`.
     pub(super) fn wait(&self, deadline: Instant) -> Outcome {
         let mut state = self.0.state.lock();
-        while state.open > 0 {
-            if self.0.changed.wait_until(&mut state, deadline).timed_out() && state.open > 0 {
-                return Outcome::Open(state.open);
-            }
-        }
-        match state.first.clone() {
-            None => Outcome::Left,
-            Some(first) => Outcome::Failed(state.failed, first),
+        let is_open = |state: &mut State| state.open > 0;
+        self.0
+            .changed
+            .wait_while_until(&mut state, is_open, deadline);
+        match (state.open, state.first.clone()) {
+            (0, None) => Outcome::Left,
+            (0, Some(first)) => Outcome::Failed(state.failed, first),
+            (open, _) => Outcome::Open(open),
         }
     }
 }
@@ -125,10 +125,17 @@ mod tests {
             group.wait(Instant::now() + SHORT),
             Outcome::Open(1)
         ));
-        let other = std::thread::spawn(move || second.done(Ok(())));
-        let outcome = group.wait(Instant::now() + Duration::from_secs(30));
+        let (sender, outcome) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let far = Instant::now() + Duration::from_secs(3600);
+            sender.send(group.wait(far)).unwrap();
+        });
+        // Time for it to wait; if it does not by then, the test proves less and does not fail.
+        assert!(outcome.recv_timeout(SHORT).is_err());
+        second.done(Ok(()));
+        let outcome = outcome.recv_timeout(Duration::from_secs(30)).unwrap();
         assert!(matches!(outcome, Outcome::Left), "{outcome:?}");
-        other.join().unwrap();
+        waiting.join().unwrap();
     }
 
     #[test]

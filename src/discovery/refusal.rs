@@ -73,30 +73,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_no_refusal() {
-        for kind in [
-            ErrorKind::Unavailable,
-            ErrorKind::Timeout,
-            ErrorKind::Protocol,
-            ErrorKind::Tls,
-            ErrorKind::Closed,
-        ] {
-            let error = Error::new(kind, "");
-            assert_eq!(Refusal::of(&error), Refusal::NoAnswer, "{kind:?}");
-        }
+    fn a_server_error_that_leaves_the_outcome_open_is_no_refusal() {
         let doubtful = Error::new(ErrorKind::Server, "").unknown_outcome(true);
         assert_eq!(Refusal::of(&doubtful), Refusal::NoAnswer);
     }
 
+    /// Every kind that a transaction can fail with: what it says about the steps, and whether another
+    /// try is of no use.
     #[test]
     fn what_is_about_one_step_differs_from_what_is_about_all() {
-        let of = |kind| Refusal::of(&Error::new(kind, ""));
-        assert_eq!(of(ErrorKind::PermissionDenied), Refusal::Step);
-        assert_eq!(of(ErrorKind::Server), Refusal::Step);
-        assert_eq!(of(ErrorKind::TooLarge), Refusal::TooLarge);
-        assert_eq!(of(ErrorKind::InvalidArgument), Refusal::TooMany);
-        assert_eq!(of(ErrorKind::NoSpace), Refusal::Everything);
-        assert_eq!(of(ErrorKind::Unauthenticated), Refusal::Everything);
-        assert_eq!(of(ErrorKind::LeaseNotFound), Refusal::LeaseGone);
+        use ErrorKind::*;
+        let table = [
+            (PermissionDenied, Refusal::Step, true),
+            (TooLarge, Refusal::TooLarge, true),
+            (InvalidArgument, Refusal::TooMany, true),
+            (NoSpace, Refusal::Everything, true),
+            (Corrupt, Refusal::Everything, true),
+            (Unauthenticated, Refusal::Everything, true),
+            (Unimplemented, Refusal::Everything, true),
+            (RateLimited, Refusal::Everything, false),
+            (FailedPrecondition, Refusal::Everything, false),
+            (LeaseNotFound, Refusal::LeaseGone, false),
+            (NotFound, Refusal::Step, false),
+            (AlreadyExists, Refusal::Step, false),
+            (Conflict, Refusal::Step, false),
+            (Compacted, Refusal::Step, false),
+            (FutureRevision, Refusal::Step, false),
+            (Server, Refusal::Step, false),
+            (Tls, Refusal::NoAnswer, true),
+            (Unavailable, Refusal::NoAnswer, false),
+            (Timeout, Refusal::NoAnswer, false),
+            (Protocol, Refusal::NoAnswer, false),
+            (Closed, Refusal::NoAnswer, false),
+        ];
+        for (kind, refusal, is_final) in table {
+            assert_eq!(Refusal::of(&Error::new(kind, "")), refusal, "{kind:?}");
+            assert_eq!(super::is_final(kind), is_final, "{kind:?}");
+        }
     }
 }

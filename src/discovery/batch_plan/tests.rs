@@ -6,6 +6,8 @@ use fastrand::Rng;
 
 use super::*;
 
+mod rules;
+
 /// What one entry has to send.
 #[derive(Debug)]
 struct Entry {

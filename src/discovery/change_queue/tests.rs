@@ -40,13 +40,17 @@ fn wakes(queue: &ChangeQueue) -> bool {
 #[test]
 fn changes_that_nobody_asks_for_are_not_kept_and_wake_nobody() {
     let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
-    let directory = directory();
+    let mut directory = directory();
     for n in 0..2_000 {
         queue.tell(added(n));
         queue.flush(&directory);
         assert!(!wakes(&queue));
     }
     assert!(receiver.is_empty() && queue.backlog.is_empty());
+    let _ = directory.reset([kv(1, 1, 2)], Revision::new(2));
+    queue.flush(&directory);
+    assert!(receiver.is_empty(), "nobody wants to know what is there");
+    let _ = directory.reset([], Revision::new(3));
     assert!(wanted.want() && !wanted.want(), "the first time, once");
     queue.flush(&directory);
     queue.tell(added(7));
@@ -92,6 +96,109 @@ fn ten_thousand_that_go_at_once_go_one_by_one_each_with_its_cause() {
         }
     }
     assert!(seen.into_iter().eq((0..10_000).map(|n| (n, cause(n)))));
+}
+
+/// A queue with room for one change, which is taken, and what is told to its slow reader after that.
+fn told_late(told: impl IntoIterator<Item = Told>) -> Vec<Change> {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_room(1);
+    wanted.want();
+    queue.tell(added(0));
+    told.into_iter().for_each(|told| queue.tell(told));
+    let mut seen: Vec<Change> = receiver.try_iter().collect();
+    while queue.is_behind() {
+        assert!(wakes(&queue), "there is room, and something to tell");
+        queue.flush(&directory());
+        seen.extend(receiver.try_iter());
+    }
+    assert_eq!(seen.remove(0), added(0).change);
+    seen
+}
+
+#[test]
+fn a_slow_reader_is_told_what_differs_from_what_it_knows() {
+    let (old, new) = (instance("a", 1), instance("a", 2));
+    let added = |instance: &Arc<Instance>| Change::Added(instance.clone());
+    let updated = |before: &Arc<Instance>, instance: &Arc<Instance>| Change::Updated {
+        instance: instance.clone(),
+        before: before.clone(),
+    };
+    let removed = |instance: &Arc<Instance>, cause| Change::Removed {
+        instance: instance.clone(),
+        cause,
+    };
+    let told = |changes: &[Change]| told_late(changes.iter().cloned().map(Told::from));
+    // It changed, and changed back.
+    assert_eq!(told(&[updated(&old, &new), updated(&new, &old)]), []);
+    // It went, and came back: the reader hears of both.
+    let replaced = [removed(&old, Cause::Left), added(&new)];
+    assert_eq!(told(&replaced), replaced);
+    // It went twice: the last cause is the one.
+    let twice = [
+        removed(&old, Cause::Left),
+        added(&new),
+        removed(&new, Cause::Expired),
+    ];
+    assert_eq!(told(&twice), [removed(&old, Cause::Expired)]);
+    let bad = |reason: &str| Change::Bad {
+        key: "b".into(),
+        reason: reason.into(),
+    };
+    assert_eq!(told(&[bad("no JSON"), bad("no id")]), [bad("no id")]);
+    let now = Instant::now();
+    let stale = |seconds| Change::Stale {
+        since: now + std::time::Duration::from_secs(seconds),
+    };
+    assert_eq!(told(&[stale(1)]), [stale(1)]);
+    assert_eq!(told(&[Change::Live]), [Change::Live]);
+    assert_eq!(told(&[stale(1), Change::Live]), []);
+    // It was stale as far as the reader knows, and is so for another reason.
+    assert_eq!(told(&[Change::Live, stale(2)]), [stale(2)]);
+}
+
+#[test]
+fn what_is_told_does_not_overtake_what_waits() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_room(2);
+    wanted.want();
+    (0..3).for_each(|n| queue.tell(added(n)));
+    let mut seen = vec![receiver.recv().unwrap()];
+    queue.tell(added(3));
+    while queue.is_behind() {
+        queue.flush(&directory());
+        seen.extend(receiver.try_iter());
+    }
+    let expected = (0..4).map(|n| added(n).change);
+    assert!(seen.iter().cloned().eq(expected), "{seen:?}");
+}
+
+#[test]
+fn a_queue_has_room_for_64_and_its_backlog_for_twice_the_instances() {
+    let (mut queue, receiver, wanted) = ChangeQueue::new();
+    wanted.want();
+    (0..64).for_each(|n| queue.tell(added(n)));
+    assert!(!queue.is_behind());
+    let come = |queue: &mut ChangeQueue, n| queue.tell(added(n));
+    let go = |queue: &mut ChangeQueue, n| queue.tell(removed(n, Cause::Left));
+    let bound = |queue: &ChangeQueue, instances: usize| {
+        let places = queue.backlog.places();
+        assert!(places <= 2 * instances + 17, "{places} for {instances}");
+    };
+    // Each of very many comes and goes, and the reader never knew it.
+    for n in 1000..5000 {
+        come(&mut queue, n);
+        go(&mut queue, n);
+        bound(&queue, 0);
+    }
+    // One comes and goes while others are there, which go then.
+    (1000..2000).for_each(|n| come(&mut queue, n));
+    for _ in 0..1500 {
+        come(&mut queue, 1);
+        go(&mut queue, 1);
+        bound(&queue, 1000);
+    }
+    come(&mut queue, 1);
+    (1000..2000).for_each(|n| go(&mut queue, n));
+    bound(&queue, 1);
+    assert_eq!(receiver.len(), 64);
 }
 
 #[test]

@@ -203,6 +203,7 @@ fn a_bad_value_hides_no_other_and_takes_the_place_of_its_own() {
         Revision::new(5),
     );
     assert_eq!(told(&step.changes), "[+a, +c], !");
+    assert_eq!(told(&directory.first_changes()), "[+a, +c], !");
     assert!(!format!("{:?}", step.changes).contains("secret"));
 
     let step = apply(&mut directory, [Edit::Put(bad("a", "[]"))]);
@@ -256,6 +257,10 @@ fn the_revision_grows_with_events_and_progress_and_a_reset_may_take_it_back() {
     assert_eq!(directory.revision(), Some(Revision::new(30)));
     let _ = directory.apply([], Revision::new(29));
     assert_eq!(directory.revision(), Some(Revision::new(30)));
+    directory.advance(Revision::new(29));
+    assert_eq!(directory.revision(), Some(Revision::new(30)));
+    directory.advance(Revision::new(31));
+    assert_eq!(directory.revision(), Some(Revision::new(31)));
     let _ = directory.reset([], Revision::new(3));
     assert_eq!(directory.revision(), Some(Revision::new(3)));
 }

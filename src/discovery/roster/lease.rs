@@ -103,7 +103,7 @@ impl Roster {
             entry.claim.lease_retired(id);
         }
         // Those who were refused may have been refused for the lease.
-        self.plan.forgive(now);
+        self.plan.forgive();
         self.stir_all();
         self.follow_lease(now);
     }

@@ -205,8 +205,34 @@ mod tests {
         let (a, b) = (WatchKey::of(1), WatchKey::of(2));
         assert_eq!(taken(&mut slots), [(a, 8), (b, 6)]);
         assert!(!slots.has_news() && taken(&mut slots).is_empty());
-        slots.deliver(1, event(9));
-        assert_eq!(taken(&mut slots), [(a, 9)]);
+        for revision in 9..1000 {
+            slots.deliver(1, event(revision));
+        }
+        assert_eq!(slots.full, [1], "it takes the place of one");
+        assert_eq!(taken(&mut slots), [(a, 999)]);
+    }
+
+    #[test]
+    fn a_reader_is_woken_by_whatever_changes_what_it_can_see() {
+        let now = Instant::now();
+        let mut slots = Slots::default();
+        let news = |slots: &mut Slots| std::mem::take(&mut slots.changed);
+        slots.add(1, now);
+        assert!(!news(&mut slots));
+        slots.watched(1);
+        assert!(news(&mut slots));
+        slots.watched(1);
+        assert!(!news(&mut slots), "it was watched");
+        slots.lose(1, now);
+        assert!(news(&mut slots));
+        slots.lose(1, now);
+        assert!(!news(&mut slots), "it was lost");
+        slots.finish(1, Error::invalid("over"));
+        assert!(news(&mut slots));
+        slots.lose(1, now);
+        assert!(!news(&mut slots) && slots.oldest_unwatched().is_none());
+        slots.end(Error::closed());
+        assert!(news(&mut slots));
     }
 
     #[test]
