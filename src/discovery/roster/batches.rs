@@ -78,7 +78,9 @@ impl Roster {
             } else {
                 entry.worked();
             }
-            self.to_send.insert(sent.number);
+            if entry.claim.due(&self.leases).is_some() {
+                self.to_send.insert(sent.number);
+            }
             self.to_show.insert(sent.number);
         }
     }
