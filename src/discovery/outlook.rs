@@ -88,3 +88,52 @@ impl Outlook {
         inner.until.remaining().saturating_sub(inner.ttl / 2)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn after(n: u64) -> Deadline {
+        Deadline::after(secs(n))
+    }
+
+    #[test]
+    fn a_lease_is_suspect_once_less_than_half_of_its_time_is_left() {
+        let outlook = Outlook::new(secs(1000));
+        assert!(outlook.is_suspect() && outlook.granted_at().is_none());
+        assert_eq!(outlook.suspect_in(), Duration::ZERO);
+        let now = Instant::now();
+        outlook.granted(after(600), now);
+        assert_eq!(outlook.granted_at(), Some(now));
+        assert!(!outlook.is_suspect());
+        let suspect_in = outlook.suspect_in();
+        assert!(suspect_in > Duration::ZERO && suspect_in <= secs(100));
+        outlook.renewed(after(400), secs(1000));
+        assert!(outlook.is_suspect(), "no renewal came");
+        assert_eq!(outlook.suspect_in(), Duration::ZERO);
+        // The server grants less time than before.
+        outlook.renewed(after(400), secs(500));
+        assert!(!outlook.is_suspect() && outlook.suspect_in() <= secs(150));
+        assert!(outlook.valid_until().remaining() > secs(300));
+        outlook.lost();
+        assert!(outlook.is_suspect() && outlook.valid_until().has_passed());
+    }
+
+    #[test]
+    fn a_grant_ends_a_trouble_and_a_renewal_does_not() {
+        let outlook = Outlook::new(secs(10));
+        assert!(outlook.trouble().is_none());
+        outlook.set_trouble(Some(Error::invalid("in the way")));
+        outlook.renewed(after(10), secs(10));
+        assert!(outlook.trouble().is_some());
+        outlook.granted(after(10), Instant::now());
+        assert!(outlook.trouble().is_none());
+        assert!(!outlook.is_retired());
+        outlook.retire();
+        assert!(outlook.is_retired());
+    }
+}

@@ -352,3 +352,6 @@ fn too_many_streams(connection: &Connection, open: usize) -> Fault {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

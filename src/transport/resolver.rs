@@ -48,3 +48,44 @@ impl fmt::Debug for Resolver {
         f.debug_tuple("Resolver").field(&self.look_ups).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn ask(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(resolver.addresses(host.into()))
+    }
+
+    #[test]
+    fn each_name_is_asked_for_by_itself_and_its_failure_has_a_reason() {
+        let (hang, gate) = mpsc::channel::<()>();
+        let gate = parking_lot::Mutex::new(gate);
+        let resolver = Resolver::new(move |host| match host {
+            "slow" => {
+                gate.lock().recv().ok();
+                Ok(vec![SocketAddr::from(([10, 0, 0, 1], 0))])
+            }
+            "quick" => Ok(vec![SocketAddr::from(([10, 0, 0, 2], 0))]),
+            "odd" => std::panic::resume_unwind(Box::new("on purpose")),
+            _ => Err(io::Error::other("no such name")),
+        });
+        let slow = resolver.clone();
+        let slow = std::thread::spawn(move || ask(&slow, "slow"));
+        let text = |answer: Result<Vec<SocketAddr>, String>| format!("{answer:?}");
+        assert_eq!(text(ask(&resolver, "quick")), "Ok([10.0.0.2:0])");
+        assert_eq!(ask(&resolver, "unknown").unwrap_err(), "no such name");
+        assert_eq!(ask(&resolver, "odd").unwrap_err(), "etcd-look-up panicked");
+        drop(hang);
+        assert_eq!(text(slow.join().unwrap()), "Ok([10.0.0.1:0])");
+    }
+
+    #[test]
+    fn the_system_knows_this_machine() {
+        let found = ask(&Resolver::system(), "127.0.0.1").unwrap();
+        assert_eq!(found, [SocketAddr::from(([127, 0, 0, 1], 0))]);
+    }
+}

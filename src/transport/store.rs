@@ -46,3 +46,50 @@ impl Store {
         self.0.lock().judge(sighting, consistency, asked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(cluster_id: u64, revision: i64, raft_term: u64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id,
+            revision,
+            raft_term,
+            ..ResponseHeader::default()
+        }
+    }
+
+    #[test]
+    fn all_that_a_header_says_of_the_store_counts() {
+        let older = [
+            (header(8, 10, 2), Verdict::Another),
+            (header(7, 9, 2), Verdict::Rewound),
+            (header(7, 10, 1), Verdict::Rewound),
+        ];
+        for (header_after, verdict) in older {
+            let store = Store::default();
+            let write = |header: &ResponseHeader| {
+                store.answered(header, Consistency::Applied, store.known())
+            };
+            assert_eq!(write(&header(7, 10, 2)), Verdict::Same);
+            assert_eq!((store.epoch(), store.last_replacement()), (0, None));
+            assert_eq!(write(&header_after), verdict);
+            assert_eq!(store.epoch(), 1);
+            assert!(store.last_replacement().is_some());
+        }
+    }
+
+    #[test]
+    fn a_read_that_is_older_leaves_a_doubt() {
+        let store = Store::default();
+        let read = |revision| {
+            let (header, asked) = (header(7, revision, 2), store.known());
+            store.answered(&header, Consistency::Linearizable, asked)
+        };
+        read(10);
+        assert!(!store.is_doubted());
+        assert_eq!(read(9), Verdict::Doubtful);
+        assert!(store.is_doubted());
+    }
+}

@@ -1,6 +1,6 @@
 use super::*;
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         connect_timeout: Duration::from_secs(3),
         stagger: Duration::from_millis(100),
