@@ -1,7 +1,7 @@
 //! What is slow, large or endless on one connection delays nothing that has another role.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_blocking::concurrency::Session;
 use etcd_blocking::local::LocalEtcd;
@@ -23,11 +23,39 @@ fn a_large_put_over_a_slow_link_is_not_taken_for_silence() {
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
     client.put("k", "connected").unwrap();
+    // A round trip of 200 ms.
+    proxy.latency(Duration::from_millis(100));
     proxy.throttle(Dir::Up, 64_000);
     proxy.throttle(Dir::Down, 64_000);
     let patient = client.with_timeout(secs(60));
     patient.put("k", vec![b'x'; 1 << 20]).unwrap();
     assert_eq!(proxy.connections(), 1, "nobody lost the connection");
+}
+
+// Fault: N3
+#[test]
+fn renewals_and_calls_hold_over_a_slow_link_that_takes_200_ms_each_way() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    proxy.latency(Duration::from_millis(200));
+    for dir in [Dir::Up, Dir::Down] {
+        proxy.throttle(dir, 64_000);
+    }
+    let client = Client::connect([proxy.endpoint()]).unwrap();
+    let lease = client.grant(secs(5)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    thread::scope(|scope| {
+        let (client, patient) = (&client, client.with_timeout(secs(60)));
+        let begun = Instant::now();
+        let large = scope.spawn(move || patient.put("large", vec![b'x'; 512 << 10]));
+        while !large.is_finished() {
+            client.get("k").unwrap();
+            alive.check().unwrap();
+        }
+        large.join().unwrap().unwrap();
+        assert!(begun.elapsed() > secs(5), "the lease was renewed");
+    });
+    assert_eq!(proxy.connections(), 2, "one for calls, one for leases");
 }
 
 // Fault: N4

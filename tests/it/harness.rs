@@ -259,18 +259,40 @@ fn a_throttled_link_is_slow_and_shared_fairly_until_it_is_not() {
 }
 
 #[test]
-fn latency_delays_each_direction() {
+fn latency_delays_each_direction_and_takes_nothing_of_the_throughput() {
     let server = echo();
     let proxy = Proxy::start(server.addr());
     let mut stream = dial(&proxy);
-    proxy.latency(Duration::from_millis(60));
+    let latency = Duration::from_millis(60);
+    proxy.latency(latency);
     let start = Instant::now();
     round_trip(&mut stream, "slow");
-    assert!(
-        start.elapsed() >= Duration::from_millis(120),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= 2 * latency, "{:?}", start.elapsed());
+
+    // Far more pieces than would pass one after the other, each in its own time.
+    let sent: Vec<u8> = (0..1000u32).flat_map(u32::to_be_bytes).collect();
+    let pace = Pace::start();
+    let start = Instant::now();
+    let mut writer = stream.try_clone().unwrap();
+    let writing = thread::spawn({
+        let sent = sent.clone();
+        move || {
+            for piece in sent.chunks(40) {
+                writer.write_all(piece).unwrap();
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+    });
+    let mut heard = vec![0; sent.len()];
+    stream.read_exact(&mut heard).unwrap();
+    pace.check("a hundred pieces on their way", start, 25 * latency);
+    assert_eq!(heard, sent, "in their order");
+    writing.join().unwrap();
+
+    // What is on its way is lost with the connection.
+    stream.write_all(b"late").unwrap();
+    proxy.drop_connections();
+    assert!(!matches!(stream.read(&mut [0; 4]), Ok(1..)));
 }
 
 #[test]

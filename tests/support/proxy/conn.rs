@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::Dir;
+use super::{Dir, delay_line::DelayLine};
 
 /// A connection from a client, and the one to the server.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Conn {
     pub silenced: [AtomicBool; 2],
     pub closed: AtomicBool,
     pub limit: Option<u64>,
+    /// What is on its way, by direction.
+    pub lines: [DelayLine; 2],
 }
 
 impl Conn {
@@ -44,6 +46,13 @@ impl Conn {
         true
     }
 
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for line in &self.lines {
+            line.close();
+        }
+    }
+
     fn streams(&self) -> impl Iterator<Item = &TcpStream> {
         std::iter::once(&self.client).chain(self.server.get())
     }
@@ -55,7 +64,7 @@ impl Conn {
 
     /// Has both sockets send RST once nobody holds them.
     pub fn reset(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.close();
         for stream in self.streams() {
             reset_on_close(stream);
             // Wakes whoever reads, and unlike the other kinds of shutdown tells the peer nothing
@@ -66,7 +75,7 @@ impl Conn {
 
     /// Ends both sockets in good order: what was written arrives.
     pub fn finish(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.close();
         for stream in self.streams() {
             let _ = stream.shutdown(Shutdown::Both);
         }

@@ -1,0 +1,113 @@
+//! What is on its way through a long link: each piece arrives a fixed time after it was sent.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// The most that is on its way. A link of 300 ms still carries 14 MB/s.
+const ROOM: usize = 4 << 20;
+
+/// One direction of one connection. Pieces keep their order, and the sender waits while there are
+/// [`ROOM`] bytes on the line.
+#[derive(Debug, Default)]
+pub struct DelayLine {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: VecDeque<(Instant, Vec<u8>)>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl DelayLine {
+    /// Sends a piece that arrives at `due`; `false` when the line was closed.
+    pub fn push(&self, piece: &[u8], due: Instant) -> bool {
+        let mut state = self.lock();
+        while !state.closed && state.bytes >= ROOM {
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return false;
+        }
+        state.bytes += piece.len();
+        state.pieces.push_back((due, piece.to_vec()));
+        drop(state);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Waits for the next piece to arrive; `None` when the line was closed.
+    pub fn pop(&self) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        while !state.closed {
+            let due = state.pieces.front().map(|(due, _)| *due);
+            let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
+            state = match wait {
+                Some(wait) if wait.is_zero() => {
+                    let (_, piece) = state.pieces.pop_front()?;
+                    state.bytes -= piece.len();
+                    self.changed.notify_all();
+                    return Some(piece);
+                }
+                Some(wait) => {
+                    let woken = self.changed.wait_timeout(state, wait);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let woken = self.changed.wait(state);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        }
+        None
+    }
+
+    /// Throws away what is on the line, and takes no more.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.pieces.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[test]
+fn pieces_arrive_when_they_are_due_in_their_order_and_the_sender_waits_for_room() {
+    use std::{thread, time::Duration};
+
+    let line = DelayLine::default();
+    let soon = Instant::now() + Duration::from_millis(30);
+    assert!(line.push(b"first", soon));
+    assert!(line.push(b"second", Instant::now()), "due before the first");
+    assert_eq!(line.pop().unwrap(), b"first");
+    assert!(Instant::now() >= soon);
+    assert_eq!(line.pop().unwrap(), b"second");
+
+    let late = Instant::now() + Duration::from_secs(60);
+    let piece = vec![0; ROOM / 4];
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| (0..).take_while(|_| line.push(&piece, late)).count());
+        while line.lock().bytes < ROOM {
+            thread::yield_now();
+        }
+        thread::sleep(Duration::from_millis(20));
+        line.close();
+        assert_eq!(
+            sender.join().unwrap(),
+            4,
+            "and not more than there is room for"
+        );
+    });
+    assert_eq!(line.pop(), None);
+}
