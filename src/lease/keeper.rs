@@ -44,6 +44,10 @@ const REFUSED: Backoff = Backoff::new(Duration::from_millis(500), Duration::from
 /// The shortest wait that the end of a lease makes of a longer one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
+/// With less than this left of a lease, its stream is opened as for a caller who waits. In the
+/// background the dials of an address that fails are up to 1.5 s apart, and a dial may take 3 s.
+const HURRY: Duration = Duration::from_secs(5);
+
 /// How much earlier than at a third of its life a lease may be renewed, as a part of that third, so
 /// that leases that were granted together do not stay together.
 const JITTER: f64 = 0.1;
@@ -140,6 +144,12 @@ impl Keeper {
     /// When the lease ends that ends first, if nothing is renewed.
     pub(super) fn first_end(&self) -> Option<BootTime> {
         self.ends.first().map(|(end, _)| *end)
+    }
+
+    /// Whether a lease ends so soon that a connection for it must not wait as long as one for what has
+    /// time.
+    pub(super) fn is_in_hurry(&self, now: BootTime) -> bool {
+        self.first_end().is_some_and(|end| end.since(now) < HURRY)
     }
 
     fn add(&mut self, id: LeaseId, within: Duration, now: BootTime) {

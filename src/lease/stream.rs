@@ -84,16 +84,14 @@ impl RenewalStream {
     }
 
     /// Begins to open it; an open one is dropped.
-    pub(super) fn open(&mut self) {
+    pub(super) fn open(&mut self, demand: Demand) {
         let transport = Arc::clone(&self.transport);
         let refused = self.refused.take();
         self.state = State::Connecting(Box::pin(async move {
             if let Some((generation, answer)) = refused {
                 transport.renew(generation, &answer).await?;
             }
-            transport
-                .connection(ConnectionRole::Leases, Demand::Background)
-                .await
+            transport.connection(ConnectionRole::Leases, demand).await
         }));
     }
 

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::observe::Observer;
 use crate::rt::{Bridge, Outlet, Room, Spawn, clock};
 use crate::time::BootTime;
-use crate::transport::Transport;
+use crate::transport::{Demand, Transport};
 use crate::types::LeaseId;
 
 /// The longest sleep while there are leases: the runtime's clock stands still while the machine
@@ -244,7 +244,13 @@ impl Task {
     /// Does it; returns the lease when nobody wants that any more.
     fn act(&mut self, action: Action) -> Option<LeaseId> {
         match action {
-            Action::Open(path) => self.stream(path).open(),
+            Action::Open(path) => {
+                let demand = match self.keeper.is_in_hurry(clock::now()) {
+                    true => Demand::Call,
+                    false => Demand::Background,
+                };
+                self.stream(path).open(demand);
+            }
             Action::Abandon { path, waited } => {
                 let reason = format_args!("no answer to a renewal in {waited:.1?}");
                 self.observer.leases.stream_lost(reason);

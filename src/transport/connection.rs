@@ -239,6 +239,11 @@ impl Connection {
         Arc::ptr_eq(&self.vitals, &other.vitals)
     }
 
+    /// Whether something is open on it.
+    pub(super) fn is_busy(&self) -> bool {
+        self.vitals.is_busy()
+    }
+
     /// How long ago anything arrived on it.
     pub(super) fn silent_for(&self) -> Duration {
         self.vitals.heard().elapsed()

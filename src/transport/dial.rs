@@ -25,7 +25,7 @@ use super::endpoints::Removal;
 use super::fault::{Fault, describe};
 use super::health;
 use super::mismatch;
-use super::picker::{Demand, Start};
+use super::picker::{Demand, Start, UnderWay};
 use super::signs_of_life::SignsOfLife;
 use super::{Settings, Transport};
 use crate::chance;
@@ -64,8 +64,9 @@ impl Opened {
 /// Races addresses in their order, each `settings.stagger` after the one before, or at once when
 /// that one failed. The first connection whose server answered wins; the others are dropped.
 ///
-/// An address that is silent must not hold up one that comes back, and a look-up that hangs none that
-/// is known: while the race goes on, those that may be dialled again, and those that are found, join it.
+/// An address that is silent must not hold up one that comes back, also not itself, and a look-up that
+/// hangs none that is known: while the race goes on, those that may be dialled again, and those that are
+/// found, join it.
 pub(super) async fn race(
     transport: &Arc<Transport>,
     start: Start,
@@ -75,13 +76,13 @@ pub(super) async fn race(
     look_up(transport, &start.names);
     let mut waiting = VecDeque::from(start.addresses);
     let mut running = JoinSet::new();
-    let mut under_way: HashMap<task::Id, usize> = HashMap::new();
+    let mut under_way: HashMap<task::Id, UnderWay> = HashMap::new();
     let mut last = None;
     loop {
         if let Some(id) = waiting.pop_front() {
             let transport = Arc::clone(transport);
             let dialling = running.spawn(async move { dial_address(&transport, id).await });
-            under_way.insert(dialling.id(), id);
+            under_way.insert(dialling.id(), (id, Instant::now()));
         } else if running.is_empty() && !transport.picker.lock().awaits_look_up(Instant::now()) {
             return Err(transport.round(last));
         }
@@ -104,7 +105,7 @@ pub(super) async fn race(
             Err(_) if !waiting.is_empty() => continue,
             Ok(Event::Found) | Err(_) => {}
         }
-        let dialled: Vec<usize> = under_way.values().copied().collect();
+        let dialled: Vec<UnderWay> = under_way.values().copied().collect();
         let start = transport
             .picker
             .lock()

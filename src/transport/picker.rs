@@ -40,9 +40,14 @@ pub(super) struct Start {
     pub(super) names: Vec<usize>,
 }
 
+/// An address that is being dialled, and since when.
+pub(super) type UnderWay = (usize, Instant);
+
 #[derive(Debug)]
 pub(super) struct Picker {
     addresses: AddressSet,
+    /// How long a dial goes on before it counts as silent.
+    silent_after: Duration,
     /// The endpoint to begin with: any at first, so that the clients of a cluster spread over it.
     first: usize,
     /// How many dials succeeded.
@@ -50,7 +55,8 @@ pub(super) struct Picker {
 }
 
 impl Picker {
-    /// A picker of the addresses of these endpoints. A look-up is waited for as long as `patience`.
+    /// A picker of the addresses of these endpoints. A look-up is waited for as long as `patience`, and
+    /// so is a dial; after a sixth of it, but not before `SPACING`, a dial counts as silent.
     pub(super) fn new(
         endpoints: Vec<(usize, Arc<Endpoint>)>,
         patience: Duration,
@@ -61,6 +67,7 @@ impl Picker {
         let first = endpoints.get(at).map_or(0, |(number, _)| *number);
         Picker {
             addresses: AddressSet::new(endpoints, patience),
+            silent_after: (patience / 6).max(SPACING),
             first,
             connected: 0,
         }
@@ -86,9 +93,15 @@ impl Picker {
 
     /// What to dial at `now` besides what is being dialled. The addresses of the endpoints take
     /// turns, so that a name with many does not keep the others waiting.
-    pub(super) fn start(&self, now: Instant, demand: Demand, under_way: &[usize]) -> Start {
+    ///
+    /// A dial that is silent may have lost its bytes for good (a NAT that forgot it, a link that was down
+    /// for a moment), and says nothing about what the next one meets: the same address is dialled
+    /// anew beside it, and until it answers it counts as failing.
+    pub(super) fn start(&self, now: Instant, demand: Demand, under_way: &[UnderWay]) -> Start {
         let may = |entry: &&Entry| {
-            !under_way.contains(&entry.id)
+            under_way
+                .iter()
+                .all(|dial| dial.0 != entry.id || self.is_silent(dial, now))
                 && self.may_dial_at(entry, demand).is_none_or(|at| at <= now)
         };
         let (mut good, mut failing, mut aside) = (Vec::new(), Vec::new(), Vec::new());
@@ -108,7 +121,7 @@ impl Picker {
         // Those that failed go last: they only run when the others are slow.
         let mut addresses = in_turns(&good);
         addresses.extend(in_turns(&failing));
-        if self.all_failing(now) {
+        if self.all_failing(now, under_way) {
             // Better one that may serve again than none.
             addresses.extend(in_turns(&aside));
         }
@@ -255,9 +268,19 @@ impl Picker {
     }
 
     /// Whether all who are not set aside fail.
-    fn all_failing(&self, now: Instant) -> bool {
-        let mut dialable = self.addresses.dialable();
-        dialable.all(|entry| entry.record.is_aside(now) || entry.record.failing)
+    fn all_failing(&self, now: Instant, under_way: &[UnderWay]) -> bool {
+        let is_silent = |id| {
+            let mut silent = under_way.iter().filter(|dial| self.is_silent(dial, now));
+            silent.any(|(silent, _)| *silent == id)
+        };
+        self.addresses.dialable().all(|entry| {
+            let record = &entry.record;
+            record.is_aside(now) || record.failing || is_silent(entry.id)
+        })
+    }
+
+    fn is_silent(&self, (_, since): &UnderWay, now: Instant) -> bool {
+        *since + self.silent_after <= now
     }
 
     fn may_dial_at(&self, entry: &Entry, demand: Demand) -> Option<Instant> {

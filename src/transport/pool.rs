@@ -73,6 +73,17 @@ impl Pool {
         }
     }
 
+    /// Somebody waited in vain for an address: those connections to it on which something is open are
+    /// asked whether anybody is there. (etcd counts pings on the others against them.)
+    fn suspect(&self, index: usize) {
+        let more = self.more.iter().filter_map(Connection::revive);
+        for connection in self.first.iter().cloned().chain(more) {
+            if connection.index == index && connection.is_busy() {
+                connection.suspect();
+            }
+        }
+    }
+
     /// The next request goes over another connection than those that `which` names.
     fn forget(&mut self, which: impl Fn(&Connection) -> bool) {
         self.first.take_if(|first| which(first));
@@ -227,6 +238,11 @@ impl Transport {
             Suspicion::None => false,
             Suspicion::Silent => {
                 connection.suspect();
+                // What made one deaf may have made deaf those of other roles, who need not find out
+                // each by itself.
+                for pool in &self.pools {
+                    pool.lock().suspect(index);
+                }
                 self.picker.lock().set_aside(index, now)
             }
             Suspicion::Unable => self.picker.lock().set_aside(index, now),

@@ -5,6 +5,7 @@ mod faults;
 mod leaving;
 mod limits;
 mod modify;
+mod network;
 mod own_keys;
 mod own_outcome;
 mod reasons;

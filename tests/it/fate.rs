@@ -44,12 +44,16 @@ fn renewals_and_calls_hold_over_a_slow_link_that_takes_200_ms_each_way() {
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let lease = client.grant(secs(5)).unwrap();
     let alive = client.keep_alive(lease.id()).unwrap();
+    for n in 0..5 {
+        client.put("k", n.to_string()).unwrap();
+    }
+    let patient = client.with_timeout(secs(60));
     thread::scope(|scope| {
-        let (client, patient) = (&client, client.with_timeout(secs(60)));
         let begun = Instant::now();
-        let large = scope.spawn(move || patient.put("large", vec![b'x'; 512 << 10]));
+        let large = scope.spawn(|| patient.put("large", vec![b'x'; 512 << 10]));
         while !large.is_finished() {
-            client.get("k").unwrap();
+            // Up to the whole value may be on its way before it.
+            patient.get("k").unwrap();
             alive.check().unwrap();
         }
         large.join().unwrap().unwrap();

@@ -20,4 +20,5 @@ pub mod peers;
 pub mod proxy;
 pub mod raw;
 pub mod server;
+pub mod trouble;
 pub mod wait;

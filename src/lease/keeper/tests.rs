@@ -60,6 +60,24 @@ fn asked() -> Keeper {
     keeper
 }
 
+#[test]
+fn a_stream_is_in_a_hurry_when_a_lease_ends_soon() {
+    let mut keeper = Keeper::new(1);
+    assert!(!keeper.is_in_hurry(at(0)), "there is none");
+    keeper.on(
+        Input::Add {
+            lease: lease(1),
+            within: Duration::from_secs(30),
+        },
+        at(0),
+    );
+    assert!(!keeper.is_in_hurry(at(25_000)));
+    assert!(keeper.is_in_hurry(at(25_001)));
+    keeper.on(Input::Opened(Path::Shared), at(26_000));
+    keeper.on(answer(1, TTL), at(26_000));
+    assert!(!keeper.is_in_hurry(at(50_000)), "it was renewed");
+}
+
 /// The same with an answer at 10.
 fn alive() -> Keeper {
     let mut keeper = asked();

@@ -35,7 +35,10 @@ fn all_are_raced_and_the_one_that_worked_goes_first() {
     assert_eq!(picker.plan(now, Demand::Call), dial(&[0, 1, 2]));
     picker.connected(1);
     assert_eq!(picker.plan(now, Demand::Call), dial(&[1, 2, 0]));
-    let besides = |under_way: &[usize]| picker.start(now, Demand::Call, under_way).addresses;
+    let besides = |ids: &[usize]| {
+        let under_way: Vec<UnderWay> = ids.iter().map(|id| (*id, now)).collect();
+        picker.start(now, Demand::Call, &under_way).addresses
+    };
     assert_eq!(besides(&[2]), [1, 0]);
     assert!(besides(&[2, 0, 1]).is_empty());
 }
@@ -138,6 +141,32 @@ fn one_set_aside_is_used_again_when_all_others_fail() {
     picker.dialling(1, now);
     picker.failed(1, now, 1.0);
     assert_eq!(picker.plan(now, Demand::Call), dial(&[0]));
+}
+
+#[test]
+fn a_dial_that_is_silent_is_repeated_beside_it_and_counts_as_failing() {
+    let start = Instant::now();
+    let mut picker = picker_of(2, 0.0);
+    assert!(picker.set_aside(1, start));
+    let dialled = |picker: &Picker, at, under_way: &[UnderWay]| {
+        picker
+            .start(start + ms(at), Demand::Call, under_way)
+            .addresses
+    };
+    picker.dialling(0, start);
+    let first = (0, start);
+    assert_eq!(dialled(&picker, 499, &[first]), [0; 0], "a sixth of 3 s");
+    assert_eq!(dialled(&picker, 500, &[first]), [0, 1]);
+    picker.dialling(0, start + ms(500));
+    let under_way = [first, (0, start + ms(500)), (1, start + ms(500))];
+    assert_eq!(dialled(&picker, 999, &under_way), [0; 0]);
+    assert_eq!(dialled(&picker, 1000, &under_way), [0, 1]);
+    // Somebody else's dial of it says nothing about this one.
+    assert_eq!(dialled(&picker, 700, &[first]), [0, 1]);
+    // One that failed is not dialled more often for it.
+    picker.failed(0, start + ms(1000), 1.0);
+    picker.dialling(0, start + ms(1000));
+    assert_eq!(dialled(&picker, 1200, &[first]), [1]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ const STEP: Duration = Duration::from_millis(200);
 /// The alarm lasts a step longer than this: a lease can be replaced in time.
 const FULL: Duration = Duration::from_secs(1);
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 

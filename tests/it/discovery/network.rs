@@ -1,0 +1,184 @@
+//! A hundred registrations while the network is bad in every way at once: links are cut, silent in one
+//! direction or in both, slow and far away; one endpoint is dead, and the resolver never answers for
+//! the name of another. As long as the network works for half of the time to live, none is lost.
+//!
+//! etcd is the judge: a client that has its own way to it watches the keys.
+//!
+//! `ETCD_BLOCKING_SOAK_SECONDS` sets how long it goes on (15 s), `ETCD_BLOCKING_SEED` the troubles (7).
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::thread;
+
+use etcd_blocking::crossbeam_channel::bounded;
+use etcd_blocking::{EventKind, Revision, Watcher};
+
+use crate::support::trouble::{Link, TICK, links, play};
+
+use super::own_outcome::setting;
+use super::*;
+
+const INSTANCES: u16 = 100;
+/// How long a deaf connection may go unnoticed: it is pinged within 5 s and has as long to answer.
+const SILENCE: Duration = Duration::from_secs(12);
+
+/// What the registrations and etcd show, look by look.
+struct Judge {
+    direct: Client,
+    watcher: Watcher,
+    registrations: Vec<Registration>,
+    created: BTreeMap<String, Revision>,
+    looks: u32,
+    suspect: u32,
+    /// The shortest time that the lease ever had left.
+    shortest: Duration,
+}
+
+impl Judge {
+    fn new(direct: Client, registrations: Vec<Registration>) -> Self {
+        let created = created(&direct);
+        assert_eq!(created.len(), registrations.len());
+        for registration in &registrations {
+            registration.states().try_iter().for_each(drop);
+        }
+        let watcher = direct.watch(KeyRange::prefix("/services/")).unwrap();
+        Judge {
+            direct,
+            watcher,
+            registrations,
+            created,
+            looks: 0,
+            suspect: 0,
+            shortest: Duration::MAX,
+        }
+    }
+
+    /// Whether all are registered; or what is wrong.
+    fn look(&mut self) -> Result<bool, String> {
+        while let Ok(response) = self.watcher.try_recv() {
+            for event in response.unwrap().events() {
+                if event.kind() != EventKind::Put {
+                    return Err(format!("{event:?}"));
+                }
+            }
+        }
+        let there = created(&self.direct);
+        if there != self.created {
+            return Err(format!("{} keys, or others: {there:?}", there.len()));
+        }
+        let mut suspect = false;
+        for registration in &self.registrations {
+            let told = registration.states().try_iter();
+            for state in told.chain([registration.state()]) {
+                match state {
+                    State::Registered { valid_until, .. } | State::Suspect { valid_until } => {
+                        self.shortest = self.shortest.min(valid_until.remaining());
+                        suspect |= matches!(state, State::Suspect { .. });
+                    }
+                    other => {
+                        let why = registration.last_error().map(|error| error.to_string());
+                        return Err(format!("{other:?}, {why:?}"));
+                    }
+                }
+            }
+        }
+        self.looks += 1;
+        self.suspect += u32::from(suspect);
+        Ok(!suspect)
+    }
+}
+
+/// Which keys there are, and when each was created.
+fn created(client: &Client) -> BTreeMap<String, Revision> {
+    let kvs = client.get_prefix("/services/").unwrap().into_iter();
+    kvs.map(|kv| (kv.key_lossy().into_owned(), kv.create_revision()))
+        .collect()
+}
+
+/// `false` when the machine stood still, and nothing was shown.
+fn is_none_lost(count: usize, ttl: Duration) -> bool {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxies = (0..count).map(|_| Proxy::start(etcd.client_addr()));
+    let proxies: Vec<Proxy> = proxies.collect();
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let mut endpoints = vec![
+        String::from("http://hangs.test:2379"),
+        format!("http://{}", dead.unwrap()),
+    ];
+    endpoints.extend(proxies.iter().map(Proxy::endpoint));
+    let (_ends, hangs) = bounded::<()>(0);
+    let resolver = move |_: &str| {
+        let _ = hangs.recv();
+        Err(std::io::Error::other("the test is over"))
+    };
+    let seed = setting("ETCD_BLOCKING_SEED", 7);
+    let lasts = Duration::from_secs(setting("ETCD_BLOCKING_SOAK_SECONDS", 15));
+    let ticks = |span: Duration| usize::try_from(span.as_millis() / TICK.as_millis()).unwrap();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let links = links(count, ticks(ttl), ticks(lasts), &mut random);
+
+    let client = Client::builder(endpoints).resolver(resolver).connect();
+    let registrar = Registrar::new(&client.unwrap()).ttl(ttl).start().unwrap();
+    let announced = (1..=INSTANCES).map(|n| registrar.announce(web(n)).unwrap());
+    let registrations: Vec<Registration> = announced.collect();
+    for registration in &registrations {
+        registration.wait_registered(SOON).unwrap();
+    }
+    let mut judge = Judge::new(super::client(&etcd), registrations);
+    let (pace, end) = (Pace::start(), Instant::now() + lasts);
+    let late = Mutex::new(None);
+    let looked = thread::scope(|scope| {
+        let (_running, stop) = bounded(0);
+        let (links, proxies, late) = (&links, &proxies, &late);
+        scope.spawn(move || play(links, proxies, &stop, late));
+        let looked = loop {
+            thread::sleep(TICK / 2);
+            let now = Instant::now();
+            match judge.look() {
+                Ok(all) if now < end || !all && now < end + SILENCE + pace.owed(end, now) => {}
+                Ok(true) => break Ok(()),
+                Ok(false) => break Err(String::from("not all are registered again")),
+                Err(wrong) => break Err(wrong),
+            }
+        };
+        // Whoever stood still says so with his next tick.
+        thread::sleep(2 * TICK);
+        looked
+    });
+    let late = late.into_inner().unwrap();
+    if looked.is_err() && late.is_some_and(|at| at.elapsed() < 2 * ttl) {
+        println!("seed {seed}: the machine stood still, and {looked:?}");
+        return false;
+    }
+    let broken = |link: &Link| link.iter().filter(|now| !now.works()).count() * 100 / link.len();
+    println!(
+        "seed {seed}, {count} links, broken for {:?} %, a time to live of {ttl:?}: {} looks, {} of them \
+         suspect, the shortest life was {:.1?}; {:?} connections; all well after {:.1?}",
+        links.iter().map(broken).collect::<Vec<_>>(),
+        judge.looks,
+        judge.suspect,
+        judge.shortest,
+        proxies.iter().map(Proxy::connections).collect::<Vec<_>>(),
+        end.elapsed(),
+    );
+    looked.unwrap();
+    true
+}
+
+fn none_is_lost(links: usize, ttl: u64) {
+    let shown = (0..5).any(|_| is_none_lost(links, Duration::from_secs(ttl)));
+    assert!(shown, "this machine stands still all the time");
+}
+
+// Fault: N1, N2, N3
+#[test]
+fn none_is_lost_while_the_only_link_works_half_of_the_time() {
+    none_is_lost(1, 6);
+}
+
+// Fault: N1, N2, N3
+#[test]
+fn none_is_lost_while_one_of_two_links_works_half_of_the_time() {
+    none_is_lost(2, 5);
+}
