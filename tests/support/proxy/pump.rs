@@ -28,15 +28,14 @@ impl Shared {
         thread::scope(|scope| {
             let mut delayed = false;
             while !conn.closed.load(Ordering::SeqCst) {
-                let (piece, latency) = {
-                    let switches = self.lock();
-                    (switches.links[dir as usize].piece(), switches.latency)
-                };
+                let piece = self.lock().links[dir as usize].piece();
                 let bytes = match from.read(&mut buffer[..piece]) {
                     Ok(count) => &buffer[..count],
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     Err(_) => return conn.reset(),
                 };
+                // As it is now: the read may have waited since before the latency was set.
+                let latency = self.lock().latency;
                 let due = Instant::now() + latency;
                 if !delayed && !latency.is_zero() {
                     delayed = true;
