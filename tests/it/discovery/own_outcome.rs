@@ -147,12 +147,16 @@ impl Subject {
 
     fn end(&mut self, root: &Client) {
         match self.trouble.take() {
-            Some(Trouble::Denied) => drop(root.user_grant_role("app", self.service()).unwrap()),
+            Some(Trouble::Denied) => {
+                root.user_grant_role("app", self.service()).unwrap();
+            }
             Some(Trouble::TooLarge) => {
                 self.version += 1;
                 self.set(1);
             }
-            Some(Trouble::Foreign(lease)) => drop(root.revoke(lease).unwrap()),
+            Some(Trouble::Foreign(lease)) => {
+                root.revoke(lease).unwrap();
+            }
             None => {}
         }
         self.since = Instant::now();
