@@ -11,7 +11,7 @@ use std::{fs, io};
 use prost_build::{Method, Service, ServiceGenerator};
 
 /// Messages that carry a password, a hash of one, or a token. They get no derived `Debug`;
-/// `src/etcd_rs_proto.rs` gives each one that hides the secret.
+/// `src/grpc/etcd_rs_proto.rs` gives each one that hides the secret.
 const SECRET: [&str; 5] = [
     "authpb.User",
     "etcdserverpb.AuthenticateRequest",
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stubs = tonic_prost_build::configure()
         .build_server(false)
         .build_transport(false)
-        .codec_path("crate::transport::Codec")
+        .codec_path("crate::grpc::Codec")
         .service_generator();
     prost_build::Config::new()
         .bytes(["."])
@@ -64,10 +64,10 @@ impl ServiceGenerator for Methods {
             // Writing to a string does not fail.
             let _ = writeln!(
                 code,
-                "impl crate::etcd_rs_proto::{kind} for {request} {{\n    \
+                "impl crate::grpc::etcd_rs_proto::{kind} for {request} {{\n    \
                      type Reply = {reply};\n    \
                      const PATH: &'static str = \"{path}\";\n\
-                     fn header(reply: &{reply}) -> Option<&crate::etcd_rs_proto::etcdserverpb::ResponseHeader> {{\n        \
+                     fn header(reply: &{reply}) -> Option<&crate::grpc::etcd_rs_proto::etcdserverpb::ResponseHeader> {{\n        \
                          reply.header.as_ref()\n    \
                      }}\n\
                  }}"
@@ -94,6 +94,6 @@ fn use_our_imports(file: &Path) -> io::Result<()> {
     let text = fs::read_to_string(file)?;
     fs::write(
         file,
-        text.replace("tonic::codegen", "crate::etcd_rs_proto::codegen"),
+        text.replace("tonic::codegen", "crate::grpc::etcd_rs_proto::codegen"),
     )
 }

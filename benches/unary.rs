@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, Drive, Get, GetResponse, Pending, Put, PutResponse};
+use etcd_blocking::{Client, DriveMode, Get, GetResponse, Pending, Put, PutResponse};
 use rustix::time::{ClockId, clock_gettime};
 
 const VALUE: [u8; 256] = [b'v'; 256];
@@ -91,15 +91,15 @@ type Run<'a> = Box<dyn Fn() -> Figure + 'a>;
 fn paths<'a>(etcd: &'a LocalEtcd, verb: Verb, threads: usize) -> Vec<(&'static str, Run<'a>)> {
     let mut paths: Vec<(&'static str, Run<'a>)> = vec![(
         "",
-        Box::new(move || threaded(etcd, verb, threads, Drive::Auto)),
+        Box::new(move || threaded(etcd, verb, threads, DriveMode::Auto)),
     )];
     paths.push((
         " (caller drives)",
-        Box::new(move || threaded(etcd, verb, threads, Drive::Caller)),
+        Box::new(move || threaded(etcd, verb, threads, DriveMode::Caller)),
     ));
     paths.push((
         " (thread drives)",
-        Box::new(move || threaded(etcd, verb, threads, Drive::Thread)),
+        Box::new(move || threaded(etcd, verb, threads, DriveMode::Thread)),
     ));
     paths
 }
@@ -143,7 +143,7 @@ fn print_row(name: &str, figures: &[Figure], floors: Option<&[Figure]>) {
     println!();
 }
 
-fn threaded(etcd: &LocalEtcd, verb: Verb, threads: usize, drive: Drive) -> Figure {
+fn threaded(etcd: &LocalEtcd, verb: Verb, threads: usize, drive: DriveMode) -> Figure {
     let client = Client::builder([etcd.endpoint()])
         .drive(drive)
         .connect()

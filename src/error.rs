@@ -2,19 +2,19 @@
 
 mod messages;
 mod printable;
-mod server;
+mod status;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::key::KeyRange;
 use crate::types::Revision;
+use crate::types::key_range::KeyRange;
 pub(crate) use messages::Executed;
 #[cfg(test)]
 pub(crate) use messages::all as all_messages;
 pub(crate) use printable::printable;
-pub(crate) use server::{Complaint, Remedy, ServerError};
+pub(crate) use status::{Complaint, Remedy, ServerError};
 
 /// What every verb of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -308,7 +308,7 @@
 //! # Ok(()) }
 //! ```
 //!
-#![doc = include_str!("config/defaults.md")]
+#![doc = include_str!("client/config/defaults.md")]
 //!
 //! # Seeing what it does
 //!
@@ -364,97 +364,79 @@
 //! | `tracing` | no | spans and events |
 //! | `local` | no | the module `local`: private etcd processes for demos and tests |
 
-mod auth;
-mod backoff;
-mod cache;
-mod chance;
 mod client;
-mod cluster;
 pub mod concurrency;
-mod config;
 mod discovery;
 mod error;
-mod etcd_rs_proto;
-mod into_bytes;
-mod key;
-mod kv;
-mod lease;
+mod grpc;
 #[cfg(feature = "local")]
 pub mod local;
-mod maintenance;
-mod make_mirror;
-mod mirror;
-mod namespace;
 mod observe;
-mod pages;
-mod request;
-mod rt;
-mod secret;
-mod services;
-mod srv;
-mod time;
-mod transport;
+mod replica;
+mod rpc;
+mod runtime;
 mod types;
-mod watch;
+mod util;
+pub(crate) mod worker;
 
 pub use bytes;
 pub use crossbeam_channel;
 
-pub use auth::{
+pub use client::Client;
+pub use client::config::{ClientBuilder, Config, SecureConfig};
+pub use client::pages::Pages;
+pub use discovery::{
+    Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
+    RegistrarBuilder, Registration, ServiceView, State, Status,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use grpc::connect::dns_srv::SrvLookup;
+#[cfg(feature = "__tls")]
+pub use grpc::tls::Tls;
+pub use observe::{
+    CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+};
+pub use replica::cache::{Cache, CacheBuilder};
+pub use replica::copy::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
+pub use replica::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause, Snapshot};
+pub use rpc::auth::{
     Access, AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse, Authenticate,
     AuthenticateResponse, Permission, RoleAdd, RoleDelete, RoleGet, RoleGetResponse,
     RoleGrantPermission, RoleList, RoleListResponse, RoleRevokePermission, UserAdd,
     UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
     UserListResponse, UserRevokeRole,
 };
-pub use cache::{Cache, CacheBuilder};
-pub use client::Client;
-pub use cluster::{
+pub use rpc::cluster::{
     Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
     MembersResponse,
 };
-pub use config::{ClientBuilder, Config, SecureConfig};
-pub use discovery::{
-    Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
-    RegistrarBuilder, Registration, ServiceView, State, Status,
-};
-pub use error::{Error, ErrorKind, Result};
-pub use into_bytes::IntoBytes;
-pub use key::{KeyRange, prefix_end};
-pub use kv::{
+pub use rpc::kv::{
     Compact, CompactResponse, Compare, Delete, DeleteResponse, Get, GetResponse, Op, OpResponse,
     Put, PutResponse, SortOrder, SortTarget, Target, Txn, TxnResponse, Value,
 };
-pub use lease::{
+pub use rpc::lease::{
     Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse, Renewal,
     Revoke, RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
-pub use maintenance::{
+pub use rpc::lock_service::{
+    Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
+    Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
+};
+pub use rpc::maintenance::{
     Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeInfo,
     DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv, HashKvResponse, HashResponse,
     MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
 };
-pub use make_mirror::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
-pub use mirror::{KeyChange, Mirror, MirrorEvent, ResetCause, Snapshot};
-pub use observe::{
-    CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
-};
-pub use pages::Pages;
-pub use request::Request;
-#[doc(hidden)]
-pub use rt::Drive;
-pub use rt::Pending;
-pub use services::{
-    Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
-    Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
-};
-pub use srv::SrvLookup;
-#[cfg(feature = "__tls")]
-pub use transport::tls::Tls;
-pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
-pub use watch::{
+pub use rpc::request::Request;
+pub use rpc::watch::{
     Event, EventKind, Iter, LatestSet, Watch, WatchKey, WatchResponse, WatchSet, Watcher,
 };
+#[doc(hidden)]
+pub use runtime::DriveMode;
+pub use runtime::Pending;
+pub use types::into_bytes::IntoBytes;
+pub use types::key_range::{KeyRange, prefix_end};
+pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
 
 /// The README's programs compile.
 #[cfg(doctest)]

@@ -1,5 +1,8 @@
 //! The words of etcd: revisions, leases, members, keys with their values.
 
+pub(crate) mod into_bytes;
+pub(crate) mod key_range;
+
 use std::fmt;
 use std::num::NonZeroI64;
 
@@ -219,7 +222,7 @@ impl KeyValue {
 impl fmt::Debug for KeyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyValue")
-            .field("key", &crate::key::Printed(&self.key))
+            .field("key", &crate::types::key_range::Printed(&self.key))
             .field("value_len", &self.value.len())
             .field("create_revision", &self.create_revision)
             .field("mod_revision", &self.mod_revision)

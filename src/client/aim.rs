@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use super::{Client, Core};
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::lease::LeaseKeeping;
-use crate::transport::endpoint::{Endpoint, parse_all};
-use crate::watch::Hub;
+use crate::grpc::connect::endpoint::{Endpoint, parse_all};
+use crate::rpc::lease::LeaseKeeping;
+use crate::rpc::watch::WatchRegistry;
 
 /// The views of a client that are aimed at an endpoint, by its text, for as long as somebody has
 /// them.
@@ -115,7 +115,7 @@ impl Core {
         let transport = self.transport.aimed_at(endpoint);
         Core {
             bridge: Arc::clone(&self.bridge),
-            watches: Arc::new(Hub::new(Arc::clone(&transport), self.watch_room)),
+            watches: Arc::new(WatchRegistry::new(Arc::clone(&transport), self.watch_room)),
             transport,
             leases: LeaseKeeping::default(),
             watch_room: self.watch_room,

@@ -1,14 +1,14 @@
 //! The verbs about users, roles and permissions.
 
 use super::Client;
-use crate::auth::{
+use crate::error::Result;
+use crate::rpc::auth::{
     AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse, Permission, RoleAdd,
     RoleDelete, RoleGet, RoleGetResponse, RoleGrantPermission, RoleList, RoleListResponse,
     RoleRevokePermission, UserAdd, UserChangePassword, UserDelete, UserGet, UserGetResponse,
     UserGrantRole, UserList, UserListResponse, UserRevokeRole,
 };
-use crate::error::Result;
-use crate::key::KeyRange;
+use crate::types::key_range::KeyRange;
 
 /// Users, roles and permissions. All but [`auth_status`](Client::auth_status),
 /// [`user_get`](Client::user_get) and [`role_get`](Client::role_get) need the role `root` once

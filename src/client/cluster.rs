@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
-use crate::cluster::{
-    self, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
+use crate::error::{Error, Operation, Result};
+use crate::rpc::cluster;
+use crate::rpc::cluster::{
+    MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
     MembersResponse,
 };
-use crate::error::{Error, Operation, Result};
-use crate::rt::Spawn as _;
+use crate::runtime::Spawn as _;
 use crate::types::MemberId;
 
 impl Client {

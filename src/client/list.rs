@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Client;
+use crate::client::pages::{Order, Piece, pump};
 use crate::error::Result;
-use crate::kv::Get;
-use crate::pages::{Order, Piece, pump};
-use crate::rt::Spawn as _;
+use crate::rpc::kv::Get;
+use crate::runtime::Spawn as _;
 
 /// Pages that may wait for their reader.
 const AHEAD: usize = 1;

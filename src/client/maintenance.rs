@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use super::Client;
 use crate::error::{Error, ErrorKind, Operation, Result, printable};
-use crate::maintenance::{
-    self, Alarm, AlarmDisarm, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeResponse,
+use crate::rpc::maintenance;
+use crate::rpc::maintenance::{
+    Alarm, AlarmDisarm, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeResponse,
     EndpointHealth, EndpointStatus, HashKv, HashKvResponse, HealthCheck, MoveLeader,
     SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
 };

@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::observe::Metrics;
-use crate::rt::clock;
+use crate::runtime::clock;
 
 impl Client {
     /// What this client and its clones have done, and how they are: calls, connections, watches, leases.

@@ -4,11 +4,13 @@ mod aim;
 mod auth;
 mod before_close;
 mod cluster;
+pub(crate) mod config;
 mod limits;
 mod list;
 mod maintenance;
 mod metrics;
 mod order;
+pub(crate) mod pages;
 mod scope;
 mod services;
 mod watches;
@@ -22,26 +24,28 @@ use aim::Views;
 pub(crate) use before_close::BeforeClose;
 use before_close::BeforeCloses;
 
-use crate::config::ClientBuilder;
+use crate::client::config::ClientBuilder;
+use crate::client::pages::Pages;
 use crate::error::{Operation, Result};
-use crate::into_bytes::IntoBytes;
-use crate::key::KeyRange;
-use crate::kv::{
+use crate::grpc::connect::endpoint::Endpoint;
+use crate::grpc::{Settings, Transport};
+use crate::observe::{Call, Underway};
+use crate::replica::mirror;
+use crate::replica::mirror::Mirror;
+use crate::rpc::kv::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResponse,
 };
-use crate::lease::{
+use crate::rpc::lease::{
     Grant, KeepAlive, KeepAliveOnce, Lease, LeaseKeeping, Leases, LeasesResponse, Renewal, Revoke,
     RevokeResponse, TimeToLive, TimeToLiveResponse,
 };
-use crate::mirror::{self, Mirror};
-use crate::observe::{Call, Underway};
-use crate::pages::Pages;
-use crate::request::{self, Request};
-use crate::rt::{Bridge, Drive, Lost, Pending, Room};
-use crate::transport::endpoint::Endpoint;
-use crate::transport::{Settings, Transport};
+use crate::rpc::request;
+use crate::rpc::request::Request;
+use crate::rpc::watch::{Host, Watch, WatchRegistry, WatchSet, Watcher};
+use crate::runtime::{Bridge, DriveMode, Lost, Pending, Room};
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, LeaseId, Revision};
-use crate::watch::{Host, Hub, Watch, WatchSet, Watcher};
 use scope::Scope;
 
 /// A longer deadline is none; and this one can be added to any time there is.
@@ -96,7 +100,7 @@ struct Core {
     // First, so that it is dropped first: it ends the tasks that use the rest. Views that are aimed
     // at an endpoint have it too.
     bridge: Arc<Bridge>,
-    watches: Arc<Hub>,
+    watches: Arc<WatchRegistry>,
     transport: Arc<Transport>,
     leases: LeaseKeeping,
     watch_room: Room,
@@ -145,14 +149,14 @@ impl Client {
         settings: Settings,
         timeout: Duration,
         watch_room: Room,
-        drive: Drive,
+        drive: DriveMode,
     ) -> Result<Client> {
         static CLIENTS: AtomicU64 = AtomicU64::new(1);
 
         let transport = Transport::new(endpoints, settings);
         let core = Core {
             bridge: Arc::new(Bridge::start("etcd-blocking", drive)?),
-            watches: Arc::new(Hub::new(Arc::clone(&transport), watch_room)),
+            watches: Arc::new(WatchRegistry::new(Arc::clone(&transport), watch_room)),
             transport,
             leases: LeaseKeeping::default(),
             watch_room,
@@ -408,12 +412,12 @@ impl Client {
     /// As [`call`](Client::call); when the list takes longer than the client's timeout a page.
     pub fn mirror(&self, range: impl Into<KeyRange>) -> Result<Mirror> {
         let core = &self.core;
-        let (transport, hub) = (Arc::clone(&core.transport), Arc::clone(&core.watches));
+        let (transport, registry) = (Arc::clone(&core.transport), Arc::clone(&core.watches));
         let namespace = self.namespace_of_view().cloned();
         mirror::open(
             &core.bridge,
             transport,
-            hub,
+            registry,
             range.into(),
             namespace,
             self.timeout,
@@ -455,7 +459,7 @@ impl Client {
 }
 
 impl Host for Client {
-    fn hub(&self) -> &Hub {
+    fn registry(&self) -> &WatchRegistry {
         &self.core.watches
     }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::backoff::Backoff;
-use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
-use crate::namespace::Namespace;
-use crate::request::{self, Request};
-use crate::transport::Transport;
+use crate::grpc::Transport;
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request;
+use crate::rpc::request::Request;
 use crate::types::Revision;
+use crate::util::backoff::Backoff;
+use crate::util::jitter;
 
 /// The wait between answers that are too old, when there is nobody else to ask.
 const BETWEEN_ANSWERS: Backoff =
@@ -87,7 +88,7 @@ impl Order {
             };
             let pause = match used.is_some_and(|used| transport.behind(role, &used)) {
                 true => Duration::ZERO,
-                false => backoff.next(chance::fraction()),
+                false => backoff.next(jitter::fraction()),
             };
             let too_late = begun.elapsed() + pause >= timeout;
             next = match again {

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use super::Client;
 use super::order::Order;
 use crate::error::{Operation, Result};
-use crate::into_bytes::IntoBytes;
-use crate::key::Printed;
-use crate::namespace::Namespace;
-use crate::request::{self, Request};
-use crate::transport::Transport;
+use crate::grpc::Transport;
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request;
+use crate::rpc::request::Request;
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::Printed;
 
 /// What a view does to the requests that go through it.
 #[derive(Clone, Default)]

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::Client;
 use crate::error::Result;
-use crate::into_bytes::IntoBytes;
-use crate::lease::KeepsAlive;
-use crate::services::{
-    self, Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock,
-    LockResponse, Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
+use crate::rpc::lease::KeepsAlive;
+use crate::rpc::lock_service;
+use crate::rpc::lock_service::{
+    Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
+    Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
 };
+use crate::types::into_bytes::IntoBytes;
 
 impl Client {
     /// Has the server take a lock, under the lease that `alive` (a [`KeepAlive`](crate::KeepAlive) or
@@ -95,6 +96,6 @@ impl Client {
     pub fn observe_leader(&self, name: impl IntoBytes) -> Result<Leaders> {
         let (core, namespace) = (&self.core, self.namespace_of_view().cloned());
         let transport = Arc::clone(&core.transport);
-        services::follow(&core.bridge, transport, Leader::of(name), namespace)
+        lock_service::follow(&core.bridge, transport, Leader::of(name), namespace)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::error::Result;
-use crate::watch::LatestSet;
+use crate::rpc::watch::LatestSet;
 
 impl Client {
     /// An empty set of watches of single keys that keeps the newest event of each.

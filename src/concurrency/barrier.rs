@@ -8,11 +8,11 @@ use crossbeam_channel::RecvTimeoutError;
 use super::missed;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::into_bytes::IntoBytes;
-use crate::key::{KeyRange, Printed};
-use crate::kv::{Compare, Get, Put, Txn};
+use crate::rpc::kv::{Compare, Get, Put, Txn};
+use crate::rpc::watch::Watch;
 use crate::types::LeaseId;
-use crate::watch::Watch;
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::{KeyRange, Printed};
 
 /// A barrier in etcd: while its key exists, whoever [waits](Barrier::wait) at it is kept.
 ///

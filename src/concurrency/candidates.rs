@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use crate::mirror::{KeyChange, MirrorEvent};
+use crate::replica::mirror::{KeyChange, MirrorEvent};
 use crate::types::{KeyValue, Revision};
 
 /// The candidates of an election, and what was said last about who leads.
@@ -108,7 +108,7 @@ mod tests {
 
     fn reset(changes: Vec<KeyChange>) -> MirrorEvent {
         let revision = Revision::NONE;
-        let cause = crate::mirror::ResetCause::Relisted;
+        let cause = crate::replica::mirror::ResetCause::Relisted;
         MirrorEvent::Reset {
             revision,
             cause,

@@ -11,10 +11,10 @@ use super::missed;
 use super::queue::gone;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key::KeyRange;
-use crate::kv::{Compare, Delete, Get, GetResponse, Op, Put, SortOrder, SortTarget, Txn};
+use crate::rpc::kv::{Compare, Delete, Get, GetResponse, Op, Put, SortOrder, SortTarget, Txn};
+use crate::rpc::watch::{Watch, Watcher};
+use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
-use crate::watch::{Watch, Watcher};
 
 /// A barrier in etcd for a fixed number of programs: nobody gets in before all are there, and nobody
 /// gets out before all want to.

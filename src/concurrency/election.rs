@@ -8,13 +8,13 @@ use crossbeam_channel::Receiver;
 
 use super::mutex::{below, key_of};
 use super::observer::Observer;
-use super::place::{Place, Ticket, first};
 use super::queue::{Hold, Limit, Queue};
+use super::queue_position::{PositionRequest, QueuePosition, first};
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::into_bytes::IntoBytes;
-use crate::key::KeyRange;
-use crate::kv::{Compare, Get, Put, Txn};
+use crate::rpc::kv::{Compare, Get, Put, Txn};
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
 
 /// An election: of those who campaign, the first leads, then the next. It is the same election as
@@ -119,7 +119,7 @@ impl Election {
     }
 
     fn resumed(&self, key: Bytes, revision: Revision, limit: &Limit) -> Result<Leadership> {
-        let place = Place {
+        let place = QueuePosition {
             key,
             revision,
             before: self.candidates(),
@@ -147,7 +147,7 @@ impl Election {
             limit: &limit,
         };
         let prefix = below(&self.name, "");
-        let ticket = Ticket {
+        let ticket = PositionRequest {
             key: key_of(&prefix, self.session.lease()),
             value,
             lease: self.session.lease(),
@@ -190,7 +190,7 @@ impl Election {
 #[must_use = "the leader resigns when this is dropped"]
 pub struct Leadership {
     hold: Hold,
-    place: Place,
+    place: QueuePosition,
     limit: Limit,
 }
 
@@ -198,7 +198,7 @@ impl Leadership {
     /// The guard of an election that was won, on a session that lives: see [`LockGuard`].
     ///
     /// [`LockGuard`]: super::LockGuard
-    fn new(hold: Hold, place: Place, limit: Limit) -> Result<Self> {
+    fn new(hold: Hold, place: QueuePosition, limit: Limit) -> Result<Self> {
         hold.session().check().map_err(|error| limit.named(error))?;
         Ok(Leadership { hold, place, limit })
     }
@@ -294,7 +294,7 @@ impl Leadership {
 }
 
 /// Puts another value under our key, if it is still ours.
-fn put_again(session: &Session, place: &Place, value: Bytes) -> Result<()> {
+fn put_again(session: &Session, place: &QueuePosition, value: Bytes) -> Result<()> {
     session.check()?;
     let put = Put::new(place.key.clone(), value).lease(session.lease());
     let put = session

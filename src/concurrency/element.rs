@@ -9,10 +9,10 @@ use crossbeam_channel::RecvTimeoutError;
 use super::missed;
 use crate::client::Client;
 use crate::error::{Error, Operation, Result};
-use crate::key::{KeyRange, Printed};
-use crate::kv::{Compare, Delete, Get, Txn};
+use crate::rpc::kv::{Compare, Delete, Get, Txn};
+use crate::rpc::watch::Watch;
+use crate::types::key_range::{KeyRange, Printed};
 use crate::types::{KeyValue, Revision};
-use crate::watch::Watch;
 
 /// Elements to read at once: who loses the first to another consumer tries the next.
 const READ: u32 = 8;

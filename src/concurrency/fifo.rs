@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::element::{self, Element};
 use crate::client::Client;
 use crate::error::{Operation, Result};
-use crate::into_bytes::IntoBytes;
-use crate::key::KeyRange;
-use crate::kv::{Compare, Get, Put, SortOrder, SortTarget, Txn};
+use crate::rpc::kv::{Compare, Get, Put, SortOrder, SortTarget, Txn};
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::KeyRange;
 
 /// A queue in etcd: first in, first out, each element to one consumer.
 ///

@@ -5,11 +5,11 @@ use std::fmt;
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
-use super::place::Place;
 use super::queue::{Hold, Limit};
+use super::queue_position::QueuePosition;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::{Compare, Get};
+use crate::rpc::kv::{Compare, Get};
 use crate::types::Revision;
 
 /// A lock that is held, until this is dropped.
@@ -47,14 +47,14 @@ use crate::types::Revision;
 #[must_use = "the lock is unlocked when this is dropped"]
 pub struct LockGuard {
     hold: Hold,
-    place: Place,
+    place: QueuePosition,
     limit: Limit,
 }
 
 impl LockGuard {
     /// The guard of a lock that was acquired. Between the last answer and here the session may have
     /// ended, or the process may have been stopped for longer than the lease lives.
-    pub(super) fn new(hold: Hold, place: Place, limit: Limit) -> Result<Self> {
+    pub(super) fn new(hold: Hold, place: QueuePosition, limit: Limit) -> Result<Self> {
         hold.session().check().map_err(|error| limit.named(error))?;
         Ok(LockGuard { hold, place, limit })
     }

@@ -11,7 +11,7 @@ use crate::types::Revision;
 
 /// What one user knows about the key that it put, ordered from least to most certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Claim {
+pub(super) enum KeyUse {
     /// Nothing.
     #[default]
     None,
@@ -23,7 +23,7 @@ pub(super) enum Claim {
 
 /// The users of one key.
 #[derive(Debug, Default)]
-pub(super) struct KeyUse {
+pub(super) struct KeyUsers {
     /// Users that have not drawn the key.
     asking: usize,
     /// Users that have, by the revision that created the key they have.
@@ -31,7 +31,7 @@ pub(super) struct KeyUse {
     /// The newest of these revisions that there was.
     newest: Revision,
     /// What the users that have left put.
-    left: Claim,
+    left: KeyUse,
     stage: Stage,
 }
 
@@ -52,8 +52,8 @@ pub(super) enum Entering {
     Entered,
     /// Wait, and enter again.
     Wait,
-    /// Delete what is left of an earlier use, [settle](KeyUse::settle), and enter again.
-    Delete(Claim),
+    /// Delete what is left of an earlier use, [settle](KeyUsers::settle), and enter again.
+    Delete(KeyUse),
 }
 
 /// What a user that leaves is to do.
@@ -65,11 +65,11 @@ pub(super) enum Leaving {
     Shared,
     /// Nothing: the user's key is gone, because a newer one was created.
     Gone,
-    /// Delete the key, and then [settle](KeyUse::settle).
-    Delete(Claim),
+    /// Delete the key, and then [settle](KeyUsers::settle).
+    Delete(KeyUse),
 }
 
-impl KeyUse {
+impl KeyUsers {
     pub(super) fn enter(&mut self) -> Entering {
         match self.stage {
             Stage::Free => {
@@ -91,15 +91,15 @@ impl KeyUse {
         if revision >= self.newest {
             self.newest = revision;
             // Whatever those who left have put: it is this key, or it is gone.
-            self.left = Claim::None;
+            self.left = KeyUse::None;
         }
     }
 
     /// A user leaves with what it has put. The last one that uses a key is to delete it, unless it is
     /// to `keep` it.
-    pub(super) fn leave(&mut self, claim: Claim, keep: bool) -> Leaving {
+    pub(super) fn leave(&mut self, claim: KeyUse, keep: bool) -> Leaving {
         match claim {
-            Claim::Drawn(revision) => {
+            KeyUse::Drawn(revision) => {
                 if let Some(users) = self.holders.get_mut(&revision) {
                     *users = users.saturating_sub(1);
                 }
@@ -110,12 +110,12 @@ impl KeyUse {
                 if self.holders.contains_key(&revision) {
                     return Leaving::Shared;
                 }
-                self.left = if keep { Claim::None } else { claim };
+                self.left = if keep { KeyUse::None } else { claim };
                 if self.asking > 0 {
                     return Leaving::Shared;
                 }
             }
-            Claim::None | Claim::Asked => {
+            KeyUse::None | KeyUse::Asked => {
                 self.asking = self.asking.saturating_sub(1);
                 self.left = self.left.max(claim);
                 if self.asking > 0 || self.holders.contains_key(&self.newest) {
@@ -124,7 +124,7 @@ impl KeyUse {
             }
         }
         match self.left {
-            Claim::None => Leaving::Nothing,
+            KeyUse::None => Leaving::Nothing,
             left => {
                 self.stage = Stage::Going;
                 Leaving::Delete(left)
@@ -137,12 +137,12 @@ impl KeyUse {
         if owed {
             self.stage = Stage::Owed;
         } else {
-            (self.stage, self.left) = (Stage::Free, Claim::None);
+            (self.stage, self.left) = (Stage::Free, KeyUse::None);
         }
     }
 
-    /// What is owed, for somebody who deletes it now and then [settles](KeyUse::settle).
-    pub(super) fn take_owed(&mut self) -> Option<Claim> {
+    /// What is owed, for somebody who deletes it now and then [settles](KeyUsers::settle).
+    pub(super) fn take_owed(&mut self) -> Option<KeyUse> {
         if self.stage != Stage::Owed {
             return None;
         }
@@ -159,24 +159,24 @@ impl KeyUse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chance::Chance;
+    use crate::util::jitter::Jitter;
 
     fn at(revision: i64) -> Revision {
         Revision::new(revision)
     }
 
-    fn drawn(revision: i64) -> Claim {
-        Claim::Drawn(at(revision))
+    fn drawn(revision: i64) -> KeyUse {
+        KeyUse::Drawn(at(revision))
     }
 
-    fn holder(key: &mut KeyUse, revision: i64) {
+    fn holder(key: &mut KeyUsers, revision: i64) {
         assert_eq!(key.enter(), Entering::Entered);
         key.drew(at(revision));
     }
 
     #[test]
     fn the_last_of_those_who_share_a_key_deletes_it() {
-        let mut key = KeyUse::default();
+        let mut key = KeyUsers::default();
         holder(&mut key, 5);
         holder(&mut key, 5);
         assert_eq!(key.leave(drawn(5), false), Leaving::Shared);
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_holder_of_a_key_that_is_gone_neither_keeps_nor_deletes_the_new_one() {
-        let mut key = KeyUse::default();
+        let mut key = KeyUsers::default();
         holder(&mut key, 5);
         holder(&mut key, 9);
         assert_eq!(key.leave(drawn(9), false), Leaving::Delete(drawn(9)));
@@ -204,20 +204,23 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_the_outcome_of_is_deleted_by_the_last() {
-        let mut key = KeyUse::default();
+        let mut key = KeyUsers::default();
         assert_eq!(key.enter(), Entering::Entered);
         assert_eq!(key.enter(), Entering::Entered);
-        assert_eq!(key.leave(Claim::Asked, false), Leaving::Shared);
-        assert_eq!(key.leave(Claim::None, false), Leaving::Delete(Claim::Asked));
+        assert_eq!(key.leave(KeyUse::Asked, false), Leaving::Shared);
+        assert_eq!(
+            key.leave(KeyUse::None, false),
+            Leaving::Delete(KeyUse::Asked)
+        );
         key.settle(true);
-        assert_eq!(key.enter(), Entering::Delete(Claim::Asked));
+        assert_eq!(key.enter(), Entering::Delete(KeyUse::Asked));
         key.settle(false);
         assert!(key.is_over());
     }
 
     #[test]
     fn a_key_that_is_kept_is_deleted_by_nobody() {
-        let mut key = KeyUse::default();
+        let mut key = KeyUsers::default();
         holder(&mut key, 5);
         assert_eq!(key.leave(drawn(5), true), Leaving::Nothing);
         assert!(key.is_over());
@@ -226,16 +229,16 @@ mod tests {
     /// A user of the model: it entered, and drew the key that was there then, or created one.
     #[derive(Clone, Copy)]
     struct User {
-        claim: Claim,
+        claim: KeyUse,
     }
 
     /// Users of one session, and an operator that deletes their key.
     struct World {
-        key: KeyUse,
+        key: KeyUsers,
         users: Vec<User>,
         stored: Option<Revision>,
         clock: i64,
-        deleting: Option<Claim>,
+        deleting: Option<KeyUse>,
     }
 
     impl World {
@@ -245,22 +248,22 @@ mod tests {
                 Revision::new(self.clock)
             });
             self.key.drew(revision);
-            self.users[index].claim = Claim::Drawn(revision);
+            self.users[index].claim = KeyUse::Drawn(revision);
         }
 
         fn leave(&mut self, index: usize) {
             let user = self.users.swap_remove(index);
             match self.key.leave(user.claim, false) {
                 Leaving::Delete(claim) => self.delete(claim),
-                Leaving::Gone => assert_ne!(Some(user.claim), self.stored.map(Claim::Drawn)),
+                Leaving::Gone => assert_ne!(Some(user.claim), self.stored.map(KeyUse::Drawn)),
                 Leaving::Shared => assert!(!self.users.is_empty()),
-                Leaving::Nothing => assert!(!matches!(user.claim, Claim::Drawn(_))),
+                Leaving::Nothing => assert!(!matches!(user.claim, KeyUse::Drawn(_))),
             }
         }
 
         /// Somebody was told to delete the key.
-        fn delete(&mut self, claim: Claim) {
-            let used = |user: &User| Some(user.claim) == self.stored.map(Claim::Drawn);
+        fn delete(&mut self, claim: KeyUse) {
+            let used = |user: &User| Some(user.claim) == self.stored.map(KeyUse::Drawn);
             assert!(!self.users.iter().any(used), "a key in use is deleted");
             assert!(self.deleting.replace(claim).is_none(), "deleted by two");
         }
@@ -268,7 +271,7 @@ mod tests {
         fn settle(&mut self, failed: bool) {
             if let Some(claim) = self.deleting.take() {
                 if !failed
-                    && (claim == Claim::Asked || self.stored.map(Claim::Drawn) == Some(claim))
+                    && (claim == KeyUse::Asked || self.stored.map(KeyUse::Drawn) == Some(claim))
                 {
                     self.stored = None;
                 }
@@ -280,27 +283,29 @@ mod tests {
     #[test]
     fn a_key_is_there_while_it_is_used_and_goes_with_its_last_user() {
         for seed in 0..2000 {
-            let mut chance = Chance::seeded(seed);
+            let mut chance = Jitter::seeded(seed);
             let mut world = World {
-                key: KeyUse::default(),
+                key: KeyUsers::default(),
                 users: Vec::new(),
                 stored: None,
                 clock: 0,
                 deleting: None,
             };
             for _ in 0..40 {
-                let any = |chance: &mut Chance, below: usize| {
+                let any = |chance: &mut Jitter, below: usize| {
                     ((chance.fraction() * below as f64) as usize).min(below - 1)
                 };
                 match any(&mut chance, 6) {
                     0 | 1 => match world.key.enter() {
-                        Entering::Entered => world.users.push(User { claim: Claim::None }),
+                        Entering::Entered => world.users.push(User {
+                            claim: KeyUse::None,
+                        }),
                         Entering::Wait => assert!(world.deleting.is_some()),
                         Entering::Delete(claim) => world.delete(claim),
                     },
                     2 if !world.users.is_empty() => {
                         let index = any(&mut chance, world.users.len());
-                        if !matches!(world.users[index].claim, Claim::Drawn(_)) {
+                        if !matches!(world.users[index].claim, KeyUse::Drawn(_)) {
                             world.draw(index);
                         }
                     }

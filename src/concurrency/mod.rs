@@ -20,15 +20,15 @@ mod element;
 mod fifo;
 mod guard;
 mod key_use;
-mod keyring;
 mod mutex;
 pub(crate) mod nest;
 mod observer;
-mod place;
 mod priority_queue;
 mod queue;
+mod queue_position;
 mod rw_lock;
 mod session;
+mod session_keys;
 mod stm;
 
 pub use barrier::Barrier;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::guard::LockGuard;
-use super::place::Ticket;
 use super::queue::{Limit, Queue};
+use super::queue_position::PositionRequest;
 use super::session::Session;
 use crate::error::Result;
-use crate::into_bytes::IntoBytes;
-use crate::key::KeyRange;
 use crate::types::LeaseId;
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::KeyRange;
 
 /// A lock that one session holds at a time, and that those who wait get in the order in which they
 /// asked. It contends with Go's `concurrency.Mutex` of the same name.
@@ -121,10 +121,10 @@ impl Mutex {
         }
     }
 
-    fn ticket(&self) -> Ticket {
+    fn ticket(&self) -> PositionRequest {
         let prefix = below(&self.name, "");
         let lease = self.session.lease();
-        Ticket {
+        PositionRequest {
             key: key_of(&prefix, lease),
             value: Bytes::new(),
             lease,

@@ -1,6 +1,6 @@
 //! Transactions of many operations: etcd limits each list of one, and nested ones hold more.
 
-use crate::kv::{Op, OpResponse, Txn};
+use crate::rpc::kv::{Op, OpResponse, Txn};
 
 /// Levels of lists that are used at most. More hold less with any limit that a server has.
 const LEVELS: u32 = 8;
@@ -105,7 +105,7 @@ pub(crate) fn flat(responses: &[OpResponse]) -> Vec<&OpResponse> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::Get;
+    use crate::rpc::kv::Get;
 
     #[test]
     fn what_fits_is_not_nested() {
@@ -133,8 +133,8 @@ mod tests {
     /// refused cannot be had with any number of levels.
     #[test]
     fn guards_and_operations_together_are_within_the_limit() {
-        use crate::kv::Compare;
-        use crate::request::sealed::Exchange as _;
+        use crate::rpc::kv::Compare;
+        use crate::rpc::request::sealed::Rpc as _;
 
         for list in [2, 5, 8, 16, 40] {
             for guards in 0..=list + 1 {

@@ -10,11 +10,11 @@ use crossbeam_channel::{
 
 use super::candidates::Candidates;
 use super::session::Session;
-use crate::discovery::worker::{AT_ONCE, Next, Part, Worker};
 use crate::error::{Error, Result};
-use crate::key::KeyRange;
-use crate::mirror::Mirror;
+use crate::replica::mirror::Mirror;
 use crate::types::KeyValue;
+use crate::types::key_range::KeyRange;
+use crate::worker::{AT_ONCE, Next, Part, Worker};
 
 /// So many leaders wait for a reader; one who is slower misses some, and never the last.
 const ROOM: usize = 128;

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::element::{self, Element};
-use crate::backoff::Backoff;
-use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::into_bytes::IntoBytes;
-use crate::key::{KeyRange, Printed};
-use crate::kv::{Compare, Get, GetResponse, Put, SortOrder, SortTarget, Txn};
+use crate::rpc::kv::{Compare, Get, GetResponse, Put, SortOrder, SortTarget, Txn};
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::{KeyRange, Printed};
+use crate::util::backoff::Backoff;
+use crate::util::jitter;
 
 /// The wait after another producer was faster, from the second time on.
 const BETWEEN: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
@@ -101,7 +101,7 @@ impl PriorityQueue {
             read = match put.get(0) {
                 Some(read) if tries == 1 => read.clone(),
                 _ => {
-                    thread::sleep(backoff.next(chance::fraction()));
+                    thread::sleep(backoff.next(jitter::fraction()));
                     self.client.call(last.clone())?
                 }
             };

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Select, TryRecvError};
 
-use super::key_use::{Claim, Leaving};
-use super::place::{Place, Ticket, Turn};
+use super::key_use::{KeyUse, Leaving};
+use super::queue_position::{PositionRequest, QueuePosition, QueueTurn};
 use super::session::Session;
 use super::{may_pass, missed};
-use crate::backoff::Backoff;
-use crate::chance;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key::KeyRange;
-use crate::kv::{OpResponse, Txn, TxnResponse};
+use crate::rpc::kv::{OpResponse, Txn, TxnResponse};
+use crate::rpc::watch::{Event, EventKind, Watch, Watcher};
+use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
-use crate::watch::{Event, EventKind, Watch, Watcher};
+use crate::util::backoff::Backoff;
+use crate::util::jitter;
 
 /// The waits after a call that failed and may succeed.
 const AGAIN: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
@@ -29,7 +29,7 @@ pub(super) struct Hold {
     session: Session,
     key: Bytes,
     /// `None` when it was given up.
-    claim: Option<Claim>,
+    claim: Option<KeyUse>,
 }
 
 impl Hold {
@@ -38,17 +38,17 @@ impl Hold {
         let session = queue.session;
         queue.insist(|| {
             let until = Instant::now() + queue.patience()?;
-            session.keyring().enter(key, until)
+            session.session_keys().enter(key, until)
         })?;
         Ok(Hold {
             session: session.clone(),
             key: key.clone(),
-            claim: Some(Claim::None),
+            claim: Some(KeyUse::None),
         })
     }
 
     /// A key that this session has put before.
-    pub(super) fn resume(queue: &Queue<'_>, place: &Place) -> Result<Hold> {
+    pub(super) fn resume(queue: &Queue<'_>, place: &QueuePosition) -> Result<Hold> {
         let mut hold = Hold::enter(queue, &place.key)?;
         hold.drew(place.revision);
         Ok(hold)
@@ -56,8 +56,8 @@ impl Hold {
 
     /// The key is the one that was created at `revision`.
     fn drew(&mut self, revision: Revision) {
-        self.session.keyring().drew(&self.key, revision);
-        self.claim = Some(Claim::Drawn(revision));
+        self.session.session_keys().drew(&self.key, revision);
+        self.claim = Some(KeyUse::Drawn(revision));
     }
 
     pub(super) fn session(&self) -> &Session {
@@ -71,9 +71,9 @@ impl Hold {
         match (self.leave(false, within)?, claim) {
             (Left::Gone, _) => Ok(false),
             // Whoever goes on using the key finds out for itself.
-            (Left::Shared, Some(Claim::Drawn(revision))) => {
+            (Left::Shared, Some(KeyUse::Drawn(revision))) => {
                 let left = until.saturating_duration_since(Instant::now());
-                let ring = self.session.keyring();
+                let ring = self.session.session_keys();
                 Ok(!self.session.is_revoked() && ring.is_there(&self.key, revision, left)?)
             }
             (Left::Shared | Left::Alone, _) => Ok(true),
@@ -89,7 +89,7 @@ impl Hold {
         let Some(claim) = self.claim.take() else {
             return Ok(Left::Alone);
         };
-        let ring = self.session.keyring();
+        let ring = self.session.session_keys();
         let claim = match ring.leave(&self.key, claim, keep) {
             Leaving::Nothing => return Ok(Left::Alone),
             Leaving::Shared => return Ok(Left::Shared),
@@ -176,7 +176,7 @@ pub(super) struct Queue<'a> {
 /// A ticket that was drawn, or found.
 pub(super) struct Drawn {
     pub(super) hold: Hold,
-    pub(super) place: Place,
+    pub(super) place: QueuePosition,
     /// The key as it was found, when it was there before.
     pub(super) found: Option<KeyValue>,
     /// It is our turn already.
@@ -187,17 +187,17 @@ pub(super) struct Drawn {
 
 impl Queue<'_> {
     /// Draws a ticket and waits for its turn.
-    pub(super) fn acquire(&self, ticket: &Ticket) -> Result<(Hold, Place)> {
+    pub(super) fn acquire(&self, ticket: &PositionRequest) -> Result<(Hold, QueuePosition)> {
         let drawn = self.draw(ticket)?;
         self.wait(&drawn)?;
         Ok((drawn.hold, drawn.place))
     }
 
     /// Draws a ticket, or finds the one that this session has.
-    pub(super) fn draw(&self, ticket: &Ticket) -> Result<Drawn> {
+    pub(super) fn draw(&self, ticket: &PositionRequest) -> Result<Drawn> {
         let mut hold = Hold::enter(self, &ticket.key)?;
         let response = self.ask(|| ticket.draw(), &mut hold)?;
-        let doubt = hold.claim == Some(Claim::Asked);
+        let doubt = hold.claim == Some(KeyUse::Asked);
         let (put, found, first) = match (response.succeeded(), response.responses()) {
             (true, [OpResponse::Put(put), OpResponse::Get(first)]) => (put.revision(), None, first),
             (false, [OpResponse::Get(own), OpResponse::Get(first)]) => {
@@ -220,7 +220,7 @@ impl Queue<'_> {
     }
 
     /// Draws a ticket that nobody has; `None` when somebody has it after all.
-    pub(super) fn draw_new(&self, ticket: &Ticket) -> Result<Option<Drawn>> {
+    pub(super) fn draw_new(&self, ticket: &PositionRequest) -> Result<Option<Drawn>> {
         let drawn = match self.draw(ticket) {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(None),
             drawn => drawn?,
@@ -234,7 +234,10 @@ impl Queue<'_> {
     }
 
     /// Draws a ticket only when its turn comes at once.
-    pub(super) fn try_acquire(&self, ticket: &Ticket) -> Result<Option<(Hold, Place)>> {
+    pub(super) fn try_acquire(
+        &self,
+        ticket: &PositionRequest,
+    ) -> Result<Option<(Hold, QueuePosition)>> {
         let mut hold = Hold::enter(self, &ticket.key)?;
         let response = self.ask(|| ticket.draw_if_first(), &mut hold)?;
         let revision = match (response.succeeded(), response.responses()) {
@@ -247,7 +250,7 @@ impl Queue<'_> {
                 let place = ticket.place(own.create_revision());
                 if !place.is_ours(first.first()) {
                     // The ticket of another waiter of this lease; or of an attempt of ours.
-                    if hold.claim == Some(Claim::Asked) {
+                    if hold.claim == Some(KeyUse::Asked) {
                         hold.drew(place.revision);
                     }
                     return Ok(None);
@@ -286,22 +289,22 @@ impl Queue<'_> {
             if self.limit.left().is_zero() {
                 return Err(error);
             }
-            self.pause(backoff.next(chance::fraction()))?;
+            self.pause(backoff.next(jitter::fraction()))?;
         }
     }
 
     /// Looks whose turn it is; waits for the key in front, or for our `own` one, to go when it is not
     /// ours.
-    fn step(&self, place: &Place, own: &mut Option<Watcher>) -> Result<bool> {
+    fn step(&self, place: &QueuePosition, own: &mut Option<Watcher>) -> Result<bool> {
         let client = self.session.client();
         let looked = client.with_timeout(self.patience()?).txn(place.look())?;
         let [OpResponse::Get(found), OpResponse::Get(older)] = looked.responses() else {
             return Err(broken());
         };
         let key = match place.turn(found.first(), older.first()) {
-            Turn::Ours => return Ok(true),
-            Turn::Gone => return Err(gone(self.session, self.patience()?)),
-            Turn::After(key) => key,
+            QueueTurn::Ours => return Ok(true),
+            QueueTurn::Gone => return Err(gone(self.session, self.patience()?)),
+            QueueTurn::After(key) => key,
         };
         let deletion_of = |key: Bytes| {
             let watch = Watch::key(key).no_put().after(looked.revision());
@@ -346,7 +349,7 @@ impl Queue<'_> {
             let client = self.session.client().with_timeout(self.patience()?);
             client.txn(request()).inspect_err(|error| {
                 if error.outcome_unknown() {
-                    hold.claim = Some(Claim::Asked);
+                    hold.claim = Some(KeyUse::Asked);
                 }
             })
         })
@@ -376,7 +379,7 @@ impl Queue<'_> {
     fn refuse_foreign(&self, found: Option<&KeyValue>, hold: &mut Hold) -> Result<()> {
         match found {
             Some(kv) if kv.lease() != Some(self.session.lease()) => {
-                hold.claim = Some(Claim::None);
+                hold.claim = Some(KeyUse::None);
                 let reason = format!(
                     "the key {} is not on our lease",
                     KeyRange::key(kv.key().clone())

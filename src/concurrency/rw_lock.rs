@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::guard::LockGuard;
 use super::mutex::below;
-use super::place::{Place, Ticket};
 use super::queue::{Hold, Limit, Queue};
+use super::queue_position::{PositionRequest, QueuePosition};
 use super::session::Session;
 use crate::error::Result;
-use crate::into_bytes::IntoBytes;
-use crate::key::KeyRange;
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::KeyRange;
 
 /// A lock that many sessions read under, or one writes under. It contends with the `RWMutex` of
 /// Go's `recipes` of the same name.
@@ -122,7 +122,7 @@ impl RwLock {
         timeout: Option<Duration>,
     ) -> Result<LockGuard> {
         let limit = Limit::new(verb, &self.name, timeout);
-        let held: Result<(Hold, Place)> = (|| {
+        let held: Result<(Hold, QueuePosition)> = (|| {
             let queue = Queue {
                 session: &self.session,
                 limit: &limit,
@@ -154,12 +154,12 @@ impl RwLock {
     }
 
     /// A ticket that nobody has, with the keys that Go's recipe would wait for.
-    fn ticket(&self, mode: Mode) -> Ticket {
+    fn ticket(&self, mode: Mode) -> PositionRequest {
         let (own, before) = match mode {
             Mode::Read => ("read", "write"),
             Mode::Write => ("write", ""),
         };
-        Ticket {
+        PositionRequest {
             key: below(&self.name, &format!("{own}/{}", unique_nanos())),
             value: Bytes::new(),
             lease: self.session.lease(),

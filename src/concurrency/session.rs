@@ -7,13 +7,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use super::keyring::Keyring;
+use super::session_keys::SessionKeys;
 use crate::client::Client;
-use crate::discovery::worker::Worker;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::lease::keeping::Keeps;
-use crate::lease::{Grant, KeepAlive, Kept};
+use crate::rpc::lease::keeping::Keeps;
+use crate::rpc::lease::{Grant, KeepAlive, LeaseWaiter};
 use crate::types::LeaseId;
+use crate::worker::Worker;
 
 /// How long dropping the last handle may take.
 const DROP_WITHIN: Duration = Duration::from_secs(1);
@@ -65,14 +65,14 @@ struct Inner {
     ttl: Duration,
     life: Mutex<Life>,
     lost: Receiver<Error>,
-    keyring: Arc<Keyring>,
+    session_keys: Arc<SessionKeys>,
     // Carries nothing: it ends with the session. Before the worker, which ends when its parts do.
     alive: (Sender<()>, Receiver<()>),
     worker: OnceLock<Arc<Worker>>,
 }
 
 enum Life {
-    Kept(KeepAlive),
+    LeaseWaiter(KeepAlive),
     /// It was closed or orphaned here; closing revokes.
     Over {
         why: Error,
@@ -138,8 +138,8 @@ impl SessionBuilder {
                 lease: id,
                 ttl: renewal.ttl(),
                 lost: alive.lost().clone(),
-                life: Mutex::new(Life::Kept(alive)),
-                keyring: Arc::new(Keyring::new(client.clone(), id)),
+                life: Mutex::new(Life::LeaseWaiter(alive)),
+                session_keys: Arc::new(SessionKeys::new(client.clone(), id)),
                 client,
                 alive: bounded(0),
                 worker: OnceLock::new(),
@@ -177,7 +177,7 @@ impl Session {
     /// How long the lease surely lives from now on; zero when the session is over. It asks nobody.
     pub fn valid_for(&self) -> Duration {
         match &*self.inner.life.lock() {
-            Life::Kept(alive) => alive.valid_for(),
+            Life::LeaseWaiter(alive) => alive.valid_for(),
             Life::Over { .. } => Duration::ZERO,
         }
     }
@@ -202,7 +202,7 @@ impl Session {
     /// [`Closed`](ErrorKind::Closed) when the client or the session was closed.
     pub fn check(&self) -> Result<()> {
         match &*self.inner.life.lock() {
-            Life::Kept(alive) => alive.check(),
+            Life::LeaseWaiter(alive) => alive.check(),
             Life::Over { why, .. } => Err(why.clone()),
         }
     }
@@ -235,14 +235,14 @@ impl Session {
         self.inner.end("the session was orphaned", false);
     }
 
-    pub(super) fn keyring(&self) -> &Keyring {
-        &self.inner.keyring
+    pub(super) fn session_keys(&self) -> &SessionKeys {
+        &self.inner.session_keys
     }
 
     /// Whether the lease is gone for sure, and its keys with it.
     pub(super) fn is_revoked(&self) -> bool {
         match &*self.inner.life.lock() {
-            Life::Kept(alive) => {
+            Life::LeaseWaiter(alive) => {
                 let gone = |why: &Error| why.kind() == ErrorKind::LeaseNotFound;
                 alive.check().as_ref().is_err_and(gone)
             }
@@ -261,7 +261,7 @@ impl Session {
 
     /// Has the keys taken away that could not be taken away at once.
     pub(super) fn sweep(&self) {
-        let ring = &self.inner.keyring;
+        let ring = &self.inner.session_keys;
         if let Some(part) = ring.sweep(self.inner.alive.1.clone()) {
             let begun = self.worker().and_then(|worker| worker.serve(part));
             if begun.is_err() {
@@ -274,10 +274,10 @@ impl Session {
 /// A session that is over keeps nothing alive: what is asked for under it fails with its reason.
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl Keeps for Session {
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> LeaseWaiter {
         match &*self.inner.life.lock() {
-            Life::Kept(alive) => alive.kept(),
-            Life::Over { why, .. } => Kept::over_already(self.inner.lease, why.clone()),
+            Life::LeaseWaiter(alive) => alive.kept(),
+            Life::Over { why, .. } => LeaseWaiter::over_already(self.inner.lease, why.clone()),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! How instances are written into etcd: the shape of their keys and values.
 
+pub(crate) mod native;
+pub(crate) mod plain;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
 
 use super::instance::Instance;
-use super::{native, plain};
-use crate::key::KeyRange;
+use crate::types::key_range::KeyRange;
 
 /// The shape of the keys and values that instances are registered with.
 ///

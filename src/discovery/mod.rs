@@ -8,50 +8,18 @@
 //! knows and turns events into changes, [`causes`] finds out why an instance is gone.
 
 mod address;
-mod balance;
-mod batch;
-mod batch_plan;
-mod batch_size;
-mod causes;
-mod change;
-mod change_backlog;
-mod change_queue;
-mod claim;
 mod codec;
-mod directory;
-#[expect(
-    clippy::module_inception,
-    reason = "the type that the folder is named after"
-)]
-mod discovery;
-mod dispute;
-mod entry;
 mod instance;
-mod lease_check;
-mod leases;
-mod leave_group;
-mod native;
-mod outlook;
-mod plain;
-mod probe;
-mod refusal;
-mod registrar;
-mod registrar_link;
-mod registration;
-mod roster;
-mod size_check;
+pub(crate) mod register;
+pub(crate) mod resolve;
 mod status;
-mod tenure;
-mod turns;
-mod view;
-pub(crate) mod worker;
 
-pub use balance::Balance;
-pub use change::{Cause, Change};
 pub use codec::Codec;
-pub use discovery::Discovery;
 pub use instance::Instance;
-pub use registrar::{OnConflict, Registrar, RegistrarBuilder};
-pub use registration::{Loss, Registration, State};
+pub use register::registrar::{OnConflict, Registrar, RegistrarBuilder};
+pub use register::registration::{Loss, Registration, State};
+pub use resolve::balance::Balance;
+pub use resolve::change::{Cause, Change};
+pub use resolve::discovery::Discovery;
+pub use resolve::view::ServiceView;
 pub use status::Status;
-pub use view::ServiceView;

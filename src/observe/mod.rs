@@ -23,8 +23,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::time::BootTime;
 use crate::types::LeaseId;
+use crate::util::boot_time::BootTime;
 pub(crate) use call::{Call, Underway};
 pub use latencies::Latencies;
 pub use metrics::{

@@ -1,6 +1,6 @@
 //! What an event is about, where nothing is told: nothing.
 
-use crate::key::KeyRange;
+use crate::types::key_range::KeyRange;
 
 /// The keys of a watch, for its events; without the feature `tracing`, no bytes at all.
 #[derive(Clone, Debug, Default)]

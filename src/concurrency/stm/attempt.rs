@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::kv::{Compare, Delete, Op, Put};
+use crate::rpc::kv::{Compare, Delete, Op, Put};
 use crate::types::{KeyValue, LeaseId, Revision};
 
 /// What a transaction of an [`Stm`](crate::concurrency::Stm) is protected from.

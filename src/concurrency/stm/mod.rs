@@ -1,9 +1,9 @@
 //! Software transactional memory: read and write keys as if alone, and commit if nobody interfered.
 
 mod attempt;
-#[cfg(test)]
-mod model;
 mod run;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 pub use attempt::Isolation;

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use super::super::nest::nested_beside;
 use super::attempt::{Attempt, Found, Guard, Isolation};
 use super::tx::{Failed, Tx};
-use crate::backoff::Backoff;
-use crate::chance;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::into_bytes::IntoBytes;
-use crate::key::Printed;
-use crate::kv::{Get, GetResponse, Txn, TxnResponse};
+use crate::rpc::kv::{Get, GetResponse, Txn, TxnResponse};
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::Printed;
 use crate::types::{KeyValue, Revision};
+use crate::util::backoff::Backoff;
+use crate::util::jitter;
 
 /// How often a transaction is tried again unless told otherwise. Of those that conflict one commits,
 /// so this is a crowd that something is wrong with.
@@ -189,7 +189,7 @@ impl Stm {
             if number > 1 {
                 // What came with the refusal will be old after the wait.
                 ahead = ahead.forget();
-                thread::sleep(backoff.next(chance::fraction()));
+                thread::sleep(backoff.next(jitter::fraction()));
             }
             number += 1;
         }

@@ -8,8 +8,8 @@ use super::super::nest::{flat, most, nested};
 use super::attempt::{Attempt, Found, ReadAt, Write};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::into_bytes::IntoBytes;
-use crate::kv::{Get, Op, OpResponse, Txn};
+use crate::rpc::kv::{Get, Op, OpResponse, Txn};
+use crate::types::into_bytes::IntoBytes;
 use crate::types::{KeyValue, LeaseId, Revision};
 
 /// A transaction of an [`Stm`](crate::concurrency::Stm) while its function runs.

@@ -1,0 +1,433 @@
+//! What a client is made from.
+
+mod env;
+#[cfg(feature = "serde")]
+mod serial;
+mod span;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::error::{Error, Operation, Result};
+use crate::grpc::connect::dns_srv::SrvLookup;
+use crate::grpc::connect::endpoint::{Endpoint, Written, parse_all};
+#[cfg(feature = "__tls")]
+use crate::grpc::tls::{Connector, Tls};
+use crate::grpc::{Identity, Limits, Resolver, Settings, Tokens};
+use crate::runtime::{DriveMode, Room};
+use crate::util::secret::Secret;
+pub use values::{Config, SecureConfig};
+
+/// The settings of a [`Client`], and the making of one.
+///
+/// | setting | default | meaning |
+/// |---|---|---|
+/// | `discovery_srv` | no lookup | endpoints from DNS instead of a list |
+/// | `timeout` | 5 s | the deadline of every call, retries included |
+/// | `connect_timeout` | 3 s | one connection attempt, up to the server's first answer |
+/// | `ping_interval` | 10 s | how long a server may be silent while something waits for it |
+/// | `ping_timeout` | 5 s | how long it then has to answer a ping |
+/// | `receive_limit` | 64 MiB | the largest reply |
+/// | `send_limit` | 2 MiB | the largest request |
+/// | `max_txn_ops` | 128 | the most operations of a transaction |
+/// | `tls` | the system's authorities | for `https` endpoints: a `Tls` |
+/// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
+/// | `user` | nobody | the user whose permissions count |
+/// | `token` | none | the same, by a token from elsewhere |
+/// | `allow_plaintext_credentials` | no | send password and token over connections without TLS |
+/// | `sync_interval` | never | how often endpoints are learned from the member list |
+/// | `reject_old_cluster` | no | whether `connect` refuses servers before 3.6 |
+///
+/// ```
+/// use std::time::Duration;
+/// use etcd_blocking::Client;
+///
+/// let client = Client::builder(["http://10.0.0.1:2379", "http://10.0.0.2:2379"])
+///     .timeout(Duration::from_secs(2))
+///     .connect()?;
+/// # Ok::<(), etcd_blocking::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder makes nothing until connect()"]
+pub struct ClientBuilder {
+    endpoints: Vec<Written>,
+    srv: Option<SrvLookup>,
+    timeout: Duration,
+    connect_timeout: Duration,
+    ping_interval: Duration,
+    ping_timeout: Duration,
+    limits: Limits,
+    watch_room: Room,
+    user: Option<(String, Secret)>,
+    token: Option<Secret>,
+    plaintext_credentials: bool,
+    drive: DriveMode,
+    resolver: Resolver,
+    sync_interval: Option<Duration>,
+    reject_old_cluster: bool,
+    #[cfg(feature = "__tls")]
+    tls: Option<Tls>,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        ClientBuilder {
+            endpoints: endpoints
+                .into_iter()
+                .map(|text| Written(text.into()))
+                .collect(),
+            srv: None,
+            timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(3),
+            ping_interval: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(5),
+            limits: Limits {
+                receive: 64 << 20,
+                send: 2 << 20,
+                txn_ops: 128,
+            },
+            watch_room: Room {
+                items: 128,
+                bytes: 8 << 20,
+            },
+            user: None,
+            token: None,
+            plaintext_credentials: false,
+            drive: DriveMode::Auto,
+            resolver: Resolver::system(),
+            sync_interval: None,
+            reject_old_cluster: false,
+            #[cfg(feature = "__tls")]
+            tls: None,
+        }
+    }
+
+    /// A builder with the settings that the environment has: `ETCD_ENDPOINTS`, and the variables of
+    /// etcdctl, as [`Config`] lists them.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::ClientBuilder;
+    ///
+    /// let client = ClientBuilder::from_env()?.connect()?;
+    /// # Ok::<(), etcd_blocking::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), with the variable's name, for what
+    /// makes no sense or cannot be kept.
+    pub fn from_env() -> Result<Self> {
+        Config::from_env()?.builder()
+    }
+
+    /// Has [`connect`](ClientBuilder::connect) find the endpoints in DNS, instead of a list of them.
+    ///
+    /// `connect` then waits for name servers, for at most the lookup's
+    /// [timeout](SrvLookup::timeout). They are asked once: what changes in DNS later is seen by the
+    /// next client, and [`sync_interval`](ClientBuilder::sync_interval) follows the cluster itself.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::{Client, SrvLookup};
+    ///
+    /// let lookup = SrvLookup::new("example.com");
+    /// let client = Client::builder([""; 0]).discovery_srv(lookup).connect()?;
+    /// # Ok::<(), etcd_blocking::Error>(())
+    /// ```
+    pub fn discovery_srv(mut self, lookup: SrvLookup) -> Self {
+        self.srv = Some(lookup);
+        self
+    }
+
+    /// The deadline of every call, retries and connecting included.
+    /// [`Client::with_timeout`] changes it for some calls.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long one attempt to connect may take, until the server has answered.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a server may be silent, while something waits for it, before it is pinged.
+    ///
+    /// Shorter than 5 s counts as 5 s: etcd hangs up on clients that ping more often
+    /// (`--grpc-keepalive-min-time`).
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.ping_interval = interval;
+        self
+    }
+
+    /// How long a pinged server has to answer before its connection is given up.
+    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+        self.ping_timeout = timeout;
+        self
+    }
+
+    /// The largest reply in bytes; a larger one is an error of the kind
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) and harms nothing else.
+    ///
+    /// It is the limit of one revision of a watch, too. Keep it at 2 MiB at least: etcd cuts what a
+    /// watch has missed into parts of that size.
+    pub fn receive_limit(mut self, bytes: usize) -> Self {
+        self.limits.receive = bytes;
+        self
+    }
+
+    /// The largest request in bytes; a larger one is refused before it is sent.
+    ///
+    /// etcd has two limits, both set by `--max-request-bytes`: by default it stores no request over
+    /// 1.5 MiB, and reads no message over 2 MiB. The first is answered with the kind
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) as well, so the default here is the second. With
+    /// servers that take more, set it to theirs plus 512 KiB.
+    pub fn send_limit(mut self, bytes: usize) -> Self {
+        self.limits.send = bytes;
+        self
+    }
+
+    /// The most operations of a transaction; one with more is refused before it is sent. Set it to
+    /// the `--max-txn-ops` of the servers.
+    ///
+    /// etcd counts the longest of the three lists (guards, `then`, `or_else`), and for a transaction
+    /// within one the sum of the two.
+    pub fn max_txn_ops(mut self, operations: usize) -> Self {
+        self.limits.txn_ops = operations;
+        self
+    }
+
+    /// What each watch holds for a reader that is slow, in responses and in bytes. Beyond it the
+    /// watch pauses on the server, and resumes without a gap when the reader has caught up.
+    pub fn watch_queue(mut self, responses: usize, bytes: usize) -> Self {
+        self.watch_room = Room {
+            items: responses,
+            bytes,
+        };
+        self
+    }
+
+    /// How to verify servers, and what certificate to show them: see [`Tls`]. Endpoints that do not
+    /// say whether they are under TLS (`host:port`, `unix:path`) are, with it.
+    ///
+    /// Without it, `https` endpoints are verified by the system's authorities.
+    #[cfg(feature = "__tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The user of etcd that the client is, and its password.
+    ///
+    /// The first call exchanges them for a token, which everything that the client sends carries
+    /// then, and which is replaced when a server refuses it: it expired, a server was restarted,
+    /// users or roles changed. Calls and streams do not fail for that. When name or password are
+    /// wrong, calls and flows end with [`Unauthenticated`](crate::ErrorKind::Unauthenticated), and
+    /// the server is asked again at most every 5 s, up to every 30 s, however many calls are made.
+    ///
+    /// On a cluster that has authentication switched off the user does not matter; once it is
+    /// switched on, it does.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::Client;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let password = String::new();
+    /// let client = Client::builder(["unix:/run/etcd.sock"]).user("api", password).connect()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.user = Some((name.into(), Secret::new(password)));
+        self
+    }
+
+    /// A token that was made elsewhere, such as a JWT, instead of name and password.
+    ///
+    /// The client cannot replace it: once the server refuses it, calls and flows end with
+    /// [`Unauthenticated`](crate::ErrorKind::Unauthenticated).
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Secret::new(token));
+        self
+    }
+
+    /// Lets the password or the token go over connections without TLS, where whoever sees the packets
+    /// can read it. Unix sockets need no such permission; the loopback interface does.
+    pub fn allow_plaintext_credentials(mut self) -> Self {
+        self.plaintext_credentials = true;
+        self
+    }
+
+    /// Learns the endpoints of the cluster from its member list, at once and then this often, in the
+    /// background: see [`Client::sync_endpoints`]. Off unless set.
+    ///
+    /// The configured endpoints stay whatever the list says. When the list cannot be had, the endpoints
+    /// stay what they are until the next time.
+    pub fn sync_interval(mut self, interval: Duration) -> Self {
+        self.sync_interval = Some(interval);
+        self
+    }
+
+    /// Has [`connect`](ClientBuilder::connect) ask every endpoint for its version, and refuse a cluster
+    /// with a server that is older than 3.6, the minor release before the newest this client knows.
+    ///
+    /// `connect` then waits for etcd, for at most the `timeout`, and fails when an endpoint does not
+    /// answer, as clientv3 does.
+    pub fn reject_old_cluster(mut self, reject: bool) -> Self {
+        self.reject_old_cluster = reject;
+        self
+    }
+
+    /// Who drives the private runtime: for measuring only, the default knows best.
+    #[doc(hidden)]
+    pub fn drive(mut self, drive: DriveMode) -> Self {
+        self.drive = drive;
+        self
+    }
+
+    /// Finds the addresses of hosts in place of the system's resolver: for tests of what happens when
+    /// resolvers are slow or change their mind. It may block.
+    #[cfg(feature = "local")]
+    #[doc(hidden)]
+    pub fn resolver<F>(mut self, resolve: F) -> Self
+    where
+        F: Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Send + Sync + 'static,
+    {
+        self.resolver = Resolver::new(move |host| {
+            let found = resolve(host)?;
+            Ok(found.into_iter().map(|ip| (ip, 0).into()).collect())
+        });
+        self
+    }
+
+    /// Makes the client. It does not wait for etcd, unless
+    /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
+    /// says so if it cannot. With [`discovery_srv`](ClientBuilder::discovery_srv) it waits for DNS.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, among
+    /// them a password or a token for an endpoint without TLS, and files for TLS that cannot be read
+    /// or make no sense; [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
+    /// `reject_old_cluster`, [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for an old
+    /// server, and what an endpoint fails with that does not tell its version. With `discovery_srv`,
+    /// those of [`SrvLookup::endpoints`].
+    pub fn connect(mut self) -> Result<Client> {
+        let named = |e: Error| e.operation(Operation::new("connect"));
+        self.check().map_err(named)?;
+        self.look_up()?;
+        let endpoints = self.endpoints().map_err(named)?;
+        let identity = self.identity().map_err(named)?;
+        let settings = Settings {
+            connect_timeout: self.connect_timeout,
+            stagger: Duration::from_millis(100),
+            resolver: self.resolver.clone(),
+            stream_window: 4 << 20,
+            connection_window: 16 << 20,
+            limits: self.limits,
+            ping: Settings::pings(self.ping_interval, self.ping_timeout),
+            tokens: identity.map(Tokens::new),
+            plaintext_credentials: self.plaintext_credentials,
+            #[cfg(feature = "__tls")]
+            tls: self.connector(&endpoints).map_err(named)?,
+        };
+        for endpoint in &endpoints {
+            settings.check_plaintext(endpoint).map_err(named)?;
+        }
+        let client = Client::start(
+            endpoints,
+            settings,
+            self.timeout,
+            self.watch_room,
+            self.drive,
+        )?;
+        if self.reject_old_cluster {
+            client.refuse_old_cluster().map_err(named)?;
+        }
+        if let Some(interval) = self.sync_interval {
+            client.keep_in_sync(interval).map_err(named)?;
+        }
+        Ok(client)
+    }
+
+    fn identity(&self) -> Result<Option<Identity>> {
+        let identity = match (&self.user, &self.token) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid(
+                    "user and token exclude each other: a token says who the user is",
+                ));
+            }
+            (Some((name, password)), None) => Identity::User {
+                name: name.clone(),
+                password: password.clone(),
+            },
+            (None, Some(token)) => Identity::Token(token.clone()),
+            (None, None) => return Ok(None),
+        };
+        identity.check()?;
+        Ok(Some(identity))
+    }
+
+    /// Asks DNS, when that was said.
+    fn look_up(&mut self) -> Result<()> {
+        let Some(lookup) = &self.srv else {
+            return Ok(());
+        };
+        self.endpoints = lookup.endpoints()?.into_iter().map(Written).collect();
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let zero = [
+            ("timeout", self.timeout.is_zero()),
+            ("connect_timeout", self.connect_timeout.is_zero()),
+            ("ping_timeout", self.ping_timeout.is_zero()),
+            ("receive_limit", self.limits.receive == 0),
+            ("send_limit", self.limits.send == 0),
+            ("max_txn_ops", self.limits.txn_ops == 0),
+            (
+                "sync_interval",
+                self.sync_interval.is_some_and(|every| every.is_zero()),
+            ),
+            (
+                "watch_queue",
+                self.watch_room.items == 0 || self.watch_room.bytes == 0,
+            ),
+        ];
+        if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
+            return Err(Error::invalid(format!("{name} must not be zero")));
+        }
+        if self.srv.is_some() && !self.endpoints.is_empty() {
+            // etcdctl would not look at the list; whoever wrote it would not know.
+            return Err(Error::invalid(
+                "endpoints and discovery_srv exclude each other: name one of them",
+            ));
+        }
+        Ok(())
+    }
+
+    fn endpoints(&self) -> Result<Vec<Endpoint>> {
+        #[cfg(feature = "__tls")]
+        let tls = self.tls.is_some();
+        #[cfg(not(feature = "__tls"))]
+        let tls = false;
+        let endpoints = parse_all(&self.endpoints, tls)?;
+        match endpoints.first() {
+            Some(first) if tls && !first.secure => Err(Error::invalid(format!(
+                "settings for TLS are given, but {} is an endpoint without it: write https://",
+                first.text
+            ))),
+            _ => Ok(endpoints),
+        }
+    }
+
+    #[cfg(feature = "__tls")]
+    fn connector(&self, endpoints: &[Endpoint]) -> Result<Option<std::sync::Arc<Connector>>> {
+        if !endpoints.iter().any(|endpoint| endpoint.secure) {
+            return Ok(None);
+        }
+        let tls = self.tls.clone().unwrap_or_default();
+        Connector::new(tls, endpoints).map(|tls| Some(std::sync::Arc::new(tls)))
+    }
+}

@@ -1,0 +1,175 @@
+//! Large ranges, read in pages that all show the same revision.
+
+mod pump;
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::rpc::kv::{Ended, Get, Paging, Trust, key_too_large};
+use crate::types::{KeyValue, Revision};
+use pump::PATIENCE;
+pub(crate) use pump::{Order, Piece, pump};
+
+/// A large range, read in pages that all show the same revision.
+///
+/// The first page is one request, and the only one when it holds everything. Where the server can
+/// stream a range (etcd 3.7) what follows is one stream, at the revision of the first page; elsewhere
+/// each page is a request at that revision. The pages are the same. A stream costs the server less: for
+/// every request it counts all the keys that are left.
+///
+/// A page that is over the [`receive_limit`](crate::ClientBuilder::receive_limit) is asked for again with
+/// fewer keys, and later ones with more again. One key that is over it by itself is an error of the kind
+/// [`TooLarge`](crate::ErrorKind::TooLarge) that names the key.
+///
+/// A stream is read ahead of its reader by a page or two, and memory holds at most four. A reader that
+/// takes longer than half a second over a page is not read ahead for: its pages are requests, each
+/// made when it is asked for. A stream that breaks is gone on with after the last key it brought, and
+/// no page shows that. It has a connection of its own, so that it never delays a call.
+///
+/// When the history it reads from is compacted meanwhile, there comes an error of the kind
+/// [`Compacted`](crate::ErrorKind::Compacted) that names the revision, and it is the last item. An
+/// error is always the last item; each page waits at most as long as a call, that is the client's
+/// [timeout](Client::timeout).
+///
+/// ```no_run
+/// use etcd_blocking::{Client, Get};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// for page in client.pages(Get::prefix("log/").keys_only(), 10_000)? {
+///     for kv in page? {
+///         println!("{}", kv.key_lossy());
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is read until it is iterated"]
+pub struct Pages {
+    client: Client,
+    paging: Paging,
+    failed: bool,
+    ahead: Option<mpsc::Receiver<Piece>>,
+    trust: Trust,
+    /// When the last page was handed out.
+    handed: Option<Instant>,
+}
+
+impl Pages {
+    pub(crate) fn new(client: Client, get: Get, size: u32) -> Result<Self> {
+        Ok(Pages {
+            client,
+            paging: Paging::new(get, size)?,
+            failed: false,
+            ahead: None,
+            trust: Trust::default(),
+            handed: None,
+        })
+    }
+
+    /// The revision that all pages show; known after the first.
+    pub fn revision(&self) -> Option<Revision> {
+        self.paging.revision()
+    }
+
+    /// The next page of a stream, if there is one that goes on.
+    fn streamed(&mut self, begun: Instant) -> Option<Vec<KeyValue>> {
+        // What was asked for page by page is: with the first page, and by a reader who is slow.
+        let quick = self.handed.is_some_and(|at| begun - at < PATIENCE);
+        if self.ahead.is_none() && quick && self.trust.holds() {
+            let get = self.paging.stream()?;
+            self.ahead = self.client.read_ahead(get, self.paging.size()).ok();
+        }
+        let within = self.client.timeout() / 2;
+        let (ahead, piece) = self.client.await_piece(self.ahead.take()?, within).ok()?;
+        match piece {
+            Some(Some(Piece::Page(page))) => {
+                self.ahead = Some(ahead);
+                self.trust.worked();
+                self.paging.advance(&page, true);
+                Some(page)
+            }
+            Some(Some(Piece::Last(page))) => {
+                self.paging.advance(&page, false);
+                (!page.is_empty()).then_some(page)
+            }
+            Some(Some(Piece::Ended(ended))) => {
+                self.trust.ended(ended);
+                None
+            }
+            // Given up for a reader who was slow; that is no fault of the stream's.
+            Some(None) => None,
+            None => {
+                self.trust.ended(Ended::Failed);
+                None
+            }
+        }
+    }
+
+    /// The next page by a request, in the time that is left.
+    fn requested(&mut self, mut request: Get, begun: Instant) -> Result<Vec<KeyValue>> {
+        let client = self.client.clone();
+        let left = || client.timeout().saturating_sub(begun.elapsed());
+        loop {
+            match client.with_timeout(left()).call(request) {
+                Ok(response) => return Ok(self.paging.take(response)),
+                Err(error) => {
+                    if self.paging.shrink(&error)
+                        && let Some(smaller) = self.paging.next()
+                    {
+                        request = smaller;
+                        continue;
+                    }
+                    self.failed = true;
+                    return Err(self.explain(error, left()));
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn explain(&self, error: Error, left: Duration) -> Error {
+        match (error.kind(), self.paging.revision()) {
+            (ErrorKind::Compacted, Some(at)) => compacted(error, at),
+            (ErrorKind::TooLarge, _) => {
+                let name = self.paging.name_of_next();
+                let name = name.map(|name| self.client.with_timeout(left).call(name));
+                match name {
+                    Some(Ok(name)) => key_too_large(error, &name),
+                    _ => error,
+                }
+            }
+            _ => error,
+        }
+    }
+}
+
+#[cold]
+fn compacted(error: Error, at: Revision) -> Error {
+    error.reason(format!(
+        "revision {at}, which all pages show, is compacted: what is left of it cannot be read"
+    ))
+}
+
+impl Iterator for Pages {
+    type Item = Result<Vec<KeyValue>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed || self.paging.is_done() {
+            return None;
+        }
+        let begun = Instant::now();
+        let page = match self.streamed(begun) {
+            Some(page) => Ok(page),
+            None => {
+                let request = self.paging.next()?;
+                self.requested(request, begun)
+            }
+        };
+        self.handed = Some(Instant::now());
+        Some(page)
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of transactions in memory.
+
+mod model;

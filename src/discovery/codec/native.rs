@@ -1,0 +1,319 @@
+//! The codec `Native`: one JSON object with everything there is to say.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::BadValue;
+use crate::discovery::instance::Instance;
+use crate::discovery::status::Status;
+
+/// The version of the format that is written. A higher one may be read: it only adds.
+const FORMAT: u64 = 1;
+
+pub(super) fn encode(instance: &Instance, incarnation: u64) -> Bytes {
+    // Sorted here, so that the bytes do not hang on a feature flag of serde_json.
+    let mut fields: BTreeMap<String, Value> = instance.extra.clone().into_iter().collect();
+    let mut set = |name: &str, value: Value| {
+        let empty = match &value {
+            Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            Value::Object(entries) => entries.is_empty(),
+            _ => false,
+        };
+        if !empty {
+            fields.insert(name.to_owned(), value);
+        }
+    };
+    set("v", FORMAT.into());
+    set("id", instance.id.as_str().into());
+    set("addr", instance.addr.as_str().into());
+    set("endpoints", object(&instance.endpoints));
+    set("version", instance.version.as_str().into());
+    set("weight", instance.weight.into());
+    set("zone", instance.zone.as_str().into());
+    set("tags", instance.tags.clone().into());
+    set("meta", object(&instance.meta));
+    set("status", instance.status.as_str().into());
+    if let Some(since) = instance.since {
+        set("since", since.into());
+    }
+    set("inc", incarnation.into());
+    Value::Object(fields.into_iter().collect())
+        .to_string()
+        .into()
+}
+
+fn object(entries: &BTreeMap<String, String>) -> Value {
+    let entries = entries.iter();
+    Value::Object(
+        entries
+            .map(|(name, value)| (name.clone(), value.as_str().into()))
+            .collect(),
+    )
+}
+
+pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, BadValue> {
+    let mut fields = match serde_json::from_slice(value) {
+        Ok(Value::Object(fields)) => Fields(fields),
+        Ok(_) => return Err(BadValue::new("it is JSON, but not an object")),
+        // Such an error tells line and column, and shows nothing of the text.
+        Err(error) => return Err(BadValue::new(format!("it is not JSON: {error}"))),
+    };
+    let format = fields.number("v")?.unwrap_or(FORMAT);
+    let addr = match fields.text("addr")? {
+        Some(addr) => addr,
+        None if format > FORMAT => {
+            return Err(BadValue::new(format!(
+                "its format {format} is newer than this program, and has no \"addr\""
+            )));
+        }
+        None => return Err(BadValue::new("it has no \"addr\"")),
+    };
+    // The key is what makes an id unique; a value that was copied under another key is no instance.
+    if fields.text("id")?.is_some_and(|written| written != id) {
+        return Err(BadValue::new("its \"id\" is not the one in its key"));
+    }
+    let mut instance = Instance::new(service, addr).id(id);
+    instance.endpoints = fields.entries("endpoints")?;
+    instance.version = fields.text("version")?.unwrap_or_default();
+    if let Some(weight) = fields.number("weight")? {
+        instance.weight = u32::try_from(weight).map_err(|_| wrong("weight", "below 2^32"))?;
+    }
+    instance.zone = fields.text("zone")?.unwrap_or_default();
+    instance.tags = fields.list("tags")?;
+    instance.meta = fields.entries("meta")?;
+    if let Some(status) = fields.text("status")? {
+        instance.status =
+            Status::from_name(&status).ok_or_else(|| wrong("status", "one that is known here"))?;
+    }
+    instance.since = fields.number("since")?;
+    instance.incarnation = fields.number("inc")?.unwrap_or(0);
+    instance.extra = fields.0;
+    Ok(instance)
+}
+
+/// The fields not read yet. `null` counts as missing: that is how other languages write "nothing".
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>, BadValue> {
+        self.take(name)
+            .map(|value| text(value).ok_or_else(|| wrong(name, "a string")))
+            .transpose()
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<u64>, BadValue> {
+        self.take(name)
+            .map(|value| {
+                value
+                    .as_u64()
+                    .ok_or_else(|| wrong(name, "a whole number from 0 on"))
+            })
+            .transpose()
+    }
+
+    fn list(&mut self, name: &str) -> Result<Vec<String>, BadValue> {
+        let wrong = || wrong(name, "a list of strings");
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .map(|item| text(item).ok_or_else(wrong))
+                .collect(),
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    fn entries(&mut self, name: &str) -> Result<BTreeMap<String, String>, BadValue> {
+        let wrong = || wrong(name, "an object with strings");
+        match self.take(name) {
+            None => Ok(BTreeMap::new()),
+            Some(Value::Object(entries)) => entries
+                .into_iter()
+                .map(|(name, value)| Ok((name, text(value).ok_or_else(wrong)?)))
+                .collect(),
+            Some(_) => Err(wrong()),
+        }
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn wrong(name: &str, wanted: &str) -> BadValue {
+    BadValue::new(format!("its \"{name}\" is not {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::discovery::Codec;
+
+    fn read(value: &str) -> Result<Instance, BadValue> {
+        Codec::Native.decode("/services/", b"/services/api/api-7", value.as_bytes())
+    }
+
+    fn reason(value: &str) -> String {
+        read(value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn golden_full() {
+        let instance = Instance::new("api", "10.0.0.5:8080")
+            .id("api-7")
+            .version("1.4.2")
+            .weight(10)
+            .zone("eu-1a")
+            .tag("canary")
+            .tag("arm")
+            .meta("team", "core")
+            .endpoint("admin", "http://10.0.0.5:9090/")
+            .status(Status::OutOfService)
+            .registered_at(1_700_000_000_000);
+        assert_eq!(
+            Codec::Native.key(Codec::Native.default_prefix(), &instance),
+            "/services/api/api-7"
+        );
+        assert_eq!(
+            Codec::Native.encode(&instance, 3),
+            concat!(
+                r#"{"addr":"10.0.0.5:8080","endpoints":{"admin":"http://10.0.0.5:9090/"},"#,
+                r#""id":"api-7","inc":3,"meta":{"team":"core"},"since":1700000000000,"#,
+                r#""status":"out_of_service","tags":["canary","arm"],"v":1,"version":"1.4.2","#,
+                r#""weight":10,"zone":"eu-1a"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn golden_small() {
+        assert_eq!(
+            Codec::Native.encode(&Instance::new("api", "a:1"), 0),
+            r#"{"addr":"a:1","id":"a:1","inc":0,"status":"up","v":1,"weight":1}"#
+        );
+    }
+
+    #[test]
+    fn an_address_is_enough_and_null_is_missing() {
+        let bare = Instance::new("api", "a:1").id("api-7");
+        assert_eq!(read(r#"{"addr":"a:1"}"#), Ok(bare.clone()));
+        let nulls = r#"{"addr":"a:1","id":null,"tags":null,"meta":null,"weight":null,"v":null}"#;
+        assert_eq!(read(nulls), Ok(bare));
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept_and_written_again() {
+        let instance = read(r#"{"v":2,"addr":"a:1","lane":{"b":[1,null],"a":"x"}}"#).unwrap();
+        assert_eq!(
+            Codec::Native.encode(&instance.weight(5), 1),
+            r#"{"addr":"a:1","id":"api-7","inc":1,"lane":{"a":"x","b":[1,null]},"status":"up","v":1,"weight":5}"#
+        );
+    }
+
+    #[test]
+    fn a_bad_value_says_what_is_wrong_and_shows_nothing_of_itself() {
+        for (value, expected) in [
+            ("", "not JSON"),
+            ("secret", "not JSON"),
+            (r#"{"addr":"secret:1"#, "not JSON"),
+            (r#"["secret"]"#, "not an object"),
+            ("{}", "no \"addr\""),
+            (r#"{"v":2,"address":"secret:1"}"#, "format 2 is newer"),
+            (r#"{"v":"secret","addr":"a:1"}"#, "\"v\""),
+            (r#"{"v":-1,"addr":"a:1"}"#, "\"v\""),
+            (r#"{"addr":7}"#, "\"addr\""),
+            (r#"{"addr":"secret"}"#, "address"),
+            (r#"{"addr":"a:1","id":"secret"}"#, "in its key"),
+            (r#"{"addr":"a:1","weight":"secret"}"#, "\"weight\""),
+            (r#"{"addr":"a:1","weight":4294967296}"#, "below 2^32"),
+            (r#"{"addr":"a:1","weight":1.5}"#, "\"weight\""),
+            (r#"{"addr":"a:1","tags":"secret"}"#, "\"tags\""),
+            (r#"{"addr":"a:1","tags":["secret",1]}"#, "\"tags\""),
+            (r#"{"addr":"a:1","meta":{"secret":1}}"#, "\"meta\""),
+            (r#"{"addr":"a:1","endpoints":[]}"#, "\"endpoints\""),
+            (r#"{"addr":"a:1","status":"secret"}"#, "\"status\""),
+            (r#"{"addr":"a:1","status":1}"#, "\"status\""),
+            (r#"{"addr":"a:1","since":-1}"#, "\"since\""),
+            (r#"{"addr":"a:1","inc":"secret"}"#, "\"inc\""),
+        ] {
+            let reason = reason(value);
+            assert!(reason.contains(expected), "{value}: {reason}");
+            assert!(!reason.contains("secret"), "{value}: {reason}");
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_an_error_not_a_crash() {
+        let deep = format!("{{\"addr\":{}", "[".repeat(100_000));
+        assert!(reason(&deep).contains("not JSON"));
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        "\\PC{0,8}"
+    }
+
+    fn any_name() -> impl Strategy<Value = String> {
+        "[^/\\pC]{1,12}"
+    }
+
+    prop_compose! {
+        fn any_instance()(
+            names in (any_name(), any_name()),
+            addr in prop_oneof!["[a-z]{1,9}:[1-9][0-9]{0,3}", Just("[::1]:80".to_owned())],
+            texts in (any_text(), any_text(), vec(any_text(), 0..3)),
+            maps in (btree_map(any_text(), any_text(), 0..3), btree_map(any_text(), any_text(), 0..3)),
+            numbers in (any::<u32>(), any::<Option<u64>>(), any::<u64>()),
+            status in prop::sample::select(vec![
+                Status::Starting, Status::Up, Status::Draining, Status::OutOfService, Status::Maintenance,
+            ]),
+            extra in btree_map("x[a-z]{0,3}", any::<i64>(), 0..3),
+        ) -> Instance {
+            let mut instance = Instance::new(names.0, addr).id(names.1).status(status);
+            (instance.version, instance.zone, instance.tags) = texts;
+            (instance.meta, instance.endpoints) = maps;
+            (instance.weight, instance.since, instance.incarnation) = numbers;
+            instance.extra = extra.into_iter().map(|(name, n)| (name, n.into())).collect();
+            instance
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(instance in any_instance(), prefix in "(/?[a-z]{1,3}/?)?") {
+            prop_assert!(instance.check().is_ok());
+            let key = Codec::Native.key(&prefix, &instance);
+            let value = Codec::Native.encode(&instance, instance.incarnation);
+            prop_assert_eq!(Codec::Native.decode(&prefix, &key, &value), Ok(instance.clone()));
+            prop_assert!(Codec::Native.range(&prefix, &instance.service).contains(&key));
+            // A value that somebody rewrites without a change does not change.
+            let again = Codec::Native.decode(&prefix, &key, &value).unwrap();
+            prop_assert_eq!(Codec::Native.encode(&again, again.incarnation), value);
+
+            let key = Codec::Plain.key(&prefix, &instance);
+            let value = Codec::Plain.encode(&instance, 0);
+            let plain = Instance::new(instance.service, instance.addr);
+            prop_assert_eq!(Codec::Plain.decode(&prefix, &key, &value), Ok(plain));
+        }
+
+        #[test]
+        fn no_bytes_make_a_codec_panic(key in vec(any::<u8>(), 0..20), value in vec(any::<u8>(), 0..40)) {
+            for codec in [Codec::Plain, Codec::Native] {
+                let _ = codec.decode("/", &key, &value);
+                let _ = codec.decode("/", b"/a/b", &value);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Whose turn it is, among the owned keys of one registrar to one key: an instance that is registered
+//! again while its last registration is still leaving waits for that. Else the one would delete what
+//! the other puts, and etcd refuses a transaction that does both.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use bytes::Bytes;
+
+/// The owned keys to each key, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct KeyQueue {
+    /// In the order in which they came.
+    queues: HashMap<Bytes, VecDeque<u64>>,
+    /// Those that are not the first in their queue.
+    waiting: BTreeSet<u64>,
+}
+
+impl KeyQueue {
+    pub(super) fn join(&mut self, key: Bytes, number: u64) {
+        let queue = self.queues.entry(key).or_default();
+        if !queue.is_empty() {
+            self.waiting.insert(number);
+        }
+        queue.push_back(number);
+    }
+
+    /// Whether a owned key waits for another one to the same key.
+    pub(super) fn waits(&self, number: u64) -> bool {
+        self.waiting.contains(&number)
+    }
+
+    /// The newest owned key to a key.
+    pub(super) fn last(&self, key: &Bytes) -> Option<u64> {
+        self.queues.get(key)?.back().copied()
+    }
+
+    /// Forgets a owned key. Returns the one whose turn it is then.
+    pub(super) fn leave(&mut self, key: &Bytes, number: u64) -> Option<u64> {
+        let queue = self.queues.get_mut(key)?;
+        queue.retain(|queued| *queued != number);
+        self.waiting.remove(&number);
+        let first = queue.front().copied();
+        match first {
+            Some(first) => drop(self.waiting.remove(&first)),
+            None => drop(self.queues.remove(key)),
+        }
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_to_one_key_take_turns_and_others_do_not_wait() {
+        let (a, b) = (Bytes::from("a"), Bytes::from("b"));
+        let mut key_queue = KeyQueue::default();
+        for (key, number) in [(&a, 1), (&a, 2), (&a, 3), (&b, 4)] {
+            key_queue.join(key.clone(), number);
+        }
+        let waiting =
+            |key_queue: &KeyQueue| (1..=4).filter(|n| key_queue.waits(*n)).collect::<Vec<_>>();
+        assert_eq!(waiting(&key_queue), [2, 3]);
+        assert_eq!(key_queue.last(&a), Some(3));
+        assert_eq!(key_queue.leave(&a, 2), Some(1));
+        assert_eq!(waiting(&key_queue), [3]);
+        assert_eq!(key_queue.leave(&a, 1), Some(3));
+        assert!(waiting(&key_queue).is_empty());
+        assert_eq!(key_queue.leave(&a, 3), None);
+        assert_eq!((key_queue.last(&a), key_queue.queues.len()), (None, 1));
+    }
+}

@@ -1,0 +1,190 @@
+//! Changes that wait for a slow reader: the newest of each instance, with the cause of its removal.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::change::{Cause, Change};
+use super::directory::ChangeRecord;
+use crate::discovery::instance::Instance;
+
+/// What a reader is still to be told. Its size is bounded by the number of instances, whatever happens to
+/// them while the reader is away.
+#[derive(Debug, Default)]
+pub(super) struct ChangeBacklog {
+    /// What comes next, as it is.
+    next: VecDeque<Change>,
+    /// The instances that changed, by id, and the order in which they did first.
+    instances: HashMap<String, Pending>,
+    order: VecDeque<String>,
+    /// The keys that cannot be read, with the newest reason.
+    bad: BTreeMap<Bytes, String>,
+    /// Whether the view was live before what waits, and since when it is stale now.
+    health: Option<Health>,
+}
+
+/// What became of one instance since its reader was told about it last.
+#[derive(Debug)]
+struct Pending {
+    /// As the reader knows it.
+    before: Option<Arc<Instance>>,
+    /// As it is.
+    now: Option<Arc<Instance>>,
+    /// Why it was removed last, if it was.
+    removed: Option<Cause>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Health {
+    was_live: bool,
+    stale: Option<Instant>,
+}
+
+impl ChangeBacklog {
+    pub(super) fn is_empty(&self) -> bool {
+        self.next.is_empty()
+            && self.order.is_empty()
+            && self.bad.is_empty()
+            && self.health.is_none()
+    }
+
+    /// How many places it takes.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.next.len() + self.order.len().max(self.instances.len())
+    }
+
+    /// Adds a change that comes after all others.
+    pub(super) fn push(&mut self, told: ChangeRecord) {
+        match told.change {
+            Change::Added(instance) => self.present(None, instance),
+            Change::Updated { instance, before } => self.present(Some(before), instance),
+            Change::Removed { instance, cause } => self.gone(instance, cause),
+            Change::Reset {
+                added,
+                updated,
+                removed,
+            } => {
+                for (instance, cause) in removed {
+                    self.gone(instance, cause);
+                }
+                for instance in added {
+                    self.present(None, instance);
+                }
+                for (instance, before) in updated.into_iter().zip(told.before) {
+                    self.present(Some(before), instance);
+                }
+            }
+            Change::Bad { key, reason } => drop(self.bad.insert(key, reason)),
+            Change::Stale { since } => self.health(Some(since)),
+            Change::Live => self.health(None),
+        }
+    }
+
+    /// Adds a change that is told as it is, before everything that is pushed later.
+    pub(super) fn push_whole(&mut self, change: Change) {
+        self.next.push_back(change);
+    }
+
+    /// The next change to tell.
+    pub(super) fn pop(&mut self) -> Option<Change> {
+        loop {
+            if let Some(change) = self.next.pop_front() {
+                return Some(change);
+            }
+            let Some(id) = self.order.pop_front() else {
+                return self.pop_rest();
+            };
+            let Some(pending) = self.instances.remove(&id) else {
+                continue;
+            };
+            self.next.extend(pending.changes());
+        }
+    }
+
+    /// Puts back what was taken and had no room.
+    pub(super) fn put_back(&mut self, change: Change) {
+        self.next.push_front(change);
+    }
+
+    fn pop_rest(&mut self) -> Option<Change> {
+        if let Some((key, reason)) = self.bad.pop_first() {
+            return Some(Change::Bad { key, reason });
+        }
+        let Health { was_live, stale } = self.health.take()?;
+        match stale {
+            Some(since) => Some(Change::Stale { since }),
+            None if !was_live => Some(Change::Live),
+            None => None,
+        }
+    }
+
+    fn present(&mut self, before: Option<Arc<Instance>>, instance: Arc<Instance>) {
+        let pending = self.pending(&instance.id, before);
+        pending.now = Some(instance);
+    }
+
+    fn gone(&mut self, instance: Arc<Instance>, cause: Cause) {
+        let id = instance.id.clone();
+        let pending = self.pending(&id, Some(instance));
+        pending.now = None;
+        pending.removed = Some(cause);
+        // The reader never knew it.
+        if pending.before.is_none() {
+            self.instances.remove(&id);
+            self.compact_order();
+        }
+    }
+
+    fn pending(&mut self, id: &str, before: Option<Arc<Instance>>) -> &mut Pending {
+        if !self.instances.contains_key(id) {
+            self.order.push_back(id.to_owned());
+        }
+        self.instances
+            .entry(id.to_owned())
+            .or_insert_with(|| Pending {
+                before,
+                now: None,
+                removed: None,
+            })
+    }
+
+    /// Forgets the places of instances that came and went, once they are most of them.
+    fn compact_order(&mut self) {
+        if self.order.len() > 2 * self.instances.len() + 16 {
+            let instances = &self.instances;
+            let mut kept = std::collections::HashSet::new();
+            self.order
+                .retain(|id| instances.contains_key(id) && kept.insert(id.clone()));
+        }
+    }
+
+    fn health(&mut self, stale: Option<Instant>) {
+        // Before `Live` it was stale, and before `Stale` it was live.
+        let was_live = self
+            .health
+            .map_or(stale.is_some(), |health| health.was_live);
+        self.health = Some(Health { was_live, stale });
+    }
+}
+
+impl Pending {
+    fn changes(self) -> impl Iterator<Item = Change> {
+        let (removed, present) = match (self.before, self.now) {
+            (None, now) => (None, now.map(Change::Added)),
+            (Some(instance), None) => (Some((instance, self.removed)), None),
+            (Some(before), Some(now)) if self.removed.is_some() => {
+                (Some((before, self.removed)), Some(Change::Added(now)))
+            }
+            (Some(before), Some(now)) if before == now => (None, None),
+            (Some(before), Some(instance)) => (None, Some(Change::Updated { instance, before })),
+        };
+        let removed = removed.map(|(instance, cause)| Change::Removed {
+            instance,
+            cause: cause.unwrap_or(Cause::Unknown),
+        });
+        removed.into_iter().chain(present)
+    }
+}

@@ -1,0 +1,406 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::discovery::codec::Codec;
+use crate::discovery::instance::Instance;
+use crate::discovery::resolve::change::Cause;
+use crate::discovery::resolve::directory::{Edit, Step};
+use crate::types::{KeyValue, LeaseId, Revision};
+
+fn instance(id: &str, port: u16) -> Arc<Instance> {
+    Arc::new(Instance::new("web", format!("h:{port}")).id(id))
+}
+
+fn added(n: usize) -> ChangeRecord {
+    Change::Added(instance(&n.to_string(), 1)).into()
+}
+
+fn removed(n: usize, cause: Cause) -> ChangeRecord {
+    let instance = instance(&n.to_string(), 1);
+    Change::Removed { instance, cause }.into()
+}
+
+fn directory() -> Directory {
+    let mut directory = Directory::new(Codec::Native, "/services/");
+    let _ = directory.reset([], Revision::new(1));
+    directory
+}
+
+/// Whether a worker that waits for the queue would be woken.
+fn wakes(queue: &ChangeQueue) -> bool {
+    let mut select = Select::new();
+    queue.wait(&mut select);
+    select.try_ready().is_ok()
+}
+
+// Fault: R16
+#[test]
+fn changes_that_nobody_asks_for_are_not_kept_and_wake_nobody() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
+    let mut directory = directory();
+    for n in 0..2_000 {
+        queue.tell(added(n));
+        queue.flush(&directory);
+        assert!(!wakes(&queue));
+    }
+    assert!(receiver.is_empty() && queue.backlog.is_empty());
+    let _ = directory.reset([kv(1, 1, 2)], Revision::new(2));
+    queue.flush(&directory);
+    assert!(receiver.is_empty(), "nobody wants to know what is there");
+    let _ = directory.reset([], Revision::new(3));
+    assert!(wanted.want() && !wanted.want(), "the first time, once");
+    queue.flush(&directory);
+    queue.tell(added(7));
+    assert_eq!(receiver.try_iter().count(), 1, "from then on");
+}
+
+// Fault: R16
+#[test]
+fn a_full_queue_wakes_nobody_until_its_reader_takes_something() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
+    wanted.want();
+    for n in 0..10 {
+        queue.tell(added(n));
+    }
+    queue.flush(&directory());
+    assert!(queue.is_behind() && !wakes(&queue));
+    receiver.recv().unwrap();
+    assert!(wakes(&queue));
+    queue.flush(&directory());
+    assert!(!wakes(&queue), "what had room has gone");
+    assert_eq!(receiver.len(), 4);
+}
+
+// Fault: R17
+#[test]
+fn ten_thousand_that_go_at_once_go_one_by_one_each_with_its_cause() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_room(64);
+    wanted.want();
+    let directory = directory();
+    let cause = |n: usize| match n % 2 {
+        0 => Cause::Left,
+        _ => Cause::Expired,
+    };
+    (0..10_000).for_each(|n| queue.tell(removed(n, cause(n))));
+    let mut seen = BTreeMap::new();
+    while queue.is_behind() || !receiver.is_empty() {
+        queue.flush(&directory);
+        for change in receiver.try_iter() {
+            let Change::Removed { instance, cause } = change else {
+                panic!("{change:?}");
+            };
+            seen.insert(instance.id.parse::<usize>().unwrap(), cause);
+        }
+    }
+    assert!(seen.into_iter().eq((0..10_000).map(|n| (n, cause(n)))));
+}
+
+/// A queue with room for one change, which is taken, and what is told to its slow reader after that.
+fn told_late(told: impl IntoIterator<Item = ChangeRecord>) -> Vec<Change> {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_room(1);
+    wanted.want();
+    queue.tell(added(0));
+    told.into_iter().for_each(|told| queue.tell(told));
+    let mut seen: Vec<Change> = receiver.try_iter().collect();
+    while queue.is_behind() {
+        assert!(wakes(&queue), "there is room, and something to tell");
+        queue.flush(&directory());
+        seen.extend(receiver.try_iter());
+    }
+    assert_eq!(seen.remove(0), added(0).change);
+    seen
+}
+
+#[test]
+fn a_slow_reader_is_told_what_differs_from_what_it_knows() {
+    let (old, new) = (instance("a", 1), instance("a", 2));
+    let added = |instance: &Arc<Instance>| Change::Added(instance.clone());
+    let updated = |before: &Arc<Instance>, instance: &Arc<Instance>| Change::Updated {
+        instance: instance.clone(),
+        before: before.clone(),
+    };
+    let removed = |instance: &Arc<Instance>, cause| Change::Removed {
+        instance: instance.clone(),
+        cause,
+    };
+    let told = |changes: &[Change]| told_late(changes.iter().cloned().map(ChangeRecord::from));
+    // It changed, and changed back.
+    assert_eq!(told(&[updated(&old, &new), updated(&new, &old)]), []);
+    // It went, and came back: the reader hears of both.
+    let replaced = [removed(&old, Cause::Left), added(&new)];
+    assert_eq!(told(&replaced), replaced);
+    // It went twice: the last cause is the one.
+    let twice = [
+        removed(&old, Cause::Left),
+        added(&new),
+        removed(&new, Cause::Expired),
+    ];
+    assert_eq!(told(&twice), [removed(&old, Cause::Expired)]);
+    let bad = |reason: &str| Change::Bad {
+        key: "b".into(),
+        reason: reason.into(),
+    };
+    assert_eq!(told(&[bad("no JSON"), bad("no id")]), [bad("no id")]);
+    let now = Instant::now();
+    let stale = |seconds| Change::Stale {
+        since: now + std::time::Duration::from_secs(seconds),
+    };
+    assert_eq!(told(&[stale(1)]), [stale(1)]);
+    assert_eq!(told(&[Change::Live]), [Change::Live]);
+    assert_eq!(told(&[stale(1), Change::Live]), []);
+    // It was stale as far as the reader knows, and is so for another reason.
+    assert_eq!(told(&[Change::Live, stale(2)]), [stale(2)]);
+}
+
+#[test]
+fn what_is_told_does_not_overtake_what_waits() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_room(2);
+    wanted.want();
+    (0..3).for_each(|n| queue.tell(added(n)));
+    let mut seen = vec![receiver.recv().unwrap()];
+    queue.tell(added(3));
+    while queue.is_behind() {
+        queue.flush(&directory());
+        seen.extend(receiver.try_iter());
+    }
+    let expected = (0..4).map(|n| added(n).change);
+    assert!(seen.iter().cloned().eq(expected), "{seen:?}");
+}
+
+#[test]
+fn a_queue_has_room_for_64_and_its_backlog_for_twice_the_instances() {
+    let (mut queue, receiver, wanted) = ChangeQueue::new();
+    wanted.want();
+    (0..64).for_each(|n| queue.tell(added(n)));
+    assert!(!queue.is_behind());
+    let come = |queue: &mut ChangeQueue, n| queue.tell(added(n));
+    let go = |queue: &mut ChangeQueue, n| queue.tell(removed(n, Cause::Left));
+    let bound = |queue: &ChangeQueue, instances: usize| {
+        let places = queue.backlog.places();
+        assert!(places <= 2 * instances + 17, "{places} for {instances}");
+    };
+    // Each of very many comes and goes, and the reader never knew it.
+    for n in 1000..5000 {
+        come(&mut queue, n);
+        go(&mut queue, n);
+        bound(&queue, 0);
+    }
+    // One comes and goes while others are there, which go then.
+    (1000..2000).for_each(|n| come(&mut queue, n));
+    for _ in 0..1500 {
+        come(&mut queue, 1);
+        go(&mut queue, 1);
+        bound(&queue, 1000);
+    }
+    come(&mut queue, 1);
+    (1000..2000).for_each(|n| go(&mut queue, n));
+    bound(&queue, 1);
+    assert_eq!(receiver.len(), 64);
+}
+
+#[test]
+fn what_comes_and_goes_while_the_reader_is_away_takes_no_room() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
+    wanted.want();
+    (0..5).for_each(|n| queue.tell(added(n)));
+    for _ in 0..10_000 {
+        queue.tell(added(9));
+        queue.tell(removed(9, Cause::Left));
+    }
+    assert!(queue.backlog.places() < 100, "{:?}", queue.backlog);
+    queue.flush(&directory());
+    let first = receiver.try_iter().count();
+    queue.flush(&directory());
+    assert_eq!((first, receiver.try_iter().count()), (4, 1));
+}
+
+#[derive(Clone, Debug)]
+enum Input {
+    /// Several keys at one revision: which, and the address they have then, if any.
+    Events(Vec<(u8, Option<u8>)>),
+    Verdict(i64, Option<bool>),
+    Relist(Vec<(u8, u8)>),
+    Health(bool),
+    Read(usize),
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let edits = prop::collection::vec((0..5u8, prop::option::weighted(0.6, 0..3u8)), 1..5);
+    let list = prop::collection::vec((0..5u8, 0..3u8), 0..5);
+    prop_oneof![
+        6 => edits.prop_map(Input::Events),
+        3 => (1..3i64, any::<Option<bool>>()).prop_map(|(l, alive)| Input::Verdict(l, alive)),
+        1 => list.prop_map(Input::Relist),
+        2 => any::<bool>().prop_map(Input::Health),
+        4 => (1..6usize).prop_map(Input::Read),
+    ]
+}
+
+fn kv(key: u8, addr: u8, at: i64) -> KeyValue {
+    KeyValue {
+        key: format!("/services/web/{key}").into(),
+        // The last property changes with every revision, the address only at times.
+        value: format!(
+            r#"{{"id":"{key}","addr":"h:{}","version":"{at}"}}"#,
+            addr + 1
+        )
+        .into(),
+        lease: i64::from(key % 2) + 1,
+        mod_revision: at,
+        ..KeyValue::default()
+    }
+}
+
+/// A reader that takes every change literally.
+#[derive(Default)]
+struct Reader {
+    known: BTreeMap<String, Arc<Instance>>,
+    stale: bool,
+    causes: BTreeSet<(String, String)>,
+}
+
+impl Reader {
+    fn apply(&mut self, change: &Change) {
+        for (gone, cause) in change.causes() {
+            let old = self.known.remove(&gone.id);
+            assert_eq!(old.as_ref(), Some(gone), "removed as it was: {change:?}");
+            self.causes.insert((gone.id.clone(), format!("{cause:?}")));
+        }
+        for present in change.present() {
+            let old = self.known.insert(present.id.clone(), Arc::clone(present));
+            let is_new = match change {
+                Change::Added(_) => true,
+                Change::Reset { added, .. } => added.contains(present),
+                _ => false,
+            };
+            assert_eq!(old.is_none(), is_new, "{change:?}");
+            assert_ne!(old.as_ref(), Some(present), "no news: {change:?}");
+            if let Change::Updated { before, .. } = change {
+                assert_eq!(old.as_ref(), Some(before), "as it was: {change:?}");
+            }
+        }
+        match change {
+            Change::Stale { .. } => self.stale = true,
+            Change::Live => assert!(std::mem::take(&mut self.stale), "live twice"),
+            _ => {}
+        }
+    }
+}
+
+struct World {
+    directory: Directory,
+    queue: ChangeQueue,
+    receiver: Receiver<Change>,
+    wanted: Arc<Wanted>,
+    reader: Reader,
+    asked: Vec<LeaseId>,
+    causes: BTreeSet<(String, String)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (queue, receiver, wanted) = ChangeQueue::with_room(3);
+        World {
+            directory: directory(),
+            queue,
+            receiver,
+            wanted,
+            reader: Reader::default(),
+            asked: Vec::new(),
+            causes: BTreeSet::new(),
+        }
+    }
+
+    fn done(&mut self, step: Step) {
+        let asked = step.suspects.iter().map(|suspect| suspect.lease);
+        self.asked.extend(asked);
+        for told in step.told() {
+            let causes = told.change.causes();
+            let named = causes.map(|(gone, cause)| (gone.id.clone(), format!("{cause:?}")));
+            self.causes.extend(named);
+            self.queue.tell(told);
+        }
+    }
+
+    fn verdict(&mut self, lease: LeaseId, alive: Option<bool>) {
+        if let Some(n) = self.asked.iter().position(|of| *of == lease) {
+            self.asked.remove(n);
+            let step = self.directory.verdict(lease, alive);
+            self.done(step);
+        }
+    }
+
+    fn read(&mut self, count: usize) {
+        self.wanted.want();
+        let changes: Vec<Change> = self.receiver.try_iter().take(count).collect();
+        changes.iter().for_each(|change| self.reader.apply(change));
+    }
+
+    fn input(&mut self, input: Input, at: i64) {
+        match input {
+            Input::Events(edits) => {
+                let edits: BTreeMap<_, _> = edits.into_iter().collect();
+                let edits = edits.into_iter().map(|(key, addr)| match addr {
+                    Some(addr) => Edit::Put(kv(key, addr, at)),
+                    None => Edit::Delete(kv(key, 0, at).key.clone()),
+                });
+                let step = self.directory.apply(edits, Revision::new(at));
+                self.done(step);
+            }
+            Input::Verdict(lease, alive) => self.verdict(LeaseId::new(lease).unwrap(), alive),
+            Input::Relist(list) => {
+                let list: BTreeMap<_, _> = list.into_iter().collect();
+                let list = list.into_iter().map(|(key, addr)| kv(key, addr, at));
+                let step = self.directory.reset(list, Revision::new(at));
+                self.done(step);
+            }
+            Input::Health(up) => {
+                let change = match up {
+                    true => self.directory.up(),
+                    false => self.directory.down(Instant::now()),
+                };
+                change.into_iter().for_each(|c| self.queue.tell(c.into()));
+            }
+            Input::Read(count) => self.read(count),
+        }
+        self.queue.flush(&self.directory);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn whoever_applies_every_change_has_the_instances_however_slow_the_reader(
+        inputs in prop::collection::vec(input(), 1..60),
+    ) {
+        let mut world = World::new();
+        for (at, input) in (2..).zip(inputs) {
+            world.input(input, at);
+        }
+        while let Some(lease) = world.asked.first().copied() {
+            world.verdict(lease, Some(true));
+        }
+        world.read(usize::MAX);
+        loop {
+            world.queue.flush(&world.directory);
+            if world.receiver.is_empty() {
+                break;
+            }
+            world.read(usize::MAX);
+        }
+        prop_assert!(!world.queue.is_behind());
+        let known: Vec<_> = world.reader.known.into_values().collect();
+        prop_assert_eq!(&known[..], &*world.directory.instances());
+        prop_assert_eq!(world.reader.stale, world.directory.stale_since().is_some());
+        // A removal has a cause that it had, and none is made up for a slow reader.
+        prop_assert!(world.reader.causes.is_subset(&world.causes));
+    }
+}

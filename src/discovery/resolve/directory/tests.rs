@@ -1,0 +1,480 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const PREFIX: &str = "/svc/";
+
+fn instance(id: &str) -> Instance {
+    Instance::new("web", "a:1").id(id)
+}
+
+fn put(instance: &Instance, lease: i64) -> KeyValue {
+    KeyValue {
+        key: Codec::Native.key(PREFIX, instance),
+        value: Codec::Native.encode(instance, 0),
+        lease,
+        ..KeyValue::default()
+    }
+}
+
+fn bad(id: &str, value: &'static str) -> KeyValue {
+    KeyValue {
+        value: value.into(),
+        ..put(&instance(id), 1)
+    }
+}
+
+fn delete(id: &str) -> Edit {
+    Edit::Delete(Codec::Native.key(PREFIX, &instance(id)))
+}
+
+fn lease(id: i64) -> LeaseId {
+    LeaseId::new(id).unwrap()
+}
+
+/// A directory that has read `list`.
+fn read(list: impl IntoIterator<Item = KeyValue>) -> Directory {
+    let mut directory = Directory::new(Codec::Native, PREFIX);
+    let _ = directory.reset(list, Revision::new(10));
+    directory
+}
+
+fn ids(directory: &Directory) -> Vec<String> {
+    let instances = directory.instances();
+    instances
+        .iter()
+        .map(|instance| instance.id.clone())
+        .collect()
+}
+
+/// The changes in short: `+a`, `~a`, `-a Left`, `!` for a bad value, resets in brackets.
+fn told(changes: &[Change]) -> String {
+    let one = |change: &Change| match change {
+        Change::Added(instance) => format!("+{}", instance.id),
+        Change::Updated { instance, .. } => format!("~{}", instance.id),
+        Change::Removed { instance, cause } => format!("-{} {cause:?}", instance.id),
+        Change::Reset {
+            added,
+            updated,
+            removed,
+        } => {
+            let removed = removed
+                .iter()
+                .map(|(gone, cause)| format!("-{} {cause:?}", gone.id));
+            let added = added.iter().map(|new| format!("+{}", new.id));
+            let updated = updated.iter().map(|now| format!("~{}", now.id));
+            let all: Vec<_> = removed.chain(added).chain(updated).collect();
+            format!("[{}]", all.join(", "))
+        }
+        Change::Stale { .. } => "stale".into(),
+        Change::Live => "live".into(),
+        Change::Bad { .. } => "!".into(),
+    };
+    changes.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn apply(directory: &mut Directory, edits: impl IntoIterator<Item = Edit>) -> Step {
+    directory.apply(edits, Revision::new(11))
+}
+
+#[test]
+fn nothing_is_known_before_the_first_list_and_an_empty_list_is_known() {
+    let mut directory = Directory::new(Codec::Native, PREFIX);
+    assert_eq!(directory.revision(), None);
+    let step = apply(&mut directory, [Edit::Put(put(&instance("a"), 1))]);
+    assert_eq!(
+        (told(&step.changes), directory.revision()),
+        (String::new(), None)
+    );
+    let step = directory.reset([], Revision::new(5));
+    assert_eq!(told(&step.changes), "");
+    assert_eq!(directory.revision(), Some(Revision::new(5)));
+}
+
+#[test]
+fn the_first_list_adds_everything_sorted_by_id() {
+    let mut directory = Directory::new(Codec::Native, PREFIX);
+    let list = ["b", "a", "c"].map(|id| put(&instance(id), 1));
+    let step = directory.reset(list, Revision::new(5));
+    assert_eq!(told(&step.changes), "[+b, +a, +c]");
+    assert_eq!(ids(&directory), ["a", "b", "c"]);
+    assert_eq!(directory.pickable(), 3);
+}
+
+#[test]
+fn a_put_adds_updates_replaces_or_changes_nothing() {
+    let mut directory = read([]);
+    let a = instance("a");
+    let mut step = |instance: &Instance, lease| {
+        let step = apply(&mut directory, [Edit::Put(put(instance, lease))]);
+        told(&step.changes)
+    };
+    assert_eq!(step(&a, 1), "+a");
+    assert_eq!(step(&a, 2), "");
+    assert_eq!(step(&a.clone().weight(2), 2), "~a");
+    let mut moved = a.clone();
+    moved.addr = "b:1".into();
+    assert_eq!(step(&moved, 2), "-a Replaced, +a");
+}
+
+#[test]
+fn the_set_is_one_allocation_until_something_changes() {
+    let mut directory = read([put(&instance("a"), 1)]);
+    let before = directory.instances();
+    let _ = apply(&mut directory, [Edit::Put(put(&instance("a"), 2))]);
+    let _ = directory.reset([put(&instance("a"), 3)], Revision::new(12));
+    let _ = apply(&mut directory, [Edit::Put(bad("x", "?"))]);
+    assert!(Arc::ptr_eq(&before, &directory.instances()));
+    let _ = apply(&mut directory, [Edit::Put(put(&instance("b"), 1))]);
+    assert!(!Arc::ptr_eq(&before, &directory.instances()));
+    assert!(Arc::ptr_eq(&before[0], &directory.instances()[0]));
+}
+
+#[test]
+fn a_leave_that_was_announced_needs_no_question() {
+    let mut directory = read([
+        put(&instance("a").status(Status::Draining), 1),
+        put(&instance("b"), 0),
+    ]);
+    let step = apply(&mut directory, [delete("a"), delete("b")]);
+    assert_eq!(told(&step.changes), "-a Left, -b Left");
+    assert_eq!(step.suspects, []);
+}
+
+#[test]
+fn a_deleted_instance_is_gone_at_once_and_its_cause_follows() {
+    for (alive, cause) in [
+        (Some(true), "-a Left"),
+        (Some(false), "-a Expired"),
+        (None, "-a Unknown"),
+    ] {
+        let mut directory = read([put(&instance("a"), 1)]);
+        let step = apply(&mut directory, [delete("a")]);
+        assert_eq!(told(&step.changes), "");
+        assert_eq!(step.suspects, [UnexplainedRemoval { lease: lease(1) }]);
+        assert_eq!(ids(&directory), [""; 0]);
+        assert!(!directory.is_settled());
+        assert_eq!(told(&directory.verdict(lease(1), alive).changes), cause);
+        assert!(directory.is_settled());
+    }
+}
+
+#[test]
+fn the_lease_that_counts_is_the_one_of_the_last_put() {
+    let mut directory = read([put(&instance("a"), 1)]);
+    let step = apply(
+        &mut directory,
+        [Edit::Put(put(&instance("a"), 2)), delete("a")],
+    );
+    assert_eq!(step.suspects, [UnexplainedRemoval { lease: lease(2) }]);
+}
+
+#[test]
+fn a_removal_is_told_before_the_same_key_comes_back() {
+    let mut directory = read([put(&instance("a"), 1)]);
+    let step = apply(
+        &mut directory,
+        [delete("a"), Edit::Put(put(&instance("a"), 2))],
+    );
+    assert_eq!(told(&step.changes), "-a Unknown, +a");
+    assert_eq!(
+        told(&directory.verdict(lease(1), Some(false)).changes),
+        "",
+        "one removal has one cause"
+    );
+
+    let _ = apply(&mut directory, [delete("a")]);
+    let step = directory.reset([put(&instance("a"), 3)], Revision::new(20));
+    assert_eq!(told(&step.changes), "-a Unknown, [+a]");
+}
+
+#[test]
+fn a_bad_value_hides_no_other_and_takes_the_place_of_its_own() {
+    let mut directory = Directory::new(Codec::Native, PREFIX);
+    let step = directory.reset(
+        [
+            put(&instance("a"), 1),
+            bad("b", "secret"),
+            put(&instance("c"), 1),
+        ],
+        Revision::new(5),
+    );
+    assert_eq!(told(&step.changes), "[+a, +c], !");
+    assert_eq!(told(&directory.first_changes()), "[+a, +c], !");
+    assert!(!format!("{:?}", step.changes).contains("secret"));
+
+    let step = apply(&mut directory, [Edit::Put(bad("a", "[]"))]);
+    assert_eq!(told(&step.changes), "-a Replaced, !");
+    assert_eq!(ids(&directory), ["c"]);
+    assert_eq!(directory.bad().count(), 2);
+
+    let step = apply(
+        &mut directory,
+        [Edit::Put(put(&instance("a"), 1)), delete("b")],
+    );
+    assert_eq!(told(&step.changes), "+a");
+    assert_eq!(directory.bad().count(), 0);
+}
+
+#[test]
+fn a_reset_is_the_exact_difference() {
+    let mut moved = instance("d");
+    moved.addr = "b:1".into();
+    let mut directory = read(["a", "b", "c", "d", "e"].map(|id| put(&instance(id), 1)));
+    let step = directory.reset(
+        [
+            put(&instance("b"), 2),
+            put(&instance("c").weight(2), 1),
+            put(&moved, 1),
+            bad("e", "?"),
+            put(&instance("f"), 1),
+        ],
+        Revision::new(20),
+    );
+    assert_eq!(
+        told(&step.changes),
+        "[-d Replaced, -e Replaced, -a Resync, +d, +f, ~c], !"
+    );
+    assert_eq!(ids(&directory), ["b", "c", "d", "f"]);
+}
+
+#[test]
+fn a_reset_without_a_difference_says_nothing_even_about_bad_values() {
+    let list = || [put(&instance("a"), 1), bad("b", "?")];
+    let mut directory = read(list());
+    let step = directory.reset(list(), Revision::new(20));
+    assert_eq!(told(&step.changes), "");
+    assert_eq!(directory.bad().count(), 1);
+}
+
+#[test]
+fn the_revision_grows_with_events_and_progress_and_a_reset_may_take_it_back() {
+    let mut directory = read([]);
+    let _ = directory.apply([], Revision::new(30));
+    assert_eq!(directory.revision(), Some(Revision::new(30)));
+    let _ = directory.apply([], Revision::new(29));
+    assert_eq!(directory.revision(), Some(Revision::new(30)));
+    directory.advance(Revision::new(29));
+    assert_eq!(directory.revision(), Some(Revision::new(30)));
+    directory.advance(Revision::new(31));
+    assert_eq!(directory.revision(), Some(Revision::new(31)));
+    let _ = directory.reset([], Revision::new(3));
+    assert_eq!(directory.revision(), Some(Revision::new(3)));
+}
+
+#[test]
+fn down_and_up_are_told_once_and_keep_the_set() {
+    let mut directory = read([put(&instance("a"), 1)]);
+    assert_eq!(directory.up(), None);
+    let since = Instant::now();
+    assert_eq!(directory.down(since), Some(Change::Stale { since }));
+    assert_eq!(directory.down(since + Duration::from_secs(1)), None);
+    assert_eq!(directory.stale_since(), Some(since));
+    assert_eq!(ids(&directory), ["a"]);
+    assert_eq!(directory.up(), Some(Change::Live));
+    assert_eq!(directory.up(), None);
+}
+
+/// What happens to the store, and what of it the directory hears.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// Edits that come as one batch of events.
+    Heard(Vec<Write>),
+    /// Edits while the view could not watch, then a list.
+    Missed(Vec<Write>),
+    /// An answer about one of the leases that were asked about.
+    Answer(usize, Option<bool>),
+}
+
+/// The instance (or bad value) that a key gets with a lease, or its deletion.
+type Write = (&'static str, Option<(Value, i64)>);
+
+#[derive(Clone, Debug)]
+enum Value {
+    Good(Box<Instance>),
+    Bad(&'static str),
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let id = prop::sample::select(vec!["a", "b", "c", "d"]);
+    let good = (
+        prop::sample::select(vec!["x:1", "y:1"]),
+        0..3u32,
+        prop::sample::select(vec![Status::Up, Status::Draining]),
+    );
+    let good = good.prop_map(|(addr, weight, status)| {
+        let instance = Instance::new("web", addr).weight(weight);
+        Value::Good(Box::new(instance.status(status)))
+    });
+    let broken = prop::sample::select(vec!["?", "[]"]).prop_map(Value::Bad);
+    let value = prop_oneof![5 => good, 1 => broken];
+    (id, proptest::option::of((value, 0..3i64)))
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let writes = || prop::collection::vec(write(), 0..5);
+    prop_oneof![
+        4 => writes().prop_map(Happening::Heard),
+        1 => writes().prop_map(Happening::Missed),
+        2 => (0..60usize, any::<Option<bool>>())
+            .prop_map(|(which, alive)| Happening::Answer(which, alive)),
+    ]
+}
+
+/// The truth, the directory, and one who knows only what the directory told.
+struct Model {
+    store: BTreeMap<Bytes, KeyValue>,
+    directory: Directory,
+    follower: BTreeMap<String, Arc<Instance>>,
+    open: BTreeSet<LeaseId>,
+}
+
+impl Model {
+    fn write(&mut self, (id, value): Write) -> Edit {
+        let Some((value, lease)) = value else {
+            let Edit::Delete(key) = delete(id) else {
+                panic!()
+            };
+            self.store.remove(&key);
+            return Edit::Delete(key);
+        };
+        let kv = match value {
+            Value::Good(instance) => put(&instance.id(id), lease),
+            Value::Bad(value) => bad(id, value),
+        };
+        self.store.insert(kv.key.clone(), kv.clone());
+        Edit::Put(kv)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let step = match happening {
+            Happening::Heard(writes) => {
+                let edits: Vec<_> = writes.into_iter().map(|write| self.write(write)).collect();
+                apply(&mut self.directory, edits)
+            }
+            Happening::Missed(writes) => {
+                for write in writes {
+                    self.write(write);
+                }
+                let list = self.store.values().cloned();
+                let step = self.directory.reset(list, Revision::new(1));
+                let again = self
+                    .directory
+                    .reset(self.store.values().cloned(), Revision::new(1));
+                assert_eq!(told(&again.changes), "", "a second list told something");
+                step
+            }
+            Happening::Answer(which, alive) => {
+                let open: Vec<_> = self.open.iter().copied().collect();
+                if open.is_empty() {
+                    return;
+                }
+                let lease = open[which % open.len()];
+                self.open.remove(&lease);
+                self.directory.verdict(lease, alive)
+            }
+        };
+        for suspect in step.suspects {
+            assert!(
+                self.open.insert(suspect.lease),
+                "one lease is asked about once at a time"
+            );
+        }
+        for change in &step.changes {
+            self.follow(change);
+        }
+        self.compare();
+    }
+
+    fn follow(&mut self, change: &Change) {
+        if let Change::Reset {
+            added,
+            updated,
+            removed,
+        } = change
+        {
+            assert!(added.len() + updated.len() + removed.len() > 0);
+        }
+        for gone in change.gone() {
+            assert_eq!(
+                self.follower.remove(&gone.id).as_ref(),
+                Some(gone),
+                "removed without being there"
+            );
+        }
+        let updates = match change {
+            Change::Updated { instance, before } => {
+                assert_eq!(self.follower.get(&instance.id), Some(before));
+                std::slice::from_ref(instance)
+            }
+            Change::Reset { updated, .. } => updated,
+            _ => &[],
+        };
+        for present in change.present() {
+            let before = self.follower.insert(present.id.clone(), present.clone());
+            assert_eq!(
+                before.is_some(),
+                updates.contains(present),
+                "added twice, or updated without being there"
+            );
+            assert!(before.is_none_or(|before| before != *present && before.addr == present.addr));
+        }
+    }
+
+    fn compare(&self) {
+        let known = self.directory.instances();
+        let true_ones: Vec<_> = self
+            .store
+            .values()
+            .filter_map(|kv| Codec::Native.decode(PREFIX, &kv.key, &kv.value).ok())
+            .map(Arc::new)
+            .collect();
+        assert_eq!(*known, *true_ones);
+        assert!(known.is_sorted_by_key(|instance| &instance.id));
+        assert_eq!(
+            self.directory.pickable(),
+            known.iter().filter(|one| one.is_pickable()).count()
+        );
+        assert_eq!(
+            self.directory.bad().count(),
+            self.store.len() - true_ones.len()
+        );
+        // Who follows has the same, but for those whose cause is not known yet.
+        for one in known.iter() {
+            assert_eq!(self.follower.get(&one.id), Some(one));
+        }
+        let waiting = self.follower.len() - known.len();
+        assert_eq!(waiting == 0, self.directory.is_settled());
+        assert!(
+            waiting == 0 || !self.open.is_empty(),
+            "a removal that nobody asks about"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn whoever_applies_every_change_has_what_the_directory_has(
+        happenings in prop::collection::vec(happening(), 1..25),
+    ) {
+        let mut model = Model {
+            store: BTreeMap::new(),
+            directory: read([]),
+            follower: BTreeMap::new(),
+            open: BTreeSet::new(),
+        };
+        for happening in happenings {
+            model.happen(happening);
+        }
+        // Every question gets its answer; a lease that is asked about again, another one.
+        while !model.open.is_empty() {
+            model.happen(Happening::Answer(0, Some(true)));
+        }
+        prop_assert!(model.directory.is_settled());
+        prop_assert_eq!(model.follower.len(), model.directory.instances().len());
+    }
+}

@@ -1,0 +1,10 @@
+//! The read side: views of services.
+
+pub(crate) mod balance;
+pub(crate) mod change;
+pub(crate) mod change_backlog;
+pub(crate) mod change_queue;
+pub(crate) mod directory;
+pub(crate) mod discovery;
+pub(crate) mod removal_cause;
+pub(crate) mod view;

@@ -1,0 +1,102 @@
+//! What etcd's texts, and texts of others, are taken for.
+
+use super::*;
+
+#[test]
+fn the_text_decides_and_not_the_code() {
+    let compacted = "etcdserver: mvcc: required revision has been compacted";
+    for code in [2, 11, 14] {
+        assert_eq!(ServerError::read(code, compacted).kind, Compacted);
+    }
+    let large = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
+    assert_eq!(ServerError::read(11, large).kind, TooLarge);
+    assert_eq!(ServerError::read(11, "something else").kind, Server);
+}
+
+#[test]
+fn a_reply_that_is_not_grpc_is_a_breach_of_protocol() {
+    let malformed = ServerError::read(13, "failed to decode Protobuf message: invalid varint");
+    assert_eq!((malformed.kind, malformed.executed), (Protocol, Unknown));
+    let missing = "grpc-status header missing, mapped from HTTP status code";
+    assert_eq!(
+        ServerError::read(12, &format!("{missing} 404")).kind,
+        Protocol
+    );
+    assert_eq!(
+        ServerError::read(14, &format!("{missing} 503")).kind,
+        Unavailable
+    );
+    let unknown = ServerError::read(12, "unknown service etcdserverpb.Lease");
+    assert_eq!((unknown.kind, unknown.executed), (Unimplemented, No));
+    let unknown = ServerError::read(12, "not here");
+    assert_eq!((unknown.kind, unknown.executed), (Unimplemented, Unknown));
+}
+
+#[test]
+fn a_rendered_status_is_read_by_its_tail() {
+    let reason = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+    assert_eq!(ServerError::read(2, reason).kind, PermissionDenied);
+}
+
+#[test]
+fn all_token_failures_ask_for_a_new_token_and_prove_that_nothing_happened() {
+    for (text, complaint) in [
+        ("etcdserver: invalid auth token", Complaint::Invalid),
+        ("etcdserver: revision of auth store is old", Complaint::Old),
+        ("etcdserver: user name is empty", Complaint::Missing),
+        ("auth: invalid auth token", Complaint::Invalid),
+        ("auth: revision in header is old", Complaint::Old),
+        ("auth: user name is empty", Complaint::Missing),
+    ] {
+        let error = ServerError::read(2, text);
+        assert_eq!(
+            (error.kind, error.executed),
+            (Unauthenticated, No),
+            "{text}"
+        );
+        assert_eq!(error.remedy, Remedy::Token(complaint), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_no_reason_to_ask_again() {
+    let text = "etcdserver: authentication failed, invalid user ID or password";
+    let error = ServerError::read(3, text);
+    assert_eq!((error.kind, error.remedy), (Unauthenticated, Remedy::None));
+}
+
+#[test]
+fn a_learner_is_recognised_under_both_its_codes() {
+    for code in [9, 14] {
+        let error = ServerError::read(code, "etcdserver: rpc not supported for learner");
+        assert_eq!((error.remedy, error.executed), (Remedy::Learner, No));
+    }
+}
+
+#[test]
+fn an_answer_proves_something_only_if_it_is_never_given_after_execution() {
+    let executed = |text: &str| ServerError::read(14, &format!("etcdserver: {text}")).executed;
+    assert_eq!(executed("no leader"), No);
+    assert_eq!(executed("too many requests"), No);
+    assert_eq!(executed("request timed out"), Unknown);
+    assert_eq!(executed("leader changed"), Unknown);
+    assert_eq!(executed("server stopped"), Unknown);
+    assert_eq!(executed("mvcc: database space exceeded"), Unknown);
+    assert_eq!(executed("corrupt cluster"), No);
+}
+
+#[test]
+fn what_the_servers_own_recipes_say_is_understood() {
+    for text in ["election: not leader", "election: no leader"] {
+        assert_eq!(ServerError::read(2, text).kind, NotFound);
+    }
+    let expired = ServerError::read(2, "mutex: session is expired");
+    assert_eq!(expired.kind, LeaseExpired);
+}
+
+#[test]
+fn hostile_text_is_cut_and_cleaned() {
+    let error = ServerError::read(2, &"\u{1b}[2J\u{202e}".repeat(1000));
+    assert!(error.text.len() < 1100, "{}", error.text.len());
+    assert!(!error.text.contains(['\u{1b}', '\u{202e}']));
+}

@@ -1,0 +1,182 @@
+//! What is known of one address, and when it may be dialled: pure.
+
+use std::time::{Duration, Instant};
+
+use super::connect_error::ConnectError;
+use super::member_picker::Demand;
+use crate::util::backoff::Backoff;
+
+/// For calls that wait, an address that failed is dialled again this soon: four times a second.
+pub(crate) const SPACING: Duration = Duration::from_millis(250);
+
+/// The waits of background work between dials of one address. With a ceiling of 3 s a third of the
+/// waits would be longer than 2 s, in which streams and registrations are to be back.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+
+/// How long a member that cannot serve is set aside, at first and at most.
+const SET_ASIDE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
+
+/// A learner serves nothing but serializable reads until somebody promotes it.
+const LEARNER: Duration = Duration::from_secs(30);
+
+/// A member that is behind the others usually catches up soon.
+const BEHIND: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct AddressRecord {
+    /// Its last dial, or the connection that it made, failed.
+    pub(crate) failing: bool,
+    /// When it was dialled last.
+    pub(crate) dialled: Option<Instant>,
+    /// Which of all dials that succeeded was its last one; 0 for none.
+    pub(crate) worked: u64,
+    /// How the last dial failed, if it did.
+    pub(crate) fault: Option<ConnectError>,
+    backoff: Backoff,
+    retry_at: Option<Instant>,
+    aside_until: Option<Instant>,
+    aside: Backoff,
+}
+
+impl AddressRecord {
+    pub(crate) fn new() -> Self {
+        AddressRecord {
+            failing: false,
+            dialled: None,
+            worked: 0,
+            fault: None,
+            backoff: BACKOFF,
+            retry_at: None,
+            aside_until: None,
+            aside: SET_ASIDE,
+        }
+    }
+
+    /// A dial failed, or a connection that had been made broke.
+    pub(crate) fn failed(&mut self, now: Instant, random: f64) {
+        self.failing = true;
+        self.retry_at = Some(now + self.backoff.next(random));
+    }
+
+    /// A dial succeeded, as the `count`th of all that did.
+    pub(crate) fn connected(&mut self, count: u64) {
+        self.failing = false;
+        self.backoff.reset();
+        self.retry_at = None;
+        self.fault = None;
+        self.worked = count;
+    }
+
+    /// It answers but cannot serve now.
+    pub(crate) fn set_aside(&mut self, now: Instant) {
+        // It served for long since it was last set aside: begin with the short time again.
+        if self.aside_until.is_none_or(|until| until + LEARNER < now) {
+            self.aside.reset();
+        }
+        self.aside_until = Some(now + self.aside.next(1.0));
+    }
+
+    pub(crate) fn learner(&mut self, now: Instant) {
+        self.aside_until = Some(now + LEARNER);
+    }
+
+    pub(crate) fn behind(&mut self, now: Instant) {
+        self.aside_until = Some(now + BEHIND);
+    }
+
+    pub(crate) fn is_aside(&self, now: Instant) -> bool {
+        self.aside_until.is_some_and(|until| now < until)
+    }
+
+    /// When it may be dialled; `None` is any time.
+    pub(crate) fn may_dial_at(&self, demand: Demand) -> Option<Instant> {
+        let last = self.dialled.filter(|_| self.failing);
+        let spaced = last.map(|at| at + SPACING);
+        match demand {
+            Demand::Call => spaced,
+            // The jitter may say "at once"; the spacing bounds the rate all the same, but for the
+            // first retry, which brings back most connections that a server let go of.
+            Demand::Background if self.backoff.is_first_retry() => self.retry_at,
+            Demand::Background => self.retry_at.max(spaced),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Demand::{Background, Call};
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// When an address may be dialled that failed so often, each time just now and with the longest
+    /// wait: for a call, and in the background.
+    fn after(failures: u32, now: Instant) -> [Duration; 2] {
+        let mut record = AddressRecord::new();
+        for _ in 0..failures {
+            record.dialled = Some(now);
+            record.failed(now, 1.0);
+        }
+        [Call, Background].map(|demand| record.may_dial_at(demand).unwrap() - now)
+    }
+
+    #[test]
+    fn a_call_waits_for_the_spacing_only_and_the_background_longer_and_longer() {
+        let now = Instant::now();
+        let waits = [50, 250, 250, 400, 800, 1500, 1500];
+        for (failures, background) in (1..).zip(waits) {
+            assert_eq!(
+                after(failures, now),
+                [ms(250), ms(background)],
+                "{failures}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_that_works_may_be_dialled_at_any_time_and_begins_anew_when_it_fails() {
+        let now = Instant::now();
+        let mut record = AddressRecord::new();
+        for _ in 0..5 {
+            record.dialled = Some(now);
+            record.failed(now, 1.0);
+        }
+        record.connected(1);
+        assert_eq!(
+            [Call, Background].map(|demand| record.may_dial_at(demand)),
+            [None; 2]
+        );
+        // A connection that worked breaks: nobody has dialled it since.
+        record.failed(now + ms(1000), 1.0);
+        assert_eq!(record.may_dial_at(Background), Some(now + ms(1050)));
+        assert_eq!(record.may_dial_at(Call), Some(now + ms(250)));
+    }
+
+    /// For how long a member is set aside.
+    fn aside(record: &AddressRecord, now: Instant) -> Duration {
+        let until = record.aside_until.unwrap();
+        assert!(record.is_aside(until - ms(1)) && !record.is_aside(until));
+        until - now
+    }
+
+    #[test]
+    fn a_member_that_still_cannot_serve_is_set_aside_for_longer_up_to_a_bound() {
+        let mut now = Instant::now();
+        let mut record = AddressRecord::new();
+        assert!(!record.is_aside(now));
+        for seconds in [1, 2, 4, 8, 16, 16] {
+            record.set_aside(now);
+            assert_eq!(aside(&record, now), ms(seconds * 1000));
+            // It is tried again, and serves for a while.
+            now += ms(seconds * 1000) + LEARNER;
+        }
+        record.set_aside(now + ms(1));
+        assert_eq!(aside(&record, now + ms(1)), ms(1000), "it served for long");
+        record.learner(now);
+        assert_eq!(aside(&record, now), ms(30_000));
+        record.behind(now);
+        assert_eq!(aside(&record, now), ms(1000));
+    }
+}

@@ -1,0 +1,412 @@
+//! The addresses of the endpoints: which there are, and when to look names up. Pure: time and chance
+//! are arguments.
+//!
+//! An endpoint is a name; what is dialled, judged and remembered is an address. An endpoint that is
+//! written with an IP address or as a socket file has that one address. A name has those that its last
+//! look-up found, and keeps them while later look-ups fail or hang.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::address_record::{AddressRecord, SPACING};
+use super::connect_error::ConnectError;
+use super::endpoint::{Address, Endpoint};
+use crate::util::backoff::Backoff;
+
+/// A name is looked up anew, when there is something to dial, so long after it was found.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
+
+/// The waits between look-ups that fail; never less than `SPACING`.
+const LOOK_UP_BACKOFF: Backoff = Backoff::new(SPACING, Duration::from_secs(2));
+
+/// The most addresses of one name that are kept: DNS names no more in practice, and its answers are
+/// not authenticated.
+const MOST_ADDRESSES: usize = 64;
+
+/// What a name with many addresses may cost in an outage: one dial per so much time, in bursts of a few.
+const ENDPOINT_SPACING: Duration = Duration::from_millis(125);
+const BURST: u32 = 4;
+
+/// What a connection is made to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// One address of one endpoint.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Its number, which is never another's.
+    pub(crate) id: usize,
+    /// The number of its endpoint.
+    pub(crate) endpoint: usize,
+    pub(crate) target: Target,
+    pub(crate) record: AddressRecord,
+    /// The connections to it that are open.
+    connections: usize,
+    /// The name no longer has it: it is not dialled, and forgotten with its last connection.
+    withdrawn: bool,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+struct Source {
+    number: usize,
+    endpoint: Arc<Endpoint>,
+    /// There when it is a name.
+    name: Option<Name>,
+    /// When its budget of dials is full again.
+    full_at: Option<Instant>,
+}
+
+/// What is known about looking up a name.
+#[derive(Debug)]
+struct Name {
+    /// Since when a look-up is under way.
+    began: Option<Instant>,
+    /// When the next one may begin.
+    next: Option<Instant>,
+    backoff: Backoff,
+    /// Why the last one failed, if it did.
+    fault: Option<ConnectError>,
+}
+
+#[derive(Debug)]
+pub(crate) struct AddressSet {
+    sources: Vec<Source>,
+    entries: Vec<Entry>,
+    next_id: usize,
+    /// How long a look-up is waited for.
+    patience: Duration,
+}
+
+impl Source {
+    fn new(number: usize, endpoint: Arc<Endpoint>) -> Self {
+        let is_name = fixed(&endpoint.address).is_none();
+        Source {
+            number,
+            endpoint,
+            name: is_name.then_some(Name {
+                began: None,
+                next: None,
+                backoff: LOOK_UP_BACKOFF,
+                fault: None,
+            }),
+            full_at: None,
+        }
+    }
+}
+
+/// The address of an endpoint that needs no look-up.
+fn fixed(address: &Address) -> Option<Target> {
+    match address {
+        Address::Unix(path) => Some(Target::Unix(path.clone())),
+        Address::Tcp { host, port } => {
+            let ip = host.parse::<IpAddr>().ok()?;
+            Some(Target::Tcp(SocketAddr::new(ip, *port)))
+        }
+    }
+}
+
+impl AddressSet {
+    pub(crate) fn new(endpoints: Vec<(usize, Arc<Endpoint>)>, patience: Duration) -> Self {
+        let mut set = AddressSet {
+            sources: Vec::new(),
+            entries: Vec::new(),
+            next_id: 0,
+            patience,
+        };
+        set.change(endpoints);
+        set
+    }
+
+    /// From now on these are the endpoints. What is known of those that stay, stays.
+    pub(crate) fn change(&mut self, endpoints: Vec<(usize, Arc<Endpoint>)>) {
+        let mut old = std::mem::take(&mut self.sources);
+        for (number, endpoint) in endpoints {
+            let known = old.iter().position(|source| source.number == number);
+            if let Some(at) = known {
+                self.sources.push(old.swap_remove(at));
+                continue;
+            }
+            if let Some(target) = fixed(&endpoint.address) {
+                self.add(number, target);
+            }
+            self.sources.push(Source::new(number, endpoint));
+        }
+        for gone in old {
+            self.entries.retain(|entry| entry.endpoint != gone.number);
+        }
+    }
+
+    fn add(&mut self, endpoint: usize, target: Target) {
+        let entry = self.fresh(endpoint, target);
+        self.entries.push(entry);
+    }
+
+    fn fresh(&mut self, endpoint: usize, target: Target) -> Entry {
+        let id = self.next_id;
+        self.next_id += 1;
+        Entry {
+            id,
+            endpoint,
+            target,
+            record: AddressRecord::new(),
+            connections: 0,
+            withdrawn: false,
+        }
+    }
+
+    /// The numbers of the endpoints.
+    pub(crate) fn endpoints(&self) -> impl DoubleEndedIterator<Item = usize> + Clone {
+        self.sources.iter().map(|source| source.number)
+    }
+
+    /// The addresses that may be dialled.
+    pub(crate) fn dialable(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.withdrawn)
+    }
+
+    /// The same of one endpoint, in the resolver's order.
+    pub(crate) fn of_endpoint(&self, number: usize) -> impl Iterator<Item = &Entry> {
+        let is_its = move |entry: &&Entry| entry.endpoint == number;
+        self.dialable().filter(is_its)
+    }
+
+    pub(crate) fn get(&self, id: usize) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.id == id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: usize) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.id == id)
+    }
+
+    /// What an address is dialled by; `None` when there is no longer any reason to.
+    pub(crate) fn to_dial(&self, id: usize) -> Option<(usize, Arc<Endpoint>, Target)> {
+        let entry = self.get(id).filter(|entry| !entry.withdrawn)?;
+        let source = self.source(entry.endpoint)?;
+        let target = entry.target.clone();
+        Some((entry.endpoint, Arc::clone(&source.endpoint), target))
+    }
+
+    /// A dial of an address begins.
+    pub(crate) fn dialling(&mut self, id: usize, now: Instant) {
+        let Some(entry) = self.get_mut(id) else {
+            return;
+        };
+        entry.record.dialled = Some(now);
+        let (endpoint, failing) = (entry.endpoint, entry.record.failing);
+        if failing && let Some(source) = self.source_mut(endpoint) {
+            let full_at = source.full_at.map_or(now, |at| at.max(now));
+            source.full_at = Some(full_at + ENDPOINT_SPACING);
+        }
+    }
+
+    /// How many addresses of an endpoint that failed may be dialled now.
+    pub(crate) fn budget(&self, endpoint: usize, now: Instant) -> usize {
+        let full_at = self.source(endpoint).and_then(|source| source.full_at);
+        let ahead = full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let spent = ahead.as_millis().div_ceil(ENDPOINT_SPACING.as_millis());
+        (BURST as usize).saturating_sub(usize::try_from(spent).unwrap_or(usize::MAX))
+    }
+
+    /// When an endpoint may dial one that failed.
+    pub(crate) fn budget_at(&self, endpoint: usize) -> Option<Instant> {
+        let full_at = self.source(endpoint)?.full_at?;
+        full_at.checked_sub(ENDPOINT_SPACING * (BURST - 1))
+    }
+
+    /// A connection to an address was made.
+    pub(crate) fn connected(&mut self, id: usize) {
+        if let Some(entry) = self.get_mut(id) {
+            entry.connections += 1;
+        }
+    }
+
+    /// A connection to an address ended.
+    pub(crate) fn disconnected(&mut self, id: usize) {
+        if let Some(entry) = self.get_mut(id) {
+            entry.connections = entry.connections.saturating_sub(1);
+        }
+        self.entries
+            .retain(|entry| !entry.withdrawn || entry.connections > 0);
+    }
+
+    /// The names to look up before dialling at `now`.
+    pub(crate) fn due(&self, now: Instant) -> Vec<usize> {
+        let is_due = |name: &Name| name.began.is_none() && name.next.is_none_or(|at| at <= now);
+        let due = |source: &&Source| source.name.as_ref().is_some_and(is_due);
+        self.sources
+            .iter()
+            .filter(due)
+            .map(|source| source.number)
+            .collect()
+    }
+
+    /// When a name of which no address is known may be looked up.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let unknown = self.sources.iter().filter(|s| !self.has_addresses(s));
+        let names = unknown.filter_map(|source| source.name.as_ref());
+        let idle = names.filter(|name| name.began.is_none());
+        idle.filter_map(|name| name.next).min()
+    }
+
+    /// Whether a look-up is worth waiting for: it is not overdue, and its name has no address that
+    /// does not fail.
+    pub(crate) fn awaits(&self, now: Instant) -> bool {
+        self.sources.iter().any(|source| {
+            let began = source.name.as_ref().and_then(|name| name.began);
+            let in_time = began.is_some_and(|at| now < at + self.patience);
+            in_time && self.of_endpoint(source.number).all(|e| e.record.failing)
+        })
+    }
+
+    /// A look-up of this name begins; returns the host. `None` when one is under way.
+    pub(crate) fn begin(&mut self, endpoint: usize, now: Instant) -> Option<String> {
+        let source = self.source_mut(endpoint)?;
+        let name = source.name.as_mut().filter(|name| name.began.is_none())?;
+        name.began = Some(now);
+        match &source.endpoint.address {
+            Address::Tcp { host, .. } => Some(host.clone()),
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// Whether the name of this address is being looked up.
+    pub(crate) fn is_looking_up(&self, id: usize) -> bool {
+        let source = self.get(id).and_then(|entry| self.source(entry.endpoint));
+        source
+            .and_then(|source| source.name.as_ref())
+            .is_some_and(|name| name.began.is_some())
+    }
+
+    /// A look-up ended. Addresses that it did not find are forgotten, once nothing is connected to
+    /// them; all are kept when it failed.
+    pub(crate) fn finish(
+        &mut self,
+        endpoint: usize,
+        found: Result<Vec<SocketAddr>, String>,
+        now: Instant,
+        random: f64,
+    ) {
+        let Some(source) = self.source_mut(endpoint) else {
+            return;
+        };
+        let port = match &source.endpoint.address {
+            Address::Tcp { port, .. } => *port,
+            Address::Unix(_) => return,
+        };
+        let Some(name) = &mut source.name else {
+            return;
+        };
+        name.began = None;
+        let found = found.and_then(|found| match found.is_empty() {
+            true => Err("it has no address".to_owned()),
+            false => Ok(found),
+        });
+        match found {
+            Ok(found) => {
+                name.fault = None;
+                name.backoff.reset();
+                name.next = Some(now + LOOK_UP_AGAIN);
+                let ported = found.into_iter().map(|mut address| {
+                    address.set_port(port);
+                    Target::Tcp(address)
+                });
+                self.adopt(endpoint, ported);
+            }
+            Err(text) => {
+                name.fault = Some(ConnectError::unconnected(format!("name look-up: {text}")));
+                name.next = Some(now + name.backoff.next(random).max(SPACING));
+            }
+        }
+    }
+
+    fn adopt(&mut self, endpoint: usize, found: impl Iterator<Item = Target>) {
+        let entries = std::mem::take(&mut self.entries);
+        let is_its = |entry: &Entry| entry.endpoint == endpoint;
+        let (mut old, others): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_its);
+        let mut new: Vec<Entry> = Vec::new();
+        for target in found {
+            if new.len() == MOST_ADDRESSES {
+                break;
+            }
+            if new.iter().any(|entry| entry.target == target) {
+                continue;
+            }
+            let known = old.iter().position(|entry| entry.target == target);
+            let mut entry = match known {
+                Some(at) => old.swap_remove(at),
+                None => self.fresh(endpoint, target),
+            };
+            entry.withdrawn = false;
+            new.push(entry);
+        }
+        for mut entry in old {
+            entry.withdrawn = true;
+            if entry.connections > 0 {
+                new.push(entry);
+            }
+        }
+        self.entries = others;
+        self.entries.append(&mut new);
+    }
+
+    /// Look-ups that take longer than is waited for count as failed; they may still succeed.
+    pub(crate) fn note_overdue(&mut self, now: Instant) {
+        let patience = self.patience;
+        for name in self.sources.iter_mut().filter_map(|s| s.name.as_mut()) {
+            if name.began.is_some_and(|at| at + patience <= now) {
+                let text = format!("name look-up: no answer in {patience:?}");
+                name.fault = Some(ConnectError::unconnected(text));
+            }
+        }
+    }
+
+    /// How each address failed that did, and each name of which no address is known.
+    pub(crate) fn faults(&self) -> Vec<(String, Option<ConnectError>)> {
+        let mut faults = Vec::new();
+        for source in &self.sources {
+            if let (Some(name), false) = (&source.name, self.has_addresses(source)) {
+                faults.push((source.endpoint.text.to_string(), name.fault.clone()));
+            }
+            for entry in self.of_endpoint(source.number) {
+                faults.push((self.label(entry.id), entry.record.fault.clone()));
+            }
+        }
+        faults
+    }
+
+    /// The endpoint of an address, as errors show it; with the address when it is one of a name's.
+    pub(crate) fn label(&self, id: usize) -> String {
+        let entry = self.get(id);
+        let Some((entry, source)) = entry.and_then(|e| Some((e, self.source(e.endpoint)?))) else {
+            return String::from("an endpoint that is gone");
+        };
+        match (&source.name, &entry.target) {
+            (Some(_), Target::Tcp(address)) => {
+                format!("{} at {}", source.endpoint.text, address.ip())
+            }
+            _ => source.endpoint.text.to_string(),
+        }
+    }
+
+    fn has_addresses(&self, source: &Source) -> bool {
+        self.of_endpoint(source.number).next().is_some()
+    }
+
+    fn source(&self, number: usize) -> Option<&Source> {
+        self.sources.iter().find(|source| source.number == number)
+    }
+
+    fn source_mut(&mut self, number: usize) -> Option<&mut Source> {
+        let is_it = |source: &&mut Source| source.number == number;
+        self.sources.iter_mut().find(is_it)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! How an attempt fails below gRPC: the connection could not be made, or broke.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::error::{ErrorKind, printable};
+
+/// Whether the server can have seen a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It cannot: the bytes never left, or the server said that it did not look at them.
+    No,
+    /// It may have.
+    Maybe,
+}
+
+/// A failure of the transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectError {
+    pub(crate) sent: Sent,
+    /// `Unavailable`; `Protocol`, when what answered is not an etcd server; or `Tls`, when TLS cannot
+    /// be agreed on before somebody changes something.
+    pub(crate) kind: ErrorKind,
+    /// The server hung up, and said nothing that would explain it.
+    pub(crate) hung_up: bool,
+    pub(crate) text: String,
+}
+
+impl ConnectError {
+    /// No connection: nothing was sent.
+    pub(crate) fn unconnected(text: impl Into<String>) -> Self {
+        ConnectError {
+            sent: Sent::No,
+            kind: ErrorKind::Unavailable,
+            hung_up: false,
+            text: text.into(),
+        }
+    }
+
+    /// No connection, because TLS was not agreed on.
+    pub(crate) fn tls(text: impl Into<String>) -> Self {
+        ConnectError {
+            kind: ErrorKind::Tls,
+            ..ConnectError::unconnected(text)
+        }
+    }
+
+    /// An I/O error while a connection was being made.
+    pub(crate) fn of_io(error: &std::io::Error) -> Self {
+        ConnectError {
+            hung_up: is_hang_up(error),
+            ..ConnectError::unconnected(describe_io(error))
+        }
+    }
+
+    /// The peer does not speak HTTP/2.
+    pub(crate) fn protocol(text: impl Into<String>) -> Self {
+        ConnectError {
+            kind: ErrorKind::Protocol,
+            ..ConnectError::unconnected(text)
+        }
+    }
+
+    /// An error on a stream that was opened.
+    ///
+    /// Two of them prove that the server did not process it (RFC 9113, sections 6.8 and 8.7): a
+    /// refused stream, and a stream above the last one that a GOAWAY names.
+    pub(crate) fn of_stream(error: &h2::Error) -> Self {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let untouched = error.is_remote() && (refused || error.is_go_away());
+        ConnectError {
+            sent: if untouched { Sent::No } else { Sent::Maybe },
+            kind: match is_protocol(error) {
+                true => ErrorKind::Protocol,
+                false => ErrorKind::Unavailable,
+            },
+            hung_up: false,
+            text: describe(error),
+        }
+    }
+
+    /// An error while a connection was being made.
+    pub(crate) fn of_handshake(error: &h2::Error) -> Self {
+        if is_protocol(error) {
+            ConnectError::protocol(format!("it does not speak HTTP/2: {}", describe(error)))
+        } else if let Some(error) = error.get_io() {
+            ConnectError::of_io(error)
+        } else {
+            ConnectError::unconnected(describe(error))
+        }
+    }
+
+    /// The fault behind an error of the generated stubs, if there is one.
+    pub(crate) fn behind<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a ConnectError> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(fault) = error.downcast_ref::<ConnectError>() {
+                return Some(fault);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+/// An error that this side found in what the other side sent.
+fn is_protocol(error: &h2::Error) -> bool {
+    error.is_library() && error.get_io().is_none()
+        || error
+            .get_io()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
+}
+
+fn is_hang_up(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::*;
+
+    matches!(
+        error.kind(),
+        ConnectionReset | BrokenPipe | UnexpectedEof | ConnectionAborted | NotConnected
+    )
+}
+
+/// The text of an h2 error; `broken pipe` and its like without the layers around them.
+pub(crate) fn describe(error: &h2::Error) -> String {
+    match error.get_io() {
+        Some(io) => describe_io(io),
+        // A server may say anything in a GOAWAY.
+        None => printable(&error.to_string()),
+    }
+}
+
+/// The text of an I/O error, without the number of the operating system.
+pub(crate) fn describe_io(error: &std::io::Error) -> String {
+    use std::io::ErrorKind::*;
+
+    match error.kind() {
+        ConnectionRefused => "connection refused".into(),
+        ConnectionReset => "connection reset by the server".into(),
+        BrokenPipe | UnexpectedEof | ConnectionAborted | NotConnected => {
+            "connection closed by the server".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for ConnectError {}

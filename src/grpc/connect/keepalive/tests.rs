@@ -1,0 +1,218 @@
+//! The rules one by one, and then connections on which anything happens at any time.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(5);
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A connection, and when its server is heard.
+struct Wire {
+    begun: Instant,
+    now: Instant,
+    heard: Instant,
+    liveness: Keepalive,
+    pings: Vec<Instant>,
+}
+
+impl Wire {
+    fn new() -> Self {
+        let now = Instant::now();
+        Wire {
+            begun: now,
+            now,
+            heard: now,
+            liveness: Keepalive::new(now, WITHIN),
+            pings: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, busy: bool) -> Step {
+        let step = self.liveness.step(self.now, self.heard, busy, INTERVAL);
+        if step == Step::Ping {
+            self.pings.push(self.now);
+            return self.step(busy);
+        }
+        step
+    }
+
+    /// Lets time pass in silence, up to `end`; says when the server was given up.
+    fn silence(&mut self, end: u64, busy: bool) -> Option<Duration> {
+        let end = self.begun + ms(end);
+        loop {
+            match self.step(busy) {
+                Step::GiveUp => return Some(self.now - self.begun),
+                Step::Wait(at) if at <= end => self.now = at,
+                Step::Wait(_) => break,
+                Step::Ping => panic!("the wire answers pings"),
+            }
+        }
+        self.now = end;
+        None
+    }
+
+    fn touch(&mut self) {
+        self.heard = self.now;
+    }
+}
+
+#[test]
+fn a_server_that_falls_silent_is_given_up_after_a_ping() {
+    let mut wire = Wire::new();
+    assert_eq!(wire.silence(60_000, true), Some(ms(15_000)));
+    assert_eq!(wire.pings, [wire.begun + ms(10_000)]);
+}
+
+#[test]
+fn a_server_of_which_nobody_wants_anything_is_left_alone() {
+    let mut wire = Wire::new();
+    assert_eq!(wire.step(false), Step::Wait(wire.now + INTERVAL));
+    assert_eq!(wire.silence(3_600_000, false), None);
+    assert!(wire.pings.is_empty());
+    // Then somebody does.
+    assert_eq!(wire.silence(3_700_000, true), Some(ms(3_605_000)));
+}
+
+#[test]
+fn whatever_is_heard_is_life_also_while_a_ping_is_not_answered() {
+    let mut wire = Wire::new();
+    assert_eq!(wire.silence(12_000, true), None);
+    assert_eq!(wire.pings.len(), 1);
+    for second in 13..100 {
+        wire.touch();
+        assert_eq!(wire.silence(second * 1000, true), None);
+    }
+    assert_eq!(wire.pings.len(), 1, "one is not answered");
+    assert_eq!(wire.silence(200_000, true), Some(ms(98_000 + 5_000)));
+}
+
+// Fault: Q6
+#[test]
+fn a_suspicion_is_acted_upon_as_soon_as_a_ping_may_be_sent() {
+    for at in [0, 1_000, 4_999, 5_000, 7_000] {
+        let mut wire = Wire::new();
+        assert_eq!(wire.silence(at, true), None);
+        wire.liveness.suspect(wire.now);
+        let ping = at.max(5_000);
+        assert_eq!(wire.silence(60_000, true), Some(ms(ping) + WITHIN), "{at}");
+        assert_eq!(wire.pings, [wire.begun + ms(ping)]);
+    }
+}
+
+#[test]
+fn a_suspicion_is_dropped_when_the_server_is_heard_after_it() {
+    let mut wire = Wire::new();
+    wire.liveness.suspect(wire.now);
+    assert_eq!(wire.silence(1_000, true), None);
+    wire.touch();
+    assert_eq!(wire.silence(10_999, true), None);
+    assert!(wire.pings.is_empty());
+}
+
+#[test]
+fn a_process_that_stood_still_gives_its_server_another_chance() {
+    let mut wire = Wire::new();
+    assert_eq!(wire.silence(10_000, true), None);
+    assert_eq!(wire.pings.len(), 1);
+    wire.now += Duration::from_secs(3600);
+    assert_eq!(wire.step(true), Step::Wait(wire.now + WITHIN));
+    let end = wire.now - wire.begun + WITHIN;
+    assert_eq!(wire.silence(4_000_000, true), Some(end));
+    // A timer that is a little late is no such thing.
+    for (late, expected) in [(1000, Step::GiveUp), (1001, Step::Wait(wire.now))] {
+        let mut wire = Wire::new();
+        assert_eq!(wire.silence(10_000, true), None);
+        wire.now += WITHIN + ms(late);
+        let expected = match expected {
+            Step::Wait(_) => Step::Wait(wire.now + WITHIN),
+            step => step,
+        };
+        assert_eq!(wire.step(true), expected, "{late} ms");
+    }
+}
+
+#[test]
+fn a_ping_that_was_answered_is_followed_by_another_before_the_server_is_given_up() {
+    let mut wire = Wire::new();
+    assert_eq!(wire.silence(12_000, true), None);
+    wire.touch();
+    wire.liveness.answered();
+    assert_eq!(wire.silence(60_000, true), Some(ms(27_000)));
+    assert_eq!(wire.pings.len(), 2);
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Silence(u64),
+    Heard,
+    Pong,
+    Suspicion,
+    Busy(bool),
+    StoodStill(u64),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        4 => (1..12_000u64).prop_map(Happening::Silence),
+        3 => Just(Happening::Heard),
+        2 => Just(Happening::Pong),
+        2 => Just(Happening::Suspicion),
+        2 => any::<bool>().prop_map(Happening::Busy),
+        1 => (1..60_000u64).prop_map(Happening::StoodStill),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Pings are spaced, nobody is given up who was heard within the time of an answer, and nobody
+    /// who is waited for is silent for longer than an interval, a spacing and that time.
+    #[test]
+    fn whatever_happens(happenings in prop::collection::vec(happening(), 1..80)) {
+        let mut wire = Wire::new();
+        let mut busy = true;
+        let mut awake = wire.now;
+        for happening in happenings {
+            match happening {
+                Happening::Silence(millis) => {
+                    let end = wire.now - wire.begun + ms(millis);
+                    let end = u64::try_from(end.as_millis()).unwrap();
+                    if wire.silence(end, busy).is_some() {
+                        prop_assert!(wire.now - wire.heard >= WITHIN);
+                        prop_assert!(wire.now - wire.pings.last().unwrap().to_owned() >= WITHIN);
+                        return Ok(());
+                    }
+                }
+                Happening::Heard => wire.touch(),
+                Happening::Pong if wire.liveness.is_asking() => {
+                    wire.touch();
+                    wire.liveness.answered();
+                }
+                Happening::Pong => {}
+                Happening::Suspicion => wire.liveness.suspect(wire.now),
+                Happening::Busy(now) => {
+                    busy = now;
+                    awake = wire.now;
+                }
+                Happening::StoodStill(millis) => {
+                    wire.now += ms(millis);
+                    awake = wire.now;
+                }
+            }
+            if busy {
+                let silent = wire.now - wire.heard.max(awake);
+                prop_assert!(silent <= INTERVAL + FASTEST + WITHIN, "{silent:?}");
+            }
+            prop_assert!(wire.pings.is_sorted_by(|a, b| *b - *a >= FASTEST));
+        }
+    }
+}

@@ -1,0 +1,476 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn endpoint(text: &str) -> Arc<Endpoint> {
+    Arc::new(Endpoint::parse(text, false).unwrap())
+}
+
+/// EndpointSet that need no look-up, of these numbers; their addresses are numbered in the order in
+/// which they come.
+fn literals(numbers: impl IntoIterator<Item = usize>) -> Vec<(usize, Arc<Endpoint>)> {
+    let numbered = |number| (number, endpoint(&format!("10.0.0.1:{}", number + 1)));
+    numbers.into_iter().map(numbered).collect()
+}
+
+fn picker_of(endpoints: usize, random: f64) -> MemberPicker {
+    MemberPicker::new(literals(0..endpoints), ms(3000), random)
+}
+
+fn dial(addresses: &[usize]) -> Plan {
+    Plan::Dial(Start {
+        addresses: addresses.to_vec(),
+        names: Vec::new(),
+    })
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[test]
+fn all_are_raced_and_the_one_that_worked_goes_first() {
+    let now = Instant::now();
+    let mut picker = picker_of(3, 0.0);
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[0, 1, 2]));
+    picker.connected(1);
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[1, 2, 0]));
+    let besides = |ids: &[usize]| {
+        let under_way: Vec<UnderWay> = ids.iter().map(|id| (*id, now)).collect();
+        picker.start(now, Demand::Call, &under_way).addresses
+    };
+    assert_eq!(besides(&[2]), [1, 0]);
+    assert!(besides(&[2, 0, 1]).is_empty());
+}
+
+#[test]
+fn a_member_that_failed_goes_last_and_not_too_soon() {
+    let now = Instant::now();
+    let mut picker = picker_of(2, 0.0);
+    picker.dialling(0, now);
+    picker.failed(0, now, 1.0);
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[1]));
+    assert_eq!(picker.plan(now + ms(250), Demand::Call), dial(&[1, 0]));
+}
+
+#[test]
+fn an_outage_costs_at_most_four_dials_a_second_and_member() {
+    for demand in [Demand::Call, Demand::Background] {
+        for random in [0.0, 0.3, 1.0] {
+            let start = Instant::now();
+            let mut now = start;
+            let mut picker = picker_of(2, 0.0);
+            let mut dials = 0;
+            while now < start + ms(10_000) {
+                match picker.plan(now, demand) {
+                    Plan::Dial(start) => {
+                        for member in start.addresses {
+                            dials += 1;
+                            picker.dialling(member, now);
+                            picker.failed(member, now, random);
+                        }
+                    }
+                    Plan::Wait(until) => {
+                        assert!(until > now, "a wait that is over is a busy loop");
+                        now = until;
+                    }
+                }
+            }
+            assert!(
+                dials <= 2 * (10 * 4 + 2),
+                "{demand:?} {random}: {dials} dials in 10 s"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_wait_in_the_background_never_exceeds_the_ceiling() {
+    let mut now = Instant::now();
+    let mut picker = picker_of(1, 0.0);
+    for _ in 0..50 {
+        picker.dialling(0, now);
+        picker.failed(0, now, 1.0);
+        match picker.plan(now, Demand::Background) {
+            Plan::Wait(until) => {
+                assert!(until <= now + ms(1500));
+                now = until;
+            }
+            Plan::Dial(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_member_that_cannot_serve_is_set_aside_only_while_there_are_others() {
+    let now = Instant::now();
+    let mut picker = picker_of(2, 0.0);
+    assert!(picker.set_aside(0, now));
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[1]));
+    assert!(!picker.set_aside(1, now), "it is all there is");
+    assert_eq!(picker.plan(now + ms(1001), Demand::Call), dial(&[0, 1]));
+    let mut lone = picker_of(1, 0.0);
+    assert!(!lone.learner(0, now));
+    assert_eq!(lone.plan(now, Demand::Call), dial(&[0]));
+}
+
+#[test]
+fn one_that_is_behind_is_left_for_one_that_failed_but_not_for_nothing() {
+    let t = Instant::now();
+    let mut picker = picker_of(2, 0.0);
+    picker.connected(0);
+    picker.failed(1, t, 0.0);
+    assert!(
+        !picker.set_aside(0, t),
+        "it serves, and the other one does not"
+    );
+    assert!(!picker.learner(0, t));
+    assert_eq!(picker.plan(t, Demand::Call), dial(&[0, 1]));
+    assert!(picker.behind(0, t));
+    assert_eq!(picker.plan(t, Demand::Call), dial(&[1, 0]));
+    picker.behind(1, t);
+    assert!(!picker.behind(0, t), "nobody is left to turn to");
+    assert!(picker.behind(0, t + ms(1000)));
+}
+
+#[test]
+fn one_set_aside_is_used_again_when_all_others_fail() {
+    let now = Instant::now();
+    let mut picker = picker_of(2, 0.0);
+    picker.learner(0, now);
+    picker.dialling(1, now);
+    picker.failed(1, now, 1.0);
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[0]));
+}
+
+#[test]
+fn a_dial_that_is_silent_is_repeated_beside_it_and_counts_as_failing() {
+    let start = Instant::now();
+    let mut picker = picker_of(2, 0.0);
+    assert!(picker.set_aside(1, start));
+    let dialled = |picker: &MemberPicker, at, under_way: &[UnderWay]| {
+        picker
+            .start(start + ms(at), Demand::Call, under_way)
+            .addresses
+    };
+    picker.dialling(0, start);
+    let first = (0, start);
+    assert_eq!(dialled(&picker, 499, &[first]), [0; 0], "a sixth of 3 s");
+    assert_eq!(dialled(&picker, 500, &[first]), [0, 1]);
+    picker.dialling(0, start + ms(500));
+    let under_way = [first, (0, start + ms(500)), (1, start + ms(500))];
+    assert_eq!(dialled(&picker, 999, &under_way), [0; 0]);
+    assert_eq!(dialled(&picker, 1000, &under_way), [0, 1]);
+    // Somebody else's dial of it says nothing about this one.
+    assert_eq!(dialled(&picker, 700, &[first]), [0, 1]);
+    // One that failed is not dialled more often for it.
+    picker.failed(0, start + ms(1000), 1.0);
+    picker.dialling(0, start + ms(1000));
+    assert_eq!(dialled(&picker, 1200, &[first]), [1]);
+}
+
+#[test]
+fn how_a_member_failed_is_known_until_something_else_happens() {
+    let mut picker = picker_of(2, 0.0);
+    let (expired, refused) = (
+        ConnectError::tls("expired"),
+        ConnectError::unconnected("refused"),
+    );
+    picker.failed_by(0, &expired);
+    picker.failed_by(1, &expired);
+    picker.failed_by(1, &refused);
+    let faults = |picker: &MemberPicker| picker.faults().into_iter().map(|(_, fault)| fault);
+    let known: Vec<_> = faults(&picker).collect();
+    assert_eq!(known, [Some(expired), Some(refused.clone())]);
+    assert_eq!(picker.faults()[1].0, "http://10.0.0.1:2");
+    picker.connected(0);
+    assert!(faults(&picker).eq([None, Some(refused)]));
+}
+
+#[test]
+fn a_member_that_hangs_up_is_probed_once() {
+    let mut picker = picker_of(1, 0.0);
+    assert!(picker.may_probe(0));
+    let hung_up = ConnectError {
+        hung_up: true,
+        ..ConnectError::unconnected("closed")
+    };
+    picker.failed_by(0, &hung_up);
+    assert!(!picker.may_probe(0));
+    picker.failed_by(0, &ConnectError::unconnected("refused"));
+    assert!(picker.may_probe(0));
+}
+
+#[test]
+fn when_endpoints_change_what_is_known_of_the_others_stays() {
+    let now = Instant::now();
+    let mut picker = picker_of(3, 0.0);
+    picker.connected(1);
+    picker.dialling(2, now);
+    picker.failed(2, now, 1.0);
+    // The address of the new endpoint is the fourth.
+    picker.change(literals([1, 2, 7]));
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[1, 3]));
+    picker.change(literals([7, 2]));
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[3]));
+    assert_eq!(picker.address_count(), 2);
+    // One that comes back is new, and what goes is no longer judged.
+    picker.change(literals([7, 9]));
+    picker.connected(0);
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[3, 4]));
+}
+
+// Fault: N7
+#[test]
+fn one_that_is_behind_is_known_by_its_number_and_not_by_its_place() {
+    let now = Instant::now();
+    let mut picker = picker_of(1, 0.0);
+    picker.change(literals([7, 8]));
+    assert!(picker.behind(1, now), "the other one is left");
+    assert_eq!(picker.plan(now, Demand::Call), dial(&[2]));
+}
+
+#[test]
+fn clients_begin_anywhere() {
+    let now = Instant::now();
+    for (random, first) in [(0.0, 0), (0.5, 1), (0.99, 2)] {
+        match picker_of(3, random).plan(now, Demand::Call) {
+            Plan::Dial(start) => assert_eq!(start.addresses[0], first),
+            Plan::Wait(_) => panic!("nothing to wait for"),
+        }
+    }
+    assert!(
+        matches!(picker_of(3, 1.0).plan(now, Demand::Call), Plan::Dial(start) if start.addresses.len() == 3)
+    );
+}
+
+/// A picker of endpoints of which these are names, with the addresses that a look-up found. Ends with
+/// the look-ups done, and with what worked being what was found first.
+fn named(found: &[(&str, &[u8])], now: Instant) -> MemberPicker {
+    let endpoints = found.iter().map(|(text, _)| endpoint(text));
+    let mut picker = MemberPicker::new(endpoints.enumerate().collect(), ms(3000), 0.0);
+    for (number, (_, hosts)) in found.iter().enumerate() {
+        if picker.begin_look_up(number, now).is_some() {
+            picker.looked_up(number, Ok(ips(hosts)), now, 0.0);
+        }
+    }
+    picker
+}
+
+fn ips(hosts: &[u8]) -> Vec<SocketAddr> {
+    let ip = |host: &u8| SocketAddr::from(([127, 0, 0, *host], 0));
+    hosts.iter().map(ip).collect()
+}
+
+/// The last part of the addresses that would be dialled.
+fn hosts(picker: &MemberPicker, plan: &Plan) -> Vec<u8> {
+    let Plan::Dial(start) = plan else {
+        return Vec::new();
+    };
+    let host = |id: &usize| match picker.to_dial(*id) {
+        Some((.., Target::Tcp(SocketAddr::V4(v4)))) => v4.ip().octets()[3],
+        other => panic!("{other:?}"),
+    };
+    start.addresses.iter().map(host).collect()
+}
+
+#[test]
+fn the_addresses_of_endpoints_take_turns_and_those_that_worked_go_first() {
+    let now = Instant::now();
+    let found: &[(&str, &[u8])] = &[("a:1", &[1, 2, 3, 4]), ("b:1", &[5]), ("c:1", &[6, 7])];
+    let mut picker = named(found, now);
+    let plan =
+        |picker: &MemberPicker, after| hosts(picker, &picker.plan(now + ms(after), Demand::Call));
+    assert_eq!(plan(&picker, 0), [1, 5, 6, 2, 7, 3, 4]);
+    // What worked last, and its endpoint, come first.
+    picker.connected(2);
+    picker.connected(6);
+    picker.connected(1);
+    assert_eq!(plan(&picker, 0), [2, 5, 7, 3, 6, 1, 4]);
+    picker.dialling(1, now);
+    picker.failed(1, now, 0.0);
+    assert_eq!(plan(&picker, 0), [3, 5, 7, 1, 6, 4], "it failed just now");
+    assert_eq!(plan(&picker, 250), [3, 5, 7, 1, 6, 4, 2]);
+}
+
+#[test]
+fn a_name_is_looked_up_before_it_is_dialled_and_now_and_then_after() {
+    let t = Instant::now();
+    let mut picker = MemberPicker::new(vec![(0, endpoint("a:1"))], ms(3000), 0.0);
+    let names = |picker: &MemberPicker, at| match picker.plan(at, Demand::Call) {
+        Plan::Dial(start) => start.names,
+        Plan::Wait(until) => panic!("{:?}", until - at),
+    };
+    assert_eq!(names(&picker, t), [0]);
+    assert_eq!(picker.begin_look_up(0, t).unwrap(), "a");
+    assert_eq!(picker.begin_look_up(0, t), None, "one at a time");
+    // There is nothing to dial, but something to wait for, for as long as patience lasts.
+    assert_eq!(picker.plan(t + ms(2999), Demand::Call), dial(&[]));
+    assert!(!picker.awaits_look_up(t + ms(3000)));
+    assert!(matches!(
+        picker.plan(t + ms(3000), Demand::Call),
+        Plan::Wait(_)
+    ));
+    let (label, fault) = picker.faults().remove(0);
+    let text = fault.unwrap().text;
+    assert_eq!(
+        (&*label, &*text),
+        ("http://a:1", "name look-up: no answer in 3s")
+    );
+    // It ended after all.
+    picker.looked_up(0, Ok(ips(&[1])), t + ms(4000), 0.0);
+    assert_eq!(picker.plan(t + ms(4999), Demand::Call), dial(&[0]));
+    assert_eq!(
+        picker.faults(),
+        [("http://a:1 at 127.0.0.1".to_owned(), None)]
+    );
+    assert_eq!(names(&picker, t + ms(5000)), [0]);
+}
+
+#[test]
+fn a_look_up_that_fails_takes_no_address_away_and_is_spaced() {
+    let t = Instant::now();
+    let mut picker = named(&[("a:1", &[1])], t);
+    picker.begin_look_up(0, t + ms(1000));
+    picker.looked_up(0, Err("no such host".into()), t + ms(1000), 0.0);
+    assert_eq!(picker.plan(t + ms(1249), Demand::Call), dial(&[0]));
+    let Plan::Dial(start) = picker.plan(t + ms(1250), Demand::Call) else {
+        panic!("there is something to dial");
+    };
+    assert_eq!((start.addresses, start.names), (vec![0], vec![0]));
+    // Of this one there is no address at all.
+    let mut unknown = MemberPicker::new(vec![(0, endpoint("b:1"))], ms(3000), 0.0);
+    unknown.begin_look_up(0, t);
+    unknown.looked_up(0, Ok(Vec::new()), t, 0.0);
+    assert_eq!(unknown.plan(t, Demand::Call), Plan::Wait(t + ms(250)));
+    let fault = unknown.faults().remove(0).1.unwrap();
+    assert_eq!(fault.text, "name look-up: it has no address");
+}
+
+#[test]
+fn an_address_that_a_name_no_longer_has_goes_with_its_last_connection() {
+    let t = Instant::now();
+    let mut picker = named(&[("a:1", &[1, 2])], t);
+    let look_up = |picker: &mut MemberPicker, found: &[u8]| {
+        picker.begin_look_up(0, t);
+        picker.looked_up(0, Ok(ips(found)), t, 0.0);
+    };
+    picker.connected(0);
+    picker.connected(0);
+    look_up(&mut picker, &[3]);
+    assert_eq!(picker.plan(t, Demand::Call), dial(&[2]));
+    assert!(picker.to_dial(0).is_none() && picker.to_dial(1).is_none());
+    picker.disconnected(0);
+    look_up(&mut picker, &[3, 1]);
+    assert_eq!(picker.plan(t, Demand::Call), dial(&[0, 2]), "it was known");
+    look_up(&mut picker, &[3]);
+    picker.disconnected(0);
+    look_up(&mut picker, &[1, 3]);
+    assert_eq!(picker.plan(t, Demand::Call), dial(&[3, 2]), "it is new");
+}
+
+#[test]
+fn an_answer_with_a_thousand_addresses_is_cut_short() {
+    let t = Instant::now();
+    let mut picker = named(&[("a:1", &[1])], t);
+    let many = (0..2000).map(|n: u32| SocketAddr::from((std::net::Ipv4Addr::from(n), 0)));
+    picker.begin_look_up(0, t);
+    picker.looked_up(0, Ok(many.collect()), t, 0.0);
+    assert_eq!(picker.address_count(), 64);
+}
+
+proptest! {
+    /// Dead addresses cost a bounded number of dials, however many a name has; they all get their
+    /// turn; and the time between questions never is none.
+    #[test]
+    fn an_outage_costs_a_bounded_number_of_dials(
+        counts in prop::collection::vec(1u8..20, 1..4),
+        background in any::<bool>(),
+        random in 0.0..1.0f64,
+    ) {
+        let demand = if background { Demand::Background } else { Demand::Call };
+        let start = Instant::now();
+        let texts: Vec<_> = (0..counts.len()).map(|n| format!("h{n}:1")).collect();
+        let all: Vec<u8> = (0..20).collect();
+        let found: Vec<(&str, &[u8])> = texts
+            .iter()
+            .zip(&counts)
+            .map(|(text, count)| (&**text, &all[..usize::from(*count)]))
+            .collect();
+        let mut picker = named(&found, start);
+        let mut dials = std::collections::HashMap::<usize, Vec<Instant>>::new();
+        let mut now = start;
+        while now < start + ms(10_000) {
+            match picker.plan(now, demand) {
+                Plan::Dial(planned) => {
+                    for id in planned.addresses {
+                        dials.entry(id).or_default().push(now);
+                        picker.dialling(id, now);
+                        picker.failed(id, now, random);
+                    }
+                }
+                Plan::Wait(until) => {
+                    prop_assert!(until > now, "a wait that is over is a busy loop");
+                    now = until;
+                }
+            }
+        }
+        let addresses: usize = counts.iter().map(|count| usize::from(*count)).sum();
+        prop_assert_eq!(dials.len(), addresses);
+        for times in dials.values() {
+            prop_assert!(times.len() <= 10 * 4 + 2, "{} dials of one address", times.len());
+            prop_assert!(times.len() >= 2, "it was not tried again");
+        }
+        let total: usize = dials.values().map(Vec::len).sum();
+        let bound = addresses + counts.len() * (4 + 10 * 8);
+        prop_assert!(total <= bound, "{} dials, and at most {} are due", total, bound);
+    }
+
+    /// Whatever look-ups find, when, and whatever happens to dials: what may be dialled is what the
+    /// last look-up that succeeded found, and what is connected is known.
+    #[test]
+    fn what_is_dialled_is_what_was_found_last(
+        steps in prop::collection::vec((0u8..5, prop::collection::vec(1u8..6, 0..5), any::<bool>()), 1..60),
+    ) {
+        let mut now = Instant::now();
+        let mut picker = MemberPicker::new(vec![(0, endpoint("a:1"))], ms(3000), 0.0);
+        let mut expected: Vec<u8> = Vec::new();
+        let mut open: Vec<usize> = Vec::new();
+        for (kind, found, fails) in steps {
+            now += ms(5000);
+            let plan = picker.plan(now, Demand::Call);
+            let mut dialled = hosts(&picker, &plan);
+            dialled.sort_unstable();
+            prop_assert_eq!(&dialled, &expected);
+            let first = match plan {
+                Plan::Dial(start) => start.addresses.first().copied(),
+                Plan::Wait(_) => None,
+            };
+            match (kind, first) {
+                (0, _) if picker.begin_look_up(0, now).is_some() => {
+                    let result = if fails { Err("down".into()) } else { Ok(ips(&found)) };
+                    picker.looked_up(0, result, now, 0.5);
+                    if !fails && !found.is_empty() {
+                        expected = found;
+                        expected.sort_unstable();
+                        expected.dedup();
+                    }
+                }
+                (1, Some(id)) => {
+                    picker.dialling(id, now);
+                    picker.connected(id);
+                    open.push(id);
+                }
+                (2, Some(id)) => {
+                    picker.dialling(id, now);
+                    picker.failed(id, now, 0.5);
+                }
+                (3, _) if !open.is_empty() => picker.disconnected(open.swap_remove(0)),
+                _ => {}
+            }
+            for id in &open {
+                prop_assert!(picker.label(*id).contains("127.0.0."), "{}", picker.label(*id));
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Sees on the socket, below TLS and HTTP/2, that the peer is there.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connection::Vitals;
+
+/// A socket that takes note of what shows that the peer is there:
+///
+/// - a byte that arrives, whatever it is part of: half a frame of a large reply, a WINDOW_UPDATE;
+/// - a write that succeeds after the socket was full: the peer's TCP took what was in its way. A write
+///   that merely fits into the socket's buffer shows nothing.
+///
+/// A peer that takes bytes and never says anything does not live long by the second: HTTP/2 lets us
+/// send no more than a window without a word from it (64 KiB in etcd at first).
+pub(crate) struct SignsOfLife<T> {
+    io: T,
+    vitals: Arc<Vitals>,
+    full: bool,
+}
+
+impl<T> SignsOfLife<T> {
+    pub(crate) fn new(io: T, vitals: &Arc<Vitals>) -> Self {
+        SignsOfLife {
+            io,
+            vitals: Arc::clone(vitals),
+            full: false,
+        }
+    }
+
+    fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Pending => self.full = true,
+            Poll::Ready(Ok(1..)) if self.full => {
+                self.full = false;
+                self.vitals.touch();
+            }
+            Poll::Ready(_) => {}
+        }
+        result
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for SignsOfLife<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.vitals.touch();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for SignsOfLife<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.written(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.written(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket that does what the next entry says.
+    struct Script(Vec<Poll<usize>>);
+
+    impl AsyncRead for Script {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.0.remove(0).map(|count| {
+                buffer.put_slice(&vec![0; count]);
+                Ok(())
+            })
+        }
+    }
+
+    impl AsyncWrite for Script {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.remove(0).map(Ok)
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            _: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write(cx, &[])
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    enum Way {
+        Read,
+        Write,
+        WriteVectored,
+    }
+
+    /// Whether each step of the script showed that the peer is there.
+    fn signs(script: Vec<Poll<usize>>, way: Way) -> Vec<bool> {
+        let vitals = Vitals::new();
+        let steps = script.len();
+        let mut io = SignsOfLife::new(Script(script), &vitals);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut step = || {
+            let before = vitals.heard();
+            std::thread::sleep(std::time::Duration::from_micros(10));
+            let io = Pin::new(&mut io);
+            match way {
+                Way::Read => {
+                    let mut buffer = [0; 8];
+                    let mut buffer = ReadBuf::new(&mut buffer);
+                    // What was there before did not arrive now.
+                    buffer.put_slice(b"old");
+                    let _ = io.poll_read(&mut cx, &mut buffer);
+                }
+                Way::Write => drop(io.poll_write(&mut cx, b"bytes")),
+                Way::WriteVectored => {
+                    assert!(io.is_write_vectored());
+                    let _ = io.poll_write_vectored(&mut cx, &[IoSlice::new(b"bytes")]);
+                }
+            }
+            vitals.heard() > before
+        };
+        (0..steps).map(|_| step()).collect()
+    }
+
+    #[test]
+    fn bytes_that_arrive_are_a_sign_and_the_end_is_none() {
+        let script = vec![Poll::Pending, Poll::Ready(3), Poll::Ready(0)];
+        assert_eq!(signs(script, Way::Read), [false, true, false]);
+    }
+
+    #[test]
+    fn a_write_is_a_sign_only_when_the_socket_was_full_before() {
+        let script = vec![
+            Poll::Ready(5),
+            Poll::Pending,
+            Poll::Pending,
+            Poll::Ready(0),
+            Poll::Ready(2),
+            Poll::Ready(5),
+        ];
+        let expected = [false, false, false, false, true, false];
+        assert_eq!(signs(script.clone(), Way::Write), expected);
+        assert_eq!(signs(script, Way::WriteVectored), expected);
+    }
+}

@@ -1,0 +1,141 @@
+//! The streams that a server permits on one connection.
+//!
+//! h2 keeps a request beyond that limit to itself until a stream ends, and does not say so. Whoever
+//! waits here instead knows that nothing was sent.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The slots of a connection; none for a server without a limit, which costs nothing then.
+///
+/// The limit is that of the server's first SETTINGS. A server that lowers it later has h2 hold requests
+/// back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamSlots(Option<(usize, Arc<Semaphore>)>);
+
+/// A slot that is taken, until it is dropped.
+pub(crate) type StreamSlot = OwnedSemaphorePermit;
+
+/// A slot that was taken for a stream which is not open yet.
+pub(crate) type Reserved = Arc<Mutex<Option<StreamSlot>>>;
+
+/// Every slot of a connection is in use.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+impl StreamSlots {
+    pub(crate) fn new(limit: usize) -> Self {
+        let is_limit =
+            limit < Semaphore::MAX_PERMITS && u32::try_from(limit).is_ok_and(|n| n < u32::MAX);
+        // A server that permits none cannot mean it.
+        let limit = limit.max(1);
+        StreamSlots(is_limit.then(|| (limit, Arc::new(Semaphore::new(limit)))))
+    }
+
+    /// The limit, if there is one.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.0.as_ref().map(|(limit, _)| *limit)
+    }
+
+    /// A slot that is free now; `None` where there is no limit.
+    pub(crate) fn try_reserve(&self) -> Result<Option<Reserved>, Full> {
+        let Some((_, slots)) = &self.0 else {
+            return Ok(None);
+        };
+        match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => Ok(Some(reserved(slot))),
+            Err(_) => Err(Full),
+        }
+    }
+
+    /// Waits for a slot, behind those that wait already. An error says that the connection ended.
+    pub(crate) async fn reserve(&self) -> Result<Option<Reserved>, Full> {
+        let Some((_, slots)) = &self.0 else {
+            return Ok(None);
+        };
+        match Arc::clone(slots).acquire_owned().await {
+            Ok(slot) => Ok(Some(reserved(slot))),
+            Err(_) => Err(Full),
+        }
+    }
+
+    /// The slot of a stream that is being opened: the one that was reserved for it, or else one that
+    /// is free. A stream beyond the limit has none, and waits in h2.
+    pub(crate) fn take(&self, reserved: Option<&Reserved>) -> Option<StreamSlot> {
+        let (_, slots) = self.0.as_ref()?;
+        let brought = reserved.and_then(|reserved| reserved.lock().take());
+        brought.or_else(|| Arc::clone(slots).try_acquire_owned().ok())
+    }
+
+    /// The connection takes no more streams: who waits for a slot turns to another one.
+    pub(crate) fn close(&self) {
+        if let Some((_, slots)) = &self.0 {
+            slots.close();
+        }
+    }
+}
+
+fn reserved(slot: StreamSlot) -> Reserved {
+    Arc::new(Mutex::new(Some(slot)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+
+    #[test]
+    fn etcd_has_no_limit_unless_it_is_told_one() {
+        for none in [u32::MAX as usize, usize::MAX] {
+            let slots = StreamSlots::new(none);
+            assert_eq!(slots.limit(), None);
+            assert!(slots.take(None).is_none());
+            assert!(matches!(slots.try_reserve(), Ok(None)));
+        }
+        assert_eq!(StreamSlots::new(4).limit(), Some(4));
+        assert_eq!(StreamSlots::new(0).limit(), Some(1));
+    }
+
+    #[test]
+    fn a_slot_is_one_streams_until_that_is_over() {
+        let slots = StreamSlots::new(2);
+        let reserved = slots.try_reserve().unwrap();
+        let first = slots.take(reserved.as_ref());
+        assert!(first.is_some());
+        let second = slots.take(reserved.as_ref());
+        assert!(second.is_some(), "another one than the one reserved");
+        assert!(slots.try_reserve().is_err());
+        assert!(slots.take(None).is_none(), "beyond the limit");
+        drop(first);
+        // One that is reserved and not used is free again with its handle.
+        drop(slots.try_reserve().unwrap());
+        assert!(slots.try_reserve().is_ok());
+    }
+
+    #[test]
+    fn who_waits_for_a_slot_gets_the_one_that_is_given_back_or_hears_of_the_end() {
+        let slots = StreamSlots::new(1);
+        let stream = slots.take(None);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut first = std::pin::pin!(slots.reserve());
+        let mut second = std::pin::pin!(slots.reserve());
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        drop(stream);
+        assert!(slots.try_reserve().is_err(), "it is the first one's");
+        let reserved = first.as_mut().poll(&mut cx);
+        let Poll::Ready(Ok(Some(reserved))) = reserved else {
+            panic!("{reserved:?}");
+        };
+        let stream = slots.take(Some(&reserved));
+        assert!(stream.is_some());
+        slots.close();
+        assert!(matches!(second.poll(&mut cx), Poll::Ready(Err(Full))));
+        let endless = StreamSlots::new(usize::MAX);
+        let mut any = std::pin::pin!(endless.reserve());
+        assert!(matches!(any.as_mut().poll(&mut cx), Poll::Ready(Ok(None))));
+    }
+}

@@ -1,0 +1,215 @@
+//! What a message that is too large to keep says besides its contents: a pure scanner of protobuf.
+//!
+//! It reads a message in whatever pieces it comes and keeps what is small by its nature: numbers, and
+//! field 1, which is the header in every response of etcd. Strings, lists and nested messages are
+//! passed over. What is kept is again a message of the same type.
+
+use bytes::Bytes;
+
+/// The longest header that is kept; etcd's has some 40 bytes.
+const LONGEST_HEADER: u64 = 256;
+
+/// The most that is kept. A message has tens of fields that are not repeated; more is no message of
+/// etcd's.
+const MOST_KEPT: usize = 1024;
+
+/// The most bytes that a tag and a length or a number can have: two varints.
+const LONGEST_HEAD: usize = 20;
+
+/// The field that every response of etcd has its header in.
+const HEADER: u64 = 1;
+
+/// A message that makes no sense.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The outline of a message that comes in.
+#[derive(Debug, Default)]
+pub(super) struct Outline {
+    kept: Vec<u8>,
+    /// The tag of a field, and its length or number, as far as they came in.
+    head: Vec<u8>,
+    /// The bytes that are left of the field, and whether they are kept.
+    left: u64,
+    keeping: bool,
+    /// The strings, lists and messages that are not kept.
+    passed: usize,
+}
+
+/// What follows the head of a field.
+#[derive(Debug, PartialEq, Eq)]
+struct Payload {
+    length: u64,
+    keep: bool,
+}
+
+impl Outline {
+    /// Takes the next bytes of the message.
+    pub(super) fn push(&mut self, mut data: &[u8]) -> Result<(), Malformed> {
+        while let Some((first, rest)) = data.split_first() {
+            if self.left > 0 {
+                let length = usize::try_from(self.left).unwrap_or(usize::MAX);
+                let (payload, rest) = data.split_at(length.min(data.len()));
+                self.left = self.left.saturating_sub(payload.len() as u64);
+                if self.keeping {
+                    self.keep(payload)?;
+                }
+                data = rest;
+                continue;
+            }
+            data = rest;
+            self.head.push(*first);
+            if let Some(Payload { length, keep }) = payload(&self.head)? {
+                (self.left, self.keeping) = (length, keep);
+                let head = std::mem::take(&mut self.head);
+                if keep {
+                    self.keep(&head)?;
+                } else {
+                    self.passed += 1;
+                }
+            } else if self.head.len() >= LONGEST_HEAD {
+                return Err(Malformed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The message without what was passed over, and how many fields that were, once all of it came
+    /// in.
+    pub(super) fn finish(self) -> Result<(Bytes, usize), Malformed> {
+        match self.head.is_empty() && self.left == 0 {
+            true => Ok((self.kept.into(), self.passed)),
+            false => Err(Malformed),
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        if self.kept.len() + bytes.len() > MOST_KEPT {
+            return Err(Malformed);
+        }
+        self.kept.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// What follows this head; `None` while the head is not complete.
+fn payload(head: &[u8]) -> Result<Option<Payload>, Malformed> {
+    let Some((tag, rest)) = varint(head) else {
+        return Ok(None);
+    };
+    let scalar = |length| Some(Payload { length, keep: true });
+    Ok(match tag & 7 {
+        0 => varint(rest).and_then(|_| scalar(0)),
+        1 => scalar(8),
+        2 => varint(rest).map(|(length, _)| Payload {
+            length,
+            keep: tag >> 3 == HEADER && length <= LONGEST_HEADER,
+        }),
+        5 => scalar(4),
+        _ => return Err(Malformed),
+    })
+}
+
+/// A number at the beginning, and what follows it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for (n, byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f) << (7 * n);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(n + 1..)?));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::grpc::etcd_rs_proto::etcdserverpb::{ResponseHeader, WatchResponse};
+    use crate::grpc::etcd_rs_proto::mvccpb::{Event, KeyValue};
+
+    fn response(watch_id: i64) -> WatchResponse {
+        let kv = KeyValue {
+            key: "k".into(),
+            value: vec![b'v'; 5000].into(),
+            ..KeyValue::default()
+        };
+        let event = Event {
+            kv: Some(kv),
+            ..Event::default()
+        };
+        WatchResponse {
+            header: Some(ResponseHeader {
+                revision: 1 << 40,
+                cluster_id: u64::MAX,
+                ..ResponseHeader::default()
+            }),
+            watch_id,
+            fragment: true,
+            events: vec![event; 3],
+            ..WatchResponse::default()
+        }
+    }
+
+    fn outline(bytes: &[u8], pieces: usize) -> Result<(Bytes, usize), Malformed> {
+        let mut outline = Outline::default();
+        for piece in bytes.chunks(pieces) {
+            outline.push(piece)?;
+        }
+        outline.finish()
+    }
+
+    #[test]
+    fn it_is_the_message_without_its_lists_in_whatever_pieces_it_comes() {
+        for watch_id in [0, 1, 300, i64::MAX, -1] {
+            let whole = response(watch_id);
+            let bytes = whole.encode_to_vec();
+            let expected = WatchResponse {
+                events: Vec::new(),
+                ..whole
+            };
+            for pieces in [1, 2, 3, 7, 100, 5001, bytes.len()] {
+                let (kept, passed) = outline(&bytes, pieces).unwrap();
+                assert_eq!(passed, 3);
+                assert!(kept.len() < 200);
+                assert_eq!(WatchResponse::decode(kept).unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_fields_does_not_matter() {
+        let events = WatchResponse {
+            header: None,
+            watch_id: 0,
+            fragment: false,
+            ..response(0)
+        };
+        let rest = WatchResponse {
+            events: Vec::new(),
+            ..response(9)
+        };
+        let bytes = [events.encode_to_vec(), rest.encode_to_vec()].concat();
+        let kept = WatchResponse::decode(outline(&bytes, 11).unwrap().0).unwrap();
+        assert_eq!((kept.watch_id, kept.header), (9, rest.header));
+    }
+
+    #[test]
+    fn a_message_that_ends_early_or_never_ends_its_fields_is_malformed() {
+        let bytes = response(3).encode_to_vec();
+        for end in [1, 5, bytes.len() - 1] {
+            assert_eq!(outline(&bytes[..end], 9), Err(Malformed), "{end}");
+        }
+        assert_eq!(outline(&[0xff; 30], 4), Err(Malformed));
+        // A group, which no message of etcd has.
+        assert_eq!(outline(&[0x0b], 1), Err(Malformed));
+    }
+
+    #[test]
+    fn a_message_of_numbers_only_is_not_kept_without_end() {
+        let numbers = [0x10, 0x01].repeat(MOST_KEPT);
+        assert_eq!(outline(&numbers, 64), Err(Malformed));
+    }
+}

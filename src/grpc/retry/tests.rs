@@ -1,0 +1,152 @@
+//! Every failure, against what is known of it.
+
+use super::Class::{Forwarded, Repeatable, Write};
+use super::*;
+use crate::error::all_messages;
+
+fn read(text: &str) -> Failure {
+    Failure::Answer(ServerError::read(2, text))
+}
+
+fn answer(text: &str) -> Failure {
+    read(&format!("etcdserver: {text}"))
+}
+
+fn broken(sent: Sent) -> Failure {
+    Failure::Broken(ConnectError {
+        sent,
+        kind: ErrorKind::Unavailable,
+        hung_up: false,
+        text: String::new(),
+    })
+}
+
+/// Said before the request was executed, and gone in a moment: writes are repeated, too.
+const PASSING: &[&str] = &[
+    "etcdserver: no leader",
+    "etcdserver: rpc not supported for learner",
+    "etcdserver: too many requests",
+    "etcdserver: invalid auth token",
+    "etcdserver: revision of auth store is old",
+    "etcdserver: user name is empty",
+    "raft proposal dropped",
+];
+
+/// Gone in a moment, and no proof: reads are repeated, and writes are in doubt.
+const DOUBTFUL: &[&str] = &[
+    "etcdserver: watch canceled",
+    "etcdserver: leader changed",
+    "etcdserver: server stopped",
+    "etcdserver: request timed out",
+    "etcdserver: request timed out, possibly due to previous leader failure",
+    "etcdserver: request timed out, possibly due to connection lost",
+    "etcdserver: request timed out, waiting for the applied index took too long",
+    "raft: stopped",
+    "not a primary lessor",
+    "lost watcher waiting for delete",
+];
+
+/// Repeating would not help, and there is no proof.
+const FINAL_AND_DOUBTFUL: &[&str] = &[
+    "etcdserver: mvcc: database space exceeded",
+    "etcdserver: can only promote a learner member",
+    "etcdserver: request timed out, leader transfer took too long",
+    "etcdserver: request canceled",
+    "etcdserver: context deadline exceeded",
+    "context canceled",
+];
+
+#[test]
+fn every_error_of_etcd_has_its_verdict_in_every_class() {
+    let mut seen = 0;
+    for message in all_messages() {
+        let text = message.to_string();
+        let listed = |list: &[&str]| list.contains(&text.as_str());
+        let (retried, proven) = match () {
+            () if listed(PASSING) => (true, true),
+            () if listed(DOUBTFUL) => (true, false),
+            () if listed(FINAL_AND_DOUBTFUL) => (false, false),
+            () => (false, true),
+        };
+        seen += usize::from(retried || !proven);
+        let verdict = |class| {
+            let verdict = judge(&read(&text), class);
+            (verdict.retry, verdict.maybe_executed)
+        };
+        assert_eq!(verdict(Repeatable), (retried, false), "{text}");
+        assert_eq!(verdict(Write), (retried && proven, !proven), "{text}");
+        let forwarded = proven && text != "etcdserver: no leader";
+        assert_eq!(
+            verdict(Forwarded),
+            (retried && forwarded, !forwarded),
+            "{text}"
+        );
+    }
+    let listed = PASSING.len() + DOUBTFUL.len() + FINAL_AND_DOUBTFUL.len();
+    assert_eq!(seen, listed, "a text of these lists is none of etcd's");
+}
+
+#[test]
+fn what_breaks_below_is_repeated_unless_it_may_have_been_executed() {
+    let proven = [
+        Failure::NoConnection(ConnectError::unconnected("")),
+        broken(Sent::No),
+    ];
+    for failure in &proven {
+        for class in [Repeatable, Write, Forwarded] {
+            let verdict = judge(failure, class);
+            assert!(verdict.retry && !verdict.maybe_executed, "{failure:?}");
+        }
+    }
+    for failure in [broken(Sent::Maybe), Failure::Silence] {
+        assert!(judge(&failure, Repeatable).retry, "{failure:?}");
+        for class in [Write, Forwarded] {
+            let verdict = judge(&failure, class);
+            assert!(!verdict.retry && verdict.maybe_executed, "{failure:?}");
+        }
+    }
+}
+
+#[test]
+fn a_code_alone_proves_nothing() {
+    for code in 1..=16 {
+        let failure = Failure::Answer(ServerError::read(code, "said by a proxy"));
+        assert!(judge(&failure, Write).maybe_executed, "{code}");
+        assert!(!judge(&failure, Write).retry, "{code}");
+    }
+}
+
+#[test]
+fn what_tls_fails_by_is_not_tried_again() {
+    for class in [Repeatable, Write, Forwarded] {
+        let verdict = judge(&Failure::NoConnection(ConnectError::tls("expired")), class);
+        assert!(!verdict.retry && !verdict.maybe_executed);
+    }
+}
+
+#[test]
+fn only_what_was_refused_for_its_token_asks_for_another() {
+    for text in PASSING {
+        let asks = [
+            "etcdserver: invalid auth token",
+            "etcdserver: revision of auth store is old",
+            "etcdserver: user name is empty",
+        ];
+        let verdict = judge(&read(text), Write);
+        assert_eq!(verdict.token, asks.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn a_member_is_left_only_for_its_own_faults() {
+    let member = |failure: Failure| judge(&failure, Repeatable).member;
+    assert_eq!(member(answer("no leader")), Suspicion::Unable);
+    assert_eq!(member(read("raft: stopped")), Suspicion::Unable);
+    let learner = answer("rpc not supported for learner");
+    assert_eq!(member(learner), Suspicion::Learner);
+    assert_eq!(member(Failure::Silence), Suspicion::Silent);
+    assert_eq!(member(answer("key not found")), Suspicion::None);
+    assert_eq!(member(answer("too many requests")), Suspicion::None);
+    // The followers of a leader that hands over would wait for it.
+    assert_eq!(member(read("raft proposal dropped")), Suspicion::None);
+}

@@ -1,0 +1,139 @@
+//! Listing a range, page by page, as of one revision.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::grpc::Transport;
+use crate::observe::Underway;
+use crate::rpc::kv::{Chunks, Ended, Get, GetResponse, Paging, Trust, key_too_large};
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request;
+use crate::rpc::request::sealed::Rpc as _;
+use crate::types::key_range::KeyRange;
+use crate::types::{KeyValue, Revision};
+
+/// Keys in one answer of a list, at first.
+const PAGE: u32 = 1000;
+
+/// How much larger the pages get when the revision of a list is compacted before its last page: a list
+/// of one page cannot be, so lists come to an end however often somebody compacts.
+const GROWTH: u32 = 4;
+
+/// So often a list begins anew because the store was replaced meanwhile, before that is an error.
+const REPLACED: u32 = 3;
+
+/// A range, all of it as of one revision.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) kvs: Vec<KeyValue>,
+    pub(super) revision: Revision,
+    /// The epoch of the store that it is of.
+    pub(super) epoch: u64,
+}
+
+/// What to list, and how.
+#[derive(Clone)]
+pub(super) struct Lister {
+    pub(super) transport: Arc<Transport>,
+    pub(super) range: KeyRange,
+    pub(super) namespace: Option<Namespace>,
+    /// How long each page has.
+    pub(super) timeout: Duration,
+}
+
+impl Lister {
+    /// Lists the range. A list whose revision is compacted before its last page begins anew, until
+    /// `give_up` has passed.
+    pub(super) async fn list(&self, give_up: Option<Instant>) -> Result<List> {
+        let mut page = PAGE;
+        let mut replaced = 0;
+        loop {
+            let epoch = self.transport.store().epoch();
+            match self.list_once(page).await {
+                Ok((kvs, revision)) => {
+                    let store = self.transport.store();
+                    if store.epoch() == epoch && !store.is_doubted() {
+                        return Ok(List {
+                            kvs,
+                            revision,
+                            epoch,
+                        });
+                    }
+                    // Its pages may be of two stores.
+                    replaced += 1;
+                    if replaced > REPLACED {
+                        let reason = "the store was replaced each time that it was listed";
+                        return Err(Error::new(ErrorKind::Unavailable, reason));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Compacted => {
+                    if give_up.is_some_and(|give_up| give_up <= Instant::now()) {
+                        return Err(error);
+                    }
+                    page = page.saturating_mul(GROWTH);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn list_once(&self, page: u32) -> Result<(Vec<KeyValue>, Revision)> {
+        let mut paging = Paging::new(Get::range(self.range.clone()), page)?;
+        let mut list = Vec::new();
+        let mut trust = Trust::default();
+        while let Some(get) = paging.next() {
+            match self.page(get).await {
+                Ok(answer) => list.extend(paging.take(answer)),
+                Err(error) if paging.shrink(&error) => continue,
+                Err(error) => return Err(self.explain(error, &paging).await),
+            }
+            if let Some(rest) = paging.stream().filter(|_| trust.holds())
+                && let Err(ended) = self.stream(rest, &mut paging, &mut list, &mut trust).await
+            {
+                trust.ended(ended);
+            }
+        }
+        Ok((list, paging.revision().unwrap_or_default()))
+    }
+
+    async fn page(&self, get: Get) -> Result<GetResponse> {
+        let transport = Arc::clone(&self.transport);
+        let call = Underway::begin(transport.observer(), get.verb(), || get.operation());
+        let namespace = self.namespace.as_ref();
+        let exchange = request::exchange(get, namespace, transport, self.timeout);
+        request::run(call, Box::pin(exchange)).await
+    }
+
+    /// Names the key that is too large for a reply, where that is why.
+    async fn explain(&self, error: Error, paging: &Paging) -> Error {
+        match paging.name_of_next() {
+            Some(name) if error.kind() == ErrorKind::TooLarge => match self.page(name).await {
+                Ok(name) => key_too_large(error, &name),
+                Err(_) => error,
+            },
+            _ => error,
+        }
+    }
+
+    /// What is left of a list by a stream, as far as it goes.
+    async fn stream(
+        &self,
+        rest: Get,
+        paging: &mut Paging,
+        list: &mut Vec<KeyValue>,
+        trust: &mut Trust,
+    ) -> Result<(), Ended> {
+        let (transport, namespace) = (Arc::clone(&self.transport), self.namespace.clone());
+        let mut chunks = Chunks::open(transport, rest, namespace, self.timeout).await?;
+        while let Some(chunk) = chunks.next().await? {
+            if !chunk.is_empty() {
+                trust.worked();
+                paging.advance(&chunk, true);
+                list.extend(chunk);
+            }
+        }
+        paging.advance(&[], false);
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the pure parts of a mirror.
+
+mod model;

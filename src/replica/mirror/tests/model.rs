@@ -1,0 +1,310 @@
+//! A store, a watch that is lost in every way, and a reader of any speed, around the pure parts of a
+//! mirror.
+//!
+//! One seed is one history. It begins with faults and ends without: then the picture, and what the
+//! reader made of the events, are what the store has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use crossbeam_channel::Receiver;
+use fastrand::Rng;
+
+use crate::error::{Error, Result};
+use crate::grpc::etcd_rs_proto::mvccpb;
+use crate::replica::mirror::change_queue::ChangeQueue;
+use crate::replica::mirror::event::{KeyChange, MirrorEvent, ResetCause};
+use crate::replica::mirror::handle::Shared;
+use crate::rpc::watch::{Event, WatchResponse};
+use crate::runtime::{BoundedSender, Room};
+use crate::types::{KeyValue, ResponseHeader, Revision};
+
+type Keys = BTreeMap<Bytes, KeyValue>;
+
+/// What a revision did to the keys of the range; it may be nothing.
+type Change = Vec<mvccpb::Event>;
+
+#[derive(Default)]
+struct Store {
+    keys: Keys,
+    /// `history[n]` made revision `n + 2`.
+    history: Vec<Change>,
+    compacted: i64,
+}
+
+impl Store {
+    fn revision(&self) -> i64 {
+        self.history.len() as i64 + 1
+    }
+
+    fn change(&mut self, rng: &mut Rng) {
+        let at = self.revision() + 1;
+        let mut names: Vec<u8> = (0..6).collect();
+        rng.shuffle(&mut names);
+        let mut change = Change::new();
+        for name in names.into_iter().take(rng.usize(0..4)) {
+            let key = Bytes::from(vec![b'a' + name]);
+            let mut kv = mvccpb::KeyValue {
+                key: key.clone(),
+                mod_revision: at,
+                ..Default::default()
+            };
+            let mut kind = mvccpb::event::EventType::Delete;
+            if rng.u32(0..3) > 0 {
+                kind = mvccpb::event::EventType::Put;
+                kv.value = vec![b'x'; rng.usize(0..200)].into();
+                let before = self.keys.get(&key);
+                kv.create_revision = before.map_or(at, |kv| kv.create_revision);
+                kv.version = before.map_or(1, |kv| kv.version + 1);
+                self.keys.insert(key, kv.clone().into());
+            } else if self.keys.remove(&key).is_none() {
+                continue;
+            }
+            change.push(mvccpb::Event {
+                r#type: kind.into(),
+                kv: Some(kv),
+                prev_kv: None,
+            });
+        }
+        self.history.push(change);
+    }
+
+    fn events(&self, from: i64, to: i64) -> Vec<Event> {
+        let revisions = (from.max(2)..=to).map(|at| &self.history[at as usize - 2]);
+        let events = revisions.flatten().cloned();
+        events.map(|event| Event::read(event).unwrap()).collect()
+    }
+}
+
+/// Applies every event literally, and notices when one is not exact.
+#[derive(Default)]
+struct Reader {
+    keys: Keys,
+    revision: Revision,
+    stale: Option<Instant>,
+    resets: usize,
+    rewinds: usize,
+}
+
+impl Reader {
+    fn read(&mut self, event: MirrorEvent) {
+        let (revision, changes) = match event {
+            MirrorEvent::Changed { revision, changes } => {
+                assert!(revision > self.revision && self.resets > 0);
+                (revision, changes)
+            }
+            MirrorEvent::Reset {
+                revision,
+                cause,
+                changes,
+            } => {
+                assert_eq!(cause == ResetCause::First, self.resets == 0);
+                self.resets += 1;
+                self.rewinds += usize::from(cause == ResetCause::Rewound);
+                let keys: Vec<_> = changes.iter().map(KeyChange::key).collect();
+                assert!(
+                    keys.windows(2).all(|two| two[0] < two[1]),
+                    "sorted, each once"
+                );
+                (revision, changes)
+            }
+            MirrorEvent::Stale { since } => {
+                assert_ne!(self.stale.replace(since), Some(since), "stale twice");
+                return;
+            }
+            MirrorEvent::Live => {
+                assert!(self.stale.take().is_some(), "live twice");
+                return;
+            }
+        };
+        self.revision = revision;
+        for change in changes {
+            match change {
+                KeyChange::Put { kv, prev } => {
+                    assert_ne!(prev.as_ref(), Some(&kv), "no change");
+                    let before = self.keys.insert(kv.key().clone(), kv);
+                    assert_eq!(before, prev, "as it was");
+                }
+                KeyChange::Deleted { prev, .. } => {
+                    assert_eq!(self.keys.remove(prev.key()), Some(prev), "as it was");
+                }
+            }
+        }
+    }
+}
+
+struct World {
+    rng: Rng,
+    store: Store,
+    shared: Arc<Shared>,
+    teller: ChangeQueue,
+    receiver: Receiver<Result<MirrorEvent>>,
+    /// The first revision that the watch has not brought; `None` while there is none.
+    next: Option<i64>,
+    /// The watch is of a store that is gone.
+    rewound: bool,
+    /// How often the store was replaced, as far as lists have shown.
+    epoch: u64,
+    reader: Reader,
+    losses: usize,
+    room: Room,
+}
+
+impl World {
+    fn new(seed: u64, room: Room) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut store = Store::default();
+        for _ in 0..rng.usize(0..10) {
+            store.change(&mut rng);
+        }
+        let (bounded_sender, receiver) = BoundedSender::new(room, || None);
+        let shared = Arc::new(Shared::default());
+        shared.want();
+        let mut world = World {
+            rng,
+            store,
+            teller: ChangeQueue::new(bounded_sender, Arc::clone(&shared)),
+            shared,
+            receiver,
+            next: None,
+            rewound: false,
+            epoch: 0,
+            reader: Reader::default(),
+            losses: 0,
+            room,
+        };
+        world.list();
+        world
+    }
+
+    fn step(&mut self) {
+        self.do_something();
+        // A way out of a full queue is a `Reset`, and one word on how things are.
+        assert!(self.receiver.len() <= self.room.items + 2);
+    }
+
+    fn do_something(&mut self) {
+        match self.rng.u32(0..100) {
+            0..30 => self.store.change(&mut self.rng),
+            30..60 => self.deliver(),
+            60..65 => self.list(),
+            65..69 => self.health(),
+            69..72 => self.store.compacted = self.rng.i64(0..=self.store.revision()),
+            72 if self.rng.bool() => {
+                self.store = Store::default();
+                self.rewound = true;
+            }
+            73..80 => self.teller.look(),
+            80..83 => drop(self.shared.snapshot()),
+            _ => {
+                let count = self.rng.usize(1..4);
+                self.read(count);
+            }
+        }
+    }
+
+    fn health(&mut self) {
+        let up = self.next.is_some() && self.rng.bool();
+        match up {
+            true => self.teller.set_live(),
+            false => self.teller.set_stale(Error::invalid("down")),
+        }
+    }
+
+    /// The watch brings some whole revisions, or how far it is, or its end.
+    fn deliver(&mut self) {
+        let Some(next) = self.next else { return };
+        let revision = self.store.revision();
+        if self.rewound || next <= self.store.compacted {
+            self.next = None;
+            self.losses += 1;
+            return self.teller.set_stale(Error::invalid("lost"));
+        }
+        if next > revision {
+            return;
+        }
+        let to = self.rng.i64(next..=revision);
+        let header = ResponseHeader::new(0, 0, to, 0);
+        let events = self.store.events(next, to);
+        if events.is_empty() && self.rng.bool() {
+            return;
+        }
+        self.next = Some(to + 1);
+        self.teller.apply(&WatchResponse::new(header, events));
+    }
+
+    fn list(&mut self) {
+        if self.next.is_none() {
+            let list = self.store.keys.values().cloned().collect();
+            let revision = self.store.revision();
+            self.epoch += u64::from(std::mem::take(&mut self.rewound));
+            self.teller.reset(list, Revision::new(revision), self.epoch);
+            self.next = Some(revision + 1);
+        }
+    }
+
+    fn read(&mut self, count: usize) {
+        let events: Vec<_> = self.receiver.try_iter().take(count).collect();
+        for event in events {
+            self.reader.read(event.unwrap());
+        }
+    }
+
+    fn read_all(&mut self) {
+        self.read(usize::MAX);
+        if !self.teller.is_behind() {
+            let shown = self.shared.snapshot();
+            assert!(self.reader.keys.values().eq(shown.iter()));
+        }
+    }
+
+    fn calm(&mut self) {
+        for _ in 0..60 {
+            self.list();
+            self.deliver();
+            self.read_all();
+            self.teller.catch_up();
+        }
+        self.teller.set_live();
+        self.read_all();
+        assert_eq!(self.reader.keys, self.store.keys);
+        assert_eq!(self.reader.stale, None);
+        assert!(!self.teller.is_behind());
+    }
+}
+
+#[test]
+fn a_reader_of_any_speed_ends_with_what_the_store_has() {
+    for seed in 0..4_000 {
+        let mut rng = Rng::with_seed(seed);
+        let room = Room {
+            items: rng.usize(2..8),
+            bytes: rng.usize(500..4_000),
+        };
+        let mut world = World::new(seed, room);
+        (0..rng.usize(1..150)).for_each(|_| world.step());
+        world.calm();
+        // A reader that is slow may be told of several at a time.
+        assert_eq!(world.reader.rewinds > 0, world.epoch > 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_quick_reader_gets_one_reset_for_every_loss_and_no_other() {
+    let room = Room {
+        items: 1 << 20,
+        bytes: 1 << 30,
+    };
+    for seed in 0..4_000 {
+        let mut world = World::new(seed, room);
+        for _ in 0..100 {
+            world.step();
+            world.read_all();
+        }
+        world.calm();
+        assert_eq!(world.reader.resets, 1 + world.losses, "seed {seed}");
+        assert_eq!(world.reader.rewinds as u64, world.epoch, "seed {seed}");
+    }
+}

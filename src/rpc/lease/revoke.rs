@@ -1,0 +1,103 @@
+//! Ending a lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use super::maybe_executed::MaybeExecuted;
+use crate::error::{ErrorKind, Operation, Result};
+use crate::grpc::etcd_rs_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
+use crate::grpc::{Call, Framed, Transport};
+use crate::rpc::kv::header;
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request::Namespaced;
+use crate::rpc::request::sealed::Rpc;
+use crate::types::{LeaseId, ResponseHeader};
+
+/// Ends a lease and deletes every key that hangs on it, in one revision.
+///
+/// It is repeated until it is answered. [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there
+/// is no such lease, unless an earlier attempt of the same request may have ended it. Ids that nobody
+/// grants twice make that safe, and ids are random unless [`Grant::id`](crate::Grant::id) chose one.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Revoke {
+    id: LeaseId,
+}
+
+impl Revoke {
+    /// Ends the lease with this id.
+    pub fn new(id: LeaseId) -> Self {
+        Revoke { id }
+    }
+
+    fn message(&self) -> LeaseRevokeRequest {
+        LeaseRevokeRequest { id: self.id.get() }
+    }
+}
+
+impl Rpc for Revoke {
+    type Response = RevokeResponse;
+
+    fn operation(&self) -> Operation {
+        Operation::about("revoke", format_args!("lease {}", self.id))
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    fn within(self, _: &Namespace) -> Result<Namespaced<Self>> {
+        Ok(Namespaced::keyless(self))
+    }
+
+    async fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> Result<RevokeResponse> {
+        let (request, doubt) = (Framed::new(&self.message()), MaybeExecuted::default());
+        let revoking = transport.calling(
+            Call::read(timeout),
+            || self.operation(),
+            |connection| doubt.clone().during(connection.ask(request.clone())),
+        );
+        match revoking.await {
+            Ok(revoked) => Ok(revoked.into()),
+            Err(error) if error.kind() == ErrorKind::LeaseNotFound && doubt.remains() => {
+                Ok(RevokeResponse::default())
+            }
+            Err(error) => Err(error.unknown_outcome(doubt.remains())),
+        }
+    }
+}
+
+impl From<LeaseRevokeResponse> for RevokeResponse {
+    fn from(pb: LeaseRevokeResponse) -> Self {
+        RevokeResponse {
+            header: header(pb.header),
+        }
+    }
+}
+
+/// The answer to a [`Revoke`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct RevokeResponse {
+    header: ResponseHeader,
+}
+
+impl RevokeResponse {
+    /// Who answered; all zero when the answer was lost and a repetition found the lease gone.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+}

@@ -1,0 +1,211 @@
+//! The election that the server runs on behalf of a lease: becoming the leader.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::waiting::Waiting;
+use crate::error::{Error, Operation, Result};
+use crate::grpc::Transport;
+use crate::grpc::etcd_rs_proto::v3electionpb as pb;
+use crate::grpc::etcd_rs_proto::v3electionpb::CampaignRequest;
+use crate::rpc::kv::{Compare, header};
+use crate::rpc::lease::KeepsAlive;
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request::Namespaced;
+use crate::rpc::request::sealed::Rpc;
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::{KeyRange, Printed};
+use crate::types::{LeaseId, ResponseHeader, Revision};
+
+/// Has the server campaign under a lease that is kept alive. It is the same election as a
+/// [`concurrency::Election`](crate::concurrency::Election) of that name.
+///
+/// It waits as [`Lock`](super::Lock) does.
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Campaign {
+    name: Bytes,
+    value: Bytes,
+    waiting: Waiting,
+}
+
+impl Campaign {
+    /// Campaigns in the election of this name under the lease that `alive` keeps; `value` is what
+    /// others see of the leader.
+    pub fn new(name: impl IntoBytes, value: impl IntoBytes, alive: &impl KeepsAlive) -> Self {
+        Campaign {
+            name: name.into_bytes(),
+            value: value.into_bytes(),
+            waiting: Waiting {
+                kept: alive.kept(),
+                within: None,
+            },
+        }
+    }
+
+    /// Gives up after this time, with [`Timeout`](crate::ErrorKind::Timeout).
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.waiting.within = Some(timeout);
+        self
+    }
+
+    fn message(&self) -> CampaignRequest {
+        CampaignRequest {
+            name: self.name.clone(),
+            lease: self.waiting.kept.lease().get(),
+            value: self.value.clone(),
+        }
+    }
+}
+
+/// Shows the name and the size of the value.
+impl fmt::Debug for Campaign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Campaign")
+            .field("name", &Printed(&self.name))
+            .field("value_len", &self.value.len())
+            .field("lease", &self.waiting.kept.lease())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rpc for Campaign {
+    type Response = CampaignResponse;
+
+    fn operation(&self) -> Operation {
+        Operation::on(
+            "election service: campaign",
+            KeyRange::key(self.name.clone()),
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Namespaced<Self>> {
+        namespace.enter_name(&mut self.name);
+        Ok(Namespaced {
+            request: self,
+            strip: |response, namespace| {
+                namespace.leave_name(&mut response.leader.name);
+                namespace.leave(&mut response.leader.key);
+            },
+        })
+    }
+
+    async fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> Result<CampaignResponse> {
+        let (message, operation) = (self.message(), self.operation());
+        let key = |answer: &pb::CampaignResponse| {
+            let leader = answer.leader.clone().unwrap_or_default();
+            (leader.key, Some(Revision::new(leader.rev)))
+        };
+        let about = operation.clone();
+        let won = self
+            .waiting
+            .until_ours(transport, operation, timeout, message, key);
+        let (answer, _) = won.await?;
+        let leader = answer.leader.and_then(LeaderKey::read);
+        Ok(CampaignResponse {
+            header: header(answer.header),
+            leader: leader.ok_or_else(|| {
+                Error::protocol("an answer without the leader's key").operation(about)
+            })?,
+        })
+    }
+}
+
+/// The answer to a [`Campaign`]: it was won.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CampaignResponse {
+    header: ResponseHeader,
+    leader: LeaderKey,
+}
+
+impl CampaignResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// What leads: for [`Proclaim`](super::Proclaim) and [`Resign`](super::Resign).
+    pub fn leader(&self) -> &LeaderKey {
+        &self.leader
+    }
+}
+
+/// What leads an election: a key, and the revision that created it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderKey {
+    name: Bytes,
+    key: Bytes,
+    revision: Revision,
+    lease: LeaseId,
+}
+
+impl LeaderKey {
+    fn read(pb: pb::LeaderKey) -> Option<LeaderKey> {
+        Some(LeaderKey {
+            name: pb.name,
+            key: pb.key,
+            revision: Revision::new(pb.rev),
+            lease: LeaseId::new(pb.lease)?,
+        })
+    }
+
+    pub(super) fn enter(&mut self, namespace: &Namespace) {
+        namespace.enter_name(&mut self.name);
+        namespace.enter(&mut self.key, &mut Bytes::new());
+    }
+
+    pub(super) fn pb(&self) -> pb::LeaderKey {
+        pb::LeaderKey {
+            name: self.name.clone(),
+            key: self.key.clone(),
+            rev: self.revision.get(),
+            lease: self.lease.get(),
+        }
+    }
+
+    /// The name of the election.
+    pub fn name(&self) -> &Bytes {
+        &self.name
+    }
+
+    /// The leader's key.
+    pub fn key(&self) -> &Bytes {
+        &self.key
+    }
+
+    /// The number of this leadership, greater than that of every one before: the key's create
+    /// revision.
+    pub fn fencing_token(&self) -> Revision {
+        self.revision
+    }
+
+    /// The lease that the key hangs on.
+    pub fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
+    /// Holds for as long as it leads: for [`Txn::when`](crate::Txn::when).
+    pub fn is_leader(&self) -> Compare {
+        Compare::create_revision(self.key.clone()).eq(self.revision)
+    }
+}

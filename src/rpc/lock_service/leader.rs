@@ -1,0 +1,99 @@
+//! The election that the server runs: who leads.
+
+use bytes::Bytes;
+
+use crate::error::{Operation, Result};
+use crate::grpc::etcd_rs_proto::v3electionpb as pb;
+use crate::rpc::kv::header;
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request::sealed::Rpc;
+use crate::rpc::request::{Namespaced, unary_rpc};
+use crate::types::into_bytes::IntoBytes;
+use crate::types::key_range::KeyRange;
+use crate::types::{KeyValue, ResponseHeader};
+
+/// Asks the server who leads an election.
+///
+/// [`NotFound`](crate::ErrorKind::NotFound) when nobody does.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Leader {
+    name: Bytes,
+}
+
+impl Leader {
+    /// The leader of the election of this name.
+    pub fn of(name: impl IntoBytes) -> Self {
+        Leader {
+            name: name.into_bytes(),
+        }
+    }
+
+    pub(super) fn enter(&mut self, namespace: &Namespace) {
+        namespace.enter_name(&mut self.name);
+    }
+
+    pub(super) fn message(&self) -> pb::LeaderRequest {
+        pb::LeaderRequest {
+            name: self.name.clone(),
+        }
+    }
+
+    pub(super) fn named(&self, verb: &'static str) -> Operation {
+        Operation::on(verb, KeyRange::key(self.name.clone()))
+    }
+}
+
+impl Rpc for Leader {
+    type Response = LeaderResponse;
+
+    fn operation(&self) -> Operation {
+        self.named("election service: leader of")
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn within(mut self, namespace: &Namespace) -> Result<Namespaced<Self>> {
+        self.enter(namespace);
+        Ok(Namespaced {
+            request: self,
+            strip: LeaderResponse::strip,
+        })
+    }
+
+    unary_rpc!(read pb::LeaderRequest);
+}
+
+/// Who leads an election.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct LeaderResponse {
+    header: ResponseHeader,
+    kv: KeyValue,
+}
+
+impl LeaderResponse {
+    pub(super) fn strip(&mut self, namespace: &Namespace) {
+        namespace.leave(&mut self.kv.key);
+    }
+
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The leader's key, with what it proclaimed.
+    pub fn kv(&self) -> &KeyValue {
+        &self.kv
+    }
+}
+
+impl From<pb::LeaderResponse> for LeaderResponse {
+    fn from(pb: pb::LeaderResponse) -> Self {
+        LeaderResponse {
+            header: header(pb.header),
+            kv: pb.kv.map(KeyValue::from).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Alarms: what the cluster has noticed to be wrong, until somebody says that it is not any more.
+
+use crate::error::{Operation, Result};
+use crate::grpc::etcd_rs_proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::grpc::etcd_rs_proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse as Pb, AlarmType,
+};
+use crate::rpc::kv::header;
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request::sealed::Rpc;
+use crate::rpc::request::{Namespaced, unary_rpc};
+use crate::types::{MemberId, ResponseHeader};
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AlarmKind {
+    /// A member's database is full. The cluster refuses puts until the alarm is disarmed: compact,
+    /// defragment, then disarm.
+    NoSpace,
+    /// A member's data is not that of the others.
+    Corrupt,
+    /// One that this version of the crate does not know.
+    Other(i32),
+}
+
+impl AlarmKind {
+    fn code(self) -> i32 {
+        match self {
+            AlarmKind::NoSpace => AlarmType::Nospace.into(),
+            AlarmKind::Corrupt => AlarmType::Corrupt.into(),
+            AlarmKind::Other(code) => code,
+        }
+    }
+}
+
+/// An alarm that is raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Alarm {
+    /// The member it is about.
+    pub member: MemberId,
+    /// What it is about.
+    pub kind: AlarmKind,
+}
+
+/// Lists the alarms of the cluster, as the member that answers knows them.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[must_use = "a request does nothing until it is called"]
+pub struct AlarmList {}
+
+impl AlarmList {
+    /// Lists all of them; there is nothing to choose.
+    pub fn new() -> Self {
+        AlarmList {}
+    }
+
+    fn message(&self) -> AlarmRequest {
+        // It gets all alarms.
+        AlarmRequest::default()
+    }
+}
+
+/// Disarms one alarm of one member; one that is not raised is no error.
+///
+/// Disarming does not cure: a database that is still full raises its alarm again with the next put.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct AlarmDisarm {
+    member: MemberId,
+    kind: AlarmKind,
+}
+
+impl AlarmDisarm {
+    /// Disarms this alarm.
+    pub fn new(alarm: Alarm) -> Self {
+        AlarmDisarm {
+            member: alarm.member,
+            kind: alarm.kind,
+        }
+    }
+
+    /// Disarms the alarm of this kind of this member.
+    pub fn of(member: MemberId, kind: AlarmKind) -> Self {
+        AlarmDisarm { member, kind }
+    }
+
+    fn message(&self) -> AlarmRequest {
+        AlarmRequest {
+            action: AlarmAction::Deactivate.into(),
+            member_id: self.member.get(),
+            alarm: self.kind.code(),
+        }
+    }
+}
+
+impl Rpc for AlarmList {
+    type Response = AlarmResponse;
+
+    fn within(self, _: &Namespace) -> Result<Namespaced<Self>> {
+        Ok(Namespaced::keyless(self))
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::new("alarms")
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    unary_rpc!(read AlarmRequest, without leader);
+}
+
+impl Rpc for AlarmDisarm {
+    type Response = AlarmResponse;
+
+    fn within(self, _: &Namespace) -> Result<Namespaced<Self>> {
+        Ok(Namespaced::keyless(self))
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::about(
+            "disarm",
+            format_args!("the alarm of member {}", self.member),
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    // Twice would disarm what was raised anew in between.
+    unary_rpc!(write AlarmRequest);
+}
+
+/// The answer to [`AlarmList`] and [`AlarmDisarm`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct AlarmResponse {
+    header: ResponseHeader,
+    alarms: Vec<Alarm>,
+}
+
+impl AlarmResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The alarms that are raised; of a disarming, those that were disarmed.
+    pub fn alarms(&self) -> &[Alarm] {
+        &self.alarms
+    }
+}
+
+impl From<Pb> for AlarmResponse {
+    fn from(pb: Pb) -> Self {
+        AlarmResponse {
+            header: header(pb.header),
+            alarms: pb.alarms.into_iter().map(Alarm::from).collect(),
+        }
+    }
+}
+
+impl From<AlarmMember> for Alarm {
+    fn from(pb: AlarmMember) -> Self {
+        Alarm {
+            member: MemberId::new(pb.member_id),
+            kind: match pb.alarm() {
+                AlarmType::Nospace => AlarmKind::NoSpace,
+                AlarmType::Corrupt => AlarmKind::Corrupt,
+                AlarmType::None => AlarmKind::Other(pb.alarm),
+            },
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Going back to the previous minor release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use crate::error::{Error, Operation, Result};
+use crate::grpc::etcd_rs_proto::etcdserverpb::downgrade_request::DowngradeAction;
+use crate::grpc::etcd_rs_proto::etcdserverpb::{DowngradeRequest, DowngradeResponse as Pb};
+use crate::grpc::{Call, Framed, Transport};
+use crate::rpc::kv::header;
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request::Namespaced;
+use crate::rpc::request::sealed::Rpc;
+use crate::types::ResponseHeader;
+
+/// Asks whether the cluster can go back to the previous minor release, begins it, or calls it off
+/// (servers from 3.5 on).
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct Downgrade {
+    action: DowngradeAction,
+    version: String,
+}
+
+impl Downgrade {
+    /// Asks whether a downgrade to this version, such as `3.6.0`, is possible. Changes nothing.
+    ///
+    /// A version that is none, or not that of the minor release before the cluster's, is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument);
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) while another downgrade is under
+    /// way.
+    pub fn validate(version: impl Into<String>) -> Self {
+        Downgrade::new(DowngradeAction::Validate, version.into())
+    }
+
+    /// Begins a downgrade to this version: members of that release may be started from then on. The
+    /// errors are those of [`validate`](Downgrade::validate).
+    pub fn enable(version: impl Into<String>) -> Self {
+        Downgrade::new(DowngradeAction::Enable, version.into())
+    }
+
+    /// Calls off the downgrade under way. When there is none, some servers answer with
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition), and others that it is done.
+    pub fn cancel() -> Self {
+        Downgrade::new(DowngradeAction::Cancel, String::new())
+    }
+
+    fn new(action: DowngradeAction, version: String) -> Self {
+        Downgrade { action, version }
+    }
+
+    fn message(&self) -> DowngradeRequest {
+        DowngradeRequest {
+            action: self.action.into(),
+            version: self.version.clone(),
+        }
+    }
+}
+
+impl Rpc for Downgrade {
+    type Response = DowngradeResponse;
+
+    fn within(self, _: &Namespace) -> Result<Namespaced<Self>> {
+        Ok(Namespaced::keyless(self))
+    }
+
+    fn operation(&self) -> Operation {
+        match self.action {
+            DowngradeAction::Validate => {
+                Operation::about("validate downgrade", format_args!("to {}", self.version))
+            }
+            DowngradeAction::Enable => {
+                Operation::about("enable downgrade", format_args!("to {}", self.version))
+            }
+            DowngradeAction::Cancel => Operation::new("cancel downgrade"),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.version.is_empty() && self.action != DowngradeAction::Cancel {
+            return Err(Error::invalid("it needs a version, such as 3.6.0"));
+        }
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        self.action != DowngradeAction::Validate
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<DowngradeResponse>> + Send + 'static {
+        let call = match self.writes() {
+            true => Call::write(timeout),
+            false => Call::read(timeout),
+        };
+        let request = Framed::new(&self.message());
+        transport.unary(call, move || self.operation(), request)
+    }
+}
+
+/// The answer to [`Downgrade`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct DowngradeResponse {
+    header: ResponseHeader,
+    version: String,
+}
+
+impl DowngradeResponse {
+    /// Who answered.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// The version of the cluster now, such as `3.7`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+impl From<Pb> for DowngradeResponse {
+    fn from(pb: Pb) -> Self {
+        DowngradeResponse {
+            header: header(pb.header),
+            version: pb.version,
+        }
+    }
+}

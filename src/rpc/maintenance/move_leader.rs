@@ -1,0 +1,56 @@
+//! Moving the leadership to another member.
+
+use crate::error::{Operation, Result};
+use crate::grpc::etcd_rs_proto::etcdserverpb::{MoveLeaderRequest, MoveLeaderResponse};
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request::sealed::Rpc;
+use crate::rpc::request::{Namespaced, unary_rpc};
+use crate::types::MemberId;
+
+/// Has the leader hand over to another member, and waits until that one leads.
+///
+/// Only the leader does it: any other member answers "not leader", an error of the kind
+/// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition).
+/// [`Client::move_leader`](crate::Client::move_leader) finds the leader first. A member that does not
+/// exist, or is a learner, is [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct MoveLeader {
+    target: MemberId,
+}
+
+impl MoveLeader {
+    /// Moves the leadership to this member.
+    pub fn to(target: MemberId) -> Self {
+        MoveLeader { target }
+    }
+
+    fn message(&self) -> MoveLeaderRequest {
+        MoveLeaderRequest {
+            target_id: self.target.get(),
+        }
+    }
+}
+
+impl Rpc for MoveLeader {
+    type Response = ();
+
+    fn within(self, _: &Namespace) -> Result<Namespaced<Self>> {
+        Ok(Namespaced::keyless(self))
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::about("move the leader", format_args!("to member {}", self.target))
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    // Not `hasleader`: for a moment of the very handover there is none.
+    unary_rpc!(write MoveLeaderRequest, without leader);
+}
+
+impl From<MoveLeaderResponse> for () {
+    fn from(_: MoveLeaderResponse) {}
+}

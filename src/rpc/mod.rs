@@ -1,0 +1,11 @@
+//! The services of etcd: requests as values, their responses, and the tasks behind leases and watches.
+
+pub(crate) mod auth;
+pub(crate) mod cluster;
+pub(crate) mod kv;
+pub(crate) mod lease;
+pub(crate) mod lock_service;
+pub(crate) mod maintenance;
+pub(crate) mod namespace;
+pub(crate) mod request;
+pub(crate) mod watch;

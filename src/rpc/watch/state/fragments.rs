@@ -1,0 +1,107 @@
+//! Puts the fragments of one response together again.
+
+use crate::error::{Error, ErrorKind};
+use crate::rpc::watch::event::Event;
+
+/// A response so large is passed on in parts, cut between revisions: a server that sends history
+/// makes responses of up to 1000 revisions, whatever their size.
+const ENOUGH: usize = 16 << 20;
+
+/// The fragments of a response that is not complete.
+#[derive(Debug, Default)]
+pub(super) struct Fragments {
+    events: Vec<Event>,
+    bytes: usize,
+    /// The bytes of the newest revision.
+    newest: usize,
+}
+
+impl Fragments {
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Fragments::default();
+    }
+
+    /// Takes a piece. `last` is the end of the response: then everything comes back. Before it,
+    /// whole revisions do when there is enough of them. WatchEntry revision may have `limit` bytes.
+    pub(super) fn push(
+        &mut self,
+        piece: Vec<Event>,
+        last: bool,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
+        if last && self.events.is_empty() {
+            return Ok(piece);
+        }
+        let mut revision = self.events.last().map(Event::revision);
+        for event in &piece {
+            if revision != Some(event.revision()) {
+                (revision, self.newest) = (Some(event.revision()), 0);
+            }
+            self.newest = self.newest.saturating_add(event.wire_size());
+            if self.newest > limit {
+                return Err(too_large(event, limit));
+            }
+            self.bytes = self.bytes.saturating_add(event.size());
+        }
+        self.events.extend(piece);
+        if last {
+            return Ok(std::mem::take(self).events);
+        }
+        if self.bytes < ENOUGH {
+            return Ok(Vec::new());
+        }
+        let whole = self
+            .events
+            .partition_point(|event| Some(event.revision()) != revision);
+        let rest = self.events.split_off(whole);
+        let ready = std::mem::replace(&mut self.events, rest);
+        self.bytes = self.events.iter().map(Event::size).sum();
+        Ok(ready)
+    }
+}
+
+#[cold]
+fn too_large(event: &Event, limit: usize) -> Error {
+    let reason = format!(
+        "revision {} has more than {limit} bytes of changes, with what they replace: raise \
+         ClientBuilder::receive_limit above that",
+        event.revision()
+    );
+    Error::new(ErrorKind::TooLarge, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::watch::state::tests::model::event;
+
+    fn events(revisions: &[i64]) -> Vec<Event> {
+        let read = |revision: &i64| Event::read(event(*revision, "k")).unwrap();
+        revisions.iter().map(read).collect()
+    }
+
+    #[test]
+    fn the_limit_is_on_one_revision_and_not_on_a_response() {
+        let size = events(&[1])[0].wire_size();
+        let mut joining = Fragments::default();
+        for revision in 1..100 {
+            let piece = events(&[revision, revision, revision + 1]);
+            assert!(joining.push(piece, false, 3 * size).unwrap().is_empty());
+        }
+        let over = joining.push(events(&[100]), false, 3 * size);
+        assert!(over.is_ok_and(|ready| ready.is_empty()));
+        let error = joining
+            .push(events(&[100, 100]), true, 3 * size)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let text = error.to_string();
+        assert!(
+            text.contains("revision 100") && text.contains("receive_limit"),
+            "{text}"
+        );
+    }
+}

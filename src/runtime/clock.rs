@@ -1,0 +1,24 @@
+//! Reads the boot-time clock.
+
+use crate::util::boot_time::BootTime;
+
+/// Now, on the clock that keeps running while the machine sleeps.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn now() -> BootTime {
+    use rustix::time::{ClockId, clock_gettime};
+
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
+    BootTime::from_boot(std::time::Duration::new(seconds, nanos))
+}
+
+/// Now, on the monotonic clock: the closest there is here.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn now() -> BootTime {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BootTime::from_boot(START.elapsed())
+}

@@ -1,6 +1,0 @@
-//! Endpoints from DNS: the SRV records of a domain.
-
-mod lookup;
-mod message;
-
-pub use lookup::SrvLookup;

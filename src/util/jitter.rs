@@ -1,0 +1,75 @@
+//! Jitter: for jitter and for numbers that should differ. Nothing here is secret.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+
+/// Any number. The system's randomness is behind it: a `RandomState` is seeded by it once for each
+/// thread, and differs from the one before.
+pub(crate) fn number() -> u64 {
+    // A forked child has its parent's seed, and another process id.
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// Anything from 0 to 1, without 1: the next of a row that each thread has. A forked child goes on
+/// with its parent's row.
+pub(crate) fn fraction() -> f64 {
+    thread_local!(static ROW: RefCell<Jitter> = RefCell::new(Jitter::seeded(number())));
+    ROW.with_borrow_mut(Jitter::fraction)
+}
+
+/// The upper 53 bits: as many as a double has.
+fn unit(number: u64) -> f64 {
+    (number >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// A row of numbers that its seed decides (SplitMix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Jitter(u64);
+
+impl Jitter {
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Jitter(seed)
+    }
+
+    /// Anything from 0 to 1, without 1.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        unit(z ^ (z >> 31))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_even(fractions: impl Iterator<Item = f64>) -> bool {
+        let mut tenths = [0; 10];
+        for fraction in fractions.take(10_000) {
+            tenths[(fraction * 10.0) as usize] += 1;
+        }
+        // 1000 are expected in each, with a deviation of 30.
+        tenths.iter().all(|count| (800..1200).contains(count))
+    }
+
+    #[test]
+    fn fractions_are_anything_from_0_to_1() {
+        assert!(is_even(std::iter::repeat_with(fraction)));
+        let mut chance = Jitter::seeded(1);
+        assert!(is_even(std::iter::repeat_with(|| chance.fraction())));
+    }
+
+    #[test]
+    fn numbers_differ_and_rows_are_their_seed_s() {
+        let numbers: std::collections::BTreeSet<u64> = (0..1000).map(|_| number()).collect();
+        assert_eq!(numbers.len(), 1000);
+        let row = |seed| {
+            let mut chance = Jitter::seeded(seed);
+            [(); 3].map(|()| chance.fraction().to_bits())
+        };
+        assert_eq!(row(7), row(7));
+        assert_ne!(row(7), row(8));
+    }
+}

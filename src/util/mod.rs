@@ -1,0 +1,6 @@
+//! Small types that know nothing of etcd: backoff, jitter, a clock, secrets.
+
+pub(crate) mod backoff;
+pub(crate) mod boot_time;
+pub(crate) mod jitter;
+pub(crate) mod secret;
