@@ -116,16 +116,17 @@
 //! | bounded | a slow reader holds 128 responses and 8 MiB at most; then the watch pauses, and resumes when it has caught up |
 //! | lively | a server that is silent is asked, and left when it does not answer |
 //!
-//! A [`Mirror`] puts list and watch together: a range of keys in memory, always consistent, that
+//! A [`Mirror`](mirror::Mirror) puts list and watch together: a range of keys in memory, always consistent, that
 //! lists again by itself when a watch has to give up.
 //!
 //! # Caches and copies
 //!
-//! A [`Cache`] is a prefix that is read from memory, and that sees what was written through it at once.
+//! A [`Cache`](mirror::Cache) is a prefix that is read from memory, and that sees what was written through it at once.
 //! For what others wrote, each read says how new it has to be.
 //!
 //! ```
-//! use etcd_blocking::{Cache, Client};
+//! use etcd_blocking::Client;
+//! use etcd_blocking::mirror::Cache;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
@@ -138,7 +139,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`MakeMirror`] copies a prefix to another cluster and keeps the copy up to date, through outages of
+//! [`MakeMirror`](mirror::MakeMirror) copies a prefix to another cluster and keeps the copy up to date, through outages of
 //! both, and goes on where it was.
 //!
 //! # Leases
@@ -238,19 +239,20 @@
 //! [allowed](ClientBuilder::allow_plaintext_credentials).
 //!
 //! ```
-//! use etcd_blocking::{Client, ErrorKind, KeyRange, Permission};
+//! use etcd_blocking::{Client, ErrorKind, KeyRange};
+//! use etcd_blocking::auth::Permission;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
 //! # let (endpoint, password, root_password) = (etcd.endpoint(), "secret", "very secret");
 //! let admin = Client::connect([&endpoint])?;
-//! admin.role_add("reader")?;
-//! admin.role_grant_permission("reader", Permission::read(KeyRange::prefix("app/")))?;
-//! admin.user_add("api", password)?;
-//! admin.user_grant_role("api", "reader")?;
-//! admin.user_add("root", root_password)?;
-//! admin.user_grant_role("root", "root")?;
-//! admin.auth_enable()?;
+//! admin.auth().role_add("reader")?;
+//! admin.auth().role_grant_permission("reader", Permission::read(KeyRange::prefix("app/")))?;
+//! admin.auth().user_add("api", password)?;
+//! admin.auth().user_grant_role("api", "reader")?;
+//! admin.auth().user_add("root", root_password)?;
+//! admin.auth().user_grant_role("root", "root")?;
+//! admin.auth().enable()?;
 //!
 //! let api = Client::builder([&endpoint])
 //!     .user("api", password)
@@ -273,30 +275,30 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
 //! # let client = Client::connect([etcd.endpoint()])?;
-//! for health in client.health()? {
+//! for health in client.maintenance().health()? {
 //!     assert!(health.is_healthy(), "{}: {:?}", health.endpoint, health.error);
-//!     let status = client.at(&health.endpoint)?.status()?;
+//!     let status = client.at(&health.endpoint)?.maintenance().status()?;
 //!     println!("{}: {} bytes, leader: {}", health.endpoint, status.db_size(), status.is_leader());
 //! }
-//! assert_eq!(client.member_list()?.members().len(), 1);
+//! assert_eq!(client.cluster().member_list()?.members().len(), 1);
 //!
 //! let mut backup = Vec::new();
-//! let saved = client.snapshot_to(&mut backup)?;
+//! let saved = client.maintenance().snapshot_to(&mut backup)?;
 //! assert_eq!(saved.size, backup.len() as u64, "and its hash is right");
 //! # Ok(()) }
 //! ```
 //!
-//! Members are [added](Client::member_add), as learners too, [promoted](Client::member_promote) and
-//! [removed](Client::member_remove); endpoints can [follow](ClientBuilder::sync_interval) them, or come from
-//! [DNS](SrvLookup).
+//! Members are [added](crate::cluster::Cluster::member_add), as learners too, [promoted](crate::cluster::Cluster::member_promote) and
+//! [removed](crate::cluster::Cluster::member_remove); endpoints can [follow](ClientBuilder::sync_interval) them, or come from
+//! [DNS](config::SrvLookup).
 //!
 //! # Configuration
 //!
 //! Every setting is a method of [`ClientBuilder`]. [`ClientBuilder::from_env`] takes them from the environment,
-//! and with the feature `serde` a [`Config`] is read from a file, under the names of clientv3.
+//! and with the feature `serde` a [`Config`](config::Config) is read from a file, under the names of clientv3.
 //!
 //! ```
-//! use etcd_blocking::Config;
+//! use etcd_blocking::config::Config;
 //!
 //! # fn main() -> etcd_blocking::Result<()> {
 //! let config = Config::from_vars([
@@ -360,7 +362,7 @@
 //! |---|---|---|
 //! | `tls` | yes | TLS and mTLS by rustls, with ring: `Tls` |
 //! | `tls-aws-lc` | no | the same with aws-lc, which wins when both are on |
-//! | `serde` | no | [`Config`] from files |
+//! | `serde` | no | [`Config`](config::Config) from files |
 //! | `tracing` | no | spans and events |
 //! | `local` | no | the module `local`: private etcd processes for demos and tests |
 
@@ -377,66 +379,125 @@ mod rpc;
 mod runtime;
 mod types;
 mod util;
-pub(crate) mod worker;
+mod worker;
 
 pub use bytes;
 pub use crossbeam_channel;
 
 pub use client::Client;
-pub use client::config::{ClientBuilder, Config, SecureConfig};
+pub use client::config::ClientBuilder;
 pub use client::pages::Pages;
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
     RegistrarBuilder, Registration, ServiceView, State, Status,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use grpc::connect::dns_srv::SrvLookup;
 #[cfg(feature = "__tls")]
 pub use grpc::tls::Tls;
-pub use observe::{
-    CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
-};
-pub use replica::cache::{Cache, CacheBuilder};
-pub use replica::copy::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
-pub use replica::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause, Snapshot};
-pub use rpc::auth::{
-    Access, AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse, Authenticate,
-    AuthenticateResponse, Permission, RoleAdd, RoleDelete, RoleGet, RoleGetResponse,
-    RoleGrantPermission, RoleList, RoleListResponse, RoleRevokePermission, UserAdd,
-    UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
-    UserListResponse, UserRevokeRole,
-};
-pub use rpc::cluster::{
-    Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove, MemberUpdate,
-    MembersResponse,
-};
 pub use rpc::kv::{
-    Compact, CompactResponse, Compare, Delete, DeleteResponse, Get, GetResponse, Op, OpResponse,
-    Put, PutResponse, SortOrder, SortTarget, Target, Txn, TxnResponse, Value,
+    Compact, Compare, Delete, DeleteResponse, Get, GetResponse, Op, OpResponse, Put, PutResponse,
+    Txn, TxnResponse,
 };
-pub use rpc::lease::{
-    Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse, Renewal,
-    Revoke, RevokeResponse, TimeToLive, TimeToLiveResponse,
-};
-pub use rpc::lock_service::{
-    Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
-    Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
-};
-pub use rpc::maintenance::{
-    Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade, DowngradeInfo,
-    DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv, HashKvResponse, HashResponse,
-    MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse, VerifiedSnapshot,
-};
+pub use rpc::lease::{Grant, KeepAlive, Lease, Renewal, Revoke, TimeToLive};
 pub use rpc::request::Request;
-pub use rpc::watch::{
-    Event, EventKind, Iter, LatestSet, Watch, WatchKey, WatchResponse, WatchSet, Watcher,
-};
+pub use rpc::watch::{Event, EventKind, Watch, WatchResponse, Watcher};
 #[doc(hidden)]
 pub use runtime::DriveMode;
 pub use runtime::Pending;
 pub use types::into_bytes::IntoBytes;
-pub use types::key_range::{KeyRange, prefix_end};
-pub use types::{KeyValue, LeaseId, MemberId, ResponseHeader, Revision};
+pub use types::key_range::KeyRange;
+pub use types::{KeyValue, LeaseId, ResponseHeader, Revision};
+
+/// Users, roles and permissions: [`Client::auth`] and the requests behind its verbs.
+pub mod auth {
+    pub use crate::client::auth::Auth;
+    pub use crate::rpc::auth::{
+        Access, AuthDisable, AuthEnable, AuthResponse, AuthStatus, AuthStatusResponse,
+        Authenticate, AuthenticateResponse, Permission, RoleAdd, RoleDelete, RoleGet,
+        RoleGetResponse, RoleGrantPermission, RoleList, RoleListResponse, RoleRevokePermission,
+        UserAdd, UserChangePassword, UserDelete, UserGet, UserGetResponse, UserGrantRole, UserList,
+        UserListResponse, UserRevokeRole,
+    };
+}
+
+/// The members of a cluster: [`Client::cluster`] and the requests behind its verbs.
+pub mod cluster {
+    pub use crate::client::cluster::Cluster;
+    pub use crate::rpc::cluster::{
+        Member, MemberAdd, MemberAddResponse, MemberList, MemberPromote, MemberRemove,
+        MemberUpdate, MembersResponse,
+    };
+    pub use crate::types::MemberId;
+}
+
+/// Status, alarms, snapshots and defragmentation: [`Client::maintenance`] and the requests behind its verbs.
+pub mod maintenance {
+    pub use crate::client::maintenance::Maintenance;
+    pub use crate::rpc::maintenance::{
+        Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse, Defragment, Downgrade,
+        DowngradeInfo, DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv,
+        HashKvResponse, HashResponse, MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse,
+        VerifiedSnapshot,
+    };
+}
+
+/// The lock and election services that run inside the server: [`Client::lock_service`] and the requests behind its verbs.
+///
+/// [`concurrency`] has locks and elections that notice the loss of their lease.
+pub mod lock_service {
+    pub use crate::client::lock_service::LockService;
+    pub use crate::rpc::lock_service::{
+        Campaign, CampaignResponse, Leader, LeaderKey, LeaderResponse, Leaders, Lock, LockResponse,
+        Proclaim, ProclaimResponse, Resign, ResignResponse, Unlock, UnlockResponse,
+    };
+}
+
+/// Requests and responses of the key-value service.
+pub mod kv {
+    pub use crate::client::pages::Pages;
+    pub use crate::rpc::kv::{
+        Compact, CompactResponse, Compare, Delete, DeleteResponse, Get, GetResponse, Op,
+        OpResponse, Put, PutResponse, SortOrder, SortTarget, Target, Txn, TxnResponse, Value,
+    };
+    pub use crate::types::key_range::prefix_end;
+}
+
+/// Requests and responses of the lease service.
+pub mod lease {
+    pub use crate::rpc::lease::{
+        Deadline, Grant, KeepAlive, KeepAliveOnce, KeepsAlive, Lease, Leases, LeasesResponse,
+        Renewal, Revoke, RevokeResponse, TimeToLive, TimeToLiveResponse,
+    };
+}
+
+/// Watches of one range, of many ranges in one channel, and of single keys.
+pub mod watch {
+    pub use crate::rpc::watch::{
+        Event, EventKind, Iter, LatestSet, Watch, WatchKey, WatchResponse, WatchSet, Watcher,
+    };
+}
+
+/// Copies of a key range that are kept up to date: [`Mirror`](mirror::Mirror) in memory, [`Cache`](mirror::Cache) for reads, [`MakeMirror`](mirror::MakeMirror) in another cluster.
+pub mod mirror {
+    pub use crate::replica::cache::{Cache, CacheBuilder};
+    pub use crate::replica::copy::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
+    pub use crate::replica::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause, Snapshot};
+}
+
+/// The settings of a client, from code, files and the environment.
+pub mod config {
+    pub use crate::client::config::{ClientBuilder, Config, SecureConfig};
+    pub use crate::grpc::connect::dns_srv::SrvLookup;
+    #[cfg(feature = "__tls")]
+    pub use crate::grpc::tls::Tls;
+}
+
+/// Counters and latencies of a client: [`Client::metrics`].
+pub mod metrics {
+    pub use crate::observe::{
+        CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+    };
+}
 
 /// The README's programs compile.
 #[cfg(doctest)]

@@ -1,6 +1,6 @@
 //! Which etcd the examples talk to.
 
-use etcd_blocking::Config;
+use etcd_blocking::config::Config;
 
 use crate::program::Ending;
 

@@ -21,7 +21,7 @@ impl Client {
     /// nowhere else, its watches and lease renewals included.
     ///
     /// The endpoint need not be one of the client's own; it may come from the
-    /// [member list](Client::member_list). Without a scheme it has that of the client's endpoints. The
+    /// [member list](crate::cluster::Cluster::member_list). Without a scheme it has that of the client's endpoints. The
     /// view shares everything else with this client: the runtime's thread, the settings, the deadline.
     /// It is closed with it, and [`close`](Client::close) on either closes both. Connections to the
     /// endpoint are the view's own, are made by its first call, and live as long as a view of that
@@ -33,7 +33,7 @@ impl Client {
     /// # fn main() -> etcd_blocking::Result<()> {
     /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
     /// for endpoint in client.endpoints() {
-    ///     let status = client.at(&endpoint)?.status()?;
+    ///     let status = client.at(&endpoint)?.maintenance().status()?;
     ///     println!("{endpoint}: {} bytes, leader {}", status.db_size(), status.is_leader());
     /// }
     /// # Ok(()) }

@@ -10,33 +10,50 @@ use crate::rpc::auth::{
 };
 use crate::types::key_range::KeyRange;
 
-/// Users, roles and permissions. All but [`auth_status`](Client::auth_status),
-/// [`user_get`](Client::user_get) and [`role_get`](Client::role_get) need the role `root` once
+/// The verbs of users, roles and permissions: made by [`Client::auth`]. Cheap to clone.
+///
+/// Users, roles and permissions. All but [`status`](crate::auth::Auth::status),
+/// [`user_get`](crate::auth::Auth::user_get) and [`role_get`](crate::auth::Auth::role_get) need the role `root` once
 /// authentication is on.
 ///
 /// ```no_run
-/// # use etcd_blocking::{Client, KeyRange, Permission};
+/// # use etcd_blocking::{Client, KeyRange};
+/// # use etcd_blocking::auth::Permission;
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let (root_password, password) = (String::new(), String::new());
 /// # let client = Client::connect(["unix:/run/etcd.sock"])?;
-/// client.role_add("app")?;
-/// client.role_grant_permission("app", Permission::read_write(KeyRange::prefix("app/")))?;
-/// client.user_add("api", password)?;
-/// client.user_grant_role("api", "app")?;
+/// client.auth().role_add("app")?;
+/// client.auth().role_grant_permission("app", Permission::read_write(KeyRange::prefix("app/")))?;
+/// client.auth().user_add("api", password)?;
+/// client.auth().user_grant_role("api", "app")?;
 ///
-/// client.user_add("root", root_password)?;
-/// client.user_grant_role("root", "root")?;
-/// client.auth_enable()?;
+/// client.auth().user_add("root", root_password)?;
+/// client.auth().user_grant_role("root", "root")?;
+/// client.auth().enable()?;
 /// # Ok(()) }
 /// ```
+#[derive(Clone, Debug)]
+pub struct Auth {
+    client: Client,
+}
+
 impl Client {
+    /// The verbs of users, roles and permissions, over this client: its namespace, timeout and endpoints.
+    pub fn auth(&self) -> Auth {
+        Auth {
+            client: self.clone(),
+        }
+    }
+}
+
+impl Auth {
     /// Switches authentication on for the whole cluster: see [`AuthEnable`].
     ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`AuthEnable`].
-    pub fn auth_enable(&self) -> Result<AuthResponse> {
-        self.call(AuthEnable::new())
+    pub fn enable(&self) -> Result<AuthResponse> {
+        self.client.call(AuthEnable::new())
     }
 
     /// Switches authentication off for the whole cluster.
@@ -44,8 +61,8 @@ impl Client {
     /// # Errors
     ///
     /// As [`put`](Client::put).
-    pub fn auth_disable(&self) -> Result<AuthResponse> {
-        self.call(AuthDisable::new())
+    pub fn disable(&self) -> Result<AuthResponse> {
+        self.client.call(AuthDisable::new())
     }
 
     /// Whether authentication is on: see [`AuthStatus`].
@@ -53,8 +70,8 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call), and those of [`AuthStatus`].
-    pub fn auth_status(&self) -> Result<AuthStatusResponse> {
-        self.call(AuthStatus::new())
+    pub fn status(&self) -> Result<AuthStatusResponse> {
+        self.client.call(AuthStatus::new())
     }
 
     /// Adds a user. [`UserAdd::no_password`] is for one who has none.
@@ -67,7 +84,7 @@ impl Client {
         name: impl Into<String>,
         password: impl Into<String>,
     ) -> Result<AuthResponse> {
-        self.call(UserAdd::new(name, password))
+        self.client.call(UserAdd::new(name, password))
     }
 
     /// Deletes a user.
@@ -76,7 +93,7 @@ impl Client {
     ///
     /// As [`put`](Client::put), and those of [`UserDelete`].
     pub fn user_delete(&self, name: impl Into<String>) -> Result<AuthResponse> {
-        self.call(UserDelete::new(name))
+        self.client.call(UserDelete::new(name))
     }
 
     /// The roles of a user.
@@ -85,7 +102,7 @@ impl Client {
     ///
     /// As [`call`](Client::call), and those of [`UserGet`].
     pub fn user_get(&self, name: impl Into<String>) -> Result<UserGetResponse> {
-        self.call(UserGet::new(name))
+        self.client.call(UserGet::new(name))
     }
 
     /// All users.
@@ -94,7 +111,7 @@ impl Client {
     ///
     /// As [`call`](Client::call).
     pub fn user_list(&self) -> Result<UserListResponse> {
-        self.call(UserList::new())
+        self.client.call(UserList::new())
     }
 
     /// Changes the password of a user; the tokens that the old one got are void.
@@ -107,7 +124,7 @@ impl Client {
         name: impl Into<String>,
         password: impl Into<String>,
     ) -> Result<AuthResponse> {
-        self.call(UserChangePassword::new(name, password))
+        self.client.call(UserChangePassword::new(name, password))
     }
 
     /// Gives a user a role.
@@ -120,7 +137,7 @@ impl Client {
         user: impl Into<String>,
         role: impl Into<String>,
     ) -> Result<AuthResponse> {
-        self.call(UserGrantRole::new(user, role))
+        self.client.call(UserGrantRole::new(user, role))
     }
 
     /// Takes a role from a user.
@@ -133,7 +150,7 @@ impl Client {
         user: impl Into<String>,
         role: impl Into<String>,
     ) -> Result<AuthResponse> {
-        self.call(UserRevokeRole::new(user, role))
+        self.client.call(UserRevokeRole::new(user, role))
     }
 
     /// Adds a role, which may do nothing yet.
@@ -142,7 +159,7 @@ impl Client {
     ///
     /// As [`put`](Client::put), and those of [`RoleAdd`].
     pub fn role_add(&self, name: impl Into<String>) -> Result<AuthResponse> {
-        self.call(RoleAdd::new(name))
+        self.client.call(RoleAdd::new(name))
     }
 
     /// Deletes a role.
@@ -151,7 +168,7 @@ impl Client {
     ///
     /// As [`put`](Client::put), and those of [`RoleDelete`].
     pub fn role_delete(&self, name: impl Into<String>) -> Result<AuthResponse> {
-        self.call(RoleDelete::new(name))
+        self.client.call(RoleDelete::new(name))
     }
 
     /// What a role may do.
@@ -160,7 +177,7 @@ impl Client {
     ///
     /// As [`call`](Client::call), and those of [`RoleGet`].
     pub fn role_get(&self, name: impl Into<String>) -> Result<RoleGetResponse> {
-        self.call(RoleGet::new(name))
+        self.client.call(RoleGet::new(name))
     }
 
     /// All roles.
@@ -169,7 +186,7 @@ impl Client {
     ///
     /// As [`call`](Client::call).
     pub fn role_list(&self) -> Result<RoleListResponse> {
-        self.call(RoleList::new())
+        self.client.call(RoleList::new())
     }
 
     /// Permits a role something.
@@ -182,7 +199,7 @@ impl Client {
         role: impl Into<String>,
         permission: Permission,
     ) -> Result<AuthResponse> {
-        self.call(RoleGrantPermission::new(role, permission))
+        self.client.call(RoleGrantPermission::new(role, permission))
     }
 
     /// Takes from a role what it may do with exactly this range.
@@ -195,6 +212,6 @@ impl Client {
         role: impl Into<String>,
         keys: impl Into<KeyRange>,
     ) -> Result<AuthResponse> {
-        self.call(RoleRevokePermission::new(role, keys))
+        self.client.call(RoleRevokePermission::new(role, keys))
     }
 }

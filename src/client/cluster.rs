@@ -13,57 +13,18 @@ use crate::rpc::cluster::{
 use crate::runtime::Spawn as _;
 use crate::types::MemberId;
 
+/// The verbs of the members of the cluster: made by [`Client::cluster`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    client: Client,
+}
+
 impl Client {
-    /// The members of the cluster, as a majority knows them now.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call); without a majority, [`MemberList::serializable`] still answers.
-    pub fn member_list(&self) -> Result<MembersResponse> {
-        self.call(MemberList::new())
-    }
-
-    /// Adds a member, which counts for the majority from now on; see [`MemberAdd`], also for learners.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put), and those of [`MemberAdd`].
-    pub fn member_add(
-        &self,
-        peer_urls: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Result<MemberAddResponse> {
-        self.call(MemberAdd::new(peer_urls))
-    }
-
-    /// Makes a learner that has caught up a voting member.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put), and those of [`MemberPromote`].
-    pub fn member_promote(&self, id: MemberId) -> Result<MembersResponse> {
-        self.call(MemberPromote::new(id))
-    }
-
-    /// Removes a member.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put), and those of [`MemberRemove`].
-    pub fn member_remove(&self, id: MemberId) -> Result<MembersResponse> {
-        self.call(MemberRemove::new(id))
-    }
-
-    /// Gives a member other peer URLs.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put), and those of [`MemberUpdate`].
-    pub fn member_update(
-        &self,
-        id: MemberId,
-        peer_urls: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Result<MembersResponse> {
-        self.call(MemberUpdate::new(id, peer_urls))
+    /// The verbs of the members of the cluster, over this client: its namespace, timeout and endpoints.
+    pub fn cluster(&self) -> Cluster {
+        Cluster {
+            client: self.clone(),
+        }
     }
 
     /// Learns the endpoints of the cluster from its member list, and returns all that the client has
@@ -96,5 +57,59 @@ impl Client {
         let transport = Arc::downgrade(&self.core.transport);
         let syncing = cluster::keep_in_sync(transport, interval);
         self.core.bridge.spawn(Box::pin(syncing))
+    }
+}
+
+impl Cluster {
+    /// The members of the cluster, as a majority knows them now.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call); without a majority, [`MemberList::serializable`] still answers.
+    pub fn member_list(&self) -> Result<MembersResponse> {
+        self.client.call(MemberList::new())
+    }
+
+    /// Adds a member, which counts for the majority from now on; see [`MemberAdd`], also for learners.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MemberAdd`].
+    pub fn member_add(
+        &self,
+        peer_urls: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<MemberAddResponse> {
+        self.client.call(MemberAdd::new(peer_urls))
+    }
+
+    /// Makes a learner that has caught up a voting member.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MemberPromote`].
+    pub fn member_promote(&self, id: MemberId) -> Result<MembersResponse> {
+        self.client.call(MemberPromote::new(id))
+    }
+
+    /// Removes a member.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MemberRemove`].
+    pub fn member_remove(&self, id: MemberId) -> Result<MembersResponse> {
+        self.client.call(MemberRemove::new(id))
+    }
+
+    /// Gives a member other peer URLs.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MemberUpdate`].
+    pub fn member_update(
+        &self,
+        id: MemberId,
+        peer_urls: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<MembersResponse> {
+        self.client.call(MemberUpdate::new(id, peer_urls))
     }
 }

@@ -130,7 +130,8 @@ impl ClientBuilder {
     /// next client, and [`sync_interval`](ClientBuilder::sync_interval) follows the cluster itself.
     ///
     /// ```no_run
-    /// use etcd_blocking::{Client, SrvLookup};
+    /// use etcd_blocking::Client;
+    /// use etcd_blocking::config::SrvLookup;
     ///
     /// let lookup = SrvLookup::new("example.com");
     /// let client = Client::builder([""; 0]).discovery_srv(lookup).connect()?;

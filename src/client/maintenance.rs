@@ -15,235 +15,18 @@ use crate::rpc::maintenance::{
 };
 use crate::types::{MemberId, Revision};
 
+/// The verbs of maintenance: made by [`Client::maintenance`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Maintenance {
+    client: Client,
+}
+
 impl Client {
-    /// The status of a member: of any that answers, or of the one that the client is
-    /// [aimed at](Client::at).
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call).
-    pub fn status(&self) -> Result<StatusResponse> {
-        self.call(EndpointStatus::new())
-    }
-
-    /// How each endpoint of the client is: a linearizable read is served, and no alarm is raised.
-    ///
-    /// All are asked at the same time, each over a connection of its own, and an endpoint that cannot
-    /// be connected to says so at once. Blocks until all have answered, for at most the client's
-    /// timeout. See [`EndpointHealth::is_healthy`].
-    ///
-    /// ```no_run
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
-    /// for health in client.health()? {
-    ///     println!("{}: {} in {:?}", health.endpoint, health.is_healthy(), health.took);
-    /// }
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Closed`](ErrorKind::Closed) when the client is closed. An endpoint that fails is an answer.
-    pub fn health(&self) -> Result<Vec<EndpointHealth>> {
-        let begun = Instant::now();
-        self.core.bridge.check_open()?;
-        let endpoints = self.endpoints();
-        let mut asked = Vec::with_capacity(endpoints.len());
-        for endpoint in endpoints {
-            let view = self.at(&endpoint)?;
-            asked.push((view.submit(HealthCheck), view, endpoint));
+    /// The verbs of maintenance, over this client: its namespace, timeout and endpoints.
+    pub fn maintenance(&self) -> Maintenance {
+        Maintenance {
+            client: self.clone(),
         }
-        let answers = asked
-            .into_iter()
-            .map(|(pending, _view, endpoint)| match pending.wait() {
-                Err(error) if error.kind() == ErrorKind::Closed => Err(error),
-                Err(error) => Ok(maintenance::unreachable(endpoint, begun.elapsed(), error)),
-                answer => answer,
-            });
-        answers.collect()
-    }
-
-    /// The alarms of the cluster.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call).
-    pub fn alarms(&self) -> Result<AlarmResponse> {
-        self.call(AlarmList::new())
-    }
-
-    /// Disarms one alarm.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put).
-    pub fn disarm(&self, alarm: Alarm) -> Result<AlarmResponse> {
-        self.call(AlarmDisarm::new(alarm))
-    }
-
-    /// Lists the alarms and disarms each, and returns those that it disarmed. Blocks for at most the
-    /// client's timeout for each of them.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put); those before the one that failed are disarmed.
-    pub fn disarm_all(&self) -> Result<Vec<Alarm>> {
-        let mut disarmed = Vec::new();
-        for alarm in self.alarms()?.alarms() {
-            self.disarm(*alarm)?;
-            disarmed.push(*alarm);
-        }
-        Ok(disarmed)
-    }
-
-    /// Defragments the member at the client's only endpoint, which serves nothing meanwhile: see
-    /// [`Defragment`], also for how long this blocks.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put); [`InvalidArgument`](ErrorKind::InvalidArgument) on a client with
-    /// several endpoints.
-    pub fn defragment(&self) -> Result<()> {
-        self.call(Defragment::new())
-    }
-
-    /// The hash of a member's keys as of a revision; [`Revision::NONE`] is its newest. See [`HashKv`].
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call), and those of [`HashKv::at`].
-    pub fn hash_kv(&self, revision: Revision) -> Result<HashKvResponse> {
-        self.call(HashKv::at(revision))
-    }
-
-    /// Moves the leadership to another member, and returns when that one leads.
-    ///
-    /// Only the leader can do it. A client looks for the leader, among its endpoints and then in the
-    /// member list, and asks there; a view that is [aimed](Client::at) at a member that does not lead
-    /// says so. Blocks for at most the client's timeout for each of these steps.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put), and those of [`MoveLeader`];
-    /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) when the member asked is not the leader;
-    /// [`Unavailable`](ErrorKind::Unavailable) when there is none, or none that can be reached.
-    pub fn move_leader(&self, target: MemberId) -> Result<()> {
-        if self.core.aimed {
-            return self.call(MoveLeader::to(target));
-        }
-        let named =
-            |e: Error| e.or_operation(&Operation::about("move the leader to member", target));
-        self.leader().map_err(named)?.call(MoveLeader::to(target))
-    }
-
-    /// A view of the client that is aimed at the leader.
-    fn leader(&self) -> Result<Client> {
-        let mut asked = Vec::new();
-        for endpoint in self.endpoints() {
-            let view = self.at(endpoint)?;
-            asked.push((view.submit(EndpointStatus::new()), view));
-        }
-        let mut leader = None;
-        let mut last = None;
-        for (pending, view) in asked {
-            match pending.wait() {
-                Ok(status) if status.is_leader() => return Ok(view),
-                Ok(status) => leader = status.leader().or(leader),
-                Err(error) => last = Some(error),
-            }
-        }
-        let unknown = || Error::new(ErrorKind::Unavailable, "no endpoint knows a leader");
-        let Some(leader) = leader else {
-            return Err(last.unwrap_or_else(unknown));
-        };
-        let members = self.member_list()?.into_members();
-        let urls = members.iter().filter(|m| m.id() == leader);
-        let mut urls = urls.flat_map(|m| m.client_urls());
-        let usable = urls.find_map(|url| self.at(url).ok());
-        usable.ok_or_else(|| {
-            let reason = format!("the leader, member {leader}, has no client URL for this client");
-            Error::new(ErrorKind::Unavailable, reason)
-        })
-    }
-
-    /// Asks whether the cluster can be downgraded to `version`, such as `3.6.0`.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call), and those of [`Downgrade::validate`].
-    pub fn downgrade_validate(&self, version: impl Into<String>) -> Result<DowngradeResponse> {
-        self.call(Downgrade::validate(version))
-    }
-
-    /// Begins a downgrade to `version`.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put), and those of [`Downgrade::validate`].
-    pub fn downgrade_enable(&self, version: impl Into<String>) -> Result<DowngradeResponse> {
-        self.call(Downgrade::enable(version))
-    }
-
-    /// Calls off the downgrade under way.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put), and those of [`Downgrade::cancel`].
-    pub fn downgrade_cancel(&self) -> Result<DowngradeResponse> {
-        self.call(Downgrade::cancel())
-    }
-
-    /// The database of a member as it is now, to be read: see [`SnapshotStream`].
-    ///
-    /// It comes from one member, and says from which; [`at`](Client::at) chooses. Blocks until the
-    /// first bytes are here, for at most the client's timeout.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call).
-    pub fn snapshot(&self) -> Result<SnapshotStream> {
-        let core = &self.core;
-        SnapshotStream::open(&core.bridge, Arc::clone(&core.transport), self.timeout)
-    }
-
-    /// Writes a snapshot of a member to `writer` and verifies it. Blocks until all is written.
-    ///
-    /// The last 32 bytes, without which `etcdutl snapshot restore` refuses a snapshot, are written only
-    /// when everything before them is verified.
-    ///
-    /// # Errors
-    ///
-    /// As [`snapshot`](Client::snapshot), and those of [`SnapshotStream::write_to`], which also reports
-    /// progress.
-    pub fn snapshot_to(&self, writer: impl Write) -> Result<VerifiedSnapshot> {
-        self.snapshot()?.write_to(writer, |_| {})
-    }
-
-    /// Saves a snapshot of a member to a file, verified and complete, or not at all. Blocks until it
-    /// is on disk.
-    ///
-    /// It is written to a new file `PATH.part.NUMBER`, which only this user can read and which is removed
-    /// when anything fails; then that takes the place of `path`, in one step. Several can save to one
-    /// path at the same time: the last one to finish stays. What a crash left of such a file is removed
-    /// by a later call, when it is a day old. `progress` is called after each piece.
-    ///
-    /// ```no_run
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
-    /// let saved = client.snapshot_to_file("backup.db", |p| eprint!("\r{}/{}", p.written, p.total))?;
-    /// println!("{} bytes from {}", saved.size, saved.endpoint);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`snapshot_to`](Client::snapshot_to); [`Os`](ErrorKind::Os) when the file cannot be written.
-    pub fn snapshot_to_file(
-        &self,
-        path: impl AsRef<Path>,
-        progress: impl FnMut(SnapshotProgress),
-    ) -> Result<VerifiedSnapshot> {
-        maintenance::save(path.as_ref(), || self.snapshot(), progress)
     }
 
     /// Refuses a cluster with a member that is older than the previous minor release.
@@ -270,5 +53,241 @@ impl Client {
             }
         }
         Ok(())
+    }
+}
+
+impl Maintenance {
+    /// The status of a member: of any that answers, or of the one that the client is
+    /// [aimed at](Client::at).
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn status(&self) -> Result<StatusResponse> {
+        self.client.call(EndpointStatus::new())
+    }
+
+    /// How each endpoint of the client is: a linearizable read is served, and no alarm is raised.
+    ///
+    /// All are asked at the same time, each over a connection of its own, and an endpoint that cannot
+    /// be connected to says so at once. Blocks until all have answered, for at most the client's
+    /// timeout. See [`EndpointHealth::is_healthy`].
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
+    /// for health in client.maintenance().health()? {
+    ///     println!("{}: {} in {:?}", health.endpoint, health.is_healthy(), health.took);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed) when the client is closed. An endpoint that fails is an answer.
+    pub fn health(&self) -> Result<Vec<EndpointHealth>> {
+        let begun = Instant::now();
+        self.client.core.bridge.check_open()?;
+        let endpoints = self.client.endpoints();
+        let mut asked = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let view = self.client.at(&endpoint)?;
+            asked.push((view.submit(HealthCheck), view, endpoint));
+        }
+        let answers = asked
+            .into_iter()
+            .map(|(pending, _view, endpoint)| match pending.wait() {
+                Err(error) if error.kind() == ErrorKind::Closed => Err(error),
+                Err(error) => Ok(maintenance::unreachable(endpoint, begun.elapsed(), error)),
+                answer => answer,
+            });
+        answers.collect()
+    }
+
+    /// The alarms of the cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn alarms(&self) -> Result<AlarmResponse> {
+        self.client.call(AlarmList::new())
+    }
+
+    /// Disarms one alarm.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put).
+    pub fn disarm(&self, alarm: Alarm) -> Result<AlarmResponse> {
+        self.client.call(AlarmDisarm::new(alarm))
+    }
+
+    /// Lists the alarms and disarms each, and returns those that it disarmed. Blocks for at most the
+    /// client's timeout for each of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put); those before the one that failed are disarmed.
+    pub fn disarm_all(&self) -> Result<Vec<Alarm>> {
+        let mut disarmed = Vec::new();
+        for alarm in self.alarms()?.alarms() {
+            self.disarm(*alarm)?;
+            disarmed.push(*alarm);
+        }
+        Ok(disarmed)
+    }
+
+    /// Defragments the member at the client's only endpoint, which serves nothing meanwhile: see
+    /// [`Defragment`], also for how long this blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put); [`InvalidArgument`](ErrorKind::InvalidArgument) on a client with
+    /// several endpoints.
+    pub fn defragment(&self) -> Result<()> {
+        self.client.call(Defragment::new())
+    }
+
+    /// The hash of a member's keys as of a revision; [`Revision::NONE`] is its newest. See [`HashKv`].
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call), and those of [`HashKv::at`].
+    pub fn hash_kv(&self, revision: Revision) -> Result<HashKvResponse> {
+        self.client.call(HashKv::at(revision))
+    }
+
+    /// Moves the leadership to another member, and returns when that one leads.
+    ///
+    /// Only the leader can do it. A client looks for the leader, among its endpoints and then in the
+    /// member list, and asks there; a view that is [aimed](Client::at) at a member that does not lead
+    /// says so. Blocks for at most the client's timeout for each of these steps.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`MoveLeader`];
+    /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) when the member asked is not the leader;
+    /// [`Unavailable`](ErrorKind::Unavailable) when there is none, or none that can be reached.
+    pub fn move_leader(&self, target: MemberId) -> Result<()> {
+        if self.client.core.aimed {
+            return self.client.call(MoveLeader::to(target));
+        }
+        let named =
+            |e: Error| e.or_operation(&Operation::about("move the leader to member", target));
+        self.leader().map_err(named)?.call(MoveLeader::to(target))
+    }
+
+    /// A view of the client that is aimed at the leader.
+    fn leader(&self) -> Result<Client> {
+        let mut asked = Vec::new();
+        for endpoint in self.client.endpoints() {
+            let view = self.client.at(endpoint)?;
+            asked.push((view.submit(EndpointStatus::new()), view));
+        }
+        let mut leader = None;
+        let mut last = None;
+        for (pending, view) in asked {
+            match pending.wait() {
+                Ok(status) if status.is_leader() => return Ok(view),
+                Ok(status) => leader = status.leader().or(leader),
+                Err(error) => last = Some(error),
+            }
+        }
+        let unknown = || Error::new(ErrorKind::Unavailable, "no endpoint knows a leader");
+        let Some(leader) = leader else {
+            return Err(last.unwrap_or_else(unknown));
+        };
+        let members = self.client.cluster().member_list()?.into_members();
+        let urls = members.iter().filter(|m| m.id() == leader);
+        let mut urls = urls.flat_map(|m| m.client_urls());
+        let usable = urls.find_map(|url| self.client.at(url).ok());
+        usable.ok_or_else(|| {
+            let reason = format!("the leader, member {leader}, has no client URL for this client");
+            Error::new(ErrorKind::Unavailable, reason)
+        })
+    }
+
+    /// Asks whether the cluster can be downgraded to `version`, such as `3.6.0`.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call), and those of [`Downgrade::validate`].
+    pub fn downgrade_validate(&self, version: impl Into<String>) -> Result<DowngradeResponse> {
+        self.client.call(Downgrade::validate(version))
+    }
+
+    /// Begins a downgrade to `version`.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`Downgrade::validate`].
+    pub fn downgrade_enable(&self, version: impl Into<String>) -> Result<DowngradeResponse> {
+        self.client.call(Downgrade::enable(version))
+    }
+
+    /// Calls off the downgrade under way.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`Downgrade::cancel`].
+    pub fn downgrade_cancel(&self) -> Result<DowngradeResponse> {
+        self.client.call(Downgrade::cancel())
+    }
+
+    /// The database of a member as it is now, to be read: see [`SnapshotStream`].
+    ///
+    /// It comes from one member, and says from which; [`at`](Client::at) chooses. Blocks until the
+    /// first bytes are here, for at most the client's timeout.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn snapshot(&self) -> Result<SnapshotStream> {
+        let core = &self.client.core;
+        SnapshotStream::open(
+            &core.bridge,
+            Arc::clone(&core.transport),
+            self.client.timeout,
+        )
+    }
+
+    /// Writes a snapshot of a member to `writer` and verifies it. Blocks until all is written.
+    ///
+    /// The last 32 bytes, without which `etcdutl snapshot restore` refuses a snapshot, are written only
+    /// when everything before them is verified.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](crate::maintenance::Maintenance::snapshot), and those of [`SnapshotStream::write_to`], which also reports
+    /// progress.
+    pub fn snapshot_to(&self, writer: impl Write) -> Result<VerifiedSnapshot> {
+        self.snapshot()?.write_to(writer, |_| {})
+    }
+
+    /// Saves a snapshot of a member to a file, verified and complete, or not at all. Blocks until it
+    /// is on disk.
+    ///
+    /// It is written to a new file `PATH.part.NUMBER`, which only this user can read and which is removed
+    /// when anything fails; then that takes the place of `path`, in one step. Several can save to one
+    /// path at the same time: the last one to finish stays. What a crash left of such a file is removed
+    /// by a later call, when it is a day old. `progress` is called after each piece.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
+    /// let saved = client.maintenance().snapshot_to_file("backup.db", |p| eprint!("\r{}/{}", p.written, p.total))?;
+    /// println!("{} bytes from {}", saved.size, saved.endpoint);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot_to`](crate::maintenance::Maintenance::snapshot_to); [`Os`](ErrorKind::Os) when the file cannot be written.
+    pub fn snapshot_to_file(
+        &self,
+        path: impl AsRef<Path>,
+        progress: impl FnMut(SnapshotProgress),
+    ) -> Result<VerifiedSnapshot> {
+        maintenance::save(path.as_ref(), || self.snapshot(), progress)
     }
 }

@@ -1,18 +1,18 @@
 //! The client: a cheap handle, and every verb.
 
 mod aim;
-mod auth;
+pub(crate) mod auth;
 mod before_close;
-mod cluster;
+pub(crate) mod cluster;
 pub(crate) mod config;
 mod limits;
 mod list;
-mod maintenance;
+pub(crate) mod lock_service;
+pub(crate) mod maintenance;
 mod metrics;
 mod order;
 pub(crate) mod pages;
 mod scope;
-mod services;
 mod watches;
 
 use std::fmt;

@@ -110,7 +110,7 @@ impl LocalCluster {
     /// let mut cluster = LocalCluster::start(3)?;
     /// let client = Client::connect(cluster.endpoints())?;
     /// let new = cluster.prepare_member()?;
-    /// client.member_add([cluster.member(new).peer_url()])?;
+    /// client.cluster().member_add([cluster.member(new).peer_url()])?;
     /// cluster.member_mut(new).spawn()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -20,7 +20,7 @@ use crate::error::ErrorKind;
 /// ```
 /// use std::fmt::Write as _;
 /// use std::time::Duration;
-/// use etcd_blocking::Metrics;
+/// use etcd_blocking::metrics::Metrics;
 ///
 /// fn prometheus(metrics: &Metrics) -> Result<String, std::fmt::Error> {
 ///     let mut text = String::new();

@@ -45,7 +45,8 @@ const WAIT: Duration = Duration::from_secs(3);
 /// reads that can tell, until the mirror has listed anew.
 ///
 /// ```
-/// use etcd_blocking::{Cache, Client};
+/// use etcd_blocking::Client;
+/// use etcd_blocking::mirror::Cache;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let etcd = etcd_blocking::local::LocalEtcd::start()?;

@@ -163,7 +163,7 @@ impl fmt::Display for KeyRange {
 /// off; a prefix of `0xff` bytes only has no end (`"\0"`).
 ///
 /// ```
-/// use etcd_blocking::prefix_end;
+/// use etcd_blocking::kv::prefix_end;
 ///
 /// assert_eq!(prefix_end(b"svc/"), "svc0");
 /// assert_eq!(prefix_end(b"a\xff"), "b");

@@ -4,8 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use etcd_blocking::auth::Permission;
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, ClientBuilder, ErrorKind, KeyRange, Permission};
+use etcd_blocking::{Client, ClientBuilder, ErrorKind, KeyRange};
 
 mod admin;
 mod certificates;
@@ -57,19 +58,22 @@ fn enable(etcd: &LocalEtcd) -> Client {
     set_up(&builder(etcd).connect().unwrap());
     let root = user(etcd, "root");
     // So that it has its token.
-    root.user_list().unwrap();
+    root.auth().user_list().unwrap();
     root
 }
 
 fn set_up(anybody: &Client) {
-    anybody.role_add("app").unwrap();
+    anybody.auth().role_add("app").unwrap();
     let permission = Permission::read_write(KeyRange::prefix("app/"));
-    anybody.role_grant_permission("app", permission).unwrap();
-    anybody.user_add("alice", "alice-pw").unwrap();
-    anybody.user_grant_role("alice", "app").unwrap();
-    anybody.user_add("root", "root-pw").unwrap();
-    anybody.user_grant_role("root", "root").unwrap();
-    anybody.auth_enable().unwrap();
+    anybody
+        .auth()
+        .role_grant_permission("app", permission)
+        .unwrap();
+    anybody.auth().user_add("alice", "alice-pw").unwrap();
+    anybody.auth().user_grant_role("alice", "app").unwrap();
+    anybody.auth().user_add("root", "root-pw").unwrap();
+    anybody.auth().user_grant_role("root", "root").unwrap();
+    anybody.auth().enable().unwrap();
 }
 
 /// How many passwords this server has checked, or refused to.
@@ -94,11 +98,13 @@ fn void_tokens_of_alice(root: &Client) {
     if version() < Version(3, 6, 0) {
         // Root is denied at random there while others send requests.
         crate::support::wait::eventually(LONG, "root may do it", || {
-            root.user_change_password("alice", "alice-pw").ok()
+            root.auth().user_change_password("alice", "alice-pw").ok()
         });
         return;
     }
-    root.user_change_password("alice", "alice-pw").unwrap();
+    root.auth()
+        .user_change_password("alice", "alice-pw")
+        .unwrap();
 }
 
 #[track_caller]

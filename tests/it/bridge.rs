@@ -26,10 +26,11 @@ fn secs(n: u64) -> Duration {
 #[test]
 fn whatever_a_client_gives_can_be_used_by_every_thread() {
     use etcd_blocking::concurrency::{Leadership, LockGuard, Observer, Session};
-    use etcd_blocking::{
-        Cache, KeepAlive, Leaders, Mirror, MirrorCopy, Pages, Pending, Registrar, Registration,
-        ServiceView, SnapshotStream, WatchSet, Watcher,
-    };
+    use etcd_blocking::lock_service::Leaders;
+    use etcd_blocking::maintenance::SnapshotStream;
+    use etcd_blocking::mirror::{Cache, Mirror, MirrorCopy};
+    use etcd_blocking::watch::WatchSet;
+    use etcd_blocking::{KeepAlive, Pages, Pending, Registrar, Registration, ServiceView, Watcher};
 
     fn cloned_for_all<T: Send + Sync + Clone + 'static>() {}
     fn for_all<T: Send + Sync + 'static>() {}

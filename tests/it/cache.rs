@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Cache, Client, ErrorKind, Get, KeyRange, Put, Revision, Txn};
+use etcd_blocking::mirror::Cache;
+use etcd_blocking::{Client, ErrorKind, Get, KeyRange, Put, Revision, Txn};
 
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::server::{EARLY_PROGRESS, skip_before};

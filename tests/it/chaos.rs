@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::auth::Permission;
 use etcd_blocking::concurrency::{Election, Session};
 use etcd_blocking::local::LocalCluster;
-use etcd_blocking::{Client, ClientBuilder, KeyRange, Permission, Tls};
+use etcd_blocking::{Client, ClientBuilder, KeyRange, Tls};
 
 use self::counters::Counters;
 use self::histories::Watches;
@@ -71,14 +72,17 @@ impl Run {
 /// Switches authentication on, and returns a client of alice, who may do what she wants below `app/`.
 fn with_users(builder: impl Fn() -> ClientBuilder) -> Client {
     let anybody = builder().connect().unwrap();
-    anybody.role_add("app").unwrap();
+    anybody.auth().role_add("app").unwrap();
     let permission = Permission::read_write(KeyRange::prefix("app/"));
-    anybody.role_grant_permission("app", permission).unwrap();
+    anybody
+        .auth()
+        .role_grant_permission("app", permission)
+        .unwrap();
     for (user, role) in [("alice", "app"), ("root", "root")] {
-        anybody.user_add(user, "secret").unwrap();
-        anybody.user_grant_role(user, role).unwrap();
+        anybody.auth().user_add(user, "secret").unwrap();
+        anybody.auth().user_grant_role(user, role).unwrap();
     }
-    anybody.auth_enable().unwrap();
+    anybody.auth().enable().unwrap();
     builder().user("alice", "secret").connect().unwrap()
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_blocking::local::{LocalCluster, LocalEtcd};
-use etcd_blocking::{
-    Client, Error, ErrorKind, Get, Member, MemberAdd, MemberAddResponse, MemberId, MemberList,
-    MemberUpdate, Put, Result, Txn,
+use etcd_blocking::cluster::{
+    Member, MemberAdd, MemberAddResponse, MemberId, MemberList, MemberUpdate,
 };
+use etcd_blocking::local::{LocalCluster, LocalEtcd};
+use etcd_blocking::{Client, Error, ErrorKind, Get, Put, Result, Txn};
 
 use crate::support::wait::eventually;
 
@@ -35,7 +35,7 @@ fn ids(members: &[Member]) -> Vec<MemberId> {
 }
 
 fn minor(client: &Client) -> u32 {
-    let status = client.status().unwrap();
+    let status = client.maintenance().status().unwrap();
     status.version().split('.').nth(1).unwrap().parse().unwrap()
 }
 
@@ -45,7 +45,7 @@ fn minor(client: &Client) -> u32 {
 fn members_are_listed_added_updated_and_removed() {
     let cluster = LocalCluster::start(3).unwrap();
     let client = Client::connect(cluster.endpoints()).unwrap();
-    let listed = client.member_list().unwrap().into_members();
+    let listed = client.cluster().member_list().unwrap().into_members();
     assert_eq!(listed.len(), 3);
     for (index, endpoint) in cluster.endpoints().iter().enumerate() {
         let server = cluster.member(index);
@@ -70,16 +70,16 @@ fn members_are_listed_added_updated_and_removed() {
     assert!(ids(added.members()).contains(&new.id()));
 
     let moved = ["http://127.0.0.1:2", "http://127.0.0.1:3"];
-    let updated = client.member_update(new.id(), moved).unwrap();
+    let updated = client.cluster().member_update(new.id(), moved).unwrap();
     let member = updated.members().iter().find(|m| m.id() == new.id());
     assert_eq!(member.unwrap().peer_urls(), moved);
 
-    let removed = client.member_remove(new.id()).unwrap();
+    let removed = client.cluster().member_remove(new.id()).unwrap();
     assert_eq!(ids(removed.members()).len(), 3);
-    let gone = client.member_remove(new.id()).unwrap_err();
+    let gone = client.cluster().member_remove(new.id()).unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound, "{gone}");
     assert!(!gone.outcome_unknown());
-    assert_eq!(client.member_list().unwrap().members().len(), 3);
+    assert_eq!(client.cluster().member_list().unwrap().members().len(), 3);
 }
 
 // Case: C-03
@@ -97,7 +97,7 @@ fn peer_urls_that_make_no_sense_are_refused_before_anything_is_sent() {
     ] {
         let before = Instant::now();
         for error in [
-            client.member_add([url]).unwrap_err(),
+            client.cluster().member_add([url]).unwrap_err(),
             client.call(MemberAdd::new([url]).learner()).unwrap_err(),
             client
                 .call(MemberUpdate::new(MemberId::new(1), [url]))
@@ -142,7 +142,7 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
     let learner = added.member().id();
     assert!(added.member().is_learner());
 
-    let unstarted = follower.member_promote(learner).unwrap_err();
+    let unstarted = follower.cluster().member_promote(learner).unwrap_err();
     assert_eq!(unstarted.kind(), ErrorKind::FailedPrecondition);
     assert!(unstarted.to_string().contains("in sync"), "{unstarted}");
     let second = MemberAdd::new(["http://127.0.0.1:1"]).learner();
@@ -155,7 +155,9 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
 
     cluster.member_mut(index).spawn().unwrap();
     let view = client.at(cluster.member(index).endpoint()).unwrap();
-    let status = eventually(SOON, "the learner runs", || view.status().ok());
+    let status = eventually(SOON, "the learner runs", || {
+        view.maintenance().status().ok()
+    });
     assert!(status.is_learner() && !status.is_leader());
     assert_eq!(status.member_id(), learner);
     // What a learner serves.
@@ -174,14 +176,17 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
     });
 
     let promoted = eventually(SOON, "it has caught up", || {
-        follower.member_promote(learner).ok()
+        follower.cluster().member_promote(learner).ok()
     });
     let is_it = |m: &&Member| m.id() == learner;
     assert!(!promoted.members().iter().find(is_it).unwrap().is_learner());
-    let again = follower.member_promote(learner).unwrap_err();
+    let again = follower.cluster().member_promote(learner).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::FailedPrecondition, "{again}");
     eventually(SOON, "it serves everything", || view.put("k", "w").ok());
-    let unknown = follower.member_promote(MemberId::new(42)).unwrap_err();
+    let unknown = follower
+        .cluster()
+        .member_promote(MemberId::new(42))
+        .unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound, "{unknown}");
 }
 
@@ -196,7 +201,7 @@ fn without_a_majority_only_a_serializable_list_is_answered() {
     }
     add(&client, &MemberAdd::new(["http://127.0.0.1:1"]));
     let quick = client.with_timeout(Duration::from_millis(1500));
-    let error = quick.member_list().unwrap_err();
+    let error = quick.cluster().member_list().unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable),
         "{error}"
@@ -230,7 +235,9 @@ fn a_client_learns_the_endpoints_of_members_that_serve() {
     // It runs now, and is a learner still.
     cluster.member_mut(learner).spawn().unwrap();
     let view = client.at(cluster.member(learner).endpoint()).unwrap();
-    eventually(SOON, "the learner runs", || view.status().ok());
+    eventually(SOON, "the learner runs", || {
+        view.maintenance().status().ok()
+    });
     assert_eq!(sorted(client.sync_endpoints().unwrap()), three);
 
     // What it knew at first is gone, and it goes on.
@@ -239,10 +246,10 @@ fn a_client_learns_the_endpoints_of_members_that_serve() {
     let response = watcher.receiver().recv_timeout(SOON).unwrap().unwrap();
     assert_eq!(response.events()[0].kv().key(), "k");
     // The seed stays, whatever the list says.
-    let members = client.member_list().unwrap().into_members();
+    let members = client.cluster().member_list().unwrap().into_members();
     let name = cluster.member(0).name();
     let dead = members.iter().find(|m| m.name() == name).unwrap().id();
-    let removed = client.member_remove(dead);
+    let removed = client.cluster().member_remove(dead);
     assert!(removed.is_ok(), "{removed:?}");
     assert_eq!(sorted(client.sync_endpoints().unwrap()), three);
     assert_eq!(client.endpoints()[0], seed);
@@ -264,7 +271,7 @@ fn syncing_goes_on_in_the_background() {
     eventually(SOON, "it has learned of the new member", || {
         (sorted(client.endpoints()) == both).then_some(())
     });
-    let gone = || client.member_remove(added.member().id()).ok();
+    let gone = || client.cluster().member_remove(added.member().id()).ok();
     eventually(SOON, "the new member is removed", gone);
     eventually(SOON, "it has forgotten that member", || {
         (client.endpoints() == cluster.endpoints()[..1]).then_some(())

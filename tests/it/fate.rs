@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use etcd_blocking::concurrency::Session;
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, ErrorKind, Get, Lock, Put};
+use etcd_blocking::lock_service::Lock;
+use etcd_blocking::{Client, ErrorKind, Get, Put};
 
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::wait::eventually;
@@ -90,7 +91,7 @@ fn waiters_of_the_servers_lock_leave_streams_to_calls() {
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let session = || Session::new(&client).ttl(secs(30)).start().unwrap();
     let holder = session();
-    let held = client.lock("lock", &holder).unwrap();
+    let held = client.lock_service().lock("lock", &holder).unwrap();
     let waiters: Vec<_> = (0..6).map(|_| session()).collect();
     thread::scope(|scope| {
         let waiting = waiters.iter().map(|waiter| {
@@ -98,7 +99,7 @@ fn waiters_of_the_servers_lock_leave_streams_to_calls() {
             scope.spawn(move || {
                 let lock = Lock::new("lock", waiter).within(SOON);
                 let locked = client.call(lock)?;
-                client.unlock(locked.key().clone()).map(drop)
+                client.lock_service().unlock(locked.key().clone()).map(drop)
             })
         });
         let waiting: Vec<_> = waiting.collect();
@@ -108,7 +109,7 @@ fn waiters_of_the_servers_lock_leave_streams_to_calls() {
         });
         client.put("k", "v").unwrap();
         client.get("k").unwrap().unwrap();
-        client.unlock(held.key().clone()).unwrap();
+        client.lock_service().unlock(held.key().clone()).unwrap();
         for waiter in waiting {
             waiter.join().unwrap().unwrap();
         }

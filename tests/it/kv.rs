@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use etcd_blocking::kv::{SortOrder, SortTarget};
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{
     Client, Compact, Compare, Delete, ErrorKind, Get, GetResponse, KeyRange, LeaseId, Put,
-    Revision, SortOrder, SortTarget, Txn,
+    Revision, Txn,
 };
 
 use crate::support::proxy::Proxy;

@@ -6,10 +6,10 @@ mod faults;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::crossbeam_channel::{Receiver, RecvTimeoutError};
+use etcd_blocking::lease::RevokeResponse;
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{
-    Client, ErrorKind, Grant, KeepAlive, LeaseId, Put, Renewal, Request, Result, Revoke,
-    RevokeResponse, TimeToLive,
+    Client, ErrorKind, Grant, KeepAlive, LeaseId, Put, Renewal, Request, Result, Revoke, TimeToLive,
 };
 
 use crate::support::pace::Pace;

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::cluster::MemberId;
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
-use etcd_blocking::{
-    Alarm, AlarmKind, Client, Defragment, ErrorKind, Hash, HashKv, MemberId, MoveLeader, Revision,
-};
+use etcd_blocking::maintenance::{Alarm, AlarmKind, Defragment, Hash, HashKv, MoveLeader};
+use etcd_blocking::{Client, ErrorKind, Revision};
 
 use crate::support::frames;
 use crate::support::raw::RawServer;
@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// The server's minor release, 7 of 3.7.2.
 fn minor(client: &Client) -> u32 {
-    let status = client.status().unwrap();
+    let status = client.maintenance().status().unwrap();
     status.version().split('.').nth(1).unwrap().parse().unwrap()
 }
 
@@ -29,7 +29,7 @@ fn each_member_tells_its_own_status() {
     let mut ids = Vec::new();
     let mut leaders = 0;
     for (index, endpoint) in client.endpoints().iter().enumerate() {
-        let status = client.at(endpoint).unwrap().status().unwrap();
+        let status = client.at(endpoint).unwrap().maintenance().status().unwrap();
         let server = cluster.member(index).status().unwrap();
         assert_eq!(status.member_id().get(), server.member_id);
         assert_eq!(status.leader().unwrap().get(), server.leader);
@@ -65,7 +65,7 @@ fn members_that_have_a_revision_have_the_same_hash_of_it() {
         let view = client.at(endpoint).unwrap();
         // The member has caught up when it serves a linearizable read.
         view.get("k0").unwrap();
-        view.hash_kv(revision).unwrap()
+        view.maintenance().hash_kv(revision).unwrap()
     };
     let endpoints = client.endpoints();
     let hashes: Vec<_> = endpoints.iter().map(|e| hash_of(e, revision)).collect();
@@ -105,7 +105,7 @@ fn only_the_leader_hands_over_and_a_client_finds_it() {
 
     let follower = client.at(cluster.member(next).endpoint()).unwrap();
     for refused in [
-        follower.move_leader(id(next)).unwrap_err(),
+        follower.maintenance().move_leader(id(next)).unwrap_err(),
         follower.call(MoveLeader::to(id(next))).unwrap_err(),
     ] {
         assert_eq!(refused.kind(), ErrorKind::FailedPrecondition, "{refused}");
@@ -118,16 +118,19 @@ fn only_the_leader_hands_over_and_a_client_finds_it() {
         });
     };
     let at_leader = client.at(cluster.member(leader).endpoint()).unwrap();
-    at_leader.move_leader(id(next)).unwrap();
+    at_leader.maintenance().move_leader(id(next)).unwrap();
     leads(next);
-    client.move_leader(id(third)).unwrap();
+    client.maintenance().move_leader(id(third)).unwrap();
     leads(third);
     // It need not be an endpoint of the client.
     let elsewhere = Client::connect([cluster.member(leader).endpoint()]).unwrap();
-    elsewhere.move_leader(id(leader)).unwrap();
+    elsewhere.maintenance().move_leader(id(leader)).unwrap();
     leads(leader);
 
-    let nobody = client.move_leader(MemberId::new(42)).unwrap_err();
+    let nobody = client
+        .maintenance()
+        .move_leader(MemberId::new(42))
+        .unwrap_err();
     assert_eq!(nobody.kind(), ErrorKind::InvalidArgument, "{nobody}");
 }
 
@@ -140,20 +143,26 @@ fn a_full_store_raises_an_alarm_until_it_is_cured_and_disarmed() {
         .start()
         .unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
-    assert_eq!(client.alarms().unwrap().alarms(), []);
+    assert_eq!(client.maintenance().alarms().unwrap().alarms(), []);
     let value = vec![7; 128 * 1024];
     let full = (0..200).find_map(|_| client.put("big", value.clone()).err());
     let full = full.expect("the quota ends somewhere");
     assert_eq!(full.kind(), ErrorKind::NoSpace, "{full}");
 
     let alarm = eventually(SOON, "the alarm is raised", || {
-        client.alarms().unwrap().alarms().first().copied()
+        client
+            .maintenance()
+            .alarms()
+            .unwrap()
+            .alarms()
+            .first()
+            .copied()
     });
-    let status = client.status().unwrap();
+    let status = client.maintenance().status().unwrap();
     assert_eq!(alarm.kind, AlarmKind::NoSpace);
     assert_eq!(alarm.member, status.member_id());
     assert!(status.errors().iter().any(|e| e.contains("NOSPACE")));
-    let health = client.health().unwrap();
+    let health = client.maintenance().health().unwrap();
     assert!(!health[0].is_healthy() && health[0].is_reachable);
     assert!(health[0].alarms == [alarm] && health[0].error.is_none());
     assert_eq!(
@@ -163,32 +172,40 @@ fn a_full_store_raises_an_alarm_until_it_is_cured_and_disarmed() {
     let revision = client.delete("big").unwrap().header().revision;
 
     client.compact(revision).unwrap();
-    let before = client.status().unwrap().db_size();
-    client.defragment().unwrap();
-    assert!(client.status().unwrap().db_size() < before / 2);
+    let before = client.maintenance().status().unwrap().db_size();
+    client.maintenance().defragment().unwrap();
+    assert!(client.maintenance().status().unwrap().db_size() < before / 2);
     assert_eq!(
         client.put("small", "v").unwrap_err().kind(),
         ErrorKind::NoSpace
     );
-    assert_eq!(client.disarm_all().unwrap(), [alarm]);
+    assert_eq!(client.maintenance().disarm_all().unwrap(), [alarm]);
     client.put("small", "v").unwrap();
-    assert!(client.health().unwrap()[0].is_healthy());
+    assert!(client.maintenance().health().unwrap()[0].is_healthy());
     // One that is not raised is no error.
-    assert_eq!(client.disarm(alarm).unwrap().alarms(), [] as [Alarm; 0]);
-    assert!(client.disarm_all().unwrap().is_empty());
+    assert_eq!(
+        client.maintenance().disarm(alarm).unwrap().alarms(),
+        [] as [Alarm; 0]
+    );
+    assert!(client.maintenance().disarm_all().unwrap().is_empty());
 }
 
 #[test]
 fn the_member_to_defragment_must_be_chosen() {
     let cluster = LocalCluster::start(2).unwrap();
     let client = Client::connect(cluster.endpoints()).unwrap();
-    let error = client.defragment().unwrap_err();
+    let error = client.maintenance().defragment().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("client.at("), "{error}");
     let zero = client.call(Defragment::new().timeout(Duration::ZERO));
     assert_eq!(zero.unwrap_err().kind(), ErrorKind::InvalidArgument);
     for endpoint in client.endpoints() {
-        client.at(endpoint).unwrap().defragment().unwrap();
+        client
+            .at(endpoint)
+            .unwrap()
+            .maintenance()
+            .defragment()
+            .unwrap();
     }
 }
 
@@ -200,7 +217,7 @@ fn health_tells_of_each_endpoint_how_it_is() {
         .timeout(Duration::from_secs(3))
         .connect()
         .unwrap();
-    let health = client.health().unwrap();
+    let health = client.maintenance().health().unwrap();
     let endpoints: Vec<_> = health.iter().map(|h| h.endpoint.clone()).collect();
     assert_eq!(endpoints, cluster.endpoints());
     assert!(
@@ -212,7 +229,7 @@ fn health_tells_of_each_endpoint_how_it_is() {
     cluster.member_mut(0).kill().unwrap();
     cluster.member(1).pause().unwrap();
     let begun = Instant::now();
-    let health = client.health().unwrap();
+    let health = client.maintenance().health().unwrap();
     // All are asked at once, each for as long as the client's timeout.
     assert!(
         begun.elapsed() < Duration::from_secs(9),
@@ -230,7 +247,7 @@ fn health_tells_of_each_endpoint_how_it_is() {
     assert!(matches!(alone, ErrorKind::Unavailable | ErrorKind::Timeout));
     cluster.member(1).resume().unwrap();
     eventually(SOON, "two of three are healthy", || {
-        let health = client.health().unwrap();
+        let health = client.maintenance().health().unwrap();
         (health.iter().filter(|h| h.is_healthy()).count() == 2).then_some(())
     });
 }
@@ -255,7 +272,7 @@ fn refusing(code: &'static str, text: &'static str) -> RawServer {
 fn who_is_refused_was_answered_by_a_healthy_member() {
     let server = refusing("7", "etcdserver: permission denied");
     let client = Client::connect([server.endpoint()]).unwrap();
-    let health = client.health().unwrap();
+    let health = client.maintenance().health().unwrap();
     assert!(
         health[0].is_healthy() && health[0].is_reachable,
         "{health:?}"
@@ -263,7 +280,7 @@ fn who_is_refused_was_answered_by_a_healthy_member() {
     assert!(health[0].status.is_none());
     let server = refusing("14", "etcdserver: corrupt cluster");
     let client = Client::connect([server.endpoint()]).unwrap();
-    assert!(!client.health().unwrap()[0].is_healthy());
+    assert!(!client.maintenance().health().unwrap()[0].is_healthy());
 }
 
 /// A server whose status says that it is of this version.
@@ -298,7 +315,13 @@ fn an_old_cluster_is_refused_when_asked_for() {
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     let text = error.to_string();
     assert!(text.contains("3.5.26") && text.contains(&old), "{text}");
-    assert!(Client::connect([&old]).unwrap().status().is_ok());
+    assert!(
+        Client::connect([&old])
+            .unwrap()
+            .maintenance()
+            .status()
+            .is_ok()
+    );
     // One that does not tell is not known to be new.
     let silent = "http://127.0.0.1:1".to_owned();
     let error = strict(&[new, silent]).unwrap_err();
@@ -324,28 +347,32 @@ fn a_downgrade_is_validated_begun_and_called_off() {
     let (previous, current) = (format!("3.{}.0", minor - 1), format!("3.{minor}"));
     // The version of the cluster is decided a moment after it starts.
     let validated = eventually(SOON, "the cluster has a version", || {
-        client.downgrade_validate(&previous).ok()
+        client.maintenance().downgrade_validate(&previous).ok()
     });
     assert!(validated.version().starts_with(&current), "{validated:?}");
     for wrong in ["2.0.0", "nonsense"] {
-        let error = client.downgrade_validate(wrong).unwrap_err();
+        let error = client.maintenance().downgrade_validate(wrong).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     }
     assert_eq!(
-        client.downgrade_validate("").unwrap_err().attempts(),
+        client
+            .maintenance()
+            .downgrade_validate("")
+            .unwrap_err()
+            .attempts(),
         0,
         "refused before anything is sent"
     );
     // With none under way, 3.7 says that it is done.
-    let none = client.downgrade_cancel().err();
+    let none = client.maintenance().downgrade_cancel().err();
     assert!(none.is_none_or(|e| e.kind() == ErrorKind::FailedPrecondition));
 
-    client.downgrade_enable(&previous).unwrap();
-    let status = client.status().unwrap();
+    client.maintenance().downgrade_enable(&previous).unwrap();
+    let status = client.maintenance().status().unwrap();
     assert_eq!(status.downgrade().unwrap().target_version, previous);
-    let second = client.downgrade_enable(&previous).err();
+    let second = client.maintenance().downgrade_enable(&previous).err();
     println!("a second one: {second:?}");
     assert!(second.is_none_or(|e| e.kind() == ErrorKind::FailedPrecondition));
-    client.downgrade_cancel().unwrap();
-    assert_eq!(client.status().unwrap().downgrade(), None);
+    client.maintenance().downgrade_cancel().unwrap();
+    assert_eq!(client.maintenance().status().unwrap().downgrade(), None);
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{
-    Client, Delete, ErrorKind, Extraneous, KeyRange, MakeMirror, Op, Put, Revision, Txn, Watch,
-};
+use etcd_blocking::mirror::{Extraneous, MakeMirror};
+use etcd_blocking::{Client, Delete, ErrorKind, KeyRange, Op, Put, Revision, Txn, Watch};
 
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::wait::eventually;

@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
+use etcd_blocking::config::Config;
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
-use etcd_blocking::{
-    Client, Compact, Config, ErrorKind, Get, KeyRange, Metrics, Put, Revision, Txn,
-};
+use etcd_blocking::metrics::Metrics;
+use etcd_blocking::{Client, Compact, ErrorKind, Get, KeyRange, Put, Revision, Txn};
 
 use crate::support::proxy::Proxy;
 use crate::support::raw::RawServer;
@@ -245,9 +245,9 @@ fn a_dead_member_is_an_ejection_and_costs_no_failed_call() {
 fn tokens_that_were_fetched_and_refused_are_counted() {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
     let anybody = Client::connect([etcd.endpoint()]).unwrap();
-    anybody.user_add("root", "root-pw").unwrap();
-    anybody.user_grant_role("root", "root").unwrap();
-    anybody.auth_enable().unwrap();
+    anybody.auth().user_add("root", "root-pw").unwrap();
+    anybody.auth().user_grant_role("root", "root").unwrap();
+    anybody.auth().enable().unwrap();
     let client = |password: &str| {
         let user = format!("root:{password}");
         let vars = [("ETCD_ENDPOINTS", etcd.endpoint()), ("ETCDCTL_USER", user)];
@@ -259,11 +259,11 @@ fn tokens_that_were_fetched_and_refused_are_counted() {
             .unwrap()
     };
     let (right, wrong) = (client("root-pw"), client("canary"));
-    right.user_list().unwrap();
+    right.auth().user_list().unwrap();
     let tokens = right.metrics().tokens;
     assert_eq!((tokens.refreshes, tokens.failures), (1, 0));
     assert_eq!(
-        wrong.user_list().unwrap_err().kind(),
+        wrong.auth().user_list().unwrap_err().kind(),
         ErrorKind::Unauthenticated
     );
     let tokens = wrong.metrics().tokens;
@@ -276,7 +276,7 @@ fn what_a_client_asks_by_itself_is_counted_as_what_is_asked_of_it() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     client.sync_endpoints().unwrap();
-    assert!(client.health().unwrap()[0].is_healthy());
+    assert!(client.maintenance().health().unwrap()[0].is_healthy());
     let metrics = client.metrics();
     for verb in ["member list", "health", "alarms", "status", "get"] {
         let call = metrics

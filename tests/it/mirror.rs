@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, KeyChange, KeyRange, Mirror, MirrorEvent, Put, Txn};
+use etcd_blocking::mirror::{KeyChange, Mirror, MirrorEvent};
+use etcd_blocking::{Client, KeyRange, Put, Txn};
 
 use crate::support::proxy::Proxy;
 use crate::support::server::{EARLY_PROGRESS, skip_before};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::mirror::MirrorEvent;
 use etcd_blocking::{
     Client, Compact, Compare, Delete, Discovery, ErrorKind, Event, EventKind, Get, Instance,
-    KeyRange, KeyValue, MirrorEvent, OpResponse, Put, Registrar, TimeToLive, Txn, Watch,
-    WatchResponse,
+    KeyRange, KeyValue, OpResponse, Put, Registrar, TimeToLive, Txn, Watch, WatchResponse,
 };
 
 use crate::support::wait::{eventually, items};
@@ -379,7 +379,7 @@ fn services_of_a_namespace_and_of_its_client_are_not_mixed_up() {
 fn what_has_no_keys_works_in_a_namespace() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
-    assert_eq!(app.member_list().unwrap().members().len(), 1);
+    assert_eq!(app.cluster().member_list().unwrap().members().len(), 1);
     let lease = app.grant(Duration::from_secs(60)).unwrap();
     let alive = app.keep_alive(lease.id()).unwrap();
     assert!(alive.receiver().recv_timeout(SOON).unwrap().is_ok());

@@ -91,12 +91,14 @@ fn what_fails_while_leaders_hand_over_is_in_doubt_or_was_not_executed() {
         };
         let threads: Vec<_> = (0..8).map(|n| scope.spawn(put(n))).collect();
         for round in 0..12 {
-            let members = client.member_list().unwrap();
-            let leader = client.status().unwrap().leader();
+            let members = client.cluster().member_list().unwrap();
+            let leader = client.maintenance().status().unwrap().leader();
             let others = members.members().iter().map(|member| member.id());
             let others: Vec<_> = others.filter(|id| Some(*id) != leader).collect();
             // It may have lost its office just now.
-            let _ = client.move_leader(others[round % others.len()]);
+            let _ = client
+                .maintenance()
+                .move_leader(others[round % others.len()]);
         }
         over.store(true, SeqCst);
         threads

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::auth::Permission;
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, KeyRange, Permission};
+use etcd_blocking::{Client, KeyRange};
 
 use crate::support::wait::Raise;
 use uses::Use;
@@ -106,14 +107,14 @@ fn show(trouble: &str, quiet: &[Measured], during: &[Measured]) {
 fn with_users() -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
     let anybody = Client::connect([etcd.endpoint()]).unwrap();
-    anybody.role_add("app").unwrap();
+    anybody.auth().role_add("app").unwrap();
     let below = Permission::read_write(KeyRange::prefix("use/"));
-    anybody.role_grant_permission("app", below).unwrap();
+    anybody.auth().role_grant_permission("app", below).unwrap();
     for user in ["app", "root"] {
-        anybody.user_add(user, "pw").unwrap();
-        anybody.user_grant_role(user, user).unwrap();
+        anybody.auth().user_add(user, "pw").unwrap();
+        anybody.auth().user_grant_role(user, user).unwrap();
     }
-    anybody.auth_enable().unwrap();
+    anybody.auth().enable().unwrap();
     let root = Client::builder([etcd.endpoint()])
         .allow_plaintext_credentials()
         .user("root", "pw")

@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
-use etcd_blocking::{Client, ErrorKind, SnapshotProgress, SnapshotStream};
+use etcd_blocking::maintenance::{SnapshotProgress, SnapshotStream};
+use etcd_blocking::{Client, ErrorKind};
 
 use crate::support::child::{alone, within};
 use crate::support::frames::{self, END_STREAM};
@@ -75,17 +76,17 @@ fn a_snapshot_ends_with_the_sha_256_of_all_before_it() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 2);
-    let server = client.status().unwrap();
+    let server = client.maintenance().status().unwrap();
     let minor = |version: &str| version.split('.').take(2).collect::<Vec<_>>().join(".");
     let version = Some(minor(server.version())).filter(|v| !["3.4", "3.5"].contains(&&**v));
     if version.is_some() {
         // It grows to that of the program in the moments after the start.
         eventually(SOON, "the storage has the server's version", || {
-            let status = client.status().unwrap();
+            let status = client.maintenance().status().unwrap();
             (status.storage_version().map(minor) == version).then_some(())
         });
     }
-    let mut snapshot = client.snapshot().unwrap();
+    let mut snapshot = client.maintenance().snapshot().unwrap();
     assert_eq!(snapshot.endpoint(), etcd.endpoint());
     assert_eq!(snapshot.version().map(minor), version);
     let total = snapshot.total();
@@ -124,7 +125,10 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
     let then = SystemTime::now() - Duration::from_secs(48 * 3600);
     part.set_modified(then).unwrap();
     let mut told: Vec<SnapshotProgress> = Vec::new();
-    let saved = client.snapshot_to_file(&file, |p| told.push(p)).unwrap();
+    let saved = client
+        .maintenance()
+        .snapshot_to_file(&file, |p| told.push(p))
+        .unwrap();
     assert_eq!(folder.names(), ["backup.db"]);
     let metadata = fs::metadata(&file).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
@@ -139,7 +143,7 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
     // And from the one that was chosen.
     for endpoint in cluster.endpoints() {
         let view = client.at(&endpoint).unwrap();
-        let copy = view.snapshot_to(io::sink()).unwrap();
+        let copy = view.maintenance().snapshot_to(io::sink()).unwrap();
         assert_eq!(copy.endpoint, endpoint);
     }
 }
@@ -157,10 +161,13 @@ fn two_that_save_to_one_path_do_not_disturb_each_other() {
     let file = folder.file();
     let mut second = None;
     let saved = client
+        .maintenance()
         .snapshot_to_file(&file, |_| {
             second.get_or_insert_with(|| {
                 let cut = cut.with_timeout(Duration::from_secs(2));
-                cut.snapshot_to_file(&file, |_| {}).unwrap_err()
+                cut.maintenance()
+                    .snapshot_to_file(&file, |_| {})
+                    .unwrap_err()
             });
         })
         .unwrap();
@@ -176,7 +183,9 @@ fn a_file_that_cannot_be_written_is_known_before_etcd_is_asked() {
     // Nobody answers there.
     let client = client("http://127.0.0.1:1");
     let error = within(SOON, move || {
-        client.snapshot_to_file("/nowhere/at/all/backup.db", |_| {})
+        client
+            .maintenance()
+            .snapshot_to_file("/nowhere/at/all/backup.db", |_| {})
     });
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Os);
@@ -210,11 +219,17 @@ fn a_writer_that_fails_ends_it_with_its_error() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 1);
-    let error = client.snapshot_to(Small(100_000)).unwrap_err();
+    let error = client
+        .maintenance()
+        .snapshot_to(Small(100_000))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Os);
     let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
     assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-    assert!(client.snapshot_to(io::sink()).is_ok(), "the client goes on");
+    assert!(
+        client.maintenance().snapshot_to(io::sink()).is_ok(),
+        "the client goes on"
+    );
 }
 
 /// Forwards to `upstream`, and flips a bit where `marker` begins in what comes down.
@@ -254,7 +269,10 @@ fn one_flipped_bit_on_the_way_is_refused_and_nothing_is_left_behind() {
     let client = client(&between.endpoint());
     let folder = Folder::new();
     fs::write(folder.file(), "an older backup").unwrap();
-    let error = client.snapshot_to_file(folder.file(), |_| {}).unwrap_err();
+    let error = client
+        .maintenance()
+        .snapshot_to_file(folder.file(), |_| {})
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(!error.is_retryable());
     assert_eq!(error.endpoint(), Some(&*between.endpoint()));
@@ -262,9 +280,9 @@ fn one_flipped_bit_on_the_way_is_refused_and_nothing_is_left_behind() {
     assert_eq!(fs::read(folder.file()).unwrap(), b"an older backup");
     // What a writer got lacks the digest: no restore takes it.
     let mut written = Vec::new();
-    assert!(client.snapshot_to(&mut written).is_err());
+    assert!(client.maintenance().snapshot_to(&mut written).is_err());
     assert_eq!(written.len() % 512, 0);
-    direct.snapshot_to(io::sink()).unwrap();
+    direct.maintenance().snapshot_to(io::sink()).unwrap();
 }
 
 // Case: M-03
@@ -281,12 +299,14 @@ fn a_member_that_falls_silent_before_or_during_it_is_an_error_in_time() {
 
     etcd.pause().unwrap();
     let before = Instant::now();
-    let error = client.snapshot().unwrap_err();
+    let error = client.maintenance().snapshot().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(before.elapsed() < SOON);
     etcd.resume().unwrap();
 
-    let mut snapshot = eventually(SOON, "it serves again", || client.snapshot().ok());
+    let mut snapshot = eventually(SOON, "it serves again", || {
+        client.maintenance().snapshot().ok()
+    });
     let _first = snapshot.next().unwrap().unwrap();
     proxy.pause(Dir::Down, true);
     let error = within(SOON, move || snapshot.find_map(|piece| piece.err()));
@@ -307,7 +327,7 @@ fn dropping_it_cancels_on_the_server_at_once() {
     let client = client(&proxy.endpoint());
     client.get("k").unwrap();
     let calls = proxy.connections();
-    let mut snapshot = client.snapshot().unwrap();
+    let mut snapshot = client.maintenance().snapshot().unwrap();
     assert_eq!(proxy.connections(), calls + 1, "it has one of its own");
     snapshot.next().unwrap().unwrap();
     drop(snapshot);
@@ -326,7 +346,7 @@ fn a_connection_that_breaks_is_an_error_that_says_how_far_it_came() {
     fill(&filler, 16);
     let proxy = Proxy::start(etcd.client_addr());
     let client = client(&proxy.endpoint());
-    let mut snapshot = client.snapshot().unwrap();
+    let mut snapshot = client.maintenance().snapshot().unwrap();
     snapshot.next().unwrap().unwrap();
     proxy.cut();
     let error = snapshot.find_map(|piece| piece.err()).unwrap();
@@ -342,7 +362,7 @@ fn closing_the_client_ends_it() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 8);
-    let mut snapshot = client.snapshot().unwrap();
+    let mut snapshot = client.maintenance().snapshot().unwrap();
     client.close().unwrap();
     let error = snapshot.find_map(|piece| piece.err()).unwrap();
     assert_eq!(error.kind(), ErrorKind::Closed);
@@ -354,7 +374,9 @@ fn one_that_is_left_unread_holds_up_nothing_else() {
     let client = client(&etcd.endpoint());
     fill(&client, 32);
     // More than the windows of any shared connection.
-    let mut unread: Vec<_> = (0..4).map(|_| client.snapshot().unwrap()).collect();
+    let mut unread: Vec<_> = (0..4)
+        .map(|_| client.maintenance().snapshot().unwrap())
+        .collect();
     for snapshot in &mut unread {
         snapshot.next().unwrap().unwrap();
     }
@@ -395,7 +417,10 @@ fn memory_is_constant_whatever_the_size_and_the_pace() {
             fill(&client, 48);
             let before = high_water_kib();
             let folder = Folder::new();
-            let saved = client.snapshot_to_file(folder.file(), |_| {}).unwrap();
+            let saved = client
+                .maintenance()
+                .snapshot_to_file(folder.file(), |_| {})
+                .unwrap();
             assert!(saved.size > 48 << 20);
             let grown = high_water_kib() - before;
             println!("{} MiB: memory grew by {grown} KiB", saved.size >> 20);
@@ -463,7 +488,10 @@ fn servers_that_send_something_else_are_refused() {
         builder.timeout(Duration::from_secs(2)).connect().unwrap()
     };
     let server = scripted(whole.clone(), good);
-    let saved = client_of(&server).snapshot_to(io::sink()).unwrap();
+    let saved = client_of(&server)
+        .maintenance()
+        .snapshot_to(io::sink())
+        .unwrap();
     assert_eq!((saved.size, saved.sha256), (8224, digest));
 
     let mut wrong_digest = digest;
@@ -526,7 +554,10 @@ fn servers_that_send_something_else_are_refused() {
         let server = scripted(messages, end);
         let folder = Folder::new();
         let client = client_of(&server);
-        let error = client.snapshot_to_file(folder.file(), |_| {}).unwrap_err();
+        let error = client
+            .maintenance()
+            .snapshot_to_file(folder.file(), |_| {})
+            .unwrap_err();
         assert_eq!(error.kind(), kind, "{what}: {error}");
         assert!(folder.names().is_empty(), "{what}: {:?}", folder.names());
     }
@@ -553,7 +584,10 @@ fn etcds_own_tool_restores_it_and_etcd_runs_on_that() {
     let lease = client.grant(ttl).unwrap();
     let put = etcd_blocking::Put::new("leased", "v").lease(lease.id());
     let last = client.call(put).unwrap().revision();
-    client.snapshot_to_file(folder.file(), |_| {}).unwrap();
+    client
+        .maintenance()
+        .snapshot_to_file(folder.file(), |_| {})
+        .unwrap();
     client.put("later", "v").unwrap();
 
     etcd.stop().unwrap();

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::config::SrvLookup;
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, ErrorKind, SrvLookup};
+use etcd_blocking::{Client, ErrorKind};
 
 use crate::support::pace::Pace;
 

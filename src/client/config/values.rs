@@ -21,7 +21,7 @@ use crate::util::secret::Secret;
 ///
 /// ```
 /// use std::time::Duration;
-/// use etcd_blocking::Config;
+/// use etcd_blocking::config::Config;
 ///
 /// let mut config = Config::default();
 /// config.endpoints = vec!["10.0.0.1:2379".to_owned(), "10.0.0.2:2379".to_owned()];
@@ -292,7 +292,7 @@ impl Config {
     /// `ETCDCTL_WRITE_OUT`...), and those that nobody knows, are ignored.
     ///
     /// ```
-    /// use etcd_blocking::Config;
+    /// use etcd_blocking::config::Config;
     ///
     /// let config = Config::from_vars([
     ///     ("ETCD_ENDPOINTS", "10.0.0.1:2379,10.0.0.2:2379"),

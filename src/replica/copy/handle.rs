@@ -44,7 +44,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 ///
 /// ```
 /// use std::time::Duration;
-/// use etcd_blocking::{Client, MakeMirror};
+/// use etcd_blocking::Client;
+/// use etcd_blocking::mirror::MakeMirror;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let (a, b) = (etcd_blocking::local::LocalEtcd::start()?, etcd_blocking::local::LocalEtcd::start()?);

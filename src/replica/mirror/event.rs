@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use crate::types::{KeyValue, Revision};
 
-/// A step of a [`Mirror`](crate::Mirror).
+/// A step of a [`Mirror`](crate::mirror::Mirror).
 ///
 /// Whoever applies all of them to an empty map, in order, has what
-/// [`snapshot`](crate::Mirror::snapshot) has.
+/// [`snapshot`](crate::mirror::Mirror::snapshot) has.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MirrorEvent {
@@ -29,7 +29,7 @@ pub enum MirrorEvent {
         changes: Vec<KeyChange>,
     },
     /// The mirror cannot follow now, and goes on trying. What it has is kept.
-    /// [`Mirror::last_error`](crate::Mirror::last_error) says why.
+    /// [`Mirror::last_error`](crate::mirror::Mirror::last_error) says why.
     Stale {
         /// Since when it may be behind.
         since: Instant,

@@ -22,7 +22,8 @@ pub enum Access {
 /// What a role may do with a range of keys.
 ///
 /// ```
-/// use etcd_blocking::{Access, KeyRange, Permission};
+/// use etcd_blocking::KeyRange;
+/// use etcd_blocking::auth::{Access, Permission};
 ///
 /// let permission = Permission::read_write(KeyRange::prefix("app/"));
 /// assert_eq!(permission.access(), Access::ReadWrite);

@@ -139,7 +139,8 @@ exchange!(RoleList, read AuthRoleListRequest => RoleListResponse);
 /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such role.
 ///
 /// ```no_run
-/// # use etcd_blocking::{Client, KeyRange, Permission, RoleGrantPermission};
+/// # use etcd_blocking::{Client, KeyRange};
+/// # use etcd_blocking::auth::{Permission, RoleGrantPermission};
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
 /// let permission = Permission::read_write(KeyRange::prefix("app/"));

@@ -26,7 +26,8 @@ const FEW: i64 = 100;
 /// acknowledged before they began.
 ///
 /// ```no_run
-/// use etcd_blocking::{Client, Get, SortOrder, SortTarget};
+/// use etcd_blocking::{Client, Get};
+/// use etcd_blocking::kv::{SortOrder, SortTarget};
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;

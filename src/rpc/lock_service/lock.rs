@@ -155,7 +155,7 @@ impl LockResponse {
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
 /// # let session = Session::new(&client).start()?;
-/// let locked = client.lock("locks/report", &session)?;
+/// let locked = client.lock_service().lock("locks/report", &session)?;
 /// client.txn(Txn::when([locked.is_owner()]).then([Delete::key(locked.key().clone())]))?;
 /// # Ok(()) }
 /// ```

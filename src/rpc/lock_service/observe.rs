@@ -36,7 +36,7 @@ const REOPEN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_s
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The leaders of an election, as the server tells them. Made by
-/// [`Client::observe_leader`](crate::Client::observe_leader).
+/// [`Client::observe_leader`](crate::lock_service::LockService::observe).
 ///
 /// The first item is the leader there is, as soon as there is one; then one for each proclamation
 /// and each new leader. It survives lost connections, and then may leave out what came and went

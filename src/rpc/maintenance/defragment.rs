@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
 /// for endpoint in client.endpoints() {
-///     client.at(endpoint)?.defragment()?;
+///     client.at(endpoint)?.maintenance().defragment()?;
 /// }
 /// # Ok(()) }
 /// ```

@@ -11,7 +11,7 @@ use crate::types::MemberId;
 ///
 /// Only the leader does it: any other member answers "not leader", an error of the kind
 /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition).
-/// [`Client::move_leader`](crate::Client::move_leader) finds the leader first. A member that does not
+/// [`Client::move_leader`](crate::maintenance::Maintenance::move_leader) finds the leader first. A member that does not
 /// exist, or is a learner, is [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]

@@ -98,7 +98,7 @@ impl StatusResponse {
         self.db_size
     }
 
-    /// The bytes of it that are in use; the others are freed by [`Defragment`](crate::Defragment). 0
+    /// The bytes of it that are in use; the others are freed by [`Defragment`](crate::maintenance::Defragment). 0
     /// before 3.4.
     pub fn db_size_in_use(&self) -> u64 {
         self.db_size_in_use

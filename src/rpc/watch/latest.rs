@@ -23,7 +23,7 @@ use slots::Slots;
 /// Made by [`Client::latest_set`](crate::Client::latest_set). For a reader to whom only the present
 /// matters: an event that was not taken yet is replaced by the next one of its key. So the set holds
 /// at most one event per watch, it is never full, and a slow reader never pauses a watch on the
-/// server. A [`WatchSet`](crate::WatchSet) delivers every event instead.
+/// server. A [`WatchSet`](crate::watch::WatchSet) delivers every event instead.
 ///
 /// The reader waits for [`receiver`](LatestSet::receiver) and then calls [`take`](LatestSet::take).
 /// An `Err` ends the watch it names, and not the set.

@@ -9,7 +9,7 @@ use super::state::Id;
 use super::watch_registry::{Command, Host, WatchGuard, WatchSetParts};
 use crate::error::Result;
 
-/// Names a watch of a [`WatchSet`] or of a [`LatestSet`](crate::LatestSet).
+/// Names a watch of a [`WatchSet`] or of a [`LatestSet`](crate::watch::LatestSet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchKey(Id);
 

@@ -4,8 +4,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::auth::{Access, Authenticate, Permission, UserAdd};
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Access, Authenticate, Client, ErrorKind, Get, KeyRange, Permission, UserAdd};
+use etcd_blocking::{Client, ErrorKind, Get, KeyRange};
 
 use super::{NO_WAY_AROUND, authentications, builder, enable, etcd, fails, user};
 use crate::support::server::{skip_before, skip_unless_since};
@@ -19,24 +20,30 @@ fn every_auth_request_does_what_it_says_and_none_makes_a_revision() {
     let etcd = etcd(&[]);
     let client = builder(&etcd).connect().unwrap();
     let before = client.put("k", "v").unwrap().revision();
-    let status = client.auth_status().unwrap();
+    let status = client.auth().status().unwrap();
     assert!(!status.is_enabled());
 
-    client.user_add("alice", "pw").unwrap();
+    client.auth().user_add("alice", "pw").unwrap();
     client.call(UserAdd::no_password("bob")).unwrap();
-    fails(client.user_add("alice", "pw"), ErrorKind::AlreadyExists);
-    assert_eq!(client.user_list().unwrap().users(), ["alice", "bob"]);
-    client.role_add("r").unwrap();
-    client.role_add("s").unwrap();
-    fails(client.role_add("r"), ErrorKind::AlreadyExists);
-    assert_eq!(client.role_list().unwrap().roles(), ["r", "s"]);
-    client.user_grant_role("alice", "r").unwrap();
-    client.user_grant_role("alice", "s").unwrap();
-    assert_eq!(client.user_get("alice").unwrap().roles(), ["r", "s"]);
-    client.user_revoke_role("alice", "s").unwrap();
-    assert_eq!(client.user_get("alice").unwrap().roles(), ["r"]);
-    fails(client.user_revoke_role("alice", "s"), ErrorKind::NotFound);
-    client.user_change_password("alice", "pw2").unwrap();
+    fails(
+        client.auth().user_add("alice", "pw"),
+        ErrorKind::AlreadyExists,
+    );
+    assert_eq!(client.auth().user_list().unwrap().users(), ["alice", "bob"]);
+    client.auth().role_add("r").unwrap();
+    client.auth().role_add("s").unwrap();
+    fails(client.auth().role_add("r"), ErrorKind::AlreadyExists);
+    assert_eq!(client.auth().role_list().unwrap().roles(), ["r", "s"]);
+    client.auth().user_grant_role("alice", "r").unwrap();
+    client.auth().user_grant_role("alice", "s").unwrap();
+    assert_eq!(client.auth().user_get("alice").unwrap().roles(), ["r", "s"]);
+    client.auth().user_revoke_role("alice", "s").unwrap();
+    assert_eq!(client.auth().user_get("alice").unwrap().roles(), ["r"]);
+    fails(
+        client.auth().user_revoke_role("alice", "s"),
+        ErrorKind::NotFound,
+    );
+    client.auth().user_change_password("alice", "pw2").unwrap();
 
     let granted = [
         Permission::read("one"),
@@ -46,25 +53,30 @@ fn every_auth_request_does_what_it_says_and_none_makes_a_revision() {
     ];
     for permission in &granted {
         client
+            .auth()
             .role_grant_permission("r", permission.clone())
             .unwrap();
     }
-    let role = client.role_get("r").unwrap();
+    let role = client.auth().role_get("r").unwrap();
     assert_eq!(role.permissions().len(), granted.len());
     for permission in &granted {
         assert!(role.permissions().contains(permission), "{permission}");
     }
     client
+        .auth()
         .role_grant_permission("r", Permission::write("one"))
         .unwrap();
     client
+        .auth()
         .role_revoke_permission("r", KeyRange::prefix("app/"))
         .unwrap();
     fails(
-        client.role_revoke_permission("r", KeyRange::prefix("app/")),
+        client
+            .auth()
+            .role_revoke_permission("r", KeyRange::prefix("app/")),
         ErrorKind::NotFound,
     );
-    let role = client.role_get("r").unwrap();
+    let role = client.auth().role_get("r").unwrap();
     let one = role
         .permissions()
         .iter()
@@ -72,12 +84,12 @@ fn every_auth_request_does_what_it_says_and_none_makes_a_revision() {
         .unwrap();
     assert_eq!((one.access(), role.permissions().len()), (Access::Write, 3));
 
-    client.role_delete("s").unwrap();
-    client.user_delete("bob").unwrap();
-    fails(client.role_get("s"), ErrorKind::NotFound);
-    fails(client.user_get("bob"), ErrorKind::NotFound);
-    fails(client.user_delete("bob"), ErrorKind::NotFound);
-    let after = client.auth_status().unwrap();
+    client.auth().role_delete("s").unwrap();
+    client.auth().user_delete("bob").unwrap();
+    fails(client.auth().role_get("s"), ErrorKind::NotFound);
+    fails(client.auth().user_get("bob"), ErrorKind::NotFound);
+    fails(client.auth().user_delete("bob"), ErrorKind::NotFound);
+    let after = client.auth().status().unwrap();
     assert!(after.auth_revision() > status.auth_revision());
     assert_eq!(
         client.put("k", "v").unwrap().revision().get(),
@@ -88,38 +100,42 @@ fn every_auth_request_does_what_it_says_and_none_makes_a_revision() {
         client.call(Authenticate::new("alice", "pw2")),
         ErrorKind::FailedPrecondition,
     );
-    fails(client.auth_enable(), ErrorKind::FailedPrecondition);
-    client.user_add("root", "root-pw").unwrap();
-    fails(client.auth_enable(), ErrorKind::FailedPrecondition);
-    client.role_add("root").unwrap();
-    client.user_grant_role("root", "root").unwrap();
-    client.auth_enable().unwrap();
+    fails(client.auth().enable(), ErrorKind::FailedPrecondition);
+    client.auth().user_add("root", "root-pw").unwrap();
+    fails(client.auth().enable(), ErrorKind::FailedPrecondition);
+    client.auth().role_add("root").unwrap();
+    client.auth().user_grant_role("root", "root").unwrap();
+    client.auth().enable().unwrap();
     let root = user(&etcd, "root");
-    assert!(root.auth_status().unwrap().is_enabled());
+    assert!(root.auth().status().unwrap().is_enabled());
     let token = root.call(Authenticate::new("alice", "pw2")).unwrap();
     let alice = builder(&etcd).token(token.token()).connect().unwrap();
-    assert_eq!(alice.user_get("alice").unwrap().roles(), ["r"]);
-    root.auth_disable().unwrap();
-    assert!(!root.auth_status().unwrap().is_enabled());
+    assert_eq!(alice.auth().user_get("alice").unwrap().roles(), ["r"]);
+    root.auth().disable().unwrap();
+    assert!(!root.auth().status().unwrap().is_enabled());
 }
 
 #[test]
 fn what_makes_no_sense_is_refused_before_it_is_sent() {
     let client = Client::connect(["http://127.0.0.1:1"]).unwrap();
     let invalid = ErrorKind::InvalidArgument;
-    fails(client.user_add("", "pw"), invalid);
-    fails(client.user_add("u", ""), invalid);
-    fails(client.user_get(""), invalid);
-    fails(client.user_delete(""), invalid);
-    fails(client.user_change_password("u", ""), invalid);
-    fails(client.user_grant_role("u", ""), invalid);
-    fails(client.role_add(""), invalid);
+    fails(client.auth().user_add("", "pw"), invalid);
+    fails(client.auth().user_add("u", ""), invalid);
+    fails(client.auth().user_get(""), invalid);
+    fails(client.auth().user_delete(""), invalid);
+    fails(client.auth().user_change_password("u", ""), invalid);
+    fails(client.auth().user_grant_role("u", ""), invalid);
+    fails(client.auth().role_add(""), invalid);
     fails(
-        client.role_grant_permission("r", Permission::read("")),
+        client
+            .auth()
+            .role_grant_permission("r", Permission::read("")),
         invalid,
     );
     let error = fails(
-        client.role_revoke_permission("r", KeyRange::range("b", "a")),
+        client
+            .auth()
+            .role_revoke_permission("r", KeyRange::range("b", "a")),
         invalid,
     );
     assert!(
@@ -209,7 +225,7 @@ fn credentials_do_not_go_in_the_clear_to_endpoints_that_are_learned() {
     let client = builder().connect().unwrap();
     assert_eq!(client.sync_endpoints().unwrap(), [&*socket]);
     assert_eq!(client.endpoints(), [&*socket]);
-    client.user_list().unwrap();
+    client.auth().user_list().unwrap();
     let permitted = builder().allow_plaintext_credentials().connect().unwrap();
     let both = permitted.sync_endpoints().unwrap();
     assert_eq!(both.len(), 2, "{both:?}");
@@ -229,7 +245,7 @@ fn a_client_without_a_user_can_do_nothing_once_authentication_is_on() {
     fails(nobody.get("app/k"), kind);
     fails(nobody.watch("app/k"), kind);
     fails(nobody.mirror("app/k"), kind);
-    fails(nobody.user_list(), kind);
+    fails(nobody.auth().user_list(), kind);
 }
 
 // Case: A-14
@@ -290,7 +306,7 @@ fn a_password_that_is_put_right_works_soon() {
     let client = builder(&etcd).user("alice", "new-pw").connect().unwrap();
     let begun = Instant::now();
     fails(client.get("app/k"), ErrorKind::Unauthenticated);
-    root.user_change_password("alice", "new-pw").unwrap();
+    root.auth().user_change_password("alice", "new-pw").unwrap();
     crate::support::wait::eventually(Duration::from_secs(30), "the new password works", || {
         client.get("app/k").ok()
     });
@@ -331,11 +347,11 @@ fn authentication_that_is_switched_off_and_on_during_use_fails_nothing() {
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
     for round in 0..3 {
         alice.put("app/k", format!("on {round}")).unwrap();
-        root.auth_disable().unwrap();
+        root.auth().disable().unwrap();
         alice.put("app/k", format!("off {round}")).unwrap();
         let nobody = builder(&etcd).connect().unwrap();
         nobody.call(Get::key("app/k")).unwrap();
-        nobody.auth_enable().unwrap();
+        nobody.auth().enable().unwrap();
     }
     alice.put("app/k", "last").unwrap();
     drop(alice.watch("app/z").unwrap());
@@ -352,10 +368,10 @@ fn authentication_that_is_switched_off_and_on_during_use_fails_nothing() {
 fn root_cannot_be_taken_away_while_authentication_is_on() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
-    fails(root.user_delete("root"), ErrorKind::InvalidArgument);
+    fails(root.auth().user_delete("root"), ErrorKind::InvalidArgument);
     fails(
-        root.user_revoke_role("root", "root"),
+        root.auth().user_revoke_role("root", "root"),
         ErrorKind::InvalidArgument,
     );
-    assert_eq!(root.user_list().unwrap().users(), ["alice", "root"]);
+    assert_eq!(root.auth().user_list().unwrap().users(), ["alice", "root"]);
 }

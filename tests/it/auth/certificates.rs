@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use etcd_blocking::auth::{Permission, UserAdd};
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, ErrorKind, KeyRange, Permission, Tls, UserAdd};
+use etcd_blocking::{Client, ErrorKind, KeyRange, Tls};
 
 use super::{LONG, denies_root, fails};
 use crate::support::certs::Authority;
@@ -46,15 +47,17 @@ impl Secure {
     /// `root` and `alice` are known by their certificates only; `bob` has a password.
     fn enable(&self) -> Client {
         let root = self.client("root");
-        root.role_add("app").unwrap();
+        root.auth().role_add("app").unwrap();
         let permission = Permission::read_write(KeyRange::prefix("app/"));
-        root.role_grant_permission("app", permission).unwrap();
+        root.auth()
+            .role_grant_permission("app", permission)
+            .unwrap();
         root.call(UserAdd::no_password("alice")).unwrap();
-        root.user_grant_role("alice", "app").unwrap();
-        root.user_add("bob", "bob-pw").unwrap();
+        root.auth().user_grant_role("alice", "app").unwrap();
+        root.auth().user_add("bob", "bob-pw").unwrap();
         root.call(UserAdd::no_password("root")).unwrap();
-        root.user_grant_role("root", "root").unwrap();
-        root.auth_enable().unwrap();
+        root.auth().user_grant_role("root", "root").unwrap();
+        root.auth().enable().unwrap();
         root
     }
 }
@@ -81,9 +84,11 @@ fn a_certificate_names_the_user_also_while_users_and_roles_change() {
         let _over = Raise(&over);
         scope.spawn(|| {
             for n in 0..40 {
-                root.role_add(format!("r{n}")).unwrap();
-                root.user_grant_role("alice", format!("r{n}")).unwrap();
-                root.role_delete(format!("r{n}")).unwrap();
+                root.auth().role_add(format!("r{n}")).unwrap();
+                root.auth()
+                    .user_grant_role("alice", format!("r{n}"))
+                    .unwrap();
+                root.auth().role_delete(format!("r{n}")).unwrap();
             }
             over.store(true, SeqCst);
         });

@@ -25,7 +25,7 @@ fn start() -> (LocalCluster, Client, Client) {
     };
     set_up(&client(None));
     let (root, alice) = (client(Some("root")), client(Some("alice")));
-    root.user_list().unwrap();
+    root.auth().user_list().unwrap();
     (cluster, root, alice)
 }
 
@@ -55,7 +55,7 @@ fn reads_and_watches_of_a_user_outlive_every_member_in_turn() {
         for member in 0..3 {
             cluster.member_mut(member).kill().unwrap();
             eventually(LONG, "her tokens are void", || {
-                root.user_change_password("alice", "alice-pw").ok()
+                root.auth().user_change_password("alice", "alice-pw").ok()
             });
             let before = reads.load(SeqCst);
             eventually(LONG, "reads go on", || {
@@ -82,10 +82,10 @@ fn calls_and_watches_on_different_members_need_one_token() {
     alice.put("app/k", "v").unwrap();
     let _watch = alice.watch(KeyRange::prefix("app/")).unwrap();
     // Asked one by one, each on a connection of its own.
-    for health in root.health().unwrap() {
+    for health in root.maintenance().health().unwrap() {
         assert!(health.error.is_none(), "{health:?}");
     }
-    for health in alice.health().unwrap() {
+    for health in alice.maintenance().health().unwrap() {
         assert!(health.is_reachable, "{health:?}");
     }
     for endpoint in cluster.endpoints() {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use etcd_blocking::auth::Authenticate;
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Authenticate, ErrorKind, KeyRange};
+use etcd_blocking::{ErrorKind, KeyRange};
 
 use super::{LONG, authentications, builder, denies_root, enable, etcd, fails, user};
 use crate::support::wait::{Raise, eventually, items};
@@ -71,7 +72,7 @@ fn a_jwt_that_users_and_roles_have_outlived_is_final() {
     let token = root.call(Authenticate::new("alice", "alice-pw")).unwrap();
     let client = builder(&etcd).token(token.token()).connect().unwrap();
     client.put("app/k", "v").unwrap();
-    root.role_add("another").unwrap();
+    root.auth().role_add("another").unwrap();
     let error = fails(client.put("app/k", "v"), ErrorKind::Unauthenticated);
     assert!(
         error.to_string().contains("revision of auth store is old"),
@@ -119,9 +120,11 @@ fn calls_and_streams_outlive_jwts_that_are_old_before_they_are_used() {
         let _over = Raise(&over);
         let changes = scope.spawn(|| {
             for n in 0..20 {
-                root.role_add(format!("r{n}")).unwrap();
-                root.user_grant_role("alice", format!("r{n}")).unwrap();
-                root.role_delete(format!("r{n}")).unwrap();
+                root.auth().role_add(format!("r{n}")).unwrap();
+                root.auth()
+                    .user_grant_role("alice", format!("r{n}"))
+                    .unwrap();
+                root.auth().role_delete(format!("r{n}")).unwrap();
             }
             over.store(true, SeqCst);
             60

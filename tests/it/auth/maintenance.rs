@@ -15,7 +15,7 @@ fn a_member_that_refuses_this_user_is_healthy() {
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
     for client in [&root, &alice] {
-        let health = client.health().unwrap();
+        let health = client.maintenance().health().unwrap();
         assert!(
             health[0].is_healthy() && health[0].is_reachable,
             "{health:?}"
@@ -23,7 +23,7 @@ fn a_member_that_refuses_this_user_is_healthy() {
     }
     // Nobody in particular is refused for another reason.
     let nobody = super::builder(&etcd).connect().unwrap();
-    assert!(!nobody.health().unwrap()[0].is_healthy());
+    assert!(!nobody.maintenance().health().unwrap()[0].is_healthy());
 }
 
 #[test]
@@ -31,9 +31,9 @@ fn a_snapshot_is_for_root_and_its_stream_carries_a_fresh_token() {
     let etcd = etcd(&["--auth-token-ttl=1"]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
-    let refused = alice.snapshot().unwrap_err();
+    let refused = alice.maintenance().snapshot().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
-    root.snapshot_to(io::sink()).unwrap();
+    root.maintenance().snapshot_to(io::sink()).unwrap();
     // Tokens end while nobody uses them; each snapshot has one that is good.
     let quiet = super::builder(&etcd).user("root", "root-pw").connect();
     let quiet = quiet.unwrap();
@@ -42,7 +42,7 @@ fn a_snapshot_is_for_root_and_its_stream_carries_a_fresh_token() {
     eventually(Duration::from_secs(30), "its token has ended", || {
         // A token that is used does not end: it needs to be left alone for longer than it lives.
         std::thread::sleep(Duration::from_secs(2));
-        quiet.snapshot_to(io::sink()).unwrap();
+        quiet.maintenance().snapshot_to(io::sink()).unwrap();
         (super::authentications(&etcd) > before).then_some(())
     });
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use etcd_blocking::auth::Permission;
 use etcd_blocking::{
-    Compare, Delete, ErrorKind, Get, KeyRange, Permission, Put, Revision, TimeToLive, Txn, Watch,
+    Compare, Delete, ErrorKind, Get, KeyRange, Put, Revision, TimeToLive, Txn, Watch,
 };
 
 use super::{LONG, NO_WAY_AROUND, enable, etcd, fails, user};
@@ -96,11 +97,12 @@ fn a_watch_that_is_denied_is_an_error_and_leaves_nothing_behind() {
     }
     let etcd = etcd(&[]);
     let root = enable(&etcd);
-    root.role_add("one").unwrap();
-    root.role_grant_permission("one", Permission::read("one"))
+    root.auth().role_add("one").unwrap();
+    root.auth()
+        .role_grant_permission("one", Permission::read("one"))
         .unwrap();
-    root.user_add("bob", "bob-pw").unwrap();
-    root.user_grant_role("bob", "one").unwrap();
+    root.auth().user_add("bob", "bob-pw").unwrap();
+    root.auth().user_grant_role("bob", "one").unwrap();
     let bob = user(&etcd, "bob");
     drop(bob.watch("one").unwrap());
     for _ in 0..20 {

@@ -5,13 +5,16 @@ use std::fmt::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use etcd_blocking::auth::{Authenticate, Permission, UserAdd, UserChangePassword};
+use etcd_blocking::cluster::MemberId;
 use etcd_blocking::concurrency::{
     self, Barrier, DoubleBarrier, Election, PriorityQueue, Queue, RwLock, Session, Stm,
 };
+use etcd_blocking::lock_service::{Campaign, Lock};
+use etcd_blocking::mirror::{Cache, MakeMirror};
 use etcd_blocking::{
-    Authenticate, Cache, Campaign, Client, ClientBuilder, Discovery, Error, Get, Instance,
-    KeyRange, Lock, MakeMirror, MemberId, Permission, Put, Registrar, Result, Revision, Txn,
-    UserAdd, UserChangePassword,
+    Client, ClientBuilder, Discovery, Error, Get, Instance, KeyRange, Put, Registrar, Result,
+    Revision, Txn,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -119,11 +122,11 @@ fn exercise(said: &mut String, client: &Client) {
     outcome(said, client.txn(Txn::always([Put::new("app/t", "v")])));
     outcome(said, client.delete("app/t"));
     outcome(said, client.leases());
-    outcome(said, client.status());
-    outcome(said, client.health());
-    outcome(said, client.member_list());
-    outcome(said, client.alarms());
-    outcome(said, client.snapshot_to(std::io::sink()));
+    outcome(said, client.maintenance().status());
+    outcome(said, client.maintenance().health());
+    outcome(said, client.cluster().member_list());
+    outcome(said, client.maintenance().alarms());
+    outcome(said, client.maintenance().snapshot_to(std::io::sink()));
     outcome(
         said,
         Cache::open(client, "app/").map(|cache| cache.snapshot()),
@@ -144,15 +147,15 @@ fn exercise(said: &mut String, client: &Client) {
     administration(said, client);
     outcome(said, session);
     say(said, &client.metrics());
-    outcome(said, client.auth_status());
-    outcome(said, client.role_list());
-    outcome(said, client.user_list());
+    outcome(said, client.auth().status());
+    outcome(said, client.auth().role_list());
+    outcome(said, client.auth().user_list());
     outcome(said, client.call(Authenticate::new("carol", PASSWORD)));
     outcome(said, client.call(Authenticate::new("carol", OTHER)));
-    outcome(said, client.user_add("carol", PASSWORD));
-    outcome(said, client.user_add("", PASSWORD));
-    outcome(said, client.user_change_password("carol", OTHER));
-    outcome(said, client.user_change_password("carol", PASSWORD));
+    outcome(said, client.auth().user_add("carol", PASSWORD));
+    outcome(said, client.auth().user_add("", PASSWORD));
+    outcome(said, client.auth().user_change_password("carol", OTHER));
+    outcome(said, client.auth().user_change_password("carol", PASSWORD));
 }
 
 /// What else a program may do with keys.
@@ -182,18 +185,19 @@ fn recipes(said: &mut String, client: &Client) {
             said,
             client.call(Lock::new("app/service", &session).within(within)),
         );
-        outcome(said, client.unlock("app/service/none"));
+        outcome(said, client.lock_service().unlock("app/service/none"));
         let won = client.call(Campaign::new("app/vote", "me", &session).within(within));
         if let Ok(won) = &won {
-            outcome(said, client.proclaim(won.leader(), "again"));
-            outcome(said, client.leader_of("app/vote"));
+            outcome(said, client.lock_service().proclaim(won.leader(), "again"));
+            outcome(said, client.lock_service().leader("app/vote"));
             outcome(
                 said,
                 client
-                    .observe_leader("app/vote")
+                    .lock_service()
+                    .observe("app/vote")
                     .map(|leaders| leaders.recv_timeout(within)),
             );
-            outcome(said, client.resign(won.leader()));
+            outcome(said, client.lock_service().resign(won.leader()));
         }
         outcome(said, won);
         outcome(said, RwLock::new(&session, "app/rw").try_write());
@@ -232,43 +236,56 @@ fn recipes(said: &mut String, client: &Client) {
 /// What an operator may do, without harm to the server where it may be done.
 fn administration(said: &mut String, client: &Client) {
     outcome(said, client.compact(Revision::new(1)));
-    outcome(said, client.hash_kv(Revision::new(0)));
-    outcome(said, client.defragment());
+    outcome(said, client.maintenance().hash_kv(Revision::new(0)));
+    outcome(said, client.maintenance().defragment());
     outcome(
         said,
         client
+            .maintenance()
             .snapshot()
             .map(|mut bytes| std::io::copy(&mut bytes, &mut std::io::sink()).is_ok()),
     );
-    outcome(said, client.disarm_all());
-    outcome(said, client.downgrade_validate("3.0.0"));
-    outcome(said, client.downgrade_cancel());
+    outcome(said, client.maintenance().disarm_all());
+    outcome(said, client.maintenance().downgrade_validate("3.0.0"));
+    outcome(said, client.maintenance().downgrade_cancel());
     let nobody = MemberId::new(42);
-    outcome(said, client.move_leader(nobody));
-    outcome(said, client.member_promote(nobody));
-    outcome(said, client.member_remove(nobody));
-    outcome(said, client.member_update(nobody, ["http://127.0.0.1:1"]));
-    outcome(said, client.member_add(["no url"]));
+    outcome(said, client.maintenance().move_leader(nobody));
+    outcome(said, client.cluster().member_promote(nobody));
+    outcome(said, client.cluster().member_remove(nobody));
     outcome(
         said,
         client
-            .at("http://127.0.0.1:1")
-            .and_then(|view| view.with_timeout(Duration::from_millis(50)).status()),
+            .cluster()
+            .member_update(nobody, ["http://127.0.0.1:1"]),
     );
-    outcome(said, client.auth_enable());
-    outcome(said, client.role_add("passing"));
+    outcome(said, client.cluster().member_add(["no url"]));
     outcome(
         said,
-        client.role_grant_permission("passing", Permission::read("app/x")),
+        client.at("http://127.0.0.1:1").and_then(|view| {
+            view.with_timeout(Duration::from_millis(50))
+                .maintenance()
+                .status()
+        }),
     );
-    outcome(said, client.role_get("passing"));
-    outcome(said, client.role_revoke_permission("passing", "app/x"));
-    outcome(said, client.user_add("passing", OTHER));
-    outcome(said, client.user_grant_role("passing", "passing"));
-    outcome(said, client.user_get("passing"));
-    outcome(said, client.user_revoke_role("passing", "passing"));
-    outcome(said, client.user_delete("passing"));
-    outcome(said, client.role_delete("passing"));
+    outcome(said, client.auth().enable());
+    outcome(said, client.auth().role_add("passing"));
+    outcome(
+        said,
+        client
+            .auth()
+            .role_grant_permission("passing", Permission::read("app/x")),
+    );
+    outcome(said, client.auth().role_get("passing"));
+    outcome(
+        said,
+        client.auth().role_revoke_permission("passing", "app/x"),
+    );
+    outcome(said, client.auth().user_add("passing", OTHER));
+    outcome(said, client.auth().user_grant_role("passing", "passing"));
+    outcome(said, client.auth().user_get("passing"));
+    outcome(said, client.auth().user_revoke_role("passing", "passing"));
+    outcome(said, client.auth().user_delete("passing"));
+    outcome(said, client.auth().role_delete("passing"));
 }
 
 #[test]
@@ -279,8 +296,8 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
         let mut said = String::new();
         let etcd = etcd(&[]);
         let root = enable(&etcd);
-        root.user_add("carol", PASSWORD).unwrap();
-        root.user_grant_role("carol", "app").unwrap();
+        root.auth().user_add("carol", PASSWORD).unwrap();
+        root.auth().user_grant_role("carol", "app").unwrap();
         let proxy = Proxy::start(etcd.client_addr());
         let endpoint = proxy.endpoint();
 
@@ -315,7 +332,7 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
         }
         // Void while in use, cut off, silent, and with another password.
         let watch = right.watch(KeyRange::prefix("app/")).unwrap();
-        root.user_change_password("carol", PASSWORD).unwrap();
+        root.auth().user_change_password("carol", PASSWORD).unwrap();
         exercise(&mut said, &right);
         proxy.drop_connections();
         exercise(&mut said, &right);
@@ -333,14 +350,14 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
         );
         proxy.black_hole(false);
         proxy.drop_connections();
-        root.user_change_password("carol", OTHER).unwrap();
+        root.auth().user_change_password("carol", OTHER).unwrap();
         exercise(&mut said, &right);
         for item in watch.receiver().try_iter() {
             outcome(&mut said, item);
         }
         outcome(&mut said, right.close());
-        outcome(&mut said, root.auth_disable());
-        outcome(&mut said, root.auth_status());
+        outcome(&mut said, root.auth().disable());
+        outcome(&mut said, root.auth().status());
 
         let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(log.contains("h2::"), "the crates below are heard");

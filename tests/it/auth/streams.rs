@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use etcd_blocking::{
-    Client, Discovery, ErrorKind, Instance, KeyRange, Mirror, Registrar, State, Watcher,
-};
+use etcd_blocking::mirror::Mirror;
+use etcd_blocking::{Client, Discovery, ErrorKind, Instance, KeyRange, Registrar, State, Watcher};
 
 use super::{
     LONG, NO_WAY_AROUND, authentications, enable, etcd, fails, user, void_tokens_of_alice,
@@ -78,12 +77,12 @@ fn a_permission_that_was_withdrawn_ends_watches_when_they_resume() {
     let alice = through(&proxy, "alice");
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
     let mirror = alice.mirror(KeyRange::prefix("app/")).unwrap();
-    root.role_add("other").unwrap();
-    let other = etcd_blocking::Permission::read_write(KeyRange::prefix("other/"));
-    root.role_grant_permission("other", other).unwrap();
-    root.user_grant_role("alice", "other").unwrap();
+    root.auth().role_add("other").unwrap();
+    let other = etcd_blocking::auth::Permission::read_write(KeyRange::prefix("other/"));
+    root.auth().role_grant_permission("other", other).unwrap();
+    root.auth().user_grant_role("alice", "other").unwrap();
     let unharmed = alice.watch(KeyRange::prefix("other/")).unwrap();
-    root.user_revoke_role("alice", "app").unwrap();
+    root.auth().user_revoke_role("alice", "app").unwrap();
     fails(alice.get("app/k"), ErrorKind::PermissionDenied);
     proxy.drop_connections();
     last_item(&watch, ErrorKind::PermissionDenied);
@@ -108,7 +107,7 @@ fn a_deleted_user_ends_watches_and_leases_and_makes_mirrors_stale() {
     let lease = alice.grant(Duration::from_secs(3)).unwrap();
     let alive = alice.keep_alive(lease.id()).unwrap();
     alive.receiver().recv_timeout(LONG).unwrap().unwrap();
-    root.user_delete("alice").unwrap();
+    root.auth().user_delete("alice").unwrap();
     let before = authentications(&etcd);
     proxy.drop_connections();
     for watch in &watches {
@@ -133,12 +132,18 @@ fn a_snapshot_begins_with_another_token_when_the_first_is_void() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let other = user(&etcd, "root");
-    root.snapshot_to(Vec::new()).unwrap();
+    root.maintenance().snapshot_to(Vec::new()).unwrap();
     // Root's password, so that both lose their tokens.
-    other.user_change_password("root", "root-pw").unwrap();
-    root.snapshot_to(Vec::new()).unwrap();
+    other
+        .auth()
+        .user_change_password("root", "root-pw")
+        .unwrap();
+    root.maintenance().snapshot_to(Vec::new()).unwrap();
     let alice = user(&etcd, "alice");
-    fails(alice.snapshot_to(Vec::new()), ErrorKind::PermissionDenied);
+    fails(
+        alice.maintenance().snapshot_to(Vec::new()),
+        ErrorKind::PermissionDenied,
+    );
 }
 
 #[test]
@@ -148,7 +153,9 @@ fn another_password_ends_the_streams_of_the_old_one() {
     let proxy = Proxy::start(etcd.client_addr());
     let alice = through(&proxy, "alice");
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
-    root.user_change_password("alice", "other-pw").unwrap();
+    root.auth()
+        .user_change_password("alice", "other-pw")
+        .unwrap();
     proxy.drop_connections();
     last_item(&watch, ErrorKind::Unauthenticated);
 }
@@ -160,7 +167,7 @@ fn a_registration_whose_user_may_not_write_is_lost_visibly_and_comes_back_by_its
     }
     let etcd = etcd(&[]);
     let root = enable(&etcd);
-    let services = || etcd_blocking::Permission::read_write(KeyRange::prefix("app/"));
+    let services = || etcd_blocking::auth::Permission::read_write(KeyRange::prefix("app/"));
     let alice = user(&etcd, "alice");
     let registrar = Registrar::new(&alice)
         .prefix("app")
@@ -172,7 +179,8 @@ fn a_registration_whose_user_may_not_write_is_lost_visibly_and_comes_back_by_its
         .unwrap();
     let view = Discovery::new(&root).prefix("app").service("api").unwrap();
     view.wait_for(1, LONG).unwrap();
-    root.role_revoke_permission("app", KeyRange::prefix("app/"))
+    root.auth()
+        .role_revoke_permission("app", KeyRange::prefix("app/"))
         .unwrap();
     for lease in root.leases().unwrap().ids() {
         root.revoke(*lease).unwrap();
@@ -184,7 +192,9 @@ fn a_registration_whose_user_may_not_write_is_lost_visibly_and_comes_back_by_its
         .wait_registered(Duration::from_secs(2))
         .unwrap_err();
     assert!(error.to_string().contains("permission denied"), "{error}");
-    root.role_grant_permission("app", services()).unwrap();
+    root.auth()
+        .role_grant_permission("app", services())
+        .unwrap();
     registration.wait_registered(LONG).unwrap();
     view.wait_for(1, LONG).unwrap();
     registration.leave().unwrap();

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::auth::{Permission, UserAdd};
 use etcd_blocking::concurrency::{Election, Session};
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{ErrorKind, KeyRange, Permission, Put, UserAdd};
+use etcd_blocking::{ErrorKind, KeyRange, Put};
 
 use super::{
     LONG, authentications, builder, denies_root, enable, etcd, fails, user, void_tokens_of_alice,
@@ -85,7 +86,7 @@ fn a_deleted_user_is_told_by_the_next_call_and_the_server_is_left_alone() {
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
     alice.put("app/k", "1").unwrap();
-    root.user_delete("alice").unwrap();
+    root.auth().user_delete("alice").unwrap();
     let before = authentications(&etcd);
     let error = fails(alice.put("app/k", "2"), ErrorKind::Unauthenticated);
     assert!(
@@ -105,7 +106,9 @@ fn another_password_ends_a_client_with_the_old_one() {
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
     alice.put("app/k", "1").unwrap();
-    root.user_change_password("alice", "other-pw").unwrap();
+    root.auth()
+        .user_change_password("alice", "other-pw")
+        .unwrap();
     fails(alice.put("app/k", "2"), ErrorKind::Unauthenticated);
     let lease = fails(
         alice.grant(Duration::from_secs(5)),
@@ -168,16 +171,22 @@ fn administer(root: &etcd_blocking::Client, over: &AtomicBool) -> u64 {
     for n in 0.. {
         let (name, role) = (format!("user-{n}"), format!("role-{n}"));
         let key = format!("app/{n}");
-        let todo: [&dyn Fn() -> etcd_blocking::Result<etcd_blocking::AuthResponse>; 9] = [
-            &|| root.user_add(&name, "pw"),
-            &|| root.role_add(&role),
-            &|| root.role_grant_permission(&role, Permission::read("x")),
-            &|| root.user_grant_role("alice", &role),
-            &|| root.user_change_password(&name, "pw2"),
-            &|| root.role_grant_permission("app", Permission::read(key.clone())),
-            &|| root.user_revoke_role("alice", &role),
-            &|| root.role_delete(&role),
-            &|| root.user_delete(&name),
+        let todo: [&dyn Fn() -> etcd_blocking::Result<etcd_blocking::auth::AuthResponse>; 9] = [
+            &|| root.auth().user_add(&name, "pw"),
+            &|| root.auth().role_add(&role),
+            &|| {
+                root.auth()
+                    .role_grant_permission(&role, Permission::read("x"))
+            },
+            &|| root.auth().user_grant_role("alice", &role),
+            &|| root.auth().user_change_password(&name, "pw2"),
+            &|| {
+                root.auth()
+                    .role_grant_permission("app", Permission::read(key.clone()))
+            },
+            &|| root.auth().user_revoke_role("alice", &role),
+            &|| root.auth().role_delete(&role),
+            &|| root.auth().user_delete(&name),
         ];
         for step in todo {
             if over.load(SeqCst) {
@@ -210,7 +219,7 @@ fn work_while_users_change(
     let alive = alice.keep_alive(lease.id()).unwrap();
     quiet.get("app/alive").unwrap();
     let elections = Permission::read_write(KeyRange::prefix("elect/"));
-    root.role_grant_permission("app", elections).unwrap();
+    root.auth().role_grant_permission("app", elections).unwrap();
     let (leader, candidate) = (Session::new(&alice), Session::new(&quiet));
     let (leader, candidate) = (leader.start().unwrap(), candidate.start().unwrap());
     let leadership = Election::new(&leader, "elect/it")
@@ -316,9 +325,9 @@ fn calls_at_the_moment_of_a_change_of_users_do_not_fail() {
             let mut steps = 0;
             for n in 0..60 {
                 let role = format!("r{n}");
-                root.role_add(&role).unwrap();
-                root.user_grant_role("alice", &role).unwrap();
-                root.user_revoke_role("alice", &role).unwrap();
+                root.auth().role_add(&role).unwrap();
+                root.auth().user_grant_role("alice", &role).unwrap();
+                root.auth().user_revoke_role("alice", &role).unwrap();
                 steps += 3;
             }
             over.store(true, SeqCst);
@@ -342,7 +351,7 @@ fn a_token_without_a_password_ends_with_itself() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let token = root
-        .call(etcd_blocking::Authenticate::new("alice", "alice-pw"))
+        .call(etcd_blocking::auth::Authenticate::new("alice", "alice-pw"))
         .unwrap();
     let client = builder(&etcd).token(token.token()).connect().unwrap();
     client.put("app/k", "v").unwrap();
@@ -362,7 +371,7 @@ fn a_password_for_a_user_who_has_none_is_refused_at_once_and_once() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     root.call(UserAdd::no_password("bare")).unwrap();
-    root.user_grant_role("bare", "app").unwrap();
+    root.auth().user_grant_role("bare", "app").unwrap();
     let before = authentications(&etcd);
     let bare = user(&etcd, "bare");
     let text = "password was given for no password user";

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use etcd_blocking::crossbeam_channel::{Receiver, Select};
-use etcd_blocking::{Result, Revision, Watch, WatchKey, WatchResponse, WatchSet, Watcher};
+use etcd_blocking::watch::{WatchKey, WatchSet};
+use etcd_blocking::{Result, Revision, Watch, WatchResponse, Watcher};
 
 use super::{Run, counters};
 

@@ -10,7 +10,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use etcd_blocking::{KeyValue, LeaseId, Permission};
+use etcd_blocking::auth::Permission;
+use etcd_blocking::{KeyValue, LeaseId};
 
 use crate::support::{gateway, server::skip_unless_since};
 
@@ -87,7 +88,7 @@ impl FullStore {
     fn switch(&mut self, root: &Client) {
         self.is_raised = !self.is_raised;
         if self.is_raised {
-            let member = root.status().unwrap().member_id();
+            let member = root.maintenance().status().unwrap().member_id();
             let alarm = format!(
                 r#"{{"action":"ACTIVATE","memberID":"{}","alarm":"NOSPACE"}}"#,
                 member.get()
@@ -96,7 +97,7 @@ impl FullStore {
             let reply = gateway::post_as(self.gateway, path, &self.token, &alarm, SOON).unwrap();
             assert_eq!(reply.0, 200, "{}", reply.1);
         } else {
-            root.disarm_all().unwrap();
+            root.maintenance().disarm_all().unwrap();
         }
         self.since = Instant::now();
     }
@@ -124,7 +125,7 @@ impl Subject {
     fn begin(&mut self, trouble: u8, root: &Client) {
         self.trouble = Some(match trouble {
             0 => {
-                root.user_revoke_role("app", self.service()).unwrap();
+                root.auth().user_revoke_role("app", self.service()).unwrap();
                 self.version += 1;
                 self.set(1);
                 Trouble::Denied
@@ -148,7 +149,7 @@ impl Subject {
     fn end(&mut self, root: &Client) {
         match self.trouble.take() {
             Some(Trouble::Denied) => {
-                root.user_grant_role("app", self.service()).unwrap();
+                root.auth().user_grant_role("app", self.service()).unwrap();
             }
             Some(Trouble::TooLarge) => {
                 self.version += 1;
@@ -234,17 +235,17 @@ fn with_roles() -> (LocalEtcd, Client, Client) {
         .unwrap();
     let anybody = client(&etcd);
     for user in ["app", "root"] {
-        anybody.user_add(user, "pw").unwrap();
+        anybody.auth().user_add(user, "pw").unwrap();
     }
-    anybody.user_grant_role("root", "root").unwrap();
+    anybody.auth().user_grant_role("root", "root").unwrap();
     for n in 0..INSTANCES {
         let role = format!("s{n}");
-        anybody.role_add(&role).unwrap();
+        anybody.auth().role_add(&role).unwrap();
         let below = Permission::read_write(KeyRange::prefix(format!("use/{role}/")));
-        anybody.role_grant_permission(&role, below).unwrap();
-        anybody.user_grant_role("app", &role).unwrap();
+        anybody.auth().role_grant_permission(&role, below).unwrap();
+        anybody.auth().user_grant_role("app", &role).unwrap();
     }
-    anybody.auth_enable().unwrap();
+    anybody.auth().enable().unwrap();
     let user = |name: &str| {
         Client::builder([etcd.endpoint()])
             .allow_plaintext_credentials()

@@ -1,6 +1,8 @@
 //! Registrations that etcd refuses, next to those that it takes.
 
-use etcd_blocking::{CallMetrics, ClientBuilder, Permission};
+use etcd_blocking::ClientBuilder;
+use etcd_blocking::auth::Permission;
+use etcd_blocking::metrics::CallMetrics;
 
 use super::*;
 use crate::support::server::{Version, skip_before};
@@ -21,21 +23,23 @@ fn etcd_of_web() -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4");
     let etcd = etcd.start().unwrap();
     let anybody = client(&etcd);
-    anybody.role_add("web").unwrap();
+    anybody.auth().role_add("web").unwrap();
     permit(&anybody, "/services/web/");
     for name in ["web", "root"] {
-        anybody.user_add(name, "pw").unwrap();
-        anybody.user_grant_role(name, name).unwrap();
+        anybody.auth().user_add(name, "pw").unwrap();
+        anybody.auth().user_grant_role(name, name).unwrap();
     }
-    anybody.auth_enable().unwrap();
+    anybody.auth().enable().unwrap();
     let root = user(&etcd, "root");
-    root.user_list().unwrap();
+    root.auth().user_list().unwrap();
     (etcd, root)
 }
 
 fn permit(root: &Client, prefix: &'static str) {
     let permission = Permission::read_write(KeyRange::prefix(prefix));
-    root.role_grant_permission("web", permission).unwrap();
+    root.auth()
+        .role_grant_permission("web", permission)
+        .unwrap();
 }
 
 fn admin(n: u16) -> Instance {
@@ -167,7 +171,7 @@ fn a_delete_that_is_refused_is_given_up_and_told() {
     let stays = registrar.register(web(1)).unwrap();
     let goes = registrar.register(admin(1)).unwrap();
     let range = KeyRange::prefix("/services/admin/");
-    root.role_revoke_permission("web", range).unwrap();
+    root.auth().role_revoke_permission("web", range).unwrap();
     let error = goes.leave().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     assert!(
@@ -204,7 +208,7 @@ fn a_permission_that_is_withdrawn_takes_one_instance_and_no_other() {
     let good = registrar.register_all((1..=150).map(web)).unwrap();
     let culprit = registrar.register(admin(1)).unwrap();
     let range = KeyRange::prefix("/services/admin/");
-    root.role_revoke_permission("web", range).unwrap();
+    root.auth().role_revoke_permission("web", range).unwrap();
     // The lease is denied as a whole: the others move to another one before it ends.
     until(&culprit, "lost", |state| {
         matches!(state, State::Lost { .. })
@@ -254,7 +258,7 @@ fn a_key_that_heals_next_to_one_without_permission_is_back_at_once() {
     let good = registrar.register_all((1..=20).map(web)).unwrap();
     let culprit = registrar.register(admin(1)).unwrap();
     let range = KeyRange::prefix("/services/admin/");
-    root.role_revoke_permission("web", range).unwrap();
+    root.auth().role_revoke_permission("web", range).unwrap();
     root.call(Delete::prefix("/services/web/")).unwrap();
     eventually(SOON, "all are back", || {
         (root.get_prefix("/services/web/").unwrap().len() == 20).then_some(())

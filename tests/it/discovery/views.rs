@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use etcd_blocking::{Client, Permission, Revision};
+use etcd_blocking::auth::Permission;
+use etcd_blocking::{Client, Revision};
 
 use super::*;
 use crate::support::server::{EARLY_PROGRESS, skip_before};
@@ -27,14 +28,16 @@ fn a_permission_that_is_withdrawn_makes_a_view_stale_and_it_is_live_again_by_its
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let open = client(&etcd);
-    open.role_add("reader").unwrap();
+    open.auth().role_add("reader").unwrap();
     let permission = Permission::read(KeyRange::prefix("/services/"));
-    open.role_grant_permission("reader", permission).unwrap();
-    open.user_add("alice", "pw").unwrap();
-    open.user_grant_role("alice", "reader").unwrap();
-    open.user_add("root", "pw").unwrap();
-    open.user_grant_role("root", "root").unwrap();
-    open.auth_enable().unwrap();
+    open.auth()
+        .role_grant_permission("reader", permission)
+        .unwrap();
+    open.auth().user_add("alice", "pw").unwrap();
+    open.auth().user_grant_role("alice", "reader").unwrap();
+    open.auth().user_add("root", "pw").unwrap();
+    open.auth().user_grant_role("root", "root").unwrap();
+    open.auth().enable().unwrap();
     let user = |endpoint: String, name: &str| {
         Client::builder([endpoint])
             .allow_plaintext_credentials()
@@ -47,11 +50,11 @@ fn a_permission_that_is_withdrawn_makes_a_view_stale_and_it_is_live_again_by_its
     put_instances(&root, 0..2);
     let view = Discovery::new(&alice).service("web").unwrap();
     let mirror = alice.mirror(KeyRange::prefix("/services/")).unwrap();
-    let cache = etcd_blocking::Cache::open(&alice, "/services/").unwrap();
+    let cache = etcd_blocking::mirror::Cache::open(&alice, "/services/").unwrap();
     assert!(view.last_error().is_none() && mirror.last_error().is_none());
 
     eventually(SOON, "the role is taken", || {
-        root.user_revoke_role("alice", "reader").ok()
+        root.auth().user_revoke_role("alice", "reader").ok()
     });
     proxy.drop_connections();
     let denied = |error: Option<etcd_blocking::Error>| {
@@ -68,7 +71,7 @@ fn a_permission_that_is_withdrawn_makes_a_view_stale_and_it_is_live_again_by_its
 
     put_instances(&root, 2..3);
     eventually(SOON, "the role is given back", || {
-        root.user_grant_role("alice", "reader").ok()
+        root.auth().user_grant_role("alice", "reader").ok()
     });
     eventually(SOON, "the view is live again, with what it missed", || {
         (view.staleness().is_none() && view.snapshot().len() == 3).then_some(())

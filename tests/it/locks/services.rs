@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::Instant;
 
+use etcd_blocking::Txn;
 use etcd_blocking::concurrency::{Election, Mutex};
-use etcd_blocking::{Campaign, Lock, Txn};
+use etcd_blocking::lock_service::{Campaign, Lock};
 
 use super::*;
 use crate::support::pace::Pace;
@@ -15,18 +16,23 @@ use crate::support::proxy::{Dir, Proxy};
 fn a_lock_of_the_server_is_waited_for_and_had_when_it_is_given_back() {
     let (_etcd, client) = start();
     let (a, b) = (session(&client), session(&client));
-    let first = client.lock("lock", &a).unwrap();
+    let first = client.lock_service().lock("lock", &a).unwrap();
     // The client's timeout is not that of the waiting.
     let impatient = client.with_timeout(Duration::from_millis(200));
     let pace = Pace::start();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| impatient.lock("lock", &b).map(|got| (got, Instant::now())));
+        let waiting = scope.spawn(|| {
+            impatient
+                .lock_service()
+                .lock("lock", &b)
+                .map(|got| (got, Instant::now()))
+        });
         keys_become(&client, "lock/", 2);
         let blocked = Instant::now();
         thread::sleep(Duration::from_millis(300));
         assert!(!waiting.is_finished(), "after {:?}", blocked.elapsed());
         let given = Instant::now();
-        client.unlock(first.key().clone()).unwrap();
+        client.lock_service().unlock(first.key().clone()).unwrap();
         let (second, at) = waiting.join().unwrap().unwrap();
         pace.check_span("the lock's way to the next", given, at, secs(2));
         assert!(second.fencing_token() > first.fencing_token());
@@ -41,10 +47,10 @@ fn a_lock_of_the_server_is_waited_for_and_had_when_it_is_given_back() {
 fn the_servers_lock_and_the_recipes_are_one() {
     let (_etcd, client) = start();
     let (a, b) = (session(&client), session(&client));
-    let locked = client.lock("lock", &a).unwrap();
+    let locked = client.lock_service().lock("lock", &a).unwrap();
     let mutex = Mutex::new(&b, "lock");
     assert!(mutex.try_lock().unwrap().is_none());
-    client.unlock(locked.key().clone()).unwrap();
+    client.lock_service().unlock(locked.key().clone()).unwrap();
     let guard = mutex.try_lock().unwrap().unwrap();
     let short = Lock::new("lock", &a).within(Duration::from_millis(300));
     assert_eq!(client.call(short).unwrap_err().kind(), ErrorKind::Timeout);
@@ -58,9 +64,9 @@ fn waiting_for_the_servers_lock_ends_with_the_session() {
     let (holder, closed, revoked) = (session(&client), session(&client), {
         Session::new(&client).ttl(secs(3)).start().unwrap()
     });
-    let _locked = client.lock("lock", &holder).unwrap();
+    let _locked = client.lock_service().lock("lock", &holder).unwrap();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| client.lock("lock", &closed).unwrap_err());
+        let waiting = scope.spawn(|| client.lock_service().lock("lock", &closed).unwrap_err());
         keys_become(&client, "lock/", 2);
         closed.close().unwrap();
         let error = waiting.join().unwrap();
@@ -71,12 +77,12 @@ fn waiting_for_the_servers_lock_ends_with_the_session() {
                 .starts_with("lock service: lock \"lock\": "),
             "{error}"
         );
-        let waiting = scope.spawn(|| client.lock("lock", &revoked).unwrap_err());
+        let waiting = scope.spawn(|| client.lock_service().lock("lock", &revoked).unwrap_err());
         keys_become(&client, "lock/", 2);
         client.revoke(revoked.lease()).unwrap();
         assert_eq!(waiting.join().unwrap().kind(), ErrorKind::LeaseNotFound);
     });
-    let refused = client.lock("lock", &closed).unwrap_err();
+    let refused = client.lock_service().lock("lock", &closed).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Closed);
     keys_become(&client, "lock/", 1);
 }
@@ -87,7 +93,7 @@ fn waiting_for_the_servers_lock_survives_lost_connections() {
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let (holder, waiter) = (session(&direct), session(&client));
-    let first = direct.lock("lock", &holder).unwrap();
+    let first = direct.lock_service().lock("lock", &holder).unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| client.call(Lock::new("lock", &waiter).within(secs(60))));
         keys_become(&direct, "lock/", 2);
@@ -98,7 +104,7 @@ fn waiting_for_the_servers_lock_survives_lost_connections() {
                 (proxy.connections() >= more || proxy.open_connections() > 0).then_some(())
             });
         }
-        direct.unlock(first.key().clone()).unwrap();
+        direct.lock_service().unlock(first.key().clone()).unwrap();
         let second = waiting.join().unwrap().unwrap();
         let found = direct.get(second.key().clone()).unwrap().unwrap();
         assert_eq!(found.create_revision(), second.fencing_token());
@@ -113,13 +119,13 @@ fn giving_back_the_servers_lock_is_not_repeated_when_its_answer_is_lost() {
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let shared = session(&direct);
-    let first = client.lock("lock", &shared).unwrap();
+    let first = client.lock_service().lock("lock", &shared).unwrap();
     proxy.pause(Dir::Down, true);
     thread::scope(|scope| {
-        let unlocking = scope.spawn(|| client.unlock(first.key().clone()));
+        let unlocking = scope.spawn(|| client.lock_service().unlock(first.key().clone()));
         keys_become(&direct, "lock/", 0);
         // Somebody else under the same lease, and so with the same key.
-        let second = direct.lock("lock", &shared).unwrap();
+        let second = direct.lock_service().lock("lock", &shared).unwrap();
         assert_eq!(second.key(), first.key());
         proxy.drop_connections();
         proxy.pause(Dir::Down, false);
@@ -136,20 +142,26 @@ fn the_servers_elections_are_won_proclaimed_observed_and_resigned() {
     let (_etcd, client) = start();
     let (a, b) = (session(&client), session(&client));
     assert_eq!(
-        client.leader_of("vote").unwrap_err().kind(),
+        client.lock_service().leader("vote").unwrap_err().kind(),
         ErrorKind::NotFound
     );
-    let leaders = client.observe_leader("vote").unwrap();
+    let leaders = client.lock_service().observe("vote").unwrap();
     let next = || leaders.recv_timeout(SOON).unwrap().unwrap();
-    let first = client.campaign("vote", "a", &a).unwrap();
+    let first = client.lock_service().campaign("vote", "a", &a).unwrap();
     assert_eq!(next().kv().value(), "a");
-    client.proclaim(first.leader(), "a, again").unwrap();
+    client
+        .lock_service()
+        .proclaim(first.leader(), "a, again")
+        .unwrap();
     let told = next();
     assert_eq!(
         (told.kv().value_str(), told.kv().version()),
         (Some("a, again"), 2)
     );
-    assert_eq!(client.leader_of("vote").unwrap().kv(), told.kv());
+    assert_eq!(
+        client.lock_service().leader("vote").unwrap().kv(),
+        told.kv()
+    );
     assert_eq!(
         Election::new(&a, "vote").leader().unwrap().as_ref(),
         Some(told.kv())
@@ -158,18 +170,24 @@ fn the_servers_elections_are_won_proclaimed_observed_and_resigned() {
         let waiting = scope.spawn(|| client.call(Campaign::new("vote", "b", &b).within(secs(60))));
         keys_become(&client, "vote/", 2);
         assert!(!waiting.is_finished());
-        client.resign(first.leader()).unwrap();
+        client.lock_service().resign(first.leader()).unwrap();
         let second = waiting.join().unwrap().unwrap();
         assert!(second.leader().fencing_token() > first.leader().fencing_token());
         assert_eq!(second.leader().lease(), b.lease());
         assert_eq!(next().kv().value(), "b");
-        let late = client.proclaim(first.leader(), "a").unwrap_err();
+        let late = client
+            .lock_service()
+            .proclaim(first.leader(), "a")
+            .unwrap_err();
         assert_eq!(late.kind(), ErrorKind::NotFound, "{late}");
         assert!(
-            client.resign(first.leader()).is_ok(),
+            client.lock_service().resign(first.leader()).is_ok(),
             "and takes nothing away"
         );
-        assert_eq!(client.leader_of("vote").unwrap().kv().value(), "b");
+        assert_eq!(
+            client.lock_service().leader("vote").unwrap().kv().value(),
+            "b"
+        );
     });
     client.close().unwrap();
     assert_eq!(

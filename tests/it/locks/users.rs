@@ -2,8 +2,9 @@
 
 use std::thread;
 
+use etcd_blocking::auth::Permission;
 use etcd_blocking::concurrency::{Election, Mutex};
-use etcd_blocking::{ClientBuilder, KeyRange, Permission};
+use etcd_blocking::{ClientBuilder, KeyRange};
 
 use super::*;
 
@@ -11,14 +12,17 @@ use super::*;
 fn limited(cost: &str) -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::builder().arg(cost).start().unwrap();
     let anybody = Client::connect([etcd.endpoint()]).unwrap();
-    anybody.role_add("app").unwrap();
+    anybody.auth().role_add("app").unwrap();
     let permission = Permission::read_write(KeyRange::prefix("app/"));
-    anybody.role_grant_permission("app", permission).unwrap();
+    anybody
+        .auth()
+        .role_grant_permission("app", permission)
+        .unwrap();
     for (user, role) in [("alice", "app"), ("root", "root")] {
-        anybody.user_add(user, "secret").unwrap();
-        anybody.user_grant_role(user, role).unwrap();
+        anybody.auth().user_add(user, "secret").unwrap();
+        anybody.auth().user_grant_role(user, role).unwrap();
     }
-    anybody.auth_enable().unwrap();
+    anybody.auth().enable().unwrap();
     let alice = user(&etcd, "alice");
     (etcd, alice)
 }
@@ -73,7 +77,7 @@ fn a_lock_that_is_let_go_before_there_is_another_token_is_free_all_the_same() {
     let guard = Mutex::new(&mine, "app/lock")
         .lock_timeout(secs(60))
         .unwrap();
-    root.user_change_password("alice", "secret").unwrap();
+    root.auth().user_change_password("alice", "secret").unwrap();
     let error = guard.unlock().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     let lock = Mutex::new(&other, "app/lock").lock_timeout(secs(60));
@@ -92,11 +96,14 @@ fn what_is_not_permitted_is_refused_at_once_and_leaves_nothing() {
             .campaign("a")
             .unwrap_err(),
         Election::new(&session, "other/vote").leader().unwrap_err(),
-        alice.lock("other/lock", &session).unwrap_err(),
+        alice
+            .lock_service()
+            .lock("other/lock", &session)
+            .unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     }
     assert!(Mutex::new(&session, "app/lock").lock().is_ok());
-    let locked = alice.lock("app/lock", &session).unwrap();
-    alice.unlock(locked.key().clone()).unwrap();
+    let locked = alice.lock_service().lock("app/lock", &session).unwrap();
+    alice.lock_service().unlock(locked.key().clone()).unwrap();
 }

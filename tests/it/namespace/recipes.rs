@@ -5,9 +5,9 @@ use std::thread;
 use etcd_blocking::concurrency::{
     Barrier, DoubleBarrier, Election, Mutex, PriorityQueue, Queue, RwLock, Session, Stm,
 };
-use etcd_blocking::{
-    Campaign, Error, KeepsAlive, Leader, Lock, LockResponse, Proclaim, Resign, Result,
-};
+use etcd_blocking::lease::KeepsAlive;
+use etcd_blocking::lock_service::{Campaign, Leader, Lock, LockResponse, Proclaim, Resign};
+use etcd_blocking::{Error, Result};
 
 use super::*;
 use crate::support::server::skip_unless_since;
@@ -51,7 +51,7 @@ fn a_lock_is_the_same_inside_and_outside_by_recipe_and_by_service() {
     assert!(full.try_lock().unwrap().is_none());
     let fenced = Txn::when([locked.is_owner()]).then([Put::new("fenced", "v")]);
     assert!(app.txn(fenced).unwrap().succeeded());
-    app.unlock(locked.key().clone()).unwrap();
+    app.lock_service().unlock(locked.key().clone()).unwrap();
     let guard = full.try_lock().unwrap().expect("given back");
 
     // Who waits inside has it when it is given back outside.
@@ -115,10 +115,10 @@ fn the_servers_elections_are_won_observed_and_resigned_in_a_namespace() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let alive = session(&client);
-    let leaders = app.observe_leader("vote").unwrap();
+    let leaders = app.lock_service().observe("vote").unwrap();
     let next = || leaders.recv_timeout(SOON).unwrap().unwrap();
     assert_eq!(
-        app.leader_of("vote").unwrap_err().kind(),
+        app.lock_service().leader("vote").unwrap_err().kind(),
         ErrorKind::NotFound
     );
 
@@ -129,7 +129,10 @@ fn the_servers_elections_are_won_observed_and_resigned_in_a_namespace() {
     assert_eq!(won.leader().name(), "vote");
     assert!(key.starts_with(b"vote/"), "{key:?}");
     assert_eq!(
-        (next().kv().key(), app.leader_of("vote").unwrap().kv().key()),
+        (
+            next().kv().key(),
+            app.lock_service().leader("vote").unwrap().kv().key()
+        ),
         (&key, &key)
     );
     let outside = client.call(Leader::of("app/vote")).unwrap();
@@ -141,7 +144,10 @@ fn the_servers_elections_are_won_observed_and_resigned_in_a_namespace() {
     assert!(app.txn(only_leader).unwrap().succeeded());
     app.call(Resign::new(won.leader())).unwrap();
     assert!(keys(&client, Get::prefix("app/vote/")).is_empty());
-    let error = app.proclaim(won.leader(), "late").unwrap_err();
+    let error = app
+        .lock_service()
+        .proclaim(won.leader(), "late")
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     let text = error.to_string();
     assert!(
@@ -205,7 +211,7 @@ fn a_cache_of_a_namespace_has_the_names_inside() {
     let (_etcd, client) = start();
     fill(&client);
     let app = client.namespace("app/").unwrap();
-    let cache = etcd_blocking::Cache::open(&app, "b/").unwrap();
+    let cache = etcd_blocking::mirror::Cache::open(&app, "b/").unwrap();
     assert_eq!(
         names(&cache.list(KeyRange::prefix("b/")).unwrap()),
         ["b/1", "b/2"]
@@ -231,19 +237,23 @@ fn users_and_roles_have_no_keys_and_permissions_do() {
     }
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
-    assert!(!app.auth_status().unwrap().is_enabled());
-    app.role_add("reader").unwrap();
-    app.user_add("api", "secret").unwrap();
-    app.user_grant_role("api", "reader").unwrap();
-    app.user_change_password("api", "other").unwrap();
-    assert_eq!(app.user_get("api").unwrap().roles(), ["reader"]);
-    assert_eq!(app.user_list().unwrap().users(), ["api"]);
-    assert_eq!(app.role_list().unwrap().roles(), ["reader"]);
-    let permission = etcd_blocking::Permission::read_write(KeyRange::prefix("x/"));
+    assert!(!app.auth().status().unwrap().is_enabled());
+    app.auth().role_add("reader").unwrap();
+    app.auth().user_add("api", "secret").unwrap();
+    app.auth().user_grant_role("api", "reader").unwrap();
+    app.auth().user_change_password("api", "other").unwrap();
+    assert_eq!(app.auth().user_get("api").unwrap().roles(), ["reader"]);
+    assert_eq!(app.auth().user_list().unwrap().users(), ["api"]);
+    assert_eq!(app.auth().role_list().unwrap().roles(), ["reader"]);
+    let permission = etcd_blocking::auth::Permission::read_write(KeyRange::prefix("x/"));
     for error in [
-        app.role_grant_permission("reader", permission).unwrap_err(),
-        app.role_revoke_permission("reader", "x").unwrap_err(),
-        app.role_get("reader").unwrap_err(),
+        app.auth()
+            .role_grant_permission("reader", permission)
+            .unwrap_err(),
+        app.auth()
+            .role_revoke_permission("reader", "x")
+            .unwrap_err(),
+        app.auth().role_get("reader").unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
         assert!(
@@ -251,8 +261,15 @@ fn users_and_roles_have_no_keys_and_permissions_do() {
             "{error}"
         );
     }
-    assert!(client.role_get("reader").unwrap().permissions().is_empty());
-    app.user_revoke_role("api", "reader").unwrap();
-    app.user_delete("api").unwrap();
-    app.role_delete("reader").unwrap();
+    assert!(
+        client
+            .auth()
+            .role_get("reader")
+            .unwrap()
+            .permissions()
+            .is_empty()
+    );
+    app.auth().user_revoke_role("api", "reader").unwrap();
+    app.auth().user_delete("api").unwrap();
+    app.auth().role_delete("reader").unwrap();
 }

@@ -5,9 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use etcd_blocking::concurrency::Session;
-use etcd_blocking::{
-    Client, ErrorKind, Get, Instance, KeyRange, Lock, Put, Registrar, Revision, Watch,
-};
+use etcd_blocking::lock_service::Lock;
+use etcd_blocking::{Client, ErrorKind, Get, Instance, KeyRange, Put, Registrar, Revision, Watch};
 
 use super::RECEIVE_LIMIT;
 use super::uses::refused;
@@ -107,7 +106,7 @@ fn denied_requests(client: &Client, _: &Client, stop: &AtomicBool) {
         refused(client.get_prefix("other/"), denied);
         refused(client.watch(Watch::prefix("other/")), denied);
         refused(client.mirror(KeyRange::prefix("other/")), denied);
-        refused(client.user_list(), denied);
+        refused(client.auth().user_list(), denied);
         // Compacted is of the same kind: the request is refused, whatever the user may do.
         let past = Watch::prefix("use/").start_revision(Revision::new(1));
         drop(client.watch(past));
@@ -144,7 +143,10 @@ fn denied_renewals(client: &Client, root: &Client, stop: &AtomicBool) {
 fn waiters(client: &Client, _: &Client, stop: &AtomicBool) {
     let session = || Session::new(client).start().unwrap();
     let (holder, waiting) = (session(), session());
-    let held = client.lock("use/contended", &holder).unwrap();
+    let held = client
+        .lock_service()
+        .lock("use/contended", &holder)
+        .unwrap();
     thread::scope(|scope| {
         for n in 0..24 {
             let waiting = &waiting;
@@ -157,7 +159,7 @@ fn waiters(client: &Client, _: &Client, stop: &AtomicBool) {
             });
         }
     });
-    client.unlock(held.key().clone()).unwrap();
+    client.lock_service().unlock(held.key().clone()).unwrap();
 }
 
 fn flood(client: &Client, _: &Client, stop: &AtomicBool) {
@@ -177,7 +179,7 @@ pub(super) fn unread_snapshots(client: &Client, stop: &AtomicBool) {
     let mut open = Vec::new();
     until(stop, || {
         if open.len() < 4 {
-            open.push(client.snapshot().unwrap());
+            open.push(client.maintenance().snapshot().unwrap());
         }
     });
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use etcd_blocking::concurrency::{Barrier, Election, Mutex, Queue, RwLock, Session, Stm};
+use etcd_blocking::mirror::Cache;
 use etcd_blocking::{
-    Cache, Client, Compare, Discovery, Error, ErrorKind, Get, Instance, KeyRange, Put, Registrar,
-    Result, State, Txn, Watch,
+    Client, Compare, Discovery, Error, ErrorKind, Get, Instance, KeyRange, Put, Registrar, Result,
+    State, Txn, Watch,
 };
 
 /// How long an operation may take that is not bounded by the client's own timeout.
@@ -168,8 +169,8 @@ fn server_lock(client: &Client) -> Use {
     let session = session(client);
     let client = client.clone();
     used("server's lock", move || {
-        let locked = client.lock("use/lock", &session)?;
-        client.unlock(locked.key().clone()).map(drop)
+        let locked = client.lock_service().lock("use/lock", &session)?;
+        client.lock_service().unlock(locked.key().clone()).map(drop)
     })
 }
 
@@ -250,7 +251,7 @@ fn registered(client: &Client) -> Use {
 pub(super) fn snapshot(client: &Client) -> Use {
     let client = client.clone();
     used("snapshot", move || {
-        client.snapshot_to(std::io::sink()).map(drop)
+        client.maintenance().snapshot_to(std::io::sink()).map(drop)
     })
 }
 

@@ -17,10 +17,10 @@ fn views_and_snapshots_are_under_the_tls_of_their_client_and_never_leave_it() {
         let view = client.at(text).unwrap();
         assert_eq!(view.endpoints(), [&*endpoint]);
         assert_eq!(view.get("k").unwrap().unwrap().value(), "v");
-        let copy = view.snapshot_to(io::sink()).unwrap();
+        let copy = view.maintenance().snapshot_to(io::sink()).unwrap();
         assert_eq!(copy.endpoint, endpoint);
     }
-    assert!(client.health().unwrap()[0].is_healthy());
+    assert!(client.maintenance().health().unwrap()[0].is_healthy());
     assert_eq!(client.sync_endpoints().unwrap(), [&*endpoint]);
     let plain = format!("http://{bare}");
     for error in [

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use etcd_blocking::{LatestSet, Result, WatchKey};
+use etcd_blocking::Result;
+use etcd_blocking::watch::{LatestSet, WatchKey};
 
 use super::*;
 use crate::support::proxy::Proxy;

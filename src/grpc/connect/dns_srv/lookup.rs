@@ -32,7 +32,8 @@ const PACKET: usize = 4096;
 /// certificates checked against the domain itself, not against the names that DNS gave.
 ///
 /// ```no_run
-/// use etcd_blocking::{Client, SrvLookup};
+/// use etcd_blocking::Client;
+/// use etcd_blocking::config::SrvLookup;
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// let endpoints = SrvLookup::new("example.com").endpoints()?;

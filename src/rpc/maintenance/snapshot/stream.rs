@@ -40,7 +40,7 @@ use crate::runtime::Bridge;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
-/// let mut snapshot = client.at("http://10.0.0.1:2379")?.snapshot()?;
+/// let mut snapshot = client.at("http://10.0.0.1:2379")?.maintenance().snapshot()?;
 /// println!("{} bytes of etcd {:?}", snapshot.total(), snapshot.version());
 /// let mut copy = Vec::new();
 /// snapshot.read_to_end(&mut copy)?; // verified

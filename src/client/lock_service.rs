@@ -12,7 +12,22 @@ use crate::rpc::lock_service::{
 };
 use crate::types::into_bytes::IntoBytes;
 
+/// The verbs of the lock and election services that run inside the server: made by [`Client::lock_service`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LockService {
+    client: Client,
+}
+
 impl Client {
+    /// The verbs of the lock and election services that run inside the server, over this client: its namespace, timeout and endpoints.
+    pub fn lock_service(&self) -> LockService {
+        LockService {
+            client: self.clone(),
+        }
+    }
+}
+
+impl LockService {
     /// Has the server take a lock, under the lease that `alive` (a [`KeepAlive`](crate::KeepAlive) or
     /// a [`Session`](crate::concurrency::Session)) keeps; blocks until it is ours, whatever the
     /// client's timeout is. For a limit see [`Lock::within`], and for more than the server knows
@@ -24,9 +39,9 @@ impl Client {
     /// # fn main() -> etcd_blocking::Result<()> {
     /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
     /// let session = Session::new(&client).start()?;
-    /// let locked = client.lock("locks/report", &session)?;
+    /// let locked = client.lock_service().lock("locks/report", &session)?;
     /// println!("ours, with token {}", locked.fencing_token());
-    /// client.unlock(locked.key().clone())?;
+    /// client.lock_service().unlock(locked.key().clone())?;
     /// # Ok(()) }
     /// ```
     ///
@@ -34,7 +49,7 @@ impl Client {
     ///
     /// As [`call`](Client::call); why the lease is not kept alive any more, when that ends the wait.
     pub fn lock(&self, name: impl IntoBytes, alive: &impl KeepsAlive) -> Result<LockResponse> {
-        self.call(Lock::new(name, alive))
+        self.client.call(Lock::new(name, alive))
     }
 
     /// Has the server give back the lock that this key holds: see [`Unlock`].
@@ -43,21 +58,21 @@ impl Client {
     ///
     /// As [`put`](Client::put): when the answer is lost, the lock may have been given back or not.
     pub fn unlock(&self, key: impl IntoBytes) -> Result<UnlockResponse> {
-        self.call(Unlock::new(key))
+        self.client.call(Unlock::new(key))
     }
 
-    /// Has the server campaign, as [`lock`](Client::lock) has it lock; blocks until we lead.
+    /// Has the server campaign, as [`lock`](crate::lock_service::LockService::lock) has it lock; blocks until we lead.
     ///
     /// # Errors
     ///
-    /// Those of [`lock`](Client::lock).
+    /// Those of [`lock`](crate::lock_service::LockService::lock).
     pub fn campaign(
         &self,
         name: impl IntoBytes,
         value: impl IntoBytes,
         alive: &impl KeepsAlive,
     ) -> Result<CampaignResponse> {
-        self.call(Campaign::new(name, value, alive))
+        self.client.call(Campaign::new(name, value, alive))
     }
 
     /// Has the server put another value in place of the one campaigned with.
@@ -67,7 +82,7 @@ impl Client {
     /// As [`put`](Client::put); [`NotFound`](crate::ErrorKind::NotFound) for who does not lead any
     /// more.
     pub fn proclaim(&self, leader: &LeaderKey, value: impl IntoBytes) -> Result<ProclaimResponse> {
-        self.call(Proclaim::new(leader, value))
+        self.client.call(Proclaim::new(leader, value))
     }
 
     /// Has the server resign.
@@ -76,7 +91,7 @@ impl Client {
     ///
     /// As [`call`](Client::call).
     pub fn resign(&self, leader: &LeaderKey) -> Result<ResignResponse> {
-        self.call(Resign::new(leader))
+        self.client.call(Resign::new(leader))
     }
 
     /// Asks the server who leads an election.
@@ -84,8 +99,8 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call); [`NotFound`](crate::ErrorKind::NotFound) when nobody does.
-    pub fn leader_of(&self, name: impl IntoBytes) -> Result<LeaderResponse> {
-        self.call(Leader::of(name))
+    pub fn leader(&self, name: impl IntoBytes) -> Result<LeaderResponse> {
+        self.client.call(Leader::of(name))
     }
 
     /// Follows who leads an election, over a stream from the server. It does not wait for etcd.
@@ -93,8 +108,8 @@ impl Client {
     /// # Errors
     ///
     /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
-    pub fn observe_leader(&self, name: impl IntoBytes) -> Result<Leaders> {
-        let (core, namespace) = (&self.core, self.namespace_of_view().cloned());
+    pub fn observe(&self, name: impl IntoBytes) -> Result<Leaders> {
+        let (core, namespace) = (&self.client.core, self.client.namespace_of_view().cloned());
         let transport = Arc::clone(&core.transport);
         lock_service::follow(&core.bridge, transport, Leader::of(name), namespace)
     }
