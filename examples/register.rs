@@ -62,7 +62,7 @@ fn run() -> Result<(), Ending> {
     // One client for a whole program, and one registrar for everything that it registers: all of
     // it shares one lease.
     let client = Client::connect(endpoints)?;
-    let mut settings = Registrar::new(&client).ttl(ttl).codec(flags.codec()?);
+    let mut settings = Registrar::builder(&client).ttl(ttl).codec(flags.codec()?);
     if let Some(prefix) = flags.get("--prefix") {
         settings = settings.prefix(prefix);
     }

@@ -25,7 +25,7 @@
 //! # let endpoint = etcd.endpoint();
 //! let client = Client::connect([endpoint])?;
 //!
-//! let registrar = Registrar::new(&client).ttl(Duration::from_secs(15)).start()?;
+//! let registrar = Registrar::builder(&client).ttl(Duration::from_secs(15)).start()?;
 //! let registration = registrar.register(Instance::new("api", "10.0.0.5:8080"))?;
 //!
 //! let api = Discovery::new(&client).service("api")?;
@@ -176,7 +176,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
 //! # let client = Client::connect([etcd.endpoint()])?;
-//! let session = Session::new(&client).ttl(Duration::from_secs(15)).start()?;
+//! let session = Session::builder(&client).ttl(Duration::from_secs(15)).start()?;
 //! let guard = Mutex::new(&session, "locks/report").lock_timeout(Duration::from_secs(5))?;
 //! let still_mine = Txn::when([guard.is_owner()]).then([Put::new("report", "done")]);
 //! assert!(client.txn(still_mine)?.succeeded());

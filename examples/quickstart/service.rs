@@ -31,7 +31,7 @@ pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
     });
 
     let client = Client::connect([endpoint])?;
-    let registrar = Registrar::new(&client).ttl(TTL).start()?;
+    let registrar = Registrar::builder(&client).ttl(TTL).start()?;
     let registration = registrar.register(instance)?;
 
     // Nobody needs to look at the states. This demonstration shows them.

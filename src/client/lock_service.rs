@@ -38,7 +38,7 @@ impl LockService {
     /// # use etcd_blocking::concurrency::Session;
     /// # fn main() -> etcd_blocking::Result<()> {
     /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-    /// let session = Session::new(&client).start()?;
+    /// let session = Session::builder(&client).start()?;
     /// let locked = client.lock_service().lock("locks/report", &session)?;
     /// println!("ours, with token {}", locked.fencing_token());
     /// client.lock_service().unlock(locked.key().clone())?;

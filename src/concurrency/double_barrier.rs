@@ -32,7 +32,7 @@ use crate::types::{KeyValue, Revision};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let etcd = etcd_blocking::local::LocalEtcd::start()?;
 /// # let client = Client::connect([etcd.endpoint()])?;
-/// let session = Session::new(&client).start()?;
+/// let session = Session::builder(&client).start()?;
 /// // A party of one; the others would be other programs with the same key and count.
 /// let inside = DoubleBarrier::new(&session, "barrier/step-1", 1).enter()?;
 /// // ... all of them are here

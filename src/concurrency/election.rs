@@ -32,7 +32,7 @@ use crate::types::{KeyValue, Revision};
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// let session = Session::new(&client).ttl(Duration::from_secs(10)).start()?;
+/// let session = Session::builder(&client).ttl(Duration::from_secs(10)).start()?;
 /// let election = Election::new(&session, "elections/scheduler");
 /// let leadership = election.campaign("10.0.0.5:8080")?;
 /// while leadership.check().is_ok() {

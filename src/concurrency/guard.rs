@@ -37,7 +37,7 @@ use crate::types::Revision;
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// let session = Session::new(&client).start()?;
+/// let session = Session::builder(&client).start()?;
 /// let guard = Mutex::new(&session, "locks/report").lock()?;
 /// let written = client.txn(Txn::when([guard.is_owner()]).then([Put::new("report", "done")]))?;
 /// assert!(written.succeeded(), "somebody else holds the lock by now");

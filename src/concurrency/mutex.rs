@@ -32,7 +32,7 @@ use crate::types::key_range::KeyRange;
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// let session = Session::new(&client).ttl(Duration::from_secs(10)).start()?;
+/// let session = Session::builder(&client).ttl(Duration::from_secs(10)).start()?;
 /// let mutex = Mutex::new(&session, "locks/migration");
 /// let guard = mutex.lock_timeout(Duration::from_secs(30))?;
 /// println!("mine, with token {}", guard.fencing_token());

@@ -37,7 +37,7 @@ const ROOM: usize = 128;
 /// # use etcd_blocking::concurrency::{Election, Session};
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// # let session = Session::new(&client).start()?;
+/// # let session = Session::builder(&client).start()?;
 /// let observer = Election::new(&session, "elections/scheduler").observe()?;
 /// for leader in observer.receiver() {
 ///     match leader? {

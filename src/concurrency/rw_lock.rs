@@ -28,7 +28,7 @@ use crate::types::key_range::KeyRange;
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// let session = Session::new(&client).start()?;
+/// let session = Session::builder(&client).start()?;
 /// let schema = RwLock::new(&session, "locks/schema");
 /// drop((schema.read()?, schema.read()?));
 /// let guard = schema.write()?;

@@ -50,7 +50,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(60);
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// let session = Session::new(&client).ttl(Duration::from_secs(10)).start()?;
+/// let session = Session::builder(&client).ttl(Duration::from_secs(10)).start()?;
 /// println!("everything of mine hangs on lease {}", session.lease());
 /// # Ok(()) }
 /// ```
@@ -151,7 +151,7 @@ impl SessionBuilder {
 impl Session {
     /// The settings of a new session on this client. Its calls have the client's timeout.
     #[expect(clippy::new_ret_no_self, reason = "there is none before start()")]
-    pub fn new(client: &Client) -> SessionBuilder {
+    pub fn builder(client: &Client) -> SessionBuilder {
         SessionBuilder {
             client: client.clone(),
             ttl: DEFAULT_TTL,

@@ -125,7 +125,7 @@ fn endure(troubles: &[Trouble]) {
     let watches = Watches::start(&run, seats::OWNERS);
     let locks = ["one", "two"].map(Seat::new);
     let throne = Seat::new("throne");
-    let onlooker = Session::new(&client).start().unwrap();
+    let onlooker = Session::builder(&client).start().unwrap();
     let observer = Election::new(&onlooker, contenders::ELECTION)
         .observe()
         .unwrap();

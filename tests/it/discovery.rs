@@ -32,7 +32,7 @@ fn client(etcd: &LocalEtcd) -> Client {
 }
 
 fn registrar(client: &Client, ttl: u64) -> Registrar {
-    Registrar::new(client)
+    Registrar::builder(client)
         .ttl(Duration::from_secs(ttl))
         .start()
         .unwrap()
@@ -121,7 +121,7 @@ fn leaving_and_dropping_are_seen_as_left_and_take_no_longer_than_a_round_trip() 
     let registrar = registrar(&client, 5);
     for codec in [Codec::Native, Codec::Plain] {
         let view = Discovery::new(&client).codec(codec).service("web").unwrap();
-        let registrar = Registrar::new(&client).codec(codec).start().unwrap();
+        let registrar = Registrar::builder(&client).codec(codec).start().unwrap();
         let left = registrar.register(web(1)).unwrap();
         let dropped = registrar.register(web(2)).unwrap();
         view.wait_for(2, SOON).unwrap();
@@ -436,7 +436,12 @@ fn each_conflict_policy_does_what_it_says() {
     let etcd = LocalEtcd::start().unwrap();
     let (holder, other) = (client(&etcd), client(&etcd));
     let held = registrar(&holder, 5).register(web(1)).unwrap();
-    let with = |policy| Registrar::new(&other).on_conflict(policy).start().unwrap();
+    let with = |policy| {
+        Registrar::builder(&other)
+            .on_conflict(policy)
+            .start()
+            .unwrap()
+    };
     let refused = with(OnConflict::Fail).register(web(1)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     assert!(refused.to_string().contains("10.0.0.1:1"), "{refused}");
@@ -523,7 +528,7 @@ fn a_thousand_instances_share_one_lease_one_stream_and_no_threads() {
 fn the_plain_codec_writes_and_reads_what_the_usual_go_programs_do() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
-    let registrar = Registrar::new(&client)
+    let registrar = Registrar::builder(&client)
         .codec(Codec::Plain)
         .prefix("/")
         .start()

@@ -89,7 +89,7 @@ fn waiters_of_the_servers_lock_leave_streams_to_calls() {
         .start()
         .unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
-    let session = || Session::new(&client).ttl(secs(30)).start().unwrap();
+    let session = || Session::builder(&client).ttl(secs(30)).start().unwrap();
     let holder = session();
     let held = client.lock_service().lock("lock", &holder).unwrap();
     let waiters: Vec<_> = (0..6).map(|_| session()).collect();

@@ -118,7 +118,7 @@ impl Drop for Go {
 fn start() -> (LocalEtcd, Client, Session) {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
-    let session = Session::new(&client)
+    let session = Session::builder(&client)
         .ttl(Duration::from_secs(30))
         .start()
         .unwrap();
@@ -170,7 +170,7 @@ fn go_and_rust_count_together_under_one_mutex() {
         for _ in 0..2 {
             scope.spawn(|| {
                 let client = Client::connect([etcd.endpoint()]).unwrap();
-                let session = Session::new(&client).start().unwrap();
+                let session = Session::builder(&client).start().unwrap();
                 let mutex = Mutex::new(&session, "lock");
                 for _ in 0..25 {
                     let guard = mutex.lock_timeout(SOON).unwrap();

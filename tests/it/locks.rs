@@ -48,5 +48,5 @@ fn keys_become(client: &Client, prefix: &str, count: usize) {
 }
 
 fn session(client: &Client) -> Session {
-    Session::new(client).ttl(secs(30)).start().unwrap()
+    Session::builder(client).ttl(secs(30)).start().unwrap()
 }

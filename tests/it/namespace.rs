@@ -340,7 +340,7 @@ fn services_of_a_namespace_and_of_its_client_are_not_mixed_up() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let register = |client: &Client, n: u16| {
-        let registrar = Registrar::new(client).start().unwrap();
+        let registrar = Registrar::builder(client).start().unwrap();
         let instance = Instance::new("web", format!("10.0.0.1:{n}")).id(format!("i{n}"));
         let registration = registrar.register(instance).unwrap();
         (registrar, registration)

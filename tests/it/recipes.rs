@@ -256,7 +256,7 @@ fn a_barrier_on_a_lease_falls_with_it() {
 }
 
 fn party(client: &Client, count: usize) -> (Session, DoubleBarrier) {
-    let session = Session::new(client)
+    let session = Session::builder(client)
         .ttl(Duration::from_secs(60))
         .start()
         .unwrap();
@@ -303,7 +303,7 @@ fn all_enter_a_double_barrier_together_and_leave_it_together_round_after_round()
 fn whoever_waits_at_a_double_barrier_is_told_at_once_when_its_key_is_deleted() {
     let (_etcd, client) = start();
     // Its next renewal, which would tell it too, is 100 s away.
-    let lasting = Session::new(&client).ttl(Duration::from_secs(300));
+    let lasting = Session::builder(&client).ttl(Duration::from_secs(300));
     let session = lasting.start().unwrap();
     let barrier = DoubleBarrier::new(&session, "db", 2);
     let told = |end: &dyn Fn()| {
@@ -375,7 +375,7 @@ fn who_dies_inside_keeps_nobody_from_leaving() {
 fn who_waits_at_a_double_barrier_learns_that_its_time_or_its_session_is_over() {
     let (_etcd, client) = start();
     // Short, because a session hears of its end when it renews.
-    let session = Session::new(&client)
+    let session = Session::builder(&client)
         .ttl(Duration::from_secs(3))
         .start()
         .unwrap();

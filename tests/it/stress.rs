@@ -238,7 +238,7 @@ fn a_process_that_only_waits_uses_no_processor_time() {
     }
     let mut etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
-    let registrar = Registrar::new(&client).start().unwrap();
+    let registrar = Registrar::builder(&client).start().unwrap();
     let registration = registrar.register(Instance::new("web", "h:1")).unwrap();
     let view = Discovery::new(&client).service("web").unwrap();
     view.wait_for(1, SOON).unwrap();
@@ -268,7 +268,7 @@ fn a_process_that_only_waits_uses_no_processor_time() {
     assert!(slow < Duration::from_millis(300), "{slow:?}");
 
     // Its grants fail; then nobody wants one any more.
-    let second = Registrar::new(&client).start().unwrap();
+    let second = Registrar::builder(&client).start().unwrap();
     etcd.kill().unwrap();
     let unwanted = second.announce(Instance::new("web", "h:2")).unwrap();
     let late = unwanted.wait_registered(Duration::from_millis(200));
@@ -298,7 +298,7 @@ fn what_happens_to_one_of_five_thousand_instances_costs_little() {
     const DELETED: usize = 100;
     let etcd = LocalEtcd::start().unwrap();
     let (client, operator) = (connect(&etcd), connect(&etcd));
-    let registrar = Registrar::new(&client).start().unwrap();
+    let registrar = Registrar::builder(&client).start().unwrap();
     let begun = Instant::now();
     let instances = (0..INSTANCES).map(|n| Instance::new("web", format!("h:{}", n + 1)));
     let registrations: Vec<_> = instances

@@ -234,7 +234,7 @@ fn a_cluster_under_tls_loses_its_leader_and_nothing_else() {
 fn instances_are_registered_and_found_over_tls() {
     let secure = Secure::start();
     let client = secure.client();
-    let registrar = Registrar::new(&client).start().unwrap();
+    let registrar = Registrar::builder(&client).start().unwrap();
     let view = Discovery::new(&client).service("api").unwrap();
     let registration = registrar
         .register(Instance::new("api", "10.0.0.1:80"))

@@ -49,7 +49,7 @@ pub enum OnConflict {
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// let registrar = Registrar::new(&client).ttl(Duration::from_secs(15)).start()?;
+/// let registrar = Registrar::builder(&client).ttl(Duration::from_secs(15)).start()?;
 /// let registration = registrar.register(Instance::new("api", "10.0.0.5:8080").weight(10))?;
 /// println!("visible to everybody from revision {:?} on", registration.revision());
 /// # Ok(()) }
@@ -101,7 +101,7 @@ pub(super) enum Command {
 impl Registrar {
     /// The settings of a new registrar on this client.
     #[expect(clippy::new_ret_no_self, reason = "there is none before start()")]
-    pub fn new(client: &Client) -> RegistrarBuilder {
+    pub fn builder(client: &Client) -> RegistrarBuilder {
         RegistrarBuilder {
             client: client.clone(),
             ttl: Duration::from_secs(15),
@@ -226,7 +226,7 @@ impl Registrar {
     /// # use etcd_blocking::{Client, Instance, Registrar};
     /// # fn main() -> etcd_blocking::Result<()> {
     /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-    /// let registrar = Registrar::new(&client).start()?;
+    /// let registrar = Registrar::builder(&client).start()?;
     /// let instances = (8000..8500).map(|port| Instance::new("api", format!("10.0.0.5:{port}")));
     /// let registrations = registrar.register_all(instances)?;
     /// registrar.leave_all()?;

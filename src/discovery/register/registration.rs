@@ -45,7 +45,7 @@ pub use state::{Loss, State};
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// let registrar = Registrar::new(&client).start()?;
+/// let registrar = Registrar::builder(&client).start()?;
 /// let registration = registrar.register(Instance::new("api", "10.0.0.5:8080"))?;
 ///
 /// let reporter = registration.clone();

@@ -154,7 +154,7 @@ impl LockResponse {
 /// # use etcd_blocking::{Client, Delete, Txn, concurrency::Session};
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// # let session = Session::new(&client).start()?;
+/// # let session = Session::builder(&client).start()?;
 /// let locked = client.lock_service().lock("locks/report", &session)?;
 /// client.txn(Txn::when([locked.is_owner()]).then([Delete::key(locked.key().clone())]))?;
 /// # Ok(()) }

@@ -131,7 +131,7 @@ fn exercise(said: &mut String, client: &Client) {
         said,
         Cache::open(client, "app/").map(|cache| cache.snapshot()),
     );
-    let session = Session::new(client).start();
+    let session = Session::builder(client).start();
     if let Ok(session) = &session {
         outcome(
             said,
@@ -179,7 +179,7 @@ fn recipes(said: &mut String, client: &Client) {
             .and_then(|set| set.add("app/x")),
     );
     outcome(said, set);
-    if let Ok(session) = Session::new(client).start() {
+    if let Ok(session) = Session::builder(client).start() {
         outcome(said, client.time_to_live(session.lease()));
         outcome(
             said,
@@ -216,7 +216,7 @@ fn recipes(said: &mut String, client: &Client) {
         .dest_prefix("app/copy")
         .start();
     outcome(said, copy);
-    let registrar = Registrar::new(client).prefix("app/services/").start();
+    let registrar = Registrar::builder(client).prefix("app/services/").start();
     if let Ok(registrar) = &registrar {
         let registered = registrar.register(Instance::new("web", "127.0.0.1:80"));
         outcome(

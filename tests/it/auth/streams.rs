@@ -169,7 +169,7 @@ fn a_registration_whose_user_may_not_write_is_lost_visibly_and_comes_back_by_its
     let root = enable(&etcd);
     let services = || etcd_blocking::auth::Permission::read_write(KeyRange::prefix("app/"));
     let alice = user(&etcd, "alice");
-    let registrar = Registrar::new(&alice)
+    let registrar = Registrar::builder(&alice)
         .prefix("app")
         .ttl(Duration::from_secs(5))
         .start()

@@ -220,7 +220,7 @@ fn work_while_users_change(
     quiet.get("app/alive").unwrap();
     let elections = Permission::read_write(KeyRange::prefix("elect/"));
     root.auth().role_grant_permission("app", elections).unwrap();
-    let (leader, candidate) = (Session::new(&alice), Session::new(&quiet));
+    let (leader, candidate) = (Session::builder(&alice), Session::builder(&quiet));
     let (leader, candidate) = (leader.start().unwrap(), candidate.start().unwrap());
     let leadership = Election::new(&leader, "elect/it")
         .campaign("first")

@@ -24,7 +24,7 @@ fn living(run: &Run, session: Option<Session>) -> Option<Session> {
             Err(error) => run.tally.failed("session lost", &error),
         }
     }
-    match Session::new(&run.client).ttl(TTL).start() {
+    match Session::builder(&run.client).ttl(TTL).start() {
         Ok(session) => {
             run.tally.count("session started");
             Some(session)
@@ -98,7 +98,7 @@ pub(super) fn campaign(run: &Run, seat: &Seat, name: &str) {
 
 /// Leads when everybody else is done; whoever observes sees that in the end.
 pub(super) fn lead_last(run: &Run) {
-    let session = Session::new(&run.client).start().unwrap();
+    let session = Session::builder(&run.client).start().unwrap();
     let election = Election::new(&session, ELECTION);
     let leadership = election.campaign_timeout(LAST, PATIENCE).unwrap();
     assert_eq!(election.leader().unwrap().unwrap().value(), LAST);

@@ -15,7 +15,7 @@ fn a_successor_waits_as_long_as_the_lease_of_its_predecessor_lives() {
     // The process is gone, its lease is not.
     proxy.cut();
     let client = client(&etcd).with_timeout(Duration::from_secs(1));
-    let waiting = Registrar::new(&client)
+    let waiting = Registrar::builder(&client)
         .on_conflict(OnConflict::WaitForExpiry)
         .start()
         .unwrap();
@@ -37,7 +37,7 @@ fn a_holder_that_lives_on_is_named() {
     let State::Registered { lease, .. } = held.state() else {
         panic!("{:?}", held.state());
     };
-    let waiting = Registrar::new(&client)
+    let waiting = Registrar::builder(&client)
         .on_conflict(OnConflict::WaitForExpiry)
         .start()
         .unwrap();

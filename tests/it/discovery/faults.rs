@@ -141,7 +141,7 @@ fn two_that_cannot_read_each_other_do_not_fight_as_fast_as_they_can() {
     let etcd = LocalEtcd::start().unwrap();
     let (one, other) = (client(&etcd), client(&etcd));
     let with = |client: &Client, codec| {
-        let registrar = Registrar::new(client).codec(codec).prefix("/mixed/");
+        let registrar = Registrar::builder(client).codec(codec).prefix("/mixed/");
         registrar.start().unwrap()
     };
     let written = || {

@@ -119,7 +119,10 @@ fn is_none_lost(count: usize, ttl: Duration) -> bool {
     let links = links(count, ticks(ttl), ticks(lasts), &mut random);
 
     let client = Client::builder(endpoints).resolver(resolver).connect();
-    let registrar = Registrar::new(&client.unwrap()).ttl(ttl).start().unwrap();
+    let registrar = Registrar::builder(&client.unwrap())
+        .ttl(ttl)
+        .start()
+        .unwrap();
     let announced = (1..=INSTANCES).map(|n| registrar.announce(web(n)).unwrap());
     let registrations: Vec<Registration> = announced.collect();
     for registration in &registrations {

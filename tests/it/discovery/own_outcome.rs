@@ -272,7 +272,7 @@ fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
     }
     let (etcd, app, root) = with_roles();
     let mut store = FullStore::new(&etcd);
-    let registrar = Registrar::new(&app)
+    let registrar = Registrar::builder(&app)
         .ttl(Duration::from_secs(6))
         .prefix("use/")
         .start()

@@ -105,7 +105,10 @@ fn a_new_session_on_the_same_lease_leads_on() {
         .unwrap()
         .keep();
     first.orphan();
-    let again = Session::new(&client).lease(first.lease()).start().unwrap();
+    let again = Session::builder(&client)
+        .lease(first.lease())
+        .start()
+        .unwrap();
     let leads = Election::new(&again, "vote")
         .campaign_timeout("new", secs(30))
         .unwrap();

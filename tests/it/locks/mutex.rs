@@ -153,7 +153,7 @@ fn when_a_waiter_in_the_middle_goes_the_next_waits_for_the_holder() {
 fn whoever_waits_is_told_when_its_session_expires() {
     let (_etcd, client) = start();
     let holder = session(&client);
-    let waiter = Session::new(&client).ttl(secs(6)).start().unwrap();
+    let waiter = Session::builder(&client).ttl(secs(6)).start().unwrap();
     let _guard = Mutex::new(&holder, "lock").lock().unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {

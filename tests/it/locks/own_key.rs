@@ -68,7 +68,7 @@ fn a_waiter_is_told_at_once_when_its_lease_is_revoked() {
     let (_etcd, client) = start();
     let holder = session(&client);
     // Its next renewal is 100 s away.
-    let waiter = Session::new(&client).ttl(secs(300)).start().unwrap();
+    let waiter = Session::builder(&client).ttl(secs(300)).start().unwrap();
     let _guard = Mutex::new(&holder, "mutex").lock().unwrap();
     let mutex = Mutex::new(&waiter, "mutex");
     let end = told(

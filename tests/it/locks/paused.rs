@@ -29,7 +29,7 @@ impl Drop for Killed {
 /// does not.
 fn hold(endpoint: &str) {
     let client = Client::connect([endpoint]).unwrap();
-    let session = Session::new(&client).ttl(secs(2)).start().unwrap();
+    let session = Session::builder(&client).ttl(secs(2)).start().unwrap();
     let guard = Mutex::new(&session, "lock").lock().unwrap();
     println!("held {}", guard.fencing_token());
     let work = tick(Duration::from_millis(20));

@@ -62,7 +62,7 @@ fn the_servers_lock_and_the_recipes_are_one() {
 fn waiting_for_the_servers_lock_ends_with_the_session() {
     let (_etcd, client) = start();
     let (holder, closed, revoked) = (session(&client), session(&client), {
-        Session::new(&client).ttl(secs(3)).start().unwrap()
+        Session::builder(&client).ttl(secs(3)).start().unwrap()
     });
     let _locked = client.lock_service().lock("lock", &holder).unwrap();
     thread::scope(|scope| {

@@ -9,7 +9,7 @@ use etcd_blocking::crossbeam_channel::RecvTimeoutError;
 #[test]
 fn a_session_that_is_revoked_elsewhere_is_lost_says_so_once_and_stays_lost() {
     let (_etcd, client) = start();
-    let session = Session::new(&client).ttl(secs(2)).start().unwrap();
+    let session = Session::builder(&client).ttl(secs(2)).start().unwrap();
     assert!(session.check().is_ok() && session.valid_for() > Duration::ZERO);
     client.revoke(session.lease()).unwrap();
     let why = session.lost().recv_timeout(SOON).unwrap();
@@ -75,10 +75,10 @@ fn the_last_handle_revokes() {
 fn a_session_on_a_lease_that_exists_goes_on_with_it_and_on_another_is_refused() {
     let (_etcd, client) = start();
     let lease = client.grant(secs(20)).unwrap();
-    let session = Session::new(&client).lease(lease.id()).start().unwrap();
+    let session = Session::builder(&client).lease(lease.id()).start().unwrap();
     assert_eq!((session.lease(), session.ttl()), (lease.id(), secs(20)));
     let none = LeaseId::new(4711).unwrap();
-    let refused = Session::new(&client).lease(none).start().unwrap_err();
+    let refused = Session::builder(&client).lease(none).start().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::LeaseNotFound);
     assert!(
         refused.to_string().starts_with("start session"),
@@ -89,7 +89,7 @@ fn a_session_on_a_lease_that_exists_goes_on_with_it_and_on_another_is_refused() 
 #[test]
 fn a_session_out_of_reach_for_longer_than_it_lives_is_lost_by_the_clock() {
     let (etcd, client) = start();
-    let session = Session::new(&client).ttl(secs(2)).start().unwrap();
+    let session = Session::builder(&client).ttl(secs(2)).start().unwrap();
     etcd.pause().unwrap();
     eventually(SOON, "its time is over", || session.is_lost().then_some(()));
     assert_eq!(session.check().unwrap_err().kind(), ErrorKind::LeaseExpired);

@@ -102,7 +102,7 @@ fn who_locks_while_the_session_unlocks_goes_on_as_soon_as_that_is_done() {
     let client = Client::connect([proxy.endpoint()])
         .unwrap()
         .with_timeout(LONG);
-    let session = Session::new(&client).ttl(secs(300)).start().unwrap();
+    let session = Session::builder(&client).ttl(secs(300)).start().unwrap();
     let mutex = Mutex::new(&session, "lock");
     let guard = mutex.lock().unwrap();
     proxy.pause(Dir::Down, true);

@@ -141,7 +141,7 @@ fn closing_the_client_ends_the_waiting_at_once() {
 fn a_session_that_cannot_reach_etcd_ends_the_waiting_when_its_time_is_over() {
     let (_etcd, proxy, client, direct) = behind_a_proxy();
     let holder = session(&direct);
-    let waiter = Session::new(&client).ttl(secs(3)).start().unwrap();
+    let waiter = Session::builder(&client).ttl(secs(3)).start().unwrap();
     let _guard = Mutex::new(&holder, "lock").lock().unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {

@@ -72,7 +72,7 @@ fn a_lock_that_is_let_go_before_there_is_another_token_is_free_all_the_same() {
     // It gives up sooner than the token comes.
     let hasty = alice.with_timeout(Duration::from_millis(200));
     let mine = eventually(secs(60), "a session", || {
-        Session::new(&hasty).ttl(secs(60)).start().ok()
+        Session::builder(&hasty).ttl(secs(60)).start().ok()
     });
     let guard = Mutex::new(&mine, "app/lock")
         .lock_timeout(secs(60))

@@ -14,7 +14,7 @@ use crate::support::server::skip_unless_since;
 
 fn session(client: &Client) -> Session {
     let ttl = Duration::from_secs(60);
-    Session::new(client).ttl(ttl).start().unwrap()
+    Session::builder(client).ttl(ttl).start().unwrap()
 }
 
 fn briefly(client: &Client, name: &'static str, alive: &impl KeepsAlive) -> Result<LockResponse> {

@@ -114,7 +114,7 @@ fn denied_requests(client: &Client, _: &Client, stop: &AtomicBool) {
 }
 
 fn denied_instances(client: &Client, _: &Client, stop: &AtomicBool) {
-    let registrar = Registrar::new(client).prefix("other/").start().unwrap();
+    let registrar = Registrar::builder(client).prefix("other/").start().unwrap();
     let announced: Vec<_> = (1..40)
         .map(|n| registrar.announce(Instance::new("web", format!("h:{n}"))))
         .collect();
@@ -141,7 +141,7 @@ fn denied_renewals(client: &Client, root: &Client, stop: &AtomicBool) {
 }
 
 fn waiters(client: &Client, _: &Client, stop: &AtomicBool) {
-    let session = || Session::new(client).start().unwrap();
+    let session = || Session::builder(client).start().unwrap();
     let (holder, waiting) = (session(), session());
     let held = client
         .lock_service()

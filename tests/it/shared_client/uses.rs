@@ -150,7 +150,7 @@ fn cache(client: &Client) -> Use {
 }
 
 fn session(client: &Client) -> Session {
-    Session::new(client)
+    Session::builder(client)
         .ttl(Duration::from_secs(5))
         .start()
         .unwrap()
@@ -213,7 +213,10 @@ fn barrier(client: &Client) -> Use {
 }
 
 fn view(client: &Client) -> Use {
-    let registrar = Registrar::new(client).prefix("use/view/").start().unwrap();
+    let registrar = Registrar::builder(client)
+        .prefix("use/view/")
+        .start()
+        .unwrap();
     let view = Discovery::new(client)
         .prefix("use/view/")
         .service("web")
@@ -228,7 +231,7 @@ fn view(client: &Client) -> Use {
 
 /// A registration that stays, and must be registered whenever it is looked at.
 fn registered(client: &Client) -> Use {
-    let registrar = Registrar::new(client)
+    let registrar = Registrar::builder(client)
         .prefix("use/services/")
         .ttl(Duration::from_secs(5))
         .start()

@@ -41,7 +41,7 @@ fn fails(client: &Client, parts: &[&str]) {
         "",
         parts,
     );
-    let registrar = Registrar::new(client).start().unwrap();
+    let registrar = Registrar::builder(client).start().unwrap();
     let instance = Instance::new("api", "10.0.0.1:80");
     says(
         &in_time(|| registrar.register(instance).unwrap_err()),

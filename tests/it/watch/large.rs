@@ -76,12 +76,12 @@ fn an_event_over_the_limit_ends_its_watch_and_nothing_else_notices() {
     let concerned = client.watch("large").unwrap();
     let watcher = client.watch("k").unwrap();
     let mirror = client.mirror(KeyRange::key("m")).unwrap();
-    let held = Session::new(&other).start().unwrap();
+    let held = Session::builder(&other).start().unwrap();
     let guard = Mutex::new(&held, "lock").lock().unwrap();
     let waiting = thread::spawn({
         let client = client.clone();
         move || {
-            let session = Session::new(&client).start().unwrap();
+            let session = Session::builder(&client).start().unwrap();
             let guard = Mutex::new(&session, "lock").lock_timeout(SOON);
             guard.map(|guard| guard.unlock().is_ok())
         }
