@@ -20,8 +20,9 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::config::DriveMode;
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, DriveMode, Get, GetResponse, Pending, Put, PutResponse};
+use etcd_blocking::{Client, Get, GetResponse, Pending, Put, PutResponse};
 use rustix::time::{ClockId, clock_gettime};
 
 const VALUE: [u8; 256] = [b'v'; 256];

@@ -110,6 +110,8 @@ pub enum ErrorKind {
     Forked,
     /// A bug in this crate made the task of the call panic. Please report it.
     Panicked,
+    /// A value is not of the type that was asked for: see [`KeyValue::parse`](crate::KeyValue::parse).
+    Decode,
     /// The server failed in a way it has no name for.
     Server,
     /// The operating system refused something: a thread, a socket, a file, a process.

@@ -349,6 +349,25 @@
 //! | `etcd_blocking::lease` | INFO | `stream lost` | `reason` |
 //! | `etcd_blocking::lease` | WARN | `lost` | `lease`, `error` |
 //!
+//! # Channels
+//!
+//! What flows arrives on bounded [`crossbeam_channel`] receivers. Handles whose purpose is one flow
+//! ([`Watcher`], [`watch::WatchSet`], [`KeepAlive`], [`concurrency::Observer`], [`lock_service::Leaders`]) share one
+//! vocabulary:
+//!
+//! | method | what it does |
+//! |---|---|
+//! | `receiver()` | returns the channel, for `select!` |
+//! | `recv()` | blocks until an item arrives; `None` after the last one |
+//! | `recv_timeout(timeout)` | blocks for at most `timeout` |
+//! | `try_recv()` | returns what has arrived; does not block |
+//! | `iter()`, `for item in &handle` | blocks for each item; ends after the last one |
+//! | `close()` | ends the flow, as dropping the handle does |
+//!
+//! An item that is an `Err` is the last one. Handles that show a state return the channel of its changes:
+//! [`ServiceView::changes`], [`Mirror::changes`](mirror::Mirror::changes),
+//! [`Cache::changes`](mirror::Cache::changes) and [`Registration::states`].
+//!
 //! # When things fail
 //!
 //! Reads are repeated until the deadline, elsewhere first. Writes are repeated only with proof that
@@ -401,8 +420,6 @@ pub use rpc::kv::{
 pub use rpc::lease::{Grant, KeepAlive, Lease, Renewal, Revoke, TimeToLive};
 pub use rpc::request::Request;
 pub use rpc::watch::{Event, EventKind, Watch, WatchResponse, Watcher};
-#[doc(hidden)]
-pub use runtime::DriveMode;
 pub use runtime::Pending;
 pub use types::into_bytes::IntoBytes;
 pub use types::key_range::KeyRange;
@@ -473,7 +490,7 @@ pub mod lease {
 /// Watches of one range, of many ranges in one channel, and of single keys.
 pub mod watch {
     pub use crate::rpc::watch::{
-        Event, EventKind, Iter, LatestSet, Watch, WatchKey, WatchResponse, WatchSet, Watcher,
+        Event, EventKind, LatestSet, Watch, WatchKey, WatchResponse, WatchSet, Watcher,
     };
 }
 
@@ -487,9 +504,11 @@ pub mod mirror {
 /// The settings of a client, from code, files and the environment.
 pub mod config {
     pub use crate::client::config::{ClientBuilder, Config, SecureConfig};
+    pub use crate::client::into_endpoints::IntoEndpoints;
     pub use crate::grpc::connect::dns_srv::SrvLookup;
     #[cfg(feature = "__tls")]
     pub use crate::grpc::tls::Tls;
+    pub use crate::runtime::DriveMode;
 }
 
 /// Counters and latencies of a client: [`Client::metrics`].

@@ -1,5 +1,6 @@
 //! The words of etcd: revisions, leases, members, keys with their values.
 
+mod decode;
 pub(crate) mod into_bytes;
 pub(crate) mod key_range;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::into_endpoints::IntoEndpoints;
 use super::{Client, Core};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::grpc::connect::endpoint::{Endpoint, parse_all};
@@ -86,13 +87,10 @@ impl Client {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument), and nothing is changed, for an empty list, an
     /// endpoint that makes no sense, or one whose scheme is not that of the client;
     /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) on a view that is aimed at one endpoint.
-    pub fn set_endpoints(
-        &self,
-        endpoints: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Result<()> {
+    pub fn set_endpoints(&self, endpoints: impl IntoEndpoints) -> Result<()> {
         let refused = |e: Error| e.operation(Operation::new("set endpoints"));
         self.refuse_if_aimed().map_err(refused)?;
-        let texts: Vec<String> = endpoints.into_iter().map(Into::into).collect();
+        let texts = endpoints.into_endpoints();
         let parsed = parse_all(&texts, self.core.transport.is_secure()).map_err(refused)?;
         for endpoint in &parsed {
             self.core.transport.check(endpoint).map_err(refused)?;

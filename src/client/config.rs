@@ -11,6 +11,7 @@ mod values;
 use std::time::Duration;
 
 use crate::client::Client;
+use crate::client::into_endpoints::IntoEndpoints;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::connect::dns_srv::SrvLookup;
 use crate::grpc::connect::endpoint::{Endpoint, Written, parse_all};
@@ -73,12 +74,10 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    pub(crate) fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub(crate) fn new(endpoints: impl IntoEndpoints) -> Self {
+        let endpoints = endpoints.into_endpoints();
         ClientBuilder {
-            endpoints: endpoints
-                .into_iter()
-                .map(|text| Written(text.into()))
-                .collect(),
+            endpoints: endpoints.into_iter().map(Written).collect(),
             srv: None,
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
@@ -280,25 +279,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Who drives the private runtime: for measuring only, the default knows best.
-    #[doc(hidden)]
+    /// Chooses which threads drive the private runtime. The default, [`DriveMode::Auto`], decides for
+    /// each call; the others are there to measure it.
     pub fn drive(mut self, drive: DriveMode) -> Self {
         self.drive = drive;
         self
     }
 
-    /// Finds the addresses of hosts in place of the system's resolver: for tests of what happens when
-    /// resolvers are slow or change their mind. It may block.
+    /// Finds the addresses of hosts with `resolver` in place of the system's.
     #[cfg(feature = "local")]
-    #[doc(hidden)]
-    pub fn resolver<F>(mut self, resolve: F) -> Self
-    where
-        F: Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Send + Sync + 'static,
-    {
-        self.resolver = Resolver::new(move |host| {
-            let found = resolve(host)?;
-            Ok(found.into_iter().map(|ip| (ip, 0).into()).collect())
-        });
+    pub(crate) fn resolve_with(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
         self
     }
 

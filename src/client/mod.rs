@@ -5,6 +5,7 @@ pub(crate) mod auth;
 mod before_close;
 pub(crate) mod cluster;
 pub(crate) mod config;
+pub(crate) mod into_endpoints;
 mod limits;
 mod list;
 pub(crate) mod lock_service;
@@ -25,8 +26,9 @@ pub(crate) use before_close::BeforeClose;
 use before_close::BeforeCloses;
 
 use crate::client::config::ClientBuilder;
+use crate::client::into_endpoints::IntoEndpoints;
 use crate::client::pages::Pages;
-use crate::error::{Operation, Result};
+use crate::error::{ErrorKind, Operation, Result};
 use crate::grpc::connect::endpoint::Endpoint;
 use crate::grpc::{Settings, Transport};
 use crate::observe::{Call, Underway};
@@ -124,23 +126,34 @@ impl Drop for Core {
 }
 
 impl Client {
-    /// A client for these endpoints, with the default settings. It does not wait for etcd: the
-    /// first call connects.
+    /// Makes a client for these endpoints with the default settings.
     ///
-    /// An endpoint is `http://host:port`, `host:port` or `unix:/path/to/socket`; or, under TLS,
-    /// `https://host:port` or `unixs:/path/to/socket`, with the system's authorities unless
-    /// [`ClientBuilder::tls`](crate::ClientBuilder) says otherwise. All of them are under TLS, or none.
+    /// It does not wait for etcd: the first call connects. [`ready`](Client::ready) waits.
+    /// The endpoints are one text, a list separated by commas, or a collection. An endpoint is
+    /// `http://host:port`, `host:port` or `unix:/path/to/socket`; under TLS it is `https://host:port` or
+    /// `unixs:/path/to/socket`. TLS uses the system's certificate authorities unless
+    /// [`ClientBuilder::tls`](crate::ClientBuilder) says otherwise. All endpoints use TLS, or none does.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::Client;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// let one = Client::connect("http://127.0.0.1:2379")?;
+    /// let cluster = Client::connect("10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379")?;
+    /// let listed = Client::connect(["10.0.0.1:2379", "10.0.0.2:2379"])?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an endpoint that makes no sense;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an endpoint that cannot be parsed;
     /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started.
-    pub fn connect(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Result<Client> {
+    pub fn connect(endpoints: impl IntoEndpoints) -> Result<Client> {
         Client::builder(endpoints).connect()
     }
 
-    /// The same with other settings.
-    pub fn builder(endpoints: impl IntoIterator<Item = impl Into<String>>) -> ClientBuilder {
+    /// Starts a [`ClientBuilder`] for these endpoints, which has all settings.
+    pub fn builder(endpoints: impl IntoEndpoints) -> ClientBuilder {
         ClientBuilder::new(endpoints)
     }
 
@@ -199,6 +212,33 @@ impl Client {
     /// A number that tells the clients of a process apart; clones and views share it.
     pub fn id(&self) -> u64 {
         self.core.id
+    }
+
+    /// Waits until the cluster serves a linearizable read, for at most `timeout`.
+    ///
+    /// It says that a member can be reached and that a majority is there. A user who may not read is
+    /// ready as well: the cluster answered.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.ready(Duration::from_secs(30))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`Timeout`](crate::ErrorKind::Timeout) when the
+    /// cluster does not serve in that time, with the last failure as its text; at once what waiting does
+    /// not cure, such as [`Tls`](crate::ErrorKind::Tls) and
+    /// [`Unauthenticated`](crate::ErrorKind::Unauthenticated).
+    pub fn ready(&self, timeout: Duration) -> Result<()> {
+        let read = Get::key("health").keys_only();
+        match self.with_timeout(timeout).call(read) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     /// Sends a request and waits for its response: every option of every request goes this way.
@@ -282,6 +322,22 @@ impl Client {
         self.call(Delete::key(key))
     }
 
+    /// Deletes every key with this prefix. An empty prefix deletes all keys.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("{} keys deleted", client.delete_prefix("jobs/")?.deleted());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put).
+    pub fn delete_prefix(&self, prefix: impl IntoBytes) -> Result<DeleteResponse> {
+        self.call(Delete::prefix(prefix))
+    }
+
     /// Runs a transaction. One that only reads is repeated like any read.
     ///
     /// # Errors
@@ -331,6 +387,25 @@ impl Client {
         request::has_time(self.timeout).map_err(|error| error.operation(about()))?;
         let core = &self.core;
         core.watches.open(&core.bridge, watch, self.timeout)
+    }
+
+    /// Watches every key with this prefix, from now on: [`watch`](Client::watch) with
+    /// [`KeyRange::prefix`].
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for response in &client.watch_prefix("config/")? {
+    ///     println!("{} changes", response?.events().len());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Client::watch).
+    pub fn watch_prefix(&self, prefix: impl IntoBytes) -> Result<Watcher> {
+        self.watch(KeyRange::prefix(prefix))
     }
 
     /// An empty set of watches, to read many from one channel.

@@ -2,11 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{
-    Receiver, RecvTimeoutError, Select, Sender, TryRecvError, TrySendError, bounded,
-};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError, bounded};
 
 use super::candidates::Candidates;
 use super::session::Session;
@@ -14,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::replica::mirror::Mirror;
 use crate::types::KeyValue;
 use crate::types::key_range::KeyRange;
+use crate::util::receive::receive_methods;
 use crate::worker::{AT_ONCE, Next, Part, Worker};
 
 /// So many leaders wait for a reader; one who is slower misses some, and never the last.
@@ -81,24 +80,9 @@ impl Observer {
     pub fn receiver(&self) -> &Receiver<Result<Option<KeyValue>>> {
         &self.leaders
     }
-
-    /// Blocks until there is an item; `None` after the last one.
-    pub fn recv(&self) -> Option<Result<Option<KeyValue>>> {
-        self.leaders.recv().ok()
-    }
-
-    /// Blocks until there is an item, at most for `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvTimeoutError`] when there is none in that time, or no more.
-    pub fn recv_timeout(
-        &self,
-        timeout: Duration,
-    ) -> Result<Result<Option<KeyValue>>, RecvTimeoutError> {
-        self.leaders.recv_timeout(timeout)
-    }
 }
+
+receive_methods!(Observer, Result<Option<KeyValue>>);
 
 /// One observer, on the worker of its client.
 struct Telling {

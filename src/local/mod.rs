@@ -41,12 +41,14 @@ mod flags;
 mod http;
 mod ports;
 mod process;
+mod resolver;
 mod start;
 mod status;
 
 pub use self::{
     cluster::{LocalCluster, LocalClusterBuilder},
     etcd::LocalEtcd,
+    resolver::resolve_with,
     start::LocalEtcdBuilder,
     status::MemberStatus,
 };

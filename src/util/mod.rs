@@ -1,6 +1,7 @@
-//! Small types that know nothing of etcd: backoff, jitter, a clock, secrets.
+//! Small types that know nothing of etcd: backoff, jitter, a clock, secrets, receiving handles.
 
 pub(crate) mod backoff;
 pub(crate) mod boot_time;
 pub(crate) mod jitter;
+pub(crate) mod receive;
 pub(crate) mod secret;

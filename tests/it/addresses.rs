@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::local::resolve_with;
 use etcd_blocking::{Client, ClientBuilder, ErrorKind, Watcher};
 
 use crate::support::pace::Pace;
@@ -80,7 +81,7 @@ impl Names {
 
     fn client<const N: usize>(&self, endpoints: [String; N]) -> ClientBuilder {
         let names = self.clone();
-        Client::builder(endpoints).resolver(move |name| names.resolve(name))
+        resolve_with(Client::builder(endpoints), move |name| names.resolve(name))
     }
 }
 
@@ -342,10 +343,11 @@ fn a_name_that_nobody_knows_and_a_resolver_that_panics_are_errors_that_say_so() 
     let asked = names.asked("nowhere.test");
     assert!((1..=3).contains(&asked), "{asked}");
 
-    let client = Client::builder(["http://panics.test:1"])
-        // Without the panic hook, which may take longer than the call.
-        .resolver(|_| std::panic::resume_unwind(Box::new("on purpose")))
-        .timeout(Duration::from_millis(500));
+    let builder = Client::builder("http://panics.test:1").timeout(Duration::from_millis(500));
+    // Without the panic hook, which may take longer than the call.
+    let client = resolve_with(builder, |_| {
+        std::panic::resume_unwind(Box::new("on purpose"))
+    });
     let error = client.connect().unwrap().put("k", "v").unwrap_err();
     assert!(error.to_string().contains("panicked"), "{error}");
 }

@@ -25,6 +25,7 @@ mod discovery;
 mod endpoints;
 mod examples;
 mod fate;
+mod front_door;
 mod go;
 mod harness;
 mod hostile;

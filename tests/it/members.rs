@@ -187,7 +187,7 @@ fn behind_proxies(cluster: &LocalCluster) -> (Vec<Proxy>, Client, usize) {
         .iter()
         .map(|member| Proxy::start(member.client_addr()))
         .collect();
-    let client = Client::connect(proxies.iter().map(Proxy::endpoint)).unwrap();
+    let client = Client::connect(proxies.iter().map(Proxy::endpoint).collect::<Vec<_>>()).unwrap();
     let used = used_by(cluster, &client);
     (proxies, client, used)
 }

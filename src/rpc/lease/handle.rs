@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::runtime::clock;
 use crate::types::LeaseId;
 use crate::util::boot_time::BootTime;
+use crate::util::receive::receive_methods;
 
 /// The server does not say which; nor does it know any more.
 pub(super) const GONE: &str = "the server has no such lease: it expired or was revoked";
@@ -168,6 +169,8 @@ impl KeepAlive {
         self.fate.kept()
     }
 }
+
+receive_methods!(KeepAlive, Result<Renewal>);
 
 impl Drop for KeepAlive {
     fn drop(&mut self) {

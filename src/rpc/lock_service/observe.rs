@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -22,6 +22,7 @@ use crate::runtime::{BoundedSender, Offer, Room, Spawn};
 use crate::types::Revision;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
+use crate::util::receive::receive_methods;
 
 /// Leaders that wait for a reader.
 const ROOM: Room = Room {
@@ -55,24 +56,9 @@ impl Leaders {
     pub fn receiver(&self) -> &Receiver<Result<LeaderResponse>> {
         &self.receiver
     }
-
-    /// Blocks until there is an item; `None` after the last one.
-    pub fn recv(&self) -> Option<Result<LeaderResponse>> {
-        self.receiver.recv().ok()
-    }
-
-    /// Blocks until there is an item, at most for `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvTimeoutError`] when there is none in that time, or no more.
-    pub fn recv_timeout(
-        &self,
-        timeout: Duration,
-    ) -> Result<Result<LeaderResponse>, RecvTimeoutError> {
-        self.receiver.recv_timeout(timeout)
-    }
 }
+
+receive_methods!(Leaders, Result<LeaderResponse>);
 
 /// Starts to follow an election.
 pub(crate) fn follow(

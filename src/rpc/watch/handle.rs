@@ -1,12 +1,11 @@
 //! The reader's end of a watch.
 
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::Receiver;
 
 use super::event::WatchResponse;
 use super::watch_registry::WatchGuard;
 use crate::error::Result;
+use crate::util::receive::receive_methods;
 
 /// A watch that runs: what it sees arrives here.
 ///
@@ -86,37 +85,6 @@ impl Watcher {
         &self.receiver
     }
 
-    /// Blocks until there is an item; `None` after the last one.
-    pub fn recv(&self) -> Option<Result<WatchResponse>> {
-        self.receiver.recv().ok()
-    }
-
-    /// Blocks until there is an item, at most for `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvTimeoutError`] when there is none in that time, or no more.
-    pub fn recv_timeout(
-        &self,
-        timeout: Duration,
-    ) -> Result<Result<WatchResponse>, RecvTimeoutError> {
-        self.receiver.recv_timeout(timeout)
-    }
-
-    /// The next item, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`] when there is none now, or no more.
-    pub fn try_recv(&self) -> Result<Result<WatchResponse>, TryRecvError> {
-        self.receiver.try_recv()
-    }
-
-    /// The items, one after the other; `next` blocks.
-    pub fn iter(&self) -> Iter<'_> {
-        Iter(&self.receiver)
-    }
-
     /// Asks the server how far the watch is, and returns at once. The answer is an item without
     /// events, whose revision says: everything up to here was delivered.
     ///
@@ -126,28 +94,6 @@ impl Watcher {
     pub fn request_progress(&self) {
         self.ticket.request_progress();
     }
-
-    /// Cancels the watch on the server, as dropping it does. It does not block.
-    pub fn close(self) {}
 }
 
-impl<'a> IntoIterator for &'a Watcher {
-    type Item = Result<WatchResponse>;
-    type IntoIter = Iter<'a>;
-
-    fn into_iter(self) -> Iter<'a> {
-        self.iter()
-    }
-}
-
-/// The items of a [`Watcher`]; ends after its last one.
-#[derive(Debug)]
-pub struct Iter<'a>(&'a Receiver<Result<WatchResponse>>);
-
-impl Iterator for Iter<'_> {
-    type Item = Result<WatchResponse>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.recv().ok()
-    }
-}
+receive_methods!(Watcher, Result<WatchResponse>);

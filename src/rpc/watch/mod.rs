@@ -15,7 +15,7 @@ mod watch_registry;
 mod watch_stream;
 
 pub use event::{Event, EventKind, WatchResponse};
-pub use handle::{Iter, Watcher};
+pub use handle::Watcher;
 pub use latest::LatestSet;
 pub use request::Watch;
 pub use set::{WatchKey, WatchSet};

@@ -8,6 +8,7 @@ use super::sink::Sink;
 use super::state::Id;
 use super::watch_registry::{Command, Host, WatchGuard, WatchSetParts};
 use crate::error::Result;
+use crate::util::receive::receive_methods;
 
 /// Names a watch of a [`WatchSet`] or of a [`LatestSet`](crate::watch::LatestSet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,6 +168,8 @@ impl WatchSet {
         let _ = self.parts.task.send(Command::Progress(key.0));
     }
 }
+
+receive_methods!(WatchSet, (WatchKey, Result<WatchResponse>));
 
 impl Drop for WatchSet {
     fn drop(&mut self) {

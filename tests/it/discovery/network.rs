@@ -118,7 +118,7 @@ fn is_none_lost(count: usize, ttl: Duration) -> bool {
     let mut random = fastrand::Rng::with_seed(seed);
     let links = links(count, ticks(ttl), ticks(lasts), &mut random);
 
-    let client = Client::builder(endpoints).resolver(resolver).connect();
+    let client = etcd_blocking::local::resolve_with(Client::builder(endpoints), resolver).connect();
     let registrar = Registrar::builder(&client.unwrap())
         .ttl(ttl)
         .start()

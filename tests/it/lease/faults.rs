@@ -53,7 +53,7 @@ fn behind_proxies(cluster: &LocalCluster) -> (Vec<Proxy>, Client) {
         .iter()
         .map(|member| Proxy::start(member.client_addr()))
         .collect();
-    let client = Client::connect(proxies.iter().map(Proxy::endpoint)).unwrap();
+    let client = Client::connect(proxies.iter().map(Proxy::endpoint).collect::<Vec<_>>()).unwrap();
     (proxies, client)
 }
 

@@ -325,7 +325,12 @@ fn a_watch_on_a_member_that_was_restored_from_a_snapshot_misses_nothing() {
     let behind = (leader(&cluster) + 1) % 3;
     let client = Client::connect([cluster.member(behind).endpoint()]).unwrap();
     let others = (0..3).filter(|n| *n != behind);
-    let near = Client::connect(others.map(|n| cluster.member(n).endpoint())).unwrap();
+    let near = Client::connect(
+        others
+            .map(|n| cluster.member(n).endpoint())
+            .collect::<Vec<_>>(),
+    )
+    .unwrap();
     let first = near.put("w", "first").unwrap().revision();
     let watcher = client.watch(Watch::key("w").start_revision(first)).unwrap();
     links.isolate(behind);

@@ -167,7 +167,12 @@ fn a_member_without_a_leader_is_left_for_one_with() {
     });
     links.isolate(serving);
     let others = (0..3).filter(|n| *n != serving);
-    let near = Client::connect(others.map(|n| cluster.members()[n].endpoint())).unwrap();
+    let near = Client::connect(
+        others
+            .map(|n| cluster.members()[n].endpoint())
+            .collect::<Vec<_>>(),
+    )
+    .unwrap();
     let revision = eventually(3 * SOON, "the others have a leader", || {
         near.put("k", "v").ok().map(|put| put.header().revision)
     });

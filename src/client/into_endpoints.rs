@@ -1,0 +1,93 @@
+//! The forms in which endpoints are given to a client.
+
+/// One endpoint, a list separated by commas, or a collection of endpoints.
+///
+/// A text is split at its commas, as in `"10.0.0.1:2379, 10.0.0.2:2379"`; the elements of a collection
+/// are not. An iterator is collected first.
+pub trait IntoEndpoints: sealed::Sealed {
+    /// Returns the endpoints as text, in the order given. They are parsed later.
+    fn into_endpoints(self) -> Vec<String>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+fn split(list: &str) -> Vec<String> {
+    list.split(',').map(|text| text.trim().to_owned()).collect()
+}
+
+macro_rules! text {
+    ($($type:ty),*) => {$(
+        impl sealed::Sealed for $type {}
+
+        impl IntoEndpoints for $type {
+            fn into_endpoints(self) -> Vec<String> {
+                split(self.as_ref())
+            }
+        }
+    )*};
+}
+
+text!(&str, String, &String);
+
+impl<T: Into<String>, const N: usize> sealed::Sealed for [T; N] {}
+
+impl<T: Into<String>, const N: usize> IntoEndpoints for [T; N] {
+    fn into_endpoints(self) -> Vec<String> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl<T: Into<String>> sealed::Sealed for Vec<T> {}
+
+impl<T: Into<String>> IntoEndpoints for Vec<T> {
+    fn into_endpoints(self) -> Vec<String> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+macro_rules! borrowed {
+    ($type:ty $(, $size:ident)?) => {
+        impl<T: AsRef<str> $(, const $size: usize)?> sealed::Sealed for $type {}
+
+        impl<T: AsRef<str> $(, const $size: usize)?> IntoEndpoints for $type {
+            fn into_endpoints(self) -> Vec<String> {
+                self.iter().map(|text| text.as_ref().to_owned()).collect()
+            }
+        }
+    };
+}
+
+borrowed!(&[T]);
+borrowed!(&Vec<T>);
+borrowed!(&[T; N], N);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_a_list_and_an_element_is_one_endpoint() {
+        let two = ["a:1", "b:2"];
+        for given in [
+            "a:1,b:2".into_endpoints(),
+            "a:1 , b:2".to_owned().into_endpoints(),
+            (&"a:1,b:2".to_owned()).into_endpoints(),
+            two.into_endpoints(),
+            two.to_vec().into_endpoints(),
+            two[..].into_endpoints(),
+            (&two).into_endpoints(),
+            (&two.map(String::from).to_vec()).into_endpoints(),
+        ] {
+            assert_eq!(given, two);
+        }
+        assert_eq!("unix:/run/etcd.sock".into_endpoints().len(), 1);
+        assert_eq!(["a:1,b:2"].into_endpoints(), ["a:1,b:2"]);
+        assert_eq!(
+            "a:1,".into_endpoints(),
+            ["a:1", ""],
+            "an empty endpoint is refused when it is parsed"
+        );
+    }
+}

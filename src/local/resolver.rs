@@ -1,0 +1,30 @@
+//! Name look-ups of a test's own.
+
+use std::io;
+use std::net::IpAddr;
+
+use crate::client::config::ClientBuilder;
+use crate::grpc::Resolver;
+
+/// Makes a client find the addresses of host names with `resolve` in place of the system's resolver.
+///
+/// For tests of resolvers that are slow, fail, or change their answer. `resolve` gets the host name; it
+/// may block, and runs on a thread of its own.
+///
+/// ```no_run
+/// use etcd_blocking::{Client, local};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// let builder = Client::builder("http://etcd.example:2379");
+/// let client = local::resolve_with(builder, |_host| Ok(vec![[127, 0, 0, 1].into()])).connect()?;
+/// # Ok(()) }
+/// ```
+pub fn resolve_with<F>(builder: ClientBuilder, resolve: F) -> ClientBuilder
+where
+    F: Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+{
+    builder.resolve_with(Resolver::new(move |host| {
+        let found = resolve(host)?;
+        Ok(found.into_iter().map(|ip| (ip, 0).into()).collect())
+    }))
+}
