@@ -1,10 +1,14 @@
-//! The layers of the house hold: no file imports from above its own, and what decides does no I/O.
+//! The structure of the sources: no file imports from a layer above its own, files that decide do no I/O, no
+//! files import each other in a circle, and no file is too long.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod circles;
+mod file_sizes;
+mod imports;
+mod sources;
+mod tokens;
 
-/// The modules, and the layer that each is in; the first that contains a file decides. A file may use its
-/// own layer and those below.
+/// The layer of each module; the first entry that contains a file counts. A file may use its own layer and
+/// those below.
 const LAYERS: &[(&str, u8)] = &[
     ("local", 5),
     ("discovery", 5),
@@ -22,7 +26,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("util", 0),
 ];
 
-/// What decides: no tokio, no tonic, no threads, no clock.
+/// Files that hold decisions only: no tokio, no tonic, no threads, no clock.
 const PURE: &[&str] = &[
     "error.rs",
     "error/",
@@ -87,42 +91,6 @@ const PURE: &[&str] = &[
     "concurrency/queue_position.rs",
 ];
 
-/// Every source file, by its path below `src/`, without its tests and comments.
-fn sources() -> Vec<(String, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    let mut folders: Vec<PathBuf> = vec![src.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let name = path
-                .strip_prefix(&src)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
-            let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("\nmod tests {").next().unwrap_or_default();
-            let code = code
-                .lines()
-                .filter(|line| !line.trim_start().starts_with("//"));
-            files.push((name, code.collect::<Vec<_>>().join("\n")));
-        }
-    }
-    assert!(files.len() > 60, "the sources are read");
-    files
-}
-
-fn is_test(name: &str) -> bool {
-    ["tests.rs", "tests/"]
-        .iter()
-        .any(|part| name.contains(part))
-}
-
 fn layer(path: &str) -> Option<u8> {
     LAYERS
         .iter()
@@ -136,12 +104,13 @@ fn layer(path: &str) -> Option<u8> {
 #[test]
 fn no_file_imports_from_a_layer_above_its_own() {
     let mut crossings = Vec::new();
-    for (name, code) in sources() {
+    for source in sources::library() {
+        let (name, code) = (&source.name, source.code());
         // The crate root re-exports from every layer.
         if name == "lib.rs" {
             continue;
         }
-        let own = layer(&name).unwrap_or_else(|| panic!("{name} is on no layer"));
+        let own = layer(name).unwrap_or_else(|| panic!("{name} is on no layer"));
         for used in code.split("crate::").skip(1) {
             let used: String = used
                 .chars()
@@ -157,13 +126,14 @@ fn no_file_imports_from_a_layer_above_its_own() {
 }
 
 #[test]
-fn what_decides_does_no_io_and_reads_no_clock() {
+fn files_that_decide_do_no_io_and_read_no_clock() {
     let mut found = Vec::new();
-    for (name, code) in sources() {
-        if is_test(&name)
+    for source in sources::library() {
+        let (name, code) = (&source.name, source.code());
+        if source.is_test()
             || !PURE
                 .iter()
-                .any(|pure| name == *pure || pure.ends_with('/') && name.starts_with(pure))
+                .any(|pure| name == pure || pure.ends_with('/') && name.starts_with(*pure))
         {
             continue;
         }
@@ -177,7 +147,7 @@ fn what_decides_does_no_io_and_reads_no_clock() {
             "jitter::fraction",
             "jitter::number",
         ] {
-            // Asking whether this thread panics is no thread of its own.
+            // `panicking` starts no thread.
             let code = code.replace("std::thread::panicking", "");
             if code.contains(forbidden) {
                 found.push(format!("{name} mentions {forbidden}"));
@@ -189,7 +159,8 @@ fn what_decides_does_no_io_and_reads_no_clock() {
 
 #[test]
 fn the_runtime_knows_nothing_about_etcd_and_tonic_stays_below() {
-    for (name, code) in sources() {
+    for source in sources::library() {
+        let (name, code) = (&source.name, source.code());
         if name.starts_with("runtime/") {
             for etcd in [
                 "crate::grpc",
@@ -201,16 +172,17 @@ fn the_runtime_knows_nothing_about_etcd_and_tonic_stays_below() {
                 assert!(!code.contains(etcd), "{name} mentions {etcd}");
             }
         }
-        if matches!(layer(&name), Some(0 | 2 | 4 | 5)) {
+        if matches!(layer(name), Some(0 | 2 | 4 | 5)) {
             assert!(!code.contains("tonic::"), "{name} uses tonic");
         }
     }
 }
 
 #[test]
-fn discovery_and_concurrency_stand_on_what_users_have() {
-    // Two things besides: how an error is put together, and how long to wait before trying again.
-    for (name, code) in sources() {
+fn discovery_and_concurrency_use_only_the_public_api() {
+    // The exceptions are `Pending`, error construction and backoff.
+    for source in sources::library() {
+        let (name, code) = (&source.name, source.code());
         if !name.starts_with("discovery/") && !name.starts_with("concurrency/") {
             continue;
         }

@@ -1,0 +1,36 @@
+//! No file has more than 500 lines.
+
+use super::sources;
+
+const MAX_LINES: usize = 500;
+
+/// Files that are still longer.
+const LONGER: &[&str] = &[
+    "src/grpc/connect/connection.rs",
+    "src/lib.rs",
+    "src/rpc/kv/txn.rs",
+    "src/rpc/lease/renewal_schedule/tests/model.rs",
+    "src/rpc/watch/state/tests.rs",
+    "src/rpc/watch/state/tests/model.rs",
+    "tests/it/bridge.rs",
+    "tests/it/discovery.rs",
+    "tests/it/hostile.rs",
+    "tests/it/kv.rs",
+    "tests/it/make_mirror.rs",
+    "tests/it/snapshot.rs",
+];
+
+#[test]
+fn no_file_has_more_than_500_lines() {
+    let mut longer = Vec::new();
+    for folder in ["src", "tests", "benches", "examples"] {
+        for source in sources::below(folder) {
+            let name = format!("{folder}/{}", source.name);
+            let lines = source.text.lines().count();
+            if lines > MAX_LINES && !LONGER.contains(&name.as_str()) {
+                longer.push(format!("{name} has {lines} lines"));
+            }
+        }
+    }
+    assert!(longer.is_empty(), "{longer:#?}");
+}
