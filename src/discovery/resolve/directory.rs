@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::change::{Cause, Change};
+use super::instance_list::InstanceEdit;
 use super::removal_cause::{RemovalCauses, UnexplainedRemoval};
 use crate::discovery::codec::Codec;
 use crate::discovery::instance::Instance;
@@ -75,8 +76,8 @@ pub(crate) struct Directory {
     /// `None` before the first list: nothing is known yet, which is not the same as nothing is there.
     revision: Option<Revision>,
     stale: Option<Instant>,
-    instances: Arc<[Arc<Instance>]>,
-    pickable: usize,
+    /// What changed since it was taken last.
+    edits: Vec<InstanceEdit>,
 }
 
 #[derive(Debug)]
@@ -96,8 +97,7 @@ impl Directory {
             causes: RemovalCauses::default(),
             revision: None,
             stale: None,
-            instances: Arc::default(),
-            pickable: 0,
+            edits: Vec::new(),
         }
     }
 
@@ -123,7 +123,10 @@ impl Directory {
                 Ok(read) => read,
                 Err(reason) => {
                     let reason = reason.to_string();
-                    removed.extend(old.map(|old| (old, Cause::Replaced)));
+                    if let Some(old) = old {
+                        self.edits.push((key.clone(), None));
+                        removed.push((old, Cause::Replaced));
+                    }
                     if bad_before.remove(&key).as_ref() != Some(&reason) {
                         let (key, reason) = (key.clone(), reason.clone());
                         bad.push(Change::Bad { key, reason });
@@ -138,26 +141,29 @@ impl Directory {
                     let read = Arc::new(read);
                     step.before.push(old);
                     updated.push(read.clone());
+                    self.edits.push((key.clone(), Some(read.clone())));
                     read
                 }
                 old => {
                     let read = Arc::new(read);
                     removed.extend(old.map(|old| (old, Cause::Replaced)));
                     added.push(read.clone());
+                    self.edits.push((key.clone(), Some(read.clone())));
                     read
                 }
             };
             self.entries.insert(key, Entry { instance, lease });
         }
-        let vanished = before.into_values();
-        removed.extend(vanished.map(|entry| (entry.instance, Cause::Resync)));
+        for (key, entry) in before {
+            self.edits.push((key, None));
+            removed.push((entry.instance, Cause::Resync));
+        }
         if !(added.is_empty() && updated.is_empty() && removed.is_empty()) {
             step.changes.push(Change::Reset {
                 added,
                 updated,
                 removed,
             });
-            self.publish();
         }
         step.changes.extend(bad);
         step
@@ -177,15 +183,11 @@ impl Directory {
             return step;
         }
         self.revision = self.revision.max(Some(revision));
-        let mut changed = false;
         for edit in edits {
-            changed |= match edit {
+            match edit {
                 Edit::Put(kv) => self.put(kv, &mut step),
                 Edit::Delete(key) => self.delete(key, &mut step),
-            };
-        }
-        if changed {
-            self.publish();
+            }
         }
         step
     }
@@ -230,10 +232,17 @@ impl Directory {
         self.revision
     }
 
-    /// The instances, in the order of their keys: those of one service by id. It is the same
-    /// allocation until something changes.
-    pub(crate) fn instances(&self) -> Arc<[Arc<Instance>]> {
-        self.instances.clone()
+    /// What changed about the instances since this was called last.
+    pub(crate) fn take_edits(&mut self) -> Vec<InstanceEdit> {
+        std::mem::take(&mut self.edits)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
+        self.entries
+            .values()
+            .map(|entry| entry.instance.clone())
+            .collect()
     }
 
     /// The keys of the instances.
@@ -241,15 +250,11 @@ impl Directory {
         self.entries.keys()
     }
 
-    /// How many of them may be given calls.
-    pub(crate) fn pickable(&self) -> usize {
-        self.pickable
-    }
-
     /// What to tell somebody who knows nothing yet. An instance that is gone is still told as one that
     /// is there while its removal waits for its cause: that is told later.
     pub(crate) fn first_changes(&self) -> Vec<Change> {
-        let here = self.instances.iter().chain(self.causes.waiting());
+        let here = self.entries.values().map(|entry| &entry.instance);
+        let here = here.chain(self.causes.waiting());
         let added: Vec<_> = here.cloned().collect();
         let (updated, removed) = (Vec::new(), Vec::new());
         let reset = (!added.is_empty()).then_some(Change::Reset {
@@ -277,20 +282,21 @@ impl Directory {
         self.causes.is_empty()
     }
 
-    fn put(&mut self, kv: KeyValue, step: &mut Step) -> bool {
+    fn put(&mut self, kv: KeyValue, step: &mut Step) {
         let (key, lease) = (kv.key.clone(), kv.lease());
         let changes = &mut step.changes;
         changes.extend(self.causes.overtaken(&key));
         let read = match self.codec.decode(&self.prefix, &key, &kv.value) {
             Ok(read) => read,
             Err(reason) => {
-                let old = self.entries.remove(&key);
-                let changed = old.is_some();
-                changes.extend(old.map(|entry| replaced(entry.instance)));
+                if let Some(old) = self.entries.remove(&key) {
+                    self.edits.push((key.clone(), None));
+                    changes.push(replaced(old.instance));
+                }
                 let reason = reason.to_string();
                 self.bad.insert(key.clone(), reason.clone());
                 changes.push(Change::Bad { key, reason });
-                return changed;
+                return;
             }
         };
         self.bad.remove(&key);
@@ -300,29 +306,31 @@ impl Directory {
             // The same instance may have moved to another lease, which changes nothing about it.
             entry.lease = lease;
             if *entry.instance == read {
-                return false;
+                return;
             }
             let instance = Arc::new(read);
             let before = std::mem::replace(&mut entry.instance, instance.clone());
+            self.edits.push((key, Some(instance.clone())));
             changes.push(Change::Updated { instance, before });
-            return true;
+            return;
         }
         let instance = Arc::new(read);
         let entry = Entry {
             instance: instance.clone(),
             lease,
         };
+        self.edits.push((key.clone(), Some(instance.clone())));
         let old = self.entries.insert(key, entry);
         changes.extend(old.map(|entry| replaced(entry.instance)));
         changes.push(Change::Added(instance));
-        true
     }
 
-    fn delete(&mut self, key: Bytes, step: &mut Step) -> bool {
+    fn delete(&mut self, key: Bytes, step: &mut Step) {
         self.bad.remove(&key);
         let Some(Entry { instance, lease }) = self.entries.remove(&key) else {
-            return false;
+            return;
         };
+        self.edits.push((key.clone(), None));
         match lease.filter(|_| instance.status != Status::Draining) {
             Some(lease) => step
                 .suspects
@@ -332,14 +340,6 @@ impl Directory {
                 cause: Cause::Left,
             }),
         }
-        true
-    }
-
-    fn publish(&mut self) {
-        let instances = self.entries.values().map(|entry| entry.instance.clone());
-        self.instances = instances.collect();
-        let pickable = self.instances.iter();
-        self.pickable = pickable.filter(|instance| instance.is_pickable()).count();
     }
 }
 

@@ -6,5 +6,7 @@ pub(crate) mod change_backlog;
 pub(crate) mod change_queue;
 pub(crate) mod directory;
 pub(crate) mod discovery;
+mod instance_list;
+mod pick_schedule;
 pub(crate) mod removal_cause;
 pub(crate) mod view;

@@ -11,6 +11,7 @@ use super::balance::Balancer;
 use super::change::Change;
 use super::change_queue::{ChangeQueue, Wanted};
 use super::directory::{ChangeRecord, Directory, Edit, Step};
+use super::instance_list::InstanceList;
 use crate::client::Client;
 use crate::discovery::codec::Codec;
 use crate::discovery::instance::Instance;
@@ -74,14 +75,13 @@ pub struct ServiceView {
 struct Shared {
     state: Mutex<Shown>,
     changed: Condvar,
-    picker: Balancer,
+    balancer: Balancer,
     wanted: Arc<Wanted>,
 }
 
 #[derive(Debug)]
 struct Shown {
-    instances: Arc<[Arc<Instance>]>,
-    pickable: usize,
+    instances: InstanceList,
     revision: Revision,
     stale_since: Option<Instant>,
     ended: Option<Error>,
@@ -92,7 +92,7 @@ impl ServiceView {
         client: &Client,
         codec: Codec,
         prefix: &str,
-        picker: Balancer,
+        balancer: Balancer,
         service: &str,
     ) -> Result<Self> {
         let about = || Operation::about("discover", service);
@@ -104,8 +104,7 @@ impl ServiceView {
         mirror.changes();
         let mirror = Arc::new(mirror);
         let shown = Shown {
-            instances: Arc::default(),
-            pickable: 0,
+            instances: InstanceList::default(),
             revision: Revision::NONE,
             stale_since: None,
             ended: None,
@@ -114,7 +113,7 @@ impl ServiceView {
         let shared = Arc::new(Shared {
             state: Mutex::new(shown),
             changed: Condvar::new(),
-            picker,
+            balancer,
             wanted,
         });
         let (poke, owner) = bounded(1);
@@ -153,7 +152,7 @@ impl ServiceView {
 
     /// Its instances, whatever their status, sorted by id. It does not block and does not ask etcd.
     pub fn snapshot(&self) -> Arc<[Arc<Instance>]> {
-        Arc::clone(&self.shared.state.lock().instances)
+        self.shared.state.lock().instances.snapshot()
     }
 
     /// The revision that the snapshot shows: everything up to it is in it. It moves on when the service
@@ -198,7 +197,7 @@ impl ServiceView {
     /// The instance that gets the next call, by the [`Balance`](crate::Balance) of the
     /// [`Discovery`](crate::Discovery); `None` when none is [`Up`](crate::Status::Up).
     pub fn pick(&self) -> Option<Arc<Instance>> {
-        self.shared.picker.pick(&self.snapshot())
+        self.shared.balancer.pick()
     }
 
     /// Blocks until at least `n` instances can be picked.
@@ -209,11 +208,11 @@ impl ServiceView {
     pub fn wait_for(&self, n: usize, timeout: Duration) -> Result<Arc<[Arc<Instance>]>> {
         self.wait(
             timeout,
-            |shown| shown.pickable >= n,
+            |shown| shown.instances.pickable() >= n,
             |shown| {
                 format!(
                     "{} of {n} instances are up after {timeout:?}",
-                    shown.pickable
+                    shown.instances.pickable()
                 )
             },
         )
@@ -260,7 +259,7 @@ impl ServiceView {
         let mut shown = self.shared.state.lock();
         loop {
             if done(&shown) {
-                return Ok(Arc::clone(&shown.instances));
+                return Ok(shown.instances.snapshot());
             }
             if let Some(ended) = &shown.ended {
                 return Err(ended.clone().operation(about()));
@@ -430,10 +429,13 @@ impl ViewPart {
         self.news.extend(step.told());
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
+        let edits = self.directory.take_edits();
+        self.shared.balancer.update(&edits);
         let mut shown = self.shared.state.lock();
-        shown.instances = self.directory.instances();
-        shown.pickable = self.directory.pickable();
+        for edit in edits {
+            shown.instances.edit(edit);
+        }
         shown.revision = self.directory.revision().unwrap_or_default();
         shown.stale_since = self.directory.stale_since();
         drop(shown);

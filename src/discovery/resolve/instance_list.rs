@@ -1,0 +1,90 @@
+//! The instances that a view shows, changed one by one. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::discovery::instance::Instance;
+
+/// The instance under a key, or `None` when there is none any more.
+pub(crate) type InstanceEdit = (Bytes, Option<Arc<Instance>>);
+
+/// Instances in the order of their keys, and a snapshot of them that is made when it is asked for.
+///
+/// A change costs logarithmic time in the number of instances. The first snapshot after a change copies
+/// one pointer for each of them.
+#[derive(Debug, Default)]
+pub(super) struct InstanceList {
+    by_key: BTreeMap<Bytes, Arc<Instance>>,
+    pickable: usize,
+    snapshot: Option<Arc<[Arc<Instance>]>>,
+}
+
+impl InstanceList {
+    pub(super) fn edit(&mut self, (key, instance): InstanceEdit) {
+        self.snapshot = None;
+        let is_pickable = |instance: &Arc<Instance>| usize::from(instance.is_pickable());
+        self.pickable += instance.as_ref().map_or(0, is_pickable);
+        let before = match instance {
+            Some(instance) => self.by_key.insert(key, instance),
+            None => self.by_key.remove(&key),
+        };
+        self.pickable -= before.as_ref().map_or(0, is_pickable);
+    }
+
+    /// The instances in the order of their keys: those of one service by id. It is the same allocation
+    /// until something changes.
+    pub(super) fn snapshot(&mut self) -> Arc<[Arc<Instance>]> {
+        let by_key = &self.by_key;
+        let made = self
+            .snapshot
+            .get_or_insert_with(|| by_key.values().cloned().collect());
+        Arc::clone(made)
+    }
+
+    /// How many of them accept calls.
+    pub(super) fn pickable(&self) -> usize {
+        self.pickable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(list: &mut InstanceList, id: &str, weight: u32) {
+        let instance = Instance::new("web", "a:1").id(id).weight(weight);
+        list.edit((id.to_owned().into(), Some(Arc::new(instance))));
+    }
+
+    #[test]
+    fn a_snapshot_never_changes_and_is_made_once_for_each_change() {
+        let mut list = InstanceList::default();
+        assert!(list.snapshot().is_empty());
+        put(&mut list, "b", 1);
+        put(&mut list, "a", 0);
+        let before = list.snapshot();
+        assert_eq!(
+            before.iter().map(|one| one.id.as_str()).collect::<String>(),
+            "ab"
+        );
+        assert!(Arc::ptr_eq(&before, &list.snapshot()));
+        list.edit(("a".into(), None));
+        assert_eq!((before.len(), list.snapshot().len()), (2, 1));
+        assert!(Arc::ptr_eq(&before[1], &list.snapshot()[0]));
+    }
+
+    #[test]
+    fn those_that_accept_calls_are_counted() {
+        let mut list = InstanceList::default();
+        for (weight, pickable) in [(1, 1), (0, 0), (2, 1), (3, 1)] {
+            put(&mut list, "a", weight);
+            assert_eq!(list.pickable(), pickable);
+        }
+        put(&mut list, "b", 1);
+        list.edit(("a".into(), None));
+        list.edit(("unknown".into(), None));
+        assert_eq!(list.pickable(), 1);
+    }
+}
