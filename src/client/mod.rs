@@ -6,6 +6,8 @@ mod before_close;
 pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod into_endpoints;
+mod kv;
+mod lease;
 mod limits;
 mod list;
 pub(crate) mod lock_service;
@@ -14,7 +16,7 @@ mod metrics;
 mod order;
 pub(crate) mod pages;
 mod scope;
-mod watches;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,27 +29,19 @@ use before_close::BeforeCloses;
 
 use crate::client::config::ClientBuilder;
 use crate::client::into_endpoints::IntoEndpoints;
-use crate::client::pages::Pages;
-use crate::error::{ErrorKind, Operation, Result};
+use crate::error::{ErrorKind, Result};
 use crate::grpc::connect::endpoint::Endpoint;
 use crate::grpc::{Settings, Transport};
 use crate::observe::{Call, Underway};
 use crate::replica::mirror;
 use crate::replica::mirror::Mirror;
-use crate::rpc::kv::{
-    Compact, CompactResponse, Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResponse,
-};
-use crate::rpc::lease::{
-    Grant, KeepAlive, KeepAliveOnce, Lease, LeaseKeeping, Leases, LeasesResponse, Renewal, Revoke,
-    RevokeResponse, TimeToLive, TimeToLiveResponse,
-};
+use crate::rpc::kv::Get;
+use crate::rpc::lease::LeaseKeeping;
 use crate::rpc::request;
 use crate::rpc::request::Request;
-use crate::rpc::watch::{Host, Watch, WatchRegistry, WatchSet, Watcher};
+use crate::rpc::watch::{Host, Watch, WatchRegistry};
 use crate::runtime::{Bridge, DriveMode, Lost, Pending, Room};
-use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
-use crate::types::{KeyValue, LeaseId, Revision};
 use scope::Scope;
 
 /// A longer deadline is none; and this one can be added to any time there is.
@@ -285,201 +279,6 @@ impl Client {
         bridge.submit_or(lost, request::run(call, exchange))
     }
 
-    /// The value of one key.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call).
-    pub fn get(&self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
-        Ok(self.call(Get::key(key))?.into_kvs().into_iter().next())
-    }
-
-    /// Every key with this prefix, in one answer. For very many keys see [`pages`](Client::pages).
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call).
-    pub fn get_prefix(&self, prefix: impl IntoBytes) -> Result<Vec<KeyValue>> {
-        Ok(self.call(Get::prefix(prefix))?.into_kvs())
-    }
-
-    /// Stores a value under a key.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call). [`Error::outcome_unknown`](crate::Error::outcome_unknown) says
-    /// whether it may have been stored all the same.
-    pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<PutResponse> {
-        self.call(Put::new(key, value))
-    }
-
-    /// Deletes one key.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put).
-    pub fn delete(&self, key: impl IntoBytes) -> Result<DeleteResponse> {
-        self.call(Delete::key(key))
-    }
-
-    /// Deletes every key with this prefix. An empty prefix deletes all keys.
-    ///
-    /// ```no_run
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
-    /// println!("{} keys deleted", client.delete_prefix("jobs/")?.deleted());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put).
-    pub fn delete_prefix(&self, prefix: impl IntoBytes) -> Result<DeleteResponse> {
-        self.call(Delete::prefix(prefix))
-    }
-
-    /// Runs a transaction. One that only reads is repeated like any read.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put).
-    pub fn txn(&self, txn: Txn) -> Result<TxnResponse> {
-        self.call(txn)
-    }
-
-    /// Forgets the history before `revision`.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Client::put), and those of [`Compact`].
-    pub fn compact(&self, revision: Revision) -> Result<CompactResponse> {
-        self.call(Compact::at(revision))
-    }
-
-    /// Watches a key or a range: every change from now on, or from a revision on, in order and
-    /// without a gap, whatever happens to connections and servers.
-    ///
-    /// Blocks until the server has the watch, at most for the client's timeout. All watches of a
-    /// client share one stream.
-    ///
-    /// ```no_run
-    /// # use etcd_blocking::{Client, KeyRange};
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-    /// let watcher = client.watch(KeyRange::prefix("svc/"))?;
-    /// for response in &watcher {
-    ///     println!("{:?}", response?.events());
-    /// }
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a watch that makes no sense, before
-    /// anything is sent; what the server refuses it with, such as
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
-    /// [`Timeout`](crate::ErrorKind::Timeout) or [`Unavailable`](crate::ErrorKind::Unavailable) when
-    /// it was not created in time, and then it is cancelled. A start revision that is compacted is
-    /// not among them: the server creates the watch first, and the error is its only item.
-    pub fn watch(&self, watch: impl Into<Watch>) -> Result<Watcher> {
-        let watch = self.confine(watch.into());
-        let about = || Operation::about("watch", watch.keys());
-        request::has_time(self.timeout).map_err(|error| error.operation(about()))?;
-        let core = &self.core;
-        core.watches.open(&core.bridge, watch, self.timeout)
-    }
-
-    /// Watches every key with this prefix, from now on: [`watch`](Client::watch) with
-    /// [`KeyRange::prefix`].
-    ///
-    /// ```no_run
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
-    /// for response in &client.watch_prefix("config/")? {
-    ///     println!("{} changes", response?.events().len());
-    /// }
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`watch`](Client::watch).
-    pub fn watch_prefix(&self, prefix: impl IntoBytes) -> Result<Watcher> {
-        self.watch(KeyRange::prefix(prefix))
-    }
-
-    /// An empty set of watches, to read many from one channel.
-    ///
-    /// # Errors
-    ///
-    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
-    pub fn watch_set(&self) -> Result<WatchSet> {
-        let parts = self.core.watches.set(&self.core.bridge)?;
-        Ok(WatchSet::new(Box::new(self.clone()), parts))
-    }
-
-    /// Makes a lease that lives for `ttl` unless it is renewed: see [`Grant`].
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call).
-    pub fn grant(&self, ttl: Duration) -> Result<Lease> {
-        self.call(Grant::ttl(ttl))
-    }
-
-    /// Ends a lease and deletes every key that hangs on it.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call), and those of [`Revoke`].
-    pub fn revoke(&self, lease: LeaseId) -> Result<RevokeResponse> {
-        self.call(Revoke::new(lease))
-    }
-
-    /// How long a lease will live if nobody renews it.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call). A lease that is gone is an answer, not an error.
-    pub fn time_to_live(&self, lease: LeaseId) -> Result<TimeToLiveResponse> {
-        self.call(TimeToLive::new(lease))
-    }
-
-    /// Every lease of the cluster.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call).
-    pub fn leases(&self) -> Result<LeasesResponse> {
-        self.call(Leases::new())
-    }
-
-    /// Renews a lease once.
-    ///
-    /// # Errors
-    ///
-    /// As [`call`](Client::call), and those of [`KeepAliveOnce`].
-    pub fn keep_alive_once(&self, lease: LeaseId) -> Result<Renewal> {
-        self.call(KeepAliveOnce::new(lease))
-    }
-
-    /// Keeps a lease alive in the background for as long as the [`KeepAlive`] exists.
-    ///
-    /// It does not wait for etcd: the first renewal, or the reason why there is none, arrives in the
-    /// [`KeepAlive`], at the latest when the [timeout](Client::timeout) of this client has passed.
-    ///
-    /// # Errors
-    ///
-    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed;
-    /// [`Timeout`](crate::ErrorKind::Timeout) when its timeout is zero.
-    pub fn keep_alive(&self, lease: LeaseId) -> Result<KeepAlive> {
-        let about = || Operation::about("keep alive lease", lease);
-        request::has_time(self.timeout).map_err(|error| error.operation(about()))?;
-        let core = &self.core;
-        core.leases
-            .keep_alive(&core.bridge, &core.transport, lease, self.timeout)
-    }
-
     /// Keeps a range of keys in memory as etcd has it. Blocks until the first list is there.
     ///
     /// # Errors
@@ -497,16 +296,6 @@ impl Client {
             namespace,
             self.timeout,
         )
-    }
-
-    /// Reads a large range in pages of `size` keys, all as of one revision: see [`Pages`].
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a request that cannot be paged:
-    /// one with a limit, or sorted other than by key and ascending.
-    pub fn pages(&self, get: Get, size: u32) -> Result<Pages> {
-        Pages::new(self.clone(), get, size)
     }
 
     /// Whether it was closed.

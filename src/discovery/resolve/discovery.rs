@@ -1,6 +1,7 @@
 //! Finding services.
 
-use super::balance::{Balance, Balancer};
+use super::balance::Balance;
+use super::balancer::Balancer;
 use super::view::ServiceView;
 use crate::client::Client;
 use crate::discovery::codec::Codec;

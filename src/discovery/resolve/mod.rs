@@ -1,6 +1,7 @@
 //! The read side: views of services.
 
 pub(crate) mod balance;
+pub(crate) mod balancer;
 pub(crate) mod change;
 pub(crate) mod change_backlog;
 pub(crate) mod change_queue;

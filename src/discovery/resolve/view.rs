@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
 use parking_lot::{Condvar, Mutex};
 
-use super::balance::Balancer;
+use super::balancer::Balancer;
 use super::change::Change;
 use super::change_queue::{ChangeQueue, Wanted};
 use super::directory::{ChangeRecord, Directory, Edit, Step};

@@ -1,0 +1,93 @@
+//! The verbs of the key-value service.
+
+use super::Client;
+use crate::client::pages::Pages;
+use crate::error::Result;
+use crate::rpc::kv::{
+    Compact, CompactResponse, Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResponse,
+};
+use crate::types::into_bytes::IntoBytes;
+use crate::types::{KeyValue, Revision};
+
+impl Client {
+    /// The value of one key.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn get(&self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
+        Ok(self.call(Get::key(key))?.into_kvs().into_iter().next())
+    }
+
+    /// Every key with this prefix, in one answer. For very many keys see [`pages`](Client::pages).
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn get_prefix(&self, prefix: impl IntoBytes) -> Result<Vec<KeyValue>> {
+        Ok(self.call(Get::prefix(prefix))?.into_kvs())
+    }
+
+    /// Stores a value under a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call). [`Error::outcome_unknown`](crate::Error::outcome_unknown) says
+    /// whether it may have been stored all the same.
+    pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<PutResponse> {
+        self.call(Put::new(key, value))
+    }
+
+    /// Deletes one key.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put).
+    pub fn delete(&self, key: impl IntoBytes) -> Result<DeleteResponse> {
+        self.call(Delete::key(key))
+    }
+
+    /// Deletes every key with this prefix. An empty prefix deletes all keys.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("{} keys deleted", client.delete_prefix("jobs/")?.deleted());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put).
+    pub fn delete_prefix(&self, prefix: impl IntoBytes) -> Result<DeleteResponse> {
+        self.call(Delete::prefix(prefix))
+    }
+
+    /// Runs a transaction. One that only reads is repeated like any read.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put).
+    pub fn txn(&self, txn: Txn) -> Result<TxnResponse> {
+        self.call(txn)
+    }
+
+    /// Forgets the history before `revision`.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Client::put), and those of [`Compact`].
+    pub fn compact(&self, revision: Revision) -> Result<CompactResponse> {
+        self.call(Compact::at(revision))
+    }
+
+    /// Reads a large range in pages of `size` keys, all as of one revision: see [`Pages`].
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a request that cannot be paged:
+    /// one with a limit, or sorted other than by key and ascending.
+    pub fn pages(&self, get: Get, size: u32) -> Result<Pages> {
+        Pages::new(self.clone(), get, size)
+    }
+}

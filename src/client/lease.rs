@@ -1,0 +1,76 @@
+//! The verbs of the lease service.
+
+use super::Client;
+use std::time::Duration;
+
+use crate::error::{Operation, Result};
+use crate::rpc::lease::{
+    Grant, KeepAlive, KeepAliveOnce, Lease, Leases, LeasesResponse, Renewal, Revoke,
+    RevokeResponse, TimeToLive, TimeToLiveResponse,
+};
+use crate::rpc::request;
+use crate::types::LeaseId;
+
+impl Client {
+    /// Makes a lease that lives for `ttl` unless it is renewed: see [`Grant`].
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn grant(&self, ttl: Duration) -> Result<Lease> {
+        self.call(Grant::ttl(ttl))
+    }
+
+    /// Ends a lease and deletes every key that hangs on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call), and those of [`Revoke`].
+    pub fn revoke(&self, lease: LeaseId) -> Result<RevokeResponse> {
+        self.call(Revoke::new(lease))
+    }
+
+    /// How long a lease will live if nobody renews it.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call). A lease that is gone is an answer, not an error.
+    pub fn time_to_live(&self, lease: LeaseId) -> Result<TimeToLiveResponse> {
+        self.call(TimeToLive::new(lease))
+    }
+
+    /// Every lease of the cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call).
+    pub fn leases(&self) -> Result<LeasesResponse> {
+        self.call(Leases::new())
+    }
+
+    /// Renews a lease once.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Client::call), and those of [`KeepAliveOnce`].
+    pub fn keep_alive_once(&self, lease: LeaseId) -> Result<Renewal> {
+        self.call(KeepAliveOnce::new(lease))
+    }
+
+    /// Keeps a lease alive in the background for as long as the [`KeepAlive`] exists.
+    ///
+    /// It does not wait for etcd: the first renewal, or the reason why there is none, arrives in the
+    /// [`KeepAlive`], at the latest when the [timeout](Client::timeout) of this client has passed.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) when the client is closed;
+    /// [`Timeout`](crate::ErrorKind::Timeout) when its timeout is zero.
+    pub fn keep_alive(&self, lease: LeaseId) -> Result<KeepAlive> {
+        let about = || Operation::about("keep alive lease", lease);
+        request::has_time(self.timeout).map_err(|error| error.operation(about()))?;
+        let core = &self.core;
+        core.leases
+            .keep_alive(&core.bridge, &core.transport, lease, self.timeout)
+    }
+}
