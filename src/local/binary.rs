@@ -1,4 +1,4 @@
-//! Which etcd program to run, and the one thing its version decides.
+//! The etcd program to run, and whether its version is 3.5 or later.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ pub(super) struct Binary {
     pub(super) since_3_5: bool,
 }
 
-/// `ETCD_BIN`, or else the vendored program.
+/// Finds the program: `ETCD_BIN` if set, or else the vendored one.
 pub(super) fn find() -> io::Result<Binary> {
     if let Some(path) = env::var_os("ETCD_BIN").filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);
@@ -27,15 +27,14 @@ pub(super) fn find() -> io::Result<Binary> {
         let text = format!("{error}; set ETCD_BIN to the path of an etcd program");
         io::Error::new(io::ErrorKind::Unsupported, text)
     })?;
-    // No version of that crate ships an etcd older than 3.5, so the run of `etcd --version` is
-    // saved.
+    // Every version of that crate ships etcd 3.5 or later, so `etcd --version` is not needed.
     Ok(Binary {
         path: path.to_owned(),
         since_3_5: true,
     })
 }
 
-/// Major and minor version of the program at `path`, asked once per path and process.
+/// Major and minor version of the program at `path`; `--version` runs once per path and process.
 fn version(path: &Path) -> io::Result<(u32, u32)> {
     static KNOWN: Mutex<BTreeMap<PathBuf, (u32, u32)>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +63,7 @@ fn version(path: &Path) -> io::Result<(u32, u32)> {
     Ok(version)
 }
 
-/// Reads the line `etcd Version: 3.4.23`.
+/// Parses the line `etcd Version: 3.4.23`.
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let version = text
         .lines()
@@ -78,7 +77,7 @@ mod tests {
     use super::parse_version;
 
     #[test]
-    fn version_is_read_from_what_etcd_prints() {
+    fn the_version_is_parsed_from_the_output_of_etcd() {
         let text =
             "etcd Version: 3.4.23\nGit SHA: Not provided (use ./build instead of go build)\n";
         assert_eq!(parse_version(text), Some((3, 4)));

@@ -1,4 +1,4 @@
-//! Several etcd servers that are one cluster.
+//! Cluster of etcd servers: builder and handle.
 
 use std::{
     fmt, io,
@@ -12,12 +12,11 @@ use super::{
     etcd::{LocalEtcd, READY},
     flags::Flags,
     ports,
-    start::{metrics_addr, retry_taken_ports},
 };
 
-/// A real etcd cluster of your own, killed and cleaned up when dropped.
+/// Private etcd cluster; dropping it kills its processes and removes their directories.
 ///
-/// Heartbeats come each 50 ms and an election starts 0.5 s to 1 s after the last one.
+/// The leader sends heartbeats every 50 ms; a follower starts an election 0.5 s to 1 s after the last one.
 ///
 /// ```no_run
 /// use etcd_blocking::local::LocalCluster;
@@ -38,7 +37,7 @@ pub struct LocalCluster {
 impl LocalCluster {
     /// Starts a cluster of `size` members and returns when all of them are ready.
     ///
-    /// Blocks about a second, and never longer than 30 s.
+    /// Blocks for about a second, and for 30 s at most.
     ///
     /// # Errors
     ///
@@ -47,7 +46,7 @@ impl LocalCluster {
         Self::builder(size).start()
     }
 
-    /// A cluster of `size` members with flags of your own.
+    /// Returns a builder, for a cluster of `size` members with flags of your own.
     pub fn builder(size: usize) -> LocalClusterBuilder {
         LocalClusterBuilder {
             size,
@@ -56,13 +55,13 @@ impl LocalCluster {
         }
     }
 
-    /// The URL of each member for clients, in the order of [`member`](Self::member).
+    /// The client URL of each member, by index.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(LocalEtcd::endpoint).collect()
     }
 
-    /// All members.
+    /// All members, by index.
     #[must_use]
     pub fn members(&self) -> &[LocalEtcd] {
         &self.members
@@ -76,13 +75,13 @@ impl LocalCluster {
     #[must_use]
     #[allow(
         clippy::indexing_slicing,
-        reason = "as with a slice, and said so: an index out of range is the caller's bug"
+        reason = "documented to panic, as indexing of a slice does"
     )]
     pub fn member(&self, index: usize) -> &LocalEtcd {
         &self.members[index]
     }
 
-    /// The member at `index`, counted from 0, to kill it or start it.
+    /// The member at `index`, counted from 0, as a mutable reference: to kill it or start it.
     ///
     /// # Panics
     ///
@@ -90,19 +89,19 @@ impl LocalCluster {
     #[must_use]
     #[allow(
         clippy::indexing_slicing,
-        reason = "as with a slice, and said so: an index out of range is the caller's bug"
+        reason = "documented to panic, as indexing of a slice does"
     )]
     pub fn member_mut(&mut self, index: usize) -> &mut LocalEtcd {
         &mut self.members[index]
     }
 
-    /// Prepares one more server, and returns its index; it does not run yet.
+    /// Prepares one more server without starting it, and returns its index.
     ///
-    /// To make it a member, add its [`peer_url`](LocalEtcd::peer_url) to the cluster (as a learner, if
-    /// it should begin as one), then [`spawn`](LocalEtcd::spawn) it. A learner never becomes
-    /// [ready](LocalEtcd::wait_ready), because it serves no linearizable reads; it answers
-    /// [`status`](LocalEtcd::status). Servers that were prepared and not started are members for it as
-    /// well: add each before the next is prepared, or start it first.
+    /// To make it a member, add its [`peer_url`](LocalEtcd::peer_url) to the cluster (as a voting member or
+    /// as a learner), then [`spawn`](LocalEtcd::spawn) it. A learner never becomes
+    /// [ready](LocalEtcd::wait_ready), because it does not serve linearizable reads; it does answer
+    /// [`status`](LocalEtcd::status). The initial cluster of the new server includes all servers that were
+    /// prepared before, so add each one to the cluster before you prepare the next.
     ///
     /// ```no_run
     /// use etcd_blocking::{Client, local::LocalCluster};
@@ -117,7 +116,7 @@ impl LocalCluster {
     ///
     /// # Errors
     ///
-    /// When the system gives no port or no directory.
+    /// When no port is free, or the directory cannot be created.
     pub fn prepare_member(&mut self) -> io::Result<usize> {
         let index = self.members.len();
         let (name, peer) = (format!("local{index}"), ports::free()?);
@@ -126,7 +125,7 @@ impl LocalCluster {
         let flags = Flags {
             name,
             client: ports::free()?,
-            metrics: metrics_addr(&self.extra)?,
+            metrics: Flags::metrics_addr(&self.extra)?,
             peer,
             peer_advertised: peer,
             initial_cluster,
@@ -137,15 +136,15 @@ impl LocalCluster {
         Ok(index)
     }
 
-    /// The index of the member that leads.
+    /// The index of the leader.
     ///
-    /// Members that do not answer are passed over. When two take themselves for the leader, as
-    /// after one was cut off, it is the one in the later term. Blocks 1 s at most for each
-    /// member that does not answer.
+    /// Members that do not answer are skipped. When two members report that they are the leader (for
+    /// example, after a network partition), the one with the higher term is returned. Blocks for 1 s at most
+    /// for each member that does not answer.
     ///
     /// # Errors
     ///
-    /// When no member that answers takes itself for the leader, as during an election.
+    /// When no member reports that it is the leader, as during an election.
     pub fn leader(&self) -> io::Result<usize> {
         let mut leader = None;
         let mut views = Vec::new();
@@ -169,11 +168,18 @@ impl LocalCluster {
     }
 }
 
-/// Called with a member's index and the peer address it listens on; returns the address to
-/// advertise to its peers.
+/// Maps a member's index and peer listen address to the address that it advertises to its peers.
 type PeerProxy = Box<dyn FnMut(usize, SocketAddr) -> SocketAddr>;
 
-/// Flags for a [`LocalCluster`] that is yet to start.
+/// Builder of a [`LocalCluster`] with other flags than the defaults.
+///
+/// ```no_run
+/// use etcd_blocking::local::LocalCluster;
+///
+/// let cluster = LocalCluster::builder(3).arg("--quota-backend-bytes=2097152").start()?;
+/// println!("{}", cluster.endpoints().join(","));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "nothing runs before `start`"]
 pub struct LocalClusterBuilder {
     size: usize,
@@ -182,43 +188,41 @@ pub struct LocalClusterBuilder {
 }
 
 impl LocalClusterBuilder {
-    /// Gives each member one more flag, as on etcd's command line; see
+    /// Adds a flag for each member, as on etcd's command line; see
     /// [`arg`](super::LocalEtcdBuilder::arg).
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.extra.push(arg.into());
         self
     }
 
-    /// Serves clients under TLS with this certificate and key (PEM files). They are read again for
-    /// every connection, as etcd does.
+    /// Enables TLS on the client ports, with this certificate and key (PEM files). etcd reads them again
+    /// for every connection.
     ///
-    /// The certificate must be for what the endpoints name: 127.0.0.1. Members speak to each other in
-    /// the clear all the same.
+    /// The certificate must be valid for 127.0.0.1, the host of the endpoints. Traffic between members
+    /// stays unencrypted.
     pub fn tls(self, cert: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.arg(format!("--cert-file={}", cert.as_ref().display()))
             .arg(format!("--key-file={}", key.as_ref().display()))
     }
 
-    /// Wants a certificate from every client, signed by an authority in this PEM file; only with
+    /// Requires a client certificate that is signed by an authority in this PEM file; only with
     /// [`tls`](Self::tls).
     pub fn client_ca(self, ca: impl AsRef<Path>) -> Self {
         self.arg(format!("--trusted-ca-file={}", ca.as_ref().display()))
             .arg("--client-cert-auth")
     }
 
-    /// Puts a proxy of yours in front of each member's peer address, to disturb what members say to
-    /// each other.
+    /// Puts a proxy of yours in front of each member's peer address, to inject faults between members.
     ///
-    /// The function gets the index of a member and the address that member will listen on for its
-    /// peers, and returns the address its peers are told to dial. It is called once for each
-    /// member before any of them runs, and once more, with a new address, when a start must be
-    /// repeated because a port was taken: the last call counts.
+    /// The function gets the index of a member and the address on which that member will listen for its
+    /// peers, and returns the address that its peers dial. It is called once for each member before any of
+    /// them runs. When a start is repeated because a port was taken, it is called again with a new address,
+    /// and the last call counts.
     ///
-    /// Such a proxy sees what others send *into* a member. Members dial each other in both
-    /// directions and either connection carries messages, so a member is cut off only when its
-    /// own outgoing connections are closed too, at the proxies of the others. The dialling
-    /// member names itself in each Raft request it sends: the HTTP header `X-Server-From` holds
-    /// its member id in hex.
+    /// The proxy of a member carries what other members send *to* it. Members dial each other in both
+    /// directions and messages use either connection, so to isolate a member, also close its own outgoing
+    /// connections at the proxies of the others. Each Raft request names the dialling member: the HTTP
+    /// header `X-Server-From` is its member id in hexadecimal.
     pub fn peer_proxy(
         mut self,
         proxy: impl FnMut(usize, SocketAddr) -> SocketAddr + 'static,
@@ -229,21 +233,21 @@ impl LocalClusterBuilder {
 
     /// Starts all members and returns when all are ready.
     ///
-    /// Blocks about a second, and never longer than 30 s (unless ports are taken away again and
-    /// again).
+    /// Blocks for about a second, and for 30 s at most; longer only when other processes take the chosen
+    /// ports, up to 5 times.
     ///
     /// # Errors
     ///
-    /// As [`LocalEtcd::start`]; also when the cluster would have no members.
+    /// As [`LocalEtcd::start`]; also when the size is 0.
     pub fn start(mut self) -> io::Result<LocalCluster> {
         if self.size == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "a cluster has at least one member",
+                "a cluster needs at least one member",
             ));
         }
         let binary = binary::find()?;
-        retry_taken_ports(|| self.attempt(&binary))
+        ports::retry_taken(|| self.attempt(&binary))
     }
 
     fn attempt(&mut self, binary: &Binary) -> io::Result<LocalCluster> {
@@ -257,7 +261,7 @@ impl LocalClusterBuilder {
             plans.push(Flags {
                 name: format!("local{index}"),
                 client: ports::free()?,
-                metrics: metrics_addr(&self.extra)?,
+                metrics: Flags::metrics_addr(&self.extra)?,
                 peer,
                 peer_advertised,
                 initial_cluster: Vec::new(),
@@ -269,7 +273,7 @@ impl LocalClusterBuilder {
             .iter()
             .map(|plan| (plan.name.clone(), plan.peer_advertised))
             .collect();
-        // All run before any is waited for: none is ready before a majority runs.
+        // Start all members before waiting: none is ready before a majority runs.
         let mut members = Vec::with_capacity(self.size);
         for plan in plans {
             let mut member = LocalEtcd::prepare(

@@ -1,4 +1,4 @@
-//! One etcd server.
+//! Handle of one etcd server.
 
 use std::{
     io,
@@ -13,28 +13,27 @@ use super::{
     flags::Flags,
     http,
     process::{POLL, Process, not_running},
-    start::LocalEtcdBuilder,
     status::{self, MemberStatus},
 };
 
-/// How long a start may take: far more than it takes on a machine that is not overloaded.
+/// Time limit of a start; a start takes a fraction of a second unless the machine is overloaded.
 pub(super) const READY: Duration = Duration::from_secs(30);
-/// How long one question to a server may take.
-const ASK: Duration = Duration::from_secs(1);
-/// How long an etcd that was asked to stop may take.
+/// Time limit of one health or status request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time limit of a graceful stop.
 const STOP: Duration = Duration::from_secs(5);
 
-/// A real etcd process of your own, killed and cleaned up when dropped.
+/// Private etcd process; dropping it kills the process and removes its directory.
 ///
-/// It keeps its ports, its name and its ids over any number of [`restart`](Self::restart)s, as a
-/// server in the field does. The shortest lease it grants is 1 s; an etcd with default flags makes
-/// that 2 s.
+/// The server keeps its ports, name and ids over any number of [`restart`](Self::restart)s. The shortest
+/// TTL that it grants is 1 s (2 s with etcd's default flags, because etcd derives the minimum from the
+/// election timeout).
 ///
 /// ```no_run
 /// use etcd_blocking::local::LocalEtcd;
 ///
 /// let mut etcd = LocalEtcd::start()?;
-/// etcd.pause()?; // it accepts connections and says nothing
+/// etcd.pause()?; // accepts connections and does not answer
 /// etcd.resume()?;
 /// etcd.restart()?; // same ports, same data
 /// etcd.restart_wiped()?; // same ports, same ids, no data
@@ -47,23 +46,6 @@ pub struct LocalEtcd {
 }
 
 impl LocalEtcd {
-    /// Starts a single server and returns when it is ready.
-    ///
-    /// Blocks a fraction of a second, and never longer than 30 s.
-    ///
-    /// # Errors
-    ///
-    /// When the program cannot be run, ends at once, or is not ready in time; the text holds the
-    /// end of etcd's log.
-    pub fn start() -> io::Result<Self> {
-        Self::builder().start()
-    }
-
-    /// A server with flags of your own.
-    pub fn builder() -> LocalEtcdBuilder {
-        LocalEtcdBuilder::new()
-    }
-
     pub(super) fn prepare(binary: &Binary, flags: Flags) -> io::Result<Self> {
         Ok(Self {
             flags,
@@ -71,7 +53,7 @@ impl LocalEtcd {
         })
     }
 
-    /// The URL for clients, `http://127.0.0.1:PORT`; `https` when a `--cert-file` was given.
+    /// The URL for clients: `http://127.0.0.1:PORT`, or `https://127.0.0.1:PORT` with TLS.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("{}://{}", self.flags.scheme(), self.flags.client)
@@ -83,7 +65,7 @@ impl LocalEtcd {
         self.flags.client
     }
 
-    /// The URL for its peers, as other members know it.
+    /// The URL that other members dial.
     #[must_use]
     pub fn peer_url(&self) -> String {
         format!("http://{}", self.flags.peer_advertised)
@@ -105,36 +87,35 @@ impl LocalEtcd {
         self.process.pid()
     }
 
-    /// Where the data is; the directory is removed when this value is dropped.
+    /// The data directory; it is removed when this value is dropped.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.process.data_dir()
     }
 
-    /// The last lines of etcd's log (warnings and worse), at most 4 KiB.
+    /// The last lines of etcd's log (level `warn` and above), at most 4 KiB.
     #[must_use]
     pub fn log_tail(&self) -> String {
         self.process.log_tail()
     }
 
-    /// Asks the server for its own view: its id, the leader it knows, its revision and term.
+    /// Requests the server's own status: its id, the leader that it knows, its revision and term.
     ///
-    /// Blocks 1 s at most. Authentication and TLS do not stand in the way; but of a server whose client
-    /// port is under TLS only its own leadership is known: its term reads 0, and so does the leader,
-    /// unless it is this one.
+    /// Blocks for 1 s at most. It works with authentication and TLS enabled. With TLS on the client port,
+    /// `raft_term` is 0, and `leader` is 0 unless this member is the leader.
     ///
     /// # Errors
     ///
     /// When the server does not answer in time.
     pub fn status(&self) -> io::Result<MemberStatus> {
         let raft = self.flags.metrics.is_none().then_some(self.flags.client);
-        status::ask(self.flags.health(), raft, ASK)
+        status::request(self.flags.health(), raft, REQUEST_TIMEOUT)
     }
 
-    /// Stops the process where it stands (SIGSTOP): connections stay open and are accepted, and
-    /// nothing answers.
+    /// Suspends the process (SIGSTOP): connections stay open, the system accepts new ones, and the server
+    /// does not answer.
     ///
-    /// When it returns, no thread of the process runs any more.
+    /// When this returns, all threads of the process are suspended. Blocks for 10 s at most.
     ///
     /// # Errors
     ///
@@ -144,7 +125,7 @@ impl LocalEtcd {
         self.process.pause()
     }
 
-    /// Lets a paused process run on (SIGCONT); no effect on one that runs.
+    /// Resumes a paused process (SIGCONT); has no effect on a running one.
     ///
     /// # Errors
     ///
@@ -154,31 +135,31 @@ impl LocalEtcd {
         self.process.signal(rustix::process::Signal::CONT)
     }
 
-    /// Kills the process (SIGKILL) and waits for its end, as a crash would end it; the data stays.
+    /// Kills the process (SIGKILL) and waits until it has ended, as after a crash; the data stays.
     ///
-    /// No effect when the server is not running. A paused server is killed too.
+    /// Has no effect when the server is not running. Works on a paused server too.
     ///
     /// # Errors
     ///
-    /// When the system refuses.
+    /// When the operating system refuses the signal.
     pub fn kill(&mut self) -> io::Result<()> {
         self.process.kill()
     }
 
-    /// Asks the process to end (SIGTERM) and waits for its end; the data stays.
+    /// Terminates the process gracefully (SIGTERM) and waits until it has ended; the data stays.
     ///
-    /// Blocks 5 s at most: a server that has not ended by then is killed. No effect when the server
-    /// is not running.
+    /// Blocks for 5 s at most: a server that has not ended by then is killed. Has no effect when the
+    /// server is not running.
     ///
     /// # Errors
     ///
-    /// When the system refuses.
+    /// When the operating system refuses the signal.
     pub fn stop(&mut self) -> io::Result<()> {
         self.process.stop(STOP)
     }
 
-    /// Starts the process again on the same ports and data, and does not wait for it; see
-    /// [`wait_ready`](Self::wait_ready).
+    /// Starts the process again on the same ports and data, and returns at once. Call
+    /// [`wait_ready`](Self::wait_ready) to wait for it.
     ///
     /// # Errors
     ///
@@ -187,15 +168,15 @@ impl LocalEtcd {
         self.process.spawn(&self.flags)
     }
 
-    /// Waits until the server says that it is healthy: it knows a leader and serves linearizable
+    /// Blocks until the server reports that it is healthy: it knows a leader and serves linearizable
     /// reads.
     ///
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) when the server is not running,
     /// [`TimedOut`](io::ErrorKind::TimedOut) when it is not ready in time, and
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) when it ended because another process has one of its
-    /// ports. The text holds the end of etcd's log.
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) when it ended because another process uses one of its
+    /// ports. The text contains the last lines of etcd's log.
     pub fn wait_ready(&mut self, timeout: Duration) -> io::Result<()> {
         let deadline = Instant::now() + timeout;
         if self.process.pid().is_none() {
@@ -203,9 +184,13 @@ impl LocalEtcd {
         }
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answer = http::get(self.flags.health(), "/health", left.clamp(POLL, ASK));
-            // Asked last: when the port is another server's, the answer is that server's, and our
-            // own is about to end.
+            let answer = http::get(
+                self.flags.health(),
+                "/health",
+                left.clamp(POLL, REQUEST_TIMEOUT),
+            );
+            // Check this last: if another server has the port, the answer is from that server, and this
+            // process is about to end.
             if let Some(status) = self.process.exit_status()? {
                 return Err(self.ended(&status.to_string()));
             }
@@ -230,7 +215,7 @@ impl LocalEtcd {
     /// Kills the server if it runs, and starts it on the same ports and data; returns when it is
     /// ready.
     ///
-    /// Blocks 30 s at most.
+    /// Blocks for 30 s at most.
     ///
     /// # Errors
     ///
@@ -241,7 +226,7 @@ impl LocalEtcd {
         self.wait_ready(READY)
     }
 
-    /// Removes all data of a server that is not running: it will start empty, with the ids it had.
+    /// Removes all data of a server that is not running. It then starts empty, with the same ids.
     ///
     /// # Errors
     ///
@@ -253,8 +238,8 @@ impl LocalEtcd {
     /// Kills the server if it runs, removes all data and starts it on the same ports, with the same
     /// ids; returns when it is ready.
     ///
-    /// This is what a disk that was lost looks like to a client: cluster id, member id and term are
-    /// as before, and the revision is 1 again. Blocks 30 s at most.
+    /// A client sees the effect of a lost disk: cluster id, member id and term are as before, and the
+    /// revision is 1 again. Blocks for 30 s at most.
     ///
     /// # Errors
     ///

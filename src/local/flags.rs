@@ -1,37 +1,44 @@
-//! The command line of one etcd.
+//! Command line flags of one etcd process.
 
-use std::{net::SocketAddr, path::Path};
+use std::{io, net::SocketAddr, path::Path};
 
-/// Where one etcd listens, what it is called and what it knows of its peers.
+use super::ports;
+
+/// Addresses, name and peers of one etcd process.
 #[derive(Clone, Debug)]
 pub(super) struct Flags {
     pub(super) name: String,
     pub(super) client: SocketAddr,
-    /// Where /health is served in the clear when the client port speaks TLS.
+    /// The address of `/health` and `/metrics` without TLS, when the client port uses TLS.
     pub(super) metrics: Option<SocketAddr>,
     pub(super) peer: SocketAddr,
-    /// Where the peers dial this member: `peer`, or a proxy in front of it.
+    /// The address that peers dial: `peer`, or a proxy in front of it.
     pub(super) peer_advertised: SocketAddr,
-    /// Name and advertised peer address of each member, this one included.
+    /// Name and advertised peer address of each member, including this one.
     pub(super) initial_cluster: Vec<(String, SocketAddr)>,
-    /// It joins a cluster that runs, instead of founding one.
+    /// Whether the process joins a running cluster instead of bootstrapping a new one.
     pub(super) joins: bool,
     pub(super) extra: Vec<String>,
 }
 
-/// Whether `extra` makes the client port speak TLS.
-pub(super) fn is_tls(extra: &[String]) -> bool {
+/// Returns whether `extra` enables TLS on the client port.
+fn is_tls(extra: &[String]) -> bool {
     extra
         .iter()
         .any(|arg| arg.trim_start_matches('-').starts_with("cert-file"))
 }
 
 impl Flags {
+    /// A port for health and metrics without TLS, when `extra` enables TLS on the client port.
+    pub(super) fn metrics_addr(extra: &[String]) -> io::Result<Option<SocketAddr>> {
+        is_tls(extra).then(ports::free).transpose()
+    }
+
     pub(super) fn scheme(&self) -> &'static str {
         if is_tls(&self.extra) { "https" } else { "http" }
     }
 
-    /// Where `GET /health` is answered without TLS.
+    /// The address that answers `GET /health` without TLS.
     pub(super) fn health(&self) -> SocketAddr {
         self.metrics.unwrap_or(self.client)
     }
@@ -64,9 +71,8 @@ impl Flags {
             self.metrics
                 .map(|addr| format!("--listen-metrics-urls=http://{addr}")),
         );
-        // Heartbeats must leave room for several within an election timeout (etcd demands a factor
-        // of 5). A single member cannot lose an election to anybody, so its timeout is only
-        // what a start has to wait for.
+        // etcd requires an election timeout of at least 5 heartbeat intervals. A single member always
+        // wins its election, so its timeout only delays the start.
         let (heartbeat, election) = if self.initial_cluster.len() == 1 {
             (10, 100)
         } else {
@@ -82,8 +88,7 @@ impl Flags {
             }
             .to_owned(),
         );
-        // Of a flag that is given twice etcd takes the last: whoever starts a server can override
-        // all of the above.
+        // etcd uses the last value of a repeated flag, so `extra` overrides all flags above.
         args.extend(self.extra.iter().cloned());
         args
     }
@@ -112,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_are_told_the_advertised_address() {
+    fn peers_dial_the_advertised_address() {
         let args = flags(2, &[]).args(Path::new("d"), true);
         assert!(args.contains(&"--listen-peer-urls=http://127.0.0.1:2".into()));
         assert!(args.contains(&"--initial-advertise-peer-urls=http://127.0.0.1:3".into()));
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn no_fsync_is_asked_only_of_an_etcd_that_knows_it() {
+    fn the_no_fsync_flag_is_given_only_to_an_etcd_that_has_it() {
         assert!(
             flags(1, &[])
                 .args(Path::new("d"), true)

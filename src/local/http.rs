@@ -1,4 +1,4 @@
-//! As much HTTP as asking etcd for its health and its status takes.
+//! Minimal HTTP client for the health and metrics pages of etcd.
 
 use std::{
     io::{self, Read, Write},
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The metrics are some 200 KiB; what is much longer is not the reply of an etcd.
+/// Size limit of a reply; etcd's metrics page is about 200 KiB.
 const MAX_REPLY: u64 = 4 << 20;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) fn get(addr: SocketAddr, path: &str, timeout: Duration) -> io::Result
     )
 }
 
-/// HTTP/1.0, because its reply is never chunked and ends with the connection.
+/// Sends an HTTP/1.0 request: its reply is never chunked and ends with the connection.
 fn exchange(addr: SocketAddr, request: &str, timeout: Duration) -> io::Result<Reply> {
     let deadline = Instant::now() + timeout;
     let mut stream = TcpStream::connect_timeout(&addr, timeout)?;
@@ -41,7 +41,7 @@ fn exchange(addr: SocketAddr, request: &str, timeout: Duration) -> io::Result<Re
             Ok(0) => return parse(&String::from_utf8_lossy(&reply)).ok_or_else(no_http),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // What a read timeout is called differs between systems.
+            // A read timeout is `WouldBlock` on Unix and `TimedOut` on Windows.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -55,7 +55,10 @@ fn exchange(addr: SocketAddr, request: &str, timeout: Duration) -> io::Result<Re
 }
 
 fn no_http() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the reply is not HTTP, or is longer than 4 MiB",
+    )
 }
 
 fn parse(reply: &str) -> Option<Reply> {
@@ -77,7 +80,7 @@ mod tests {
     use super::{Reply, parse};
 
     #[test]
-    fn reply_is_status_and_body() {
+    fn a_reply_has_a_status_and_a_body() {
         let reply =
             parse("HTTP/1.0 503 Service Unavailable\r\nDate: x\r\n\r\n{\"health\":\"false\"}");
         assert_eq!(
@@ -90,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_no_reply() {
+    fn text_that_is_not_http_is_no_reply() {
         for bytes in [
             "",
             "HTTP/1.1 200 OK\r\n",

@@ -1,4 +1,4 @@
-//! Real etcd processes for demos and tests: one server or a cluster, private and gone when dropped.
+//! Real etcd processes for demos and tests: one server or a cluster, in private directories, killed on drop.
 //!
 //! ```no_run
 //! use etcd_blocking::local::LocalEtcd;
@@ -10,29 +10,28 @@
 //!
 //! # What runs
 //!
-//! The program named by the environment variable `ETCD_BIN`, or else the one that the crate
-//! `etcd-bin-vendored` ships. etcd 3.4 and later work. Each process listens on 127.0.0.1 only, on
-//! ports of its own, and keeps its data and its log in a directory of its own below
-//! [`std::env::temp_dir`].
+//! The environment variable `ETCD_BIN` names the program; without it, the module runs the one that the
+//! crate `etcd-bin-vendored` ships. etcd 3.4 and later work. Each process listens on its own ports of
+//! 127.0.0.1, and keeps its data and its log in its own directory below [`std::env::temp_dir`].
 //!
 //! # TLS
 //!
-//! [`LocalEtcdBuilder::tls`] and [`LocalEtcdBuilder::client_ca`] (and those of a cluster) put the
-//! client port under TLS; [`LocalEtcd::endpoint`] then says `https`. Health and metrics are read from
-//! a port in the clear, which listens on 127.0.0.1 too.
+//! [`LocalEtcdBuilder::tls`] and [`LocalEtcdBuilder::client_ca`] (and the same methods of
+//! [`LocalClusterBuilder`]) enable TLS on the client port; [`LocalEtcd::endpoint`] then begins with
+//! `https`. Health and metrics are read from another port of 127.0.0.1 without TLS.
 //!
-//! # What it is not for
+//! # Limits
 //!
-//! Data that matters: fsync is off where etcd has a switch for it (3.5 and later), and elections
-//! are much faster than etcd's defaults would make them.
+//! Do not keep valuable data in these servers: fsync is off where etcd has a flag for it (3.5 and later),
+//! and election timeouts are much shorter than etcd's defaults.
 //!
-//! # When it ends
+//! # Cleanup
 //!
-//! A dropped [`LocalEtcd`] kills its process, waits for its end and removes its directory, also
-//! while the thread unwinds from a panic. Nothing runs when the *program* dies at once (SIGKILL,
-//! `abort`, `std::process::exit`): its etcd processes then live on, and directories named
-//! `etcd-blocking-*` stay behind. Ctrl-C in a terminal reaches etcd as well as the program, so it
-//! leaves the directories, not the processes.
+//! Dropping a [`LocalEtcd`] kills its process, waits until it has ended and removes its directory, also
+//! while the thread unwinds from a panic. When the *program* is killed or exits without unwinding
+//! (SIGKILL, `abort`, `std::process::exit`), no destructor runs: its etcd processes keep running, and
+//! directories named `etcd-blocking-*` stay behind. Ctrl-C in a terminal also ends the etcd processes, and
+//! leaves only the directories.
 
 mod binary;
 mod cluster;

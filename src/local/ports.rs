@@ -1,4 +1,4 @@
-//! Ports for servers that must be able to come back on the same port.
+//! Free ports of 127.0.0.1 that a server can listen on again after a restart.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -7,16 +7,16 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Below the ephemeral ranges of Linux (32768..) and macOS (49152..): the kernel never gives such a
-/// port to an outgoing connection, so a server that is down for a while finds its port still free.
+/// The range lies below the ephemeral ranges of Linux (32768..) and macOS (49152..): the kernel never
+/// assigns such a port to an outgoing connection, so it is still free after a server was down.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// The next free port of 127.0.0.1, at another place of the range in each process.
+/// Returns the next free port of 127.0.0.1; each process begins at a random position of the range.
 ///
-/// A port is handed out once before any is handed out twice, so what still dials a server that is
-/// gone does not reach its successor. Another process may take the port before it is used; the
-/// caller must be ready to ask for the next.
+/// No port is returned twice before all others were returned, so a client that still dials a stopped
+/// server does not reach a new one. Another process may take the port before it is used; the caller then
+/// asks for the next one ([`retry_taken`]).
 pub(super) fn free() -> io::Result<SocketAddr> {
     static NEXT: Mutex<Option<u16>> = Mutex::new(None);
     let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,9 +35,24 @@ pub(super) fn free() -> io::Result<SocketAddr> {
     ))
 }
 
+/// The maximum number of starts when other processes keep taking the ports.
+const ATTEMPTS: usize = 5;
+
+/// Repeats a start on other ports while it fails because another process has taken one of them.
+pub(super) fn retry_taken<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut attempt = 1;
+    loop {
+        match start() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => {
+                attempt += 1
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 fn random_offset() -> u16 {
-    // A `RandomState` is seeded from the system's randomness; the remainder is below COUNT, so it
-    // fits.
+    // `RandomState` is seeded from system randomness; the remainder is below COUNT and fits in a u16.
     u16::try_from(RandomState::new().hash_one(0_u8) % u64::from(COUNT)).unwrap_or_default()
 }
 

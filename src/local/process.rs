@@ -1,4 +1,4 @@
-//! One etcd process: its directory, its log and its life.
+//! One etcd process: directory, log, start, signals and end.
 
 use std::{
     fs::{self, File},
@@ -13,15 +13,15 @@ use std::{
 
 use super::{binary::Binary, flags::Flags};
 
-/// How much of the log an error carries.
+/// Maximum number of bytes of the log in an error text.
 const TAIL: u64 = 4096;
-/// How long a process may take to stop where it stands.
+/// Time limit for the suspension of all threads after SIGSTOP.
 #[cfg(unix)]
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a condition is looked at again.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval at which a condition is checked again.
 pub(super) const POLL: Duration = Duration::from_millis(5);
 
-/// An etcd that runs, or could run again, on one directory with one command line.
+/// An etcd process in a directory of its own; it may be started again after it has ended.
 #[derive(Debug)]
 pub(super) struct Process {
     binary: Binary,
@@ -78,7 +78,8 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
-    /// How the process ended, if it did. It is forgotten then: its pid may soon be another's.
+    /// The exit status, if the process has ended. The child is then dropped, because the system may reuse
+    /// its pid.
     pub(super) fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else {
             return Ok(None);
@@ -90,7 +91,7 @@ impl Process {
         Ok(status)
     }
 
-    /// Kills and reaps; nothing to do when the process does not run.
+    /// Kills and reaps the process; does nothing when it does not run.
     pub(super) fn kill(&mut self) -> io::Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());
@@ -108,8 +109,8 @@ impl Process {
         )?)
     }
 
-    /// SIGSTOP, and the wait for its effect: the threads of a process stop one by one, after the
-    /// signal was sent.
+    /// Sends SIGSTOP and waits for its effect: the threads of a process stop one by one after the signal
+    /// was sent.
     #[cfg(unix)]
     pub(super) fn pause(&self) -> io::Result<()> {
         use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
@@ -117,14 +118,14 @@ impl Process {
         let child = WaitId::Pid(Pid::from_child(
             self.child.as_ref().ok_or_else(not_running)?,
         ));
-        // NOWAIT leaves the answer in place for who pauses a paused process; SIGCONT takes it back.
+        // NOWAIT keeps the stopped state readable, so pausing a paused process works; SIGCONT clears it.
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PAUSE_TIMEOUT;
         while waitid(child.clone(), stopped)?.is_none() {
             if Instant::now() >= deadline {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "etcd has ended or does not stop",
+                    "the etcd process has ended, or did not stop after SIGSTOP",
                 ));
             }
             thread::sleep(Duration::from_millis(1));
@@ -132,14 +133,14 @@ impl Process {
         Ok(())
     }
 
-    /// SIGTERM, and SIGKILL when the process has not ended after `patience`.
-    pub(super) fn stop(&mut self, patience: Duration) -> io::Result<()> {
+    /// Sends SIGTERM, and SIGKILL when the process has not ended after `timeout`.
+    pub(super) fn stop(&mut self, timeout: Duration) -> io::Result<()> {
         #[cfg(unix)]
         if self.child.is_some() {
             self.signal(rustix::process::Signal::TERM)?;
-            // A paused process takes no SIGTERM before it runs again.
+            // A paused process handles SIGTERM only after SIGCONT.
             self.signal(rustix::process::Signal::CONT)?;
-            let deadline = Instant::now() + patience;
+            let deadline = Instant::now() + timeout;
             while self.exit_status()?.is_none() && self.child.is_some() && Instant::now() < deadline
             {
                 thread::sleep(POLL);
@@ -151,7 +152,7 @@ impl Process {
     pub(super) fn wipe(&mut self) -> io::Result<()> {
         if self.exit_status()?.is_none() && self.child.is_some() {
             return Err(io::Error::other(
-                "the data of a running etcd cannot be wiped",
+                "the data of a running etcd cannot be wiped; kill or stop it first",
             ));
         }
         match fs::remove_dir_all(self.data_dir()) {
@@ -167,21 +168,24 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // A destructor cannot report an error.
         let _ = self.kill();
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
 pub(super) fn not_running() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "etcd is not running")
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "etcd is not running; start it with spawn() or restart()",
+    )
 }
 
 /// A new directory that only this user can read.
 fn private_dir() -> io::Result<PathBuf> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // The random part keeps clear of what a killed process with the same pid has left.
+    // The random part avoids a directory that a killed process with the same pid has left.
     let random = RandomState::new().hash_one(count);
     let dir = std::env::temp_dir().join(format!("etcd-blocking-{}-{count}-{random:016x}", id()));
     let mut builder = fs::DirBuilder::new();

@@ -1,4 +1,4 @@
-//! Name look-ups of a test's own.
+//! Replacement of the name resolver, for tests.
 
 use std::io;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::client::config::ClientBuilder;
 use crate::grpc::Resolver;
 
-/// Makes a client find the addresses of host names with `resolve` in place of the system's resolver.
+/// Replaces the system's name resolver of a client with `resolve`.
 ///
 /// For tests of resolvers that are slow, fail, or change their answer. `resolve` gets the host name; it
 /// may block, and runs on a thread of its own.

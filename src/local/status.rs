@@ -1,4 +1,4 @@
-//! What a member says about itself.
+//! Status of a member, read from its metrics and debug pages.
 
 use std::{
     io,
@@ -10,45 +10,46 @@ use serde_json::Value;
 
 use super::http;
 
-/// What one member says about itself and its view of the cluster, at one moment.
+/// Status of one member and its view of the cluster, at one moment.
 ///
-/// It is the member's own view: one that is cut off from its peers answers too.
+/// It is the member's own view: a member that is disconnected from its peers answers too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemberStatus {
     /// The member that answered.
     pub member_id: u64,
-    /// The leader this member knows, or 0 when it knows none. Of a member under TLS: itself, or 0.
+    /// The id of the leader that this member knows, or 0. With TLS on the client port: the member's own id
+    /// when it is the leader, or else 0.
     pub leader: u64,
-    /// The revision of this member's own store: 1 when nothing was ever written.
+    /// The revision of this member's own store; 1 for an empty new store.
     pub revision: i64,
-    /// The Raft term this member is in. Of a member under TLS: 0.
+    /// The current Raft term of this member; 0 with TLS on the client port.
     pub raft_term: u64,
 }
 
 impl MemberStatus {
-    /// Whether this member takes itself for the leader.
+    /// Returns whether this member regards itself as the leader.
     ///
-    /// A leader that was cut off goes on doing so for up to one election timeout.
+    /// A leader that was disconnected from its peers still does so for up to one election timeout.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.leader != 0 && self.leader == self.member_id
     }
 }
 
-/// What a member says without asking who wants to know: its metrics, and its state in Raft, which is
-/// served only by a client port in the clear (`raft`).
-pub(super) fn ask(
+/// Requests the status of a member from pages that need no authentication: its metrics, and its Raft state,
+/// which only a client port without TLS (`raft`) serves.
+pub(super) fn request(
     metrics: SocketAddr,
     raft: Option<SocketAddr>,
     timeout: Duration,
 ) -> io::Result<MemberStatus> {
     let deadline = Instant::now() + timeout;
-    let mut status = said(metrics, "/metrics", timeout, read_metrics)?;
+    let mut status = read_page(metrics, "/metrics", timeout, read_metrics)?;
     if let Some(addr) = raft {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = left.max(Duration::from_millis(1));
-        let (leader, raft_term) = said(addr, "/debug/vars", left, read_vars)?;
+        let (leader, raft_term) = read_page(addr, "/debug/vars", left, read_vars)?;
         status = MemberStatus {
             leader,
             raft_term,
@@ -58,7 +59,8 @@ pub(super) fn ask(
     Ok(status)
 }
 
-fn said<T>(
+/// Requests one page and parses its body.
+fn read_page<T>(
     addr: SocketAddr,
     path: &str,
     timeout: Duration,
@@ -67,12 +69,15 @@ fn said<T>(
     let reply = http::get(addr, path, timeout)?;
     let found = (reply.status == 200).then(|| read(&reply.body)).flatten();
     found.ok_or_else(|| {
-        let text = format!("{addr}{path} gave no status: HTTP {}", reply.status);
+        let text = format!(
+            "{addr}{path} returned no member status: HTTP {}",
+            reply.status
+        );
         io::Error::other(text)
     })
 }
 
-/// `etcd_server_id{server_id="8e9e05c52164694d"} 1` and the like.
+/// Parses lines such as `etcd_server_id{server_id="8e9e05c52164694d"} 1`.
 fn read_metrics(text: &str) -> Option<MemberStatus> {
     let value = |name: &str| {
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -82,7 +87,7 @@ fn read_metrics(text: &str) -> Option<MemberStatus> {
         .lines()
         .find_map(|line| line.strip_prefix("etcd_server_id{server_id=\""))?;
     let member_id = hex(id.split('"').next()?)?;
-    // A number that does not fit into the 53 bits of a double is no revision yet.
+    // Prometheus values are doubles; revisions stay below 2^53 in practice.
     let revision: f64 = value("etcd_debugging_mvcc_current_revision")?
         .parse()
         .ok()?;
@@ -95,7 +100,7 @@ fn read_metrics(text: &str) -> Option<MemberStatus> {
     })
 }
 
-/// The leader that a member knows, and its term.
+/// Parses the leader that a member knows, and its term.
 fn read_vars(json: &str) -> Option<(u64, u64)> {
     let json: Value = serde_json::from_str(json).ok()?;
     let raft = json.get("raft.status")?;
@@ -117,7 +122,7 @@ mod tests {
          etcd_server_is_leader 1\n";
 
     #[test]
-    fn metrics_say_who_it_is_and_whether_it_leads() {
+    fn metrics_contain_the_id_and_whether_the_member_is_the_leader() {
         let status = read_metrics(METRICS).unwrap();
         assert_eq!((status.member_id, status.revision), (u64::MAX, 12_345_678));
         assert!(status.is_leader());
@@ -126,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn vars_say_who_leads_in_which_term() {
+    fn vars_contain_the_leader_and_the_term() {
         let json = r#"{"cmdline":[],"raft.status":{"id":"5","term":7,"lead":"ce43ac72f18eefe"}}"#;
         assert_eq!(read_vars(json), Some((0x0ce4_3ac7_2f18_eefe, 7)));
     }
 
     #[test]
-    fn what_is_no_etcd_gives_no_status() {
+    fn text_that_is_not_from_etcd_is_no_status() {
         for text in [
             "",
             "{}",

@@ -1,4 +1,4 @@
-//! A prefix of etcd in memory, read as if it were etcd.
+//! Read-through cache of a prefix, based on a mirror.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
@@ -16,33 +16,33 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
 
-/// How long a read waits for a revision unless told otherwise: that of etcd's own cache.
-const WAIT: Duration = Duration::from_secs(3);
+/// Default of [`CacheBuilder::wait_timeout`]; the same as in etcd's own cache package.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A read-through view of a prefix: reads are answered from memory, from a [`Mirror`] of it.
+/// Read-through cache of a prefix: reads are answered from memory, by a [`Mirror`].
 ///
-/// # How new an answer is
+/// # Consistency
 ///
-/// | read | what it sees | what it costs |
+/// | read | includes | cost |
 /// |---|---|---|
-/// | [`get`](Cache::get), [`list`](Cache::list), [`count`](Cache::count) | everything written through this cache, and what the mirror has of the rest: usually all but the last millisecond | nothing |
-/// | the same with a [`stale_limit`](CacheBuilder::stale_limit) | everything written anywhere before that time | one small request per that time, when there are reads |
-/// | [`get_at_least`](Cache::get_at_least) | everything up to a revision, such as that of another program's write | nothing, or a wait |
-/// | [`get_linearizable`](Cache::get_linearizable), [`linearizable`](Cache::linearizable) | everything written anywhere before the call | one small request |
+/// | [`get`](Cache::get), [`list`](Cache::list), [`count`](Cache::count) | every write through this cache, and other writes as soon as the mirror receives them, usually within a millisecond | none |
+/// | the same methods with a [`stale_limit`](CacheBuilder::stale_limit) | every write older than the limit | at most one small request per limit, sent by a read |
+/// | [`get_at_least`](Cache::get_at_least) | every write up to a revision, such as that of another program's write | none, or a wait |
+/// | [`get_linearizable`](Cache::get_linearizable), [`linearizable`](Cache::linearizable) | every write before the call | one small request |
 ///
-/// All of them see whole revisions only, and one snapshot is one revision. A key or range that is not
-/// wholly inside the prefix is read from etcd; and so is one for which memory is not new enough in
-/// the [`wait_timeout`](CacheBuilder::wait_timeout). (Servers before 3.4.25 and 3.5.8 do not say truly
-/// how far a watch is, so there that happens after every write that is not below the prefix.)
+/// Every result is of one whole revision. A key or range that is not entirely below the prefix is read from
+/// etcd, as is one for which the mirror does not reach the required revision within the
+/// [`wait_timeout`](CacheBuilder::wait_timeout). (Servers before 3.4.25 and 3.5.8 report a wrong watch
+/// progress, so with them this occurs after every write that is not below the prefix.)
 ///
-/// # When etcd is away
+/// # While etcd is unavailable
 ///
-/// Without a `stale_limit`, reads go on from memory; [`staleness`](Cache::staleness) says for how long
-/// it may have been behind. A link that is silent and not closed is noticed after the client's
-/// `ping_interval` and `ping_timeout` (15 s); a `stale_limit` does not depend on that.
+/// Without a `stale_limit`, reads are still answered from memory; [`staleness`](Cache::staleness) returns for
+/// how long the contents may have been stale. A connection that is silent but not closed is detected after
+/// the client's `ping_interval` and `ping_timeout` (15 s by default); a `stale_limit` does not depend on that.
 ///
-/// A store that lost data (restored from a backup) is one [`Rewound`](ErrorKind::Rewound) for
-/// reads that can tell, until the mirror has listed anew.
+/// When the store has lost data (for example, it was restored from a backup), reads that need a revision
+/// which is gone fail with [`Rewound`](ErrorKind::Rewound) until the mirror has listed again.
 ///
 /// ```
 /// use etcd_blocking::Client;
@@ -64,40 +64,52 @@ pub struct Cache {
     client: Client,
     mirror: Mirror,
     stale_limit: Option<Duration>,
-    wait: Duration,
-    /// The newest revision that was written or waited for here: no read shows an older one.
+    wait_timeout: Duration,
+    /// The newest revision written through this cache: no read returns older contents.
     floor: AtomicI64,
-    /// When the question was asked whose answer the mirror has reached.
-    proof: Mutex<Option<Instant>>,
+    /// The time of the newest request for the store's revision whose answer the mirror has reached.
+    verified: Mutex<Option<Instant>>,
 }
 
-/// The settings of a [`Cache`].
+/// Builder of a [`Cache`] with other settings than the defaults.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::Client;
+/// use etcd_blocking::mirror::Cache;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// let flags = Cache::builder(&client, "flags/").stale_limit(Duration::from_secs(2)).open()?;
+/// println!("{} flags", flags.count("flags/")?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "there is no cache until open()"]
 pub struct CacheBuilder {
     client: Client,
     prefix: Bytes,
     stale_limit: Option<Duration>,
-    wait: Duration,
+    wait_timeout: Duration,
 }
 
 impl CacheBuilder {
-    /// Refuses to answer from what may be older than this: a read then asks etcd for its revision,
-    /// unless that was done within this time, and fails when etcd does not answer. There is none unless
-    /// set.
+    /// Sets the maximum age of the contents that reads return; unlimited by default. A read first requests
+    /// the store's revision from etcd, unless a read did so within this time, and fails when etcd does not
+    /// answer.
     pub fn stale_limit(mut self, limit: Duration) -> Self {
         self.stale_limit = Some(limit);
         self
     }
 
-    /// How long a read waits until memory has the revision that it needs, before it asks etcd for the
-    /// key; and a write until it is visible; 3 s unless set.
+    /// Sets how long a read waits until the mirror has reached the required revision, before it reads from
+    /// etcd, and how long a write waits until it is visible; 3 s by default.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
-        self.wait = timeout;
+        self.wait_timeout = timeout;
         self
     }
 
-    /// Opens it. Blocks until the first list is there.
+    /// Opens the cache. Blocks until the first list is complete.
     ///
     /// # Errors
     ///
@@ -107,16 +119,16 @@ impl CacheBuilder {
             mirror: self.client.mirror(KeyRange::prefix(self.prefix))?,
             client: self.client,
             stale_limit: self.stale_limit,
-            wait: self.wait,
+            wait_timeout: self.wait_timeout,
             floor: AtomicI64::new(0),
-            proof: Mutex::new(None),
+            verified: Mutex::new(None),
         })
     }
 }
 
 impl Cache {
-    /// Opens a cache of every key that begins with `prefix`; an empty prefix is every key.
-    /// Blocks until the first list is there.
+    /// Opens a cache of all keys that begin with `prefix`; an empty prefix means all keys.
+    /// Blocks until the first list is complete.
     ///
     /// # Errors
     ///
@@ -125,56 +137,56 @@ impl Cache {
         Cache::builder(client, prefix).open()
     }
 
-    /// The same with settings.
+    /// Returns a builder, for a cache with other settings than the defaults. Sends nothing.
     pub fn builder(client: &Client, prefix: impl IntoBytes) -> CacheBuilder {
         CacheBuilder {
             client: client.clone(),
             prefix: prefix.into_bytes(),
             stale_limit: None,
-            wait: WAIT,
+            wait_timeout: WAIT_TIMEOUT,
         }
     }
 
-    /// The keys that are served from memory.
+    /// The key range that is served from memory.
     pub fn keys(&self) -> &KeyRange {
         self.mirror.keys()
     }
 
-    /// The value of one key.
+    /// Returns the key value of one key, if it exists.
     ///
     /// # Errors
     ///
-    /// Of what is served from memory: with a `stale_limit` what the question to etcd failed with; why
-    /// the mirror ended, if it has. Of what is not: as [`Client::get`].
+    /// For a key below the prefix: with a `stale_limit`, the error of the request for the store's revision;
+    /// the reason of the end when the mirror has ended. For other keys: as [`Client::get`].
     pub fn get(&self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
         let key = key.into_bytes();
-        match self.view(KeyRange::key(key.clone()))? {
+        match self.contents(KeyRange::key(key.clone()))? {
             Some(memory) => Ok(memory.get(&key).cloned()),
             None => self.client.get(key),
         }
     }
 
-    /// Every key of a range, in their order and at one revision.
+    /// Returns all key values of a range at one revision, in the order of their keys.
     ///
     /// # Errors
     ///
     /// As [`get`](Cache::get).
     pub fn list(&self, range: impl Into<KeyRange>) -> Result<Vec<KeyValue>> {
         let range = range.into();
-        match self.view(range.clone())? {
+        match self.contents(range.clone())? {
             Some(memory) => Ok(memory.range(&range).cloned().collect()),
             None => Ok(self.client.call(Get::range(range))?.into_kvs()),
         }
     }
 
-    /// How many keys a range has.
+    /// Returns the number of keys in a range.
     ///
     /// # Errors
     ///
     /// As [`get`](Cache::get).
     pub fn count(&self, range: impl Into<KeyRange>) -> Result<u64> {
         let range = range.into();
-        match self.view(range.clone())? {
+        match self.contents(range.clone())? {
             Some(memory) => {
                 let count = memory.range(&range).count();
                 Ok(u64::try_from(count).unwrap_or(u64::MAX))
@@ -183,12 +195,12 @@ impl Cache {
         }
     }
 
-    /// The value of one key, as of `revision` or later: what was written by then is seen. It waits
-    /// until the cache has that, at most for the `wait_timeout`.
+    /// Returns the key value of one key at `revision` or later. Blocks until the mirror has reached
+    /// `revision`, for the `wait_timeout` at most, and then reads from etcd.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) when the store itself is not there yet; else as
+    /// [`Timeout`](ErrorKind::Timeout) when the store itself has not reached `revision`; otherwise as
     /// [`get`](Cache::get).
     pub fn get_at_least(
         &self,
@@ -197,10 +209,12 @@ impl Cache {
     ) -> Result<Option<KeyValue>> {
         let key = key.into_bytes();
         if self.keys().contains(&key) {
-            self.check()?;
-            match self.mirror.wait_revision(revision, self.wait) {
+            self.check_live()?;
+            match self.mirror.wait_revision(revision, self.wait_timeout) {
                 Ok(memory) => return Ok(memory.get(&key).cloned()),
-                Err(late) if late.kind() == ErrorKind::Timeout && self.ask()? < revision => {
+                Err(late)
+                    if late.kind() == ErrorKind::Timeout && self.store_revision()? < revision =>
+                {
                     return Err(late);
                 }
                 Err(late) if late.kind() == ErrorKind::Timeout => {}
@@ -210,54 +224,54 @@ impl Cache {
         let answer = self.client.call(Get::key(key))?;
         let now_at = answer.header().revision;
         if now_at < revision {
-            let reason = format!("the store is at revision {now_at}, and not yet at {revision}");
+            let reason =
+                format!("the store is at revision {now_at}, and has not reached {revision}");
             return Err(Error::new(ErrorKind::Timeout, reason).operation(self.operation()));
         }
         Ok(answer.into_kvs().pop())
     }
 
-    /// The value of one key, with everything that was written anywhere before the call.
+    /// Returns the key value of one key, including every write before the call.
     ///
     /// # Errors
     ///
-    /// As [`linearizable`](Cache::linearizable), but that a mirror that is late is no error: then it is
-    /// read from etcd.
+    /// As [`linearizable`](Cache::linearizable), except that no `Timeout` occurs because of a slow mirror: the
+    /// key is then read from etcd.
     pub fn get_linearizable(&self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
         let key = key.into_bytes();
         if self.keys().contains(&key)
-            && let Ok(memory) = self.prove()?
+            && let Ok(memory) = self.verify()?
         {
             return Ok(memory.get(&key).cloned());
         }
         self.client.get(key)
     }
 
-    /// All keys, with everything that was written anywhere before the call. It asks etcd for its
-    /// revision, in an answer without keys, and waits until the mirror has reached it.
+    /// Returns the contents, including every write before the call. It requests the store's revision from
+    /// etcd and blocks until the mirror has reached it, for the `wait_timeout` at most.
     ///
     /// # Errors
     ///
-    /// As [`Client::call`] of that question; [`Timeout`](ErrorKind::Timeout) when the mirror did not
-    /// reach it in time; [`Rewound`](ErrorKind::Rewound) when the store has lost data and the mirror
-    /// has yet to list anew; why the mirror ended, if it has.
+    /// As [`Client::call`] for that request; [`Timeout`](ErrorKind::Timeout) when the mirror does not reach
+    /// the revision in time; [`Rewound`](ErrorKind::Rewound) when the store has lost data and the mirror has
+    /// not yet listed again; the reason of the end when the mirror has ended.
     pub fn linearizable(&self) -> Result<Snapshot> {
-        self.prove()?
+        self.verify()?
     }
 
-    /// Makes sure that memory has everything of before the call; the inner error is that it did not
-    /// get there in time.
-    fn prove(&self) -> Result<Result<Snapshot>> {
-        self.check()?;
-        let asked = Instant::now();
+    /// Returns contents that include every write before the call; the inner error is a timeout of the mirror.
+    fn verify(&self) -> Result<Result<Snapshot>> {
+        self.check_live()?;
+        let requested = Instant::now();
         let had = self.mirror.snapshot().revision();
-        let now_at = self.ask()?;
+        let now_at = self.store_revision()?;
         if now_at < had {
             return Err(self.rewound(now_at, had));
         }
-        match self.mirror.wait_revision(now_at, self.wait) {
+        match self.mirror.wait_revision(now_at, self.wait_timeout) {
             Ok(snapshot) => {
-                let mut proof = self.proof.lock();
-                *proof = (*proof).max(Some(asked));
+                let mut verified = self.verified.lock();
+                *verified = (*verified).max(Some(requested));
                 Ok(Ok(snapshot))
             }
             Err(late) if late.kind() == ErrorKind::Timeout => Ok(Err(late)),
@@ -265,34 +279,36 @@ impl Cache {
         }
     }
 
-    /// What memory has now. It does not block and does not ask, whatever the settings.
+    /// The current contents. Does not block and sends no request, whatever the settings.
     pub fn snapshot(&self) -> Snapshot {
         self.mirror.snapshot()
     }
 
-    /// The revision that memory has reached.
+    /// The revision of the current contents. Does not block.
     pub fn revision(&self) -> Revision {
         self.mirror.snapshot().revision()
     }
 
-    /// For how long memory may have been behind, as far as the mirror knows; `None` while it follows.
+    /// The time for which the contents may have been stale; `None` while the mirror's watch is live. Does not
+    /// block.
     pub fn staleness(&self) -> Option<Duration> {
         self.mirror.staleness()
     }
 
-    /// Why memory may have been behind, as far as it is known; `None` while the mirror follows.
+    /// The newest reason why the contents may be stale; `None` while the mirror's watch is live. Does not
+    /// block.
     pub fn last_error(&self) -> Option<Error> {
         self.mirror.last_error()
     }
 
-    /// What happens to the keys, as from [`Mirror::changes`].
+    /// The channel of all changes, as [`Mirror::changes`].
     pub fn changes(&self) -> &Receiver<Result<MirrorEvent>> {
         self.mirror.changes()
     }
 
-    /// Stores a value under a key, and waits until this cache shows it, at most for the
-    /// `wait_timeout`. When that takes longer, the put is `Ok` all the same, and it is the next
-    /// read that waits.
+    /// Puts a key, and blocks until this cache includes the write, for the `wait_timeout` at most.
+    ///
+    /// When that takes longer, the put is `Ok` nevertheless, and the next read waits.
     ///
     /// # Errors
     ///
@@ -302,69 +318,70 @@ impl Cache {
         let inside = self.keys().contains(&key);
         let put = self.client.call(Put::new(key, value))?;
         if inside {
-            self.wrote(put.revision());
+            self.wait_visible(put.revision());
         }
         Ok(put)
     }
 
-    /// Deletes a key or a range, and waits as [`put`](Cache::put) does.
+    /// Deletes a key or a range, and then blocks as [`put`](Cache::put) does.
     ///
     /// # Errors
     ///
     /// As [`Client::delete`].
     pub fn delete(&self, keys: impl Into<KeyRange>) -> Result<DeleteResponse> {
         let delete = self.client.call(Delete::range(keys))?;
-        self.wrote(delete.revision());
+        self.wait_visible(delete.revision());
         Ok(delete)
     }
 
-    /// Runs a transaction on etcd, and waits as [`put`](Cache::put) does: later reads show what it
-    /// wrote, and nothing older than what it read.
+    /// Runs a transaction on etcd, and then blocks as [`put`](Cache::put) does: later reads include its
+    /// writes, and return nothing older than its reads.
     ///
     /// # Errors
     ///
     /// As [`Client::txn`].
     pub fn txn(&self, txn: Txn) -> Result<TxnResponse> {
         let response = self.client.txn(txn)?;
-        self.wrote(response.revision());
+        self.wait_visible(response.revision());
         Ok(response)
     }
 
-    fn wrote(&self, revision: Revision) {
+    /// Waits until a write through this cache is visible.
+    fn wait_visible(&self, revision: Revision) {
         self.floor.fetch_max(revision.get(), SeqCst);
-        // The write is done, whatever becomes of the wait; the next read waits again.
-        let _ = self.mirror.wait_revision(revision, self.wait);
+        // The write has succeeded even if the wait fails; then the next read waits again.
+        let _ = self.mirror.wait_revision(revision, self.wait_timeout);
     }
 
-    /// What a read of these keys is answered from; nothing when that is etcd itself.
-    fn view(&self, keys: KeyRange) -> Result<Option<Snapshot>> {
+    /// The contents that answer a read of these keys; `None` when etcd must be read.
+    fn contents(&self, keys: KeyRange) -> Result<Option<Snapshot>> {
         if !covers(self.keys(), &keys) {
             return Ok(None);
         }
-        self.check()?;
+        self.check_live()?;
         let floor = Revision::new(self.floor.load(SeqCst));
         if self.mirror.snapshot().revision() < floor && !self.reach(floor)? {
             return Ok(None);
         }
         match self.stale_limit {
-            Some(limit) if !self.is_proven(limit) => Ok(self.prove()?.ok()),
+            Some(limit) if !self.is_verified(limit) => Ok(self.verify()?.ok()),
             _ => Ok(Some(self.mirror.snapshot())),
         }
     }
 
-    /// A mirror that has ended will never be right again.
-    fn check(&self) -> Result<()> {
+    /// Fails when the mirror has ended: its contents do not change any more.
+    fn check_live(&self) -> Result<()> {
         match self.mirror.ended() {
             Some(ended) => Err(ended.operation(self.operation())),
             None => Ok(()),
         }
     }
 
-    /// Waits for what was written here; `false` when that takes too long.
+    /// Waits until the mirror has reached `floor`; `false` after the `wait_timeout`.
     fn reach(&self, floor: Revision) -> Result<bool> {
-        match self.mirror.wait_revision(floor, self.wait) {
+        match self.mirror.wait_revision(floor, self.wait_timeout) {
             Ok(_) => Ok(true),
-            Err(late) if late.kind() == ErrorKind::Timeout => match self.ask()? {
+            Err(late) if late.kind() == ErrorKind::Timeout => match self.store_revision()? {
                 now_at if now_at < floor => Err(self.rewound(now_at, floor)),
                 _ => Ok(false),
             },
@@ -372,13 +389,13 @@ impl Cache {
         }
     }
 
-    fn is_proven(&self, limit: Duration) -> bool {
-        let proof = *self.proof.lock();
-        proof.is_some_and(|asked| asked.elapsed() < limit)
+    fn is_verified(&self, limit: Duration) -> bool {
+        let verified = *self.verified.lock();
+        verified.is_some_and(|requested| requested.elapsed() < limit)
     }
 
-    /// Which revision etcd is at, by the cheapest linearizable read there is.
-    fn ask(&self) -> Result<Revision> {
+    /// Requests the store's revision, with a linearizable read that returns no keys.
+    fn store_revision(&self) -> Result<Revision> {
         let any = Get::key(self.keys().start().clone()).count_only();
         let answer = self
             .client
@@ -387,7 +404,7 @@ impl Cache {
         Ok(answer.header().revision)
     }
 
-    /// What was written is gone, so nobody can wait for it any more.
+    /// The error for a store that lost data; it also resets `floor`, which the store may never reach.
     fn rewound(&self, now_at: Revision, had: Revision) -> Error {
         self.floor.store(0, SeqCst);
         let reason = format!("the store is at revision {now_at}, and was at {had}: it lost data");
@@ -399,7 +416,7 @@ impl Cache {
     }
 }
 
-/// Shows no keys and no values.
+/// Prints no keys and no values.
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
@@ -411,7 +428,7 @@ impl fmt::Debug for Cache {
     }
 }
 
-/// Whether all of `inner` is in `outer`, which is a range.
+/// Returns whether `outer`, which is a range, contains all of `inner`.
 fn covers(outer: &KeyRange, inner: &KeyRange) -> bool {
     const NO_END: &[u8] = b"\0";
     let (end, last) = (outer.range_end(), inner.range_end());

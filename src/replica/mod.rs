@@ -1,4 +1,4 @@
-//! Copies of a key range that are kept up to date: in memory, and in another cluster.
+//! Replicas of key ranges that are kept up to date: in memory (mirror, cache) and in another cluster (copy).
 
 pub(crate) mod cache;
 pub(crate) mod copy;

@@ -1,4 +1,4 @@
-//! What calls do while the server is away, and after.
+//! Calls while the server is unreachable, and after it has come back.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! An endpoint is a name, and a name has addresses: which of them are used, and what a resolver that
-//! hangs, fails or changes its mind costs. Linux has all of 127.0.0.0/8 on its loopback interface.
+//! Addresses of a host name: which of them a client uses, and the cost of a resolver that hangs, fails or
+//! changes its answer. Linux only, because all of 127.0.0.0/8 is on its loopback interface.
 
 use std::collections::HashMap;
 use std::io;

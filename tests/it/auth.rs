@@ -1,4 +1,4 @@
-//! Users, roles and permissions, and tokens that end while they are in use.
+//! Users, roles, permissions, and tokens that expire while they are in use.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! A prefix in memory that is read as if it were etcd.
+//! Read-through cache of a prefix.
 
 use std::thread;
 use std::time::{Duration, Instant};

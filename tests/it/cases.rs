@@ -1,5 +1,5 @@
-//! Every case of `tests/CASES.md` and every fault of `tests/FAULTS.md` has a test, or a reason why it
-//! has none.
+//! Every case of `tests/CASES.md` and every fault of `tests/FAULTS.md` has a test, or a stated reason why
+//! it has none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,14 +1,14 @@
-//! A cluster that is in trouble again and again, under TLS and with authentication, while many write,
-//! watch, lock and lead: what was promised holds for all of it, as a whole.
+//! Repeated faults of a cluster with TLS and authentication, while many clients write, watch, lock and
+//! campaign. All guarantees are checked together.
 //!
-//! `ETCD_BLOCKING_CHAOS_SECONDS` says how long; something happens every five seconds of it.
+//! `ETCD_BLOCKING_CHAOS_SECONDS` sets the duration; a fault occurs every five seconds.
 
 mod contenders;
 mod counters;
+mod faults;
 mod histories;
 mod seats;
 mod tally;
-mod troubles;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -20,10 +20,10 @@ use etcd_blocking::local::LocalCluster;
 use etcd_blocking::{Client, ClientBuilder, KeyRange, Tls};
 
 use self::counters::Counters;
+use self::faults::{Fault, Scene};
 use self::histories::Watches;
 use self::seats::Seat;
 use self::tally::Tally;
-use self::troubles::{Scene, Trouble};
 use crate::support::certs::Authority;
 use crate::support::wait::{Raise, eventually};
 
@@ -88,15 +88,15 @@ fn with_users(builder: impl Fn() -> ClientBuilder) -> Client {
 
 #[test]
 fn no_update_event_or_lock_is_lost_or_had_twice_while_leaders_die() {
-    endure(&[Trouble::Kill]);
+    endure(&[Fault::Kill]);
 }
 
 #[test]
 fn no_update_event_or_lock_is_lost_or_had_twice_while_leaders_freeze_and_connections_fail() {
-    endure(&[Trouble::Freeze, Trouble::Cut, Trouble::Drop]);
+    endure(&[Fault::Freeze, Fault::Cut, Fault::Drop]);
 }
 
-fn endure(troubles: &[Trouble]) {
+fn endure(faults: &[Fault]) {
     let seconds = std::env::var(SECONDS).map_or(15, |text| text.parse().unwrap());
     let ca = Authority::new("the authority");
     let server = ca.server();
@@ -120,7 +120,7 @@ fn endure(troubles: &[Trouble]) {
         ending: AtomicBool::new(false),
         over: AtomicBool::new(false),
         last_seen: AtomicBool::new(false),
-        leaders_wake: troubles.iter().any(|t| matches!(t, Trouble::Freeze)),
+        leaders_wake: faults.iter().any(|t| matches!(t, Fault::Freeze)),
     };
     let watches = Watches::start(&run, seats::OWNERS);
     let locks = ["one", "two"].map(Seat::new);
@@ -170,7 +170,7 @@ fn endure(troubles: &[Trouble]) {
         let contending: Vec<_> = locking.chain(campaigning).collect();
 
         let begun = Instant::now();
-        scene.play(run, troubles, Duration::from_secs(seconds));
+        scene.play(run, faults, Duration::from_secs(seconds));
         for seat in locks.iter().chain([throne]) {
             let held = format!("{}: held", seat.name());
             eventually(PATIENCE, &held, || {

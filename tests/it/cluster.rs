@@ -1,4 +1,5 @@
-//! The members of a cluster: listed, added, promoted, removed; and a client that learns of them.
+//! Members of a cluster: listed, added, promoted, removed; and clients that update their endpoints from the
+//! list.
 
 use std::time::{Duration, Instant};
 

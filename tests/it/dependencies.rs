@@ -1,4 +1,4 @@
-//! What the crate stands on stays small, and has no TLS where nobody asked for it.
+//! Dependencies: their number stays small, and TLS libraries are present only with the feature `tls`.
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -1,5 +1,6 @@
-//! Registered, found, lost and restored: what the crate is for.
+//! Service registration and discovery.
 
+mod conflicts;
 mod expiry;
 mod faults;
 mod leaving;
@@ -11,6 +12,7 @@ mod own_outcome;
 mod reasons;
 mod refused;
 mod replaced_store;
+mod restored;
 mod views;
 
 use std::time::{Duration, Instant};
@@ -202,63 +204,6 @@ fn a_process_that_dies_expires_and_the_others_never_flicker() {
     assert!(flicker.is_empty(), "{flicker:?}");
 }
 
-#[test]
-fn whatever_is_done_to_a_registration_from_outside_is_restored() {
-    let etcd = LocalEtcd::start().unwrap();
-    let client = client(&etcd);
-    let registration = registrar(&client, 5).register(web(1)).unwrap();
-    let key = "/services/web/10.0.0.1:1";
-    let lease = |state: &State| match state {
-        State::Registered { lease, .. } => *lease,
-        other => panic!("{other:?}"),
-    };
-    let first = lease(&registration.state());
-
-    let begun = Instant::now();
-    client.delete(key).unwrap();
-    let states = until(
-        &registration,
-        "restored after a delete",
-        registered_after_loss(),
-    );
-    assert!(
-        states.contains(&State::Lost {
-            why: Loss::KeyDeleted
-        }),
-        "{states:?}"
-    );
-    println!("restored after a delete in {:?}", begun.elapsed());
-
-    let begun = Instant::now();
-    client.put(key, "rubbish").unwrap();
-    let states = until(
-        &registration,
-        "restored after an overwrite",
-        registered_after_loss(),
-    );
-    assert!(
-        states.contains(&State::Lost {
-            why: Loss::Overwritten
-        }),
-        "{states:?}"
-    );
-    println!("restored after an overwrite in {:?}", begun.elapsed());
-    let kv = client.get(key).unwrap().unwrap();
-    assert_eq!(kv.lease(), Some(first));
-    assert!(kv.value_str().unwrap().contains("10.0.0.1:1"));
-
-    let begun = Instant::now();
-    client.revoke(first).unwrap();
-    let states = until(
-        &registration,
-        "restored after a revoke",
-        registered_after_loss(),
-    );
-    println!("restored after a revoke in {:?}", begun.elapsed());
-    assert_ne!(lease(states.last().unwrap()), first, "with a new lease");
-    assert!(client.get(key).unwrap().is_some());
-}
-
 /// A `Registered` that comes after something else did.
 fn registered_after_loss() -> impl Fn(&State) -> bool {
     let lost = std::cell::Cell::new(false);
@@ -268,207 +213,6 @@ fn registered_after_loss() -> impl Fn(&State) -> bool {
         }
         lost.get() && registered(state)
     }
-}
-
-#[test]
-fn a_store_that_lost_everything_gets_everything_back() {
-    let mut etcd = LocalEtcd::start().unwrap();
-    let client = client(&etcd);
-    for n in 0..30 {
-        client.put(format!("other/{n}"), "x").unwrap();
-    }
-    let view = Discovery::new(&client).service("web").unwrap();
-    let registrar = registrar(&client, 10);
-    let registrations = registrar.register_all((1..=20).map(web)).unwrap();
-    view.wait_for(20, SOON).unwrap();
-    etcd.kill().unwrap();
-    etcd.wipe().unwrap();
-    etcd.restart().unwrap();
-    let opened = Instant::now();
-    for registration in &registrations {
-        until(registration, "registered again", registered_after_loss());
-    }
-    let registered = opened.elapsed();
-    eventually(SOON, "the view follows, with everything in it", || {
-        (view.staleness().is_none() && view.snapshot().len() == 20).then_some(())
-    });
-    println!(
-        "20 registrations restored {registered:?} after the port was open, seen {:?}",
-        opened.elapsed()
-    );
-    let again = Client::connect([etcd.endpoint()]).unwrap();
-    assert_eq!(again.get_prefix("/services/web/").unwrap().len(), 20);
-    let gone: Vec<_> = view
-        .changes()
-        .try_iter()
-        .filter(|change| change.gone().next().is_some())
-        .collect();
-    assert!(
-        gone.is_empty(),
-        "all were back before the view gave them up: {gone:?}"
-    );
-}
-
-#[test]
-fn what_does_not_come_back_after_the_store_lost_everything_is_resynced_away() {
-    let mut etcd = LocalEtcd::start().unwrap();
-    let client = client(&etcd);
-    for n in 0..30 {
-        client.put(format!("other/{n}"), "x").unwrap();
-    }
-    // Nobody keeps this one.
-    client
-        .put("/services/web/orphan", r#"{"addr":"10.0.0.9:9"}"#)
-        .unwrap();
-    let view = Discovery::new(&client).service("web").unwrap();
-    let kept = registrar(&client, 10).register(web(1)).unwrap();
-    view.wait_for(2, SOON).unwrap();
-    etcd.restart_wiped().unwrap();
-    assert_eq!(removed(&view, "orphan"), Cause::Resync);
-    let left: Vec<_> = view.snapshot().iter().map(|i| i.id.clone()).collect();
-    assert_eq!(left, ["10.0.0.1:1"]);
-    eventually(SOON, "the view follows again", || {
-        view.staleness().is_none().then_some(())
-    });
-    assert!(registered(&kept.state()));
-}
-
-#[test]
-fn a_restart_that_keeps_the_data_loses_nothing_and_shows_nothing_empty() {
-    let mut etcd = LocalEtcd::start().unwrap();
-    let client = client(&etcd);
-    let view = Discovery::new(&client).service("web").unwrap();
-    let registration = registrar(&client, 10).register(web(1)).unwrap();
-    view.wait_for(1, SOON).unwrap();
-    etcd.kill().unwrap();
-    eventually(SOON, "the view knows that it is stale", || view.staleness());
-    assert_eq!(view.snapshot().len(), 1, "the last good list is kept");
-    etcd.restart().unwrap();
-    let opened = Instant::now();
-    eventually(SOON, "the view follows again", || {
-        view.staleness().is_none().then_some(())
-    });
-    println!(
-        "the view follows again {:?} after the port was open",
-        opened.elapsed()
-    );
-    let put = client
-        .put("/services/web/10.0.0.1:7", r#"{"addr":"10.0.0.1:7"}"#)
-        .unwrap();
-    assert_eq!(view.wait_revision(put.revision(), SOON).unwrap().len(), 2);
-    assert!(
-        registered(&registration.state()),
-        "{:?}",
-        registration.state()
-    );
-    assert!(
-        view.changes()
-            .try_iter()
-            .all(|change| change.gone().next().is_none()),
-        "nothing was removed"
-    );
-}
-
-#[test]
-fn a_server_that_is_paused_makes_a_registration_suspect_then_lost_then_registered() {
-    let etcd = LocalEtcd::start().unwrap();
-    let client = client(&etcd);
-    let registration = registrar(&client, 2).register(web(1)).unwrap();
-    etcd.pause().unwrap();
-    until(&registration, "suspect", |state| {
-        matches!(state, State::Suspect { .. })
-    });
-    until(&registration, "lost", |state| {
-        matches!(state, State::Lost { .. })
-    });
-    etcd.resume().unwrap();
-    until(&registration, "registered again", registered);
-    assert!(client.get("/services/web/10.0.0.1:1").unwrap().is_some());
-}
-
-#[test]
-fn a_successor_is_never_touched() {
-    let etcd = LocalEtcd::start().unwrap();
-    let (old, new) = (client(&etcd), client(&etcd));
-    let view = Discovery::new(&old).service("web").unwrap();
-    let first = registrar(&old, 5).register(web(1).version("1")).unwrap();
-    let second = registrar(&new, 5).register(web(1).version("2")).unwrap();
-    until(&first, "replaced", |state| {
-        matches!(
-            state,
-            State::Lost {
-                why: Loss::Replaced { .. }
-            }
-        )
-    });
-    eventually(SOON, "the view shows the successor", || {
-        (view.snapshot().first()?.version == "2").then_some(())
-    });
-    first.leave().unwrap();
-    let kv = old
-        .get("/services/web/10.0.0.1:1")
-        .unwrap()
-        .expect("the successor's key is still there");
-    assert!(kv.value_str().unwrap().contains("\"version\":\"2\""));
-    assert!(registered(&second.state()));
-}
-
-#[test]
-fn who_was_replaced_comes_back_when_the_successor_leaves() {
-    let etcd = LocalEtcd::start().unwrap();
-    let (old, new) = (client(&etcd), client(&etcd));
-    let first = registrar(&old, 5).register(web(1)).unwrap();
-    let second = registrar(&new, 5).register(web(1)).unwrap();
-    until(&first, "replaced", |state| {
-        matches!(
-            state,
-            State::Lost {
-                why: Loss::Replaced { .. }
-            }
-        )
-    });
-    second.leave().unwrap();
-    until(&first, "registered again", registered);
-}
-
-#[test]
-fn each_conflict_policy_does_what_it_says() {
-    let etcd = LocalEtcd::start().unwrap();
-    let (holder, other) = (client(&etcd), client(&etcd));
-    let held = registrar(&holder, 5).register(web(1)).unwrap();
-    let with = |policy| {
-        Registrar::builder(&other)
-            .on_conflict(policy)
-            .start()
-            .unwrap()
-    };
-    let refused = with(OnConflict::Fail).register(web(1)).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Conflict);
-    assert!(refused.to_string().contains("10.0.0.1:1"), "{refused}");
-    assert!(registered(&held.state()));
-
-    let waiting = with(OnConflict::WaitForExpiry).announce(web(1)).unwrap();
-    assert_eq!(
-        waiting
-            .wait_registered(Duration::from_millis(300))
-            .unwrap_err()
-            .kind(),
-        ErrorKind::Timeout
-    );
-    held.leave().unwrap();
-    waiting.wait_registered(SOON).unwrap();
-}
-
-#[test]
-fn one_registrar_does_not_register_an_instance_twice() {
-    let etcd = LocalEtcd::start().unwrap();
-    let client = client(&etcd);
-    let registrar = registrar(&client, 5);
-    let _first = registrar.register(web(1)).unwrap();
-    assert_eq!(
-        registrar.register(web(1)).unwrap_err().kind(),
-        ErrorKind::Conflict
-    );
 }
 
 // Case: N-03

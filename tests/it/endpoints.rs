@@ -1,4 +1,4 @@
-//! Which endpoints a client talks to: others, while it runs, or one of choice.
+//! Choice of endpoints: replaced while the client runs, or one endpoint chosen per call.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The examples, as whoever tries them sees them: processes, lines and exit codes.
+//! The examples, run as processes: output and exit codes.
 //!
 //! `cargo test` builds them; `cargo test --test it` does not, and needs `cargo build --examples`.
 

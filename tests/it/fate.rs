@@ -1,4 +1,4 @@
-//! What is slow, large or endless on one connection delays nothing that has another role.
+//! Slow, large or endless streams delay no call on a connection of another role.
 
 use std::thread;
 use std::time::{Duration, Instant};

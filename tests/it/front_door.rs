@@ -1,4 +1,4 @@
-//! The short forms of the client: endpoints as text, verbs on prefixes, typed values, waiting for etcd.
+//! Short forms of the client: endpoints as text, verbs on prefixes, typed values, waiting for etcd.
 
 use std::time::{Duration, Instant};
 

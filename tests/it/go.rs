@@ -1,8 +1,8 @@
-//! Programs of Go's clientv3 and ours, contending for the same locks and elections.
+//! Go programs with clientv3 and this crate, contending for the same locks and elections.
 //!
-//! The programs are the Go module `tests/go`, which pins clientv3; `go` downloads it. Where the programs
-//! cannot be built the tests say that they are skipped, unless `ETCD_BLOCKING_GO=required`, as `.ci/run`
-//! sets it where there is Go.
+//! The programs are in the Go module `tests/go`, which pins clientv3; `go` downloads it. Where they cannot
+//! be built, the tests print that they are skipped, unless `ETCD_BLOCKING_GO=required`, which `.ci/run`
+//! sets where Go is installed.
 
 use std::env;
 use std::io::{BufRead, BufReader};

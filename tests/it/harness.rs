@@ -1,4 +1,4 @@
-//! The faulty network of these tests does what it says, or no other test here proves anything.
+//! The faulty network of these tests: each fault has the documented effect.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

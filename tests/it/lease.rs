@@ -1,4 +1,4 @@
-//! Leases: granted, renewed, and reported when they are gone.
+//! Leases: granted, renewed, and reported when they end.
 
 mod abandoned;
 mod faults;

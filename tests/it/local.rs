@@ -1,4 +1,4 @@
-//! The local servers themselves, and the faults that other tests rely on.
+//! Local servers of the feature `local`, and the faults that other tests inject with them.
 
 use std::{
     io::ErrorKind,

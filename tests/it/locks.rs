@@ -1,4 +1,4 @@
-//! Sessions, locks and elections: what is held, by whom, and who learns when it is not.
+//! Sessions, locks and elections.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use etcd_blocking::{Client, ErrorKind, Put};
 use crate::support::wait::eventually;
 
 mod election;
+mod faults;
 mod mutex;
 mod own_key;
 mod paused;
@@ -17,7 +18,6 @@ mod services;
 mod session;
 mod stale;
 mod too_late;
-mod trouble;
 mod users;
 
 /// Generous: the machine may be busy.

@@ -1,4 +1,4 @@
-//! Everything on a real etcd.
+//! Integration tests on real etcd servers.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,7 @@
-//! A prefix copied to another cluster, whatever happens in between.
+//! Copies of a prefix to another cluster: lists, changes, outages.
+
+mod checkpoint;
+mod names;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -135,47 +138,6 @@ fn two_thousand_keys_are_listed_in_pages_and_a_restart_in_the_middle_copies_the_
         (progress.puts(), progress.deletes(), progress.lists()),
         (0, 0, 1)
     );
-}
-
-// Case: MI-04
-#[test]
-fn copies_are_named_as_asked_and_begin_where_asked() {
-    let two = two();
-    for key in ["o_key1", "o_key2", "o_key3"] {
-        two.source.put(key, key).unwrap();
-    }
-    let make = || MakeMirror::new(&two.source, &two.destination).prefix("o_");
-    let copies = keys([("key1", "o_key1"), ("key2", "o_key2"), ("key3", "o_key3")]);
-    let renamed = make().dest_prefix("d_").start().unwrap();
-    renamed.wait_revision(now(&two.source), SOON).unwrap();
-    assert_eq!(below(&two.destination, "d_"), copies);
-    assert_eq!(below(&two.destination, "").len(), 3);
-    renamed.stop().unwrap();
-    two.destination
-        .call(Delete::range(KeyRange::all()))
-        .unwrap();
-
-    let bare = make().no_dest_prefix().start().unwrap();
-    bare.wait_revision(now(&two.source), SOON).unwrap();
-    assert_eq!(below(&two.destination, ""), copies);
-    bare.stop().unwrap();
-    two.destination
-        .call(Delete::range(KeyRange::all()))
-        .unwrap();
-
-    let third = two.source.get("o_key3").unwrap().unwrap().mod_revision();
-    let later = make().from_revision(third).start().unwrap();
-    later.wait_revision(now(&two.source), SOON).unwrap();
-    assert_eq!(below(&two.destination, ""), keys([("o_key3", "o_key3")]));
-    // A key that would have no name.
-    let nameless = make()
-        .no_dest_prefix()
-        .extraneous(Extraneous::Delete)
-        .start()
-        .unwrap();
-    two.source.put("o_", "x").unwrap();
-    let error = nameless.ended().recv_timeout(SOON).unwrap();
-    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
 }
 
 #[test]
@@ -321,89 +283,6 @@ fn keys_that_the_source_does_not_have_are_touched_only_when_that_was_said() {
 }
 
 #[test]
-fn a_mirror_of_a_prefix_onto_itself_is_refused() {
-    let two = two();
-    let make = || MakeMirror::new(&two.source, &two.source);
-    for loops in [
-        make(),
-        make().prefix("m/").no_dest_prefix(),
-        make().dest_prefix("copy/"),
-    ] {
-        let error = loops.start().unwrap().ended().recv_timeout(SOON).unwrap();
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-    }
-    two.source.put("m/a", "1").unwrap();
-    let beside = make().prefix("m/").dest_prefix("copy/").start().unwrap();
-    beside.wait_revision(now(&two.source), SOON).unwrap();
-    assert_eq!(below(&two.source, "copy/"), keys([("a", "1")]));
-}
-
-#[test]
-fn with_a_checkpoint_lost_answers_and_restarts_copy_each_version_exactly_once() {
-    let two = two();
-    let proxy = Proxy::start(two.b.client_addr());
-    let destination = Client::builder([proxy.endpoint()])
-        .timeout(Duration::from_millis(500))
-        .connect()
-        .unwrap();
-    two.source.put("m/k", "0").unwrap();
-    let make = MakeMirror::new(&two.source, &destination)
-        .prefix("m/")
-        .checkpoint("m/checkpoint");
-    let copy = make.clone().start().unwrap();
-    copy.wait_revision(now(&two.source), SOON).unwrap();
-    for n in 1..=5 {
-        proxy.pause(Dir::Down, true);
-        two.source.put("m/k", n.to_string()).unwrap();
-        eventually(SOON, "its answer is lost", || {
-            let progress = copy.progress();
-            progress
-                .stalled()
-                .filter(|error| error.outcome_unknown())
-                .map(drop)
-        });
-        proxy.pause(Dir::Down, false);
-        copy.wait_revision(now(&two.source), SOON).unwrap();
-    }
-    let k = two.destination.get("m/k").unwrap().unwrap();
-    assert_eq!((k.value_str(), k.version()), (Some("5"), 6));
-    let before = copy.stop().unwrap();
-
-    // Another run goes on where that one was, without being told.
-    two.source.put("m/k", "6").unwrap();
-    let resumed = make.clone().start().unwrap();
-    let progress = resumed.wait_revision(now(&two.source), SOON).unwrap();
-    assert_eq!(
-        (progress.lists(), progress.puts()),
-        (0, 1),
-        "after {before:?}"
-    );
-    assert_eq!(two.destination.get("m/k").unwrap().unwrap().version(), 7);
-
-    // A second one beside it is found out.
-    let second = make.start().unwrap();
-    second.wait_revision(now(&two.source), SOON).unwrap();
-    two.source.put("m/k", "7").unwrap();
-    eventually(SOON, "one of them ends", || {
-        resumed
-            .ended()
-            .try_recv()
-            .ok()
-            .or_else(|| second.ended().try_recv().ok())
-            .map(|error| assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"))
-    });
-    eventually(SOON, "the other goes on", || {
-        (two.destination.get("m/k").unwrap().unwrap().value() == "7").then_some(())
-    });
-    assert_eq!(two.destination.get("m/k").unwrap().unwrap().version(), 8);
-    let foreign = MakeMirror::new(&two.source, &two.destination)
-        .prefix("m/")
-        .checkpoint("m/k");
-    let error = foreign.start().unwrap().ended().recv_timeout(SOON).unwrap();
-    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
-}
-
-#[test]
 fn an_etcd_that_is_away_is_waited_for_and_stopping_does_not_wait() {
     let mut two = two();
     two.b.stop().unwrap();
@@ -431,89 +310,4 @@ fn an_etcd_that_is_away_is_waited_for_and_stopping_does_not_wait() {
         two.destination.get_prefix("m/").ok().map(|kvs| kvs.len())
     });
     assert_eq!(stopped, 2);
-}
-
-#[test]
-fn with_a_checkpoint_a_destination_that_lost_its_data_is_found_out_and_made_anew() {
-    let mut two = two();
-    two.source.put("m/a", "1").unwrap();
-    let make = MakeMirror::new(&two.source, &two.destination)
-        .prefix("m/")
-        .checkpoint("checkpoint");
-    let copy = make.clone().start().unwrap();
-    copy.wait_revision(now(&two.source), SOON).unwrap();
-    two.b.restart_wiped().unwrap();
-    two.source.put("m/b", "2").unwrap();
-    let error = copy.ended().recv_timeout(SOON).unwrap();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    let anew = make.start().unwrap();
-    anew.wait_revision(now(&two.source), SOON).unwrap();
-    assert_eq!(
-        below(&two.destination, "m/"),
-        keys([("a", "1"), ("b", "2")])
-    );
-}
-
-/// Whether a copy begins, or what it ends with.
-fn begins(make: MakeMirror, source: &Client) -> Result<(), etcd_blocking::Error> {
-    let copy = make.start()?;
-    copy.wait_revision(now(source), SOON)?;
-    copy.stop().map(drop)
-}
-
-#[test]
-fn a_namespace_is_copied_to_a_namespace() {
-    let two = two();
-    two.source.put("app/k", "v").unwrap();
-    two.source.put("other", "v").unwrap();
-    let (from, to) = (
-        two.source.namespace("app/").unwrap(),
-        two.destination.namespace("backup/").unwrap(),
-    );
-    let copy = MakeMirror::new(&from, &to)
-        .checkpoint("progress")
-        .start()
-        .unwrap();
-    let last = from.put("more", "w").unwrap().revision();
-    copy.wait_revision(last, SOON).unwrap();
-    copy.stop().unwrap();
-    let mut copied = below(&two.destination, "");
-    assert!(copied.remove("backup/progress").is_some());
-    assert_eq!(copied, keys([("backup/k", "v"), ("backup/more", "w")]));
-}
-
-#[test]
-fn what_would_copy_itself_is_told_by_the_names_on_the_server() {
-    let etcd = LocalEtcd::start().unwrap();
-    let client = Client::connect([etcd.endpoint()]).unwrap();
-    let view = |prefix: &'static str| client.namespace(prefix).unwrap();
-    let (a, b) = (view("a/"), view("b/"));
-    a.put("x/k", "v").unwrap();
-    // The same names in two namespaces are other keys.
-    begins(MakeMirror::new(&a, &b), &client).unwrap();
-    assert_eq!(below(&client, "b/"), keys([("x/k", "v")]));
-    // Other names may be the same keys.
-    for make in [
-        MakeMirror::new(&client, &a)
-            .prefix("a/x/")
-            .dest_prefix("x/"),
-        MakeMirror::new(&a, &client)
-            .prefix("x/")
-            .dest_prefix("a/x/y/"),
-        MakeMirror::new(&client, &b).prefix("b/").no_dest_prefix(),
-        MakeMirror::new(&a, &view("a/x/")),
-        MakeMirror::new(&a, &a).prefix("x/").dest_prefix("x/y/"),
-    ] {
-        let error = begins(make.extraneous(Extraneous::Delete), &client).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-    }
-    // "a/" of `b` is not where `a` is.
-    begins(MakeMirror::new(&a, &b).dest_prefix("a/"), &client).unwrap();
-    // A checkpoint among the keys that are copied would be copied for ever.
-    let marked = MakeMirror::new(&a, &client)
-        .dest_prefix("c/")
-        .checkpoint("a/progress");
-    let error = begins(marked, &client).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-    assert!(client.get("a/progress").unwrap().is_none());
 }

@@ -1,4 +1,4 @@
-//! A cluster that loses the member a client uses: killed, paused, or cut off from the others.
+//! Loss of the member that a client uses: killed, paused, or isolated from its peers.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a client tells of itself, against what was done with it.
+//! Metrics of a client, compared with its operations.
 
 use std::thread;
 use std::time::Duration;

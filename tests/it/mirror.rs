@@ -1,4 +1,4 @@
-//! A mirror follows a range through everything that can happen to it.
+//! Mirrors of a key range: changes, outages, compaction, restored stores.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A view whose keys are all under a prefix, through everything that has keys.
+//! Namespace views: every request and response with a key is rewritten.
 
 use std::time::Duration;
 

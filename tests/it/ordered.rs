@@ -1,4 +1,5 @@
-//! A view that never shows an older store than it has shown, on a cluster with a member that is behind.
+//! Ordered views: no read returns an older revision than an earlier one, on a cluster with a member that
+//! lags.
 
 use std::time::{Duration, Instant};
 

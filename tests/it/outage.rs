@@ -1,4 +1,4 @@
-//! A server that is dead, silent, paused or restarted, and what callers see of it.
+//! Servers that are stopped, silent, paused or restarted: results and delays of calls.
 
 use std::net::TcpListener;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! What an error says of the write that failed is true of the store.
+//! Failed writes: the outcome in the error matches the contents of the store.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;

@@ -1,4 +1,4 @@
-//! Large ranges, read page by page as of one revision.
+//! Large ranges, read in pages at one revision.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! Queues and barriers, with the keys that Go's recipes have.
+//! Queues and barriers, with the same keys as Go's recipes.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,11 +1,11 @@
-//! Many kinds of use share one client while one of them is stalled, oversized, refused or flooded:
-//! no other use fails.
+//! Many kinds of use share one client while one of them is stalled, oversized, refused or flooded: no other
+//! use fails.
 //!
 //! Each use runs on a thread of its own and measures its operations. Latencies are printed and not
-//! asserted, because a loaded machine stretches them; a use that is starved fails by its own
-//! deadline. `ETCD_BLOCKING_SHARED_SECONDS` sets the length of each window (2 s).
+//! asserted, because a loaded machine increases them; a use that is starved fails by its own deadline.
+//! `ETCD_BLOCKING_SHARED_SECONDS` sets the length of each window (2 s).
 
-mod troubles;
+mod faults;
 mod uses;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,13 +48,13 @@ impl Measured {
     }
 }
 
-/// Runs every use for one window, with `trouble` beside them.
-fn measure(uses: &mut [Use], trouble: impl Fn(&AtomicBool) + Sync) -> Vec<Measured> {
+/// Runs every use for one window, with `fault` beside them.
+fn measure(uses: &mut [Use], fault: impl Fn(&AtomicBool) + Sync) -> Vec<Measured> {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let done = Raise(&stop);
-        let (stop, trouble) = (&stop, &trouble);
-        scope.spawn(move || trouble(stop));
+        let (stop, fault) = (&stop, &fault);
+        scope.spawn(move || fault(stop));
         let running: Vec<_> = uses
             .iter_mut()
             .map(|one| scope.spawn(move || run(one, stop)))
@@ -88,8 +88,8 @@ fn run(one: &mut Use, stop: &AtomicBool) -> Measured {
     Measured { name, times }
 }
 
-fn show(trouble: &str, quiet: &[Measured], during: &[Measured]) {
-    println!("{trouble}: p50/p99 quiet -> during (operations)");
+fn show(fault: &str, quiet: &[Measured], during: &[Measured]) {
+    println!("{fault}: p50/p99 quiet -> during (operations)");
     for (before, now) in quiet.iter().zip(during) {
         println!(
             "  {:14} {:>9.1?}/{:>9.1?} -> {:>9.1?}/{:>9.1?} ({})",
@@ -133,13 +133,13 @@ fn shared(etcd: &LocalEtcd) -> Client {
 }
 
 #[test]
-fn one_use_in_trouble_fails_no_other_use_of_its_client() {
+fn one_use_that_is_stalled_or_refused_fails_no_other_use_of_its_client() {
     let (etcd, root) = with_users();
     let client = shared(&etcd);
     let mut uses = uses::all(&client);
     let quiet = measure(&mut uses, |_| ());
-    for (name, trouble) in troubles::all() {
-        let during = measure(&mut uses, |stop| trouble(&client, &root, stop));
+    for (name, fault) in faults::all() {
+        let during = measure(&mut uses, |stop| fault(&client, &root, stop));
         show(name, &quiet, &during);
         assert!(during.iter().all(|used| !used.times.is_empty()), "{name}");
     }
@@ -157,6 +157,6 @@ fn a_snapshot_that_nobody_reads_and_one_that_is_read_harm_no_other_use() {
     let mut uses = uses::all(&client);
     uses.push(uses::snapshot(&client));
     let quiet = measure(&mut uses, |_| ());
-    let during = measure(&mut uses, |stop| troubles::unread_snapshots(&client, stop));
+    let during = measure(&mut uses, |stop| faults::unread_snapshots(&client, stop));
     show("unread snapshots", &quiet, &during);
 }

@@ -1,4 +1,4 @@
-//! What the feature `tracing` tells, heard by a subscriber of our own.
+//! Spans and events of the feature `tracing`.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};

@@ -1,4 +1,4 @@
-//! Endpoints from DNS, asked of a name server of our own.
+//! Endpoints from DNS SRV records, with a scripted name server.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};

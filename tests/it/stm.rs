@@ -1,4 +1,4 @@
-//! Transactions in memory, on a real etcd.
+//! Software transactional memory.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -1,6 +1,6 @@
-//! Much of everything, and nothing at all: what it costs.
+//! Resource use: unread watches, an idle process, and one change among five thousand instances.
 //!
-//! What is measured of the process is measured in one of its own: other tests would be in it.
+//! Tests that measure the process run in a process of their own, without other tests.
 
 use std::collections::VecDeque;
 use std::process::Command;

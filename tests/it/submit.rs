@@ -1,4 +1,4 @@
-//! Requests that are handed over, and waited for later.
+//! Pipelined requests: submitted first, awaited later.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! TLS: who is let in and who is not, how soon that is said, and what a rotation costs.
+//! TLS: accepted and refused certificates, time to the error, and the effect of rotation.
 
 mod aimed;
 mod reasons;

@@ -1,4 +1,4 @@
-//! Transactions on a real etcd.
+//! Transactions.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Watches on a real etcd.
+//! Watches.
 
 mod cases;
 mod faults;

@@ -1,4 +1,4 @@
-//! Which changes travel in one transaction.
+//! Grouping of changes into transactions.
 
 use std::collections::HashSet;
 
@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use crate::types::Revision;
 
-/// What is done to a key of the destination.
+/// A write to one key of the destination.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Change {
     Put(Bytes, Bytes),
     Delete(Bytes),
 }
 
-/// What a change takes in a request besides its key and value, generously.
+/// Upper bound for the encoding of a change besides its key and value, in bytes.
 const OVERHEAD: usize = 32;
 
 impl Change {
@@ -32,43 +32,44 @@ impl Change {
     }
 }
 
-/// What fits into one transaction.
+/// TxnLimits of one transaction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Operations in a list.
+pub(super) struct TxnLimits {
+    /// Maximum number of operations in a list.
     pub(super) list: usize,
     pub(super) bytes: usize,
 }
 
-impl Limits {
-    /// How many operations nested lists hold: three levels share what a path may hold.
-    fn most(self) -> usize {
+impl TxnLimits {
+    /// Maximum number of operations in nested lists: etcd counts the operations along a path, so three
+    /// levels share the limit.
+    fn max_nested(self) -> usize {
         self.list.max((self.list / 3).saturating_pow(3))
     }
 }
 
-/// Changes that are to be written in one transaction.
+/// Changes for one transaction.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
-    /// Everything up to here is written when this is.
+    /// The revision that is complete once the batch is written, if any.
     pub(super) upto: Option<Revision>,
 }
 
-/// Puts whole revisions together while they fit, and takes apart what does not fit alone.
+/// Groups whole revisions into transactions, and splits a revision that is too large for one.
 ///
-/// Small revisions share a transaction as long as they touch different keys, because etcd refuses a
-/// key twice in one: so the copy has every version of every key.
+/// Revisions share a transaction only while they change different keys, because etcd refuses a transaction
+/// that puts a key twice. So the copy gets every version of every key.
 #[derive(Debug)]
 pub(super) struct Batcher {
-    limits: Limits,
+    limits: TxnLimits,
     open: Batch,
     keys: HashSet<Bytes>,
     bytes: usize,
 }
 
 impl Batcher {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: TxnLimits) -> Self {
         Batcher {
             limits,
             open: Batch::default(),
@@ -77,7 +78,7 @@ impl Batcher {
         }
     }
 
-    /// Adds what happened at one revision; returns what is to be written first.
+    /// Adds the changes of one revision; returns the batches that are complete.
     pub(super) fn add(&mut self, changes: Vec<Change>, upto: Option<Revision>) -> Vec<Batch> {
         let mut ready = Vec::new();
         let size: usize = changes.iter().map(Change::size).sum();
@@ -94,10 +95,10 @@ impl Batcher {
         }
         for change in changes {
             let full = self.bytes + change.size() > self.limits.bytes
-                || self.open.changes.len() >= self.limits.most()
+                || self.open.changes.len() >= self.limits.max_nested()
                 || self.keys.contains(change.key());
             if full {
-                // Too much for one transaction, so this revision is seen in parts.
+                // The revision is too large for one transaction, so it is split.
                 ready.extend(self.flush());
             }
             self.bytes += change.size();
@@ -108,7 +109,7 @@ impl Batcher {
         ready
     }
 
-    /// What is left.
+    /// Returns the open batch, if it has any change.
     pub(super) fn flush(&mut self) -> Option<Batch> {
         self.keys.clear();
         self.bytes = 0;
@@ -146,12 +147,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_adds_up_to_what_happened_and_every_transaction_is_one_that_etcd_takes(
+        fn batches_contain_all_changes_in_order_and_etcd_accepts_each_of_them(
             revisions in revisions(),
             list in 1usize..12,
             bytes in 50usize..600,
         ) {
-            let limits = Limits { list, bytes };
+            let limits = TxnLimits { list, bytes };
             let mut batcher = Batcher::new(limits);
             let mut batches = Vec::new();
             let mut expected = vec![BTreeMap::new()];
@@ -169,11 +170,11 @@ mod tests {
                 prop_assert_eq!(keys.len(), batch.changes.len(), "a key twice");
                 let size: usize = batch.changes.iter().map(Change::size).sum();
                 prop_assert!(size <= bytes || batch.changes.len() == 1);
-                prop_assert!(batch.changes.len() <= limits.most());
+                prop_assert!(batch.changes.len() <= limits.max_nested());
                 apply(&mut store, &batch.changes);
                 all.extend(batch.changes.clone());
                 if let Some(upto) = batch.upto {
-                    // Whoever stops here can go on after it.
+                    // A copy that stops here can resume after `upto`.
                     let revision = usize::try_from(upto.get()).unwrap();
                     let then = revisions[revision - 1].last().unwrap();
                     prop_assert_eq!(batch.changes.last(), Some(then));
@@ -184,8 +185,8 @@ mod tests {
         }
 
         #[test]
-        fn a_revision_that_fits_is_never_taken_apart(revisions in revisions()) {
-            let mut batcher = Batcher::new(Limits { list: 12, bytes: 10_000 });
+        fn a_revision_that_fits_is_never_split(revisions in revisions()) {
+            let mut batcher = Batcher::new(TxnLimits { list: 12, bytes: 10_000 });
             let mut batches = Vec::new();
             for (mut changes, number) in revisions.into_iter().zip(1..) {
                 changes.sort_by(|a, b| a.key().cmp(b.key()));

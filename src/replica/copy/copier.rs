@@ -1,4 +1,4 @@
-//! The thread of a mirror: list, then follow, and list again when history is gone.
+//! Thread of a copy: lists, follows a watch, and lists again when history is lost.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select};
 
-use super::batch::{Batch, Batcher, Change, Limits};
+use super::batch::{Batch, Batcher, Change, TxnLimits};
 use super::difference::{Difference, Pair};
-use super::handle::{Begin, Command, CopyProgress, Extraneous, MakeMirror, Shared};
-use super::writer::{Mark, Tried, Writer, is_passing};
+use super::plan::{Begin, CopyPlan, Extraneous};
+use super::progress::{Command, CopyProgress, Shared};
+use super::writer::{Mark, WriteOutcome, Writer, is_transient};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::rpc::kv::Get;
@@ -19,14 +20,14 @@ use crate::types::{KeyValue, Revision};
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// So many responses are copied before it is seen whether to stop.
-const AT_ONCE: usize = 128;
+/// Maximum number of watch responses that are copied between two checks for a stop.
+const RESPONSES_PER_STEP: usize = 128;
 
-/// Keys in one answer of a list.
+/// Keys per page of a list.
 const PAGE: u32 = 1000;
 
-/// The wait between tries that failed.
-const BETWEEN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(3));
+/// Backoff between failed attempts.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(3));
 
 pub(super) struct Copier {
     source: Client,
@@ -36,29 +37,30 @@ pub(super) struct Copier {
     begin: Begin,
     checkpoint: Option<Bytes>,
     extraneous: Extraneous,
-    limits: Limits,
+    limits: TxnLimits,
     shared: Arc<Shared>,
     commands: Receiver<Command>,
-    /// Which cluster the source is.
+    /// The cluster id of the source.
     cluster: u64,
-    /// What the copy has: everything up to here.
-    at: Option<Revision>,
-    /// Whether what is below the destination's prefix is this mirror's work.
+    /// The revision up to which everything is copied; `None` when a list is needed.
+    copied: Option<Revision>,
+    /// Whether all keys below the destination's prefix count as copies.
     owned: bool,
 }
 
-/// Why it does not go on.
+/// Reason why a step ended early.
 enum Halt {
+    /// The owner stopped the copying.
     Stopped,
-    /// History that it needs is gone.
-    Gone(Error),
+    /// The history that the copy needs was compacted or lost.
+    HistoryLost(Error),
     Failed(Error),
 }
 
-/// Tells those who wait that the thread is gone, also by a panic.
-struct Ending(Arc<Shared>);
+/// Guard that wakes waiters when the thread ends, also after a panic.
+struct EndOnDrop(Arc<Shared>);
 
-impl Drop for Ending {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.end(Some(Error::abandoned()));
     }
@@ -67,48 +69,48 @@ impl Drop for Ending {
 impl From<Error> for Halt {
     fn from(error: Error) -> Self {
         match error.kind() {
-            ErrorKind::Compacted | ErrorKind::Rewound => Halt::Gone(error),
+            ErrorKind::Compacted | ErrorKind::Rewound => Halt::HistoryLost(error),
             _ => Halt::Failed(error),
         }
     }
 }
 
 impl Copier {
-    pub(super) fn new(make: MakeMirror, shared: Arc<Shared>, commands: Receiver<Command>) -> Self {
+    pub(super) fn new(plan: CopyPlan, shared: Arc<Shared>, commands: Receiver<Command>) -> Self {
         Copier {
-            source: make.source,
+            source: plan.source,
             writer: Writer {
-                client: make.destination,
-                list: make.limits.list,
+                client: plan.destination,
+                list: plan.limits.list,
                 checkpoint: None,
             },
-            dest_prefix: make.dest_prefix.unwrap_or_else(|| make.prefix.clone()),
-            prefix: make.prefix,
-            begin: make.begin,
-            checkpoint: make.checkpoint,
-            extraneous: make.extraneous,
-            limits: make.limits,
+            dest_prefix: plan.dest_prefix.unwrap_or_else(|| plan.prefix.clone()),
+            prefix: plan.prefix,
+            begin: plan.begin,
+            checkpoint: plan.checkpoint,
+            extraneous: plan.extraneous,
+            limits: plan.limits,
             shared,
             commands,
             cluster: 0,
-            at: None,
+            copied: None,
             owned: false,
         }
     }
 
     /// Copies until it is stopped or fails.
-    pub(super) fn run(mut self, telling: &Sender<Error>) {
-        let _ending = Ending(Arc::clone(&self.shared));
+    pub(super) fn run(mut self, end_sender: &Sender<Error>) {
+        let _end = EndOnDrop(Arc::clone(&self.shared));
         let why = match self.copy() {
             Halt::Stopped => None,
-            Halt::Gone(error) | Halt::Failed(error) => {
+            Halt::HistoryLost(error) | Halt::Failed(error) => {
                 let about = Operation::on("make mirror of", KeyRange::prefix(self.prefix.clone()));
                 Some(error.operation(about))
             }
         };
         if let Some(error) = &why {
-            // There is room for the one.
-            let _ = telling.try_send(error.clone());
+            // The channel has capacity for this one item.
+            let _ = end_sender.try_send(error.clone());
         }
         self.shared.end(why);
     }
@@ -118,21 +120,21 @@ impl Copier {
             return halt;
         }
         loop {
-            let halt = match self.at {
+            let halt = match self.copied {
                 Some(at) => self.follow(at),
                 None => self.list(),
             };
             match halt {
                 Ok(()) => {}
-                Err(Halt::Gone(error)) if self.at.is_some() => {
+                Err(Halt::HistoryLost(error)) if self.copied.is_some() => {
                     if self.extraneous == Extraneous::Keep {
-                        return Halt::Gone(error);
+                        return Halt::HistoryLost(error);
                     }
-                    self.at = None;
+                    self.copied = None;
                 }
-                // A list that took so long that its revision is gone.
-                Err(Halt::Gone(error)) => {
-                    if let Err(halt) = self.pause(&mut BETWEEN.clone(), error) {
+                // The revision of the list was compacted while it was read.
+                Err(Halt::HistoryLost(error)) => {
+                    if let Err(halt) = self.pause(&mut RETRY.clone(), error) {
                         return halt;
                     }
                 }
@@ -141,23 +143,23 @@ impl Copier {
         }
     }
 
-    /// Finds out who is who, and where to begin.
+    /// Reads the cluster ids and the checkpoint, and determines where to begin.
     fn begin(&mut self) -> Result<(), Halt> {
         let here = self.cluster_of(&self.source, &self.prefix)?;
         let there = self.cluster_of(&self.writer.client, &self.dest_prefix)?;
         if here == there
-            && let Some(reason) = self.circle()
+            && let Some(reason) = self.overlap()
         {
             return Err(Halt::Failed(Error::invalid(reason)));
         }
         self.cluster = here;
-        (self.at, self.owned) = match self.begin {
+        (self.copied, self.owned) = match self.begin {
             Begin::List => (None, false),
             Begin::Revision(first) => (Some(Revision::new(first.get().saturating_sub(1))), false),
             Begin::After(at) => (Some(at), true),
         };
         if let Some(key) = self.checkpoint.clone() {
-            let mut backoff = BETWEEN;
+            let mut backoff = RETRY;
             let mark = loop {
                 match self.writer.open(key.clone()) {
                     Ok(mark) => break mark,
@@ -167,18 +169,18 @@ impl Copier {
             if let Some(mark) = mark {
                 self.owned = true;
                 let known = mark.cluster == here && mark.revision > Revision::NONE;
-                self.at = known.then_some(mark.revision);
+                self.copied = known.then_some(mark.revision);
             }
         }
-        if let Some(at) = self.at {
+        if let Some(at) = self.copied {
             self.shared.update(|progress| progress.revision = at);
         }
         Ok(())
     }
 
-    /// Why what it writes would be what it copies, if both are in one cluster. Either may be a view
-    /// of a namespace.
-    fn circle(&self) -> Option<&'static str> {
+    /// Returns why the written keys would be copied again, if both clients are of the same cluster. Either
+    /// client may be a namespace view.
+    fn overlap(&self) -> Option<&'static str> {
         let from = self.source.absolute(&self.prefix);
         let destination = &self.writer.client;
         let to = destination.absolute(&self.dest_prefix);
@@ -187,28 +189,28 @@ impl Copier {
             .as_ref()
             .map(|key| destination.absolute(key));
         if from.starts_with(&to) || to.starts_with(&from) {
-            Some("source and destination are the same keys of the same cluster")
+            Some("source and destination are overlapping prefixes of the same cluster")
         } else if checkpoint.is_some_and(|key| key.starts_with(&from)) {
-            // Each write of it would be a change to copy.
-            Some("the checkpoint is one of the keys that are copied")
+            // Each write of the checkpoint would be a change to copy.
+            Some("the checkpoint key is below the prefix that is copied; choose another key")
         } else {
             None
         }
     }
 
     fn cluster_of(&self, client: &Client, prefix: &Bytes) -> Result<u64, Halt> {
-        let mut backoff = BETWEEN;
+        let mut backoff = RETRY;
         loop {
-            match client.call(cheap(prefix)) {
+            match client.call(header_request(prefix)) {
                 Ok(answer) => return Ok(answer.header().cluster_id),
                 Err(error) => self.pause(&mut backoff, error)?,
             }
         }
     }
 
-    /// Waits before the next try, or fails when that cannot help.
+    /// Waits before the next attempt; fails when the error is not transient.
     fn pause(&self, backoff: &mut Backoff, error: Error) -> Result<(), Halt> {
-        if !is_passing(&error) && error.kind() != ErrorKind::Compacted {
+        if !is_transient(&error) && error.kind() != ErrorKind::Compacted {
             return Err(error.into());
         }
         self.shared
@@ -223,9 +225,9 @@ impl Copier {
         }
     }
 
-    /// Makes the copy that of one revision of the source.
+    /// Makes the copy equal to one revision of the source.
     fn list(&mut self) -> Result<(), Halt> {
-        let mut backoff = BETWEEN;
+        let mut backoff = RETRY;
         loop {
             match self.try_list() {
                 Err(Halt::Failed(error)) => self.pause(&mut backoff, error)?,
@@ -235,11 +237,16 @@ impl Copier {
     }
 
     fn try_list(&mut self) -> Result<(), Halt> {
-        let at = self.source.call(cheap(&self.prefix))?.header().revision;
+        let at = self
+            .source
+            .call(header_request(&self.prefix))?
+            .header()
+            .revision;
         if self.extraneous == Extraneous::Refuse && !self.owned {
             self.refuse_extraneous(at)?;
         }
-        // A copy of a key that goes while this is written would look like somebody else's.
+        // From here on the prefix contains copies: one whose original is deleted before the next list must
+        // not count as extraneous.
         self.owned = true;
         let listing = Mark {
             cluster: self.cluster,
@@ -261,13 +268,13 @@ impl Copier {
         self.write(&last, &listing)
     }
 
-    /// Before anything is written: is there something below the prefix that is not a copy?
+    /// Fails when there is a key below the destination's prefix that the source does not have.
     fn refuse_extraneous(&self, at: Revision) -> Result<(), Halt> {
         for change in self.difference(at, true)? {
             if let Change::Delete(key) = change? {
                 let reason = format!(
-                    "the destination has a key that the source does not have, {:?}: say what is \
-                     to become of such keys, with extraneous()",
+                    "the destination has a key that the source does not have, {:?}; choose with \
+                     extraneous() whether such keys are deleted or kept",
                     Printed(&key)
                 );
                 return Err(Halt::Failed(Error::new(
@@ -279,7 +286,7 @@ impl Copier {
         Ok(())
     }
 
-    /// What leads from the copy as it is to the source as it was at `at`.
+    /// The changes that make the present copy equal to the source at revision `at`.
     fn difference(
         &self,
         at: Revision,
@@ -300,7 +307,7 @@ impl Copier {
         Ok(Difference::new(source, copy))
     }
 
-    /// The name of a copy.
+    /// Returns the function from the key of an original to the key of its copy.
     fn rename(&self) -> impl Fn(&Bytes) -> Result<Bytes> + use<> {
         let (from, to) = (self.prefix.len(), self.dest_prefix.clone());
         let own = self.checkpoint.clone();
@@ -308,9 +315,9 @@ impl Copier {
             let rest = key.get(from..).unwrap_or_default();
             let copy = Bytes::from([&to[..], rest].concat());
             let problem = if copy.is_empty() {
-                "has no name without the prefix"
+                "equals the prefix, so the key of its copy would be empty"
             } else if Some(&copy) == own.as_ref() {
-                "would be copied over the checkpoint"
+                "would overwrite the checkpoint key"
             } else {
                 return Ok(copy);
             };
@@ -321,12 +328,12 @@ impl Copier {
         }
     }
 
-    /// Copies what a watch brings, until that ends.
+    /// Watches the source from after `at` and copies its changes until the watch ends.
     fn follow(&mut self, at: Revision) -> Result<(), Halt> {
         let watch = Watch::prefix(self.prefix.clone())
             .after(at)
             .progress_notify();
-        let mut backoff = BETWEEN;
+        let mut backoff = RETRY;
         let watcher = loop {
             match self.source.watch(watch.clone()) {
                 Ok(watcher) => break watcher,
@@ -343,19 +350,19 @@ impl Copier {
                 },
                 recv(watcher.receiver()) -> item => match item {
                     Ok(response) => self.take(response?, &watcher)?,
-                    // The client says why when it is asked the next time.
+                    // The next request to the client returns the reason.
                     Err(_) => return Ok(()),
                 },
             }
         }
     }
 
-    /// Copies one response, and with it all that has arrived meanwhile.
+    /// Copies one response, together with the responses that are already queued.
     fn take(&mut self, first: WatchResponse, watcher: &Watcher) -> Result<(), Halt> {
         let rename = self.rename();
         let mut batcher = self.batcher();
         let mut next = Some(Ok(first));
-        let mut told = self.at.unwrap_or_default();
+        let mut reached = self.copied.unwrap_or_default();
         let mut ended = None;
         let mut taken = 0;
         while let Some(item) = next {
@@ -383,22 +390,24 @@ impl Copier {
                     self.write_mark(&batch)?;
                 }
             }
-            told = told.max(response.revision());
+            reached = reached.max(response.revision());
             taken += 1;
-            next = (taken < AT_ONCE).then(|| watcher.try_recv().ok()).flatten();
+            next = (taken < RESPONSES_PER_STEP)
+                .then(|| watcher.try_recv().ok())
+                .flatten();
         }
         if let Some(batch) = batcher.flush() {
             self.write_mark(&batch)?;
         }
-        // Also what progress told: nothing happened up to there.
-        self.arrived(told);
+        // A progress notification also moves the position: there was no change up to its revision.
+        self.set_copied(reached);
         ended.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn write_mark(&mut self, batch: &Batch) -> Result<(), Halt> {
         let before = Mark {
             cluster: self.cluster,
-            revision: self.at.unwrap_or_default(),
+            revision: self.copied.unwrap_or_default(),
         };
         self.write(batch, &before)
     }
@@ -413,22 +422,22 @@ impl Copier {
         }
     }
 
-    /// Writes a batch, however long that takes. `mark` is what the copy has if this batch does not
-    /// complete a revision.
+    /// Writes a batch, and retries until it succeeds. `mark` is the progress of the copy if this batch does
+    /// not complete a revision.
     fn write(&mut self, batch: &Batch, mark: &Mark) -> Result<(), Halt> {
         let mark = Mark {
             cluster: mark.cluster,
             revision: batch.upto.unwrap_or(mark.revision),
         };
         self.check_stopped()?;
-        let mut backoff = BETWEEN;
+        let mut backoff = RETRY;
         let mut again = false;
         if !batch.changes.is_empty() || self.checkpoint.is_some() {
             loop {
                 match self.writer.write(batch, &mark, again) {
-                    Tried::Written => break,
-                    Tried::Failed(error) => return Err(Halt::Failed(error)),
-                    Tried::Again(error) => self.pause(&mut backoff, error)?,
+                    WriteOutcome::Written => break,
+                    WriteOutcome::Failed(error) => return Err(Halt::Failed(error)),
+                    WriteOutcome::Again(error) => self.pause(&mut backoff, error)?,
                 }
                 again = true;
             }
@@ -445,28 +454,29 @@ impl Copier {
             progress.stalled = None;
         });
         if let Some(upto) = batch.upto {
-            self.arrived(upto);
+            self.set_copied(upto);
         }
         Ok(())
     }
 
     fn batcher(&self) -> Batcher {
-        // The checkpoint needs a place in each transaction.
+        // The checkpoint takes one operation of each transaction.
         let list = self.limits.list - usize::from(self.checkpoint.is_some());
-        Batcher::new(Limits {
+        Batcher::new(TxnLimits {
             list,
             ..self.limits
         })
     }
 
-    fn arrived(&mut self, at: Revision) {
-        self.at = Some(at);
+    fn set_copied(&mut self, at: Revision) {
+        self.copied = Some(at);
         self.shared.update(|progress| progress.revision = at);
     }
 }
 
-/// A linearizable read without keys, of what whoever copies the prefix may read.
-fn cheap(prefix: &Bytes) -> Get {
+/// A linearizable read of the prefix's first key, which returns no keys; it needs no more permission than
+/// the copy itself.
+fn header_request(prefix: &Bytes) -> Get {
     let range = KeyRange::prefix(prefix.clone());
     Get::key(range.start().clone()).count_only()
 }

@@ -1,4 +1,4 @@
-//! What leads from the copy to the original, found in one pass over both.
+//! Difference of two sorted lists, found in one pass.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -8,11 +8,11 @@ use bytes::Bytes;
 use super::batch::Change;
 use crate::error::Result;
 
-/// A key of the destination with a value.
+/// A key of the destination and its value.
 pub(super) type Pair = (Bytes, Bytes);
 
-/// Compares two lists in the order of their keys: what the copy lacks or has otherwise is put, and
-/// what it has too much is deleted. Holds one key of each at a time.
+/// Iterator over the changes that make `copy` equal to `source`; both are sorted by key. It holds one key
+/// of each at a time.
 pub(super) struct Difference<S: Iterator, D: Iterator> {
     source: Peekable<S>,
     copy: Peekable<D>,
@@ -87,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_leads_exactly_from_the_copy_to_the_original(
+        fn the_changes_make_the_copy_equal_to_the_source(
             source in prop::collection::btree_map(0u8..30, 0u8..3, 0..20),
             copy in prop::collection::btree_map(0u8..30, 0u8..3, 0..20),
         ) {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_breaks_off_is_an_error_and_not_a_deletion() {
+    fn a_list_that_ends_early_is_an_error_and_not_a_deletion() {
         let copy: Store = (0..9).map(|key| (key, 0)).collect();
         let broken = || std::iter::once(Err(Error::closed()));
         let source: Store = (0..3).map(|key| (key, 0)).collect();

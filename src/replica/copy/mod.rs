@@ -1,9 +1,15 @@
-//! Copying a prefix to another cluster, and keeping the copy up to date.
+//! Continuous copy of a prefix to another cluster.
 
 mod batch;
 mod copier;
 mod difference;
 mod handle;
+mod make_mirror;
+mod plan;
+mod progress;
 mod writer;
 
-pub use handle::{CopyProgress, Extraneous, MakeMirror, MirrorCopy};
+pub use handle::MirrorCopy;
+pub use make_mirror::MakeMirror;
+pub use plan::Extraneous;
+pub use progress::CopyProgress;

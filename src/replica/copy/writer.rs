@@ -1,4 +1,4 @@
-//! The destination's end: transactions, each on the condition that nobody else was there since the last.
+//! Writer of the destination: one transaction per batch, conditional on an unchanged checkpoint.
 
 use bytes::Bytes;
 
@@ -10,12 +10,12 @@ use crate::rpc::kv::{Compare, Delete, Get, Op, Put, Txn};
 use crate::types::Revision;
 use crate::util::jitter;
 
-/// The progress as it stands in the destination: `<cluster> <revision> <run>-<number>`. The run and
-/// number tell whose transaction it was.
+/// Progress as stored in the checkpoint: `<cluster> <revision> <run>-<number>`. Run and number identify the
+/// transaction that wrote it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Mark {
     pub(super) cluster: u64,
-    /// None while a list is being written.
+    /// [`Revision::NONE`] while a list is being written.
     pub(super) revision: Revision,
 }
 
@@ -33,20 +33,20 @@ impl Mark {
     }
 }
 
-/// What keeps the progress in the destination.
+/// The key of the destination that stores the progress.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     pub(super) key: Bytes,
     run: u64,
     number: u64,
-    /// When it was last changed by us, or read.
-    at: Revision,
+    /// The mod_revision after this writer's last write or read.
+    mod_revision: Revision,
 }
 
-/// What came of a try to write.
-pub(super) enum Tried {
+/// Outcome of one attempt to write a batch.
+pub(super) enum WriteOutcome {
     Written,
-    /// It is not known, or proven that it was not; the same again.
+    /// Not written, or unknown: repeat the same batch.
     Again(Error),
     Failed(Error),
 }
@@ -54,39 +54,41 @@ pub(super) enum Tried {
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) client: Client,
+    /// Maximum number of operations in a list.
     pub(super) list: usize,
     pub(super) checkpoint: Option<Checkpoint>,
 }
 
 impl Writer {
-    /// Reads the progress that is there.
+    /// Reads the stored progress and uses `key` as the checkpoint from now on.
     pub(super) fn open(&mut self, key: Bytes) -> Result<Option<Mark>> {
         let found = self.client.get(key.clone())?;
-        let (at, mark) = match &found {
+        let (mod_revision, mark) = match &found {
             Some(kv) => (kv.mod_revision(), Some(Mark::read(kv.value()))),
             None => (Revision::NONE, None),
         };
         if mark == Some(None) {
-            let reason = "the key of the checkpoint holds something else: is it the right one?";
+            let reason =
+                "the checkpoint key has a value that is not a checkpoint; choose another key";
             return Err(Error::new(ErrorKind::FailedPrecondition, reason));
         }
         self.checkpoint = Some(Checkpoint {
             key,
             run: jitter::number(),
             number: 0,
-            at,
+            mod_revision,
         });
         Ok(mark.flatten())
     }
 
-    /// Tries to write a batch once. After [`Tried::Again`] the same batch has to be next, with
+    /// Tries once to write a batch. After [`WriteOutcome::Again`] the caller repeats the same batch with
     /// `again` set.
-    pub(super) fn write(&mut self, batch: &Batch, mark: &Mark, again: bool) -> Tried {
+    pub(super) fn write(&mut self, batch: &Batch, mark: &Mark, again: bool) -> WriteOutcome {
         let mut ops: Vec<Op> = batch.changes.iter().map(op).collect();
         let Some(checkpoint) = &mut self.checkpoint else {
             return match self.client.txn(Txn::always(nested(ops, self.list))) {
-                Ok(_) => Tried::Written,
-                Err(error) => tried(error),
+                Ok(_) => WriteOutcome::Written,
+                Err(error) => failed(error),
             };
         };
         if !again {
@@ -94,28 +96,28 @@ impl Writer {
         }
         let value = mark.value(checkpoint.run, checkpoint.number);
         ops.push(Put::new(checkpoint.key.clone(), value.clone()).into());
-        let untouched = Compare::mod_revision(checkpoint.key.clone()).eq(checkpoint.at);
+        let untouched = Compare::mod_revision(checkpoint.key.clone()).eq(checkpoint.mod_revision);
         let txn = Txn::when([untouched])
             .then(nested(ops, self.list))
             .or_else([Get::key(checkpoint.key.clone())]);
         let response = match self.client.txn(txn) {
             Ok(response) => response,
-            Err(error) => return tried(error),
+            Err(error) => return failed(error),
         };
         if response.succeeded() {
-            checkpoint.at = response.revision();
-            return Tried::Written;
+            checkpoint.mod_revision = response.revision();
+            return WriteOutcome::Written;
         }
         match response.get(0).and_then(|get| get.first()) {
-            // An earlier try whose answer was lost.
+            // An earlier attempt, whose response was lost, has succeeded.
             Some(kv) if again && *kv.value() == value => {
-                checkpoint.at = kv.mod_revision();
-                Tried::Written
+                checkpoint.mod_revision = kv.mod_revision();
+                WriteOutcome::Written
             }
             _ => {
-                let reason = "the checkpoint is not as this mirror left it: there is a second \
-                              mirror, or the destination lost data";
-                Tried::Failed(Error::new(ErrorKind::Conflict, reason))
+                let reason = "the checkpoint was changed by another writer: a second copier uses \
+                              the same key, or the destination lost data";
+                WriteOutcome::Failed(Error::new(ErrorKind::Conflict, reason))
             }
         }
     }
@@ -128,19 +130,19 @@ fn op(change: &Change) -> Op {
     }
 }
 
-fn tried(error: Error) -> Tried {
-    if is_passing(&error) {
-        Tried::Again(error)
+fn failed(error: Error) -> WriteOutcome {
+    if is_transient(&error) {
+        WriteOutcome::Again(error)
     } else {
-        Tried::Failed(error)
+        WriteOutcome::Failed(error)
     }
 }
 
-/// Whether trying again later can help. Writes are repeated also when their outcome is unknown: the
-/// same puts and deletions once more make no difference.
-pub(super) fn is_passing(error: &Error) -> bool {
+/// Returns whether a later attempt may succeed. Writes of unknown outcome are repeated too: the same puts and
+/// deletions have the same effect.
+pub(super) fn is_transient(error: &Error) -> bool {
     use ErrorKind::{RateLimited, Timeout, Tls, Unavailable};
 
-    // A copy runs for months: certificates are replaced meanwhile, and put right again.
+    // TLS errors are transient: a copy runs for months, while certificates are replaced.
     matches!(error.kind(), Unavailable | Timeout | RateLimited | Tls)
 }

@@ -1,5 +1,4 @@
-//! What the reader of a mirror is told: every change of the contents while its queue has room, and one
-//! `Reset` for what it missed otherwise.
+//! Bounded queue of the changes of a mirror; on overflow it collapses to one `Reset`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,108 +11,115 @@ use crate::rpc::watch::{Event, WatchResponse};
 use crate::runtime::BoundedSender;
 use crate::types::{KeyValue, Revision};
 
-/// How soon a reader that takes something out of a full queue is noticed, and one that takes nothing.
-/// A crossbeam channel does not say when there is room; a call of `changes()` does.
-const LOOK: Duration = Duration::from_millis(20);
-const LOOK_AT_MOST: Duration = Duration::from_secs(5);
+/// Bounds of the interval at which a full queue is polled for room: a crossbeam channel does not signal when
+/// a reader takes an item. The interval doubles while the reader takes nothing, and a call of
+/// `Mirror::changes` resets it.
+const MIN_POLL: Duration = Duration::from_millis(20);
+const MAX_POLL: Duration = Duration::from_secs(5);
 
-pub(super) struct ChangeQueue {
+/// Sending end of [`Mirror::changes`](super::Mirror::changes), and writer of the mirror's contents.
+pub(super) struct MirrorChangeQueue {
     bounded_sender: BoundedSender<Result<MirrorEvent>>,
     shared: Arc<Shared>,
-    /// What the reader knows, when it must be told the difference: nothing until it asks for the
-    /// changes, and when its queue overflowed. `None` while the queue has everything.
-    told: Option<Snapshot>,
-    /// Why there will be a difference.
+    /// The contents that all queued events lead to, while the reader still needs a `Reset` from there: empty
+    /// until the changes are requested for the first time, and set when the queue overflows. `None` while
+    /// the queue has every change.
+    reported: Option<Snapshot>,
+    /// The cause of the next `Reset`.
     cause: ResetCause,
+    /// Since when the mirror is stale.
     stale: Option<Instant>,
-    /// The same as far as the reader was told.
-    told_stale: Option<Instant>,
-    /// How long until the next look at a queue that was full, and how much was in it at the last one.
-    pause: Duration,
+    /// The value of `stale` in the last queued event.
+    reported_stale: Option<Instant>,
+    /// The interval until the next poll of a full queue.
+    poll_interval: Duration,
+    /// The number of unread items at the last poll.
     waiting: usize,
 }
 
-impl ChangeQueue {
+impl MirrorChangeQueue {
     pub(super) fn new(
         bounded_sender: BoundedSender<Result<MirrorEvent>>,
         shared: Arc<Shared>,
     ) -> Self {
-        ChangeQueue {
+        MirrorChangeQueue {
             bounded_sender,
             shared,
-            told: Some(Snapshot::default()),
+            reported: Some(Snapshot::default()),
             cause: ResetCause::First,
             stale: None,
-            told_stale: None,
-            pause: LOOK,
+            reported_stale: None,
+            poll_interval: MIN_POLL,
             waiting: 0,
         }
     }
 
-    /// When to [look](ChangeQueue::look) again whether a slow reader has made room; `None` while nothing is
-    /// held back, or nobody ever asked for the changes.
-    pub(super) fn next_look(&self) -> Option<Duration> {
-        let held_back = self.told.is_some() && self.shared.is_wanted();
-        held_back.then_some(self.pause)
+    /// The time until the next [`poll`](MirrorChangeQueue::poll); `None` while no change is held back, or until the
+    /// changes are requested for the first time.
+    pub(super) fn next_poll(&self) -> Option<Duration> {
+        let held_back = self.reported.is_some() && self.shared.changes_requested();
+        held_back.then_some(self.poll_interval)
     }
 
-    /// Whether the reader is to [catch up](ChangeQueue::catch_up).
+    /// Returns whether a `Reset` is pending.
     #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
-        self.told.is_some()
+        self.reported.is_some()
     }
 
+    /// Applies the events of a watch response to the contents and queues them.
     pub(super) fn apply(&mut self, response: &WatchResponse) {
         let events = response.events();
         let Some(last) = events.last() else {
             self.shared
-                .update(|picture| picture.advance(response.revision()));
-            return self.note_queued();
+                .update(|snapshot| snapshot.advance(response.revision()));
+            return self.publish_queued();
         };
-        // With what each key was before, which the contents know and the event need not carry.
+        // Twice the size of the event: a change also contains the previous key value.
         let size = |event: &Event| {
             2 * (size_of::<KeyValue>() + event.kv().key().len() + event.kv().value().len())
         };
-        self.make_room(events.iter().map(size).sum());
+        self.reserve(events.iter().map(size).sum());
         let revision = last.revision();
         let changes = self
             .shared
-            .update(|picture| picture.apply(events, revision));
-        self.tell(MirrorEvent::Changed { revision, changes });
-        self.note_queued();
+            .update(|snapshot| snapshot.apply(events, revision));
+        self.queue(MirrorEvent::Changed { revision, changes });
+        self.publish_queued();
     }
 
-    /// Takes over a list of the store in `epoch`.
+    /// Replaces the contents with a list of the store of `epoch`, and queues the difference.
     pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision, epoch: u64) {
         let (_, before) = self.shared.position();
         let cause = match epoch == before {
             true => ResetCause::Relisted,
             false => ResetCause::Rewound,
         };
-        self.cause = match self.told {
-            // Who never asked, or was told nothing yet because there was no list, has lost nothing.
-            Some(_) if !self.shared.is_wanted() || self.is_empty() => ResetCause::First,
+        self.cause = match self.reported {
+            // No event was queued yet, so the reader has lost nothing.
+            Some(_) if !self.shared.changes_requested() || self.is_empty() => ResetCause::First,
             Some(_) => self.cause.max(cause),
             None => cause,
         };
-        self.told.get_or_insert_with(|| self.shared.snapshot());
-        self.shared.update(|picture| picture.reset(list, revision));
+        self.reported.get_or_insert_with(|| self.shared.snapshot());
+        self.shared
+            .update(|snapshot| snapshot.reset(list, revision));
         self.shared.set_epoch(epoch);
         self.catch_up();
     }
 
-    /// Whether nothing was listed yet.
+    /// Returns whether there was no list yet.
     fn is_empty(&self) -> bool {
         self.shared.position().0 == Revision::NONE
     }
 
-    /// The mirror follows.
+    /// Marks the mirror as live.
     pub(super) fn set_live(&mut self) {
         self.shared.set_live();
         self.set_health(None);
     }
 
-    /// The mirror cannot follow, for this reason.
+    /// Marks the mirror as stale, with this reason.
     pub(super) fn set_stale(&mut self, reason: Error) {
         let since = self.stale.unwrap_or_else(Instant::now);
         self.shared.set_stale(since, reason);
@@ -129,47 +135,46 @@ impl ChangeQueue {
             return;
         }
         self.stale = stale;
-        self.make_room(0);
-        self.tell_health();
+        self.reserve(0);
+        self.queue_health();
     }
 
-    /// Somebody reads.
+    /// Notes that the reader has called `changes()`.
     pub(super) fn read(&mut self) {
-        self.pause = LOOK;
+        self.poll_interval = MIN_POLL;
         self.catch_up();
     }
 
-    /// Tells a reader what was held back, if it made room; looks again soon when it takes items, and
-    /// later each time when it does not.
-    pub(super) fn look(&mut self) {
+    /// Queues a pending `Reset` if the reader has made room, and sets the next poll interval.
+    pub(super) fn poll(&mut self) {
         let waiting = self.bounded_sender.waiting();
-        self.pause = match waiting < self.waiting {
-            true => LOOK,
-            false => (self.pause * 2).min(LOOK_AT_MOST),
+        self.poll_interval = match waiting < self.waiting {
+            true => MIN_POLL,
+            false => (self.poll_interval * 2).min(MAX_POLL),
         };
         self.waiting = waiting;
         self.catch_up();
     }
 
-    /// Tells the reader everything that it missed, if it has room now.
+    /// Queues a pending `Reset` if there is room.
     pub(super) fn catch_up(&mut self) {
-        if !self.shared.is_wanted() {
+        if !self.shared.changes_requested() {
             return;
         }
-        let Some(told) = self.told.take_if(|_| self.bounded_sender.has_room()) else {
+        let Some(before) = self.reported.take_if(|_| self.bounded_sender.has_room()) else {
             return;
         };
         let now = self.shared.snapshot();
-        self.tell(MirrorEvent::Reset {
+        self.queue(MirrorEvent::Reset {
             revision: now.revision(),
             cause: self.cause,
-            changes: now.difference(&told),
+            changes: now.difference(&before),
         });
-        self.tell_health();
-        self.note_queued();
+        self.queue_health();
+        self.publish_queued();
     }
 
-    /// The end, because of an error or because the owner let go.
+    /// Ends the queue, with an error or because the mirror was dropped.
     pub(super) fn end(self, why: Option<Error>) {
         match why {
             Some(error) => {
@@ -180,39 +185,39 @@ impl ChangeQueue {
         }
     }
 
-    /// When there is no room for so many bytes, everything from here on becomes one `Reset`.
-    fn make_room(&mut self, size: usize) {
-        if self.told.is_none() && !self.bounded_sender.fits(size) {
-            self.told = Some(self.shared.snapshot());
+    /// Begins to collapse changes into one `Reset` if there is no room for `size` bytes.
+    fn reserve(&mut self, size: usize) {
+        if self.reported.is_none() && !self.bounded_sender.fits(size) {
+            self.reported = Some(self.shared.snapshot());
             self.cause = ResetCause::Overflow;
             self.waiting = self.bounded_sender.waiting();
-            self.pause = LOOK;
+            self.poll_interval = MIN_POLL;
             self.shared.hold_back();
         }
     }
 
-    fn tell_health(&mut self) {
-        if self.told.is_some() || self.told_stale == self.stale {
+    fn queue_health(&mut self) {
+        if self.reported.is_some() || self.reported_stale == self.stale {
             return;
         }
-        self.told_stale = self.stale;
-        self.tell(match self.stale {
+        self.reported_stale = self.stale;
+        self.queue(match self.stale {
             Some(since) => MirrorEvent::Stale { since },
             None => MirrorEvent::Live,
         });
     }
 
-    /// Queues an event that there is room for, unless the reader is to get a `Reset` instead.
-    fn tell(&mut self, event: MirrorEvent) {
-        if self.told.is_none() {
+    /// Queues an event for which there is room, unless a `Reset` is pending.
+    fn queue(&mut self, event: MirrorEvent) {
+        if self.reported.is_none() {
             let size = size(&event);
             self.bounded_sender.insist(Ok(event), size);
         }
     }
 
-    /// TaskWatcher how far the queue is, once everything up to there is in it.
-    fn note_queued(&self) {
-        if self.told.is_none() {
+    /// Publishes the revision up to which the queue has every change, unless a `Reset` is pending.
+    fn publish_queued(&self) {
+        if self.reported.is_none() {
             self.shared.set_queued(self.shared.position().0);
         }
     }

@@ -1,4 +1,4 @@
-//! The picture itself: a pure map that lists and events are applied to.
+//! Contents of a mirror: a map to which lists and events are applied.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,7 +13,21 @@ use crate::types::{KeyValue, Revision};
 
 type Keys = BTreeMap<Bytes, KeyValue>;
 
-/// A range of keys as it was at one revision. Cheap to clone; it never changes.
+/// Immutable contents of a key range at one revision. Cloning is cheap.
+///
+/// ```no_run
+/// use etcd_blocking::{Client, KeyRange};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// let mirror = client.mirror(KeyRange::prefix("flags/"))?;
+/// let snapshot = mirror.snapshot();
+/// println!("{} flags at revision {}", snapshot.len(), snapshot.revision());
+/// for kv in snapshot.iter() {
+///     println!("{:?}", kv.key());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     keys: Arc<Keys>,
@@ -21,55 +35,55 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The revision it shows. Every write up to it is in it.
+    /// The revision of the contents, which include every write up to it.
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// The value of one key.
+    /// The key value of one key, if it exists.
     pub fn get(&self, key: &[u8]) -> Option<&KeyValue> {
         self.keys.get(key)
     }
 
-    /// All keys, in their order.
+    /// All key values, in the order of their keys.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &KeyValue> {
         self.keys.values()
     }
 
-    /// Those of its keys that are in `range`, in their order.
+    /// The key values whose keys are in `range`, in the order of their keys.
     pub fn range(&self, range: &KeyRange) -> impl Iterator<Item = &KeyValue> {
-        // What is in the range is in one piece, from its first key on.
+        // The keys of a range are contiguous, from its start on.
         self.keys
             .range::<[u8], _>((Bound::Included(&range.start()[..]), Bound::Unbounded))
             .take_while(|(key, _)| range.contains(key))
             .map(|(_, kv)| kv)
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Replaces everything by a list.
+    /// Replaces the contents with a list.
     pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision) {
         let own = list.into_iter().map(|kv| kv.detached());
         self.keys = Arc::new(own.map(|kv| (kv.key().clone(), kv)).collect());
         self.revision = revision;
     }
 
-    /// Moves on without a change.
+    /// Advances the revision without a change.
     pub(super) fn advance(&mut self, revision: Revision) {
         self.revision = self.revision.max(revision);
     }
 
-    /// Applies events, all of whole revisions.
+    /// Applies the events of whole revisions and returns the changes.
     pub(super) fn apply(&mut self, events: &[Event], revision: Revision) -> Vec<KeyChange> {
-        // Copies the map only while somebody still holds an older snapshot of it.
+        // `make_mut` copies the map only while another snapshot shares it.
         let keys = Arc::make_mut(&mut self.keys);
         let mut changes = Vec::with_capacity(events.len());
         for event in events {
@@ -88,13 +102,13 @@ impl Snapshot {
         changes
     }
 
-    /// What leads from `before` to here.
+    /// The changes from `before` to this snapshot, in the order of their keys.
     pub(super) fn difference(&self, before: &Snapshot) -> Vec<KeyChange> {
-        let gone = before
+        let missing = before
             .keys
             .values()
             .filter(|kv| !self.keys.contains_key(kv.key()));
-        let deleted = gone.map(|prev| KeyChange::Deleted {
+        let deleted = missing.map(|prev| KeyChange::Deleted {
             prev: prev.clone(),
             revision: self.revision,
         });
@@ -145,16 +159,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_difference_leads_exactly_from_one_picture_to_the_other(
+        fn the_difference_leads_exactly_from_one_snapshot_to_the_other(
             before in prop::collection::btree_map(0u8..20, 0i64..3, 0..15),
             after in prop::collection::btree_map(0u8..20, 0i64..3, 0..15),
         ) {
-            let picture = |keys: &BTreeMap<u8, i64>, revision| {
-                let mut picture = Snapshot::default();
-                picture.reset(keys.iter().map(|(k, v)| kv(*k, *v)).collect(), Revision::new(revision));
-                picture
+            let snapshot = |keys: &BTreeMap<u8, i64>, revision| {
+                let mut snapshot = Snapshot::default();
+                snapshot.reset(keys.iter().map(|(k, v)| kv(*k, *v)).collect(), Revision::new(revision));
+                snapshot
             };
-            let (old, new) = (picture(&before, 1), picture(&after, 2));
+            let (old, new) = (snapshot(&before, 1), snapshot(&after, 2));
             let changes = new.difference(&old);
             let mut replayed = (*old.keys).clone();
             replay(&mut replayed, &changes);
@@ -165,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_it_is_what_the_range_contains() {
-        let mut picture = Snapshot::default();
-        picture.reset((0..10).map(|key| kv(key, 1)).collect(), Revision::new(5));
+    fn range_returns_the_keys_that_the_range_contains() {
+        let mut snapshot = Snapshot::default();
+        snapshot.reset((0..10).map(|key| kv(key, 1)).collect(), Revision::new(5));
         for range in [
             KeyRange::key(vec![3]),
             KeyRange::key(vec![3, 0]),
@@ -176,24 +190,24 @@ mod tests {
             KeyRange::prefix(vec![4]),
             KeyRange::all(),
         ] {
-            let expected = picture.iter().filter(|kv| range.contains(kv.key()));
-            assert!(picture.range(&range).eq(expected), "{range}");
+            let expected = snapshot.iter().filter(|kv| range.contains(kv.key()));
+            assert!(snapshot.range(&range).eq(expected), "{range}");
         }
     }
 
     // Fault: W9
     #[test]
-    fn what_is_kept_does_not_keep_the_reply_that_it_came_in() {
-        let mut picture = Snapshot::default();
+    fn contents_do_not_keep_the_reply_buffer_alive() {
+        let mut snapshot = Snapshot::default();
         let reply = Bytes::from(vec![b'k'; 1 << 20]);
         let listed = KeyValue {
             key: reply.slice(..1),
             value: reply.slice(1..10),
             ..KeyValue::default()
         };
-        picture.reset(vec![listed.clone()], Revision::new(5));
-        let kept = picture.get(b"k").map(KeyValue::value);
-        assert_eq!(kept, Some(listed.value()));
+        snapshot.reset(vec![listed.clone()], Revision::new(5));
+        let value = snapshot.get(b"k").map(KeyValue::value);
+        assert_eq!(value, Some(listed.value()));
         drop(listed);
         assert!(reply.is_unique());
     }
@@ -201,11 +215,11 @@ mod tests {
     // Case: LS-07
     #[test]
     fn a_snapshot_that_is_held_does_not_change() {
-        let mut picture = Snapshot::default();
-        picture.reset(vec![kv(1, 1)], Revision::new(5));
-        let held = picture.clone();
-        picture.reset(vec![], Revision::new(6));
+        let mut snapshot = Snapshot::default();
+        snapshot.reset(vec![kv(1, 1)], Revision::new(5));
+        let held = snapshot.clone();
+        snapshot.reset(vec![], Revision::new(6));
         assert_eq!((held.len(), held.revision()), (1, Revision::new(5)));
-        assert!(picture.is_empty());
+        assert!(snapshot.is_empty());
     }
 }

@@ -1,81 +1,80 @@
-//! What a mirror tells its reader.
+//! Events that a mirror reports.
 
 use std::time::Instant;
 
 use crate::types::{KeyValue, Revision};
 
-/// A step of a [`Mirror`](crate::mirror::Mirror).
+/// One event of a [`Mirror`](crate::mirror::Mirror).
 ///
-/// Whoever applies all of them to an empty map, in order, has what
-/// [`snapshot`](crate::mirror::Mirror::snapshot) has.
+/// All events, applied in order to an empty map, lead to the contents of
+/// [`Mirror::snapshot`](crate::mirror::Mirror::snapshot).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MirrorEvent {
-    /// Everything that happened at one or a few revisions, in order.
+    /// All changes of one or several revisions, in order.
     Changed {
-        /// The last of them.
+        /// The last of these revisions.
         revision: Revision,
-        /// What happened.
+        /// The changes.
         changes: Vec<KeyChange>,
     },
-    /// The contents were listed anew, or the queue of a slow reader was full. The changes are the exact
-    /// difference to what was told before, in the order of the keys; they may be none.
+    /// The contents were listed again, or the queue of a slow reader was full. The changes are the exact
+    /// difference to the contents that the previous events led to, in the order of the keys; there may be
+    /// none.
     Reset {
-        /// The revision of the new contents. It is lower than before when the store was rewound.
+        /// The revision of the new contents. It may be lower than before when the store was rewound.
         revision: Revision,
-        /// Why there is a difference instead of the changes one by one.
+        /// Why the difference is reported instead of each change.
         cause: ResetCause,
         /// The difference.
         changes: Vec<KeyChange>,
     },
-    /// The mirror cannot follow now, and goes on trying. What it has is kept.
-    /// [`Mirror::last_error`](crate::mirror::Mirror::last_error) says why.
+    /// The contents may be stale from now on; they are kept, and the mirror retries.
+    /// [`Mirror::last_error`](crate::mirror::Mirror::last_error) returns the reason.
     Stale {
-        /// Since when it may be behind.
+        /// Since when the contents may be stale.
         since: Instant,
     },
-    /// The mirror follows again.
+    /// The watch is live again.
     Live,
 }
 
-/// Why a [`MirrorEvent::Reset`] was told. When there are several reasons, it is the last of this list
-/// that applies.
+/// Cause of a [`MirrorEvent::Reset`]. Of several causes, the last one in the order below is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ResetCause {
-    /// The queue was full, because its reader was slow.
+    /// The queue was full because the reader was slow.
     Overflow,
-    /// The watch could not go on where it was: history was compacted meanwhile, or the permission to
-    /// read was withdrawn for a time.
+    /// The watch could not resume: history was compacted, or the permission to read was revoked for a time.
     Relisted,
-    /// It is the first one: the changes lead from nothing to what there is.
+    /// It is the first event: the changes lead from an empty map to the contents.
     First,
-    /// The store was replaced: it lost data, was restored from a backup, or is that of another cluster.
+    /// The store was replaced: it lost data, was restored from a backup, or belongs to another cluster.
     Rewound,
 }
 
-/// What happened to one key.
+/// Change of one key.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum KeyChange {
-    /// It has a new value.
+    /// The key was put.
     Put {
-        /// As it is now.
+        /// The new key value.
         kv: KeyValue,
-        /// As it was, if it was.
+        /// The previous key value, if the key existed.
         prev: Option<KeyValue>,
     },
-    /// It is gone.
+    /// The key was deleted, or its lease ended.
     Deleted {
-        /// As it was.
+        /// The last key value.
         prev: KeyValue,
-        /// When it was deleted, or when it was found gone.
+        /// The revision of the deletion; in a `Reset`, the revision of the list without the key.
         revision: Revision,
     },
 }
 
 impl KeyChange {
-    /// The key it is about.
+    /// The changed key.
     pub fn key(&self) -> &bytes::Bytes {
         match self {
             KeyChange::Put { kv, .. } => kv.key(),
@@ -83,7 +82,7 @@ impl KeyChange {
         }
     }
 
-    /// When it happened; of a key that was found gone, when it was found.
+    /// The revision of the change; for a deletion in a `Reset`, the revision of the list without the key.
     pub fn revision(&self) -> Revision {
         match self {
             KeyChange::Put { kv, .. } => kv.mod_revision(),
@@ -91,7 +90,7 @@ impl KeyChange {
         }
     }
 
-    /// Its size in memory, roughly.
+    /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let of = |kv: &KeyValue| size_of::<KeyValue>() + kv.key().len() + kv.value().len();
         match self {

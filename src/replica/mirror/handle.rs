@@ -1,4 +1,4 @@
-//! What the owner of a mirror holds.
+//! Handle of a mirror, and the state that it shares with the mirror's task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -14,20 +14,20 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::types::Revision;
 use crate::types::key_range::KeyRange;
 
-/// A range of keys, kept in memory as etcd has it.
+/// In-memory replica of a key range, kept up to date by a watch.
 ///
-/// It lists the range at one revision and watches from the next. When history is gone (compacted
-/// while it was cut off, or lost by the store) it lists again and tells the exact difference as one
-/// [`Reset`](MirrorEvent::Reset); what it shows is never empty in between. While etcd is away it
-/// keeps what it has and says since when that may be old.
+/// It lists the range at one revision and watches from the next one. When history is lost (compacted while
+/// the mirror was disconnected, or lost by the store) it lists again and reports the exact difference as one
+/// [`Reset`](MirrorEvent::Reset); the contents are never empty in between. While etcd is unavailable it keeps
+/// its contents and reports for how long they may have been stale.
 ///
-/// Only its owner ends a mirror, by dropping it or by closing the client. Whatever else happens, such as
-/// an outage or a permission that is withdrawn, makes it [stale](Mirror::staleness) with a
-/// [reason](Mirror::last_error), and it tries again until it works.
+/// A mirror ends only when it is dropped or the client is closed. Any other failure, such as an outage or a
+/// revoked permission, makes it [stale](Mirror::staleness) with a [reason](Mirror::last_error), and it retries
+/// until it succeeds.
 ///
-/// Reading [`changes`](Mirror::changes) is optional, and costs nothing until it is called for the first
-/// time. The queue is bounded; a slow reader gets one `Reset` for everything that it missed. Dropping the
-/// mirror does not block.
+/// Reading [`changes`](Mirror::changes) is optional; nothing is queued before its first call. The queue is
+/// bounded; a slow reader gets one `Reset` for all changes that did not fit. Dropping the mirror does not
+/// block.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -37,7 +37,7 @@ use crate::types::key_range::KeyRange;
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
 /// let flags = client.mirror(KeyRange::prefix("flags/"))?;
 /// let put = client.put("flags/dark", "on")?;
-/// // Read your own write, from memory.
+/// // Read your own write from memory.
 /// flags.wait_revision(put.revision(), Duration::from_secs(1))?;
 /// assert!(flags.snapshot().get(b"flags/dark").is_some());
 /// # Ok(()) }
@@ -50,32 +50,32 @@ pub struct Mirror {
     pub(super) commands: mpsc::UnboundedSender<Command>,
 }
 
-/// What a mirror's task is told; it ends when nobody can tell it anything any more.
+/// Commands from the handle to the task, which ends when the channel is disconnected.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Somebody waits for a revision: ask the server how far the watch is.
+    /// A caller waits for a revision: request the progress of the watch.
     Progress,
-    /// Somebody reads the changes: see whether there is room for what was held back.
+    /// A caller reads the changes: queue what was held back, if there is room.
     Read,
 }
 
-/// What the task and the handle share.
+/// State shared by the task and the handle.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Somebody asked for the changes: they are queued from then on.
-    wanted: AtomicBool,
-    /// Changes are held back, and the task was not told yet that somebody reads.
+    /// Set by the first call of `changes()`: changes are queued from then on.
+    requested: AtomicBool,
+    /// Set while changes are held back and the task was not notified of a reader.
     held_back: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     snapshot: Snapshot,
-    /// The epoch of the store that was listed.
+    /// The epoch of the listed store.
     epoch: u64,
-    /// The queue of changes has everything up to this revision.
+    /// The revision up to which the queue has every change.
     queued: Revision,
     stale: Option<Stale>,
     ended: Option<Error>,
@@ -87,72 +87,74 @@ struct Stale {
     reason: Error,
 }
 
-/// How often a waiter asks the server how far it is: a server does not answer while it is catching up.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// Interval at which a waiter requests watch progress: etcd ignores such a request while the watch is not
+/// synchronised.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Mirror {
-    /// The keys it mirrors.
+    /// The mirrored key range.
     pub fn keys(&self) -> &KeyRange {
         &self.range
     }
 
-    /// The keys as the mirror has them now. It does not block and does not ask etcd.
+    /// The current contents. Does not block and sends no request.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
     }
 
-    /// What happens, from an empty map on: the first item is a [`Reset`](MirrorEvent::Reset) with
-    /// everything that there is when this is called for the first time.
+    /// The channel of all changes. The first item is a [`Reset`](MirrorEvent::Reset) from an empty map to the
+    /// contents at the first call of this method.
     ///
-    /// An `Err` is the last item and says why the mirror ended: the client was closed.
+    /// An `Err` is the last item, sent when the client is closed. Does not block.
     pub fn changes(&self) -> &Receiver<Result<MirrorEvent>> {
-        if self.shared.want() {
-            // A task that is gone has left its reason in the channel.
+        if self.shared.request_changes() {
+            // A task that has ended has put its reason in the channel.
             let _ = self.commands.send(Command::Read);
         }
         &self.changes
     }
 
-    /// For how long the mirror may have been behind; `None` while it follows.
+    /// The time for which the contents may have been stale; `None` while the watch is live. Does not block.
     pub fn staleness(&self) -> Option<Duration> {
         let state = self.shared.state.lock();
         state.stale.as_ref().map(|stale| stale.since.elapsed())
     }
 
-    /// Why the mirror is [stale](Mirror::staleness), as far as it is known; `None` while it follows. It
-    /// does not block.
+    /// The newest reason why the mirror is [stale](Mirror::staleness); `None` while the watch is live. Does
+    /// not block.
     pub fn last_error(&self) -> Option<Error> {
         let state = self.shared.state.lock();
         state.stale.as_ref().map(|stale| stale.reason.clone())
     }
 
-    /// Why the mirror ended, if it has: the client was closed. What it shows stays, and will never change
-    /// again.
+    /// The reason why the mirror has ended, if it has: the client was closed. The contents stay, and do not
+    /// change any more.
     pub fn ended(&self) -> Option<Error> {
         self.shared.state.lock().ended.clone()
     }
 
-    /// Blocks until the mirror has everything up to `revision`: what was written by then is in the
-    /// [`snapshot`](Mirror::snapshot), also when no key of the range changed.
+    /// Blocks until the contents include every write up to `revision`, for `timeout` at most, and returns the
+    /// [`snapshot`](Mirror::snapshot).
+    ///
+    /// It also returns when `revision` changed no key of the range.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) when it takes longer than `timeout`; why the mirror ended,
-    /// if it has.
+    /// [`Timeout`](ErrorKind::Timeout) when it takes longer than `timeout`; the reason of the end when the
+    /// mirror has ended.
     pub fn wait_revision(&self, revision: Revision, timeout: Duration) -> Result<Snapshot> {
         let reached = |state: &State| state.snapshot.revision() >= revision;
         self.wait(revision, timeout, reached)
     }
 
-    /// Blocks until everything up to `revision` is in the queue of [`changes`](Mirror::changes), or was
-    /// read from it.
+    /// Blocks until every change up to `revision` was put in the queue of [`changes`](Mirror::changes).
     pub(crate) fn wait_queued(&self, revision: Revision, timeout: Duration) -> Result<()> {
         let queued = |state: &State| state.queued >= revision;
         self.wait(revision, timeout, queued).map(drop)
     }
 
-    /// Up to which revision everything is in the queue of changes, or was read from it. A reader that
-    /// looks at this first, and then takes all that is there, knows everything up to this revision.
+    /// The revision up to which every change was put in the queue. A reader that first calls this, and then
+    /// takes all queued items, has every change up to this revision.
     pub(crate) fn queued(&self) -> Revision {
         self.shared.state.lock().queued
     }
@@ -182,11 +184,11 @@ impl Mirror {
                 );
                 return Err(Error::new(ErrorKind::Timeout, reason).operation(about()));
             }
-            // A task that is gone has left its reason in `ended`.
+            // A task that has ended has put its reason in `ended`.
             let _ = self.commands.send(Command::Progress);
             self.shared
                 .changed
-                .wait_for(&mut state, left.min(ASK_AGAIN));
+                .wait_for(&mut state, left.min(PROGRESS_INTERVAL));
         }
     }
 }
@@ -196,7 +198,7 @@ impl Shared {
         self.state.lock().snapshot.clone()
     }
 
-    /// The revision of the contents, and the epoch of the store that it belongs to.
+    /// The revision of the contents and the epoch of its store.
     pub(super) fn position(&self) -> (Revision, u64) {
         let state = self.state.lock();
         (state.snapshot.revision(), state.epoch)
@@ -206,29 +208,29 @@ impl Shared {
         self.state.lock().epoch = epoch;
     }
 
-    /// Somebody asks for the changes. Says whether the task must be told.
-    pub(super) fn want(&self) -> bool {
-        let first = !self.is_wanted() && !self.wanted.swap(true, SeqCst);
+    /// Notes that the changes are read. Returns whether the task must be notified.
+    pub(super) fn request_changes(&self) -> bool {
+        let first = !self.changes_requested() && !self.requested.swap(true, SeqCst);
         first || self.held_back.load(SeqCst) && self.held_back.swap(false, SeqCst)
     }
 
-    /// Whether anybody ever asked for the changes.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.wanted.load(SeqCst)
+    /// Returns whether the changes were ever requested.
+    pub(super) fn changes_requested(&self) -> bool {
+        self.requested.load(SeqCst)
     }
 
-    /// The queue has everything up to `revision`.
+    /// Notes that the queue has every change up to `revision`.
     pub(super) fn set_queued(&self, revision: Revision) {
         self.state.lock().queued = revision;
         self.changed.notify_all();
     }
 
-    /// Changes are held back: the next call of `changes()` tells the task.
+    /// Notes that changes are held back: the next call of `changes()` notifies the task.
     pub(super) fn hold_back(&self) {
         self.held_back.store(true, SeqCst);
     }
 
-    /// Changes the picture in place: it is copied only while somebody holds a snapshot of it.
+    /// Changes the contents in place; they are copied only while a snapshot of them exists elsewhere.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
         let changed = change(&mut self.state.lock().snapshot);
         self.changed.notify_all();
@@ -239,12 +241,12 @@ impl Shared {
         self.state.lock().stale = None;
     }
 
-    /// The contents may be old since `since`; the reason is the newest.
+    /// Marks the contents as stale since `since`, with the newest reason.
     pub(super) fn set_stale(&self, since: Instant, reason: Error) {
         self.state.lock().stale = Some(Stale { since, reason });
     }
 
-    /// The first reason stays.
+    /// Records the end; the first reason is kept.
     pub(super) fn end(&self, why: Error) {
         let mut state = self.state.lock();
         let reason = state.ended.get_or_insert(why).clone();

@@ -1,4 +1,4 @@
-//! Listing a range, page by page, as of one revision.
+//! List of a key range at one revision, read in pages.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,37 +13,37 @@ use crate::rpc::request::sealed::Rpc as _;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
 
-/// Keys in one answer of a list, at first.
+/// Keys per page of the first attempt.
 const PAGE: u32 = 1000;
 
-/// How much larger the pages get when the revision of a list is compacted before its last page: a list
-/// of one page cannot be, so lists come to an end however often somebody compacts.
+/// Growth of the page size when the revision of a list is compacted before its last page. Compaction cannot
+/// interrupt a list of one page, so a list succeeds however often the store is compacted.
 const GROWTH: u32 = 4;
 
-/// So often a list begins anew because the store was replaced meanwhile, before that is an error.
-const REPLACED: u32 = 3;
+/// Maximum number of restarts because the store was replaced during the list.
+const MAX_REPLACED: u32 = 3;
 
-/// A range, all of it as of one revision.
+/// All key values of a range at one revision.
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) kvs: Vec<KeyValue>,
     pub(super) revision: Revision,
-    /// The epoch of the store that it is of.
+    /// The epoch of the listed store.
     pub(super) epoch: u64,
 }
 
-/// What to list, and how.
+/// Parameters of a list.
 #[derive(Clone)]
 pub(super) struct Lister {
     pub(super) transport: Arc<Transport>,
     pub(super) range: KeyRange,
     pub(super) namespace: Option<Namespace>,
-    /// How long each page has.
+    /// Timeout of each page.
     pub(super) timeout: Duration,
 }
 
 impl Lister {
-    /// Lists the range. A list whose revision is compacted before its last page begins anew, until
+    /// Lists the range. A list whose revision is compacted before its last page is restarted, until
     /// `give_up` has passed.
     pub(super) async fn list(&self, give_up: Option<Instant>) -> Result<List> {
         let mut page = PAGE;
@@ -60,10 +60,10 @@ impl Lister {
                             epoch,
                         });
                     }
-                    // Its pages may be of two stores.
+                    // The pages may be of two stores.
                     replaced += 1;
-                    if replaced > REPLACED {
-                        let reason = "the store was replaced each time that it was listed";
+                    if replaced > MAX_REPLACED {
+                        let reason = "the store was replaced during each of 4 attempts to list it";
                         return Err(Error::new(ErrorKind::Unavailable, reason));
                     }
                 }
@@ -105,7 +105,7 @@ impl Lister {
         request::run(call, Box::pin(exchange)).await
     }
 
-    /// Names the key that is too large for a reply, where that is why.
+    /// Adds the name of the key that is too large for a reply to a `TooLarge` error.
     async fn explain(&self, error: Error, paging: &Paging) -> Error {
         match paging.name_of_next() {
             Some(name) if error.kind() == ErrorKind::TooLarge => match self.page(name).await {
@@ -116,7 +116,7 @@ impl Lister {
         }
     }
 
-    /// What is left of a list by a stream, as far as it goes.
+    /// Reads the rest of a list from a stream, until the list or the stream ends.
     async fn stream(
         &self,
         rest: Get,

@@ -1,4 +1,4 @@
-//! A key range kept as one consistent picture: list, then watch, and list again when history is gone.
+//! In-memory replica of a key range: lists, watches, and lists again when history is lost.
 
 mod change_queue;
 mod contents;

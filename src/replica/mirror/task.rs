@@ -1,4 +1,4 @@
-//! The life of a mirror on the runtime: list, watch, and begin again when history is gone.
+//! Task of a mirror: lists, watches, and lists again when the watch ends.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
-use super::change_queue::ChangeQueue;
+use super::change_queue::MirrorChangeQueue;
 use super::handle::{Command, Mirror, Shared};
 use super::list::{List, Lister};
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -21,17 +21,16 @@ use crate::types::key_range::KeyRange;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// Events that may wait for a slow reader; more become one `Reset`.
+/// Bounds of the queue of changes; what does not fit becomes one `Reset`.
 const QUEUE: Room = Room {
     items: 1024,
     bytes: 16 << 20,
 };
 
-/// The wait between lists that fail, and between watches that are refused. A list itself takes its time
-/// to give up.
-const BETWEEN_TRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+/// Backoff after a failed list or a refused watch. A list has its own timeout besides.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
-/// Opens a mirror. Blocks until the first list is there.
+/// Opens a mirror. Blocks until the first list is complete.
 pub(crate) fn open(
     bridge: &Bridge,
     transport: Arc<Transport>,
@@ -44,9 +43,9 @@ pub(crate) fn open(
     if let Some(problem) = range.problem() {
         return Err(Error::invalid(problem).operation(about));
     }
-    let (bounded_sender, changes) = BoundedSender::new(QUEUE, || Some(Err(Error::abandoned())));
+    let (bounded_sender, receiver) = BoundedSender::new(QUEUE, || Some(Err(Error::abandoned())));
     transport.observer().watch_queue(bounded_sender.queue());
-    let (commands, queue) = mpsc::unbounded_channel();
+    let (sender, commands) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::default());
     let (listed, first) = oneshot::channel();
     let task = Task {
@@ -57,11 +56,11 @@ pub(crate) fn open(
             timeout,
         },
         registry,
-        teller: ChangeQueue::new(bounded_sender, Arc::clone(&shared)),
-        ending: Ending(Arc::clone(&shared)),
+        changes: MirrorChangeQueue::new(bounded_sender, Arc::clone(&shared)),
+        end_on_drop: EndOnDrop(Arc::clone(&shared)),
         shared: Arc::clone(&shared),
-        commands: queue,
-        look: None,
+        commands,
+        poll_timer: None,
     };
     bridge.spawn(Box::pin(task.run(listed)))?;
     bridge
@@ -70,58 +69,58 @@ pub(crate) fn open(
     Ok(Mirror {
         range,
         shared,
-        changes,
-        commands,
+        changes: receiver,
+        commands: sender,
     })
 }
 
 struct Task {
     lister: Lister,
     registry: Arc<WatchRegistry>,
-    teller: ChangeQueue,
+    changes: MirrorChangeQueue,
     shared: Arc<Shared>,
-    /// Only for its drop.
+    /// Held for its destructor.
     #[expect(
         dead_code,
-        reason = "it tells waiters why, when the runtime drops the task"
+        reason = "its destructor wakes waiters when the runtime drops the task"
     )]
-    ending: Ending,
+    end_on_drop: EndOnDrop,
     commands: mpsc::UnboundedReceiver<Command>,
-    /// When to look whether a slow reader has made room.
-    look: Option<std::pin::Pin<Box<Sleep>>>,
+    /// Timer of the next poll for room in the queue of changes.
+    poll_timer: Option<std::pin::Pin<Box<Sleep>>>,
 }
 
-/// Tells those who wait for a revision that the task is gone.
-struct Ending(Arc<Shared>);
+/// Guard that wakes waiters when the task ends.
+struct EndOnDrop(Arc<Shared>);
 
-impl Drop for Ending {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.end(Error::abandoned());
     }
 }
 
-/// How a watch ended.
-struct Ended {
+/// The end of a watch.
+struct WatchEnd {
     why: Error,
-    /// The server had it.
-    followed: bool,
+    /// Whether the server had created the watch.
+    created: bool,
 }
 
 impl Task {
     async fn run(mut self, listed: oneshot::Sender<Result<()>>) {
         let give_up = Instant::now() + self.lister.timeout;
         match self.lister.list(Some(give_up)).await {
-            Ok(list) => self.take_over(list),
+            Ok(list) => self.apply_list(list),
             Err(error) => return drop(listed.send(Err(error))),
         }
         let ended = self.follow(Some(listed)).await;
-        self.teller.end(ended);
+        self.changes.end(ended);
     }
 
-    /// Watches, and lists again whenever the watch ends. It returns why the mirror cannot go on, or
-    /// nothing when its owner let go of it.
+    /// Watches, and lists again whenever the watch ends. Returns the error that ends the mirror, or `None`
+    /// when the handle was dropped.
     async fn follow(&mut self, mut opening: Option<oneshot::Sender<Result<()>>>) -> Option<Error> {
-        let mut backoff = BETWEEN_TRIES;
+        let mut backoff = RETRY;
         loop {
             let (revision, epoch) = self.shared.position();
             let mut watch = Watch::range(self.lister.range.clone());
@@ -129,118 +128,118 @@ impl Task {
             if let Some(namespace) = &self.lister.namespace {
                 watch = watch.within(namespace);
             }
-            let mut notes = match self.registry.open_for_task(&Here, watch) {
-                Ok(notes) => notes,
+            let mut watcher = match self.registry.open_for_task(&Here, watch) {
+                Ok(watcher) => watcher,
                 Err(error) => return Some(error),
             };
             let refused = match opening.take() {
-                Some(opening) => self.opened(&mut notes, opening).await,
+                Some(opening) => self.opened(&mut watcher, opening).await,
                 None => None,
             };
             let ended = match refused {
-                Some(why) => Ended {
+                Some(why) => WatchEnd {
                     why,
-                    followed: false,
+                    created: false,
                 },
-                None => self.watch(&mut notes).await?,
+                None => self.watch(&mut watcher).await?,
             };
             if is_final(&ended.why) {
                 return Some(ended.why);
             }
-            drop(notes);
-            self.teller.set_stale(ended.why);
-            if ended.followed {
+            drop(watcher);
+            self.changes.set_stale(ended.why);
+            if ended.created {
                 backoff.reset();
             } else {
                 let pause = tokio::time::sleep(backoff.next(jitter::fraction()));
-                self.meanwhile(pause).await?;
+                self.run_while_serving(pause).await?;
             }
-            match self.list_for_ever().await? {
-                Ok(list) => self.take_over(list),
+            match self.list_until_success().await? {
+                Ok(list) => self.apply_list(list),
                 Err(error) => return Some(error),
             }
         }
     }
 
-    fn take_over(&mut self, list: List) {
-        self.teller.reset(list.kvs, list.revision, list.epoch);
+    fn apply_list(&mut self, list: List) {
+        self.changes.reset(list.kvs, list.revision, list.epoch);
     }
 
-    /// Lets the owner go on when the mirror follows, or when that takes too long: it has its list.
-    /// Returns why the watch was refused, if it was.
+    /// Completes `open` when the watch is created, or after the timeout, since the list is complete. Returns
+    /// the error if the watch was refused.
     async fn opened(
         &mut self,
-        notes: &mut TaskWatcher,
+        watcher: &mut TaskWatcher,
         opening: oneshot::Sender<Result<()>>,
     ) -> Option<Error> {
         let mut refused = None;
-        match tokio::time::timeout(self.lister.timeout, notes.recv()).await {
+        match tokio::time::timeout(self.lister.timeout, watcher.recv()).await {
             Ok(TaskWatcherItem::Up) => {}
-            Ok(TaskWatcherItem::Item(Ok(response))) => self.teller.apply(&response),
+            Ok(TaskWatcherItem::Item(Ok(response))) => self.changes.apply(&response),
             Ok(TaskWatcherItem::Item(Err(error))) => refused = Some(error),
-            Ok(TaskWatcherItem::Down) | Err(_) => self.teller.set_stale(cut_off()),
+            Ok(TaskWatcherItem::Down) | Err(_) => self.changes.set_stale(disconnected()),
         }
-        // An owner that gave up waiting has dropped the commands too.
+        // A caller that gave up has dropped the sender of commands too.
         let _ = opening.send(Ok(()));
         refused
     }
 
-    /// Applies what the watch brings until it ends; `None` when the owner is gone.
-    async fn watch(&mut self, notes: &mut TaskWatcher) -> Option<Ended> {
-        let mut followed = false;
+    /// Applies the responses of the watch until it ends; `None` when the handle was dropped.
+    async fn watch(&mut self, watcher: &mut TaskWatcher) -> Option<WatchEnd> {
+        let mut created = false;
         loop {
-            let woken = self.wait(|cx| notes.poll_recv(cx)).await;
+            let woken = self.wait(|cx| watcher.poll_recv(cx)).await;
             match woken {
                 Wake::Gone => return None,
-                Wake::Progress => notes.request_progress(),
-                Wake::Done(TaskWatcherItem::Down) if self.teller.is_stale() => {}
-                Wake::Done(TaskWatcherItem::Down) => self.teller.set_stale(cut_off()),
+                Wake::Progress => watcher.request_progress(),
+                Wake::Done(TaskWatcherItem::Down) if self.changes.is_stale() => {}
+                Wake::Done(TaskWatcherItem::Down) => self.changes.set_stale(disconnected()),
                 Wake::Done(TaskWatcherItem::Up) => {
-                    followed = true;
-                    self.teller.set_live();
+                    created = true;
+                    self.changes.set_live();
                 }
                 Wake::Done(TaskWatcherItem::Item(Err(why))) => {
-                    return Some(Ended { why, followed });
+                    return Some(WatchEnd { why, created });
                 }
                 Wake::Done(TaskWatcherItem::Item(Ok(response))) => {
-                    followed = true;
-                    self.teller.apply(&response);
+                    created = true;
+                    self.changes.apply(&response);
                 }
             }
         }
     }
 
-    /// Lists until it works; `None` when the owner is gone meanwhile.
-    async fn list_for_ever(&mut self) -> Option<Result<List>> {
-        let mut backoff = BETWEEN_TRIES;
+    /// Lists until a list succeeds; `None` when the handle was dropped.
+    async fn list_until_success(&mut self) -> Option<Result<List>> {
+        let mut backoff = RETRY;
         loop {
             let lister = self.lister.clone();
-            match self.meanwhile(lister.list(None)).await? {
+            match self.run_while_serving(lister.list(None)).await? {
                 Err(error) if !is_final(&error) => {
-                    self.teller.set_stale(error);
+                    self.changes.set_stale(error);
                     let pause = tokio::time::sleep(backoff.next(jitter::fraction()));
-                    self.meanwhile(pause).await?;
+                    self.run_while_serving(pause).await?;
                 }
                 settled => return Some(settled),
             }
         }
     }
 
-    /// Waits for something, and serves the reader of the changes until it is done; `None` when the owner
-    /// is gone meanwhile.
-    async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+    /// Awaits a future, and serves the reader of the changes until it completes; `None` when the handle was
+    /// dropped.
+    async fn run_while_serving<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         loop {
             match self.wait(|cx| future.as_mut().poll(cx)).await {
                 Wake::Done(done) => return Some(done),
                 Wake::Gone => return None,
-                // There is no watch to ask about.
+                // There is no watch whose progress could be requested.
                 Wake::Progress => {}
             }
         }
     }
 
-    /// Waits for something, or for what its owner wants of the mirror; serves the reader meanwhile.
+    /// Waits until `poll` is ready or a command arrives, and serves the reader of the changes until then.
     async fn wait<T>(
         &mut self,
         mut poll: impl FnMut(&mut std::task::Context<'_>) -> Poll<T>,
@@ -251,52 +250,52 @@ impl Task {
                     None => return Poll::Ready(Wake::Gone),
                     Some(Command::Progress) => return Poll::Ready(Wake::Progress),
                     Some(Command::Read) => {
-                        self.teller.read();
-                        self.look = None;
+                        self.changes.read();
+                        self.poll_timer = None;
                     }
                 }
             }
             if let Poll::Ready(done) = poll(cx) {
                 return Poll::Ready(Wake::Done(done));
             }
-            self.look_at_reader(cx);
+            self.poll_reader(cx);
             Poll::Pending
         })
         .await
     }
 
-    /// Looks at a queue that was full, when it is time.
-    fn look_at_reader(&mut self, cx: &mut std::task::Context<'_>) {
-        while let Some(pause) = self.teller.next_look() {
-            let look = self
-                .look
+    /// Polls a full queue for room when its timer has elapsed.
+    fn poll_reader(&mut self, cx: &mut std::task::Context<'_>) {
+        while let Some(pause) = self.changes.next_poll() {
+            let timer = self
+                .poll_timer
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
-            if look.as_mut().poll(cx).is_pending() {
+            if timer.as_mut().poll(cx).is_pending() {
                 return;
             }
-            self.look = None;
-            self.teller.look();
+            self.poll_timer = None;
+            self.changes.poll();
         }
-        self.look = None;
+        self.poll_timer = None;
     }
 }
 
-/// What a mirror waited for.
+/// Result of [`Task::wait`].
 enum Wake<T> {
     Done(T),
-    /// The owner wants to know how far the watch is.
+    /// The handle requests the progress of the watch.
     Progress,
-    /// The owner is gone.
+    /// The handle was dropped.
     Gone,
 }
 
-/// The reason of a mirror whose watch has no server.
-fn cut_off() -> Error {
-    let reason = "the watch is cut off from etcd; it resumes as soon as a member answers";
+/// The reason of staleness while the watch is disconnected.
+fn disconnected() -> Error {
+    let reason = "the watch is disconnected from etcd; it resumes as soon as a member answers";
     Error::new(ErrorKind::Unavailable, reason)
 }
 
-/// Whether trying again is pointless: only the end of the client, or of its runtime, ends a mirror.
+/// Returns whether the error ends the mirror: only the end of the client or of its runtime does.
 fn is_final(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Closed | ErrorKind::Panicked)
 }

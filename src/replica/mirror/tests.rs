@@ -1,3 +1,3 @@
-//! Tests of the pure parts of a mirror.
+//! Tests of the parts of a mirror that do no I/O.
 
 mod model;

@@ -1,4 +1,4 @@
-//! The requests about users and roles, and who a client may say it is.
+//! Requests about users and roles, and the credentials of a client.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;

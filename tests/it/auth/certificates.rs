@@ -1,4 +1,4 @@
-//! Users who are known by their certificate: there is no token, and none is asked for.
+//! Users identified by client certificate: no token is requested.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;

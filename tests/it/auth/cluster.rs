@@ -1,4 +1,4 @@
-//! Tokens on several members: each keeps its own note of them.
+//! Tokens in a cluster: each member keeps its own token store.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;

@@ -1,4 +1,4 @@
-//! JSON web tokens: each change of users and roles makes all of them old.
+//! JSON web tokens: every change of users or roles invalidates all of them.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Maintenance with users: what a token opens, also on streams and on views.
+//! Maintenance requests with authentication, also on streams and aimed views.
 
 use std::io;
 use std::time::Duration;

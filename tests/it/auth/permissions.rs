@@ -1,4 +1,4 @@
-//! What a user may not do, and what that does to others.
+//! Denied permissions, and their effect on other calls.
 
 use std::time::Duration;
 

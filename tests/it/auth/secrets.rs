@@ -1,5 +1,4 @@
-//! Passwords and tokens are nowhere to be read: not in what prints, not in what is logged by any
-//! crate at its most talkative.
+//! Passwords and tokens appear in no output: not in `Debug`, errors, or logs of any crate at level `trace`.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What becomes of streams whose user may not have them any more.
+//! Streams whose user loses a permission.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Tokens that are void in the middle of use.
+//! Tokens that become invalid while they are in use.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;

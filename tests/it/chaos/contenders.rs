@@ -1,4 +1,4 @@
-//! Those who contend for locks and for leading, each on a session of its own.
+//! Contenders for locks and elections, each with a session of its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Counters that many add one to, each time by a transaction on what was read.
+//! Counters that several clients increment with conditional transactions.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};

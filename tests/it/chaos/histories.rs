@@ -1,4 +1,4 @@
-//! What watches saw, key by key.
+//! Histories of each key, as recorded by watches.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

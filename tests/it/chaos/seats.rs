@@ -1,4 +1,4 @@
-//! Places that one at a time may hold, locks and elections alike, and what holders do there.
+//! Exclusive seats (locks and elections), and checks of their holders.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

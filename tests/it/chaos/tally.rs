@@ -1,4 +1,4 @@
-//! What happened how often.
+//! Counts of events during a run.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Waiting until a predecessor's lease has expired.
+//! Registrations that wait until the lease of a predecessor has expired.
 
 use super::*;
 

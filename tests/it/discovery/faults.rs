@@ -1,4 +1,4 @@
-//! Faults between the faults: what happens to a registration while something else does.
+//! Registrations in which a second fault occurs during the first.
 
 use super::*;
 use crate::support::wait::items;

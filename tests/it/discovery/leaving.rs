@@ -1,4 +1,4 @@
-//! Leaving: in groups, before the client closes, and with true words about it.
+//! Leaving: in groups, before the client closes, and with a correct result.
 
 use super::*;
 

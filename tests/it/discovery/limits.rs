@@ -1,4 +1,4 @@
-//! Registrations and the sizes that a client, a server and a link take.
+//! Registrations at the size limits of client, server and connection.
 
 use super::*;
 

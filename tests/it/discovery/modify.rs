@@ -1,5 +1,4 @@
-//! Changing an instance that is registered: by several threads, and without undoing what another
-//! one did.
+//! Changes of a registered instance by several threads; no change overwrites another.
 
 use super::*;
 

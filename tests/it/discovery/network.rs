@@ -1,10 +1,10 @@
-//! A hundred registrations while the network is bad in every way at once: links are cut, silent in one
-//! direction or in both, slow and far away; one endpoint is dead, and the resolver never answers for
-//! the name of another. As long as the network works for half of the time to live, none is lost.
+//! A hundred registrations on a network with many faults: connections are reset, silent in one direction or
+//! in both, slow, and delayed; one endpoint is dead, and the resolver never answers for the name of
+//! another. While the network works for half of the TTL, no registration is lost.
 //!
-//! etcd is the judge: a client that has its own way to it watches the keys.
+//! A client with a direct connection to etcd watches the keys and decides.
 //!
-//! `ETCD_BLOCKING_SOAK_SECONDS` sets how long it goes on (15 s), `ETCD_BLOCKING_SEED` the troubles (7).
+//! `ETCD_BLOCKING_SOAK_SECONDS` sets the duration (15 s), `ETCD_BLOCKING_SEED` the random seed (7).
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use std::thread;
 use etcd_blocking::crossbeam_channel::bounded;
 use etcd_blocking::{EventKind, Revision, Watcher};
 
-use crate::support::trouble::{Link, TICK, links, play};
+use crate::support::link_faults::{Link, TICK, links, play};
 
 use super::own_outcome::setting;
 use super::*;

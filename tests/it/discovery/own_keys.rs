@@ -1,4 +1,4 @@
-//! A registrar follows the keys of its own, however many.
+//! A registrar watches its own keys, whatever their number.
 
 use super::*;
 

@@ -1,10 +1,10 @@
-//! A hundred instances of one registrar, of which a random third is refused at any time: by a missing
-//! role, by its size, or because somebody else has its key. Now and then the alarm for a full store
-//! refuses all of them. Each permitted instance is in etcd within seconds, each refused one shows its
-//! own reason, and no state contradicts etcd for longer.
+//! A hundred instances of one registrar, of which a random third is refused at any time: by a missing role,
+//! by their size, or because another client owns the key. At times the alarm for a full store refuses all
+//! of them. Each permitted instance is in etcd within seconds, each refused one reports its own reason, and
+//! no state contradicts etcd for longer.
 //!
-//! `ETCD_BLOCKING_SOAK_SECONDS` sets how long it goes on (8 s), and `ETCD_BLOCKING_SOAK_GRACE` how many
-//! milliseconds a change may take to show (5,000: a bound for any machine, and no figure), and
+//! `ETCD_BLOCKING_SOAK_SECONDS` sets the duration (8 s), `ETCD_BLOCKING_SOAK_GRACE` how many milliseconds a
+//! change may take to show (5,000: a bound for any machine, not a measurement), and
 //! `ETCD_BLOCKING_SOAK_CHANGES` how many instances change every 200 ms (1).
 
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ fn grace() -> Duration {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Trouble {
+enum Fault {
     /// The role for its key is withdrawn, and it has a new value to write.
     Denied,
     /// Its value is over the server's limit.
@@ -51,8 +51,8 @@ enum Trouble {
 struct Subject {
     n: u16,
     registration: Registration,
-    trouble: Option<Trouble>,
-    /// When the trouble began or ended.
+    fault: Option<Fault>,
+    /// When the fault began or ended.
     since: Instant,
     /// The number in the value that etcd should have.
     version: u64,
@@ -122,17 +122,17 @@ impl Subject {
             .unwrap();
     }
 
-    fn begin(&mut self, trouble: u8, root: &Client) {
-        self.trouble = Some(match trouble {
+    fn begin(&mut self, fault: u8, root: &Client) {
+        self.fault = Some(match fault {
             0 => {
                 root.auth().user_revoke_role("app", self.service()).unwrap();
                 self.version += 1;
                 self.set(1);
-                Trouble::Denied
+                Fault::Denied
             }
             1 => {
                 self.set(SERVER_LIMIT + 1000);
-                Trouble::TooLarge
+                Fault::TooLarge
             }
             _ => {
                 let lease = root.grant(Duration::from_secs(600)).unwrap().id();
@@ -140,22 +140,22 @@ impl Subject {
                 let theirs = format!(r#"{{"id":"{id}","addr":"{id}","version":"foreign"}}"#);
                 root.call(Put::new(self.key(), theirs).lease(lease))
                     .unwrap();
-                Trouble::Foreign(lease)
+                Fault::Foreign(lease)
             }
         });
         self.since = Instant::now();
     }
 
     fn end(&mut self, root: &Client) {
-        match self.trouble.take() {
-            Some(Trouble::Denied) => {
+        match self.fault.take() {
+            Some(Fault::Denied) => {
                 root.auth().user_grant_role("app", self.service()).unwrap();
             }
-            Some(Trouble::TooLarge) => {
+            Some(Fault::TooLarge) => {
                 self.version += 1;
                 self.set(1);
             }
-            Some(Trouble::Foreign(lease)) => {
+            Some(Fault::Foreign(lease)) => {
                 root.revoke(lease).unwrap();
             }
             None => {}
@@ -176,9 +176,9 @@ impl Subject {
         let text = kv.and_then(KeyValue::value_str).unwrap_or("nothing");
         let text = &text[..text.len().min(200)];
         let what = format!(
-            "s{} in trouble {:?}: {state:?}, last error {:?}, etcd has {text}",
+            "s{} with fault {:?}: {state:?}, last error {:?}, etcd has {text}",
             self.n,
-            self.trouble,
+            self.fault,
             self.registration
                 .last_error()
                 .map(|error| error.to_string())
@@ -208,19 +208,19 @@ impl Subject {
     fn is_as_it_should(&self, text: &str, state: &State, store: &FullStore) -> bool {
         let reason = self.registration.last_error().map(|error| error.kind());
         let has_newest = text.contains(&format!("\"version\":\"{}\"", self.version));
-        match self.trouble {
+        match self.fault {
             // A full store takes no new value, and keeps the old one.
             None if store.is_raised && !has_newest => reason == Some(ErrorKind::NoSpace),
             None => has_newest && registered(state) && (reason.is_none() || store.is_raised),
-            Some(Trouble::Foreign(by)) => {
+            Some(Fault::Foreign(by)) => {
                 *state
                     == State::Lost {
                         why: Loss::Replaced { by },
                     }
             }
             Some(_) if store.is_raised && reason == Some(ErrorKind::NoSpace) => true,
-            Some(Trouble::Denied) => reason == Some(ErrorKind::PermissionDenied),
-            Some(Trouble::TooLarge) => {
+            Some(Fault::Denied) => reason == Some(ErrorKind::PermissionDenied),
+            Some(Fault::TooLarge) => {
                 (has_newest || store.is_raised) && reason == Some(ErrorKind::TooLarge)
             }
         }
@@ -283,7 +283,7 @@ fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
             Subject {
                 n,
                 registration: registrar.register(instance.version("0")).unwrap(),
-                trouble: None,
+                fault: None,
                 since: Instant::now(),
                 version: 0,
                 wrong_since: None,
@@ -301,14 +301,14 @@ fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
                 store.switch(&root);
             }
             for _ in 0..setting("ETCD_BLOCKING_SOAK_CHANGES", 1) {
-                let troubled = subjects.iter().filter(|one| one.trouble.is_some()).count();
+                let faulty = subjects.iter().filter(|one| one.fault.is_some()).count();
                 let one = random.choice(&mut subjects).unwrap();
-                if one.trouble.is_some() {
+                if one.fault.is_some() {
                     one.end(&root);
-                } else if troubled < usize::from(INSTANCES / 3) {
+                } else if faulty < usize::from(INSTANCES / 3) {
                     // Nobody can take a key while the store is full.
-                    let troubles = if store.is_raised { 2 } else { 3 };
-                    one.begin(random.u8(..troubles), &root);
+                    let faults = if store.is_raised { 2 } else { 3 };
+                    one.begin(random.u8(..faults), &root);
                 }
             }
         }

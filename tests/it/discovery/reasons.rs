@@ -1,4 +1,4 @@
-//! Why a registration does not come about, and what is left over of one that did not.
+//! Reasons of failed registrations, and what is left in the store after a failure.
 
 use super::*;
 use crate::support::proxy::Dir;

@@ -1,4 +1,4 @@
-//! Registrations that etcd refuses, next to those that it takes.
+//! Registrations that etcd refuses, beside registrations that it accepts.
 
 use etcd_blocking::ClientBuilder;
 use etcd_blocking::auth::Permission;

@@ -1,4 +1,4 @@
-//! What can happen to the range of a view while it is followed: only its owner ends it.
+//! Views of a service: revoked permission, replaced store, compaction, and ten thousand expiries at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

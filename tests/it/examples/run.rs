@@ -1,4 +1,4 @@
-//! An example that runs, and what it prints.
+//! Runs an example and checks its output.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;

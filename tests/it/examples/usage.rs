@@ -1,4 +1,4 @@
-//! What the examples say to those who call them wrongly, or without an etcd.
+//! Messages of the examples for wrong arguments, and without an etcd.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Go's queues and barriers, and ours on the same keys.
+//! Go's queues and barriers, and this crate's on the same keys.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

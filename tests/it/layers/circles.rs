@@ -11,8 +11,6 @@ const KNOWN: &[&[&str]] = &[
     &["discovery::codec"],
     &["discovery::register"],
     &["grpc"],
-    &["local"],
-    &["replica::copy"],
     &["rpc::lease"],
     &["rpc::watch"],
 ];

@@ -12,12 +12,6 @@ const LONGER: &[&str] = &[
     "src/rpc/lease/renewal_schedule/tests/model.rs",
     "src/rpc/watch/state/tests.rs",
     "src/rpc/watch/state/tests/model.rs",
-    "tests/it/bridge.rs",
-    "tests/it/discovery.rs",
-    "tests/it/hostile.rs",
-    "tests/it/kv.rs",
-    "tests/it/make_mirror.rs",
-    "tests/it/snapshot.rs",
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which file of `src/` imports which others.
+//! Imports between the files of `src/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Grants whose answer comes too late: no lease is left over, and one whose id is known is found.
+//! Grants whose response arrives too late: no lease is left, and one with a known id is found.
 
 use super::*;
 

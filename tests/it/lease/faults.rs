@@ -1,4 +1,4 @@
-//! Leases through faults of networks, members and whole clusters.
+//! Leases during faults of networks, members and whole clusters.
 
 use etcd_blocking::local::LocalCluster;
 

@@ -1,4 +1,4 @@
-//! Elections: one leads, the others see who, and the next one follows.
+//! Elections: one leader, observers, and succession.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! Mutexes: one holder at a time, in turn, and nothing left behind.
+//! Mutexes: one holder at a time, in order of arrival, and no keys left.
 
 use std::thread;
 use std::time::Instant;

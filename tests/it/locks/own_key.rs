@@ -1,4 +1,4 @@
-//! Whoever waits is told at once when the key that it waits with is gone, and not when its turn comes.
+//! Waiters whose own key is deleted: the error is returned at once.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! A holder that is stopped for longer than its lease lives, and runs on.
+//! A holder that is paused for longer than its lease lives, and resumes.
 
 use std::env;
 use std::io::{BufRead, BufReader};

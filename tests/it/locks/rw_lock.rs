@@ -1,4 +1,4 @@
-//! Locks that many read under, or one writes under.
+//! Read-write locks.
 
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::thread;

@@ -1,4 +1,4 @@
-//! The lock and election services that run inside the server.
+//! The lock and election services of the server.
 
 use std::thread;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Sessions: kept alive, lost for good, closed.
+//! Sessions: kept alive, lost, closed.
 
 use super::*;
 use crate::support::child::alone;

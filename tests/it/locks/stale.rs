@@ -1,4 +1,4 @@
-//! A guard of a lock that was lost says so, and harms nobody who has the lock after it.
+//! Guards of lost locks: they report the loss and do not affect the next holder.
 
 use std::thread;
 use std::time::Instant;

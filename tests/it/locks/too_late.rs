@@ -1,4 +1,4 @@
-//! What is won when the session is over already is not handed out.
+//! Locks that are acquired after the session has ended are not returned.
 
 use std::thread;
 

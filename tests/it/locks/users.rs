@@ -1,4 +1,4 @@
-//! Locks and elections of a user with few permissions.
+//! Locks and elections of a user with minimal permissions.
 
 use std::thread;
 

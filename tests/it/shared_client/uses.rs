@@ -1,4 +1,4 @@
-//! The kinds of use that share a client, each as one operation that can be repeated.
+//! Kinds of use that share a client, each as one repeatable operation.
 
 use std::time::Duration;
 

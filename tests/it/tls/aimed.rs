@@ -1,4 +1,4 @@
-//! Views, member lists and snapshots under TLS.
+//! Aimed views, member lists and snapshots under TLS.
 
 use std::io;
 

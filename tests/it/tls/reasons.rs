@@ -1,4 +1,4 @@
-//! What is wrong with a server's certificate, in words that say what to do.
+//! Errors about a server's certificate: each names the reason and the remedy.
 
 use super::*;
 use crate::support::certs::fixture;

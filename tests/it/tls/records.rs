@@ -1,4 +1,4 @@
-//! What a request costs on the wire under TLS.
+//! TLS records per request.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What is wrong is said at once, with the file, the endpoint and the reason.
+//! Refused TLS settings and certificates: the error is immediate and names file, endpoint and reason.
 
 use std::net::TcpListener;
 use std::thread;

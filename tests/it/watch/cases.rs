@@ -1,4 +1,4 @@
-//! What etcd's own test-suite asks of a watch, where no other test here does.
+//! Watch cases of etcd's own test suite that no other file here covers.
 
 use std::thread;
 use std::time::{Duration, Instant};

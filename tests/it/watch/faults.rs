@@ -1,4 +1,4 @@
-//! Watches while connections break, servers die and data is lost.
+//! Watches while connections break, servers are killed and data is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Watches of which a response is large, or larger than the client takes.
+//! Watches with responses that are large, or larger than the client's limit.
 
 use std::thread;
 use std::time::{Duration, Instant};

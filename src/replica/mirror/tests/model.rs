@@ -1,8 +1,8 @@
-//! A store, a watch that is lost in every way, and a reader of any speed, around the pure parts of a
-//! mirror.
+//! Model of a store, an unreliable watch and a reader of any speed, around the parts of a mirror that do no
+//! I/O.
 //!
-//! One seed is one history. It begins with faults and ends without: then the picture, and what the
-//! reader made of the events, are what the store has.
+//! One seed is one history. It begins with faults and ends without: then the contents, and the map that the
+//! reader made of the events, equal the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use fastrand::Rng;
 
 use crate::error::{Error, Result};
 use crate::grpc::etcd_rs_proto::mvccpb;
-use crate::replica::mirror::change_queue::ChangeQueue;
+use crate::replica::mirror::change_queue::MirrorChangeQueue;
 use crate::replica::mirror::event::{KeyChange, MirrorEvent, ResetCause};
 use crate::replica::mirror::handle::Shared;
 use crate::rpc::watch::{Event, WatchResponse};
@@ -23,7 +23,7 @@ use crate::types::{KeyValue, ResponseHeader, Revision};
 
 type Keys = BTreeMap<Bytes, KeyValue>;
 
-/// What a revision did to the keys of the range; it may be nothing.
+/// Events of one revision in the range; there may be none.
 type Change = Vec<mvccpb::Event>;
 
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl Store {
     }
 }
 
-/// Applies every event literally, and notices when one is not exact.
+/// Reader that applies every event and checks that it is exact.
 #[derive(Default)]
 struct Reader {
     keys: Keys,
@@ -139,13 +139,13 @@ struct World {
     rng: Rng,
     store: Store,
     shared: Arc<Shared>,
-    teller: ChangeQueue,
+    changes: MirrorChangeQueue,
     receiver: Receiver<Result<MirrorEvent>>,
-    /// The first revision that the watch has not brought; `None` while there is none.
+    /// The first revision that the watch has not delivered; `None` while there is no watch.
     next: Option<i64>,
-    /// The watch is of a store that is gone.
+    /// Whether the store was replaced since the watch began.
     rewound: bool,
-    /// How often the store was replaced, as far as lists have shown.
+    /// The number of replaced stores that lists have shown.
     epoch: u64,
     reader: Reader,
     losses: usize,
@@ -161,11 +161,11 @@ impl World {
         }
         let (bounded_sender, receiver) = BoundedSender::new(room, || None);
         let shared = Arc::new(Shared::default());
-        shared.want();
+        shared.request_changes();
         let mut world = World {
             rng,
             store,
-            teller: ChangeQueue::new(bounded_sender, Arc::clone(&shared)),
+            changes: MirrorChangeQueue::new(bounded_sender, Arc::clone(&shared)),
             shared,
             receiver,
             next: None,
@@ -181,7 +181,7 @@ impl World {
 
     fn step(&mut self) {
         self.do_something();
-        // A way out of a full queue is a `Reset`, and one word on how things are.
+        // A `Reset` and one `Stale` or `Live` may exceed the bound.
         assert!(self.receiver.len() <= self.room.items + 2);
     }
 
@@ -196,7 +196,7 @@ impl World {
                 self.store = Store::default();
                 self.rewound = true;
             }
-            73..80 => self.teller.look(),
+            73..80 => self.changes.poll(),
             80..83 => drop(self.shared.snapshot()),
             _ => {
                 let count = self.rng.usize(1..4);
@@ -208,19 +208,19 @@ impl World {
     fn health(&mut self) {
         let up = self.next.is_some() && self.rng.bool();
         match up {
-            true => self.teller.set_live(),
-            false => self.teller.set_stale(Error::invalid("down")),
+            true => self.changes.set_live(),
+            false => self.changes.set_stale(Error::invalid("down")),
         }
     }
 
-    /// The watch brings some whole revisions, or how far it is, or its end.
+    /// Delivers some whole revisions, a progress notification, or the end of the watch.
     fn deliver(&mut self) {
         let Some(next) = self.next else { return };
         let revision = self.store.revision();
         if self.rewound || next <= self.store.compacted {
             self.next = None;
             self.losses += 1;
-            return self.teller.set_stale(Error::invalid("lost"));
+            return self.changes.set_stale(Error::invalid("lost"));
         }
         if next > revision {
             return;
@@ -232,7 +232,7 @@ impl World {
             return;
         }
         self.next = Some(to + 1);
-        self.teller.apply(&WatchResponse::new(header, events));
+        self.changes.apply(&WatchResponse::new(header, events));
     }
 
     fn list(&mut self) {
@@ -240,7 +240,8 @@ impl World {
             let list = self.store.keys.values().cloned().collect();
             let revision = self.store.revision();
             self.epoch += u64::from(std::mem::take(&mut self.rewound));
-            self.teller.reset(list, Revision::new(revision), self.epoch);
+            self.changes
+                .reset(list, Revision::new(revision), self.epoch);
             self.next = Some(revision + 1);
         }
     }
@@ -254,7 +255,7 @@ impl World {
 
     fn read_all(&mut self) {
         self.read(usize::MAX);
-        if !self.teller.is_behind() {
+        if !self.changes.is_behind() {
             let shown = self.shared.snapshot();
             assert!(self.reader.keys.values().eq(shown.iter()));
         }
@@ -265,13 +266,13 @@ impl World {
             self.list();
             self.deliver();
             self.read_all();
-            self.teller.catch_up();
+            self.changes.catch_up();
         }
-        self.teller.set_live();
+        self.changes.set_live();
         self.read_all();
         assert_eq!(self.reader.keys, self.store.keys);
         assert_eq!(self.reader.stale, None);
-        assert!(!self.teller.is_behind());
+        assert!(!self.changes.is_behind());
     }
 }
 
@@ -286,7 +287,7 @@ fn a_reader_of_any_speed_ends_with_what_the_store_has() {
         let mut world = World::new(seed, room);
         (0..rng.usize(1..150)).for_each(|_| world.step());
         world.calm();
-        // A reader that is slow may be told of several at a time.
+        // A slow reader may get one `Reset` for several rewinds.
         assert_eq!(world.reader.rewinds > 0, world.epoch > 0, "seed {seed}");
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong beside the uses: one thing stalled, oversized, refused or flooded, over and over.
+//! Faults beside the uses: one operation stalled, oversized, refused or flooded, repeatedly.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,10 +11,10 @@ use etcd_blocking::{Client, ErrorKind, Get, Instance, KeyRange, Put, Registrar, 
 use super::RECEIVE_LIMIT;
 use super::uses::refused;
 
-/// A trouble: it works on the shared client, with a client of root's beside it, until told to stop.
-type Trouble = fn(&Client, &Client, &AtomicBool);
+/// A fault: it works on the shared client, with a client of root's beside it, until told to stop.
+type Fault = fn(&Client, &Client, &AtomicBool);
 
-pub(super) fn all() -> Vec<(&'static str, Trouble)> {
+pub(super) fn all() -> Vec<(&'static str, Fault)> {
     vec![
         ("unread flows", unread_flows),
         ("a list that is not read on", stalled_pages),

@@ -1,4 +1,4 @@
-//! Links that are in trouble in every way, in random order, and yet as often as is fair.
+//! Random schedules of link faults that leave the network working for half of the TTL.
 
 use std::{
     sync::Mutex,
@@ -9,19 +9,19 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::proxy::{Dir, Proxy};
 
-/// How long a condition lasts at least.
+/// Shortest duration of a condition.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// How late a tick may be.
-const MOST_LATE: Duration = Duration::from_millis(500);
+/// Maximum delay of a tick.
+const MAX_LATE: Duration = Duration::from_millis(500);
 
-/// What a link does in a tick. Bytes that it swallows are gone, and so is the use of their connection.
+/// Condition of a link during a tick. A silent link loses bytes, which makes the connection unusable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Condition {
     Good,
-    /// One way takes so long, and so many bytes pass in a second.
+    /// One-way latency, and bytes per second.
     Slow(Duration, Option<u64>),
-    /// Connections are reset, and no new ones are served.
+    /// Connections are reset, and new ones are refused.
     Cut,
     Silent(Dir),
     /// Silent in both directions.
@@ -62,18 +62,18 @@ impl Condition {
     }
 }
 
-/// What a link does, tick by tick.
+/// Conditions of a link, one per tick.
 pub type Link = Vec<Condition>;
 
-/// The ticks of the longest time for which a link works without a break, among these.
+/// The largest number of consecutive ticks in which a link works.
 fn longest_working(link: &[Condition]) -> usize {
     let runs = link.split(|condition| !condition.works());
     runs.map(<[Condition]>::len).max().unwrap_or(0)
 }
 
-/// Whether the network works for half of the time to live: in each span of `ttl` ticks there is a link
-/// that does so without a break. A link that is alone works for so long after each break of up to a
-/// quarter of the time to live, which is half of each span in all.
+/// Returns whether the network works for half of the TTL: in each span of `ttl` ticks, one of several links
+/// works for `ttl / 2` consecutive ticks. A single link works for so long after each break of up to `ttl / 4`,
+/// which is half of each span in total.
 fn is_fair(links: &[Link], ttl: usize) -> bool {
     if let [link] = links {
         let (working, broken): (Vec<_>, Vec<_>) = link
@@ -91,7 +91,7 @@ fn is_fair(links: &[Link], ttl: usize) -> bool {
     })
 }
 
-/// Links that are in trouble as often as is fair.
+/// Creates random schedules that satisfy [`is_fair`].
 pub fn links(count: usize, ttl: usize, ticks: usize, random: &mut fastrand::Rng) -> Vec<Link> {
     let mut links = vec![vec![Condition::Good; ticks]; count];
     for link in &mut links {
@@ -143,7 +143,7 @@ pub fn play(links: &[Link], proxies: &[Proxy], stop: &Receiver<()>, late: &Mutex
         if stop.recv_deadline(at) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
-        if at.elapsed() > MOST_LATE {
+        if at.elapsed() > MAX_LATE {
             *late.lock().unwrap() = Some(Instant::now());
         }
     }

@@ -1,4 +1,4 @@
-//! What is done to the cluster and to the network before it, and undone once that has shown.
+//! Faults of the cluster and the network, each undone after it has taken effect.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const FROZEN: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trouble {
+pub(super) enum Fault {
     /// The leader is killed, and started again once the others serve.
     Kill,
     /// The leader is stopped, and wakes when others have long taken its place.
@@ -42,24 +42,24 @@ impl Scene {
         }
     }
 
-    /// One trouble every five seconds, in turn.
-    pub(super) fn play(&mut self, run: &Run, troubles: &[Trouble], length: Duration) {
+    /// One fault every five seconds, in turn.
+    pub(super) fn play(&mut self, run: &Run, faults: &[Fault], length: Duration) {
         let times = length.as_secs() / EVERY.as_secs();
         let mut next = Instant::now();
-        for trouble in troubles.iter().cycle().take(times as usize) {
+        for fault in faults.iter().cycle().take(times as usize) {
             next = Instant::now().max(next + EVERY);
             while Instant::now() < next && run.goes_on() {
                 thread::sleep(Duration::from_millis(50));
             }
-            run.tally.count(&format!("{trouble:?}"));
-            self.cause(run, *trouble);
+            run.tally.count(&format!("{fault:?}"));
+            self.cause(run, *fault);
         }
         work_is_done(run);
     }
 
-    fn cause(&mut self, run: &Run, trouble: Trouble) {
-        match trouble {
-            Trouble::Kill => {
+    fn cause(&mut self, run: &Run, fault: Fault) {
+        match fault {
+            Fault::Kill => {
                 let victim = leader(&self.cluster);
                 self.cluster.member_mut(victim).kill().unwrap();
                 work_is_done(run);
@@ -67,7 +67,7 @@ impl Scene {
                 member.spawn().unwrap();
                 member.wait_ready(PATIENCE).unwrap();
             }
-            Trouble::Freeze => {
+            Fault::Freeze => {
                 let victim = self.cluster.member(leader(&self.cluster));
                 let begun = Instant::now();
                 victim.pause().unwrap();
@@ -75,7 +75,7 @@ impl Scene {
                 thread::sleep(FROZEN.saturating_sub(begun.elapsed()));
                 victim.resume().unwrap();
             }
-            Trouble::Cut => {
+            Fault::Cut => {
                 let lost = || run.tally.total("session lost");
                 let before = lost();
                 self.proxies.iter().for_each(Proxy::cut);
@@ -84,7 +84,7 @@ impl Scene {
                 });
                 self.proxies.iter().for_each(Proxy::restore);
             }
-            Trouble::Drop => {
+            Fault::Drop => {
                 for _ in 0..5 {
                     self.proxies.iter().for_each(Proxy::drop_connections);
                     thread::sleep(Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! Locks while everything else breaks.
+//! Locks during faults of connections, members and stores.
 
 use std::thread;
 use std::time::Instant;

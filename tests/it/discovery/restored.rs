@@ -1,0 +1,176 @@
+//! Registrations are restored after a loss: of the key, of the lease, of the data, of the server.
+
+use super::*;
+
+#[test]
+fn whatever_is_done_to_a_registration_from_outside_is_restored() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registration = registrar(&client, 5).register(web(1)).unwrap();
+    let key = "/services/web/10.0.0.1:1";
+    let lease = |state: &State| match state {
+        State::Registered { lease, .. } => *lease,
+        other => panic!("{other:?}"),
+    };
+    let first = lease(&registration.state());
+
+    let begun = Instant::now();
+    client.delete(key).unwrap();
+    let states = until(
+        &registration,
+        "restored after a delete",
+        registered_after_loss(),
+    );
+    assert!(
+        states.contains(&State::Lost {
+            why: Loss::KeyDeleted
+        }),
+        "{states:?}"
+    );
+    println!("restored after a delete in {:?}", begun.elapsed());
+
+    let begun = Instant::now();
+    client.put(key, "rubbish").unwrap();
+    let states = until(
+        &registration,
+        "restored after an overwrite",
+        registered_after_loss(),
+    );
+    assert!(
+        states.contains(&State::Lost {
+            why: Loss::Overwritten
+        }),
+        "{states:?}"
+    );
+    println!("restored after an overwrite in {:?}", begun.elapsed());
+    let kv = client.get(key).unwrap().unwrap();
+    assert_eq!(kv.lease(), Some(first));
+    assert!(kv.value_str().unwrap().contains("10.0.0.1:1"));
+
+    let begun = Instant::now();
+    client.revoke(first).unwrap();
+    let states = until(
+        &registration,
+        "restored after a revoke",
+        registered_after_loss(),
+    );
+    println!("restored after a revoke in {:?}", begun.elapsed());
+    assert_ne!(lease(states.last().unwrap()), first, "with a new lease");
+    assert!(client.get(key).unwrap().is_some());
+}
+
+#[test]
+fn a_store_that_lost_everything_gets_everything_back() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    for n in 0..30 {
+        client.put(format!("other/{n}"), "x").unwrap();
+    }
+    let view = Discovery::new(&client).service("web").unwrap();
+    let registrar = registrar(&client, 10);
+    let registrations = registrar.register_all((1..=20).map(web)).unwrap();
+    view.wait_for(20, SOON).unwrap();
+    etcd.kill().unwrap();
+    etcd.wipe().unwrap();
+    etcd.restart().unwrap();
+    let opened = Instant::now();
+    for registration in &registrations {
+        until(registration, "registered again", registered_after_loss());
+    }
+    let registered = opened.elapsed();
+    eventually(SOON, "the view follows, with everything in it", || {
+        (view.staleness().is_none() && view.snapshot().len() == 20).then_some(())
+    });
+    println!(
+        "20 registrations restored {registered:?} after the port was open, seen {:?}",
+        opened.elapsed()
+    );
+    let again = Client::connect([etcd.endpoint()]).unwrap();
+    assert_eq!(again.get_prefix("/services/web/").unwrap().len(), 20);
+    let gone: Vec<_> = view
+        .changes()
+        .try_iter()
+        .filter(|change| change.gone().next().is_some())
+        .collect();
+    assert!(
+        gone.is_empty(),
+        "all were back before the view gave them up: {gone:?}"
+    );
+}
+
+#[test]
+fn what_does_not_come_back_after_the_store_lost_everything_is_resynced_away() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    for n in 0..30 {
+        client.put(format!("other/{n}"), "x").unwrap();
+    }
+    // Nobody keeps this one.
+    client
+        .put("/services/web/orphan", r#"{"addr":"10.0.0.9:9"}"#)
+        .unwrap();
+    let view = Discovery::new(&client).service("web").unwrap();
+    let kept = registrar(&client, 10).register(web(1)).unwrap();
+    view.wait_for(2, SOON).unwrap();
+    etcd.restart_wiped().unwrap();
+    assert_eq!(removed(&view, "orphan"), Cause::Resync);
+    let left: Vec<_> = view.snapshot().iter().map(|i| i.id.clone()).collect();
+    assert_eq!(left, ["10.0.0.1:1"]);
+    eventually(SOON, "the view follows again", || {
+        view.staleness().is_none().then_some(())
+    });
+    assert!(registered(&kept.state()));
+}
+
+#[test]
+fn a_restart_that_keeps_the_data_loses_nothing_and_shows_nothing_empty() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let view = Discovery::new(&client).service("web").unwrap();
+    let registration = registrar(&client, 10).register(web(1)).unwrap();
+    view.wait_for(1, SOON).unwrap();
+    etcd.kill().unwrap();
+    eventually(SOON, "the view knows that it is stale", || view.staleness());
+    assert_eq!(view.snapshot().len(), 1, "the last good list is kept");
+    etcd.restart().unwrap();
+    let opened = Instant::now();
+    eventually(SOON, "the view follows again", || {
+        view.staleness().is_none().then_some(())
+    });
+    println!(
+        "the view follows again {:?} after the port was open",
+        opened.elapsed()
+    );
+    let put = client
+        .put("/services/web/10.0.0.1:7", r#"{"addr":"10.0.0.1:7"}"#)
+        .unwrap();
+    assert_eq!(view.wait_revision(put.revision(), SOON).unwrap().len(), 2);
+    assert!(
+        registered(&registration.state()),
+        "{:?}",
+        registration.state()
+    );
+    assert!(
+        view.changes()
+            .try_iter()
+            .all(|change| change.gone().next().is_none()),
+        "nothing was removed"
+    );
+}
+
+#[test]
+fn a_server_that_is_paused_makes_a_registration_suspect_then_lost_then_registered() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registration = registrar(&client, 2).register(web(1)).unwrap();
+    etcd.pause().unwrap();
+    until(&registration, "suspect", |state| {
+        matches!(state, State::Suspect { .. })
+    });
+    until(&registration, "lost", |state| {
+        matches!(state, State::Lost { .. })
+    });
+    etcd.resume().unwrap();
+    until(&registration, "registered again", registered);
+    assert!(client.get("/services/web/10.0.0.1:1").unwrap().is_some());
+}
