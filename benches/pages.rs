@@ -1,15 +1,15 @@
-//! A million keys, by pages: how long it takes, how much memory, and at one revision.
+//! Benchmark of paged reads: time, processor time and memory for a million keys at one revision.
 //!
-//! `cargo bench --bench pages`; another number of keys as the first argument after `--`. It compares
-//! pages as they come (from etcd 3.7 on by one stream) with pages by requests, which is how they come
-//! from older servers. It writes to the range all the while, and compacts it at the end.
+//! Run `cargo bench --bench pages`; the first argument after `--` sets another number of keys. It compares
+//! `Client::pages` (one stream from etcd 3.7 on) with one request per page, as for older servers. It writes
+//! to the range during the reads, and compacts it at the end.
 
 #![allow(
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a program to measure with: one that cannot go on should say so at once"
+    reason = "a benchmark program: an unexpected error ends it"
 )]
 
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, ErrorKind, Get, KeyRange, Put, Revision, Txn};
 
-/// A field of what Linux says about a process, in KiB.
+/// A field of `/proc/PROCESS/status`, in KiB.
 fn memory_kib(process: &str, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field));
@@ -25,7 +25,7 @@ fn memory_kib(process: &str, field: &str) -> u64 {
     kib.parse().unwrap()
 }
 
-/// Processor time of a process, in user and kernel mode.
+/// Processor time of a process in user and kernel mode (fields 14 and 15 of `/proc/PROCESS/stat`).
 fn cpu(process: &str) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields = stat
@@ -61,7 +61,7 @@ fn by_pages(client: &Client, size: u32) -> usize {
     for page in &mut pages {
         let page = page.unwrap();
         count += page.len();
-        // A change that no page may show: of a key to come, and of one that is new.
+        // No page may contain this write, because all pages are of one revision.
         client.put("m/9", "new").unwrap();
     }
     let at = pages.revision().unwrap();
@@ -94,7 +94,7 @@ fn by_requests(client: &Client, size: u32) -> usize {
     }
 }
 
-/// Reads everything in pages of a size, and says how many keys there were.
+/// Reads all keys in pages of a given size and returns the number of keys.
 type Read = fn(&Client, u32) -> usize;
 
 fn main() {
@@ -111,18 +111,20 @@ fn main() {
         .unwrap();
     fill(&client, keys);
     println!("{keys} keys of 9 bytes with values of 100");
-    println!("| pages of | how | time | our CPU | the server's CPU | our peak memory grew by |");
+    println!(
+        "| page size | method | time | client CPU | server CPU | growth of client's peak memory |"
+    );
     println!("|---|---|---|---|---|---|");
     for size in [10_000, 1_000] {
-        let hows: [(&str, Read); 2] = [("pages()", by_pages), ("requests", by_requests)];
-        for (how, read) in hows {
-            // The peak begins anew, with what is in use.
+        let methods: [(&str, Read); 2] = [("pages()", by_pages), ("requests", by_requests)];
+        for (method, read) in methods {
+            // Writing 5 resets VmHWM to the current resident size (proc(5)).
             std::fs::write("/proc/self/clear_refs", "5").unwrap();
             let (peak, begun) = (memory_kib("self", "VmHWM:"), Instant::now());
             let (ours, theirs) = (cpu("self"), cpu(&server));
             assert_eq!(read(&client, size), keys as usize);
             println!(
-                "| {size} | {how} | {:.2?} | {:.2?} | {:.2?} | {} KiB |",
+                "| {size} | {method} | {:.2?} | {:.2?} | {:.2?} | {} KiB |",
                 begun.elapsed(),
                 cpu("self") - ours,
                 cpu(&server) - theirs,

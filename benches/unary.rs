@@ -1,10 +1,11 @@
-//! Get and put, from 1, 2, 4 and 16 threads and pipelined from one, beside the floor: the same
-//! requests as raw bytes over `h2`, on one thread, with as many in flight.
+//! Benchmark of get and put: from 1, 2, 4 and 16 threads, and pipelined from one thread.
 //!
-//! `cargo bench --bench unary` starts a private etcd and takes about two minutes. Every
-//! figure is measured next to its floor, round by round; medians and the ratios of neighbours are
-//! printed. `cargo bench --bench unary -- get` runs only what has that word in its name, and
-//! `--rounds N` changes the number of rounds.
+//! Each result is compared with a floor: the same requests as raw bytes over `h2`, on one thread, with the
+//! same number in flight.
+//!
+//! `cargo bench --bench unary` starts a private etcd and takes about two minutes. Each round measures the
+//! floor and then the crate; medians and their ratios are printed. `cargo bench --bench unary -- get` runs
+//! only the benchmarks with `get` in their name, and `--rounds N` sets the number of rounds.
 
 #![allow(
     missing_docs,
@@ -29,7 +30,7 @@ const VALUE: [u8; 256] = [b'v'; 256];
 const KEY: &str = "bench/key";
 const RUN: Duration = Duration::from_millis(1200);
 
-/// One measurement.
+/// Result of one measurement; times in microseconds.
 #[derive(Clone, Debug)]
 struct Figure {
     ops: f64,
@@ -88,7 +89,7 @@ fn main() {
 
 type Run<'a> = Box<dyn Fn() -> Figure + 'a>;
 
-/// The bridge as it is; between 2 and 4 threads also each of its two paths alone.
+/// The drive modes to measure: automatic, always the caller, always the runtime thread.
 fn paths<'a>(etcd: &'a LocalEtcd, verb: Verb, threads: usize) -> Vec<(&'static str, Run<'a>)> {
     let mut paths: Vec<(&'static str, Run<'a>)> = vec![(
         "",
@@ -187,9 +188,8 @@ fn call(client: &Client, verb: Verb) {
     }
 }
 
-/// One thread with `flight` requests on their way at any time: what is answered is replaced, in
-/// whatever order answers come. Who takes them `in_order` has fewer on their way: what overtakes the
-/// first of them waits for it.
+/// One thread with `flight` requests in flight: each answered request is replaced by a new one. With
+/// `in_order`, a reply that arrives before an earlier one is taken only after it, so fewer are in flight.
 fn pipelined(etcd: &LocalEtcd, verb: Verb, flight: usize, in_order: bool) -> Figure {
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let mut flights: VecDeque<Flight> = (0..flight).map(|_| Flight::begin(&client, verb)).collect();
@@ -217,15 +217,17 @@ fn pipelined(etcd: &LocalEtcd, verb: Verb, flight: usize, in_order: bool) -> Fig
     figure
 }
 
-/// Waits for the oldest, and returns how long it took.
+/// Waits for the oldest request and returns its latency.
 fn next(flights: &mut VecDeque<Flight>) -> Duration {
-    let oldest = flights.pop_front().expect("there are always some");
+    let oldest = flights
+        .pop_front()
+        .expect("at least one request is in flight");
     let begun = oldest.begun;
     oldest.wait();
     begun.elapsed()
 }
 
-/// A request on its way.
+/// A request in flight.
 struct Flight {
     begun: Instant,
     reply: Reply,
@@ -261,7 +263,7 @@ impl Flight {
     }
 }
 
-/// The time and the CPU time of this process since it started.
+/// Measures elapsed time and processor time of this process.
 struct Meter {
     begun: Instant,
     cpu: Duration,

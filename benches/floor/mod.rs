@@ -1,7 +1,7 @@
-//! The floor: what the protocol itself costs, with nothing of this crate around it.
+//! The floor: cost of the protocol alone, without this crate.
 //!
-//! One thread drives a current-thread runtime and one `h2` connection; the requests are bytes made
-//! beforehand, and replies are read to their trailers and thrown away.
+//! One thread drives a current-thread runtime and one `h2` connection. Requests are encoded in advance, and
+//! replies are read up to their trailers and discarded.
 
 use std::time::{Duration, Instant};
 

@@ -26,7 +26,7 @@ fn secs(n: u64) -> Duration {
 
 /// What the table of `Client` says of threads and cloning.
 #[test]
-fn whatever_a_client_gives_can_be_used_by_every_thread() {
+fn everything_that_a_client_returns_can_be_used_by_every_thread() {
     use etcd_blocking::concurrency::{Leadership, LockGuard, Observer, Session};
     use etcd_blocking::lock_service::Leaders;
     use etcd_blocking::maintenance::SnapshotStream;
@@ -45,7 +45,7 @@ fn whatever_a_client_gives_can_be_used_by_every_thread() {
 }
 
 #[test]
-fn results_belong_to_their_callers_whoever_drives() {
+fn each_caller_gets_its_own_result_in_every_drive_mode() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let watcher = client.watch(Watch::key("count")).unwrap();
@@ -82,7 +82,7 @@ fn results_belong_to_their_callers_whoever_drives() {
 }
 
 #[test]
-fn a_deadline_without_end_is_one() {
+fn the_longest_timeout_is_no_deadline() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .timeout(Duration::MAX)

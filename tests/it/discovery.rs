@@ -93,7 +93,7 @@ fn registered(state: &State) -> bool {
 
 // Case: N-01, N-04
 #[test]
-fn what_is_registered_is_found_and_picked() {
+fn a_registered_instance_is_found_and_picked() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let view = Discovery::new(&client).service("web").unwrap();
@@ -138,7 +138,7 @@ fn leaving_and_dropping_are_seen_as_left_and_take_no_longer_than_a_round_trip() 
 
 // Case: N-02
 #[test]
-fn what_changes_together_is_seen_together() {
+fn instances_that_change_together_are_seen_together() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let view = Discovery::new(&client).service("web").unwrap();
@@ -159,7 +159,7 @@ fn what_changes_together_is_seen_together() {
 
 // Case: N-07
 #[test]
-fn calls_go_round_in_equal_shares() {
+fn instances_of_equal_weight_are_picked_equally_often() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = registrar(&client, 30);
@@ -269,7 +269,7 @@ fn a_thousand_instances_share_one_lease_one_stream_and_no_threads() {
 }
 
 #[test]
-fn the_plain_codec_writes_and_reads_what_the_usual_go_programs_do() {
+fn the_plain_codec_is_compatible_with_the_usual_go_programs() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = Registrar::builder(&client)
@@ -301,7 +301,7 @@ fn the_plain_codec_writes_and_reads_what_the_usual_go_programs_do() {
 }
 
 #[test]
-fn one_bad_value_hides_nothing() {
+fn a_malformed_value_hides_no_other_instance() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     client.put("/services/web/bad", "{not json").unwrap();

@@ -90,7 +90,7 @@ fn calls(what: &str, server: &RawServer) -> (Error, Error, bool) {
 }
 
 #[test]
-fn calls_that_are_answered_with_rubbish_do_not_stop_those_that_are_not() {
+fn malformed_replies_do_not_affect_other_calls() {
     // Every second request gets an answer that is none, on the same connection.
     let server = RawServer::start(|stream, _| {
         let mut n = 0;

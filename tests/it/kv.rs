@@ -92,7 +92,7 @@ fn empty_values_and_binary_keys_are_values_and_keys() {
 // Case: KV-01
 // Case: KV-31
 #[test]
-fn what_makes_no_sense_is_refused_before_anything_is_sent() {
+fn invalid_options_are_refused_before_anything_is_sent() {
     // What clientv3 refuses at run time mostly does not compile here.
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
@@ -164,7 +164,7 @@ fn lease(id: i64) -> LeaseId {
 // Case: KV-07
 // Case: KV-09
 #[test]
-fn a_put_hangs_a_key_on_a_lease_keeps_it_there_or_takes_it_off() {
+fn a_put_attaches_a_key_to_a_lease_keeps_it_attached_or_detaches_it() {
     let (_etcd, client) = start();
     let id = client.grant(Duration::from_secs(60)).unwrap().id();
     let lease_of = |key: &'static str| client.get(key).unwrap().unwrap().lease();
@@ -257,7 +257,7 @@ fn deletions_count_and_return_what_they_removed() {
 
 // Case: KV-16
 #[test]
-fn compaction_forgets_what_came_before() {
+fn compaction_removes_older_revisions() {
     let (_etcd, client) = start();
     let old = client.put("k", "1").unwrap().revision();
     let new = client.put("k", "2").unwrap().revision();

@@ -72,7 +72,7 @@ fn fill(client: &Client, prefix: &str, n: usize) {
 
 // Case: MI-01
 #[test]
-fn what_is_there_is_copied_and_then_what_happens() {
+fn existing_keys_are_copied_and_then_every_change() {
     let two = two();
     two.source.put("m/a", "1").unwrap();
     two.source.put("n/other", "1").unwrap();
@@ -189,7 +189,7 @@ fn one_revision_of_the_source_is_one_of_the_destination_and_every_version_is_cop
 }
 
 #[test]
-fn history_that_was_compacted_during_an_outage_is_made_up_for_exactly() {
+fn after_a_compaction_during_an_outage_the_exact_difference_is_copied() {
     let two = two();
     let proxy = Proxy::start(two.a.client_addr());
     let source = Client::connect([proxy.endpoint()]).unwrap();
@@ -249,7 +249,7 @@ fn history_that_was_compacted_during_an_outage_is_made_up_for_exactly() {
 }
 
 #[test]
-fn keys_that_the_source_does_not_have_are_touched_only_when_that_was_said() {
+fn extraneous_keys_are_deleted_only_if_requested() {
     let two = two();
     two.source.put("m/a", "1").unwrap();
     two.destination.put("m/theirs", "x").unwrap();
@@ -283,7 +283,7 @@ fn keys_that_the_source_does_not_have_are_touched_only_when_that_was_said() {
 }
 
 #[test]
-fn an_etcd_that_is_away_is_waited_for_and_stopping_does_not_wait() {
+fn a_copy_waits_for_an_unavailable_etcd_and_stops_at_once() {
     let mut two = two();
     two.b.stop().unwrap();
     let destination = Client::builder([two.b.endpoint()])

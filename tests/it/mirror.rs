@@ -65,7 +65,7 @@ fn follow(mirror: &Mirror, keys: &mut Keys, done: impl Fn(&Keys) -> bool) -> usi
 }
 
 #[test]
-fn its_events_fold_to_its_snapshot_from_the_first_list_on() {
+fn the_events_lead_to_the_snapshot_from_the_first_list_on() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     for n in 0..2500 {
@@ -96,7 +96,7 @@ fn its_events_fold_to_its_snapshot_from_the_first_list_on() {
 }
 
 #[test]
-fn it_catches_up_with_revisions_that_did_not_touch_it() {
+fn revisions_that_change_no_key_of_the_range_are_reached_too() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -117,7 +117,7 @@ fn it_catches_up_with_revisions_that_did_not_touch_it() {
 }
 
 #[test]
-fn history_compacted_while_it_was_cut_off_is_one_reset_with_exactly_the_difference() {
+fn history_compacted_while_it_was_disconnected_is_one_reset_with_exactly_the_difference() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let direct = Client::connect([etcd.endpoint()]).unwrap();
@@ -176,7 +176,7 @@ fn a_store_that_lost_its_data_is_one_reset() {
 }
 
 #[test]
-fn a_reader_that_was_slow_gets_one_reset_for_what_it_missed() {
+fn a_slow_reader_gets_one_reset_for_all_missed_changes() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
@@ -209,7 +209,7 @@ fn a_reader_that_was_slow_gets_one_reset_for_what_it_missed() {
 }
 
 #[test]
-fn closing_the_client_is_the_last_thing_it_tells() {
+fn the_end_of_the_client_is_the_last_event() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();

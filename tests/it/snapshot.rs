@@ -109,7 +109,7 @@ fn a_snapshot_ends_with_the_sha_256_of_all_before_it() {
 }
 
 #[test]
-fn a_snapshot_goes_to_any_thread() {
+fn a_snapshot_stream_can_be_sent_to_any_thread() {
     fn everywhere<T: Send + Sync + 'static>() {}
     everywhere::<SnapshotStream>();
 }
@@ -187,7 +187,7 @@ fn memory_is_constant_whatever_the_size_and_the_pace() {
 /// The tool of 3.4, which `.ci/matrix` brings: after 3.5 it is another one. It restores what newer
 /// servers give as well.
 #[test]
-fn etcds_own_tool_restores_it_and_etcd_runs_on_that() {
+fn etcds_own_tool_restores_a_snapshot_and_etcd_runs_on_it() {
     let Some(etcdctl) = std::env::var_os("ETCDCTL") else {
         let test = thread::current().name().unwrap_or("?").to_owned();
         println!(

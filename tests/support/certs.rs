@@ -1,4 +1,4 @@
-//! Certificates made on the spot: an authority, and what it signs, as files in a folder of their own.
+//! Generated certificates: an authority and the certificates that it signs, as files in a private directory.
 
 use std::{
     fs,
@@ -12,9 +12,9 @@ use rcgen::{
     KeyUsagePurpose, SanType, date_time_ymd,
 };
 
-/// An authority, and a folder for its own certificate and for those that it signs.
+/// Certificate authority with a directory for its own certificate and the certificates that it signs.
 ///
-/// The folder is removed when this value is dropped.
+/// Dropping it removes the directory.
 #[derive(Debug)]
 pub struct Authority {
     dir: PathBuf,
@@ -22,14 +22,14 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate and its key, as files.
+/// Files of a certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub cert: PathBuf,
     pub key: PathBuf,
 }
 
-/// What a certificate says; [`Authority::sign`] makes it.
+/// Contents of a certificate that [`Authority::sign`] creates.
 #[derive(Clone, Debug)]
 pub struct Leaf {
     common_name: String,
@@ -38,7 +38,7 @@ pub struct Leaf {
     usages: Vec<ExtendedKeyUsagePurpose>,
 }
 
-/// When a certificate is good.
+/// Validity period of a certificate.
 #[derive(Clone, Copy, Debug)]
 enum Valid {
     Before,
@@ -47,7 +47,7 @@ enum Valid {
 }
 
 impl Valid {
-    /// The year; `None` is rcgen's own choice, from 1975 to 4096.
+    /// The first year; `None` means the default of rcgen, 1975 to 4096.
     fn since(self) -> Option<i32> {
         match self {
             Valid::Before => Some(2018),
@@ -57,7 +57,7 @@ impl Valid {
     }
 }
 
-/// One of the certificates of `tests/certs`, which `make` there explains.
+/// A certificate of `tests/certs`; the file `make` there describes each.
 pub fn fixture(name: &str) -> Identity {
     let file =
         |end: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/certs/{name}.{end}"));
@@ -68,7 +68,7 @@ pub fn fixture(name: &str) -> Identity {
 }
 
 impl Leaf {
-    /// A server's: for `localhost` (a DNS name), 127.0.0.1 and ::1.
+    /// A server certificate for `localhost` (a DNS name), 127.0.0.1 and ::1.
     pub fn server() -> Self {
         Leaf {
             common_name: "etcd server".into(),
@@ -78,7 +78,7 @@ impl Leaf {
                 SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             ],
             valid: Valid::Now,
-            // etcd dials its own gRPC port with it, as a client.
+            // etcd also uses it as a client, to dial its own gRPC port.
             usages: vec![
                 ExtendedKeyUsagePurpose::ServerAuth,
                 ExtendedKeyUsagePurpose::ClientAuth,
@@ -86,7 +86,7 @@ impl Leaf {
         }
     }
 
-    /// A server's, for this DNS name and nothing else.
+    /// A server certificate for this DNS name only.
     pub fn server_named(name: &str) -> Self {
         Leaf {
             names: vec![SanType::DnsName(name.try_into().unwrap())],
@@ -94,7 +94,7 @@ impl Leaf {
         }
     }
 
-    /// A client's; etcd takes its common name for the user when authentication is on.
+    /// A client certificate; with authentication enabled, etcd uses its common name as the user.
     pub fn client(common_name: &str) -> Self {
         Leaf {
             common_name: common_name.into(),
@@ -104,7 +104,7 @@ impl Leaf {
         }
     }
 
-    /// A server's, with a common name and no other.
+    /// A server certificate with a common name and no subject alternative names.
     pub fn server_without_names() -> Self {
         Leaf {
             names: Vec::new(),
@@ -112,13 +112,13 @@ impl Leaf {
         }
     }
 
-    /// One that was good in 2019 and is not any more.
+    /// Makes it valid in 2019 only, so it has expired.
     pub fn expired(mut self) -> Self {
         self.valid = Valid::Before;
         self
     }
 
-    /// One that is good in the year 2999.
+    /// Makes it valid in 2999 only.
     pub fn not_valid_yet(mut self) -> Self {
         self.valid = Valid::Later;
         self
@@ -126,7 +126,7 @@ impl Leaf {
 }
 
 impl Authority {
-    /// A new authority, which nobody else knows.
+    /// Creates a new authority.
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +134,7 @@ impl Authority {
             "etcd-blocking-{}-certs-{count}",
             std::process::id()
         ));
-        // What a killed process with the same id has left.
+        // Remove files of a killed process with the same pid.
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).unwrap();
         let mut params = CertificateParams::default();
@@ -151,18 +151,18 @@ impl Authority {
         }
     }
 
-    /// Its own certificate: what clients and servers trust.
+    /// The file of its own certificate, for the trust stores of clients and servers.
     pub fn ca_file(&self) -> PathBuf {
         self.dir.join("ca.pem")
     }
 
-    /// The folder of all its files.
+    /// The directory of all its files.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Signs, and writes `{file}.pem` and `{file}.key` (PKCS#8). Files that are there already are
-    /// replaced, each at once, as a careful operator does it: key first.
+    /// Signs a certificate and writes `{file}.pem` and `{file}.key` (PKCS#8). Existing files are replaced
+    /// atomically, the key first, as in a careful rotation.
     pub fn sign(&self, file: &str, leaf: &Leaf) -> Identity {
         let mut params = CertificateParams::default();
         params
@@ -187,17 +187,17 @@ impl Authority {
         identity
     }
 
-    /// A server's certificate for `localhost`, 127.0.0.1 and ::1.
+    /// Signs a server certificate for `localhost`, 127.0.0.1 and ::1.
     pub fn server(&self) -> Identity {
         self.sign("server", &Leaf::server())
     }
 
-    /// A client's, with this common name.
+    /// Signs a client certificate with this common name.
     pub fn client(&self, common_name: &str) -> Identity {
         self.sign(&format!("client-{common_name}"), &Leaf::client(common_name))
     }
 
-    /// The name that its certificate carries.
+    /// The common name of its certificate.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -215,8 +215,7 @@ fn replace(path: &Path, text: &str) {
     fs::rename(&new, path).unwrap();
 }
 
-/// The SEC1 form of a P-256 key that is given as PKCS #8: what its OCTET STRING holds, which begins
-/// behind the version and the algorithm.
+/// Converts a P-256 key from PKCS #8 to SEC1: the contents of its OCTET STRING, after version and algorithm.
 pub fn sec1(pkcs8: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = pkcs8.lines().filter(|line| !line.starts_with("---"));

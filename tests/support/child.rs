@@ -1,4 +1,4 @@
-//! Tests that need a process of their own, or that must not hang.
+//! Tests in a process of their own, and tests with a time limit.
 
 use std::{
     env,
@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 const CHILD: &str = "ETCD_BLOCKING_TEST_ALONE";
 
-/// Runs `body` in a process where no other test runs, so that threads, files and memory can be
-/// counted: the test binary again, with this one test.
+/// Runs `body` in a process without other tests, so that threads, files and memory can be counted. The
+/// process is the test binary with this one test.
 ///
 /// `name` is the full name of the test that calls this, such as `bridge::a_test`.
 #[track_caller]
@@ -26,7 +26,7 @@ pub fn alone(name: &str, limit: Duration, body: impl FnOnce()) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, name)
-        // Its etcd ends with it, also when it has to be killed.
+        // The group includes its etcd, so both can be killed together.
         .process_group(0)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -60,7 +60,7 @@ pub fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Sen
         result
     });
     if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-        panic!("it hangs: no end in {limit:?}");
+        panic!("the test did not end in {limit:?}");
     }
     match thread.join().unwrap() {
         Ok(value) => value,

@@ -1,5 +1,5 @@
-//! HTTP/2, frame by frame, for servers that break its rules: enough to answer the pings of a
-//! client, and to say anything at all to its requests.
+//! HTTP/2 frames for scripted servers that violate the protocol: they answer pings, and send arbitrary bytes as
+//! replies.
 
 use std::{
     io::{self, Read, Write},
@@ -18,7 +18,7 @@ pub const END_STREAM: u8 = 1;
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-/// Any frame, whether it makes sense or not (RFC 9113, section 4.1).
+/// Encodes a frame without any check (RFC 9113, section 4.1).
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap();
     let mut bytes = length.to_be_bytes()[1..].to_vec();
@@ -28,7 +28,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A block of headers, each written out in full (RFC 7541, section 6.2.2).
+/// Encodes a header block of literal fields without indexing (RFC 7541, section 6.2.2).
 pub fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in headers {
@@ -57,7 +57,7 @@ pub fn headers(stream: u32, flags: u8, headers: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | flags, stream, &block(headers))
 }
 
-/// The beginning of every answer of a gRPC server.
+/// Response headers of a gRPC server.
 pub fn ok(stream: u32) -> Vec<u8> {
     let ok = [(":status", "200"), ("content-type", "application/grpc")];
     headers(stream, 0, &ok)
@@ -67,7 +67,7 @@ pub fn data(stream: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     frame(DATA, flags, stream, payload)
 }
 
-/// A gRPC message: a flag, a length that may be a lie, and bytes.
+/// Encodes a gRPC message: a flag, a length that may be wrong, and bytes.
 pub fn message(flag: u8, length: u32, bytes: &[u8]) -> Vec<u8> {
     [&[flag], &length.to_be_bytes()[..], bytes].concat()
 }
@@ -94,7 +94,7 @@ pub fn go_away(last: u32, code: u32, text: &str) -> Vec<u8> {
     frame(GOAWAY, 0, 0, &payload)
 }
 
-/// Says hello as an HTTP/2 server.
+/// Sends the connection preface of an HTTP/2 server.
 pub fn greet(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(&frame(SETTINGS, 0, 0, &[]))
 }

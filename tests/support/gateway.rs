@@ -1,4 +1,4 @@
-//! etcd over its HTTP gateway: a second way to look at a server, none of it ours.
+//! Client of etcd's HTTP gateway: a second way to access a server, independent of this crate.
 
 use std::{
     io::{self, Read, Write},
@@ -57,7 +57,7 @@ fn post_with(
     ))
 }
 
-/// Puts `bar` under `foo`; returns whether it was done.
+/// Puts the value `bar` under the key `foo`; returns whether it succeeded.
 pub fn put_foo(addr: SocketAddr, timeout: Duration) -> bool {
     let reply = post(
         addr,
@@ -68,7 +68,7 @@ pub fn put_foo(addr: SocketAddr, timeout: Duration) -> bool {
     reply.is_ok_and(|(status, _)| status == 200)
 }
 
-/// Reads `foo`, linearizable: whether it is there, or why there was no answer.
+/// Reads the key `foo`, linearizable; returns whether it exists.
 pub fn has_foo(addr: SocketAddr, timeout: Duration) -> io::Result<bool> {
     match post(addr, "/v3/kv/range", r#"{"key":"Zm9v"}"#, timeout)? {
         (200, body) => Ok(body.contains(r#""value":"YmFy""#)),

@@ -1,21 +1,20 @@
-//! The speed of a link that several connections share.
+//! Bandwidth limit of a link that several connections share.
 
 use std::time::{Duration, Instant};
 
-/// The most that is read at once from a connection.
+/// Largest read from a connection.
 pub const READ: usize = 64 * 1024;
 
-/// One direction of a link. Connections book it piece by piece and in turn, so each has its share of
-/// it, as on a line whose router queues fairly.
+/// One direction of a link. Connections reserve it in small pieces, in order, so each gets an equal share.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Link {
     rate: Option<u64>,
-    /// When all that was booked has passed.
+    /// The time at which all reserved bytes have passed.
     free_at: Option<Instant>,
 }
 
 impl Link {
-    /// A link of `rate` bytes a second; `None` is without limit.
+    /// Creates a link of `rate` bytes per second; `None` means no limit.
     pub fn of(rate: Option<u64>) -> Self {
         Self {
             rate: rate.map(|rate| rate.max(1)),
@@ -23,20 +22,19 @@ impl Link {
         }
     }
 
-    /// The speed, in bytes a second.
+    /// The bandwidth, in bytes per second.
     pub fn rate(&self) -> Option<u64> {
         self.rate
     }
 
-    /// The size of a piece: what the link passes in a twentieth of a second.
+    /// The size of a piece: the bytes of 50 ms.
     pub fn piece(&self) -> usize {
         let piece = self.rate.map_or(READ as u64, |rate| rate / 20);
         usize::try_from(piece).unwrap_or(READ).clamp(1, READ)
     }
 
-    /// Books the link for `count` bytes, behind what was booked before, and says when they have
-    /// passed.
-    pub fn book(&mut self, count: usize, now: Instant) -> Instant {
+    /// Reserves the link for `count` bytes after all earlier reservations; returns when they have passed.
+    pub fn reserve(&mut self, count: usize, now: Instant) -> Instant {
         let Some(rate) = self.rate else { return now };
         let begin = self.free_at.map_or(now, |at| at.max(now));
         let end = begin + Duration::from_secs_f64(count as f64 / rate as f64);
@@ -46,12 +44,12 @@ impl Link {
 }
 
 #[test]
-fn a_link_passes_what_it_can_and_forgets_time_that_nobody_used() {
+fn a_link_passes_bytes_at_its_rate_and_unused_time_is_lost() {
     let now = Instant::now();
     let mut link = Link::of(Some(1000));
     let at = |millis| now + Duration::from_millis(millis);
-    assert_eq!(link.book(500, now), at(500));
-    assert_eq!(link.book(500, at(100)), at(1000), "behind the first");
-    assert_eq!(link.book(100, at(5000)), at(5100));
-    assert_eq!(Link::of(None).book(1 << 30, now), now);
+    assert_eq!(link.reserve(500, now), at(500));
+    assert_eq!(link.reserve(500, at(100)), at(1000), "after the first");
+    assert_eq!(link.reserve(100, at(5000)), at(5100));
+    assert_eq!(Link::of(None).reserve(1 << 30, now), now);
 }

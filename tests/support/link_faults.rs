@@ -125,8 +125,8 @@ pub fn links(count: usize, ttl: usize, ticks: usize, random: &mut fastrand::Rng)
     links
 }
 
-/// Does to the proxies what the links are to do, until `stop` ends. `late` is when this machine last stood
-/// still for so long that they did something else.
+/// Applies the schedules to the proxies until `stop` is disconnected. `late` is set to the last time at which
+/// the machine was so slow that a tick exceeded [`MAX_LATE`].
 pub fn play(links: &[Link], proxies: &[Proxy], stop: &Receiver<()>, late: &Mutex<Option<Instant>>) {
     let mut now = vec![Condition::Good; links.len()];
     let mut at = Instant::now();
@@ -150,7 +150,7 @@ pub fn play(links: &[Link], proxies: &[Proxy], stop: &Receiver<()>, late: &Mutex
 }
 
 #[test]
-fn what_is_fair() {
+fn fair_schedules_work_for_half_of_the_ttl() {
     let link = |text: &str| -> Link {
         let condition = |c| {
             if c == '+' {

@@ -1,5 +1,4 @@
-//! Reads, writes and a watch that go on while something happens to the servers, and what must be
-//! true of them afterwards.
+//! Continuous reads, writes and a watch during a fault, and checks of their results afterwards.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +15,7 @@ use etcd_blocking::{Client, Error, Get, KeyRange, Watch, Watcher};
 use super::pace::Pace;
 use super::wait::eventually;
 
-/// A reader, a writer of keys that are all different, and a watch of them.
+/// A reader, a writer of distinct keys, and a watch of these keys.
 #[derive(Debug)]
 pub struct Load {
     client: Client,
@@ -35,11 +34,11 @@ struct Seen {
     failed_writes: Vec<(String, Error)>,
 }
 
-/// One call, the n-th of its kind.
+/// Record of one call.
 type Work = Box<dyn Fn(&Client, &Mutex<Seen>, usize) + Send>;
 
-/// What became of the traffic, and how long each kind of it stood still: on this machine, without
-/// the time that it owed.
+/// Results of the traffic, and the longest interruption of each kind, without the time by which the machine
+/// was late.
 #[derive(Debug)]
 pub struct Report {
     pub reads: usize,
@@ -48,7 +47,7 @@ pub struct Report {
     pub writes: usize,
     pub failed_writes: Vec<Error>,
     pub longest_without_write: Duration,
-    /// From the beginning of the fault to the watch having everything written until then and after.
+    /// Time from the fault until the watch has delivered everything written before and after it.
     pub watch_caught_up: Duration,
 }
 
@@ -64,7 +63,7 @@ impl Load {
                 while !stop.load(Ordering::SeqCst) {
                     work(&client, &seen, n);
                     n += 1;
-                    // Some hundred calls a second are enough, and leave the servers time to live.
+                    // A few hundred calls per second are enough, and do not overload the servers.
                     thread::sleep(Duration::from_millis(2));
                 }
             })
@@ -100,7 +99,7 @@ impl Load {
         load
     }
 
-    /// Waits until twenty reads and twenty writes that ended after `since` were answered.
+    /// Waits for twenty successful reads and writes that ended after `since`.
     #[track_caller]
     pub fn flows(&self, since: Instant, limit: Duration) {
         eventually(limit, "reads and writes are answered", || {
@@ -121,9 +120,9 @@ impl Load {
         });
     }
 
-    /// Stops the traffic, which must flow again, and checks what was promised: a write that was
-    /// answered is in the store, one that failed and is not in doubt is not, none was executed
-    /// twice; and the watch saw every change once, in order.
+    /// Stops the traffic, which must succeed again, and checks the guarantees: a successful write is in the
+    /// store, a failed write of known outcome is not, no write was executed twice, and the watch delivered
+    /// every change once, in order.
     #[track_caller]
     pub fn finish(self, fault: Instant, watch_limit: Duration) -> Report {
         self.stop.store(true, Ordering::SeqCst);

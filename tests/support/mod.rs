@@ -1,4 +1,4 @@
-//! What the integration tests share: faulty networks, scripted servers, and waiting for conditions.
+//! Test support: faulty networks, scripted servers, bounded waits.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -6,7 +6,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a set of tools for tests: not every verb is in use at every time, and none leaves this crate"
+    reason = "shared test tools; some are unused in some configurations"
 )]
 
 pub mod certs;

@@ -1,5 +1,4 @@
-//! How far a machine falls behind, so that a bound on time says something about the code and not
-//! about whoever else wants the processor.
+//! Delay of an overloaded machine, so that time bounds measure the code and not the load.
 
 use std::{
     fs,
@@ -11,15 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the machine is looked at.
+/// Sampling interval.
 const STEP: Duration = Duration::from_millis(10);
 
-/// A thread that keeps a record of the time that this machine owes to those who run on it.
+/// Thread that records by how much the machine delays its threads.
 ///
-/// Two things are time owed: when twice as many threads want to run as there are processors, each
-/// step takes twice as long as it should; and when this thread itself wakes late, so does everybody
-/// else. Together they stretch each bound that is checked here by what the machine lost during that
-/// very span, and by nothing on a quiet machine.
+/// Two delays are recorded: when twice as many threads are runnable as there are processors, each step takes
+/// twice as long; and when this thread wakes late, other threads do too. Each bound that is checked here is
+/// extended by the delay recorded during its span, and by nothing on an idle machine.
 #[derive(Debug)]
 pub struct Pace {
     record: Arc<Mutex<Vec<(Instant, Duration)>>>,
@@ -42,14 +40,14 @@ impl Pace {
         }
     }
 
-    /// The time owed from `from` to `to`.
+    /// The delay from `from` to `to`.
     pub fn owed(&self, from: Instant, to: Instant) -> Duration {
         let record = self.record.lock().unwrap();
         let at = |moment: Instant| {
             let later = record.partition_point(|(at, _)| *at <= moment);
             record[later.saturating_sub(1)].1
         };
-        // The step that `to` is in is not in the record yet, and might be a long one.
+        // The step that contains `to` is not recorded yet, and may be long.
         let later = record.partition_point(|(at, _)| *at <= to);
         let end = record.get(later).map_or_else(
             || {
@@ -61,8 +59,7 @@ impl Pace {
         end.saturating_sub(at(from))
     }
 
-    /// Fails when what began at `from` and ended at `to` took longer than `bound` on a machine that
-    /// owes nothing.
+    /// Panics when the span from `from` to `to`, without the recorded delay, is longer than `bound`.
     #[track_caller]
     pub fn check_span(&self, what: &str, from: Instant, to: Instant, bound: Duration) {
         let took = to.saturating_duration_since(from);
@@ -73,7 +70,7 @@ impl Pace {
         );
     }
 
-    /// [`check_span`](Self::check_span) for what has just ended; returns how long it took.
+    /// [`check_span`](Self::check_span) of a span that ends now; returns its length.
     #[track_caller]
     pub fn check(&self, what: &str, from: Instant, bound: Duration) -> Duration {
         let now = Instant::now();
@@ -106,7 +103,7 @@ fn keep(record: &Mutex<Vec<(Instant, Duration)>>, stop: &AtomicBool) {
     }
 }
 
-/// Threads of the whole machine that run or want to; 1 is the one that asks.
+/// Number of runnable threads of the machine, including the caller.
 fn running() -> usize {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = stat

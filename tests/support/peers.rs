@@ -1,4 +1,4 @@
-//! A cluster whose members can be cut off from each other and stay in reach of their clients.
+//! Cluster whose members can be isolated from each other and remain reachable for clients.
 
 use std::{
     net::SocketAddr,
@@ -9,14 +9,12 @@ use etcd_blocking::local::LocalCluster;
 
 use super::{proxy::Proxy, wait::status};
 
-/// The network between the members of a [`LocalCluster`]: one proxy in front of each member's peer
-/// address.
+/// Network between the members of a [`LocalCluster`]: one proxy in front of each member's peer address.
 ///
-/// A member is isolated in two ways at once. Nobody reaches it: its own proxy is cut. And it
-/// reaches nobody: what *it* dialled is cut at the proxies of the others. The first alone is not
-/// enough, because a member whose streams are gone sends its messages by POST over connections it
-/// dials itself. Who dialled is told by the HTTP header `X-Server-From`, which every Raft request
-/// carries (etcd 3.4 to 3.7): the member id, in hex.
+/// To isolate a member, its own proxy is cut, and the connections that it dialled are cut at the proxies of
+/// the others. The first alone is not enough, because a member without streams sends its messages by POST
+/// over connections that it dials. The HTTP header `X-Server-From` of every Raft request (etcd 3.4 to 3.7)
+/// is the member id of the dialling member, in hexadecimal.
 #[derive(Debug)]
 pub struct PeerLinks {
     proxies: Arc<Mutex<Vec<Proxy>>>,
@@ -49,7 +47,7 @@ impl PeerLinks {
         )
     }
 
-    /// Cuts one member off from all others, in both directions, until [`heal`](Self::heal).
+    /// Isolates one member from all others, in both directions, until [`heal`](Self::heal).
     pub fn isolate(&self, member: usize) {
         for (index, proxy) in self.proxies.lock().unwrap().iter().enumerate() {
             if index == member {

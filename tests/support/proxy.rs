@@ -1,4 +1,4 @@
-//! A TCP proxy whose network can be made bad while it runs.
+//! TCP proxy that injects network faults while it runs.
 
 mod conn;
 mod delay_line;
@@ -19,7 +19,7 @@ use delay_line::DelayLine;
 
 use super::link::Link;
 
-/// How soon a thread that is stuck in a write sees that its connection was closed.
+/// Write timeout after which a blocked thread checks whether its connection was closed.
 const WRITE_SLICE: Duration = Duration::from_millis(20);
 
 /// A direction of a connection.
@@ -31,11 +31,11 @@ pub enum Dir {
     Down,
 }
 
-/// Finds out who dials from the first bytes that are sent up.
+/// Identifies the dialling member from the first bytes that it sends.
 pub type Identify = fn(&[u8]) -> Option<u64>;
 
-/// A proxy in front of one server, with two threads for each open connection, and two more once there
-/// is a [`latency`](Self::latency).
+/// Proxy in front of one server. It has two threads per open connection, and two more once a
+/// [`latency`](Self::latency) is set.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
@@ -70,19 +70,18 @@ struct Switches {
 }
 
 impl Proxy {
-    /// Listens on 127.0.0.1 and forwards each connection to `upstream`, which need not be there
-    /// yet.
+    /// Listens on 127.0.0.1 and forwards each connection to `upstream`, which may start later.
     pub fn start(upstream: SocketAddr) -> Self {
         Self::identifying(upstream, |_| None)
     }
 
-    /// Listens on `addr` instead.
+    /// Listens on `addr` and forwards each connection to `upstream`.
     pub fn listening(addr: SocketAddr, upstream: SocketAddr) -> Self {
         Self::of(TcpListener::bind(addr).unwrap(), upstream, |_| None)
     }
 
-    /// A proxy that knows who dials, for [`cut_from`](Self::cut_from). `identify` must not return
-    /// `Some(0)`.
+    /// Creates a proxy that identifies the dialling member, for [`cut_from`](Self::cut_from). `identify` must
+    /// not return `Some(0)`.
     pub fn identifying(upstream: SocketAddr, identify: Identify) -> Self {
         Self::of(
             TcpListener::bind("127.0.0.1:0").unwrap(),
@@ -134,19 +133,18 @@ impl Proxy {
         format!("http://{}", self.addr)
     }
 
-    /// Resets all connections now, and each new one as soon as it is accepted, until
-    /// [`restore`](Self::restore).
+    /// Resets all connections, and each new one when it is accepted, until [`restore`](Self::restore).
     ///
-    /// When it returns, both ends of every connection have been closed.
+    /// When it returns, both sockets of every connection have been closed.
     pub fn cut(&self) {
         self.set(|switches| switches.cut = true);
         self.close_where(|_| true);
     }
 
-    /// Like [`cut`](Self::cut), but only for what `from` dialled (see
+    /// As [`cut`](Self::cut), but only for connections that `from` dialled (see
     /// [`identifying`](Self::identifying)).
     ///
-    /// As long as it lasts, a connection of unknown origin is reset when it sends something.
+    /// Until it ends, a connection of unknown origin is reset when it sends bytes.
     pub fn cut_from(&self, from: u64) {
         self.set(|switches| switches.cut_from.push(from));
         self.close_where(|conn| [0, from].contains(&conn.from.load(Ordering::SeqCst)));
@@ -165,92 +163,88 @@ impl Proxy {
         self.close_where(|_| true);
     }
 
-    /// Swallows what is sent in both directions, and the ends of connections too; connections stay
-    /// open, and new ones are accepted.
+    /// Discards the bytes and the ends of connections in both directions; connections stay open, and new ones
+    /// are accepted.
     ///
-    /// Swallowed bytes are gone. A connection that has lost some stays silent for good, in both
-    /// directions, also after the black hole: forwarding the rest would be another fault,
-    /// corruption. It ends when either side closes it after the black hole. A connection that
-    /// was idle all the time goes on. To hold bytes back, use [`pause`](Self::pause).
+    /// A connection that has lost bytes stays silent in both directions, also after the black hole, because
+    /// forwarding the rest would be corruption. It ends when either side closes it after the black hole. A
+    /// connection that was idle all the time continues. To hold bytes back, use [`pause`](Self::pause).
     pub fn black_hole(&self, on: bool) {
         self.set(|switches| switches.black_hole = on);
     }
 
-    /// Holds back what is sent in one direction, up to what socket buffers take, until it is
-    /// unpaused.
+    /// Stops reading in one direction, so bytes stay in the socket buffers, until it is switched off.
     pub fn pause(&self, dir: Dir, on: bool) {
         self.set(|switches| switches.paused[dir as usize] = on);
     }
 
-    /// Takes what is sent in one direction, as far as its sender can see, and throws it away; the other
-    /// direction goes on, and so do new connections as far as that.
+    /// Reads and discards the bytes of one direction; the other direction works, also of new connections.
     ///
-    /// A direction of a connection that has lost bytes stays silent for good, as with
+    /// A direction of a connection that has lost bytes stays silent, as with
     /// [`black_hole`](Self::black_hole).
     pub fn silence(&self, dir: Dir, on: bool) {
         self.set(|switches| switches.silent[dir as usize] = on);
     }
 
-    /// Limits one direction to so many bytes a second, for all connections together; `None` for no
-    /// limit. Connections have equal shares, and an idle one's first piece waits for one piece of each
-    /// of the others.
+    /// Limits one direction to `rate` bytes per second, for all connections together; `None` means no limit.
+    /// Connections have equal shares: the first piece of an idle one waits for one piece of each of the others.
     ///
-    /// What waits fills the socket buffers before this proxy, and that may be megabytes.
+    /// Waiting bytes fill the socket buffers in front of this proxy, which may hold megabytes.
     pub fn throttle(&self, dir: Dir, rate: impl Into<Option<u64>>) {
         let rate = rate.into();
         self.set(|switches| switches.links[dir as usize] = Link::of(rate));
     }
 
-    /// Has what is sent from now on arrive so much later, in each direction, so a round trip takes twice
-    /// as long. Throughput stays: up to 4 MiB of each direction of a connection are on their way.
+    /// Delays bytes that arrive from now on, in each direction, so a round trip takes twice the latency longer.
+    /// The throughput is unchanged: up to 4 MiB per direction of a connection are in flight.
     pub fn latency(&self, latency: Duration) {
         self.set(|switches| switches.latency = latency);
     }
 
-    /// Closes each connection accepted from now on after exactly `limit` bytes from the server;
-    /// `None` for no limit.
+    /// Closes each connection accepted from now on after exactly `limit` bytes from the server; `None` means no
+    /// limit.
     pub fn limit_data(&self, limit: impl Into<Option<u64>>) {
         let limit = limit.into();
         self.set(|switches| switches.limit = limit);
     }
 
-    /// Forwards in pieces of at most `slice` bytes, each its own packet; `None` for as they come.
+    /// Forwards pieces of at most `slice` bytes, each in its own packet; `None` forwards unchanged pieces.
     pub fn slice(&self, slice: impl Into<Option<usize>>) {
         let slice = slice.into().unwrap_or(usize::MAX).max(1);
         self.set(|switches| switches.slice = slice);
     }
 
-    /// Sends connections accepted from now on to another server.
+    /// Forwards connections accepted from now on to another server.
     pub fn set_upstream(&self, upstream: SocketAddr) {
         self.set(|switches| switches.upstream = upstream);
     }
 
-    /// Connections accepted so far, reset ones included.
+    /// Number of connections accepted so far, including reset ones.
     pub fn connections(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// Connections open now.
+    /// Number of open connections.
     pub fn open_connections(&self) -> usize {
         self.shared.lock().open.len()
     }
 
-    /// Bytes forwarded to the server so far.
+    /// Number of bytes forwarded to the server so far.
     pub fn bytes_up(&self) -> u64 {
         self.shared.forwarded[Dir::Up as usize].load(Ordering::SeqCst)
     }
 
-    /// Bytes forwarded to clients so far.
+    /// Number of bytes forwarded to clients so far.
     pub fn bytes_down(&self) -> u64 {
         self.shared.forwarded[Dir::Down as usize].load(Ordering::SeqCst)
     }
 
-    /// Bytes that were read and thrown away so far, of both directions.
+    /// Number of bytes discarded so far, in both directions.
     pub fn bytes_swallowed(&self) -> u64 {
         self.shared.swallowed.load(Ordering::SeqCst)
     }
 
-    /// Changes something under the lock, and wakes who waits for a change.
+    /// Changes the switches and wakes all threads that wait for a change.
     fn set(&self, change: impl FnOnce(&mut Switches)) {
         change(&mut self.shared.lock());
         self.shared.changed.notify_all();
@@ -321,7 +315,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             threads.push(thread::spawn(move || serve(&shared, &conn, upstream)));
         }
         drop(switches);
-        // Counted last: who sees the number knows that the connection was taken in or reset.
+        // Count last: a connection that is counted was accepted or reset.
         shared.accepted.fetch_add(1, Ordering::SeqCst);
         threads.retain(|thread| !thread.is_finished());
     }
@@ -330,7 +324,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// One connection from its first byte to its last.
+/// Serves one connection until it ends.
 fn serve(shared: &Shared, conn: &Arc<Conn>, upstream: SocketAddr) {
     let _ = conn.client.set_nodelay(true);
     let _ = conn.client.set_write_timeout(Some(WRITE_SLICE));
@@ -341,8 +335,7 @@ fn serve(shared: &Shared, conn: &Arc<Conn>, upstream: SocketAddr) {
         let _ = server.set_write_timeout(Some(WRITE_SLICE));
         let server = conn.server.get_or_init(|| server);
         thread::scope(|scope| {
-            // Closed while we were dialling: nobody has seen the new socket, and the pumps look
-            // before they read.
+            // If the connection was closed during the dial, the pumps notice before their first read.
             scope.spawn(|| shared.pump(conn, Dir::Down, server, Some(&conn.client)));
             shared.pump(conn, Dir::Up, &conn.client, Some(server));
         });

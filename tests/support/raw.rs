@@ -1,4 +1,4 @@
-//! A TCP server that does what a script says: garbage, another protocol, silence, half a frame.
+//! Scripted TCP server: arbitrary bytes, other protocols, silence, partial frames.
 
 use std::{
     io::Read,
@@ -27,14 +27,14 @@ struct Shared {
 }
 
 impl RawServer {
-    /// Listens on 127.0.0.1; `script` gets each connection and its number, counted from 0.
+    /// Listens on 127.0.0.1; `script` is called with each connection and its number, counted from 0.
     ///
     /// The connection closes when the script has returned.
     pub fn start(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
         Self::listening(SocketAddr::from(([127, 0, 0, 1], 0)), script)
     }
 
-    /// Listens on `addr` instead.
+    /// Listens on `addr`.
     pub fn listening(
         addr: SocketAddr,
         script: impl Fn(TcpStream, usize) + Send + Sync + 'static,
@@ -56,7 +56,7 @@ impl RawServer {
                     let ends = stream.try_clone().unwrap();
                     let thread = thread::spawn(move || {
                         script(stream, index);
-                        // The clones are closed later; the peer must see the end now.
+                        // Clones keep the socket open; shut it down so that the peer sees the end.
                         let _ = ends.shutdown(Shutdown::Both);
                     });
                     let mut running = shared.running.lock().unwrap();
@@ -72,12 +72,12 @@ impl RawServer {
         }
     }
 
-    /// A server that reads and never says a word.
+    /// A server that reads and never writes.
     pub fn silent() -> Self {
         Self::start(|stream, _| swallow(stream))
     }
 
-    /// A server that says `bytes` to everybody and then only reads.
+    /// A server that writes `bytes` to each connection and then only reads.
     pub fn saying(bytes: &'static [u8]) -> Self {
         Self::start(move |mut stream, _| {
             let _ = std::io::Write::write_all(&mut stream, bytes);
@@ -100,15 +100,14 @@ impl RawServer {
     }
 }
 
-/// Reads and forgets until the peer closes or the server is dropped.
+/// Reads and discards until the peer closes or the server is dropped.
 pub fn swallow(mut stream: TcpStream) {
     let mut chunk = [0; 4096];
     while stream.read(&mut chunk).is_ok_and(|count| count > 0) {}
 }
 
 impl Drop for RawServer {
-    /// Stops accepting and closes all connections. A script that goes on regardless is left alone
-    /// after 1 s.
+    /// Stops accepting and closes all connections. Waits for running scripts for 1 s at most.
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.addr);

@@ -1,8 +1,8 @@
-//! Which etcd these tests run on, and what it cannot do.
+//! Version of the etcd under test, and tests that it skips.
 
 use std::{env, fmt, process::Command, sync::OnceLock, thread};
 
-/// A release of etcd.
+/// Version of an etcd release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
 
@@ -12,7 +12,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// The release of the program that `LocalEtcd` starts, by its own word.
+/// The version that the program started by `LocalEtcd` prints.
 pub fn version() -> Version {
     static VERSION: OnceLock<Version> = OnceLock::new();
     *VERSION.get_or_init(|| {
@@ -29,7 +29,7 @@ pub fn version() -> Version {
     })
 }
 
-/// Reads `3.7.2`, and `3.8.0-alpha.0` as 3.8.0.
+/// Parses `3.7.2`, and `3.8.0-alpha.0` as 3.8.0.
 fn parse(text: &str) -> Version {
     let mut parts = text
         .trim()
@@ -39,11 +39,10 @@ fn parse(text: &str) -> Version {
     Version(next(), next(), next())
 }
 
-/// Whether a test is skipped, because this etcd is older than all that `fixed` says: the first
-/// releases, of one minor version each, that do what the test needs.
+/// Returns whether to skip a test, because this etcd lacks a fix. `fixed` lists the first fixed release of
+/// each minor version.
 ///
-/// It prints `skipped on VERSION: TEST: WHY`, a line that `.ci/matrix` collects. The first thing
-/// in a test:
+/// It prints `skipped on VERSION: TEST: WHY`, a line that `.ci/matrix` collects. Call it first in a test:
 ///
 /// ```ignore
 /// if skip_before(&[Version(3, 4, 25), Version(3, 5, 8)], "progress comes too early") {
@@ -61,19 +60,19 @@ pub fn skip_before(fixed: &[Version], why: &str) -> bool {
     skipped
 }
 
-/// [`skip_before`] for what is new in a minor version.
+/// [`skip_before`] for a feature that is new in a minor version.
 #[must_use]
 pub fn skip_unless_since(major: u32, minor: u32, why: &str) -> bool {
     skip_before(&[Version(major, minor, 0)], why)
 }
 
-/// The reason of [`skip_before`] for what stands on progress that was asked for.
+/// The reason of [`skip_before`] for tests that need requested watch progress.
 pub const EARLY_PROGRESS: (&[Version], &str) = (
     &[Version(3, 4, 25), Version(3, 5, 8)],
     "the server answers a request for progress too early, so the answer is not believed",
 );
 
-/// The flag for how often a server tells progress by itself; it lost its prefix in 3.6.
+/// The flag for the interval of progress notifications; 3.6 removed its prefix `experimental-`.
 pub fn progress_interval(interval: &str) -> String {
     let prefix = match version() {
         Version(3, ..6, _) => "experimental-",
@@ -82,7 +81,8 @@ pub fn progress_interval(interval: &str) -> String {
     format!("--{prefix}watch-progress-notify-interval={interval}")
 }
 
-/// A fix in 3.4.25 and 3.5.8 is in 3.4.25 and later 3.4, in 3.5.8 and later 3.5, and in all from 3.6.
+/// Returns whether `here` has a fix: `[3.4.25, 3.5.8]` means 3.4.25 and later 3.4, 3.5.8 and later 3.5, and 3.6
+/// and later.
 fn reached(here: Version, fixed: &[Version]) -> bool {
     let same_minor = fixed
         .iter()
@@ -110,6 +110,6 @@ fn a_fix_is_in_later_releases_of_its_minor_version_and_in_later_minor_versions()
 }
 
 #[test]
-fn the_program_says_its_version() {
+fn the_program_prints_its_version() {
     assert!(version() >= Version(3, 4, 0), "{}", version());
 }

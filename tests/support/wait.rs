@@ -1,4 +1,4 @@
-//! Waiting for conditions, and what Linux knows of this process.
+//! Bounded waits for conditions, and resource use of this process on Linux.
 
 use std::{
     fs,
@@ -9,8 +9,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use etcd_blocking::local::{LocalCluster, LocalEtcd, MemberStatus};
 
-/// Calls `look` each 5 ms until it returns `Some`, and panics with `what` when that takes longer
-/// than `timeout`.
+/// Calls `look` every 5 ms until it returns `Some`; panics with `what` after `timeout`.
 #[track_caller]
 pub fn eventually<T>(timeout: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -23,7 +22,7 @@ pub fn eventually<T>(timeout: Duration, what: &str, mut look: impl FnMut() -> Op
     }
 }
 
-/// What comes through a channel until it ends; panics when nothing comes for as long as `timeout`.
+/// All items of a channel until it is disconnected; panics when no item arrives within `timeout`.
 pub fn items<T>(receiver: &Receiver<T>, timeout: Duration) -> impl Iterator<Item = T> {
     std::iter::from_fn(move || match receiver.recv_timeout(timeout) {
         Ok(item) => Some(item),
@@ -32,7 +31,7 @@ pub fn items<T>(receiver: &Receiver<T>, timeout: Duration) -> impl Iterator<Item
     })
 }
 
-/// What a member says of itself; one that is busy may take more than one question.
+/// The status of a member; repeats the request while the member is busy.
 #[track_caller]
 pub fn status(member: &LocalEtcd) -> MemberStatus {
     eventually(
@@ -42,7 +41,7 @@ pub fn status(member: &LocalEtcd) -> MemberStatus {
     )
 }
 
-/// The index of the member that leads, once one does.
+/// Waits for a leader and returns its index.
 #[track_caller]
 pub fn leader(cluster: &LocalCluster) -> usize {
     eventually(Duration::from_secs(30), "a leader", || {
@@ -50,8 +49,8 @@ pub fn leader(cluster: &LocalCluster) -> usize {
     })
 }
 
-/// Raises a flag when it is dropped, also by a panic: for threads that go on until they are told,
-/// and would else keep a test that failed from ending.
+/// Sets a flag when dropped, also by a panic, so that threads that run until the flag is set also end when a
+/// test fails.
 #[derive(Debug)]
 pub struct Raise<'a>(pub &'a AtomicBool);
 
@@ -61,11 +60,11 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// Waits until every thread of this process but the caller's sleeps, and has been asleep whenever it
-/// was looked at for a tenth of a second: whoever was about to do something has done it.
+/// Waits until every other thread of this process was asleep in all samples of 100 ms, so that pending work
+/// is done.
 ///
-/// For processes in which nothing else happens. A thread that only waits for a processor is not
-/// asleep, so a busy machine makes this take longer, and not come true too early.
+/// For processes without other tests. A thread that waits for a processor is not asleep, so a busy machine
+/// only delays the result.
 #[track_caller]
 pub fn eventually_all_asleep(timeout: Duration) {
     let mut looks = 0;
@@ -80,7 +79,7 @@ fn all_asleep() -> bool {
     let mut tasks = fs::read_dir("/proc/self/task").unwrap();
     tasks.all(|task| {
         let task = task.unwrap();
-        // A thread that has ended meanwhile has no file any more, and does nothing either.
+        // The file of a thread that has ended is missing; it counts as asleep.
         let Ok(stat) = fs::read_to_string(task.path().join("stat")) else {
             return true;
         };
@@ -91,14 +90,14 @@ fn all_asleep() -> bool {
     })
 }
 
-/// Threads of this process.
+/// Number of threads of this process.
 pub fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// Open file descriptors of this process.
+/// Number of open file descriptors of this process.
 pub fn open_fds() -> usize {
-    // The one that lists them is among them.
+    // Subtract the descriptor that lists the directory.
     fs::read_dir("/proc/self/fd").unwrap().count() - 1
 }
 
@@ -107,12 +106,12 @@ pub fn rss_kib() -> u64 {
     kib("VmRSS:")
 }
 
-/// Lets [`peak_rss_kib`] begin anew, with what is resident now (proc(5), clear_refs).
+/// Resets [`peak_rss_kib`] to the current resident memory (proc(5), clear_refs).
 pub fn forget_peak_rss() {
     fs::write("/proc/self/clear_refs", "5").unwrap();
 }
 
-/// The most memory that was ever resident, in KiB.
+/// Peak resident memory of this process in KiB.
 pub fn peak_rss_kib() -> u64 {
     kib("VmHWM:")
 }
@@ -126,12 +125,11 @@ fn kib(field: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Processor time this process has used, in user and kernel mode, all threads; steps of 10 ms.
+/// Processor time of all threads of this process, in user and kernel mode, in steps of 10 ms.
 pub fn cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    // The second field is the program's name in parentheses and may hold spaces: count from behind
-    // it. utime and stime are fields 14 and 15 of proc(5), in ticks of 1/100 s (USER_HZ on
-    // every Linux that Rust's std runs on).
+    // Field 2, the program's name in parentheses, may contain spaces: count from its end. utime and stime are
+    // fields 14 and 15 of proc(5), in ticks of 1/100 s (USER_HZ on every Linux that Rust's std supports).
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)

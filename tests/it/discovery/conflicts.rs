@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_successor_is_never_touched() {
+fn leaving_does_not_delete_the_key_of_a_successor() {
     let etcd = LocalEtcd::start().unwrap();
     let (old, new) = (client(&etcd), client(&etcd));
     let view = Discovery::new(&old).service("web").unwrap();
@@ -30,7 +30,7 @@ fn a_successor_is_never_touched() {
 }
 
 #[test]
-fn who_was_replaced_comes_back_when_the_successor_leaves() {
+fn a_replaced_registration_is_restored_when_the_successor_leaves() {
     let etcd = LocalEtcd::start().unwrap();
     let (old, new) = (client(&etcd), client(&etcd));
     let first = registrar(&old, 5).register(web(1)).unwrap();
@@ -48,7 +48,7 @@ fn who_was_replaced_comes_back_when_the_successor_leaves() {
 }
 
 #[test]
-fn each_conflict_policy_does_what_it_says() {
+fn each_conflict_policy_has_its_documented_effect() {
     let etcd = LocalEtcd::start().unwrap();
     let (holder, other) = (client(&etcd), client(&etcd));
     let held = registrar(&holder, 5).register(web(1)).unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn whatever_is_done_to_a_registration_from_outside_is_restored() {
+fn a_registration_is_restored_after_a_delete_an_overwrite_and_a_revoke() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registration = registrar(&client, 5).register(web(1)).unwrap();
@@ -60,7 +60,7 @@ fn whatever_is_done_to_a_registration_from_outside_is_restored() {
 }
 
 #[test]
-fn a_store_that_lost_everything_gets_everything_back() {
+fn registrations_are_restored_in_a_store_that_lost_all_data() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     for n in 0..30 {
@@ -99,7 +99,7 @@ fn a_store_that_lost_everything_gets_everything_back() {
 }
 
 #[test]
-fn what_does_not_come_back_after_the_store_lost_everything_is_resynced_away() {
+fn an_instance_that_is_not_restored_is_removed_by_a_resync() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     for n in 0..30 {

@@ -281,9 +281,9 @@ fn endless_headers(stream: &mut TcpStream, id: u32) -> io::Result<()> {
 }
 
 #[test]
-fn whatever_a_request_is_answered_with_is_an_error_with_a_kind() {
+fn every_hostile_answer_is_an_error_with_a_kind() {
     alone(
-        "hostile::answers::whatever_a_request_is_answered_with_is_an_error_with_a_kind",
+        "hostile::answers::every_hostile_answer_is_an_error_with_a_kind",
         Duration::from_secs(200),
         || {
             let before = rss_kib();

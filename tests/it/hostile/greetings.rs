@@ -98,9 +98,9 @@ const GREETINGS: &[(&str, Greeting, ErrorKind)] = &[
 ];
 
 #[test]
-fn whatever_a_connection_begins_with_is_an_error_with_a_kind() {
+fn every_hostile_greeting_is_an_error_with_a_kind() {
     alone(
-        "hostile::greetings::whatever_a_connection_begins_with_is_an_error_with_a_kind",
+        "hostile::greetings::every_hostile_greeting_is_an_error_with_a_kind",
         Duration::from_secs(120),
         || {
             let before = rss_kib();

@@ -68,7 +68,7 @@ fn with_a_checkpoint_lost_answers_and_restarts_copy_each_version_exactly_once() 
 }
 
 #[test]
-fn with_a_checkpoint_a_destination_that_lost_its_data_is_found_out_and_made_anew() {
+fn with_a_checkpoint_a_destination_that_lost_its_data_is_detected_and_copied_again() {
     let mut two = two();
     two.source.put("m/a", "1").unwrap();
     let make = MakeMirror::new(&two.source, &two.destination)

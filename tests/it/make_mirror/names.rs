@@ -4,7 +4,7 @@ use super::*;
 
 // Case: MI-04
 #[test]
-fn copies_are_named_as_asked_and_begin_where_asked() {
+fn copies_have_the_requested_names_and_begin_at_the_requested_revision() {
     let two = two();
     for key in ["o_key1", "o_key2", "o_key3"] {
         two.source.put(key, key).unwrap();
@@ -90,7 +90,7 @@ fn a_namespace_is_copied_to_a_namespace() {
 }
 
 #[test]
-fn what_would_copy_itself_is_told_by_the_names_on_the_server() {
+fn overlapping_namespaces_are_detected_by_their_absolute_names() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let view = |prefix: &'static str| client.namespace(prefix).unwrap();

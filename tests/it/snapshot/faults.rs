@@ -30,7 +30,7 @@ fn tamper(upstream: SocketAddr, marker: &'static [u8]) -> RawServer {
 }
 
 #[test]
-fn one_flipped_bit_on_the_way_is_refused_and_nothing_is_left_behind() {
+fn a_flipped_bit_is_detected_and_no_file_is_left() {
     let etcd = LocalEtcd::start().unwrap();
     let direct = client(&etcd.endpoint());
     fill(&direct, 1);
@@ -57,7 +57,7 @@ fn one_flipped_bit_on_the_way_is_refused_and_nothing_is_left_behind() {
 
 // Case: M-03
 #[test]
-fn a_member_that_falls_silent_before_or_during_it_is_an_error_in_time() {
+fn a_member_that_falls_silent_is_an_error_in_time() {
     let etcd = LocalEtcd::start().unwrap();
     let filler = client(&etcd.endpoint());
     fill(&filler, 16);
@@ -110,7 +110,7 @@ fn dropping_it_cancels_on_the_server_at_once() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_an_error_that_says_how_far_it_came() {
+fn a_broken_connection_is_an_error_with_the_progress() {
     let etcd = LocalEtcd::start().unwrap();
     let filler = client(&etcd.endpoint());
     fill(&filler, 16);
@@ -139,7 +139,7 @@ fn closing_the_client_ends_it() {
 }
 
 #[test]
-fn one_that_is_left_unread_holds_up_nothing_else() {
+fn an_unread_snapshot_delays_no_other_call() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 32);

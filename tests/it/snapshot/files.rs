@@ -42,7 +42,7 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
 
 // Fault: W10
 #[test]
-fn two_that_save_to_one_path_do_not_disturb_each_other() {
+fn two_snapshots_to_one_path_do_not_interfere() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 2);
@@ -71,7 +71,7 @@ fn two_that_save_to_one_path_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_known_before_etcd_is_asked() {
+fn an_unwritable_path_is_an_error_before_anything_is_sent() {
     // Nobody answers there.
     let client = client("http://127.0.0.1:1");
     let error = within(SOON, move || {

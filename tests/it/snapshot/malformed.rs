@@ -52,7 +52,7 @@ fn pieces() -> (Vec<u8>, Vec<u8>, [u8; 32]) {
 }
 
 #[test]
-fn servers_that_send_something_else_are_refused() {
+fn malformed_snapshots_are_refused() {
     let (first, second, digest) = pieces();
     let one = |blob: &[u8], left| message(left, blob, "3.7.0");
     let whole = vec![one(&first, 4096), one(&second, 0), one(&digest, 0)];

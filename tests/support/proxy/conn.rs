@@ -1,4 +1,4 @@
-//! One connection through the proxy: two sockets, and what is known of them.
+//! One connection through the proxy: two sockets and their state.
 
 use std::{
     io::{ErrorKind, Write},
@@ -11,25 +11,25 @@ use std::{
 
 use super::{Dir, delay_line::DelayLine};
 
-/// A connection from a client, and the one to the server.
+/// A connection from a client, with the matching connection to the server.
 #[derive(Debug)]
 pub struct Conn {
     pub client: TcpStream,
     pub server: OnceLock<TcpStream>,
-    /// Who dials, as far as known; 0 is unknown.
+    /// The id of the dialling member; 0 if unknown.
     pub from: AtomicU64,
-    /// Something was swallowed: what comes later would make no sense to the receiver.
+    /// Whether bytes were discarded, so later bytes must not be forwarded.
     pub lost: AtomicBool,
-    /// The same for one direction.
+    /// Whether bytes of one direction were discarded.
     pub silenced: [AtomicBool; 2],
     pub closed: AtomicBool,
     pub limit: Option<u64>,
-    /// What is on its way, by direction.
+    /// Bytes in flight, by direction.
     pub lines: [DelayLine; 2],
 }
 
 impl Conn {
-    /// Writes all, and gives up when the connection is closed meanwhile.
+    /// Writes all bytes; returns `false` when the connection is closed.
     pub fn write(&self, mut to: &TcpStream, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             if self.closed.load(Ordering::SeqCst) {
@@ -62,18 +62,17 @@ impl Conn {
         self.lost.load(Ordering::SeqCst) || silenced.load(Ordering::SeqCst)
     }
 
-    /// Has both sockets send RST once nobody holds them.
+    /// Makes both sockets send RST when their last handle is dropped.
     pub fn reset(&self) {
         self.close();
         for stream in self.streams() {
             reset_on_close(stream);
-            // Wakes whoever reads, and unlike the other kinds of shutdown tells the peer nothing
-            // yet.
+            // Wakes readers; other kinds of shutdown would notify the peer too early.
             let _ = stream.shutdown(Shutdown::Read);
         }
     }
 
-    /// Ends both sockets in good order: what was written arrives.
+    /// Closes both sockets gracefully, so written bytes arrive.
     pub fn finish(&self) {
         self.close();
         for stream in self.streams() {
@@ -82,8 +81,7 @@ impl Conn {
     }
 }
 
-/// SO_LINGER of 0, which std does not offer yet. tokio's socket is a plain wrapper and needs no
-/// runtime.
+/// Sets SO_LINGER to 0, which std does not support yet. tokio's socket needs no runtime for it.
 fn reset_on_close(stream: &TcpStream) {
     if let Ok(clone) = stream.try_clone() {
         let _ = tokio::net::TcpSocket::from_std_stream(clone).set_zero_linger();

@@ -1,4 +1,4 @@
-//! What is on its way through a long link: each piece arrives a fixed time after it was sent.
+//! Delay line of a link with latency: each piece arrives a fixed time after it was sent.
 
 use std::{
     collections::VecDeque,
@@ -6,11 +6,11 @@ use std::{
     time::Instant,
 };
 
-/// The most that is on its way. A link of 300 ms still carries 14 MB/s.
-const ROOM: usize = 4 << 20;
+/// Maximum number of bytes in flight. A link of 300 ms still carries 14 MB/s.
+const CAPACITY: usize = 4 << 20;
 
-/// One direction of one connection. Pieces keep their order, and the sender waits while there are
-/// [`ROOM`] bytes on the line.
+/// One direction of one connection. Pieces stay in order, and the sender blocks while [`CAPACITY`] bytes are in
+/// flight.
 #[derive(Debug, Default)]
 pub struct DelayLine {
     state: Mutex<State>,
@@ -28,7 +28,7 @@ impl DelayLine {
     /// Sends a piece that arrives at `due`; `false` when the line was closed.
     pub fn push(&self, piece: &[u8], due: Instant) -> bool {
         let mut state = self.lock();
-        while !state.closed && state.bytes >= ROOM {
+        while !state.closed && state.bytes >= CAPACITY {
             let woken = self.changed.wait(state);
             state = woken.unwrap_or_else(PoisonError::into_inner);
         }
@@ -68,7 +68,7 @@ impl DelayLine {
         None
     }
 
-    /// Throws away what is on the line, and takes no more.
+    /// Discards all pieces and accepts no more.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -83,7 +83,7 @@ impl DelayLine {
 }
 
 #[test]
-fn pieces_arrive_when_they_are_due_in_their_order_and_the_sender_waits_for_room() {
+fn pieces_arrive_when_due_and_in_order_and_the_sender_waits_for_capacity() {
     use std::{thread, time::Duration};
 
     let line = DelayLine::default();
@@ -95,19 +95,15 @@ fn pieces_arrive_when_they_are_due_in_their_order_and_the_sender_waits_for_room(
     assert_eq!(line.pop().unwrap(), b"second");
 
     let late = Instant::now() + Duration::from_secs(60);
-    let piece = vec![0; ROOM / 4];
+    let piece = vec![0; CAPACITY / 4];
     thread::scope(|scope| {
         let sender = scope.spawn(|| (0..).take_while(|_| line.push(&piece, late)).count());
-        while line.lock().bytes < ROOM {
+        while line.lock().bytes < CAPACITY {
             thread::yield_now();
         }
         thread::sleep(Duration::from_millis(20));
         line.close();
-        assert_eq!(
-            sender.join().unwrap(),
-            4,
-            "and not more than there is room for"
-        );
+        assert_eq!(sender.join().unwrap(), 4, "no more than the capacity");
     });
     assert_eq!(line.pop(), None);
 }

@@ -1,4 +1,4 @@
-//! How bytes pass through the proxy: one direction of one connection.
+//! Forwarding of one direction of one connection.
 
 use std::{
     io::{ErrorKind, Read},
@@ -11,8 +11,8 @@ use std::{
 use super::{Dir, Shared, conn::Conn};
 use crate::support::link::READ;
 
-/// What is to be done with bytes that were read.
-enum Verdict {
+/// Action for bytes that were read.
+enum PumpAction {
     Forward { slice: usize },
     Swallow,
     Close,
@@ -34,7 +34,7 @@ impl Shared {
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     Err(_) => return conn.reset(),
                 };
-                // As it is now: the read may have waited since before the latency was set.
+                // Read the latency after the read, which may have begun before the latency was set.
                 let latency = self.lock().latency;
                 let due = Instant::now() + latency;
                 if !delayed && !latency.is_zero() {
@@ -59,7 +59,7 @@ impl Shared {
         });
     }
 
-    /// Does with `bytes` what is to be done at the end of the line; `false` when nothing follows.
+    /// Forwards or discards `bytes`; `false` when the direction has ended.
     fn deliver(
         &self,
         conn: &Conn,
@@ -71,21 +71,21 @@ impl Shared {
         let bytes = &bytes[..bytes
             .len()
             .min(usize::try_from(*left).unwrap_or(usize::MAX))];
-        match (self.judge(conn, dir, bytes), to) {
-            (Verdict::Close, _) => conn.reset(),
-            (Verdict::Swallow, _) | (_, None) if bytes.is_empty() => conn.finish(),
-            (Verdict::Swallow, _) | (_, None) => {
+        match (self.decide(conn, dir, bytes), to) {
+            (PumpAction::Close, _) => conn.reset(),
+            (PumpAction::Swallow, _) | (_, None) if bytes.is_empty() => conn.finish(),
+            (PumpAction::Swallow, _) | (_, None) => {
                 self.swallowed
                     .fetch_add(bytes.len() as u64, Ordering::SeqCst);
                 return true;
             }
-            (Verdict::Forward { .. }, Some(to)) if bytes.is_empty() => {
-                // The other direction may still have something to say.
+            (PumpAction::Forward { .. }, Some(to)) if bytes.is_empty() => {
+                // The other direction stays open.
                 let _ = to.shutdown(Shutdown::Write);
             }
-            (Verdict::Forward { slice }, Some(to)) => {
+            (PumpAction::Forward { slice }, Some(to)) => {
                 for piece in bytes.chunks(slice) {
-                    // Counted first: who has an answer knows that the question is counted.
+                    // Count first, so a request is counted before its answer arrives.
                     self.forwarded[dir as usize].fetch_add(piece.len() as u64, Ordering::SeqCst);
                     if !self.pass(conn, dir, piece.len()) || !conn.write(to, piece) {
                         conn.reset();
@@ -102,13 +102,13 @@ impl Shared {
         false
     }
 
-    /// Waits as long as the switches say, and then says what to do with `bytes`; none of them is
-    /// the end of a direction.
-    fn judge(&self, conn: &Conn, dir: Dir, bytes: &[u8]) -> Verdict {
+    /// Waits while the direction is held back, and then returns the action for `bytes`, which are empty at the
+    /// end of a direction.
+    fn decide(&self, conn: &Conn, dir: Dir, bytes: &[u8]) -> PumpAction {
         let mut switches = self.lock();
         loop {
             if conn.closed.load(Ordering::SeqCst) {
-                return Verdict::Close;
+                return PumpAction::Close;
             }
             if switches.black_hole && !bytes.is_empty() {
                 conn.lost.store(true, Ordering::SeqCst);
@@ -118,7 +118,7 @@ impl Shared {
                 conn.silenced[dir as usize].store(true, Ordering::SeqCst);
             }
             if conn.has_lost(dir) && !bytes.is_empty() {
-                return Verdict::Swallow;
+                return PumpAction::Swallow;
             }
             if !switches.black_hole && !silent && !switches.paused[dir as usize] {
                 break;
@@ -129,27 +129,27 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         if conn.has_lost(dir) {
-            return Verdict::Swallow;
+            return PumpAction::Swallow;
         }
         if dir == Dir::Up && conn.from.load(Ordering::SeqCst) == 0 {
             conn.from
                 .store((self.identify)(bytes).unwrap_or(0), Ordering::SeqCst);
             let from = conn.from.load(Ordering::SeqCst);
             if !switches.cut_from.is_empty() && (from == 0 || switches.cut_from.contains(&from)) {
-                return Verdict::Close;
+                return PumpAction::Close;
             }
         }
-        Verdict::Forward {
+        PumpAction::Forward {
             slice: switches.slice,
         }
     }
 
-    /// Waits until the link has passed `count` bytes, or is another one; `false` when the connection
-    /// was closed meanwhile.
+    /// Waits until the link has passed `count` bytes or its rate was changed; `false` when the connection was
+    /// closed.
     fn pass(&self, conn: &Conn, dir: Dir, count: usize) -> bool {
         let mut switches = self.lock();
         let rate = switches.links[dir as usize].rate();
-        let end = switches.links[dir as usize].book(count, Instant::now());
+        let end = switches.links[dir as usize].reserve(count, Instant::now());
         loop {
             if conn.closed.load(Ordering::SeqCst) {
                 return false;
