@@ -1,4 +1,4 @@
-//! Follows the instances of a service: one line for everything that happens to them.
+//! Follows the instances of a service, and prints a line for each change.
 //!
 //! ```sh
 //! cargo run --example discover -- --service web          # until Ctrl-C
@@ -30,13 +30,13 @@ Follows the instances of a service, until Ctrl-C or SIGTERM.
 
     --service  the service, such as web
     --once     print the addresses now, one a line, and end
-    --codec    native (the default) or plain: as `register` was told
+    --codec    native (the default) or plain: the same as for `register`
     --prefix   what the keys begin with; /services/ with native and / with plain unless given
 
 One line for each change; its first character says which:
 
     + ADDR          there is a new instance
-    ~ ADDR STATUS   an instance says something new about itself
+    ~ ADDR STATUS   an instance changed its properties
     - ADDR CAUSE    an instance is gone: Left, Expired, Replaced, Resync or Unknown
     ! TEXT          about the view itself: stale, live again, resync, a bad value
 
@@ -59,8 +59,7 @@ fn run() -> Result<(), Ending> {
     if let Some(prefix) = flags.get("--prefix") {
         discovery = discovery.prefix(prefix);
     }
-    // The view comes with its first list read: an empty one means that there are no instances, and
-    // never that it is too early to know.
+    // `service` returns when the first list is read: an empty list means that there are no instances.
     let Some(opened) = blocking::unless_stopped(&stop, move || discovery.service(&service)) else {
         return Ok(());
     };
@@ -73,13 +72,13 @@ fn run() -> Result<(), Ending> {
             .try_for_each(|instance| say(&instance.addr));
     }
 
-    // The first list arrives as a reset, from nothing; later ones are news.
+    // The first reset is the first list; only later ones are printed as such.
     let mut first = true;
     loop {
         select! {
             recv(view.changes()) -> change => match change {
-                Ok(change) => tell(&change, std::mem::take(&mut first))?,
-                // It ends when etcd does not let us read any more; any wait has the reason.
+                Ok(change) => print(&change, std::mem::take(&mut first))?,
+                // The view has ended; any wait returns the reason.
                 Err(_) => return Ok(view.wait_for(usize::MAX, Duration::ZERO).map(drop)?),
             },
             recv(stop) -> _ => return Ok(()),
@@ -87,12 +86,12 @@ fn run() -> Result<(), Ending> {
     }
 }
 
-fn tell(change: &Change, first: bool) -> Result<(), Ending> {
+fn print(change: &Change, first: bool) -> Result<(), Ending> {
     match change {
         Change::Added(instance) => appeared(instance),
         Change::Updated { instance, .. } => updated(instance),
         Change::Removed { instance, cause } => gone(instance, *cause),
-        // What is gone comes first: in a reset the same id may be gone and there again, elsewhere.
+        // Removed instances come first: a reset may remove an id and add it with another address.
         Change::Reset {
             added,
             updated: changed,
@@ -108,9 +107,7 @@ fn tell(change: &Change, first: bool) -> Result<(), Ending> {
             changed.iter().try_for_each(|i| updated(i))?;
             added.iter().try_for_each(|i| appeared(i))
         }
-        Change::Stale { .. } => {
-            say("! stale: etcd cannot be followed; this is what was known last")
-        }
+        Change::Stale { .. } => say("! stale: etcd cannot be followed; this is the last good list"),
         Change::Live => say("! live: up to date again"),
         Change::Bad { key, reason } => say(format_args!(
             "! bad value of {:?}: {reason}",

@@ -4,8 +4,8 @@
 //! cargo run --example register -- --service web --addr 127.0.0.1:8080
 //! ```
 //!
-//! While it runs, try what you like on etcd: delete the key, revoke the lease, restart the server,
-//! wipe its data. Every state is a line, and the last one is always `registered` again.
+//! While it runs, delete the key, revoke the lease, restart etcd or wipe its data. Each state is a line,
+//! and the last one is always `registered` again.
 
 #[path = "support/blocking.rs"]
 mod blocking;
@@ -34,7 +34,7 @@ Registers one instance of a service, until Ctrl-C or SIGTERM.
 
     --service  the service, such as web
     --addr     where others reach this instance, such as 127.0.0.1:8080
-    --ttl      how long it stays in etcd after this process was killed; 5 unless given
+    --ttl      how long it stays in etcd after this process was killed; 5 by default
     --codec    native (JSON with every property; the default) or plain (the address and nothing
                else, as the usual Go programs write it)
     --prefix   what the key begins with; /services/ with native and / with plain unless given
@@ -53,14 +53,13 @@ fn run() -> Result<(), Ending> {
         &[],
     )?;
     let instance = Instance::new(flags.required("--service")?, flags.required("--addr")?);
-    // A registrar checks too; here it is known that the flags are to blame.
+    // `register` checks, too. Here an error can only be in the flags: exit code 2.
     instance.check()?;
     let ttl = ttl(&flags)?;
     let endpoints = etcd::endpoints()?.unwrap_or(vec!["http://127.0.0.1:2379".to_owned()]);
     let stop = program::stop_signals()?;
 
-    // One client for a whole program, and one registrar for everything that it registers: all of
-    // it shares one lease.
+    // A program needs one client, and one registrar for all its instances: they share a lease.
     let client = Client::connect(endpoints)?;
     let mut settings = Registrar::builder(&client).ttl(ttl).codec(flags.codec()?);
     if let Some(prefix) = flags.get("--prefix") {
@@ -68,15 +67,15 @@ fn run() -> Result<(), Ending> {
     }
     let registrar = settings.start()?;
 
-    // `register` gives up after the client's timeout, so that a wrong endpoint shows at once. A
-    // program that must start although etcd is away would `announce`.
+    // `register` fails after the client's timeout, so that a wrong endpoint is noticed at once. A
+    // program that must start while etcd is unreachable uses `announce` instead.
     let Some(registered) = blocking::unless_stopped(&stop, move || registrar.register(instance))
     else {
         return Ok(());
     };
     let registration = registered?;
 
-    // From here on nothing needs to be done: the states are there for who wants to know.
+    // Nothing more needs to be done; the states are printed for information.
     let states = registration.states().clone();
     loop {
         select! {
@@ -88,14 +87,14 @@ fn run() -> Result<(), Ending> {
         }
     }
 
-    // Dropping it would do the same, and could not tell of a failure.
+    // Dropping it would do the same, but could not report a failure.
     registration.leave()?;
     states
         .try_iter()
         .try_for_each(|state| say(states::describe(&state)))
 }
 
-/// Whole seconds: etcd counts in nothing smaller.
+/// A TTL in whole seconds, which is etcd's unit.
 fn ttl(flags: &Flags) -> Result<Duration, Ending> {
     let given = flags.get("--ttl").unwrap_or("5");
     match given.parse() {

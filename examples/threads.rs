@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A thread makes work. The main thread does it and puts the results into etcd, under a lease, so
-//! that they vanish with the program; meanwhile it watches them arrive there, keeps the lease alive
-//! and reports now and then. Everything that etcd tells arrives in crossbeam channels, next to
-//! those of the program: there is nothing to poll and no callback.
+//! that they are deleted when the program dies. Meanwhile it watches the results, keeps the lease alive and
+//! prints its progress. Events of etcd arrive on crossbeam channels, like those of the program: there is
+//! nothing to poll and no callback.
 
 #[path = "support/etcd.rs"]
 mod etcd;
@@ -35,8 +35,8 @@ The etcd is that of ETCD_ENDPOINTS (separated by commas), or one of its own.
 
 const JOBS: u32 = 40;
 const TTL: Duration = Duration::from_secs(3);
-/// How long all of it may take: far more than it does.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The bound for all of it; it takes about three seconds.
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     program::main("threads", USAGE, || match std::env::args_os().nth(1) {
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Ending> {
     let stop = program::stop_signals()?;
-    // An etcd of its own is killed when `_own` is dropped: it must outlive the client.
+    // The private etcd is killed when `_own` is dropped, so `_own` must outlive the client.
     let (_own, endpoints) = match etcd::endpoints()? {
         Some(endpoints) => (None, endpoints),
         None => {
@@ -60,11 +60,11 @@ fn run() -> Result<(), Ending> {
     say(format_args!("using {}", endpoints.join(", ")))?;
     let client = Client::connect(endpoints)?;
 
-    // The results hang on a lease; its id makes the keys of two runs differ.
+    // The results are attached to a lease; its id makes the keys of two runs differ.
     let lease = client.grant(TTL)?.id();
     let alive = client.keep_alive(lease)?;
     let results = format!("examples/threads/{lease}/");
-    // From here on it sees every change, whatever happens to the connection.
+    // From here on the watcher receives every change, also after a lost connection.
     let watcher = client.watch(Watch::prefix(&results).no_delete())?;
 
     let mut work = jobs();
@@ -75,12 +75,12 @@ fn run() -> Result<(), Ending> {
         select! {
             recv(work) -> job => match job {
                 Ok(job) => {
-                    // Blocks for a round trip. A program that has no time for that would
-                    // `client.submit` it and keep what it gets, to look at later.
+                    // Blocks for a round trip. A program that must not wait uses `client.submit`, and
+                    // receives the answer later.
                     client.call(Put::new(format!("{results}{job:03}"), job.to_string()).lease(lease))?;
                     done += 1;
                 }
-                // A channel that has ended is always ready: without this, the loop would spin.
+                // A closed channel is always ready: without this, the loop would spin.
                 Err(_) => work = never(),
             },
             recv(watcher.receiver()) -> item => match item {
@@ -98,8 +98,8 @@ fn run() -> Result<(), Ending> {
             },
             recv(ticks) -> _ => {
                 say(format_args!("  {done} of {JOBS} jobs done, {seen} seen in etcd"))?;
-                if begun.elapsed() > PATIENCE {
-                    return Err(Ending::Failed(format!("not done in {PATIENCE:?}")));
+                if begun.elapsed() > LIMIT {
+                    return Err(Ending::Failed(format!("not done in {LIMIT:?}")));
                 }
             }
             recv(stop) -> _ => {
@@ -109,7 +109,7 @@ fn run() -> Result<(), Ending> {
         }
     }
 
-    // Nobody has to: the results would vanish when the lease ends. This is sooner.
+    // The results would be deleted when the lease ends; revoking it deletes them now.
     client.revoke(lease)?;
     say(format_args!(
         "{done} jobs done, {seen} results seen by the watch, {renewals} renewals, in {:.1}s",
@@ -117,12 +117,12 @@ fn run() -> Result<(), Ending> {
     ))
 }
 
-/// Work, as it comes in any program: from a thread, into a channel.
+/// A thread that produces work, and its channel.
 fn jobs() -> Receiver<u32> {
     let (sender, jobs) = bounded(4);
     thread::spawn(move || {
         for job in 0..JOBS {
-            // Whoever makes work waits too: for the next of it, and for room in the channel.
+            // The producer waits for the next job and for room in the channel.
             thread::sleep(Duration::from_millis(75));
             if sender.send(job).is_err() {
                 return;

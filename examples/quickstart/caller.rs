@@ -1,4 +1,4 @@
-//! Calls the service again and again, as its clients would.
+//! Calls the service repeatedly, as its clients do.
 
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
@@ -11,18 +11,18 @@ use etcd_blocking::{Instance, ServiceView};
 
 /// The time between calls.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long one instance may take to answer.
+/// The bound for the answer of one instance.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
-/// How long a call may take in all, however many instances it tries.
+/// The bound for a call, including its further attempts at other instances.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 
-/// A thread that calls, until this is dropped.
+/// A thread that calls until this value is dropped.
 pub(crate) struct Caller {
     calls: Receiver<Call>,
     go_on: Sender<()>,
 }
 
-/// One call, to one instance or, when that was dead, to the next.
+/// One call: to an instance and, if that does not answer, to the next one.
 pub(crate) struct Call {
     pub(crate) answer: Result<String, String>,
     pub(crate) picks: usize,
@@ -34,7 +34,7 @@ impl Caller {
         let (sender, calls) = unbounded();
         let (go_on, ended) = bounded::<()>(0);
         thread::spawn(move || {
-            // Nothing is ever sent in `go_on`: dropping it is the message.
+            // Nothing is sent on `go_on`: dropping it ends the thread.
             while ended
                 .recv_timeout(PAUSE)
                 .is_err_and(|error| error.is_timeout())
@@ -50,15 +50,15 @@ impl Caller {
         &self.calls
     }
 
-    /// Ends it, and returns the calls that nobody has looked at.
+    /// Ends the thread, and returns the calls that were not read.
     pub(crate) fn stop(self) -> impl Iterator<Item = Call> {
         drop(self.go_on);
         self.calls.into_iter()
     }
 }
 
-/// A view knows who is registered. Whether it answers, only a call can tell: a process that was
-/// killed stays registered until its lease ends. So a call that fails goes to the next instance.
+/// A view has the registered instances. A process that was killed stays registered until its lease ends,
+/// so a call that fails goes to the next instance.
 fn call(view: &ServiceView) -> Call {
     let begun = Instant::now();
     let mut picks = 0;

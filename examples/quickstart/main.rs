@@ -1,4 +1,4 @@
-//! Service registration and discovery, with everything that can go wrong, in some five seconds:
+//! Service registration and discovery under faults, in about five seconds:
 //!
 //! ```sh
 //! cargo run --example quickstart
@@ -6,7 +6,7 @@
 //!
 //! It starts an etcd of its own and three processes of a small TCP service. The processes
 //! [register themselves](service); this one discovers and [calls](caller) them. Then one is killed,
-//! one leaves, and etcd loses all its data. Calls go on all the time.
+//! one leaves, and etcd loses all its data. The calls continue meanwhile.
 
 mod caller;
 mod process;
@@ -33,17 +33,17 @@ use program::Ending;
 use timeline::Timeline;
 
 const USAGE: &str = "\
-Shows registration and discovery on an etcd of its own, in some five seconds.
+Shows registration and discovery on a private etcd, in about five seconds.
 
     quickstart
 ";
 
-/// What the three processes have in common.
+/// The service and the TTL of the three processes.
 const SERVICE: &str = "web";
 const TTL: Duration = Duration::from_secs(3);
 
-/// How long any step may take before the demonstration has failed: far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The bound for one step, after which the demonstration fails.
+const LIMIT: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
     program::main("quickstart", USAGE, || {
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         let args: Vec<_> = args.iter().map(|arg| arg.to_str()).collect();
         match args[..] {
             [] => demonstrate(),
-            // This program is its own service: the processes that it starts come in here.
+            // The processes of the service are this program with other arguments.
             [Some("serve"), Some(name), Some(endpoint)] => service::serve(name, endpoint),
             [Some("--help" | "-h")] => Err(Ending::Help),
             _ => Err(Ending::Misused("it takes no arguments".to_owned())),
@@ -63,17 +63,17 @@ fn demonstrate() -> Result<(), Ending> {
     let timeline = Timeline::start();
     let stop = program::stop_signals()?;
 
-    timeline.say("starting an etcd, for this demonstration alone");
+    timeline.say("starting a private etcd");
     let mut etcd = LocalEtcd::start().map_err(failed)?;
     timeline.say(format_args!("etcd answers at {}", etcd.endpoint()));
 
-    // The view is there before the services are: it shows how they come.
+    // The view is opened before the services start, so that it shows them start.
     let client = Client::connect([etcd.endpoint()])?;
     let view = Discovery::new(&client)
         .balance(Balance::RoundRobin)
         .service(SERVICE)?;
     let view = Arc::new(view);
-    let story = Story {
+    let steps = Steps {
         timeline,
         stop,
         changes: print_changes(&view, timeline),
@@ -82,48 +82,49 @@ fn demonstrate() -> Result<(), Ending> {
     timeline.say("starting three processes, which register themselves, TTL 3s:");
     let start = |name| Process::start(name, &etcd.endpoint(), timeline).map_err(failed);
     let (mut web1, mut web2, mut web3) = (start("web-1")?, start("web-2")?, start("web-3")?);
-    story.until("three instances are up", || view.snapshot().len() == 3)?;
-    story.done("all three are discovered");
+    steps.until("three instances are up", || view.snapshot().len() == 3)?;
+    steps.done("all three are discovered");
 
-    timeline.say("calling them, whomever pick() says, about 100 times a second until the end:");
+    timeline
+        .say("calling the instance that pick() returns, about 100 times a second until the end:");
     let caller = Caller::start(Arc::clone(&view));
     let mut tally = Tally::default();
     while tally.answers.len() < 3 {
-        let call = story.next(caller.calls(), "an answer of each instance")?;
-        if let Some(news) = tally.add(call) {
-            timeline.say(format_args!("  answered: {news}"));
+        let call = steps.next(caller.calls(), "an answer of each instance")?;
+        if let Some(answer) = tally.add(call) {
+            timeline.say(format_args!("  answered: {answer}"));
         }
     }
-    story.done("each of the three was called");
+    steps.done("each of the three was called");
 
     let killed = Instant::now();
     web2.kill_dash_9().map_err(failed)?;
-    timeline.say("killed web-2 with -9: it cannot say goodbye, but its lease ends soon");
-    story.gone("web-2", Cause::Expired)?;
+    timeline.say("killed web-2 with -9: it cannot leave, but its lease ends soon");
+    steps.gone("web-2", Cause::Expired)?;
     let took = killed.elapsed().as_secs_f64();
-    story.done(format_args!("web-2 was gone after {took:.1}s, as Expired"));
+    steps.done(format_args!("web-2 was gone after {took:.1}s, as Expired"));
 
     let asked = Instant::now();
     web3.ask_to_leave();
     timeline.say("asked web-3 to leave: it drops its registration");
-    story.gone("web-3", Cause::Left)?;
+    steps.gone("web-3", Cause::Left)?;
     let took = asked.elapsed().as_millis();
-    story.done(format_args!("web-3 was gone after {took}ms, as Left"));
-    story.until("web-3 ends by itself", || web3.has_ended())?;
+    steps.done(format_args!("web-3 was gone after {took}ms, as Left"));
+    steps.until("web-3 ends by itself", || web3.has_ended())?;
 
     timeline.say("restarting etcd, with all its data wiped: no lease, no key, revision 1");
     etcd.restart_wiped().map_err(failed)?;
     let wiped = Instant::now();
     timeline.say("etcd answers again, at the same address");
-    // It is a race whether the view reads the new store before or after web-1 has put itself back.
-    // If before, web-1 is gone for a moment, and calls wait that long.
-    story.until("web-1 is in the new store and in the view", || {
-        // Not only what the view shows: what the new etcd says, asked anew.
+    // The view may read the new store before web-1 has restored its key. web-1 is then absent for a
+    // moment, and calls wait.
+    steps.until("web-1 is in the new store and in the view", || {
+        // Checks the new etcd itself, and not only the view.
         let key = client.get(format!("/services/{SERVICE}/web-1"));
         matches!(key, Ok(Some(_))) && view.staleness().is_none() && view.snapshot().len() == 1
     })?;
     let took = wiped.elapsed().as_secs_f64();
-    story.done(format_args!(
+    steps.done(format_args!(
         "{took:.1}s later web-1 is registered again and the view follows"
     ));
 
@@ -134,38 +135,38 @@ fn demonstrate() -> Result<(), Ending> {
     if let Some(error) = &tally.failure {
         return Err(Ending::Failed(format!("a call failed: {error}")));
     }
-    story.done("every call was answered");
+    steps.done("every call was answered");
 
     web1.ask_to_leave();
-    story.gone("web-1", Cause::Left)?;
-    story.until("web-1 ends by itself", || web1.has_ended())?;
-    story.done("the last one has left: nothing remains");
+    steps.gone("web-1", Cause::Left)?;
+    steps.until("web-1 ends by itself", || web1.has_ended())?;
+    steps.done("the last one has left: nothing remains");
     Ok(())
 }
 
-/// The waits of the demonstration: each has an end, and hears Ctrl-C, so that everything that was
-/// started is dropped, and with that killed.
-struct Story {
+/// The waits of the demonstration. Each is bounded and ends at Ctrl-C, so that every process that was
+/// started is killed when it is dropped.
+struct Steps {
     timeline: Timeline,
     stop: Receiver<()>,
     changes: Receiver<Change>,
 }
 
-impl Story {
+impl Steps {
     fn done(&self, what: impl std::fmt::Display) {
         self.timeline.say(format_args!("ok: {what}\n"));
     }
 
-    /// The next thing to come in a channel.
+    /// Receives the next item of a channel.
     fn next<T>(&self, channel: &Receiver<T>, what: &str) -> Result<T, Ending> {
         select! {
             recv(channel) -> item => item.map_err(|_| Ending::Failed(format!("ended before: {what}"))),
             recv(self.stop) -> _ => Err(Ending::Failed("stopped by a signal".to_owned())),
-            default(PATIENCE) => Err(Ending::Failed(format!("not in {PATIENCE:?}: {what}"))),
+            default(LIMIT) => Err(Ending::Failed(format!("not in {LIMIT:?}: {what}"))),
         }
     }
 
-    /// Waits for an instance to be gone, and for that reason.
+    /// Waits until an instance is removed with this cause.
     fn gone(&self, id: &str, expected: Cause) -> Result<(), Ending> {
         loop {
             let change = self.next(&self.changes, &format!("{id} is gone, as {expected:?}"))?;
@@ -178,10 +179,10 @@ impl Story {
 
     /// Waits for a condition.
     fn until(&self, what: &str, mut holds: impl FnMut() -> bool) -> Result<(), Ending> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + LIMIT;
         while !holds() {
             if Instant::now() >= deadline {
-                return Err(Ending::Failed(format!("not in {PATIENCE:?}: {what}")));
+                return Err(Ending::Failed(format!("not in {LIMIT:?}: {what}")));
             }
             select! {
                 recv(self.stop) -> _ => return Err(Ending::Failed("stopped by a signal".to_owned())),
@@ -192,7 +193,7 @@ impl Story {
     }
 }
 
-/// Prints what happens to the service, on a thread of its own, and hands it on.
+/// Prints the changes of the service on a thread of its own, and forwards them.
 fn print_changes(view: &ServiceView, timeline: Timeline) -> Receiver<Change> {
     let changes = view.changes().clone();
     let (sender, seen) = unbounded();
@@ -206,7 +207,7 @@ fn print_changes(view: &ServiceView, timeline: Timeline) -> Receiver<Change> {
             }
             match &change {
                 Change::Stale { .. } => {
-                    timeline.say("  view: stale, and shows what it knew last");
+                    timeline.say("  view: stale, shows the last good list");
                 }
                 Change::Live => timeline.say("  view: live"),
                 _ => {}
@@ -219,7 +220,7 @@ fn print_changes(view: &ServiceView, timeline: Timeline) -> Receiver<Change> {
     seen
 }
 
-/// What became of all calls.
+/// The results of all calls.
 #[derive(Default)]
 struct Tally {
     answers: BTreeMap<String, usize>,
@@ -229,7 +230,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts a call; returns the answer when it is the first of an instance.
+    /// Counts a call. Returns the answer if it is the first one of its instance.
     fn add(&mut self, call: Call) -> Option<String> {
         self.slowest = self.slowest.max(call.took);
         self.picked_again += usize::from(call.picks > 1);

@@ -1,4 +1,4 @@
-//! A process of the service, as the demonstration holds it.
+//! A child process of the demonstration that runs the service.
 
 use std::io::{self, BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -6,11 +6,11 @@ use std::thread;
 
 use crate::timeline::Timeline;
 
-/// Killed when dropped.
+/// A child process, killed when dropped.
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts this same program as a service; what it prints goes to the timeline.
+    /// Starts this program as a service. Its lines are printed with the time.
     pub(crate) fn start(
         name: &'static str,
         endpoint: &str,
@@ -37,7 +37,7 @@ impl Process {
         self.0.wait().map(drop)
     }
 
-    /// Ends its stdin, which is how it is asked.
+    /// Closes its stdin, which makes it leave.
     pub(crate) fn ask_to_leave(&mut self) {
         self.0.stdin = None;
     }

@@ -1,4 +1,4 @@
-//! One process of the service: what a server does to be found.
+//! One process of the service: it listens, registers and answers.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpListener;
@@ -10,31 +10,31 @@ use etcd_blocking::{Client, Instance, Registrar};
 use crate::program::{Ending, say};
 use crate::{SERVICE, TTL, states};
 
-/// How long it goes on answering after it has left: others hear of that within milliseconds, and
-/// whoever was about to call still gets an answer.
+/// How long it answers after it has left. Callers see that it left within milliseconds; until then they
+/// still get an answer.
 const LINGER: Duration = Duration::from_millis(300);
 
-/// Serves, registered as `name`, until stdin ends; states are lines on stdout.
+/// Serves as the instance `name` until stdin ends, and prints its states.
 pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
     let failed = |error: io::Error| Ending::Failed(error.to_string());
 
-    // First listen, then register: whoever finds it can call it. Port 0 is any free one, and
-    // `listening` registers the one that it became.
+    // It listens before it registers, so that every caller that discovers it is answered. Port 0 is
+    // any free port, and `listening` registers the one that was chosen.
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     let instance = Instance::listening(SERVICE, &listener)?.id(name);
     let greeting = format!("{name}, pid {}\n", std::process::id());
     thread::spawn(move || {
         for mut caller in listener.incoming().flatten() {
-            // A caller that has gone is no trouble of the service.
+            // A caller that has gone is no failure of the service.
             let _ = caller.write_all(greeting.as_bytes());
         }
     });
 
-    let client = Client::connect([endpoint])?;
+    let client = Client::connect(endpoint)?;
     let registrar = Registrar::builder(&client).ttl(TTL).start()?;
     let registration = registrar.register(instance)?;
 
-    // Nobody needs to look at the states. This demonstration shows them.
+    // A program need not read the states. This demonstration prints them.
     let changes = registration.states().clone();
     let printer = thread::spawn(move || {
         changes
@@ -42,8 +42,8 @@ pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
             .try_for_each(|state| say(states::describe(&state)))
     });
 
-    // The end of stdin is how the demonstration asks to leave. It also ends when that is killed: no
-    // process stays behind.
+    // The demonstration closes stdin to make this process leave. stdin is closed, too, when the
+    // demonstration is killed: no process stays behind.
     let _ = io::stdin().read_to_end(&mut Vec::new());
 
     drop(registration);

@@ -1,4 +1,4 @@
-//! Lines that say when.
+//! Lines with the time since the start.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -15,7 +15,7 @@ impl Timeline {
 
     pub(crate) fn say(self, text: impl Display) {
         let at = self.0.elapsed().as_secs_f64();
-        // Not `println!`, which panics when nobody reads any more, as in `quickstart | head`.
+        // Not `println!`, which panics when the pipe is closed, as in `quickstart | head`.
         let _ = writeln!(io::stdout(), "{at:7.3}s  {text}");
     }
 }

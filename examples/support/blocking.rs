@@ -1,11 +1,11 @@
-//! A call that blocks, in a program that hears signals.
+//! A blocking call that a signal can interrupt.
 
 use std::thread;
 
 use etcd_blocking::crossbeam_channel::{Receiver, bounded, select};
 
-/// Makes a call that blocks, on a thread of its own, so that a signal is heard meanwhile; `None`
-/// when there was one.
+/// Runs a blocking call on a thread of its own, and waits for its result or for a signal. Returns `None`
+/// after a signal.
 pub(crate) fn unless_stopped<T: Send + 'static>(
     stop: &Receiver<()>,
     call: impl FnOnce() -> T + Send + 'static,

@@ -1,10 +1,10 @@
-//! Which etcd the examples talk to.
+//! The etcd that the longer examples use.
 
 use etcd_blocking::config::Config;
 
 use crate::program::Ending;
 
-/// The etcd to use, from `ETCD_ENDPOINTS`: URLs or `host:port`, separated by commas. `None` when
+/// The endpoints in `ETCD_ENDPOINTS`: URLs or `host:port`, separated by commas. `None` when
 /// it is not set.
 pub(crate) fn endpoints() -> Result<Option<Vec<String>>, Ending> {
     let endpoints = Config::from_env()?.endpoints;

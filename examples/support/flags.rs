@@ -1,4 +1,4 @@
-//! The flags of `register` and `discover`: `--name value` or `--name=value`, and nothing lenient.
+//! The flags of `register` and `discover`: `--name value` or `--name=value`.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use etcd_blocking::Codec;
 
 use crate::program::Ending;
 
-/// What stood on the command line.
+/// The flags on the command line.
 #[derive(Debug)]
 pub(crate) struct Flags {
     given: BTreeMap<String, String>,
@@ -30,7 +30,7 @@ impl Flags {
                 ("--help" | "-h", _) => return Err(Ending::Help),
                 (flag, value) if valued.contains(&flag) => match value {
                     Some(value) => value,
-                    // A flag is no value: `--service --addr` is a value that was forgotten.
+                    // A flag is no value: in `--service --addr` the value is missing.
                     None => args
                         .next()
                         .transpose()?

@@ -1,5 +1,5 @@
-//! How the examples begin and end, like any good program of a terminal: one clear line on stderr
-//! when something is wrong, an exit code that says so, and no panic when nobody reads any more.
+//! The beginning and end of the longer examples: an error is one line on stderr and an exit code, and a
+//! closed stdout ends the program without a panic.
 
 use std::io::{self, ErrorKind::BrokenPipe, Write as _};
 use std::process::ExitCode;
@@ -12,19 +12,19 @@ use signal_hook::iterator::Signals;
 /// Why a program ends before its work is done.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// It was asked what it can do.
+    /// `--help` was given.
     Help,
-    /// It was called the wrong way: exit code 2.
+    /// The arguments are wrong: exit code 2.
     Misused(String),
-    /// It could not do its work: exit code 1.
+    /// The work failed: exit code 1.
     Failed(String),
-    /// Whoever read its output has gone, as in `discover | head -1`.
+    /// The reader of stdout has closed it, as in `discover | head -1`.
     Unread,
 }
 
 /// Runs a program to its exit code.
 pub(crate) fn main(name: &str, usage: &str, run: impl FnOnce() -> Result<(), Ending>) -> ExitCode {
-    // `println!` and `eprintln!` panic when nobody reads; these writes do not.
+    // `println!` and `eprintln!` panic when the pipe is closed; these writes do not.
     let complain = |text: String| {
         let _ = writeln!(io::stderr(), "{name}: {text}");
     };
@@ -53,7 +53,7 @@ pub(crate) fn say(line: impl std::fmt::Display) -> Result<(), Ending> {
     }
 }
 
-/// A channel that hears of the first Ctrl-C or SIGTERM, to `select!` on.
+/// A channel that receives an item at the first Ctrl-C or SIGTERM, for `select!`.
 pub(crate) fn stop_signals() -> Result<Receiver<()>, Ending> {
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| Ending::Failed(format!("signals: {error}")))?;
@@ -61,7 +61,7 @@ pub(crate) fn stop_signals() -> Result<Receiver<()>, Ending> {
     thread::spawn(move || {
         signals.forever().next();
         let _ = sender.send(());
-        // Kept for as long as the program runs: who is stopped stays stopped.
+        // The handler stays installed, so that a second signal does not kill the program while it ends.
         signals.forever().for_each(drop);
     });
     Ok(stop)
@@ -70,7 +70,7 @@ pub(crate) fn stop_signals() -> Result<Receiver<()>, Ending> {
 impl From<etcd_blocking::Error> for Ending {
     fn from(error: etcd_blocking::Error) -> Self {
         match error.kind() {
-            // Nothing but what the user asked for can be wrong here.
+            // Only the arguments of the user can be invalid here.
             etcd_blocking::ErrorKind::InvalidArgument => Ending::Misused(error.to_string()),
             _ => Ending::Failed(error.to_string()),
         }

@@ -1,4 +1,4 @@
-//! The states of a registration, in words.
+//! The states of a registration as text.
 
 use etcd_blocking::{Loss, State};
 
@@ -11,15 +11,15 @@ pub(crate) fn describe(state: &State) -> String {
             revision,
             valid_until,
         } => format!(
-            "registered: at revision {revision}, under lease {lease}, good for {:.1}s without a renewal",
+            "registered: at revision {revision}, under lease {lease}, valid for {:.1}s without a renewal",
             valid_until.remaining().as_secs_f64()
         ),
         State::Suspect { valid_until } => format!(
-            "suspect: renewals do not get through; lost in {:.1}s unless one does",
+            "suspect: renewals fail; lost in {:.1}s unless one succeeds",
             valid_until.remaining().as_secs_f64()
         ),
         State::Lost { why } => format!("lost: {}", loss(why)),
-        State::Draining => "draining: asks not to be called any more".to_owned(),
+        State::Draining => "draining: it asks for no new calls".to_owned(),
         State::Closed => "closed: it has left".to_owned(),
         // More states may come with later versions of the crate.
         other => format!("{other:?}"),
@@ -28,10 +28,10 @@ pub(crate) fn describe(state: &State) -> String {
 
 fn loss(why: &Loss) -> String {
     match why {
-        Loss::Unreachable => "no renewal got through for as long as its lease lives".to_owned(),
-        Loss::LeaseGone => "its lease is gone; putting it back under a new one".to_owned(),
-        Loss::KeyDeleted => "somebody deleted its key; putting it back".to_owned(),
-        Loss::Overwritten => "somebody overwrote its key; putting it back".to_owned(),
+        Loss::Unreachable => "no renewal succeeded before its lease ended".to_owned(),
+        Loss::LeaseGone => "its lease is gone; restoring it under a new one".to_owned(),
+        Loss::KeyDeleted => "its key was deleted; restoring it".to_owned(),
+        Loss::Overwritten => "its key was overwritten; restoring it".to_owned(),
         Loss::Replaced { by } => {
             format!("another process registered it, under lease {by}; waiting until that leaves")
         }

@@ -50,6 +50,30 @@ fn quickstart_shows_every_step_and_ends_with_success() {
 }
 
 #[test]
+fn the_short_examples_do_what_they_show() {
+    let last_lines = [
+        ("cache", "100,000 reads in "),
+        ("leader", "both candidates have led"),
+        ("lock", "the report was written 3 times"),
+        ("select", "all three results were seen"),
+        ("testing", "without its leader: true"),
+        ("tls", "Tls: "),
+        ("transaction", "b has 50"),
+        ("watch_config", "at the end there are 8 workers"),
+    ];
+    for examples in last_lines.chunks(4) {
+        let start = |name| (name, Running::start(name, &[], &[]));
+        let running: Vec<_> = examples.iter().map(|(name, _)| start(*name)).collect();
+        for ((name, example), (_, last)) in running.into_iter().zip(examples) {
+            let (code, lines, stderr) = example.finish(Duration::from_secs(60));
+            assert_eq!((code, stderr.as_str()), (Some(0), ""), "{name}: {lines:#?}");
+            let begins = lines.last().is_some_and(|line| line.starts_with(last));
+            assert!(begins, "{name}: no {last:?} at the end of {lines:#?}");
+        }
+    }
+}
+
+#[test]
 fn quickstart_that_is_stopped_leaves_nothing_running() {
     let quickstart = Running::start("quickstart", &[], &[]);
     let etcd = quickstart.line(|line| line.contains("etcd answers at"));
