@@ -385,9 +385,13 @@
 //! | `tracing` | no | spans and events |
 //! | `local` | no | the module `local`: private etcd processes for demos and tests |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod client;
 pub mod concurrency;
 mod discovery;
+#[cfg(doc)]
+pub mod docs;
 mod error;
 mod grpc;
 #[cfg(feature = "local")]

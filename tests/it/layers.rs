@@ -106,8 +106,8 @@ fn no_file_imports_from_a_layer_above_its_own() {
     let mut crossings = Vec::new();
     for source in sources::library() {
         let (name, code) = (&source.name, source.code());
-        // The crate root re-exports from every layer.
-        if name == "lib.rs" {
+        // The crate root re-exports from every layer; docs.rs has pages and no code.
+        if matches!(name.as_str(), "lib.rs" | "docs.rs") {
             continue;
         }
         let own = layer(name).unwrap_or_else(|| panic!("{name} is on no layer"));

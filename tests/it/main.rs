@@ -22,6 +22,7 @@ mod chaos;
 mod cluster;
 mod dependencies;
 mod discovery;
+mod docs;
 mod endpoints;
 mod examples;
 mod fate;
