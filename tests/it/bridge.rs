@@ -24,7 +24,7 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// What the table of `Client` says of threads and cloning.
+/// The documented `Send`, `Sync` and `Clone` of the public types.
 #[test]
 fn everything_that_a_client_returns_can_be_used_by_every_thread() {
     use etcd_blocking::concurrency::{Leadership, LockGuard, Observer, Session};
@@ -69,7 +69,7 @@ fn each_caller_gets_its_own_result_in_every_drive_mode() {
                     });
                 }
             });
-            // Flows go on whoever drove last.
+            // Flows continue in every drive mode.
             client.put("count", expected.to_string()).unwrap();
             let seen = watcher.recv_timeout(SOON).unwrap().unwrap();
             assert_eq!(

@@ -21,7 +21,7 @@ fn start() -> (LocalEtcd, Client) {
 
 // Case: LS-10, LS-13
 #[test]
-fn what_is_written_through_it_is_read_from_it() {
+fn writes_through_a_cache_are_read_from_it() {
     let (_etcd, client) = start();
     let cache = Cache::open(&client, "c/").unwrap();
     for n in 0..100 {
@@ -47,7 +47,7 @@ fn what_is_written_through_it_is_read_from_it() {
 
 // Case: LS-01, LS-08
 #[test]
-fn what_another_client_wrote_is_seen_by_a_linearizable_read_and_from_its_revision_on() {
+fn writes_of_another_client_are_seen_by_linearizable_reads_and_from_their_revision_on() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -81,7 +81,7 @@ fn a_linearizable_snapshot_has_the_revisions_that_did_not_touch_the_prefix_too()
 }
 
 #[test]
-fn a_revision_of_the_future_is_waited_for_and_not_longer_than_was_said() {
+fn a_future_revision_is_awaited_for_the_wait_timeout_at_most() {
     let (_etcd, client) = start();
     let cache = Cache::builder(&client, "c/")
         .wait_timeout(Duration::from_millis(50))
@@ -100,7 +100,7 @@ fn a_revision_of_the_future_is_waited_for_and_not_longer_than_was_said() {
 
 // Case: LS-05
 #[test]
-fn what_is_not_wholly_inside_the_prefix_is_read_from_etcd() {
+fn ranges_that_are_not_entirely_inside_the_prefix_are_read_from_etcd() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -122,7 +122,7 @@ fn what_is_not_wholly_inside_the_prefix_is_read_from_etcd() {
     assert_eq!(keys(KeyRange::from_key("c/2")), ["c/2", "c0", "d"]);
     assert_eq!(keys(KeyRange::prefix("c/")), ["c/1", "c/2"]);
     assert_eq!(keys(KeyRange::range("c/1", "c/2")), ["c/1"]);
-    // And it is no read of the prefix that etcd would have to answer.
+    // And etcd answers no read of the prefix.
     client.close().unwrap();
     let ended = cache.get("c/1").unwrap_err();
     assert_eq!(ended.kind(), ErrorKind::Closed, "{ended}");
@@ -135,7 +135,7 @@ fn what_is_not_wholly_inside_the_prefix_is_read_from_etcd() {
 
 // Case: LS-02, LS-09
 #[test]
-fn without_a_limit_it_answers_while_etcd_is_away_and_says_that_it_may_be_old() {
+fn without_a_limit_reads_are_answered_during_an_outage_and_reported_as_stale() {
     let (mut etcd, _) = start();
     let client = Client::builder([etcd.endpoint()])
         .timeout(Duration::from_millis(500))
@@ -164,7 +164,7 @@ fn without_a_limit_it_answers_while_etcd_is_away_and_says_that_it_may_be_old() {
 
 // Case: LS-11
 #[test]
-fn with_a_limit_it_never_answers_from_what_is_older_not_even_when_the_link_is_only_silent() {
+fn with_a_limit_no_read_returns_older_contents_even_when_the_link_is_silent() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::builder([proxy.endpoint()])
@@ -185,7 +185,7 @@ fn with_a_limit_it_never_answers_from_what_is_older_not_even_when_the_link_is_on
     let refused = eventually(SOON, "it refuses", || {
         let since = written.elapsed();
         match cache.get("c/k") {
-            // What it says was true within the limit.
+            // The answer was current within the limit.
             Ok(kv) => assert!(kv.unwrap().value() == "new" || since < limit, "{since:?}"),
             Err(refused) => return Some(refused),
         }
@@ -208,7 +208,7 @@ fn with_a_limit_it_never_answers_from_what_is_older_not_even_when_the_link_is_on
 }
 
 #[test]
-fn a_store_that_lost_its_data_is_not_answered_for_with_what_it_had() {
+fn old_contents_are_not_returned_after_the_store_lost_its_data() {
     let (mut etcd, client) = start();
     let cache = Cache::builder(&client, "c/")
         .wait_timeout(Duration::from_millis(500))
@@ -239,7 +239,7 @@ fn a_store_that_lost_its_data_is_not_answered_for_with_what_it_had() {
 }
 
 #[test]
-fn what_memory_does_not_have_in_time_is_read_from_etcd() {
+fn reads_that_the_mirror_cannot_answer_in_time_go_to_etcd() {
     let (etcd, client) = start();
     let other = Client::connect([etcd.endpoint()]).unwrap();
     let impatient = || Cache::builder(&client, "c/").wait_timeout(Duration::ZERO);
@@ -304,7 +304,7 @@ fn concurrent_puts_through_several_caches_end_with_exact_versions() {
 
 // Case: LS-12
 #[test]
-fn one_that_was_cut_off_catches_up_also_beyond_a_compaction() {
+fn a_disconnected_cache_catches_up_also_after_a_compaction() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -344,7 +344,7 @@ fn a_revision_that_the_store_has_not_reached_is_refused_outside_the_prefix_too()
 
 // Fault: M3
 #[test]
-fn what_is_proven_counts_from_when_it_was_asked() {
+fn the_age_of_contents_counts_from_the_request() {
     const LIMIT: Duration = Duration::from_secs(3);
     const HELD: Duration = Duration::from_millis(2500);
     let etcd = LocalEtcd::start().unwrap();
@@ -363,7 +363,7 @@ fn what_is_proven_counts_from_when_it_was_asked() {
         thread::sleep(HELD);
         proxy.pause(Dir::Down, false);
         read.join().unwrap();
-        // The question is older than the limit now; its answer is not.
+        // The request is now older than the limit; its answer is not.
         thread::sleep(
             (begun + LIMIT + Duration::from_millis(50)).saturating_duration_since(Instant::now()),
         );

@@ -225,7 +225,7 @@ fn silence_of_one_direction_leaves_the_other_and_loses_for_good() {
 #[test]
 fn a_throttled_link_is_slow_and_shared_fairly_until_it_is_not() {
     let server = RawServer::start(|mut stream, _| {
-        // Says as many bytes as it hears.
+        // Sends as many bytes as it receives.
         let mut chunk = [0; 64 * 1024];
         while let Ok(count @ 1..) = stream.read(&mut chunk) {
             if stream.write_all(&chunk[..count]).is_err() {
@@ -269,7 +269,7 @@ fn latency_delays_each_direction_and_takes_nothing_of_the_throughput() {
     round_trip(&mut stream, "slow");
     assert!(start.elapsed() >= 2 * latency, "{:?}", start.elapsed());
 
-    // Far more pieces than would pass one after the other, each in its own time.
+    // Far more pieces than would pass if each waited for the previous one.
     let sent: Vec<u8> = (0..1000u32).flat_map(u32::to_be_bytes).collect();
     let pace = Pace::start();
     let start = Instant::now();
@@ -289,7 +289,7 @@ fn latency_delays_each_direction_and_takes_nothing_of_the_throughput() {
     assert_eq!(heard, sent, "in their order");
     writing.join().unwrap();
 
-    // What is on its way is lost with the connection.
+    // Bytes in flight are lost with the connection.
     stream.write_all(b"late").unwrap();
     proxy.drop_connections();
     assert!(!matches!(stream.read(&mut [0; 4]), Ok(1..)));

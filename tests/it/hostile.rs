@@ -24,14 +24,14 @@ use Written::{InDoubt, NotDone};
 
 const DEADLINE: Duration = Duration::from_millis(500);
 
-/// What a put that failed knows about itself.
+/// The outcome in the error of a failed put.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Written {
     InDoubt,
     NotDone,
 }
 
-/// Everything that holds for every error here.
+/// Checks the guarantees of every error.
 #[track_caller]
 fn check(
     (what, operation): (&str, &str),
@@ -52,11 +52,11 @@ fn check(
     assert_ne!(error.kind(), Panicked, "{what}: {text}");
 }
 
-/// Reads, writes and watches on one client; returns the errors of the read and of the write, and
-/// whether the machine was quick enough for them.
+/// Reads, writes and watches with one client; returns the errors of the read and of the write, and whether the
+/// machine was fast enough for them.
 ///
-/// What can be tried again is tried until the deadline. On a machine that falls behind, that may be
-/// in the middle of an attempt: no answer yet, and a write that is in doubt.
+/// Attempts are repeated until the deadline. On an overloaded machine the deadline may pass during an attempt,
+/// so there is no answer yet, and the outcome of a write is unknown.
 fn calls(what: &str, server: &RawServer) -> (Error, Error, bool) {
     let endpoint = server.endpoint();
     let client = Client::builder([endpoint.clone()])
@@ -80,7 +80,7 @@ fn calls(what: &str, server: &RawServer) -> (Error, Error, bool) {
     run("grant: ", &|| {
         client.grant(Duration::from_secs(5)).unwrap_err()
     });
-    // A watch has an endpoint only once it has a stream.
+    // A watch has an endpoint only after its stream is open.
     let begun = Instant::now();
     let watch = client.watch("k").unwrap_err();
     assert_ne!(watch.kind(), Panicked, "{what}: {watch}");
@@ -91,7 +91,7 @@ fn calls(what: &str, server: &RawServer) -> (Error, Error, bool) {
 
 #[test]
 fn malformed_replies_do_not_affect_other_calls() {
-    // Every second request gets an answer that is none, on the same connection.
+    // Every second request gets a malformed reply, on the same connection.
     let server = RawServer::start(|stream, _| {
         let mut n = 0;
         let _ = serve(stream, |stream, id| {

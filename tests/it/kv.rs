@@ -23,7 +23,7 @@ fn start() -> (LocalEtcd, Client) {
     (etcd, client)
 }
 
-/// The kind of an error, after a look at what every error promises.
+/// The kind of an error, after a check of the guarantees of every error.
 #[track_caller]
 fn kind<T: std::fmt::Debug>(operation: &str, result: etcd_blocking::Result<T>) -> ErrorKind {
     let error = result.unwrap_err();
@@ -93,7 +93,7 @@ fn empty_values_and_binary_keys_are_values_and_keys() {
 // Case: KV-31
 #[test]
 fn invalid_options_are_refused_before_anything_is_sent() {
-    // What clientv3 refuses at run time mostly does not compile here.
+    // Most of the options that clientv3 refuses at run time do not compile here.
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();

@@ -227,7 +227,7 @@ fn isolated_leader_is_replaced_and_catches_up_after_healing() {
 
 #[test]
 fn isolated_follower_does_not_disturb_the_others() {
-    // So long that a leader which waits for a processor is not taken for a dead one.
+    // Long enough that a leader which waits for a processor is not regarded as dead.
     let patient = ["--heartbeat-interval=100", "--election-timeout=3000"];
     let (cluster, links) = PeerLinks::start(3, &patient);
     let leader = leader(&cluster);

@@ -36,7 +36,7 @@ fn two() -> Two {
 
 type Keys = BTreeMap<String, String>;
 
-/// What is below a prefix, without it.
+/// The keys below a prefix, without the prefix.
 fn below(client: &Client, prefix: &str) -> Keys {
     let kvs = client.get_prefix(prefix.to_owned()).unwrap();
     kvs.iter()
@@ -52,7 +52,7 @@ fn keys<const N: usize>(keys: [(&str, &str); N]) -> Keys {
         .into()
 }
 
-/// Some client's revision of now.
+/// The current revision of a client's store.
 fn now(client: &Client) -> Revision {
     client
         .call(etcd_blocking::Get::key("x").count_only())
@@ -131,7 +131,7 @@ fn two_thousand_keys_are_listed_in_pages_and_a_restart_in_the_middle_copies_the_
     assert_eq!(below(&two.source, "m/"), below(&two.destination, "m/"));
     resumed.stop().unwrap();
 
-    // Without what was stored: it lists, and finds nothing to do.
+    // Without the stored revision it lists, and finds no difference.
     let again = make.start().unwrap();
     let progress = again.wait_revision(now(&two.source), SOON).unwrap();
     assert_eq!(
@@ -159,7 +159,7 @@ fn one_revision_of_the_source_is_one_of_the_destination_and_every_version_is_cop
         let both = [Put::new("m/a", n.clone()), Put::new("m/b", n)];
         two.source.txn(Txn::always(both)).unwrap();
     }
-    // More than a list of a transaction holds, at one revision.
+    // One revision with more operations than a list of a transaction holds.
     two.source.call(Delete::prefix("m/many/")).unwrap();
     copy.wait_revision(now(&two.source), SOON).unwrap();
     let (mut versions, mut deleted) = (0, Vec::new());
@@ -222,7 +222,7 @@ fn after_a_compaction_during_an_outage_the_exact_difference_is_copied() {
         "what did not change is not written"
     );
 
-    // And the same from one run to the next.
+    // A compaction between two runs has the same effect.
     let stored = copy.stop().unwrap().revision();
     two.source.delete("m/new1").unwrap();
     let last = disturb("2");
@@ -232,7 +232,7 @@ fn after_a_compaction_during_an_outage_the_exact_difference_is_copied() {
     assert_eq!(below(&two.destination, "c/"), below(&two.source, "m/"));
     let stored = resumed.stop().unwrap().revision();
 
-    // Who keeps what is extraneous cannot make up for it, and is told so.
+    // With `Extraneous::Keep` the difference cannot be computed, so the copy ends with an error.
     disturb("3");
     let keeping = make
         .extraneous(Extraneous::Keep)

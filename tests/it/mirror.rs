@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 type Keys = BTreeMap<String, String>;
 
-/// Applies one event the way any reader would.
+/// Applies one event to a map.
 fn apply(keys: &mut Keys, event: &MirrorEvent) {
     let (MirrorEvent::Changed { changes, .. } | MirrorEvent::Reset { changes, .. }) = event else {
         return;
@@ -49,7 +49,7 @@ fn shown(mirror: &Mirror) -> Keys {
         .collect()
 }
 
-/// Reads events until `done`, and returns how many of them were resets.
+/// Reads events until `done`; returns the number of resets.
 fn follow(mirror: &Mirror, keys: &mut Keys, done: impl Fn(&Keys) -> bool) -> usize {
     let mut resets = 0;
     while !done(keys) {
@@ -166,7 +166,7 @@ fn a_store_that_lost_its_data_is_one_reset() {
     let mut keys = Keys::new();
     follow(&mirror, &mut keys, |keys| keys.len() == 20);
     etcd.restart_wiped().unwrap();
-    // A connection that has just ended is left by a read: a write on it would be in doubt.
+    // Read first: a write on the connection that has just ended would have an unknown outcome.
     client.get("m/reborn").unwrap();
     client.put("m/reborn", "after").unwrap();
     follow(&mirror, &mut keys, |keys| {
@@ -181,7 +181,7 @@ fn a_slow_reader_gets_one_reset_for_all_missed_changes() {
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
     let mut keys = Keys::new();
-    // A reader that begins, and then takes its time.
+    // The reader takes one event and then none.
     let first = mirror.changes().recv_timeout(SOON).unwrap().unwrap();
     apply(&mut keys, &first);
     // More bytes than the queue of a mirror holds, however many events come in one response.

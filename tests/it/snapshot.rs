@@ -43,7 +43,7 @@ fn fill(client: &Client, mib: usize) {
     }
 }
 
-/// A folder of its own, gone when dropped.
+/// A private directory, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -84,7 +84,7 @@ fn a_snapshot_ends_with_the_sha_256_of_all_before_it() {
     let minor = |version: &str| version.split('.').take(2).collect::<Vec<_>>().join(".");
     let version = Some(minor(server.version())).filter(|v| !["3.4", "3.5"].contains(&&**v));
     if version.is_some() {
-        // It grows to that of the program in the moments after the start.
+        // The peak grows at the start of the process.
         eventually(SOON, "the storage has the server's version", || {
             let status = client.maintenance().status().unwrap();
             (status.storage_version().map(minor) == version).then_some(())
@@ -102,7 +102,7 @@ fn a_snapshot_ends_with_the_sha_256_of_all_before_it() {
     assert_eq!(bytes.len() % 512, 32);
     let (database, digest) = bytes.split_at(bytes.len() - 32);
     assert_eq!(hmac_sha256::Hash::hash(database), digest);
-    // The pages of a value are in it, and nothing more comes.
+    // No more memory than for the pages of one value.
     assert!(database.windows(6).any(|w| w == b"fill/7"));
     assert_eq!(snapshot.read(&mut [0]).unwrap(), 0);
     assert!(snapshot.next().is_none());
@@ -150,7 +150,7 @@ fn a_writer_that_fails_ends_it_with_its_error() {
     );
 }
 
-/// The highest resident memory of this process so far, in KiB.
+/// Peak resident memory of this process, in KiB.
 fn high_water_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
@@ -184,8 +184,8 @@ fn memory_is_constant_whatever_the_size_and_the_pace() {
     );
 }
 
-/// The tool of 3.4, which `.ci/matrix` brings: after 3.5 it is another one. It restores what newer
-/// servers give as well.
+/// Uses `etcdctl` 3.4, which `.ci/matrix` provides: after 3.5 the tool is `etcdutl`. It also restores snapshots
+/// of newer servers.
 #[test]
 fn etcds_own_tool_restores_a_snapshot_and_etcd_runs_on_it() {
     let Some(etcdctl) = std::env::var_os("ETCDCTL") else {

@@ -260,10 +260,9 @@ impl Proxy {
         for conn in &conns {
             conn.reset();
         }
-        // Through the lock, or who has just looked and is about to wait would not hear of it.
+        // Notify under the lock, or a thread between its check and its wait would miss it.
         self.set(|_| ());
-        // The sockets close when the threads of the connection have let go of it, and this is the
-        // last hold.
+        // The sockets close when the threads of the connection have dropped it.
         let deadline = Instant::now() + Duration::from_secs(2);
         while conns.iter().any(|conn| Arc::strong_count(conn) > 1) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What 64 threads do when the client closes.
+/// The operations in which 64 threads are blocked when the client closes.
 fn blocked_call(client: &Client, n: usize) -> etcd_blocking::Error {
     match n % 8 {
         0 => client.get("k").unwrap_err(),
@@ -63,7 +63,7 @@ fn callers_that_wait_return_at_once_when_the_client_closes() {
                 for thread in blocked {
                     let (n, returned, error) = thread.join().unwrap();
                     assert_eq!(error.kind(), ErrorKind::Closed, "{n}: {error}");
-                    // Nobody knows what became of a write that was on its way.
+                    // The outcome of a write in flight is unknown.
                     let write = [1, 2, 5, 6].contains(&(n % 8));
                     assert_eq!(error.outcome_unknown(), write, "{n}: {error}");
                     slowest = slowest.max(returned);
@@ -96,7 +96,7 @@ fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
         .timeout(secs(60))
         .connect()
         .unwrap();
-    // Long enough in a row to drive itself.
+    // Enough calls in a row that the caller drives the runtime itself.
     for _ in 0..200 {
         client.put("k", "v").unwrap();
     }
@@ -106,7 +106,7 @@ fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
         let client = client.clone();
         move || (client.put("k", "v").unwrap_err(), Instant::now())
     });
-    // What it sends is swallowed: once it has been sent, the caller waits for good.
+    // The proxy discards the request, so the caller waits without an answer.
     eventually(SOON, "the call is under way", || {
         (proxy.bytes_swallowed() > 0).then_some(())
     });
@@ -174,7 +174,7 @@ fn dropping_the_last_handle_is_bounded() {
             .unwrap();
         let put = |n| client.submit(Put::new(format!("k{n}"), "v"));
         let puts: Vec<_> = (0..100).map(put).collect();
-        // Time to be in the middle of it, whatever that is.
+        // Let the operation begin.
         drop(puts[99].wait_timeout(Duration::from_millis(50)));
         client
     };

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Makes a client and uses everything it has; then drops it, or closes it.
+/// Creates a client and uses all its verbs; then drops or closes it.
 fn every_verb(endpoint: &str, prefix: &str, close: bool) {
     let client = Client::connect([endpoint]).unwrap();
     let key = format!("{prefix}/k");
@@ -93,7 +93,7 @@ fn tasks_of_one_runtime_share_a_client_and_the_last_drops_it() {
             .build()
             .unwrap();
         let client = Client::connect([endpoint]).unwrap();
-        // A caller outside drives the private runtime meanwhile.
+        // A caller outside of the runtime drives the private runtime at the same time.
         for n in 0..100 {
             client.put("outside", n.to_string()).unwrap();
         }

@@ -125,7 +125,7 @@ const ANSWERS: &[(&str, Answer, ErrorKind, Written)] = &[
         "a thousand messages",
         |s, id| {
             s.write_all(&ok(id))?;
-            // One field that nobody knows, 1,021 bytes long.
+            // One unknown field of 1,021 bytes.
             let field = [&[0x7a, 0xfd, 0x07][..], &[0; 1021]].concat();
             s.write_all(&data(id, 0, &message(0, 1024, &field)).repeat(1000))?;
             s.write_all(&trailers(id, "0", ""))
@@ -265,7 +265,7 @@ const ANSWERS: &[(&str, Answer, ErrorKind, Written)] = &[
     ),
 ];
 
-/// The same payload again and again, for as long as the client takes it.
+/// Sends the same payload endlessly, until the connection ends.
 fn endless(stream: &mut TcpStream, id: u32, payload: &[u8]) -> io::Result<()> {
     let frames = data(id, 0, payload).repeat(16_384 / (payload.len() + 9) + 1);
     loop {

@@ -16,7 +16,7 @@ fn sizes_are_limited_by_the_server_and_before_that_by_the_client() {
         .unwrap();
     client.put("large", vec![7u8; 5 << 20]).unwrap();
     assert_eq!(client.get("large").unwrap().unwrap().value().len(), 5 << 20);
-    // Over etcd's limit, and over grpc-go's, which is half a MiB above it.
+    // Above etcd's limit, and above grpc-go's, which is 512 KiB higher.
     for size in [7_864_400, 9 << 20] {
         let refused = client.put("too large", vec![7u8; size]);
         assert_eq!(kind("put", refused), ErrorKind::TooLarge);
@@ -98,7 +98,7 @@ fn a_reply_over_the_receive_limit_harms_nothing_else() {
         2,
         "one for calls, one for ranges, and nobody lost his"
     );
-    // A deletion is executed before its reply is seen to be too large.
+    // A deletion is executed before its reply is found to be too large.
     let error = client.call(Delete::prefix("large/").prev_kv()).unwrap_err();
     assert!(
         error.kind() == ErrorKind::TooLarge && error.outcome_unknown(),

@@ -33,7 +33,7 @@ fn with_a_checkpoint_lost_answers_and_restarts_copy_each_version_exactly_once() 
     assert_eq!((k.value_str(), k.version()), (Some("5"), 6));
     let before = copy.stop().unwrap();
 
-    // Another run goes on where that one was, without being told.
+    // Another run continues from the checkpoint.
     two.source.put("m/k", "6").unwrap();
     let resumed = make.clone().start().unwrap();
     let progress = resumed.wait_revision(now(&two.source), SOON).unwrap();
@@ -44,7 +44,7 @@ fn with_a_checkpoint_lost_answers_and_restarts_copy_each_version_exactly_once() 
     );
     assert_eq!(two.destination.get("m/k").unwrap().unwrap().version(), 7);
 
-    // A second one beside it is found out.
+    // A second copier with the same checkpoint is detected.
     let second = make.start().unwrap();
     second.wait_revision(now(&two.source), SOON).unwrap();
     two.source.put("m/k", "7").unwrap();

@@ -32,7 +32,7 @@ fn copies_have_the_requested_names_and_begin_at_the_requested_revision() {
     let later = make().from_revision(third).start().unwrap();
     later.wait_revision(now(&two.source), SOON).unwrap();
     assert_eq!(below(&two.destination, ""), keys([("o_key3", "o_key3")]));
-    // A key that would have no name.
+    // The key of the copy would be empty.
     let nameless = make()
         .no_dest_prefix()
         .extraneous(Extraneous::Delete)
@@ -61,7 +61,7 @@ fn a_mirror_of_a_prefix_onto_itself_is_refused() {
     assert_eq!(below(&two.source, "copy/"), keys([("a", "1")]));
 }
 
-/// Whether a copy begins, or what it ends with.
+/// Waits until a copy has begun; returns the error if it fails.
 fn begins(make: MakeMirror, source: &Client) -> Result<(), etcd_blocking::Error> {
     let copy = make.start()?;
     copy.wait_revision(now(source), SOON)?;
@@ -96,10 +96,10 @@ fn overlapping_namespaces_are_detected_by_their_absolute_names() {
     let view = |prefix: &'static str| client.namespace(prefix).unwrap();
     let (a, b) = (view("a/"), view("b/"));
     a.put("x/k", "v").unwrap();
-    // The same names in two namespaces are other keys.
+    // The same names in two namespaces are different keys.
     begins(MakeMirror::new(&a, &b), &client).unwrap();
     assert_eq!(below(&client, "b/"), keys([("x/k", "v")]));
-    // Other names may be the same keys.
+    // Different names may be the same keys.
     for make in [
         MakeMirror::new(&client, &a)
             .prefix("a/x/")
@@ -114,9 +114,9 @@ fn overlapping_namespaces_are_detected_by_their_absolute_names() {
         let error = begins(make.extraneous(Extraneous::Delete), &client).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     }
-    // "a/" of `b` is not where `a` is.
+    // "a/" in namespace `b` does not overlap with `a`.
     begins(MakeMirror::new(&a, &b).dest_prefix("a/"), &client).unwrap();
-    // A checkpoint among the keys that are copied would be copied for ever.
+    // A checkpoint below the copied prefix would be copied endlessly.
     let marked = MakeMirror::new(&a, &client)
         .dest_prefix("c/")
         .checkpoint("a/progress");

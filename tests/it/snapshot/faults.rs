@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Forwards to `upstream`, and flips a bit where `marker` begins in what comes down.
+/// Proxy of `upstream` that flips a bit at the beginning of `marker` in the reply.
 fn tamper(upstream: SocketAddr, marker: &'static [u8]) -> RawServer {
     RawServer::start(move |client, _| {
         let server = TcpStream::connect(upstream).unwrap();
@@ -48,7 +48,7 @@ fn a_flipped_bit_is_detected_and_no_file_is_left() {
     assert_eq!(error.endpoint(), Some(&*between.endpoint()));
     assert_eq!(folder.names(), ["backup.db"]);
     assert_eq!(fs::read(folder.file()).unwrap(), b"an older backup");
-    // What a writer got lacks the digest: no restore takes it.
+    // The output of the writer lacks the digest, so no restore accepts it.
     let mut written = Vec::new();
     assert!(client.maintenance().snapshot_to(&mut written).is_err());
     assert_eq!(written.len() % 512, 0);
@@ -143,7 +143,7 @@ fn an_unread_snapshot_delays_no_other_call() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 32);
-    // More than the windows of any shared connection.
+    // More bytes than the windows of any shared connection.
     let mut unread: Vec<_> = (0..4)
         .map(|_| client.maintenance().snapshot().unwrap())
         .collect();

@@ -12,7 +12,7 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
     let file = folder.file();
     fs::write(&file, "an older backup").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    // One that a program left two days ago that was killed.
+    // A temporary file that a killed program left two days ago.
     let part = fs::File::create(folder.0.join("backup.db.part.0123456789abcdef")).unwrap();
     let then = SystemTime::now() - Duration::from_secs(48 * 3600);
     part.set_modified(then).unwrap();
@@ -27,12 +27,12 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
     assert_eq!(metadata.len(), saved.size);
     let bytes = fs::read(&file).unwrap();
     assert_eq!(bytes[bytes.len() - 32..], saved.sha256);
-    // With several endpoints it comes from one, and says from which.
+    // With several endpoints, the snapshot is of one member, which is named.
     assert!(cluster.endpoints().contains(&saved.endpoint));
     assert!(told.windows(2).all(|w| w[0].written < w[1].written));
     assert!(told.iter().all(|p| p.total == saved.size));
     assert_eq!(told.last().unwrap().written, saved.size);
-    // And from the one that was chosen.
+    // An aimed view chooses the member.
     for endpoint in cluster.endpoints() {
         let view = client.at(&endpoint).unwrap();
         let copy = view.maintenance().snapshot_to(io::sink()).unwrap();
@@ -72,7 +72,7 @@ fn two_snapshots_to_one_path_do_not_interfere() {
 
 #[test]
 fn an_unwritable_path_is_an_error_before_anything_is_sent() {
-    // Nobody answers there.
+    // No server listens there.
     let client = client("http://127.0.0.1:1");
     let error = within(SOON, move || {
         client

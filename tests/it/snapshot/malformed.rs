@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A message as the server frames it: `remaining_bytes`, `blob` and `version`.
+/// Encodes a message of the server: `remaining_bytes`, `blob` and `version`.
 fn message(remaining: u64, blob: &[u8], version: &str) -> Vec<u8> {
     fn varint(bytes: &mut Vec<u8>, mut value: u64) {
         while value >= 128 {
@@ -25,7 +25,7 @@ fn message(remaining: u64, blob: &[u8], version: &str) -> Vec<u8> {
     frames::message(0, u32::try_from(pb.len()).unwrap(), &pb)
 }
 
-/// A server whose snapshot is these messages, and then these frames.
+/// Server that sends these messages as its snapshot, and then these frames.
 fn scripted(messages: Vec<Vec<u8>>, end: fn(u32) -> Vec<u8>) -> RawServer {
     RawServer::start(move |stream, _| {
         let _ = frames::serve(stream, |out, id| {
@@ -44,7 +44,7 @@ fn good(id: u32) -> Vec<u8> {
     frames::trailers(id, "0", "")
 }
 
-/// 8 KiB of a database in two messages, and its digest.
+/// An 8 KiB database in two pieces, and its digest.
 fn pieces() -> (Vec<u8>, Vec<u8>, [u8; 32]) {
     let database: Vec<u8> = (0..8192_u32).map(|n| (n % 251) as u8).collect();
     let digest = hmac_sha256::Hash::hash(&database);
