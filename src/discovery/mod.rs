@@ -16,7 +16,8 @@ mod status;
 
 pub use codec::Codec;
 pub use instance::Instance;
-pub use register::registrar::{OnConflict, Registrar, RegistrarBuilder};
+pub use register::on_conflict::OnConflict;
+pub use register::registrar::{Registrar, RegistrarBuilder};
 pub use register::registration::{Loss, Registration, State};
 pub use resolve::balance::Balance;
 pub use resolve::change::{Cause, Change};

@@ -1,43 +1,44 @@
-//! Several steps in one transaction, each under its own condition. Pure.
+//! Encodes several steps as one transaction, each under its own condition, and reads the response.
+//! Pure.
 
 use bytes::Bytes;
 
-use super::batch_plan::{Sort, StepSize};
 use super::batch_size::ClientLimits;
-use super::owned_key::{Expect, Step};
+use super::key_step::{KeyStep, WriteCondition};
+use super::step_size::{StepKind, StepSize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::kv::{Compare, Delete, Get, OpResponse, Put, Txn, TxnResponse};
 use crate::types::KeyValue;
 
-/// What a step adds to a request besides its key and its value: field tags, lengths, revisions and
-/// lease ids of two guards, a put and a read, and the frame of the transaction.
+/// The most bytes that a step adds to a request besides its key and its value: field tags, lengths,
+/// revisions and lease ids of two guards, a put and a read, and the frame of the transaction.
 const FRAME: usize = 160;
 
-/// The step of one key, as it is sent.
+/// The step of one key, as it was sent.
 #[derive(Clone, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentStep {
     pub(super) number: u64,
     pub(super) key: Bytes,
-    pub(super) step: Step,
+    pub(super) step: KeyStep,
 }
 
-/// What a step is, and how much of a request it takes at most. A name stands in up to two guards,
-/// the put and the read; `namespace` bytes are in front of each.
-pub(super) fn step_size(key: &Bytes, value: &Bytes, step: Step, namespace: usize) -> StepSize {
+/// The kind of a step, and how many bytes of a request it takes at most. The key occurs in up to two
+/// guards, the put and the read, each time with `namespace` bytes before it.
+pub(super) fn step_size(key: &Bytes, value: &Bytes, step: KeyStep, namespace: usize) -> StepSize {
     let name = key.len() + namespace;
-    let (sort, bytes) = match step {
-        Step::Write(..) => (Sort::Write, 4 * name + value.len()),
-        Step::Delete(_) => (Sort::Delete, 2 * name),
-        // The answer has the value.
-        Step::Look => (Sort::Look, name + value.len()),
+    let (kind, bytes) = match step {
+        KeyStep::Write(..) => (StepKind::Write, 4 * name + value.len()),
+        KeyStep::Delete(_) => (StepKind::Delete, 2 * name),
+        // The response contains the value.
+        KeyStep::Read => (StepKind::Read, name + value.len()),
     };
     StepSize {
-        sort,
+        kind,
         bytes: bytes + FRAME,
     }
 }
 
-/// Refuses a write that can never be sent, because the client does not send as much.
+/// Checks that a write fits into one request of the client.
 ///
 /// # Errors
 ///
@@ -60,8 +61,8 @@ pub(super) fn check_size(
     Err(Error::new(ErrorKind::TooLarge, reason))
 }
 
-/// Steps as one transaction: a step that is alone is not nested, because a server may allow fewer
-/// operations than nesting takes.
+/// Joins steps to one transaction. A single step is not nested, because a server may allow fewer
+/// operations than nesting takes (`--max-txn-ops`).
 pub(super) fn txn(mut steps: Vec<Txn>) -> Txn {
     match (steps.pop(), steps.is_empty()) {
         (Some(only), true) => only,
@@ -69,50 +70,57 @@ pub(super) fn txn(mut steps: Vec<Txn>) -> Txn {
     }
 }
 
-/// One step as a transaction: done under its condition, else what is there instead.
-pub(super) fn step(key: &Bytes, value: &Bytes, step: Step) -> Txn {
+/// One step as a transaction: it is executed under its condition, otherwise the response contains
+/// the current key.
+pub(super) fn step(key: &Bytes, value: &Bytes, step: KeyStep) -> Txn {
     let key = key.clone();
     match step {
-        Step::Write(expect, lease) => {
+        KeyStep::Write(expect, lease) => {
             let condition = match expect {
-                Expect::Absent => vec![Compare::version(key.clone()).eq(0)],
-                Expect::Unchanged(revision, lease) => vec![
+                WriteCondition::Absent => vec![Compare::version(key.clone()).eq(0)],
+                WriteCondition::Unchanged(revision, lease) => vec![
                     Compare::mod_revision(key.clone()).eq(revision),
                     Compare::lease(key.clone()).eq(lease),
                 ],
-                Expect::Lease(lease) => vec![Compare::lease(key.clone()).eq(Some(lease))],
+                WriteCondition::OnLease(lease) => vec![Compare::lease(key.clone()).eq(Some(lease))],
             };
             Txn::when(condition)
                 .then([Put::new(key.clone(), value.clone()).lease(lease)])
                 .or_else([Get::key(key)])
         }
-        Step::Delete(lease) => {
+        KeyStep::Delete(lease) => {
             Txn::when([Compare::lease(key.clone()).eq(Some(lease))]).then([Delete::key(key)])
         }
-        Step::Look => Txn::always([Get::key(key)]),
+        KeyStep::Read => Txn::always([Get::key(key)]),
     }
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Debug, PartialEq)]
-pub(super) enum Outcome<'a> {
+pub(super) enum StepOutcome<'a> {
+    /// Its condition held, and it was executed.
     Done,
+    /// It was a read, or its condition did not hold: the current key, if it exists.
     Found(Option<&'a KeyValue>),
 }
 
-/// What became of the steps of a batch, in their order.
+/// The outcomes of the steps of a batch, in their order.
 ///
 /// # Errors
 ///
-/// Of the kind `Protocol` when the answer is not one to these steps: then nothing is known of any.
-pub(super) fn outcomes<'a>(steps: &[Sent], response: &'a TxnResponse) -> Result<Vec<Outcome<'a>>> {
+/// Of the kind `Protocol` when the response does not match these steps. Then the outcome of every
+/// step is unknown.
+pub(super) fn outcomes<'a>(
+    steps: &[SentStep],
+    response: &'a TxnResponse,
+) -> Result<Vec<StepOutcome<'a>>> {
     if let [only] = steps {
         return Ok(vec![outcome(only, response)?]);
     }
     let answers = response.responses();
     if !response.succeeded() || answers.len() != steps.len() {
         let reason = format!(
-            "the answer to a transaction of {} steps has {}",
+            "the response to a transaction of {} steps has {} parts",
             steps.len(),
             answers.len()
         );
@@ -122,28 +130,28 @@ pub(super) fn outcomes<'a>(steps: &[Sent], response: &'a TxnResponse) -> Result<
     pairs
         .map(|(step, answer)| match answer {
             OpResponse::Txn(inner) => outcome(step, inner),
-            _ => Err(odd()),
+            _ => Err(unexpected()),
         })
         .collect()
 }
 
-fn outcome<'a>(sent: &Sent, answer: &'a TxnResponse) -> Result<Outcome<'a>> {
+fn outcome<'a>(sent: &SentStep, answer: &'a TxnResponse) -> Result<StepOutcome<'a>> {
     match (sent.step, answer.succeeded(), answer.responses()) {
-        (Step::Write(..), true, [OpResponse::Put(_)])
-        | (Step::Delete(_), true, [OpResponse::Delete(_)]) => Ok(Outcome::Done),
-        (Step::Delete(_), false, []) => Ok(Outcome::Found(None)),
-        (Step::Write(..), false, [OpResponse::Get(get)])
-        | (Step::Look, true, [OpResponse::Get(get)]) => match get.kvs() {
-            [] => Ok(Outcome::Found(None)),
-            [kv] if kv.key() == &sent.key => Ok(Outcome::Found(Some(kv))),
-            _ => Err(odd()),
+        (KeyStep::Write(..), true, [OpResponse::Put(_)])
+        | (KeyStep::Delete(_), true, [OpResponse::Delete(_)]) => Ok(StepOutcome::Done),
+        (KeyStep::Delete(_), false, []) => Ok(StepOutcome::Found(None)),
+        (KeyStep::Write(..), false, [OpResponse::Get(get)])
+        | (KeyStep::Read, true, [OpResponse::Get(get)]) => match get.kvs() {
+            [] => Ok(StepOutcome::Found(None)),
+            [kv] if kv.key() == &sent.key => Ok(StepOutcome::Found(Some(kv))),
+            _ => Err(unexpected()),
         },
-        _ => Err(odd()),
+        _ => Err(unexpected()),
     }
 }
 
-fn odd() -> Error {
-    Error::protocol("the answer to a step of a transaction is one to something else")
+fn unexpected() -> Error {
+    Error::protocol("a part of a transaction's response does not match the step it belongs to")
 }
 
 #[cfg(test)]
@@ -163,14 +171,14 @@ mod tests {
         LeaseId::new(LEASE).unwrap()
     }
 
-    fn steps() -> [Step; 5] {
+    fn steps() -> [KeyStep; 5] {
         let old = Revision::new(i64::MAX);
         [
-            Step::Write(Expect::Absent, lease()),
-            Step::Write(Expect::Unchanged(old, Some(lease())), lease()),
-            Step::Write(Expect::Lease(lease()), lease()),
-            Step::Delete(lease()),
-            Step::Look,
+            KeyStep::Write(WriteCondition::Absent, lease()),
+            KeyStep::Write(WriteCondition::Unchanged(old, Some(lease())), lease()),
+            KeyStep::Write(WriteCondition::OnLease(lease()), lease()),
+            KeyStep::Delete(lease()),
+            KeyStep::Read,
         ]
     }
 
@@ -189,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_let_through_and_what_does_not_is_named() {
+    fn an_instance_that_does_not_fit_is_refused_with_the_size_and_the_limit() {
         let limits = ClientLimits {
             txn_ops: 128,
             send_bytes: 10_000,
@@ -217,8 +225,8 @@ mod tests {
         assert_eq!(txn(vec![write(), write()]).needs_ops(), 2 + 1);
     }
 
-    fn sent(number: u64, step: Step) -> Sent {
-        Sent {
+    fn sent(number: u64, step: KeyStep) -> SentStep {
+        SentStep {
             number,
             key: format!("k{number}").into(),
             step,
@@ -265,7 +273,7 @@ mod tests {
         let steps = [
             sent(1, write),
             sent(2, write),
-            sent(3, Step::Delete(lease())),
+            sent(3, KeyStep::Delete(lease())),
         ];
         let response = nested(vec![
             answer(true, vec![put()]),
@@ -273,26 +281,26 @@ mod tests {
             answer(false, vec![]),
         ]);
         let outcomes = outcomes(&steps, &response).unwrap();
-        assert_eq!(outcomes[0], Outcome::Done);
-        assert!(matches!(outcomes[1], Outcome::Found(Some(kv)) if kv.key() == "k2"));
-        assert_eq!(outcomes[2], Outcome::Found(None));
+        assert_eq!(outcomes[0], StepOutcome::Done);
+        assert!(matches!(outcomes[1], StepOutcome::Found(Some(kv)) if kv.key() == "k2"));
+        assert_eq!(outcomes[2], StepOutcome::Found(None));
 
-        let one = [sent(1, Step::Look)];
+        let one = [sent(1, KeyStep::Read)];
         let response = answer(true, vec![read(&["k1"])]).into();
         assert!(matches!(
             super::outcomes(&one, &response).unwrap()[..],
-            [Outcome::Found(Some(_))]
+            [StepOutcome::Found(Some(_))]
         ));
     }
 
-    // (Q: answers paired with owned keys by position.)
+    // Outcomes are paired with owned keys by their position in the response.
     // Fault: Q2
     #[test]
-    fn an_answer_to_something_else_is_an_answer_to_nothing() {
+    fn a_response_that_does_not_match_the_steps_is_a_protocol_error() {
         let write = steps()[0];
         let steps = [sent(1, write), sent(2, write)];
         let done = || answer(true, vec![put()]);
-        for odd in [
+        for unexpected in [
             nested(vec![]),
             nested(vec![done()]),
             nested(vec![done(), done(), done()]),
@@ -305,8 +313,8 @@ mod tests {
             nested(vec![done(), answer(false, vec![read(&["k1"])])]),
             nested(vec![done(), answer(false, vec![read(&["k2", "k3"])])]),
         ] {
-            let error = outcomes(&steps, &odd).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Protocol, "{odd:?}");
+            let error = outcomes(&steps, &unexpected).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{unexpected:?}");
         }
     }
 }

@@ -1,112 +1,111 @@
-//! Which steps travel together in one transaction, and what follows from its answer. Pure.
+//! Decides which steps share a transaction, and what the result of a transaction means for them.
+//! Pure.
 //!
-//! etcd refuses a transaction as a whole when one operation in it is not acceptable. A batch that is
-//! refused is therefore halved, and its halves again, until every step that is not acceptable is
-//! alone: its entry is a *culprit* then. The others are done on the way. A culprit travels alone, at
-//! its own pace, until it succeeds: it never joins a batch of others again.
+//! etcd refuses a whole transaction when one operation in it is not acceptable. A refused batch is
+//! therefore split in halves, and the halves again, until each step that is not acceptable is alone
+//! in a transaction; the other steps succeed meanwhile. The entry of such a step is *isolated*: it is
+//! sent alone, with a backoff of its own, until it succeeds, and never shares a batch before that.
 //!
-//! An entry is known by its number. The plan asks for its step when a batch is formed; an entry that
-//! has none by then is skipped.
+//! An entry is identified by its number. The plan asks for its step when it forms a batch, and skips
+//! an entry that has none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use self::queues::{Group, Pace, Sorts};
+use self::queues::StepQueues;
+use self::refusal_backoff::RefusalBackoff;
 use super::batch_size::{BatchSize, ClientLimits};
 use super::refusal::Refusal;
+use super::step_size::{StepKind, StepSize};
 use crate::util::backoff::Backoff;
 
 mod queues;
+mod refusal_backoff;
 
-/// The sort of a step. Steps of one sort travel together: a delete that is refused must not keep
-/// writes, and a full store (which takes deletes) must not keep deletes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Sort {
-    Write,
-    Delete,
-    Look,
-}
+/// The most transactions in flight: of each kind, of parts of refused batches, and of isolated
+/// entries. An isolated entry whose requests time out delays only other isolated entries.
+const KIND_SLOTS: usize = 4;
+const SPLIT_SLOTS: usize = 4;
+const ISOLATED_SLOTS: usize = 4;
 
-/// A step that is due: its sort, and its size in a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StepSize {
-    pub(super) sort: Sort,
-    pub(super) bytes: usize,
-}
-
-/// So many transactions are on their way at once: of each sort, of parts of refused ones, and of
-/// culprits. A culprit whose requests take their whole timeout holds up other culprits at most.
-const SORT_SLOTS: usize = 4;
-const SUSPECT_SLOTS: usize = 4;
-const CULPRIT_SLOTS: usize = 4;
-
-/// The wait between two tries of one culprit. What was permitted meanwhile is in etcd within a second.
-const CULPRIT_BACKOFF: Backoff =
+/// The wait between two attempts of one isolated entry. With this maximum, an entry is in etcd
+/// within a second after its permission was granted.
+const ISOLATED_BACKOFF: Backoff =
     Backoff::new(Duration::from_millis(50), Duration::from_millis(700));
 
-/// The mean time between tries of culprits, whoever they are: 200 a second. Up to some 70 of them are
-/// not slowed down by it.
-const CULPRIT_SPACING: Duration = Duration::from_millis(5);
+/// The mean time between attempts of all isolated entries: 200 a second. It does not slow down up to
+/// about 70 of them.
+const ISOLATED_SPACING: Duration = Duration::from_millis(5);
 
 /// A transaction to send.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) id: u64,
-    pub(super) sort: Sort,
+    pub(super) kind: StepKind,
     pub(super) numbers: Vec<u64>,
 }
 
 /// How a transaction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum BatchResult {
     Answered,
     Failed(Refusal),
 }
 
-/// What an ending means for the entries of the batch.
+/// What the result of a transaction means for the entries of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consequence {
-    /// Their steps were carried out.
+    /// Their steps were executed.
     Done,
-    /// All of them try again later, for the reason that the transaction failed with.
-    Later,
-    /// One of them is the reason, and it is not known which. They try again in smaller batches.
-    Halved,
-    /// The only entry of the batch was refused: it is a culprit.
-    Culprit,
+    /// All of them are sent again later. The failure was not caused by a step of the batch.
+    RetryLater,
+    /// At least one of them caused the failure, and it is not known which one. They are sent again in
+    /// smaller batches.
+    Split,
+    /// The only entry of the batch was refused, and is isolated.
+    Isolated,
 }
 
+/// Forms transactions from the steps of entries, and decides what their results mean.
 #[derive(Debug)]
 pub(super) struct BatchPlan {
     size: BatchSize,
-    sorts: Sorts,
+    queues: StepQueues,
     /// Parts of refused batches.
-    suspects: VecDeque<Group>,
-    suspects_under_way: usize,
-    splitting: Pace,
-    /// Entries that travel apart from the others.
-    apart: HashMap<u64, Apart>,
-    culprits_due: BTreeSet<(Instant, u64)>,
-    culprits_under_way: usize,
-    culprits_wait_until: Option<Instant>,
-    under_way: BTreeMap<u64, UnderWay>,
+    split_groups: VecDeque<SplitGroup>,
+    split_in_flight: usize,
+    split_backoff: RefusalBackoff,
+    /// Entries that do not share batches with the others.
+    separate: HashMap<u64, Separate>,
+    isolated_due: BTreeSet<(Instant, u64)>,
+    isolated_in_flight: usize,
+    isolated_wait_until: Option<Instant>,
+    in_flight: BTreeMap<u64, InFlight>,
     last_id: u64,
 }
 
-/// Why an entry does not travel with the others.
+/// A part of a refused batch.
 #[derive(Debug)]
-enum Apart {
+struct SplitGroup {
+    kind: StepKind,
+    numbers: Vec<u64>,
+}
+
+/// Why an entry does not share batches with the others.
+#[derive(Debug)]
+enum Separate {
     /// It is in a part of a refused batch.
-    Suspect,
-    Culprit {
+    Split,
+    /// It was refused alone.
+    Isolated {
         backoff: Backoff,
         not_before: Instant,
     },
 }
 
 #[derive(Debug)]
-struct UnderWay {
-    sort: Sort,
+struct InFlight {
+    kind: StepKind,
     numbers: Vec<u64>,
     bytes: usize,
     from: Source,
@@ -115,104 +114,105 @@ struct UnderWay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Ready,
-    Suspects,
-    Culprits,
+    Split,
+    Isolated,
 }
 
 impl BatchPlan {
     pub(super) fn new(limits: ClientLimits) -> Self {
         BatchPlan {
             size: BatchSize::new(limits),
-            sorts: Sorts::default(),
-            suspects: VecDeque::new(),
-            suspects_under_way: 0,
-            splitting: Pace::new(),
-            apart: HashMap::new(),
-            culprits_due: BTreeSet::new(),
-            culprits_under_way: 0,
-            culprits_wait_until: None,
-            under_way: BTreeMap::new(),
+            queues: StepQueues::default(),
+            split_groups: VecDeque::new(),
+            split_in_flight: 0,
+            split_backoff: RefusalBackoff::new(),
+            separate: HashMap::new(),
+            isolated_due: BTreeSet::new(),
+            isolated_in_flight: 0,
+            isolated_wait_until: None,
+            in_flight: BTreeMap::new(),
             last_id: 0,
         }
     }
 
-    /// An entry has a step of this sort to be sent.
-    pub(super) fn wants(&mut self, number: u64, sort: Sort) {
-        match self.apart.get(&number) {
+    /// An entry has a step of this kind to be sent.
+    pub(super) fn wants(&mut self, number: u64, kind: StepKind) {
+        match self.separate.get(&number) {
             None => {
-                self.sorts.of(sort).ready.insert(number);
+                self.queues.of(kind).ready.insert(number);
             }
             // Its group will ask for the step.
-            Some(Apart::Suspect) => {}
-            Some(Apart::Culprit { not_before, .. }) => {
-                self.culprits_due.insert((*not_before, number));
+            Some(Separate::Split) => {}
+            Some(Separate::Isolated { not_before, .. }) => {
+                self.isolated_due.insert((*not_before, number));
             }
         }
     }
 
-    /// An entry has another step than the one that was refused: it need not wait for its next try.
+    /// An entry has another step than the refused one, and can be sent without waiting.
     pub(super) fn changed(&mut self, number: u64, now: Instant) {
-        if let Some(Apart::Culprit { not_before, .. }) = self.apart.get_mut(&number) {
+        if let Some(Separate::Isolated { not_before, .. }) = self.separate.get_mut(&number) {
             let before = std::mem::replace(not_before, now);
-            if self.culprits_due.remove(&(before, number)) {
-                self.culprits_due.insert((now, number));
+            if self.isolated_due.remove(&(before, number)) {
+                self.isolated_due.insert((now, number));
             }
         }
     }
 
-    /// An entry whose last step was accepted has another one that was refused before: it stays apart.
-    pub(super) fn stays_apart(&mut self, number: u64, now: Instant, random: f64) {
-        self.sorts.forget(number);
-        self.set_apart(number, now, random);
+    /// Isolates an entry whose last step was accepted, and whose next step was refused before.
+    pub(super) fn isolate_answered(&mut self, number: u64, now: Instant, random: f64) {
+        self.queues.forget(number);
+        self.isolate(number, now, random);
     }
 
-    /// Whatever was refused may be accepted now: those who are apart and not on their way travel with
-    /// the others again. The caller says what they want.
+    /// Lets all entries that are not in flight share batches again, because refused steps may be
+    /// accepted now. The caller calls [`wants`](BatchPlan::wants) for those that have a step.
     pub(super) fn forgive(&mut self) {
-        self.suspects.clear();
-        self.culprits_due.clear();
-        let on_their_way: BTreeSet<u64> = self
-            .under_way
+        self.split_groups.clear();
+        self.isolated_due.clear();
+        let in_flight: BTreeSet<u64> = self
+            .in_flight
             .values()
             .flat_map(|batch| batch.numbers.iter().copied())
             .collect();
-        self.apart.retain(|number, _| on_their_way.contains(number));
-        self.splitting.worked();
-        self.culprits_wait_until = None;
+        self.separate.retain(|number, _| in_flight.contains(number));
+        self.split_backoff.accepted();
+        self.isolated_wait_until = None;
     }
 
-    /// An entry is gone.
+    /// Removes an entry.
     pub(super) fn forget(&mut self, number: u64) {
-        self.sorts.forget(number);
-        if let Some(Apart::Culprit { not_before, .. }) = self.apart.remove(&number) {
-            self.culprits_due.remove(&(not_before, number));
+        self.queues.forget(number);
+        if let Some(Separate::Isolated { not_before, .. }) = self.separate.remove(&number) {
+            self.isolated_due.remove(&(not_before, number));
         }
     }
 
-    /// The next transaction, if one can be sent now. `weigh` says what an entry has to send.
+    /// The next transaction, if one can be sent now. `step_of` returns the step that an entry has to
+    /// send.
     pub(super) fn next(
         &mut self,
         now: Instant,
-        mut weigh: impl FnMut(u64) -> Option<StepSize>,
+        mut step_of: impl FnMut(u64) -> Option<StepSize>,
     ) -> Option<Batch> {
-        for sort in [Sort::Write, Sort::Delete, Sort::Look] {
-            if let Some(batch) = self.next_ready(sort, now, &mut weigh) {
+        for kind in [StepKind::Write, StepKind::Delete, StepKind::Read] {
+            if let Some(batch) = self.next_ready(kind, now, &mut step_of) {
                 return Some(batch);
             }
         }
-        self.next_suspects(now, &mut weigh)
-            .or_else(|| self.next_culprit(now, &mut weigh))
+        self.next_split(now, &mut step_of)
+            .or_else(|| self.next_isolated(now, &mut step_of))
     }
 
     fn next_ready(
         &mut self,
-        sort: Sort,
+        kind: StepKind,
         now: Instant,
-        weigh: &mut impl FnMut(u64) -> Option<StepSize>,
+        step_of: &mut impl FnMut(u64) -> Option<StepSize>,
     ) -> Option<Batch> {
         let (most_steps, most_bytes) = (self.size.steps(), self.size.bytes());
-        let queue = self.sorts.of(sort);
-        if queue.is_paused(now) || queue.under_way >= SORT_SLOTS {
+        let queue = self.queues.of(kind);
+        if queue.is_paused(now) || queue.in_flight >= KIND_SLOTS {
             return None;
         }
         let (mut numbers, mut bytes) = (Vec::new(), 0usize);
@@ -221,9 +221,9 @@ impl BatchPlan {
             let Some(number) = queue.ready.pop_first() else {
                 break;
             };
-            match weigh(number) {
+            match step_of(number) {
                 None => {}
-                Some(step_size) if step_size.sort != sort => others.push((number, step_size.sort)),
+                Some(step_size) if step_size.kind != kind => others.push((number, step_size.kind)),
                 Some(step_size) if !numbers.is_empty() && bytes + step_size.bytes > most_bytes => {
                     queue.ready.insert(number);
                     break;
@@ -234,31 +234,31 @@ impl BatchPlan {
                 }
             }
         }
-        for (number, sort) in others {
-            self.wants(number, sort);
+        for (number, kind) in others {
+            self.wants(number, kind);
         }
-        self.send(sort, numbers, bytes, Source::Ready)
+        self.send(kind, numbers, bytes, Source::Ready)
     }
 
-    fn next_suspects(
+    fn next_split(
         &mut self,
         now: Instant,
-        weigh: &mut impl FnMut(u64) -> Option<StepSize>,
+        step_of: &mut impl FnMut(u64) -> Option<StepSize>,
     ) -> Option<Batch> {
-        // Each turn takes one group; those of a paused sort go to the end of the queue.
-        for _ in 0..self.suspects.len() {
-            if self.suspects_under_way >= SUSPECT_SLOTS || self.splitting.waits(now) {
+        // Each iteration takes one group. A group of a paused kind goes to the end of the queue.
+        for _ in 0..self.split_groups.len() {
+            if self.split_in_flight >= SPLIT_SLOTS || self.split_backoff.waits(now) {
                 return None;
             }
-            let group = self.suspects.pop_front()?;
-            if self.sorts.of(group.sort).is_paused(now) {
-                self.suspects.push_back(group);
+            let group = self.split_groups.pop_front()?;
+            if self.queues.of(group.kind).is_paused(now) {
+                self.split_groups.push_back(group);
                 continue;
             }
             let (mut numbers, mut bytes, mut rest) = (Vec::new(), 0usize, Vec::new());
             for number in group.numbers {
-                match weigh(number) {
-                    Some(step_size) if step_size.sort == group.sort => {
+                match step_of(number) {
+                    Some(step_size) if step_size.kind == group.kind => {
                         let fits = numbers.len() < self.size.steps()
                             && bytes.saturating_add(step_size.bytes) <= self.size.bytes();
                         if numbers.is_empty() || fits {
@@ -268,221 +268,228 @@ impl BatchPlan {
                             rest.push(number);
                         }
                     }
-                    // It has something else to do by now, or nothing.
+                    // Its step changed, or it has none any more.
                     step_size => {
-                        self.apart.remove(&number);
+                        self.separate.remove(&number);
                         if let Some(step_size) = step_size {
-                            self.wants(number, step_size.sort);
+                            self.wants(number, step_size.kind);
                         }
                     }
                 }
             }
             if !rest.is_empty() {
-                self.suspects.push_front(Group {
-                    sort: group.sort,
+                self.split_groups.push_front(SplitGroup {
+                    kind: group.kind,
                     numbers: rest,
                 });
             }
-            if let Some(batch) = self.send(group.sort, numbers, bytes, Source::Suspects) {
+            if let Some(batch) = self.send(group.kind, numbers, bytes, Source::Split) {
                 return Some(batch);
             }
         }
         None
     }
 
-    fn next_culprit(
+    fn next_isolated(
         &mut self,
         now: Instant,
-        weigh: &mut impl FnMut(u64) -> Option<StepSize>,
+        step_of: &mut impl FnMut(u64) -> Option<StepSize>,
     ) -> Option<Batch> {
-        if self.culprits_wait_until.is_some_and(|until| until > now) {
+        if self.isolated_wait_until.is_some_and(|until| until > now) {
             return None;
         }
-        while self.culprits_under_way < CULPRIT_SLOTS {
-            let (due, number) = self.culprits_due.first().copied()?;
+        while self.isolated_in_flight < ISOLATED_SLOTS {
+            let (due, number) = self.isolated_due.first().copied()?;
             if due > now {
                 return None;
             }
-            self.culprits_due.remove(&(due, number));
-            if let Some(step_size) = weigh(number) {
+            self.isolated_due.remove(&(due, number));
+            if let Some(step_size) = step_of(number) {
                 let numbers = vec![number];
-                return self.send(step_size.sort, numbers, step_size.bytes, Source::Culprits);
+                return self.send(step_size.kind, numbers, step_size.bytes, Source::Isolated);
             }
         }
         None
     }
 
-    fn send(&mut self, sort: Sort, numbers: Vec<u64>, bytes: usize, from: Source) -> Option<Batch> {
+    fn send(
+        &mut self,
+        kind: StepKind,
+        numbers: Vec<u64>,
+        bytes: usize,
+        from: Source,
+    ) -> Option<Batch> {
         if numbers.is_empty() {
             return None;
         }
-        *self.slots(from, sort) += 1;
+        *self.slots(from, kind) += 1;
         self.last_id += 1;
         let batch = Batch {
             id: self.last_id,
-            sort,
+            kind,
             numbers: numbers.clone(),
         };
-        let under_way = UnderWay {
-            sort,
+        let in_flight = InFlight {
+            kind,
             numbers,
             bytes,
             from,
         };
-        self.under_way.insert(self.last_id, under_way);
+        self.in_flight.insert(self.last_id, in_flight);
         Some(batch)
     }
 
-    fn slots(&mut self, from: Source, sort: Sort) -> &mut usize {
+    fn slots(&mut self, from: Source, kind: StepKind) -> &mut usize {
         match from {
-            Source::Ready => &mut self.sorts.of(sort).under_way,
-            Source::Suspects => &mut self.suspects_under_way,
-            Source::Culprits => &mut self.culprits_under_way,
+            Source::Ready => &mut self.queues.of(kind).in_flight,
+            Source::Split => &mut self.split_in_flight,
+            Source::Isolated => &mut self.isolated_in_flight,
         }
     }
 
-    /// A transaction ended. Entries that have a step again are wanted again by the caller.
-    /// `random` is in 0..1.
+    /// Applies the result of a transaction. The caller calls [`wants`](BatchPlan::wants) for entries
+    /// that have a step again. `random` is in 0..1.
     pub(super) fn ended(
         &mut self,
         id: u64,
-        ending: Ending,
+        result: BatchResult,
         now: Instant,
         random: f64,
     ) -> Consequence {
-        let Some(batch) = self.under_way.remove(&id) else {
-            return Consequence::Later;
+        let Some(batch) = self.in_flight.remove(&id) else {
+            return Consequence::RetryLater;
         };
-        let slots = self.slots(batch.from, batch.sort);
+        let slots = self.slots(batch.from, batch.kind);
         *slots = slots.saturating_sub(1);
-        match ending {
-            Ending::Answered => {
-                self.answered(&batch, now);
+        match result {
+            BatchResult::Answered => {
+                self.batch_answered(&batch, now);
                 Consequence::Done
             }
-            Ending::Failed(refusal) => self.failed(batch, refusal, now, random),
+            BatchResult::Failed(refusal) => self.batch_failed(batch, refusal, now, random),
         }
     }
 
-    fn answered(&mut self, batch: &UnderWay, now: Instant) {
-        self.size.worked(batch.numbers.len(), batch.bytes, now);
-        self.sorts.of(batch.sort).resume();
-        if batch.from != Source::Culprits {
-            self.splitting.worked();
+    fn batch_answered(&mut self, batch: &InFlight, now: Instant) {
+        self.size.accepted(batch.numbers.len(), batch.bytes, now);
+        self.queues.of(batch.kind).resume();
+        if batch.from != Source::Isolated {
+            self.split_backoff.accepted();
         }
         for number in &batch.numbers {
-            self.apart.remove(number);
+            self.separate.remove(number);
         }
     }
 
-    fn failed(
+    fn batch_failed(
         &mut self,
-        batch: UnderWay,
+        batch: InFlight,
         refusal: Refusal,
         now: Instant,
         random: f64,
     ) -> Consequence {
         let is_one = batch.numbers.len() == 1;
         match refusal {
-            Refusal::LeaseGone | Refusal::Everything => self.later(batch, now, random),
-            // One that is not answered keeps nobody else waiting: it may be too large for the link.
+            Refusal::LeaseGone | Refusal::Everything => self.retry_later(batch, now, random),
+            // A single step without an answer may be too large for the link, and must not delay
+            // the others.
             Refusal::NoAnswer if is_one => {
-                self.apart(&batch, now, random);
-                Consequence::Later
+                self.isolate_batch(&batch, now, random);
+                Consequence::RetryLater
             }
             Refusal::NoAnswer => {
                 self.size.unanswered(batch.bytes);
-                self.later(batch, now, random)
+                self.retry_later(batch, now, random)
             }
             Refusal::Step | Refusal::TooMany | Refusal::TooLarge if is_one => {
-                if batch.from == Source::Culprits {
-                    let from = self.culprits_wait_until.map_or(now, |until| until.max(now));
-                    self.culprits_wait_until = Some(from + CULPRIT_SPACING.mul_f64(2.0 * random));
+                if batch.from == Source::Isolated {
+                    let from = self.isolated_wait_until.map_or(now, |until| until.max(now));
+                    self.isolated_wait_until = Some(from + ISOLATED_SPACING.mul_f64(2.0 * random));
                 } else {
-                    self.splitting.refused(now, random);
+                    self.split_backoff.refused(now, random);
                 }
-                self.apart(&batch, now, random);
-                Consequence::Culprit
+                self.isolate_batch(&batch, now, random);
+                Consequence::Isolated
             }
             Refusal::Step => {
-                self.splitting.refused(now, random);
-                self.halve(batch)
+                self.split_backoff.refused(now, random);
+                self.split(batch)
             }
             Refusal::TooMany => {
                 self.size.too_many(batch.numbers.len(), now);
-                self.halve(batch)
+                self.split(batch)
             }
             Refusal::TooLarge => {
                 self.size.too_large(batch.bytes, now);
-                self.halve(batch)
+                self.split(batch)
             }
         }
     }
 
-    /// All of the sort wait; nobody of the batch is suspected for it.
-    fn later(&mut self, batch: UnderWay, now: Instant, random: f64) -> Consequence {
+    /// Pauses the kind of the batch. No entry of it is treated as the cause.
+    fn retry_later(&mut self, batch: InFlight, now: Instant, random: f64) -> Consequence {
         match batch.from {
-            Source::Ready => self.sorts.of(batch.sort).pause(now, random),
-            Source::Suspects => {
-                self.sorts.of(batch.sort).pause(now, random);
-                self.suspects.push_front(Group {
-                    sort: batch.sort,
+            Source::Ready => self.queues.of(batch.kind).pause(now, random),
+            Source::Split => {
+                self.queues.of(batch.kind).pause(now, random);
+                self.split_groups.push_front(SplitGroup {
+                    kind: batch.kind,
                     numbers: batch.numbers,
                 });
             }
-            Source::Culprits => self.apart(&batch, now, random),
+            Source::Isolated => self.isolate_batch(&batch, now, random),
         }
-        Consequence::Later
+        Consequence::RetryLater
     }
 
-    /// The only entry of a batch travels alone from now on.
-    fn apart(&mut self, batch: &UnderWay, now: Instant, random: f64) {
+    /// Sends the only entry of a batch alone from now on.
+    fn isolate_batch(&mut self, batch: &InFlight, now: Instant, random: f64) {
         for number in &batch.numbers {
-            self.set_apart(*number, now, random);
+            self.isolate(*number, now, random);
         }
     }
 
-    fn set_apart(&mut self, number: u64, now: Instant, random: f64) {
-        let mut backoff = match self.apart.remove(&number) {
-            Some(Apart::Culprit { backoff, .. }) => backoff,
-            Some(Apart::Suspect) | None => CULPRIT_BACKOFF,
+    fn isolate(&mut self, number: u64, now: Instant, random: f64) {
+        let mut backoff = match self.separate.remove(&number) {
+            Some(Separate::Isolated { backoff, .. }) => backoff,
+            Some(Separate::Split) | None => ISOLATED_BACKOFF,
         };
         let not_before = now + backoff.next(random);
-        let culprit = Apart::Culprit {
+        let isolated = Separate::Isolated {
             backoff,
             not_before,
         };
-        self.apart.insert(number, culprit);
+        self.separate.insert(number, isolated);
     }
 
-    fn halve(&mut self, batch: UnderWay) -> Consequence {
+    fn split(&mut self, batch: InFlight) -> Consequence {
         for number in &batch.numbers {
-            self.apart.insert(*number, Apart::Suspect);
+            self.separate.insert(*number, Separate::Split);
         }
-        let (sort, mut first) = (batch.sort, batch.numbers);
+        let (kind, mut first) = (batch.kind, batch.numbers);
         let second = first.split_off(first.len() / 2);
         for numbers in [second, first] {
-            self.suspects.push_front(Group { sort, numbers });
+            self.split_groups.push_front(SplitGroup { kind, numbers });
         }
-        Consequence::Halved
+        Consequence::Split
     }
 
-    /// When something can be sent next, if nothing is answered before.
+    /// When the next transaction can be sent, if no result arrives earlier.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let sorts = [&self.sorts.write, &self.sorts.delete, &self.sorts.look];
-        let paused = sorts
+        let queues = [&self.queues.write, &self.queues.delete, &self.queues.read];
+        let paused = queues
             .into_iter()
             .filter_map(|queue| queue.paused_until)
             .filter(|until| *until > now);
-        let splitting = self.splitting.until.filter(|until| *until > now);
-        let splitting = splitting.filter(|_| !self.suspects.is_empty());
-        let culprit = self.culprits_due.first().map(|(due, _)| *due);
-        let culprit = culprit.filter(|_| self.culprits_under_way < CULPRIT_SLOTS);
-        let culprit = culprit.map(|due| match self.culprits_wait_until {
+        let split_backoff = self.split_backoff.until.filter(|until| *until > now);
+        let split_backoff = split_backoff.filter(|_| !self.split_groups.is_empty());
+        let isolated = self.isolated_due.first().map(|(due, _)| *due);
+        let isolated = isolated.filter(|_| self.isolated_in_flight < ISOLATED_SLOTS);
+        let isolated = isolated.map(|due| match self.isolated_wait_until {
             Some(until) => due.max(until),
             None => due,
         });
-        paused.chain(splitting).chain(culprit).min()
+        paused.chain(split_backoff).chain(isolated).min()
     }
 }
 

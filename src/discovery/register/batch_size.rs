@@ -1,71 +1,70 @@
-//! How many steps, and how many bytes, go into one transaction. Pure.
+//! Decides how many steps and how many bytes go into one transaction. Pure.
 //!
-//! The client's own limits are known. A server may have smaller ones (`--max-txn-ops`,
-//! `--max-request-bytes`), and says so only by refusing: then batches are halved, and grow again
-//! below the size that was refused.
+//! The limits of the client are known. A server may have smaller ones (`--max-txn-ops`,
+//! `--max-request-bytes`), and reports them only by refusing a transaction. Then batches are halved,
+//! and grow again to just below the refused size.
 
 use std::time::{Duration, Instant};
 
-/// So many steps in one transaction: more are not faster, and the answer is as long.
-const STEPS: usize = 100;
+/// The most steps in one transaction. More are not faster, and make the response longer.
+const MAX_STEPS: usize = 100;
 
-/// So many bytes in one transaction, of the 1.5 MiB that a server takes by default.
-const BYTES: usize = 512 << 10;
+/// The most bytes in one transaction. A server accepts 1.5 MiB by default (`--max-request-bytes`).
+const MAX_BYTES: usize = 512 << 10;
 
-/// A transaction without an answer is not the reason to make batches smaller than this.
-const SILENT_BYTES: usize = 64 << 10;
+/// Transactions without an answer do not make batches smaller than this.
+const MIN_UNANSWERED_BYTES: usize = 64 << 10;
 
-/// For so long a size that was refused is not tried again. A server's limits change with its
-/// command line only.
+/// How long a refused size is not tried again. A server's limits change only with its command line.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// What a client lets out: `ClientBuilder::max_txn_ops` and `ClientBuilder::send_limit`.
+/// The limits of a client: `ClientBuilder::max_txn_ops` and `ClientBuilder::send_limit`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientLimits {
     pub(super) txn_ops: usize,
     pub(super) send_bytes: usize,
 }
 
-/// The largest batch at the moment.
+/// The largest batch that is formed at the moment.
 #[derive(Debug)]
 pub(super) struct BatchSize {
-    steps: Learned,
-    bytes: Learned,
+    steps: AdaptiveLimit,
+    bytes: AdaptiveLimit,
 }
 
 /// A limit that is halved when the server refuses it, and grows while it does not.
 #[derive(Debug)]
-struct Learned {
+struct AdaptiveLimit {
     /// It never grows beyond this.
-    most: usize,
-    now: usize,
+    max: usize,
+    current: usize,
     /// The smallest size that was refused, and when.
     refused: Option<(usize, Instant)>,
 }
 
 impl BatchSize {
     pub(super) fn new(limits: ClientLimits) -> Self {
-        // etcd takes the longest list of a transaction from what it allows, and leaves the rest to
-        // those within it. The longest list of a step is its two guards.
+        // etcd subtracts the longest list of a transaction from `--max-txn-ops`, and allows the rest
+        // to nested transactions. The longest list of a step is its two guards.
         let steps = limits.txn_ops.saturating_sub(2);
         BatchSize {
-            steps: Learned::new(STEPS.min(steps).max(1)),
-            bytes: Learned::new(BYTES.min(limits.send_bytes)),
+            steps: AdaptiveLimit::new(MAX_STEPS.min(steps).max(1)),
+            bytes: AdaptiveLimit::new(MAX_BYTES.min(limits.send_bytes)),
         }
     }
 
     pub(super) fn steps(&self) -> usize {
-        self.steps.now
+        self.steps.current
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.now
+        self.bytes.current
     }
 
     /// A batch of this size was answered.
-    pub(super) fn worked(&mut self, steps: usize, bytes: usize, now: Instant) {
-        self.steps.worked(steps, now);
-        self.bytes.worked(bytes, now);
+    pub(super) fn accepted(&mut self, steps: usize, bytes: usize, now: Instant) {
+        self.steps.accepted(steps, now);
+        self.bytes.accepted(bytes, now);
     }
 
     pub(super) fn too_many(&mut self, steps: usize, now: Instant) {
@@ -76,19 +75,19 @@ impl BatchSize {
         self.bytes.refused(bytes, now);
     }
 
-    /// A batch was not answered. A slow link never carries a large one in time, so that the next is
-    /// smaller; nothing is known of the server's limit.
+    /// A batch was not answered. A slow link may never carry a large one in time, so the next one is
+    /// smaller. This shows nothing about the server's limit.
     pub(super) fn unanswered(&mut self, bytes: usize) {
-        let half = (bytes / 2).max(SILENT_BYTES);
-        self.bytes.now = self.bytes.now.min(half);
+        let half = (bytes / 2).max(MIN_UNANSWERED_BYTES);
+        self.bytes.current = self.bytes.current.min(half);
     }
 }
 
-impl Learned {
-    fn new(most: usize) -> Self {
-        Learned {
-            most,
-            now: most,
+impl AdaptiveLimit {
+    fn new(max: usize) -> Self {
+        AdaptiveLimit {
+            max,
+            current: max,
             refused: None,
         }
     }
@@ -99,17 +98,17 @@ impl Learned {
             None => size,
         };
         self.refused = Some((smallest, now));
-        self.now = self.now.min(size / 2).max(1);
+        self.current = self.current.min(size / 2).max(1);
     }
 
-    fn worked(&mut self, size: usize, now: Instant) {
-        // Only a batch that was nearly full shows that there is room for more.
-        if size.saturating_add(size / 4) < self.now {
+    fn accepted(&mut self, size: usize, now: Instant) {
+        // Only a batch that was nearly full shows that a larger one would be accepted.
+        if size.saturating_add(size / 4) < self.current {
             return;
         }
-        let below = self.ceiling(now).map_or(self.most, |size| size - 1);
-        let grown = self.now.saturating_add((self.now / 8).max(1));
-        self.now = grown.min(below).min(self.most).max(1);
+        let below = self.ceiling(now).map_or(self.max, |size| size - 1);
+        let grown = self.current.saturating_add((self.current / 8).max(1));
+        self.current = grown.min(below).min(self.max).max(1);
     }
 
     fn ceiling(&self, now: Instant) -> Option<usize> {
@@ -151,11 +150,11 @@ mod tests {
                         refused += 1;
                         size.too_many(steps, now);
                     }
-                    steps => size.worked(steps, 10, now),
+                    steps => size.accepted(steps, 10, now),
                 }
             }
             assert!(refused <= 12, "{refused} refusals by a limit of {server}");
-            let best = server.min(STEPS);
+            let best = server.min(MAX_STEPS);
             assert_eq!(size.steps(), best, "a limit of {server}");
         }
     }
@@ -165,12 +164,12 @@ mod tests {
         let (mut size, now) = (size(128, 2 << 20), Instant::now());
         size.too_many(100, now);
         for _ in 0..100 {
-            size.worked(size.steps(), 10, now);
+            size.accepted(size.steps(), 10, now);
         }
         assert_eq!(size.steps(), 99);
-        size.worked(99, 10, now + Duration::from_secs(599));
+        size.accepted(99, 10, now + Duration::from_secs(599));
         assert_eq!(size.steps(), 99);
-        size.worked(99, 10, now + Duration::from_secs(600));
+        size.accepted(99, 10, now + Duration::from_secs(600));
         assert_eq!(size.steps(), 100);
     }
 
@@ -183,28 +182,28 @@ mod tests {
         }
         assert_eq!((size.steps(), size.bytes()), (5, 5_000));
         for _ in 0..100 {
-            size.worked(size.steps(), size.bytes(), now);
+            size.accepted(size.steps(), size.bytes(), now);
         }
         assert_eq!((size.steps(), size.bytes()), (9, 9_999));
-        // A large one that was on its way since before makes nothing larger.
-        size.unanswered(BYTES);
+        // A large batch that was sent earlier does not raise the limit.
+        size.unanswered(MAX_BYTES);
         assert_eq!(size.bytes(), 9_999);
     }
 
     #[test]
     fn small_batches_are_no_proof_and_silence_has_a_floor() {
         let (mut size, now) = (size(128, 2 << 20), Instant::now());
-        size.unanswered(BYTES);
-        assert_eq!(size.bytes(), BYTES / 2);
-        size.worked(1, 10, now);
-        assert_eq!(size.bytes(), BYTES / 2);
+        size.unanswered(MAX_BYTES);
+        assert_eq!(size.bytes(), MAX_BYTES / 2);
+        size.accepted(1, 10, now);
+        assert_eq!(size.bytes(), MAX_BYTES / 2);
         for _ in 0..10 {
             size.unanswered(size.bytes());
         }
         assert_eq!(size.bytes(), 64 << 10);
         for _ in 0..100 {
-            size.worked(size.steps(), size.bytes(), now);
+            size.accepted(size.steps(), size.bytes(), now);
         }
-        assert_eq!((size.steps(), size.bytes()), (STEPS, BYTES));
+        assert_eq!((size.steps(), size.bytes()), (MAX_STEPS, MAX_BYTES));
     }
 }

@@ -1,13 +1,15 @@
-//! One instance of a registrar: its key, what its owner is shown, and why it is not as it should be.
+//! One instance of a registrar: its key, the state that its handles see, and its last error.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::contention_backoff::ContentionBackoff;
+use super::key_phase::{KeyLoss, Phase};
+use super::key_step::KeyStep;
 use super::lease_validity::LeaseValidity;
 use super::leases::Leases;
-use super::leave_group::LeaveTicket;
-use super::owned_key::{OwnedKey, Phase, Step, Taken};
+use super::leave_group::LeaveReply;
+use super::owned_key::OwnedKey;
 use super::refusal;
 use super::registration::{Loss, Shared, State};
 use crate::discovery::status::Status;
@@ -16,42 +18,42 @@ use crate::rpc::watch::{Event, EventKind, WatchKey};
 use crate::types::{KeyValue, LeaseId};
 use crate::util::jitter;
 
-/// What an owner gave last: the status, and how many times it was changed before.
+/// The status in a value of an instance, and the number of changes before this value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Given {
+pub(super) struct ValueVersion {
     status: Status,
     version: u64,
 }
 
-impl Given {
+impl ValueVersion {
     pub(super) fn new(status: Status, version: u64) -> Self {
-        Given { status, version }
+        ValueVersion { status, version }
     }
 }
 
+/// The worker's side of one registration.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) owned_key: OwnedKey,
     pub(super) shared: Arc<Shared>,
     pub(super) watch: Option<WatchKey>,
     pub(super) contention: ContentionBackoff,
-    /// Those who wait until it has left.
-    leaving: Vec<LeaveTicket>,
+    /// The callers that wait until it has left.
+    leaving: Vec<LeaveReply>,
     loss: Option<Loss>,
     /// Why its last step failed.
-    trouble: Option<Error>,
-    /// Why etcd refuses the value that is wanted. It stays the trouble while the last value that etcd
-    /// took is put back or moved.
+    error: Option<Error>,
+    /// Why etcd refuses the wanted value. It stays the reported error while the last accepted value
+    /// is put back or moved.
     refusal: Option<Error>,
-    /// What is in the value that is wanted, in the one that was sent last, and in the one that is in
-    /// etcd.
-    wanted: Given,
-    sent: Given,
-    shown: Given,
+    // The versions of the wanted value, of the last one sent, and of the one in etcd.
+    wanted: ValueVersion,
+    sent: ValueVersion,
+    stored: ValueVersion,
 }
 
 impl Entry {
-    pub(super) fn new(owned_key: OwnedKey, shared: Arc<Shared>, given: Given) -> Self {
+    pub(super) fn new(owned_key: OwnedKey, shared: Arc<Shared>, version: ValueVersion) -> Self {
         Entry {
             owned_key,
             shared,
@@ -59,71 +61,71 @@ impl Entry {
             contention: ContentionBackoff::new(),
             leaving: Vec::new(),
             loss: None,
-            trouble: None,
+            error: None,
             refusal: None,
-            wanted: given,
-            sent: given,
-            shown: given,
+            wanted: version,
+            sent: version,
+            stored: version,
         }
     }
 
-    pub(super) fn update(&mut self, value: bytes::Bytes, given: Given) {
-        self.wanted = given;
-        // What was refused was the value before.
-        self.trouble
-            .take_if(|error| refusal::is_final(error.kind()));
+    pub(super) fn update(&mut self, value: bytes::Bytes, version: ValueVersion) {
+        self.wanted = version;
+        // The refusal was about the previous value.
+        self.error.take_if(|error| refusal::is_final(error.kind()));
         self.refusal = None;
         self.owned_key.update(value);
     }
 
-    pub(super) fn leave(&mut self, ticket: LeaveTicket) {
-        self.leaving.push(ticket);
+    pub(super) fn leave(&mut self, reply: LeaveReply) {
+        self.leaving.push(reply);
         self.owned_key.leave();
     }
 
-    pub(super) fn begin(&mut self, step: Step) {
-        if let Step::Write(..) = step {
-            self.sent = match self.owned_key.falls_back() {
-                true => self.shown,
+    pub(super) fn begin(&mut self, step: KeyStep) {
+        if let KeyStep::Write(..) = step {
+            self.sent = match self.owned_key.writes_accepted() {
+                true => self.stored,
                 false => self.wanted,
             };
         }
         self.owned_key.begin(step);
     }
 
-    pub(super) fn taken(&mut self, taken: Taken) {
-        self.loss = Some(match taken {
-            Taken::Deleted => Loss::KeyDeleted,
-            Taken::Overwritten => Loss::Overwritten,
-            Taken::By(by) => Loss::Replaced { by },
+    pub(super) fn key_lost(&mut self, loss: KeyLoss) {
+        self.loss = Some(match loss {
+            KeyLoss::Deleted => Loss::KeyDeleted,
+            KeyLoss::Overwritten => Loss::Overwritten,
+            KeyLoss::Replaced(by) => Loss::Replaced { by },
         });
-        self.contention.taken(Instant::now(), jitter::fraction());
+        self.contention
+            .record_loss(Instant::now(), jitter::fraction());
     }
 
-    /// Its key changed. Says whether anything follows from that: most events are of our own writes,
-    /// and known by their answers.
+    /// Applies a watch event of its key. Returns whether the event changed anything: most events are
+    /// caused by this registrar's own writes, whose answers arrived before.
     pub(super) fn follow(
         &mut self,
         event: &Event,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> bool {
-        let before = (self.owned_key.phase, self.owned_key.placed());
+        let before = (self.owned_key.phase, self.owned_key.stored_at());
         let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
-        if let Some(taken) = self.owned_key.event(event.revision(), kv, leases, &valid) {
-            self.taken(taken);
+        if let Some(loss) = self.owned_key.event(event.revision(), kv, leases, &valid) {
+            self.key_lost(loss);
         }
-        before != (self.owned_key.phase, self.owned_key.placed())
+        before != (self.owned_key.phase, self.owned_key.stored_at())
     }
 
     pub(super) fn lease_lost(&mut self, lost: LeaseId, loss: Loss) {
         self.owned_key.lease_lost(lost);
-        if self.owned_key.was_held() && self.owned_key.placed().is_none() {
+        if self.owned_key.was_held() && self.owned_key.stored_at().is_none() {
             self.loss = Some(loss);
         }
     }
 
-    /// A lease is gone that is not renewed any more. Says whether its key was on it.
+    /// A retired lease is gone. Returns whether its key was attached to it.
     pub(super) fn retired_lost(&mut self, lost: LeaseId) -> bool {
         let was_on_it = self.owned_key.retired_lost(lost);
         if was_on_it && self.owned_key.was_held() {
@@ -132,10 +134,10 @@ impl Entry {
         was_on_it
     }
 
-    /// Whether its last step was refused for want of a permission.
+    /// Whether its last step was refused because a permission is missing.
     pub(super) fn is_denied(&self) -> bool {
-        let trouble = self.trouble.as_ref();
-        trouble.is_some_and(|trouble| trouble.kind() == ErrorKind::PermissionDenied)
+        let error = self.error.as_ref();
+        error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
     }
 
     /// etcd refused its step, and no other step was in the transaction.
@@ -143,11 +145,11 @@ impl Entry {
         let is_wanted = self.owned_key.refused(true);
         self.failed(error);
         if is_wanted {
-            self.refusal.clone_from(&self.trouble);
+            self.refusal.clone_from(&self.error);
         }
     }
 
-    /// Its step was not done, for certain or as far as is known, and it need not be the reason.
+    /// Its step was not executed, or it is not known whether it was. The cause need not be this step.
     pub(super) fn not_done(&mut self, is_certain: bool) {
         if is_certain {
             self.owned_key.refused(false);
@@ -156,92 +158,96 @@ impl Entry {
         }
     }
 
-    /// Its step failed, and another try will be made.
+    /// Its step failed, and will be sent again.
     pub(super) fn failed(&mut self, error: &Error) {
-        let verb = match (self.owned_key.is_leaving(), self.owned_key.placed()) {
+        let verb = match (self.owned_key.is_leaving(), self.owned_key.stored_at()) {
             (true, _) => "leave",
             (false, Some(_)) => "update",
             (false, None) => "register",
         };
         let about = Operation::about(verb, &self.shared.instance().id);
-        self.trouble = Some(error.clone().operation(about));
+        self.error = Some(error.clone().operation(about));
     }
 
     /// The key may not be deleted: it stays until its lease ends.
-    pub(super) fn give_up_leaving(&mut self) {
-        self.owned_key.give_up();
+    pub(super) fn abandon_key(&mut self) {
+        self.owned_key.abandon();
     }
 
-    /// Its step was carried out. What remains is the reason why the wanted value is refused, if it is.
+    /// Its step was executed. The only error that remains is the refusal of the wanted value.
     pub(super) fn worked(&mut self) {
         self.refusal.take_if(|_| !self.owned_key.is_refused());
-        self.trouble.clone_from(&self.refusal);
+        self.error.clone_from(&self.refusal);
     }
 
-    /// Somebody else has the key, and that is final.
+    /// Another process holds the key, and [`OnConflict::Fail`](crate::OnConflict::Fail) makes that
+    /// final.
     pub(super) fn conflict(&mut self, by: Option<LeaseId>) {
         let reason = match by {
-            Some(lease) => format!("it is registered already, under lease {lease}"),
-            None => "its key exists already, under no lease".into(),
+            Some(lease) => format!("it is already registered, under lease {lease}"),
+            None => "its key already exists, without a lease".into(),
         };
         let error = Error::new(ErrorKind::Conflict, reason).operation(Operation::new("register"));
         self.shared.refuse(error);
     }
 
-    /// Shows its owner how it is.
-    pub(super) fn show(&mut self, validity: &Arc<LeaseValidity>, is_unguarded: bool) {
+    /// Publishes its state to its handles.
+    pub(super) fn publish(&mut self, validity: &Arc<LeaseValidity>, is_unwatched: bool) {
         let state = match self.state(validity) {
-            State::Registered { valid_until, .. } if is_unguarded => State::Suspect { valid_until },
+            State::Registered { valid_until, .. } if is_unwatched => State::Suspect { valid_until },
             state => state,
         };
-        let placed = self.owned_key.placed().map(|placed| placed.revision);
+        let stored_at = self
+            .owned_key
+            .stored_at()
+            .map(|stored_at| stored_at.revision);
         let held_by = match self.owned_key.phase {
-            Phase::Yielded { by } => Some(by),
+            Phase::Yielded { to: by } => Some(by),
             _ => None,
         };
-        let trouble = self.trouble.clone();
-        let trouble = trouble.or_else(|| is_unguarded.then(|| self.unguarded()));
+        let error = self.error.clone();
+        let error = error.or_else(|| is_unwatched.then(|| self.unwatched_error()));
         self.shared.attach(validity);
-        let stored = placed.map(|revision| (revision, self.shown.version));
-        self.shared.show(state, stored, held_by, trouble);
+        let stored = stored_at.map(|revision| (revision, self.stored.version));
+        self.shared.publish(state, stored, held_by, error);
     }
 
-    fn unguarded(&self) -> Error {
-        let reason = "its key cannot be watched at the moment, so that a loss may go unnoticed";
+    fn unwatched_error(&self) -> Error {
+        let reason = "its key cannot be watched at the moment, so a loss may go unnoticed";
         let about = Operation::about("watch", &self.shared.instance().id);
         Error::new(ErrorKind::Unavailable, reason).operation(about)
     }
 
-    /// It has left. Whoever waited in time is told; whoever gave up is not.
+    /// Ends the registration, and answers the callers that wait for that.
     pub(super) fn left(&mut self) {
-        let outcome = self.trouble.clone().map_or(Ok(()), Err);
+        let outcome = self.error.clone().map_or(Ok(()), Err);
         self.shared.end(outcome.clone());
-        for ticket in self.leaving.drain(..) {
-            ticket.done(outcome.clone());
+        for reply in self.leaving.drain(..) {
+            reply.complete(outcome.clone());
         }
     }
 
     fn state(&mut self, validity: &LeaseValidity) -> State {
-        if self.owned_key.placed().is_some() && self.owned_key.sent_is_there() {
-            self.shown = self.sent;
+        if self.owned_key.stored_at().is_some() && self.owned_key.sent_is_there() {
+            self.stored = self.sent;
         }
-        match (self.owned_key.placed(), self.owned_key.phase) {
-            (Some(placed), _) => {
+        match (self.owned_key.stored_at(), self.owned_key.phase) {
+            (Some(stored_at), _) => {
                 self.loss = None;
                 let valid_until = validity.valid_until();
-                if self.shown.status == Status::Draining {
+                if self.stored.status == Status::Draining {
                     State::Draining
-                } else if validity.is_suspect() || validity.is_retired() && self.trouble.is_some() {
+                } else if validity.is_suspect() || validity.is_retired() && self.error.is_some() {
                     State::Suspect { valid_until }
                 } else {
                     State::Registered {
-                        lease: placed.lease,
-                        revision: placed.revision,
+                        lease: stored_at.lease,
+                        revision: stored_at.revision,
                         valid_until,
                     }
                 }
             }
-            (None, Phase::Yielded { by }) if self.owned_key.was_held() => State::Lost {
+            (None, Phase::Yielded { to: by }) if self.owned_key.was_held() => State::Lost {
                 why: Loss::Replaced { by },
             },
             (None, _) if self.owned_key.was_held() => State::Lost {

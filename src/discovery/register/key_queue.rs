@@ -1,15 +1,17 @@
-//! Whose turn it is, among the owned keys of one registrar to one key: an instance that is registered
-//! again while its last registration is still leaving waits for that. Else the one would delete what
-//! the other puts, and etcd refuses a transaction that does both.
+//! Orders the registrations of one registrar that use the same key. Pure.
+//!
+//! An instance that is registered again while its previous registration is still leaving waits for
+//! that. Otherwise one would delete what the other puts, and etcd refuses a transaction that puts and
+//! deletes one key.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 
-/// The owned keys to each key, by their numbers.
+/// The numbers of the registrations that use each key.
 #[derive(Debug, Default)]
 pub(super) struct KeyQueue {
-    /// In the order in which they came.
+    /// In the order in which they joined.
     queues: HashMap<Bytes, VecDeque<u64>>,
     /// Those that are not the first in their queue.
     waiting: BTreeSet<u64>,
@@ -24,17 +26,17 @@ impl KeyQueue {
         queue.push_back(number);
     }
 
-    /// Whether a owned key waits for another one to the same key.
+    /// Whether a registration waits for another one of the same key.
     pub(super) fn waits(&self, number: u64) -> bool {
         self.waiting.contains(&number)
     }
 
-    /// The newest owned key to a key.
+    /// The newest registration of a key.
     pub(super) fn last(&self, key: &Bytes) -> Option<u64> {
         self.queues.get(key)?.back().copied()
     }
 
-    /// Forgets a owned key. Returns the one whose turn it is then.
+    /// Removes a registration. Returns the one that is first in the queue then.
     pub(super) fn leave(&mut self, key: &Bytes, number: u64) -> Option<u64> {
         let queue = self.queues.get_mut(key)?;
         queue.retain(|queued| *queued != number);
@@ -53,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_to_one_key_take_turns_and_others_do_not_wait() {
+    fn registrations_of_one_key_wait_for_each_other_and_those_of_other_keys_do_not() {
         let (a, b) = (Bytes::from("a"), Bytes::from("b"));
         let mut key_queue = KeyQueue::default();
         for (key, number) in [(&a, 1), (&a, 2), (&a, 3), (&b, 4)] {

@@ -1,5 +1,5 @@
-//! What all registrations of a registrar have in common: until when their lease lives, and what is
-//! in the way at the moment. A renewal changes this one place, and touches no registration.
+//! The validity of the lease that all registrations of a registrar share, and the error that affects
+//! all of them. A renewal changes this one value and no registration.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::rpc::lease::Deadline;
 
-/// The lease of a registrar and the trouble it has, for whoever asks.
+/// Until when the lease of a registrar lives, and the error that affects all of its registrations.
 #[derive(Debug)]
 pub(super) struct LeaseValidity(Mutex<Inner>);
 
@@ -18,7 +18,7 @@ struct Inner {
     ttl: Duration,
     granted: Option<Instant>,
     is_retired: bool,
-    trouble: Option<Error>,
+    error: Option<Error>,
 }
 
 impl LeaseValidity {
@@ -28,7 +28,7 @@ impl LeaseValidity {
             ttl,
             granted: None,
             is_retired: false,
-            trouble: None,
+            error: None,
         }))
     }
 
@@ -36,7 +36,7 @@ impl LeaseValidity {
         let mut inner = self.0.lock();
         inner.until = until;
         inner.granted = Some(now);
-        inner.trouble = None;
+        inner.error = None;
     }
 
     pub(super) fn renewed(&self, until: Deadline, ttl: Duration) {
@@ -45,7 +45,7 @@ impl LeaseValidity {
         inner.ttl = ttl;
     }
 
-    /// It is not renewed any more.
+    /// The lease is no longer renewed.
     pub(super) fn retire(&self) {
         self.0.lock().is_retired = true;
     }
@@ -58,13 +58,13 @@ impl LeaseValidity {
         self.0.lock().until = Deadline::PASSED;
     }
 
-    /// What is in the way of everything; `None` once something got through.
-    pub(super) fn set_trouble(&self, trouble: Option<Error>) {
-        self.0.lock().trouble = trouble;
+    /// Sets the error that affects all registrations; `None` once a request succeeded.
+    pub(super) fn set_error(&self, error: Option<Error>) {
+        self.0.lock().error = error;
     }
 
-    pub(super) fn trouble(&self) -> Option<Error> {
-        self.0.lock().trouble.clone()
+    pub(super) fn error(&self) -> Option<Error> {
+        self.0.lock().error.clone()
     }
 
     /// When the lease was granted.
@@ -76,13 +76,14 @@ impl LeaseValidity {
         self.0.lock().until
     }
 
-    /// Whether renewals that should have come did not: they come after a third of the time.
+    /// Whether an expected renewal is missing: the client renews after a third of the TTL, and less
+    /// than half of the TTL is left.
     pub(super) fn is_suspect(&self) -> bool {
         let inner = self.0.lock();
         inner.until.remaining() < inner.ttl / 2
     }
 
-    /// For how long it is not suspect yet, if no renewal comes.
+    /// In how long the lease becomes suspect if no renewal succeeds.
     pub(super) fn suspect_in(&self) -> Duration {
         let inner = self.0.lock();
         inner.until.remaining().saturating_sub(inner.ttl / 2)
@@ -124,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_ends_a_trouble_and_a_renewal_does_not() {
+    fn a_grant_clears_the_error_and_a_renewal_does_not() {
         let validity = LeaseValidity::new(secs(10));
-        assert!(validity.trouble().is_none());
-        validity.set_trouble(Some(Error::invalid("in the way")));
+        assert!(validity.error().is_none());
+        validity.set_error(Some(Error::invalid("a fault")));
         validity.renewed(after(10), secs(10));
-        assert!(validity.trouble().is_some());
+        assert!(validity.error().is_some());
         validity.granted(after(10), Instant::now());
-        assert!(validity.trouble().is_none());
+        assert!(validity.error().is_none());
         assert!(!validity.is_retired());
         validity.retire();
         assert!(validity.is_retired());

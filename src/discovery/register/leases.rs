@@ -1,28 +1,28 @@
-//! The leases that a registrar has and has had. Pure.
+//! The current and the former leases of a registrar. Pure.
 
 use crate::types::LeaseId;
 
-/// The leases a registrar has had: what hangs on one of them is its own.
+/// The current and the former leases of a registrar. Keys attached to one of them are its own.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     pub(super) current: Option<LeaseId>,
-    /// Those that live, and that nothing is put under any more.
+    /// Leases that live, and under which no key is put any more.
     retired: Vec<LeaseId>,
     past: Vec<LeaseId>,
 }
 
-/// So many past leases are remembered. A key on an older one is long expired.
-const PAST: usize = 16;
+/// How many past leases are remembered. A key on an older one has expired.
+const REMEMBERED: usize = 16;
 
 impl Leases {
-    /// The current lease is lost.
+    /// Records that the current lease is lost, and returns it.
     pub(super) fn lost(&mut self) -> Option<LeaseId> {
         let lease = self.current.take()?;
         self.remember(lease);
         Some(lease)
     }
 
-    /// Nothing is put under the current lease any more.
+    /// Stops putting keys under the current lease, and returns it.
     pub(super) fn retire(&mut self) -> Option<LeaseId> {
         let lease = self.current.take()?;
         self.retired.push(lease);
@@ -36,7 +36,7 @@ impl Leases {
 
     fn remember(&mut self, lease: LeaseId) {
         self.past.push(lease);
-        if self.past.len() > PAST {
+        if self.past.len() > REMEMBERED {
             self.past.remove(0);
         }
     }

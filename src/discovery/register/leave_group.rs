@@ -1,4 +1,4 @@
-//! Waiting for several registrations to leave, each with an outcome of its own.
+//! Waits for several registrations to leave, each with an outcome of its own.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,14 +7,14 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
 
-/// What waits until every ticket of it has an outcome.
+/// Waits until each of its replies has an outcome.
 #[derive(Debug)]
 pub(super) struct LeaveGroup(Arc<Shared>);
 
-/// Stands for one registration that is to leave. A ticket that is dropped without an outcome counts
-/// as [`Closed`](crate::ErrorKind::Closed): whoever held it is gone, and never said that it is done.
+/// Carries the outcome of one registration to its group. A reply that is dropped without an outcome
+/// counts as [`Closed`](crate::ErrorKind::Closed).
 #[derive(Debug)]
-pub(super) struct LeaveTicket {
+pub(super) struct LeaveReply {
     group: Arc<Shared>,
     has_outcome: bool,
 }
@@ -32,56 +32,56 @@ struct State {
     first: Option<Error>,
 }
 
-/// How far a group came.
+/// The state of a group when the wait for it ended.
 #[derive(Debug)]
-pub(super) enum Outcome {
-    /// Every ticket has an outcome, and none is a failure.
+pub(super) enum LeaveOutcome {
+    /// Every registration has left.
     Left,
-    /// Every ticket has an outcome: so many failed, and why the first of them did.
+    /// Every registration has an outcome: the number of failures, and the first error.
     Failed(usize, Error),
-    /// So many have none yet.
+    /// This many registrations have no outcome yet.
     Open(usize),
 }
 
 impl LeaveGroup {
-    /// A group and its first ticket.
-    pub(super) fn new() -> (Self, LeaveTicket) {
+    /// Creates a group and its first reply.
+    pub(super) fn new() -> (Self, LeaveReply) {
         let shared = Arc::new(Shared::default());
-        let ticket = LeaveTicket::new(&shared);
-        (LeaveGroup(shared), ticket)
+        let reply = LeaveReply::new(&shared);
+        (LeaveGroup(shared), reply)
     }
 
-    /// Blocks until every ticket has an outcome, or until `deadline`.
-    pub(super) fn wait(&self, deadline: Instant) -> Outcome {
+    /// Blocks until every reply has an outcome, or until `deadline`.
+    pub(super) fn wait(&self, deadline: Instant) -> LeaveOutcome {
         let mut state = self.0.state.lock();
         let is_open = |state: &mut State| state.open > 0;
         self.0
             .changed
             .wait_while_until(&mut state, is_open, deadline);
         match (state.open, state.first.clone()) {
-            (0, None) => Outcome::Left,
-            (0, Some(first)) => Outcome::Failed(state.failed, first),
-            (open, _) => Outcome::Open(open),
+            (0, None) => LeaveOutcome::Left,
+            (0, Some(first)) => LeaveOutcome::Failed(state.failed, first),
+            (open, _) => LeaveOutcome::Open(open),
         }
     }
 }
 
-impl LeaveTicket {
+impl LeaveReply {
     fn new(group: &Arc<Shared>) -> Self {
         group.state.lock().open += 1;
-        LeaveTicket {
+        LeaveReply {
             group: Arc::clone(group),
             has_outcome: false,
         }
     }
 
-    /// Another ticket of the same group.
+    /// Creates another reply of the same group.
     pub(super) fn another(&self) -> Self {
-        LeaveTicket::new(&self.group)
+        LeaveReply::new(&self.group)
     }
 
-    /// Says what became of the registration.
-    pub(super) fn done(mut self, outcome: Result<()>) {
+    /// Sets the outcome of the registration.
+    pub(super) fn complete(mut self, outcome: Result<()>) {
         self.settle(outcome);
     }
 
@@ -101,7 +101,7 @@ impl LeaveTicket {
     }
 }
 
-impl Drop for LeaveTicket {
+impl Drop for LeaveReply {
     fn drop(&mut self) {
         self.settle(Err(Error::closed()));
     }
@@ -117,36 +117,37 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(10);
 
     #[test]
-    fn a_group_ends_with_its_last_ticket() {
+    fn a_group_ends_with_its_last_reply() {
         let (group, first) = LeaveGroup::new();
         let second = first.another();
-        first.done(Ok(()));
+        first.complete(Ok(()));
         assert!(matches!(
             group.wait(Instant::now() + SHORT),
-            Outcome::Open(1)
+            LeaveOutcome::Open(1)
         ));
         let (sender, outcome) = std::sync::mpsc::channel();
         let waiting = std::thread::spawn(move || {
             let far = Instant::now() + Duration::from_secs(3600);
             sender.send(group.wait(far)).unwrap();
         });
-        // Time for it to wait; if it does not by then, the test proves less and does not fail.
+        // Gives the thread time to wait. If it does not wait by then, the test proves less and does
+        // not fail.
         assert!(outcome.recv_timeout(SHORT).is_err());
-        second.done(Ok(()));
+        second.complete(Ok(()));
         let outcome = outcome.recv_timeout(Duration::from_secs(30)).unwrap();
-        assert!(matches!(outcome, Outcome::Left), "{outcome:?}");
+        assert!(matches!(outcome, LeaveOutcome::Left), "{outcome:?}");
         waiting.join().unwrap();
     }
 
     #[test]
-    fn a_ticket_that_is_lost_is_no_success() {
+    fn a_dropped_reply_counts_as_a_failure() {
         let (group, first) = LeaveGroup::new();
         let (second, third) = (first.another(), first.another());
-        first.done(Ok(()));
+        first.complete(Ok(()));
         drop(second);
-        third.done(Err(Error::invalid("not this")));
+        third.complete(Err(Error::invalid("not this")));
         match group.wait(Instant::now()) {
-            Outcome::Failed(2, error) => assert_eq!(error.kind(), ErrorKind::Closed),
+            LeaveOutcome::Failed(2, error) => assert_eq!(error.kind(), ErrorKind::Closed),
             other => panic!("{other:?}"),
         }
     }

@@ -1,100 +1,46 @@
-//! One key that should be ours: what to do about what is found there. Pure.
+//! Decides the next step for one key that a registrar owns or wants to own. Pure.
 //!
 //! A registrar writes and deletes only under a condition, so that it never takes a key from a
-//! successor: another process that registered the same instance after this one lost it.
+//! successor: another process that registered the same instance after this one had lost it.
 
 use bytes::Bytes;
 
+use super::key_phase::{KeyLoss, Phase, StoredAt};
+use super::key_step::{KeyStep, WriteCondition};
 use super::leases::Leases;
-use super::registrar::OnConflict;
+use super::on_conflict::OnConflict;
 use crate::types::{KeyValue, LeaseId, Revision};
 
-/// What must hold for a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expect {
-    /// There is no such key.
-    Absent,
-    /// The key is as it was found: a store that lost its data counts its revisions anew, and only
-    /// the lease tells the key of another from the one that was found.
-    Unchanged(Revision, Option<LeaseId>),
-    /// The key hangs on this lease of ours.
-    Lease(LeaseId),
-}
-
-/// What to do about the key next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Put it under this lease.
-    Write(Expect, LeaseId),
-    /// Delete it if it hangs on this lease.
-    Delete(LeaseId),
-    /// Read it.
-    Look,
-}
-
-/// Why a key that was ours is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    Deleted,
-    Overwritten,
-    By(LeaseId),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// It should be put.
-    Wanted(Expect),
-    /// It was there, or somebody else's, and must be looked at: what became of it is not known.
-    Unsure,
-    /// A step is on its way.
-    Busy(Step),
-    /// It is there.
-    Held { lease: LeaseId, revision: Revision },
-    /// Somebody else has it, and keeps it until they let go.
-    Yielded { by: LeaseId },
-    /// Somebody else has it, and that is an error.
-    Refused(Option<LeaseId>),
-    /// It is gone, or somebody else's, and nothing more is wanted of it.
-    Left,
-}
-
-/// Where a key was put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Placed {
-    pub(super) lease: LeaseId,
-    pub(super) revision: Revision,
-}
-
-/// A key, its value, and how far it is.
+/// A key, its wanted value, and what is known of it in etcd.
 #[derive(Debug)]
 pub(super) struct OwnedKey {
     pub(super) key: Bytes,
     pub(super) value: Bytes,
     policy: OnConflict,
     pub(super) phase: Phase,
-    /// The value in the last write, which may be older than the one that is wanted.
-    sent: Bytes,
-    /// The last value that etcd took.
-    accepted: Bytes,
+    /// The value in the last write, which may be older than the wanted one.
+    last_sent: Bytes,
+    /// The last value that etcd accepted.
+    last_accepted: Bytes,
     /// etcd refused the wanted value.
     is_refused: bool,
-    /// The next write of a key that is gone is one of the last value that etcd took.
-    tries_old: bool,
-    /// What is known of the key is how it was at this revision.
-    seen: Revision,
-    /// Where it was put, as far as we know: also while another value is on its way.
-    placed: Option<Placed>,
-    /// It hangs on a lease that ends, and must be put under another.
+    /// If the key is lost, the next write is one of the last accepted value.
+    prefers_accepted: bool,
+    /// The revision at which the key was last known.
+    known_at: Revision,
+    /// Where the key is stored as far as known, also while another value is in flight.
+    stored_at: Option<StoredAt>,
+    /// It is attached to a retired lease, and must be put under the current one.
     must_move: bool,
-    /// It was ours at some time: from then on it is restored, not fought over.
-    held_before: bool,
-    /// The lease that the key may hang on, as far as we know.
-    touched: Option<LeaseId>,
-    /// The same before the step that is on its way.
-    touched_before: Option<LeaseId>,
+    /// It was held before. Then it yields to a successor, whatever the policy.
+    was_held: bool,
+    /// The lease of this registrar that the key may be attached to.
+    possible_lease: Option<LeaseId>,
+    /// The value of `possible_lease` before the step in flight.
+    previous_lease: Option<LeaseId>,
     leaving: bool,
-    /// The newest event that came while a step was on its way.
-    meanwhile: Option<(Revision, Option<KeyValue>)>,
+    /// The newest event that arrived while a step was in flight.
+    pending_event: Option<(Revision, Option<KeyValue>)>,
 }
 
 impl OwnedKey {
@@ -103,58 +49,60 @@ impl OwnedKey {
             key,
             value,
             policy,
-            phase: Phase::Wanted(Expect::Absent),
-            sent: Bytes::new(),
-            accepted: Bytes::new(),
+            phase: Phase::ToWrite(WriteCondition::Absent),
+            last_sent: Bytes::new(),
+            last_accepted: Bytes::new(),
             is_refused: false,
-            tries_old: false,
-            seen: Revision::NONE,
-            placed: None,
+            prefers_accepted: false,
+            known_at: Revision::NONE,
+            stored_at: None,
             must_move: false,
-            held_before: false,
-            touched: None,
-            touched_before: None,
+            was_held: false,
+            possible_lease: None,
+            previous_lease: None,
             leaving: false,
-            meanwhile: None,
+            pending_event: None,
         }
     }
 
     pub(super) fn was_held(&self) -> bool {
-        self.held_before
+        self.was_held
     }
 
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// Puts another value, when the key is next put or at once if it is there.
+    /// Changes the wanted value.
     pub(super) fn update(&mut self, value: Bytes) {
         self.value = value;
         self.is_refused = false;
-        self.tries_old = false;
-        self.renew_if_old();
+        self.prefers_accepted = false;
+        self.rewrite_if_outdated();
     }
 
-    /// From where on the key must be watched, if it matters what becomes of it.
+    /// The revision after which the key must be watched, if it must be watched at all.
     pub(super) fn watch_after(&self) -> Option<Revision> {
         match self.phase {
-            Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(Expect::Lease(_)) => {
-                Some(self.seen)
-            }
-            Phase::Wanted(_) | Phase::Unsure | Phase::Busy(_) | Phase::Refused(_) | Phase::Left => {
-                None
-            }
+            Phase::Held { .. }
+            | Phase::Yielded { .. }
+            | Phase::ToWrite(WriteCondition::OnLease(_)) => Some(self.known_at),
+            Phase::ToWrite(_)
+            | Phase::ToRead
+            | Phase::InFlight(_)
+            | Phase::Conflict(_)
+            | Phase::Released => None,
         }
     }
 
-    /// Where it is, as far as we know.
-    pub(super) fn placed(&self) -> Option<Placed> {
-        self.placed
+    /// Where the key is stored, as far as known.
+    pub(super) fn stored_at(&self) -> Option<StoredAt> {
+        self.stored_at
     }
 
-    /// Whether what was sent last is what is there.
+    /// Whether etcd has the value that was sent last.
     pub(super) fn sent_is_there(&self) -> bool {
-        self.placed.is_some() && self.accepted == self.sent
+        self.stored_at.is_some() && self.last_accepted == self.last_sent
     }
 
     /// Whether etcd refused the wanted value.
@@ -162,171 +110,174 @@ impl OwnedKey {
         self.is_refused
     }
 
-    /// Whether the next write is one of the last value that etcd took: a refused update must not
-    /// take the instance away when its key is lost.
-    pub(super) fn falls_back(&self) -> bool {
-        self.tries_old && (self.placed.is_none() || self.must_move)
+    /// Whether the next write is one of the last accepted value. A refused update must not remove the
+    /// instance when its key is lost.
+    pub(super) fn writes_accepted(&self) -> bool {
+        self.prefers_accepted && (self.stored_at.is_none() || self.must_move)
     }
 
     /// The value of the next write.
     pub(super) fn next_value(&self) -> &Bytes {
-        match self.falls_back() {
-            true => &self.accepted,
+        match self.writes_accepted() {
+            true => &self.last_accepted,
             false => &self.value,
         }
     }
 
-    /// Lets go of the key, for good.
+    /// Releases the key. It is not put any more.
     pub(super) fn leave(&mut self) {
         self.leaving = true;
-        self.leave_if_clear();
+        self.release_if_clear();
     }
 
-    /// The next step, if one is due and none is on its way.
-    pub(super) fn due(&self, leases: &Leases) -> Option<Step> {
+    /// The next step, if one is due and none is in flight.
+    pub(super) fn due(&self, leases: &Leases) -> Option<KeyStep> {
         match self.phase {
-            Phase::Busy(_) | Phase::Left => None,
-            _ if self.leaving => self.touched.map(Step::Delete),
-            Phase::Wanted(expect) => Some(Step::Write(expect, leases.current?)),
-            Phase::Unsure => Some(Step::Look),
-            Phase::Held { lease, .. } if self.must_move => {
-                Some(Step::Write(Expect::Lease(lease), leases.current?))
-            }
-            Phase::Held { .. } | Phase::Yielded { .. } | Phase::Refused(_) => None,
+            Phase::InFlight(_) | Phase::Released => None,
+            _ if self.leaving => self.possible_lease.map(KeyStep::Delete),
+            Phase::ToWrite(expect) => Some(KeyStep::Write(expect, leases.current?)),
+            Phase::ToRead => Some(KeyStep::Read),
+            Phase::Held { lease, .. } if self.must_move => Some(KeyStep::Write(
+                WriteCondition::OnLease(lease),
+                leases.current?,
+            )),
+            Phase::Held { .. } | Phase::Yielded { .. } | Phase::Conflict(_) => None,
         }
     }
 
-    /// The step that is due is on its way from now on.
-    pub(super) fn begin(&mut self, step: Step) {
-        self.touched_before = self.touched;
-        if let Step::Write(_, lease) = step {
-            self.touched = Some(lease);
-            self.sent = self.next_value().clone();
+    /// Records that the due step was sent.
+    pub(super) fn begin(&mut self, step: KeyStep) {
+        self.previous_lease = self.possible_lease;
+        if let KeyStep::Write(_, lease) = step {
+            self.possible_lease = Some(lease);
+            self.last_sent = self.next_value().clone();
         }
-        self.phase = Phase::Busy(step);
+        self.phase = Phase::InFlight(step);
     }
 
-    /// The condition of the step held, and it was done at revision `at`. Says so when the key is not
-    /// ours any more since then.
+    /// Records that the step was executed at revision `at`. Returns the loss of the key if a later
+    /// event shows one.
     pub(super) fn done(
         &mut self,
         at: Revision,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
-    ) -> Option<Taken> {
-        let Phase::Busy(step) = self.phase else {
+    ) -> Option<KeyLoss> {
+        let Phase::InFlight(step) = self.phase else {
             return None;
         };
         match step {
-            Step::Write(_, lease) => {
-                self.held_before = true;
-                self.accepted = self.sent.clone();
+            KeyStep::Write(_, lease) => {
+                self.was_held = true;
+                self.last_accepted = self.last_sent.clone();
                 self.written(lease, at, leases);
             }
-            Step::Delete(_) => self.phase = Phase::Left,
-            // It has no condition.
-            Step::Look => self.phase = Phase::Unsure,
+            KeyStep::Delete(_) => self.phase = Phase::Released,
+            // A read has no condition, and is answered by `found`.
+            KeyStep::Read => self.phase = Phase::ToRead,
         }
-        self.answered(at, leases, valid)
+        self.apply_answer(at, leases, valid)
     }
 
-    /// The condition of the step did not hold: this is what was there at revision `at`. Says so when
-    /// it was ours and is not any more.
+    /// Records that the condition of the step did not hold, and that etcd had `kv` at revision `at`.
+    /// Returns the loss of the key if it was held before.
     pub(super) fn found(
         &mut self,
         at: Revision,
         kv: Option<&KeyValue>,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
-    ) -> Option<Taken> {
-        let Phase::Busy(step) = self.phase else {
+    ) -> Option<KeyLoss> {
+        let Phase::InFlight(step) = self.phase else {
             return None;
         };
-        let taken = match (step, kv) {
-            // Not on our lease any more: whoever has it keeps it.
-            (Step::Delete(_), _) => {
-                self.phase = Phase::Left;
+        let loss = match (step, kv) {
+            // It is not attached to our lease any more, so it is not ours to delete.
+            (KeyStep::Delete(_), _) => {
+                self.phase = Phase::Released;
                 None
             }
-            (Step::Write(_, lease), Some(kv)) if is_written(kv, lease, &self.sent) => {
-                // An earlier try of ours, whose answer was lost.
-                self.held_before = true;
-                self.accepted = self.sent.clone();
+            (KeyStep::Write(_, lease), Some(kv)) if is_written(kv, lease, &self.last_sent) => {
+                // An earlier write of ours, whose answer was lost.
+                self.was_held = true;
+                self.last_accepted = self.last_sent.clone();
                 self.written(lease, kv.mod_revision(), leases);
                 None
             }
-            (Step::Write(..) | Step::Look, kv) => self.is_now(kv, leases, &valid),
+            (KeyStep::Write(..) | KeyStep::Read, kv) => self.observe(kv, leases, &valid),
         };
-        self.answered(at, leases, valid).or(taken)
+        self.apply_answer(at, leases, valid).or(loss)
     }
 
-    /// No answer, or an error: the step may have been done or not. It will be found out.
+    /// Records that the step may or may not have been executed. The next step finds out.
     pub(super) fn failed(&mut self) {
-        if let Phase::Busy(step) = self.phase {
+        if let Phase::InFlight(step) = self.phase {
             self.phase = match step {
-                Step::Write(expect, _) => Phase::Wanted(expect),
-                Step::Delete(lease) => Phase::Wanted(Expect::Lease(lease)),
-                Step::Look => Phase::Unsure,
+                KeyStep::Write(expect, _) => Phase::ToWrite(expect),
+                KeyStep::Delete(lease) => Phase::ToWrite(WriteCondition::OnLease(lease)),
+                KeyStep::Read => Phase::ToRead,
             };
         }
-        // What came meanwhile may be news of the key that is there, or what the step did.
-        if self.meanwhile.take().is_some()
-            && let Phase::Wanted(Expect::Lease(_)) = self.phase
+        // The event may show a change by another process or the effect of this step.
+        if self.pending_event.take().is_some()
+            && let Phase::ToWrite(WriteCondition::OnLease(_)) = self.phase
         {
-            self.phase = Phase::Unsure;
+            self.phase = Phase::ToRead;
         }
-        self.leave_if_clear();
+        self.release_if_clear();
     }
 
-    /// The server refused the step, which proves that it was not done. `alone` when no other step was
-    /// in the transaction, and so this one is the reason. Says whether it was a write of the wanted
-    /// value that was refused alone.
+    /// Records that the server refused the step, so that it was not executed. `alone` means that the
+    /// transaction had no other step, so that this one is the cause. Returns whether a write of the
+    /// wanted value was refused alone.
     pub(super) fn refused(&mut self, alone: bool) -> bool {
         let mut is_wanted = false;
-        if let Phase::Busy(step) = self.phase {
-            self.touched = self.touched_before;
-            if let (Step::Write(..), true) = (step, alone) {
-                let has_old = !self.accepted.is_empty() && self.accepted != self.value;
-                is_wanted = self.sent == self.value;
+        if let Phase::InFlight(step) = self.phase {
+            self.possible_lease = self.previous_lease;
+            if let (KeyStep::Write(..), true) = (step, alone) {
+                let has_old = !self.last_accepted.is_empty() && self.last_accepted != self.value;
+                is_wanted = self.last_sent == self.value;
                 self.is_refused |= is_wanted;
-                self.tries_old = has_old && is_wanted;
+                self.prefers_accepted = has_old && is_wanted;
             }
         }
         self.failed();
         is_wanted
     }
 
-    /// A key that may not be deleted stays until its lease ends.
-    pub(super) fn give_up(&mut self) {
-        self.touched = None;
-        self.leave_if_clear();
+    /// Stops deleting a key that may not be deleted. It stays until its lease expires.
+    pub(super) fn abandon(&mut self) {
+        self.possible_lease = None;
+        self.release_if_clear();
     }
 
-    /// The key changed. Says so when it is not ours any more.
+    /// Applies a watch event. Returns the loss of the key if the event shows one.
     pub(super) fn event(
         &mut self,
         at: Revision,
         kv: Option<KeyValue>,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
-    ) -> Option<Taken> {
+    ) -> Option<KeyLoss> {
         match self.phase {
-            Phase::Busy(_) => {
-                self.meanwhile = Some((at, kv));
+            Phase::InFlight(_) => {
+                self.pending_event = Some((at, kv));
                 None
             }
-            // A new value that is not written yet changes nothing about the old one.
-            Phase::Held { .. } | Phase::Wanted(Expect::Lease(_)) if at > self.seen => {
-                self.seen = at;
-                self.is_now(kv.as_ref(), leases, valid)
+            // The old value stays held while a new one waits to be written.
+            Phase::Held { .. } | Phase::ToWrite(WriteCondition::OnLease(_))
+                if at > self.known_at =>
+            {
+                self.known_at = at;
+                self.observe(kv.as_ref(), leases, valid)
             }
-            Phase::Yielded { by } if at > self.seen => {
-                self.seen = at;
+            Phase::Yielded { to: by } if at > self.known_at => {
+                self.known_at = at;
                 self.phase = match kv {
-                    None => Phase::Wanted(Expect::Absent),
-                    // Whatever it says: its owner puts that right, or it goes with the lease.
+                    None => Phase::ToWrite(WriteCondition::Absent),
+                    // Its owner corrects an invalid value, or it expires with the lease.
                     Some(kv) if kv.lease() == Some(by) => self.phase,
-                    Some(kv) => self.judge(&kv, leases, valid(&kv)),
+                    Some(kv) => self.classify(&kv, leases, valid(&kv)),
                 };
                 None
             }
@@ -334,155 +285,167 @@ impl OwnedKey {
         }
     }
 
-    /// The current lease is gone, and every key that hung on it. Whatever else was known may be as
-    /// old: look. A key that is on a lease that lives stays there.
+    /// Records that the current lease and every key attached to it are gone. A key on a retired lease
+    /// that lives stays there.
     pub(super) fn lease_lost(&mut self, lost: LeaseId) {
-        match self.placed {
-            Some(placed) if placed.lease != lost => {
-                self.touched = Some(placed.lease);
-                self.touched_before = Some(placed.lease);
+        match self.stored_at {
+            Some(stored_at) if stored_at.lease != lost => {
+                self.possible_lease = Some(stored_at.lease);
+                self.previous_lease = Some(stored_at.lease);
             }
             _ => self.reset(None),
         }
     }
 
-    /// The lease lives, and ends soon: the key must be put under another.
+    /// Records that the lease is no longer renewed, so that the key must be put under another.
     pub(super) fn lease_retired(&mut self, lease: LeaseId) {
-        self.must_move = self.placed.is_some_and(|placed| placed.lease == lease);
-        self.tries_old = self.must_move && self.is_refused;
+        self.must_move = self
+            .stored_at
+            .is_some_and(|stored_at| stored_at.lease == lease);
+        self.prefers_accepted = self.must_move && self.is_refused;
     }
 
-    /// A lease is gone that was not the current one. Says whether that matters.
+    /// Records that a retired lease is gone. Returns whether the key was attached to it.
     pub(super) fn retired_lost(&mut self, lost: LeaseId) -> bool {
         if let (Phase::Yielded { .. }, false) = (self.phase, self.leaving) {
-            // The key is on the lease of somebody else, and followed there.
-            self.touched = self.touched.filter(|touched| *touched != lost);
+            // The key is attached to the lease of another process, and watched.
+            self.possible_lease = self
+                .possible_lease
+                .filter(|possible_lease| *possible_lease != lost);
             return false;
         }
-        let matters = match self.placed {
-            Some(placed) => placed.lease == lost,
-            None => self.touched == Some(lost),
+        let matters = match self.stored_at {
+            Some(stored_at) => stored_at.lease == lost,
+            None => self.possible_lease == Some(lost),
         };
         if matters {
-            // A step on its way may put it under another lease.
-            self.reset(self.touched.filter(|touched| *touched != lost));
+            // The step in flight may put it under another lease.
+            self.reset(
+                self.possible_lease
+                    .filter(|possible_lease| *possible_lease != lost),
+            );
         }
         matters
     }
 
-    fn reset(&mut self, touched: Option<LeaseId>) {
+    fn reset(&mut self, possible_lease: Option<LeaseId>) {
         self.must_move = false;
-        self.touched = touched;
-        self.touched_before = touched;
-        self.placed = None;
-        if let Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(_) | Phase::Unsure =
+        self.possible_lease = possible_lease;
+        self.previous_lease = possible_lease;
+        self.stored_at = None;
+        if let Phase::Held { .. } | Phase::Yielded { .. } | Phase::ToWrite(_) | Phase::ToRead =
             self.phase
         {
-            self.phase = Phase::Wanted(Expect::Absent);
+            self.phase = Phase::ToWrite(WriteCondition::Absent);
         }
-        self.leave_if_clear();
+        self.release_if_clear();
     }
 
-    /// What happens to the key was not heard of for a while: look.
-    pub(super) fn unwatched(&mut self) {
-        self.meanwhile = None;
-        if let Phase::Held { .. } | Phase::Yielded { .. } | Phase::Wanted(Expect::Lease(_)) =
-            self.phase
+    /// Records that events of the key may be missing, so that it must be read.
+    pub(super) fn watch_interrupted(&mut self) {
+        self.pending_event = None;
+        if let Phase::Held { .. }
+        | Phase::Yielded { .. }
+        | Phase::ToWrite(WriteCondition::OnLease(_)) = self.phase
         {
-            self.phase = Phase::Unsure;
+            self.phase = Phase::ToRead;
         }
     }
 
-    /// The key has our value since revision `at`, under a lease that may be lost by now.
+    /// Records that the key has our value since revision `at`, under a lease that may be lost by now.
     fn written(&mut self, lease: LeaseId, at: Revision, leases: &Leases) {
         let revision = at;
         if leases.lives(lease) {
             self.must_move = leases.current != Some(lease);
-            self.touched = Some(lease);
+            self.possible_lease = Some(lease);
             self.phase = Phase::Held { lease, revision };
-            self.placed = Some(Placed { lease, revision });
-            self.renew_if_old();
+            self.stored_at = Some(StoredAt { lease, revision });
+            self.rewrite_if_outdated();
         } else {
-            self.phase = Phase::Wanted(Expect::Absent);
-            self.placed = None;
+            self.phase = Phase::ToWrite(WriteCondition::Absent);
+            self.stored_at = None;
             self.must_move = false;
         }
     }
 
-    /// What is there is not what is wanted.
-    fn renew_if_old(&mut self) {
-        self.is_refused &= self.accepted != self.value;
+    /// Schedules a write if the stored value is not the wanted one.
+    fn rewrite_if_outdated(&mut self) {
+        self.is_refused &= self.last_accepted != self.value;
         if let Phase::Held { lease, .. } = self.phase
-            && self.accepted != self.value
+            && self.last_accepted != self.value
         {
-            self.phase = Phase::Wanted(Expect::Lease(lease));
+            self.phase = Phase::ToWrite(WriteCondition::OnLease(lease));
         }
     }
 
-    /// The step has an answer, of revision `at`: what is still to be done, by what came meanwhile.
-    fn answered(
+    /// Records that the step was answered at revision `at`, and applies the event that arrived while
+    /// it was in flight.
+    fn apply_answer(
         &mut self,
         at: Revision,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
-    ) -> Option<Taken> {
-        self.seen = at;
-        // Not all of what was heard of before the answer happened before it.
-        let taken = match self.meanwhile.take() {
+    ) -> Option<KeyLoss> {
+        self.known_at = at;
+        // An event that arrived before the answer may be newer than the answer.
+        let loss = match self.pending_event.take() {
             Some((at, kv)) => self.event(at, kv, leases, valid),
             None => None,
         };
-        self.leave_if_clear();
-        taken
+        self.release_if_clear();
+        loss
     }
 
-    /// This is what is there. Says so when it was ours and is not any more.
-    fn is_now(
+    /// Applies the state of the key in etcd. Returns the loss of the key if it was held before.
+    fn observe(
         &mut self,
         kv: Option<&KeyValue>,
         leases: &Leases,
         valid: impl Fn(&KeyValue) -> bool,
-    ) -> Option<Taken> {
-        if let (Some(placed), Some(kv)) = (self.placed, kv)
-            && (is_written(kv, placed.lease, &self.sent)
-                || is_written(kv, placed.lease, &self.accepted))
+    ) -> Option<KeyLoss> {
+        if let (Some(stored_at), Some(kv)) = (self.stored_at, kv)
+            && (is_written(kv, stored_at.lease, &self.last_sent)
+                || is_written(kv, stored_at.lease, &self.last_accepted))
         {
-            self.accepted = kv.value().clone();
-            self.written(placed.lease, kv.mod_revision(), leases);
+            self.last_accepted = kv.value().clone();
+            self.written(stored_at.lease, kv.mod_revision(), leases);
             return None;
         }
-        let was_ours = self.placed.take().is_some();
+        let was_ours = self.stored_at.take().is_some();
         self.phase = match kv {
-            None => Phase::Wanted(Expect::Absent),
-            Some(kv) => self.judge(kv, leases, valid(kv)),
+            None => Phase::ToWrite(WriteCondition::Absent),
+            Some(kv) => self.classify(kv, leases, valid(kv)),
         };
         was_ours.then_some(match (kv, self.phase) {
-            (None, _) => Taken::Deleted,
-            (Some(_), Phase::Yielded { by }) => Taken::By(by),
-            (Some(_), _) => Taken::Overwritten,
+            (None, _) => KeyLoss::Deleted,
+            (Some(_), Phase::Yielded { to: by }) => KeyLoss::Replaced(by),
+            (Some(_), _) => KeyLoss::Overwritten,
         })
     }
 
-    /// Nothing is left to be deleted: the key was never put, or goes with a lease that is lost.
-    fn leave_if_clear(&mut self) {
-        if self.leaving && self.touched.is_none() && !matches!(self.phase, Phase::Busy(_)) {
-            self.phase = Phase::Left;
+    /// Ends a release when nothing is left to delete: the key was never put, or its lease is lost.
+    fn release_if_clear(&mut self) {
+        if self.leaving
+            && self.possible_lease.is_none()
+            && !matches!(self.phase, Phase::InFlight(_))
+        {
+            self.phase = Phase::Released;
         }
     }
 
-    /// Whose key this is, when it is not as we wrote it.
-    fn judge(&self, kv: &KeyValue, leases: &Leases, valid: bool) -> Phase {
-        let take = Phase::Wanted(Expect::Unchanged(kv.mod_revision(), kv.lease()));
+    /// The phase that follows from a key that is not as this registrar wrote it.
+    fn classify(&self, kv: &KeyValue, leases: &Leases, valid: bool) -> Phase {
+        let take = Phase::ToWrite(WriteCondition::Unchanged(kv.mod_revision(), kv.lease()));
         match kv.lease() {
             Some(lease) if leases.is_ours(lease) => take,
-            // A successor: an instance on somebody's lease.
-            Some(lease) if valid => match (self.held_before, self.policy) {
-                (true, _) | (_, OnConflict::WaitForExpiry) => Phase::Yielded { by: lease },
+            // A successor: an instance under another process's lease.
+            Some(lease) if valid => match (self.was_held, self.policy) {
+                (true, _) | (_, OnConflict::WaitForExpiry) => Phase::Yielded { to: lease },
                 (false, OnConflict::Replace) => take,
-                (false, OnConflict::Fail) => Phase::Refused(Some(lease)),
+                (false, OnConflict::Fail) => Phase::Conflict(Some(lease)),
             },
-            // No registration of anybody: an operator's hand, or rubbish.
-            lease if !self.held_before && self.policy == OnConflict::Fail => Phase::Refused(lease),
+            // Not a registration: it was written by hand, or is not decodable.
+            lease if !self.was_held && self.policy == OnConflict::Fail => Phase::Conflict(lease),
             _ => take,
         }
     }

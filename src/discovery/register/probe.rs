@@ -1,8 +1,8 @@
-//! Finds out what is in the way of a request that gets no answer, without giving it up.
+//! Finds out why a request gets no answer, without cancelling it.
 //!
-//! A grant or a write has the whole timeout of the client, and whoever waits for a registration has
-//! no longer. So after a part of that time a small read is sent, which may fail sooner, and its
-//! failure is the reason that is told.
+//! A grant or a write may take the whole timeout of the client, and so may a caller that waits for a
+//! registration. After a third of that time, a small read is sent. It may fail sooner, and its error
+//! is the reason that is reported.
 
 use std::time::{Duration, Instant};
 
@@ -15,54 +15,54 @@ use crate::error::Error;
 use crate::rpc::kv::{Get, GetResponse};
 use crate::runtime::Pending;
 
-/// A read that is sent while something else is not answered.
+/// A read that is sent while another request is not answered.
 #[derive(Debug)]
 pub(super) struct Probe {
     client: Client,
     key: Bytes,
-    part: Duration,
+    delay: Duration,
     reply: Option<Pending<GetResponse>>,
     not_before: Option<Instant>,
 }
 
 impl Probe {
-    /// `key` is what is read: whether it exists, or may be read, does not matter.
+    /// Creates a probe that reads `key`. Whether the key exists or may be read does not matter.
     pub(super) fn new(client: &Client, key: Bytes) -> Self {
-        let part = client.timeout() / 3;
+        let delay = client.timeout() / 3;
         Probe {
-            client: client.with_timeout(part),
+            client: client.with_timeout(delay),
             key,
-            part,
+            delay,
             reply: None,
             not_before: None,
         }
     }
 
-    /// Sends and reads the probe. `since` is when the oldest request was sent that is not answered.
-    /// Returns what is in the way, when that became known.
+    /// Sends the probe when it is due, and returns its error once there is one. `since` is when the
+    /// oldest unanswered request was sent.
     pub(super) fn work(&mut self, now: Instant, since: Option<Instant>) -> Option<Error> {
         let found = self.reply.as_ref().and_then(Pending::try_wait);
         if found.is_some() {
             self.reply = None;
         }
-        let due = since.map(|since| since + self.part);
+        let due = since.map(|since| since + self.delay);
         if self.reply.is_none()
             && due.is_some_and(|due| due <= now)
             && self.not_before.is_none_or(|at| at <= now)
         {
-            self.not_before = Some(now + 2 * self.part);
+            self.not_before = Some(now + 2 * self.delay);
             let read = Get::key(self.key.clone()).keys_only();
             self.reply = Some(self.client.submit(read));
         }
-        // A refusal shows that etcd answers.
+        // A refusal shows that etcd is reachable.
         found?
             .err()
             .filter(|error| Refusal::of(error) == Refusal::NoAnswer)
     }
 
-    /// When to look again, if nothing arrives.
+    /// When [`work`](Probe::work) is due, if nothing arrives earlier.
     pub(super) fn due(&self, since: Option<Instant>) -> Option<Instant> {
-        let due = since? + self.part;
+        let due = since? + self.delay;
         match (&self.reply, self.not_before) {
             (Some(_), _) => None,
             (None, Some(at)) => Some(due.max(at)),

@@ -1,17 +1,17 @@
-//! What a transaction that failed says about the steps in it. Pure.
+//! Classifies the failure of a transaction by what it shows about the steps in it. Pure.
 
 use crate::error::{Error, ErrorKind};
 
-/// What the failure of a transaction is evidence of.
+/// The cause of a failed transaction, as far as its error shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// There was no answer, or one that does not say whether the steps are acceptable.
+    /// There was no answer, or one that does not show whether the steps are acceptable.
     NoAnswer,
     /// The lease that the steps write under does not exist.
     LeaseGone,
-    /// etcd refuses every request of this sort for the time being, whatever the steps are.
+    /// etcd refuses every request of this kind for the time being, independent of its steps.
     Everything,
-    /// One of the steps, or several, is not acceptable.
+    /// At least one of the steps is not acceptable.
     Step,
     /// There are too many steps for one transaction.
     TooMany,
@@ -20,17 +20,17 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// Reads a failure. Decides by the kind of the error and by whether the transaction may have
-    /// been executed, never by a text.
+    /// Classifies an error by its kind and by whether the transaction may have been executed, never by
+    /// its text.
     pub(super) fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::LeaseNotFound => Refusal::LeaseGone,
             ErrorKind::PermissionDenied => Refusal::Step,
             ErrorKind::TooLarge => Refusal::TooLarge,
-            // A registrar builds its transactions itself: the one thing about them that a server can
-            // find invalid is "too many operations in txn request".
+            // A registrar builds its transactions itself. The only invalid argument that a server can
+            // find in them is "too many operations in txn request".
             ErrorKind::InvalidArgument => Refusal::TooMany,
-            // The alarm NOSPACE refuses every put, and "too many requests" is about the load.
+            // The alarm NOSPACE refuses every put, and "too many requests" depends on the load only.
             ErrorKind::NoSpace
             | ErrorKind::Corrupt
             | ErrorKind::RateLimited
@@ -52,8 +52,8 @@ impl Refusal {
     }
 }
 
-/// Whether a failure will come again until somebody changes a permission, a setting or a file: who
-/// wants an answer now need not wait for another try.
+/// Whether an error will repeat until a permission, a setting or a file is changed. A caller that
+/// waits for an answer then need not wait for another attempt.
 pub(super) fn is_final(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -74,14 +74,13 @@ mod tests {
 
     #[test]
     fn a_server_error_that_leaves_the_outcome_open_is_no_refusal() {
-        let doubtful = Error::new(ErrorKind::Server, "").unknown_outcome(true);
-        assert_eq!(Refusal::of(&doubtful), Refusal::NoAnswer);
+        let unknown = Error::new(ErrorKind::Server, "").unknown_outcome(true);
+        assert_eq!(Refusal::of(&unknown), Refusal::NoAnswer);
     }
 
-    /// Every kind that a transaction can fail with: what it says about the steps, and whether another
-    /// try is of no use.
+    /// Every kind that a transaction can fail with, its refusal, and whether it is final.
     #[test]
-    fn what_is_about_one_step_differs_from_what_is_about_all() {
+    fn refusals_of_one_step_are_distinguished_from_refusals_of_all_steps() {
         use ErrorKind::*;
         let table = [
             (PermissionDenied, Refusal::Step, true),

@@ -1,4 +1,4 @@
-//! What the owner of a process's registrations holds.
+//! The registrar of a process, and its builder.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
 
-use super::leave_group::LeaveTicket;
+use super::command::Command;
+use super::on_conflict::OnConflict;
 use super::registrar_link::RegistrarLink;
 use super::registrar_task::RegistrarTask;
 use super::registration::{Registration, Shared};
@@ -17,31 +18,14 @@ use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::worker::Worker;
 
-/// etcd's own limit for the life of a lease.
+/// The longest TTL of a lease in etcd (`MaxLeaseTTL`).
 const LONGEST: Duration = Duration::from_secs(9_000_000_000);
 
-/// How much longer than the lease of a predecessor lives, [`OnConflict::WaitForExpiry`] waits for
-/// it: etcd looks for leases that ended every half second, and revokes them one batch after the other.
+/// How much longer [`OnConflict::WaitForExpiry`] waits than the lease of the predecessor lives. etcd
+/// looks for expired leases every 500 ms, and revokes them in batches.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(3);
 
-/// What to do when the key of an instance is taken by somebody else's lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum OnConflict {
-    /// Do not register: an error of the kind [`Conflict`](crate::ErrorKind::Conflict).
-    Fail,
-    /// Take it over: a process that was restarted does not wait for what its predecessor left
-    /// behind. The predecessor, if it still runs, sees itself replaced and does not fight.
-    #[default]
-    Replace,
-    /// Wait until it is gone. [`Registrar::register`] waits as long as the lease of the process that
-    /// has it still lives, also when that is longer than the client's timeout. When that process
-    /// renewed its lease meanwhile, the error is of the kind [`Conflict`](crate::ErrorKind::Conflict)
-    /// and names the lease.
-    WaitForExpiry,
-}
-
-/// Registers instances of services, and keeps them registered, all under one lease.
+/// Registers instances of services, and keeps them registered under one shared lease.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -51,13 +35,15 @@ pub enum OnConflict {
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
 /// let registrar = Registrar::builder(&client).ttl(Duration::from_secs(15)).start()?;
 /// let registration = registrar.register(Instance::new("api", "10.0.0.5:8080").weight(10))?;
-/// println!("visible to everybody from revision {:?} on", registration.revision());
+/// println!("visible from revision {:?} on", registration.revision());
 /// # Ok(()) }
 /// ```
 ///
-/// Dropping it ends nothing while its registrations live. Of the registrar and its registrations, the
-/// one that is dropped last waits until all of them have left, at most a second; then the lease is no
-/// longer renewed. [`Client::close`] leaves first, too.
+/// # Dropping
+///
+/// Dropping the registrar ends no registration. Of the registrar and its registrations, the one that
+/// is dropped last waits until all instances have left etcd, at most 1 s; then the lease is no longer
+/// renewed. [`Client::close`] takes them out of etcd too.
 #[derive(Debug)]
 pub struct Registrar {
     codec: Codec,
@@ -71,9 +57,21 @@ pub struct Registrar {
 /// | setting | default | meaning |
 /// |---|---|---|
 /// | `ttl` | 15 s | how long an instance stays in etcd after its process is gone |
-/// | `codec` | `Native` | the shape of keys and values |
-/// | `prefix` | the codec's | what the keys begin with |
-/// | `on_conflict` | `Replace` | what to do when the key is taken |
+/// | `codec` | `Native` | the format of keys and values |
+/// | `prefix` | the codec's | the beginning of every key |
+/// | `on_conflict` | `Replace` | what to do when another process holds the key |
+///
+/// ```no_run
+/// # use etcd_blocking::{Client, Codec, OnConflict, Registrar};
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// let registrar = Registrar::builder(&client)
+///     .codec(Codec::Native)
+///     .prefix("team-a/services/")
+///     .on_conflict(OnConflict::Fail)
+///     .start()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "it registers nothing until start()"]
 pub struct RegistrarBuilder {
@@ -84,23 +82,10 @@ pub struct RegistrarBuilder {
     on_conflict: OnConflict,
 }
 
-/// What the worker is told.
-#[derive(Debug)]
-pub(super) enum Command {
-    Add {
-        number: u64,
-        shared: Arc<Shared>,
-        on_conflict: OnConflict,
-    },
-    /// The instance of this registration was changed.
-    Update(u64),
-    Leave(u64, LeaveTicket),
-    LeaveAll(LeaveTicket),
-}
-
 impl Registrar {
-    /// The settings of a new registrar on this client.
-    #[expect(clippy::new_ret_no_self, reason = "there is none before start()")]
+    /// Returns the settings of a new registrar, which [`RegistrarBuilder::start`] starts.
+    ///
+    /// Its calls have the client's timeout, and its keys are under the client's namespace.
     pub fn builder(client: &Client) -> RegistrarBuilder {
         RegistrarBuilder {
             client: client.clone(),
@@ -113,37 +98,58 @@ impl Registrar {
 
     /// Registers an instance, and blocks until etcd has it.
     ///
+    /// Blocks for the client's timeout at most, and for twice that time when the lease is granted in
+    /// the meantime. With [`OnConflict::WaitForExpiry`] it also waits for the lease of the process that
+    /// holds the key.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::{Client, Instance, Registrar};
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// # let registrar = Registrar::builder(&client).start()?;
+    /// let api = registrar.register(Instance::new("api", "10.0.0.5:8080").meta("zone", "a"))?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that cannot be
-    /// registered; [`TooLarge`](crate::ErrorKind::TooLarge) for one that the client does not send, or
-    /// the server does not take; [`Conflict`](crate::ErrorKind::Conflict) by [`OnConflict::Fail`], and
-    /// by [`OnConflict::WaitForExpiry`] when whoever has it goes on renewing its lease.
-    /// What etcd refuses, such as with [`PermissionDenied`](crate::ErrorKind::PermissionDenied)
-    /// (the key must be readable and writable), and [`Tls`](crate::ErrorKind::Tls), at once.
-    /// After the client's timeout, and once more that long when the lease was granted meanwhile:
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) or another kind by the last trouble on the way,
-    /// or [`Timeout`](crate::ErrorKind::Timeout). Then it is not registered; a step that is under way
-    /// is undone.
+    /// After an error the instance is not registered; a write that was already sent is undone.
+    ///
+    /// At once:
+    ///
+    /// - [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid instance
+    /// - [`TooLarge`](crate::ErrorKind::TooLarge) for an instance that exceeds the client's send limit
+    ///   or the server's request limit
+    /// - [`Conflict`](crate::ErrorKind::Conflict) with [`OnConflict::Fail`] when another process holds
+    ///   the key
+    /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied) and other refusals of etcd (the key
+    ///   must be readable and writable), and [`Tls`](crate::ErrorKind::Tls)
+    ///
+    /// When the time is over:
+    ///
+    /// - [`Conflict`](crate::ErrorKind::Conflict) with [`OnConflict::WaitForExpiry`] when the other
+    ///   process renewed its lease
+    /// - the kind of the last error, such as [`Unavailable`](crate::ErrorKind::Unavailable), or
+    ///   [`Timeout`](crate::ErrorKind::Timeout) if there was none
     pub fn register(&self, instance: Instance) -> Result<Registration> {
         let registration = self.announce(instance)?;
         self.wait(&registration)?;
         Ok(registration)
     }
 
-    /// Waits until an instance is registered: for the client's timeout, or until a predecessor's
-    /// lease must have ended.
+    /// Waits until an instance is registered, for the client's timeout or until a predecessor's lease
+    /// must have expired.
     fn wait(&self, registration: &Registration) -> Result<()> {
         let (begun, client) = (Instant::now(), self.link.client());
-        let waited = registration.wait_now(client.timeout());
+        let waited = registration.wait_or_fail(client.timeout());
         let (Err(late), Some(holder)) = (&waited, registration.held_by()) else {
             return waited.map(drop);
         };
         let Ok(lease) = client.time_to_live(holder) else {
             return Err(late.clone());
         };
-        let patience = lease.remaining().unwrap_or_default() + EXPIRY_MARGIN;
-        let waited = registration.wait_now(patience);
+        let timeout = lease.remaining().unwrap_or_default() + EXPIRY_MARGIN;
+        let waited = registration.wait_or_fail(timeout);
         let (Err(late), Some(holder)) = (&waited, registration.held_by()) else {
             return waited.map(drop);
         };
@@ -153,9 +159,9 @@ impl Registrar {
         };
         let id = &registration.instance().id;
         let reason = format!(
-            "lease {holder} of another process holds its key{left}, and was waited for; if that \
-             process is to go on, register another id, otherwise stop it, revoke the lease, or use \
-             OnConflict::Replace"
+            "its key belongs to lease {holder} of another process{left}, which did not expire in the \
+             time waited; if that process should continue, register another id, otherwise stop it, \
+             revoke the lease, or use OnConflict::Replace"
         );
         Err(Error::new(ErrorKind::Conflict, reason)
             .operation(Operation::about("register", id))
@@ -163,11 +169,25 @@ impl Registrar {
             .caused_by(late.clone()))
     }
 
-    /// Registers many instances together, and blocks until etcd has them all.
+    /// Registers many instances together, and blocks until etcd has all of them.
+    ///
+    /// The instances share transactions. Blocks as [`register`](Registrar::register), for each of
+    /// them in turn.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::{Client, Instance, Registrar};
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// # let registrar = Registrar::builder(&client).start()?;
+    /// let instances = (8000..8100).map(|port| Instance::new("api", format!("10.0.0.5:{port}")));
+    /// let registrations = registrar.register_all(instances)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`register`](Registrar::register), for the first that fails; then none is registered.
+    /// As [`register`](Registrar::register), for the first that fails. Then none of them is
+    /// registered.
     pub fn register_all(
         &self,
         instances: impl IntoIterator<Item = Instance>,
@@ -182,13 +202,26 @@ impl Registrar {
         Ok(registrations)
     }
 
-    /// Begins to register an instance and returns at once: for a program that starts although etcd
-    /// is away. [`Registration::wait_registered`] waits for it.
+    /// Begins to register an instance, and returns at once.
+    ///
+    /// It is for a program that starts even when etcd is unreachable.
+    /// [`Registration::wait_registered`] waits until the instance is registered.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::{Client, Instance, Registrar};
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// # let registrar = Registrar::builder(&client).start()?;
+    /// let api = registrar.announce(Instance::new("api", "10.0.0.5:8080"))?;
+    /// println!("{:?}", api.state());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that cannot be
-    /// registered; [`TooLarge`](crate::ErrorKind::TooLarge) for one that the client does not send.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid instance;
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) for an instance that exceeds the client's send limit;
+    /// [`Closed`](crate::ErrorKind::Closed) on a closed client.
     pub fn announce(&self, instance: Instance) -> Result<Registration> {
         let about = Operation::about("register", &instance.id);
         instance
@@ -200,7 +233,8 @@ impl Registrar {
             instance.registered_at(unix_ms())
         };
         if self.codec == Codec::Plain && instance.id != instance.addr {
-            let reason = "the codec Plain has no place for an id: it is the address";
+            let reason = "the codec Plain cannot store an id, because it uses the address as the id: \
+                          leave the id out or use Codec::Native";
             return Err(Error::invalid(reason).operation(about));
         }
         self.link
@@ -215,12 +249,14 @@ impl Registrar {
             on_conflict,
         };
         let link = Arc::clone(&self.link);
-        link.tell(add).map_err(|error| error.operation(about))?;
+        link.send(add).map_err(|error| error.operation(about))?;
         Ok(Registration::new(number, shared, link))
     }
 
-    /// Takes all its instances out of etcd, in as few requests as they fit in, and waits until that
-    /// is done, at most for the client's timeout. The registrar can register others afterwards.
+    /// Takes all instances of this registrar out of etcd, and blocks until that is done.
+    ///
+    /// Uses as few requests as possible, and blocks for the client's timeout at most. The registrar can
+    /// register other instances afterwards.
     ///
     /// ```no_run
     /// # use etcd_blocking::{Client, Instance, Registrar};
@@ -235,54 +271,56 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// As [`Registration::leave`], with how many did not leave; the worker goes on trying.
+    /// As [`Registration::leave`]; the text says how many instances did not leave. The worker
+    /// continues to try.
     pub fn leave_all(&self) -> Result<()> {
         self.link.leave_all(self.link.client().timeout())
     }
 }
 
 impl RegistrarBuilder {
-    /// How long an instance stays in etcd after its process is gone: from 1 s, in whole seconds
-    /// rounded up. A server may make it longer (the least is about 2 s with its default settings).
+    /// Sets how long an instance stays in etcd after its process has ended. The default is 15 s.
+    ///
+    /// The range is 1 s to 9,000,000,000 s, and fractions of a second are rounded up. A server may
+    /// grant more: the minimum is about 2 s with its default settings.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// The shape of keys and values.
+    /// Sets the format of keys and values. The default is [`Codec::Native`].
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
     }
 
-    /// What the keys begin with, instead of the codec's own prefix.
+    /// Sets the beginning of every key, instead of the codec's own prefix.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// What to do when the key of an instance is taken.
+    /// Sets what to do when another process holds the key of an instance. The default is
+    /// [`OnConflict::Replace`].
     pub fn on_conflict(mut self, on_conflict: OnConflict) -> Self {
         self.on_conflict = on_conflict;
         self
     }
 
-    /// Starts it. It does not wait for etcd.
+    /// Starts the registrar. It does not wait for etcd.
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a time to live below 1 s,
-    /// [`Closed`](crate::ErrorKind::Closed) on a closed client, [`Os`](crate::ErrorKind::Os) when no
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a TTL outside its range;
+    /// [`Closed`](crate::ErrorKind::Closed) on a closed client; [`Os`](crate::ErrorKind::Os) when no
     /// thread can be started.
     pub fn start(self) -> Result<Registrar> {
         if self.ttl < Duration::from_secs(1) {
-            return Err(Error::invalid(
-                "the time to live of a registration is at least 1s",
-            ));
+            return Err(Error::invalid("the TTL of a registrar must be at least 1s"));
         }
         if self.ttl > LONGEST {
             return Err(Error::invalid(
-                "the time to live of a registration is at most 9000000000s",
+                "the TTL of a registrar must be at most 9000000000s",
             ));
         }
         let prefix = self
@@ -292,8 +330,8 @@ impl RegistrarBuilder {
         let (commands, queue) = unbounded();
         let client = self.client.clone();
         let sizes = SizeCheck::new(&client, self.codec, prefix.clone());
-        let roster = RegistrarTask::new(self.client, self.codec, prefix, self.ttl, queue)?;
-        worker.serve(Box::new(roster))?;
+        let task = RegistrarTask::new(self.client, self.codec, prefix, self.ttl, queue)?;
+        worker.serve(Box::new(task))?;
         Ok(Registrar {
             codec: self.codec,
             on_conflict: self.on_conflict,

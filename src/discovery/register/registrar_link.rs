@@ -1,27 +1,26 @@
-//! What a registrar and its registrations share: the way to the worker, and leaving with the last
-//! of them.
+//! The connection of a registrar and its registrations to their worker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::leave_group::{LeaveGroup, Outcome};
-use super::registrar::Command;
+use super::command::Command;
+use super::leave_group::{LeaveGroup, LeaveOutcome};
 use super::size_check::SizeCheck;
 use crate::client::{BeforeClose, Client};
 use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::worker::Worker;
 
-/// How long leaving may take when there is no answer.
+/// How long a drop or a leave waits for etcd.
 pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Held by a registrar and by each of its registrations. The last one that is dropped waits until
-/// all of them have left, at most [`LEAVE_WITHIN`]; those before only say that they leave.
+/// Sends commands to the worker. It is shared by a registrar and its registrations; the last of them
+/// that is dropped waits until all have left, at most [`LEAVE_WITHIN`].
 #[derive(Debug)]
 pub(super) struct RegistrarLink {
-    // Dropped first: the worker's part ends with it.
+    // Declared first, so that it is dropped first: its disconnection ends the worker's task.
     commands: Sender<Command>,
     /// Keeps the worker running.
     _worker: Arc<Worker>,
@@ -51,35 +50,36 @@ impl RegistrarLink {
         &self.client
     }
 
-    /// Whether the client can send an instance.
+    /// Checks that the client can send an instance.
     pub(super) fn check_size(&self, instance: &Instance) -> Result<()> {
         self.sizes.check(instance)
     }
 
-    pub(super) fn tell(&self, command: Command) -> Result<()> {
+    pub(super) fn send(&self, command: Command) -> Result<()> {
         self.commands.send(command).map_err(|_| Error::closed())
     }
 
-    /// Begins to leave with everything. A worker that is gone drops the ticket, which says so.
+    /// Begins to take all instances out of etcd. A worker that has ended drops the reply, which counts
+    /// as closed.
     fn begin_leave_all(&self) -> LeaveGroup {
-        let (group, ticket) = LeaveGroup::new();
-        let _ = self.commands.send(Command::LeaveAll(ticket));
+        let (group, reply) = LeaveGroup::new();
+        let _ = self.commands.send(Command::LeaveAll(reply));
         group
     }
 
-    /// Takes all instances out of etcd, in as few requests as they fit in, and waits for that.
+    /// Takes all instances out of etcd, in as few requests as possible, and waits for that.
     pub(super) fn leave_all(&self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
         let outcome = self.begin_leave_all().wait(begun + timeout);
         let error = match outcome {
-            Outcome::Left => return Ok(()),
-            Outcome::Failed(count, first) if count > 1 => {
-                let last = format!("{count} registrations did not leave; the first: {first}");
+            LeaveOutcome::Left => return Ok(()),
+            LeaveOutcome::Failed(count, first) if count > 1 => {
+                let last = format!("{count} registrations failed to leave; the first: {first}");
                 Error::new(first.kind(), last).caused_by(first)
             }
-            Outcome::Failed(_, first) => first,
-            Outcome::Open(count) => {
-                let reason = format!("{count} registrations have not left in {timeout:?}");
+            LeaveOutcome::Failed(_, first) => first,
+            LeaveOutcome::Open(count) => {
+                let reason = format!("{count} registrations did not leave in {timeout:?}");
                 Error::new(ErrorKind::Timeout, reason)
             }
         };
@@ -97,9 +97,9 @@ impl BeforeClose for RegistrarLink {
 
 impl Drop for RegistrarLink {
     fn drop(&mut self) {
-        // With a closed client, and in a forked child, nothing can leave any more.
+        // Nothing can be sent with a closed client or in a forked child.
         if !self.client.is_closed() {
-            // A drop has nobody to tell; `leave_all` is the same with an answer.
+            // A drop cannot report the outcome; `leave_all` does.
             let _ = self.begin_leave_all().wait(Instant::now() + LEAVE_WITHIN);
         }
     }

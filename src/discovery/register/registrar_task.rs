@@ -1,4 +1,4 @@
-//! All registrations of one registrar: the worker's side. It carries out what the owned keys decide.
+//! The worker's side of a registrar. It executes the steps that the owned keys decide.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Select, TryRecvError};
 
-use self::batches::UnderWay;
-use self::lease::Retired;
 use super::batch_plan::BatchPlan;
-use super::entry::{Entry, Given};
+use super::command::Command;
+use super::entry::{Entry, ValueVersion};
+use super::key_phase::Phase;
 use super::key_queue::KeyQueue;
 use super::lease_check::LeaseCheck;
 use super::lease_validity::LeaseValidity;
 use super::leases::Leases;
-use super::leave_group::LeaveTicket;
-use super::owned_key::{OwnedKey, Phase};
+use super::leave_group::LeaveReply;
+use super::owned_key::OwnedKey;
 use super::probe::Probe;
-use super::registrar::Command;
+use super::retired_lease::RetiredLease;
+use super::sent_batch::SentBatch;
 use super::shared_lease::SharedLease;
 use super::size_check;
 use crate::client::Client;
@@ -33,6 +34,7 @@ mod batches;
 mod keys;
 mod lease;
 
+/// Keeps all registrations of one registrar in etcd.
 #[derive(Debug)]
 pub(super) struct RegistrarTask {
     client: Client,
@@ -44,37 +46,38 @@ pub(super) struct RegistrarTask {
     shared_lease: SharedLease,
     leases: Leases,
     validity: Arc<LeaseValidity>,
-    /// Leases that are not renewed any more, and on which keys may still be.
-    retired: Vec<Retired>,
+    /// Leases that are no longer renewed, and to which keys may still be attached.
+    retired: Vec<RetiredLease>,
     lease_check: LeaseCheck,
     entries: BTreeMap<u64, Entry>,
-    /// How many of them are not about to leave.
-    staying: usize,
-    /// Those that may have a next step, and those whose state may have changed: what happens to one
-    /// of thousands is not the business of all.
+    /// How many of the entries are not leaving.
+    active: usize,
+    /// The entries that may have a next step, so that an event of one entry does not cost a pass over
+    /// all of them.
     to_send: BTreeSet<u64>,
-    to_show: BTreeSet<u64>,
-    /// Those that must wait until their key is put back once more.
-    later: BTreeSet<(Instant, u64)>,
-    /// Whether every entry has shown the lease as suspect.
-    shown_suspect: bool,
+    /// The entries whose state may have changed.
+    to_publish: BTreeSet<u64>,
+    /// The entries whose keys are put back with a delay.
+    delayed: BTreeSet<(Instant, u64)>,
+    /// Whether every entry was published with a suspect lease.
+    published_suspect: bool,
     key_queue: KeyQueue,
     watches: LatestSet,
-    /// The generation of the watches in which every key was looked at.
-    looked_at: u64,
+    /// The generation of the watches in which every key was last read.
+    read_generation: u64,
     watched: HashMap<WatchKey, u64>,
-    /// Those whose watch was refused are watched again then.
-    watch_again: BTreeSet<(Instant, u64)>,
-    /// Those whose key is not watched for too long.
-    unguarded: BTreeSet<u64>,
-    guard_at: Option<Instant>,
+    /// When the entries whose watch was refused are watched again.
+    watch_retries: BTreeSet<(Instant, u64)>,
+    /// The entries whose keys have not been watched for too long.
+    unwatched: BTreeSet<u64>,
+    check_watches_at: Option<Instant>,
     plan: BatchPlan,
-    /// The transactions that are on their way, by the ids of their batches.
-    under_way: BTreeMap<u64, UnderWay>,
-    /// How long the names of a namespace are in front of keys.
+    /// The transactions in flight, by the ids of their batches.
+    in_flight: BTreeMap<u64, SentBatch>,
+    /// How many bytes the client's namespace adds before each key.
     namespace: usize,
     probe: Probe,
-    /// Tells this process's registration of an instance from another's.
+    /// Distinguishes the values of this registrar from those of another process.
     incarnation: u64,
 }
 
@@ -94,9 +97,9 @@ impl RegistrarTask {
             lease_check: LeaseCheck::new(&client),
             validity,
             watches: client.latest_set()?,
-            looked_at: 0,
+            read_generation: 0,
             plan: BatchPlan::new(size_check::limits(&client)),
-            under_way: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             namespace: size_check::namespace(&client),
             probe: Probe::new(&client, Bytes::from(prefix.clone())),
             client,
@@ -106,28 +109,28 @@ impl RegistrarTask {
             open: true,
             leases: Leases::default(),
             entries: BTreeMap::new(),
-            staying: 0,
+            active: 0,
             to_send: BTreeSet::new(),
-            to_show: BTreeSet::new(),
-            later: BTreeSet::new(),
-            shown_suspect: true,
+            to_publish: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            published_suspect: true,
             key_queue: KeyQueue::default(),
             watched: HashMap::new(),
-            watch_again: BTreeSet::new(),
-            unguarded: BTreeSet::new(),
-            guard_at: None,
+            watch_retries: BTreeSet::new(),
+            unwatched: BTreeSet::new(),
+            check_watches_at: None,
             incarnation: (jitter::number() >> 11).max(1),
         })
     }
 
     fn mark_dirty(&mut self, number: u64) {
         self.to_send.insert(number);
-        self.to_show.insert(number);
+        self.to_publish.insert(number);
     }
 
     fn mark_all_dirty(&mut self) {
         self.to_send.extend(self.entries.keys());
-        self.to_show.extend(self.entries.keys());
+        self.to_publish.extend(self.entries.keys());
     }
 
     fn take_commands(&mut self) {
@@ -154,7 +157,8 @@ impl RegistrarTask {
                 let key = self.codec.key(&self.prefix, &instance);
                 let last = self.key_queue.last(&key).and_then(|n| self.entries.get(&n));
                 if last.is_some_and(|entry| !entry.owned_key.is_leaving()) {
-                    let reason = "this registrar has a registration of the same instance already";
+                    let reason = "this registrar already has a registration of the same instance: \
+                                  keep one of the two, or give the other another id";
                     return shared.refuse(Error::new(ErrorKind::Conflict, reason));
                 }
                 let value = self.codec.encode(&instance, self.incarnation);
@@ -163,57 +167,62 @@ impl RegistrarTask {
                 let owned_key = OwnedKey::new(key, value, on_conflict);
                 self.entries.insert(
                     number,
-                    Entry::new(owned_key, shared, Given::new(instance.status, version)),
+                    Entry::new(
+                        owned_key,
+                        shared,
+                        ValueVersion::new(instance.status, version),
+                    ),
                 );
-                self.staying += 1;
+                self.active += 1;
                 self.mark_dirty(number);
             }
             Command::Update(number) => {
                 if let Some(entry) = self.entries.get_mut(&number) {
                     let (instance, version) = entry.shared.newest();
                     let value = self.codec.encode(&instance, self.incarnation);
-                    entry.update(value, Given::new(instance.status, version));
+                    entry.update(value, ValueVersion::new(instance.status, version));
                     self.plan.changed(number, Instant::now());
                     self.mark_dirty(number);
                 }
             }
-            Command::Leave(number, ticket) => self.leave(number, ticket),
-            Command::LeaveAll(ticket) => {
+            Command::Leave(number, reply) => self.leave(number, reply),
+            Command::LeaveAll(reply) => {
                 for number in self.entries.keys().copied().collect::<Vec<_>>() {
-                    self.leave(number, ticket.another());
+                    self.leave(number, reply.another());
                 }
-                ticket.done(Ok(()));
+                reply.complete(Ok(()));
             }
         }
     }
 
-    fn leave(&mut self, number: u64, ticket: LeaveTicket) {
+    fn leave(&mut self, number: u64, reply: LeaveReply) {
         let Some(entry) = self.entries.get_mut(&number) else {
-            // It left before, or was never let in.
-            return ticket.done(Ok(()));
+            // It has left already, or was refused.
+            return reply.complete(Ok(()));
         };
-        self.staying -= usize::from(!entry.owned_key.is_leaving());
-        entry.leave(ticket);
+        self.active -= usize::from(!entry.owned_key.is_leaving());
+        entry.leave(reply);
         self.plan.changed(number, Instant::now());
         self.mark_dirty(number);
     }
 
-    /// Shows every state, watches what is not watched yet, and lets go of what has left.
+    /// Publishes changed states, watches keys that are not watched yet, and removes entries that have
+    /// left.
     fn settle(&mut self, now: Instant) {
-        let mut unwatched = Vec::new();
-        for number in std::mem::take(&mut self.to_show) {
+        let mut to_watch = Vec::new();
+        for number in std::mem::take(&mut self.to_publish) {
             let Some(entry) = self.entries.get_mut(&number) else {
                 continue;
             };
-            if entry.owned_key.phase != Phase::Left {
-                let retired = entry.owned_key.placed().and_then(|placed| {
+            if entry.owned_key.phase != Phase::Released {
+                let retired = entry.owned_key.stored_at().and_then(|stored_at| {
                     let mut retired = self.retired.iter();
-                    retired.find(|retired| retired.id == placed.lease)
+                    retired.find(|retired| retired.id == stored_at.lease)
                 });
                 let validity = retired.map_or(&self.validity, |retired| &retired.validity);
-                entry.show(validity, self.unguarded.contains(&number));
+                entry.publish(validity, self.unwatched.contains(&number));
                 if entry.watch.is_none() && entry.owned_key.watch_after().is_some() {
-                    unwatched.push(number);
+                    to_watch.push(number);
                 }
                 continue;
             }
@@ -227,9 +236,9 @@ impl RegistrarTask {
             entry.left();
             self.entries.remove(&number);
             self.plan.forget(number);
-            self.unguarded.remove(&number);
+            self.unwatched.remove(&number);
         }
-        self.watch_keys(&unwatched, now);
+        self.watch_keys(&to_watch, now);
     }
 
     fn close(&mut self, reason: &Error) {
@@ -241,7 +250,7 @@ impl RegistrarTask {
 }
 
 impl Drop for RegistrarTask {
-    /// Whatever ends the worker's part, those who hold its registrations are told.
+    /// Ends all registrations, so that their handles do not wait for a task that has ended.
     fn drop(&mut self) {
         self.close(&Error::closed());
     }
@@ -258,24 +267,25 @@ impl Part for RegistrarTask {
             return None;
         }
         self.take_answers(now);
-        self.look_around(now);
-        self.watch_again(now);
-        self.guard(now);
+        self.probe_connection(now);
+        self.retry_watches(now);
+        self.check_watches(now);
         self.settle(now);
-        // After those who left, whose turn another may have now.
+        // After `settle`: an entry that left may have made another one first in its queue.
         self.send_batches(now);
-        // Whoever left had a second to be answered; the lease does the rest.
+        // All handles are dropped. They waited for a second at most; keys that are still there expire
+        // with the lease.
         if !self.open {
             return None;
         }
         let due = [
             self.plan.due(now),
-            self.later.first().map(|(until, _)| *until),
-            self.watch_again.first().map(|(until, _)| *until),
+            self.delayed.first().map(|(until, _)| *until),
+            self.watch_retries.first().map(|(until, _)| *until),
             self.shared_lease.due(now),
             self.retired.iter().map(|retired| retired.due(now)).min(),
-            self.lease_check.due(self.shown_suspect, &self.leases),
-            self.guard_at,
+            self.lease_check.due(self.published_suspect, &self.leases),
+            self.check_watches_at,
             self.probe.due(self.waits_since()),
         ];
         Some(Next(due.into_iter().flatten().min()))
@@ -290,7 +300,7 @@ impl Part for RegistrarTask {
             select.recv(&self.commands);
         }
         select.recv(self.watches.receiver());
-        for batch in self.under_way.values() {
+        for batch in self.in_flight.values() {
             select.recv(batch.answer.receiver());
         }
         self.shared_lease.wait(select);
@@ -299,7 +309,7 @@ impl Part for RegistrarTask {
     }
 }
 
-/// Whether a value is an instance, and so whoever put it registered.
+/// Whether a value is an instance, and so its key a registration.
 fn valid(codec: Codec, prefix: &str) -> impl Fn(&KeyValue) -> bool + '_ {
     move |kv| codec.decode(prefix, kv.key(), kv.value()).is_ok()
 }

@@ -1,4 +1,4 @@
-//! What the owner of one registered instance holds.
+//! The handle of one registered instance.
 
 mod shared;
 mod state;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::leave_group::{LeaveGroup, Outcome};
-use super::registrar::Command;
+use super::command::Command;
+use super::leave_group::{LeaveGroup, LeaveOutcome};
 use super::registrar_link::{LEAVE_WITHIN, RegistrarLink};
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
@@ -19,22 +19,22 @@ use crate::types::{LeaseId, Revision};
 pub(super) use shared::Shared;
 pub use state::{Loss, State};
 
-/// An instance that is registered until it [leaves](Registration::leave), or until the last clone of
-/// this is dropped.
+/// Handle of a registered instance, which stays registered until it [leaves](Registration::leave) or
+/// the last clone of the handle is dropped.
 ///
-/// Whatever happens to it (its lease expires or is revoked, its key is deleted or overwritten, the
-/// store loses its data, the network goes away for an hour), it is put back, for ever. How it is,
-/// is a [`State`]. Clones are cheap and are handles of the same registration.
+/// When the instance is lost (its lease expires or is revoked, its key is deleted or overwritten, the
+/// store loses its data, the network is down for an hour), the registrar puts it back, without a
+/// limit in time. The current [`State`] shows whether it is registered. Clones are cheap, and are
+/// handles of the same registration.
 ///
 /// # Dropping
 ///
-/// Dropping the last clone takes the instance out of etcd: its key is deleted, unless it is a
-/// successor's. The drop does not wait for etcd, so that many that are dropped together leave
-/// together. What waits, at most a second, is the drop of the last handle of their [`Registrar`]:
-/// the registrar itself or the last of its registrations, whichever goes last. To be sure that a key
-/// is gone while the registrar lives on, call [`leave`](Registration::leave) or
-/// [`Registrar::leave_all`]. A process that ends without dropping them leaves nothing: then etcd
-/// forgets the keys when the lease ends.
+/// Dropping the last clone takes the instance out of etcd: its key is deleted, unless it belongs to a
+/// successor. The drop does not wait for etcd, so that many registrations that are dropped together
+/// leave in one request. Only the drop of the last handle of their [`Registrar`] waits, at most 1 s:
+/// the registrar itself or the last of its registrations. To be sure that a key is gone while the
+/// registrar lives, call [`leave`](Registration::leave) or [`Registrar::leave_all`]. If a process ends
+/// without dropping them, etcd deletes the keys when the lease expires.
 ///
 /// [`Registrar`]: crate::Registrar
 /// [`Registrar::leave_all`]: crate::Registrar::leave_all
@@ -51,7 +51,7 @@ pub use state::{Loss, State};
 /// let reporter = registration.clone();
 /// std::thread::spawn(move || reporter.modify(|instance| instance.set_meta("load", "0.7")));
 ///
-/// // On SIGTERM: nobody new calls, calls under way have 5 s, then it is gone.
+/// // On SIGTERM: clients stop calling it, running calls have 5 s, then it leaves.
 /// registration.drain(Duration::from_secs(5))?;
 /// # Ok(()) }
 /// ```
@@ -83,86 +83,106 @@ impl Registration {
         &self.handle.shared
     }
 
-    /// The instance, as it was last updated. Whether etcd has that already, tells
-    /// [`wait_updated`](Registration::wait_updated).
+    /// Returns the instance as it was last updated.
+    ///
+    /// etcd may not have the update yet; see [`wait_updated`](Registration::wait_updated).
     pub fn instance(&self) -> Arc<Instance> {
         self.shared().instance()
     }
 
-    /// How it is now.
+    /// Returns the current state. It does not block.
     pub fn state(&self) -> State {
         self.shared().state()
     }
 
-    /// Every change of its state, the newest 64 for a reader that is slow. It ends after `Closed`.
-    /// Clones share the channel: each item goes to one reader.
+    /// Returns the channel of state changes, which ends after [`State::Closed`].
+    ///
+    /// The channel keeps the newest 64 changes for a slow reader. Clones share it: each item goes to
+    /// one reader.
     pub fn states(&self) -> &Receiver<State> {
         self.shared().states()
     }
 
-    /// The revision that last put it into etcd: whoever has seen that revision has seen it.
+    /// Returns the revision that last put the instance into etcd.
+    ///
+    /// A reader whose data is of this revision or a later one sees the instance.
     pub fn revision(&self) -> Option<Revision> {
         self.shared().revision()
     }
 
-    /// What is in the way of the registration or of its last update, or why it was closed; `None`
-    /// while all is well. It does not block.
+    /// Returns why the instance is not registered, why its last update failed, or why it was closed.
+    ///
+    /// Returns `None` if there is no error. It does not block.
     pub fn last_error(&self) -> Option<Error> {
         self.shared().last_error()
     }
 
-    /// Blocks until it is registered.
+    /// Blocks until the instance is registered, and returns the revision that put it into etcd.
+    ///
+    /// Blocks for `timeout` at most, counted from the grant of the lease when the lease is granted
+    /// during the wait. The registrar continues to try after an error.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](crate::ErrorKind::Conflict) when somebody else has it and that is final;
-    /// [`Closed`](crate::ErrorKind::Closed). After `timeout`, and the round trip that a lease takes
-    /// which is granted meanwhile, with the last trouble on the way: the
-    /// kind of the last trouble on the way, such as [`Unavailable`](crate::ErrorKind::Unavailable) or
+    /// [`Conflict`](crate::ErrorKind::Conflict) when another process holds the key and
+    /// [`OnConflict::Fail`](crate::OnConflict::Fail) is set, or when the registrar has the same
+    /// instance twice; [`Closed`](crate::ErrorKind::Closed) when the registration has ended. After
+    /// `timeout`, the kind of the last error, such as [`Unavailable`](crate::ErrorKind::Unavailable) or
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied), or
-    /// [`Timeout`](crate::ErrorKind::Timeout) when there was none.
+    /// [`Timeout`](crate::ErrorKind::Timeout) if there was none.
     pub fn wait_registered(&self, timeout: Duration) -> Result<Revision> {
         self.shared().wait_registered(timeout, false)
     }
 
-    /// The lease of another process that it waits for.
+    /// The lease of the other process whose expiry it waits for.
     pub(super) fn held_by(&self) -> Option<LeaseId> {
         self.shared().held_by()
     }
 
-    /// The same for one who gives up when it will not come about within `timeout`.
-    pub(super) fn wait_now(&self, timeout: Duration) -> Result<Revision> {
+    /// Waits as [`wait_registered`](Registration::wait_registered), but fails at once on an error that
+    /// will repeat.
+    pub(super) fn wait_or_fail(&self, timeout: Duration) -> Result<Revision> {
         self.shared().wait_registered(timeout, true)
     }
 
-    /// Blocks until etcd has what this registration was last updated to (when this is called), and
-    /// returns the revision that put it there.
+    /// Blocks until etcd has the last update made before this call, and returns its revision.
+    ///
+    /// Blocks for `timeout` at most. The registrar continues to try after an error.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use etcd_blocking::Registration;
+    /// # fn example(registration: &Registration) -> etcd_blocking::Result<()> {
+    /// registration.modify(|instance| instance.set_meta("load", "0.7"))?;
+    /// let revision = registration.wait_updated(Duration::from_secs(5))?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// At once, why etcd refuses the update, such as
+    /// At once, the reason why etcd refuses the update, such as
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) or
-    /// [`TooLarge`](crate::ErrorKind::TooLarge), and [`Closed`](crate::ErrorKind::Closed) when it has
-    /// left. After `timeout`, as [`wait_registered`](Registration::wait_registered). It is still
-    /// tried after an error.
+    /// [`TooLarge`](crate::ErrorKind::TooLarge), and [`Closed`](crate::ErrorKind::Closed) when the
+    /// registration has ended. After `timeout`, as
+    /// [`wait_registered`](Registration::wait_registered).
     pub fn wait_updated(&self, timeout: Duration) -> Result<Revision> {
         self.shared().wait_updated(timeout)
     }
 
-    /// Changes properties of the instance; its service, id and address stay. What is restored later
-    /// is the newest.
+    /// Changes the metadata, weight or status of the instance, and returns at once.
     ///
-    /// The change is made to the instance as it is, all of it or nothing, also when several threads
-    /// change it at a time: `change` is then called again with what another thread made of it. No
-    /// lock is held meanwhile. Returns at once; see [`wait_updated`](Registration::wait_updated).
+    /// `change` receives the current instance, and must keep its service, id and address. The change
+    /// is atomic: if another thread changes the instance at the same time, `change` is called again
+    /// with the new instance. No lock is held during the call. The registrar writes the newest
+    /// instance; [`wait_updated`](Registration::wait_updated) waits for that.
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that cannot be
-    /// registered, or that is another one; [`TooLarge`](crate::ErrorKind::TooLarge) for one that the
-    /// client does not send; [`Closed`](crate::ErrorKind::Closed) when it has left. Then nothing is
-    /// changed. The old value also stays when etcd refuses the new one:
-    /// [`last_error`](Registration::last_error) says why.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid instance, or one with
+    /// another service, id or address; [`TooLarge`](crate::ErrorKind::TooLarge) for one that exceeds
+    /// the client's send limit; [`Closed`](crate::ErrorKind::Closed) when the registration has ended.
+    /// After an error nothing is changed. When etcd refuses the new value, the old one stays in etcd,
+    /// and [`last_error`](Registration::last_error) returns the reason.
     pub fn modify(&self, mut change: impl FnMut(&mut Instance)) -> Result<()> {
         loop {
             let before = self.instance();
@@ -175,18 +195,19 @@ impl Registration {
             let replaced = self.shared().replace(&before, after);
             if replaced.map_err(|error| error.operation(about()))? {
                 let update = Command::Update(self.handle.number);
-                let told = self.handle.link.tell(update);
-                return told.map_err(|error| error.operation(about()));
+                let sent = self.handle.link.send(update);
+                return sent.map_err(|error| error.operation(about()));
             }
         }
     }
 
-    /// Registers the instance with other properties; its service, id and address stay.
+    /// Replaces the properties of the instance, and returns at once.
     ///
-    /// One that is [`Draining`](Status::Draining) stays so, whatever the status in `instance`: to
-    /// report properties never calls back what another thread sends away.
-    /// [`set_status`](Registration::set_status) does. Otherwise as
-    /// [`modify`](Registration::modify), which changes some properties and keeps the others.
+    /// The service, the id and the address must stay the same. A status of
+    /// [`Draining`](Status::Draining) also stays, whatever the status in `instance`, so that a thread
+    /// that reports metadata does not cancel a drain; [`set_status`](Registration::set_status) can.
+    /// Otherwise it works as [`modify`](Registration::modify), which changes some properties and keeps
+    /// the others.
     ///
     /// # Errors
     ///
@@ -206,7 +227,7 @@ impl Registration {
         })
     }
 
-    /// Registers the instance with another status, and keeps its other properties.
+    /// Changes the status of the instance, keeps its other properties, and returns at once.
     ///
     /// # Errors
     ///
@@ -215,50 +236,50 @@ impl Registration {
         self.modify(|instance| instance.status = status)
     }
 
-    /// Leaves without failing calls: says [`Status::Draining`], so that those who look stop calling
-    /// it; waits for `grace`, so that calls under way can end; and leaves.
+    /// Leaves without failing calls: publishes [`Status::Draining`], waits for `grace`, and leaves.
     ///
-    /// Blocks for `grace`, and for what etcd takes to answer: to the first step at most the client's
-    /// timeout, to the last at most a second. When etcd cannot be told of the drain, it leaves at
-    /// once, for nobody stops calling it by waiting. It ends early when the registration ends.
+    /// Clients stop picking a draining instance, and calls that are running can end in `grace`. Blocks
+    /// for `grace`, and additionally at most the client's timeout for the status and 1 s for the leave.
+    /// If the status cannot be published, it leaves at once, because clients would not stop calling.
+    /// The wait ends early when the registration ends.
     ///
     /// # Errors
     ///
     /// As [`wait_updated`](Registration::wait_updated) for the first step, otherwise as
     /// [`leave`](Registration::leave).
     pub fn drain(&self, grace: Duration) -> Result<()> {
-        let told = self
+        let published = self
             .set_status(Status::Draining)
             .and_then(|()| self.wait_updated(self.handle.link.client().timeout()));
-        if told.is_ok() {
+        if published.is_ok() {
             self.shared().wait_ended(grace);
         }
         let left = self.leave();
-        told.and(left)
+        published.and(left)
     }
 
-    /// Takes the instance out of etcd, and waits until that is done, at most a second. It is
-    /// registered no more, whatever clones there are.
+    /// Takes the instance out of etcd, and blocks until that is done, at most 1 s.
     ///
-    /// When it has left already, that is `Ok` at once.
+    /// All clones of this handle are ended by it. If the instance has already left, it returns `Ok` at
+    /// once.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) when there was no answer in that second, or
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when etcd was out of reach: the worker goes on
-    /// trying while the registrar or a registration of it exists. [`Closed`](crate::ErrorKind::Closed)
-    /// when the client was closed before the key was gone, and
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) when it may not be deleted: etcd
-    /// forgets it when the lease ends.
+    /// [`Timeout`](crate::ErrorKind::Timeout) when there was no answer in 1 s, or
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when etcd was unreachable; the worker continues to
+    /// try while the registrar or one of its registrations exists. [`Closed`](crate::ErrorKind::Closed)
+    /// when the client was closed before the key was deleted, and
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) when it may not be deleted; then etcd
+    /// deletes it when the lease expires.
     pub fn leave(&self) -> Result<()> {
         let begun = Instant::now();
         let left = self.handle.begin_leave().wait(begun + LEAVE_WITHIN);
-        // It may have left, or ended, by what others did.
+        // Another clone, or the client, may have ended it.
         let outcome = match (self.shared().ended(), left) {
             (Some(ended), _) => ended,
-            (None, Outcome::Left) => Ok(()),
-            (None, Outcome::Failed(_, error)) => Err(error),
-            (None, Outcome::Open(_)) => Err(self.shared().leave_unanswered(begun)),
+            (None, LeaveOutcome::Left) => Ok(()),
+            (None, LeaveOutcome::Failed(_, error)) => Err(error),
+            (None, LeaveOutcome::Open(_)) => Err(self.shared().leave_unanswered(begun)),
         };
         outcome.map_err(|error| {
             let about = Operation::about("leave", &self.instance().id);
@@ -268,10 +289,10 @@ impl Registration {
 }
 
 impl Handle {
-    /// A worker that is gone drops the ticket, which says so.
+    /// Begins to leave. A worker that has ended drops the reply, which counts as closed.
     fn begin_leave(&self) -> LeaveGroup {
-        let (group, ticket) = LeaveGroup::new();
-        let _ = self.link.tell(Command::Leave(self.number, ticket));
+        let (group, reply) = LeaveGroup::new();
+        let _ = self.link.send(Command::Leave(self.number, reply));
         group
     }
 }
@@ -279,18 +300,19 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.shared.ended().is_none() {
-            // Nobody waits here: the drop of the link does, for all of its registrations together.
+            // The drop of the link waits, for all registrations together.
             let _ = self.begin_leave();
         }
     }
 }
 
-/// Whether an instance can be changed like this.
+/// Checks that a change is valid and keeps the identity of the instance.
 fn check_change(before: &Instance, after: &Instance) -> Result<()> {
     after.check()?;
     if (&before.service, &before.id, &before.addr) == (&after.service, &after.id, &after.addr) {
         return Ok(());
     }
-    let reason = "the service, the id and the address of a registration stay: register another";
+    let reason = "the service, the id and the address of a registration cannot change: register \
+                  another instance";
     Err(Error::invalid(reason))
 }

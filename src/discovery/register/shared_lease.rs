@@ -1,7 +1,7 @@
-//! The one lease of a registrar: granted, kept alive, and granted anew when it is gone.
+//! Grants the lease of a registrar, keeps it alive, and grants another when it is lost.
 //!
-//! A grant whose outcome is not known is repeated under the same id, and finds the lease if it was
-//! made; one that is given up is revoked. So no lease is left over that nobody knows of.
+//! A grant whose outcome is unknown is repeated with the same id, and finds the lease if the first
+//! attempt created it. If it is abandoned, the lease is revoked. So no unknown lease is left behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::types::LeaseId;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// The wait between grants that fail; a grant itself takes its time to give up.
-const BETWEEN_GRANTS: Backoff =
-    Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+/// The wait between failed grants, in addition to the time that each grant takes to fail.
+const GRANT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
+/// The lease of a registrar.
 #[derive(Debug)]
 pub(super) struct SharedLease {
     client: Client,
@@ -29,8 +29,8 @@ pub(super) struct SharedLease {
     stage: Stage,
     backoff: Backoff,
     validity: Arc<LeaseValidity>,
-    /// The grant of a lease that may exist, because it was sent and not answered.
-    in_doubt: Option<InDoubt>,
+    /// A grant that was sent and not answered, so that its lease may exist.
+    unconfirmed: Option<UnconfirmedGrant>,
 }
 
 #[derive(Debug)]
@@ -46,21 +46,21 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct InDoubt {
+struct UnconfirmedGrant {
     grant: Grant,
     id: LeaseId,
-    /// Until when the lease surely lives, if there is one.
+    /// Until when the lease lives at least, if it exists.
     until: Deadline,
 }
 
-/// What happened to the lease.
+/// A change of the lease.
 #[derive(Debug)]
 pub(super) enum LeaseEvent {
     None,
     Granted(LeaseId),
     Lost(Loss),
-    /// It could not be granted; it will be tried again.
-    Trouble(Error),
+    /// The grant failed, and will be repeated.
+    GrantFailed(Error),
 }
 
 impl SharedLease {
@@ -69,20 +69,20 @@ impl SharedLease {
             client,
             ttl,
             stage: Stage::None { retry_at: None },
-            backoff: BETWEEN_GRANTS,
+            backoff: GRANT_BACKOFF,
             validity,
-            in_doubt: None,
+            unconfirmed: None,
         }
     }
 
-    /// Does what is due; a lease is granted only when it is wanted.
+    /// Does what is due, and returns what changed. A lease is granted only if it is `wanted`.
     pub(super) fn work(&mut self, now: Instant, wanted: bool) -> LeaseEvent {
         match &mut self.stage {
             Stage::None { retry_at } => {
                 if retry_at.is_some_and(|at| at > now) {
                     return LeaseEvent::None;
                 }
-                // Nothing is due any more, whether or not a lease is wanted.
+                // Otherwise `due` would return a time in the past for ever.
                 *retry_at = None;
                 if wanted {
                     self.grant(now);
@@ -106,35 +106,35 @@ impl SharedLease {
     }
 
     fn grant(&mut self, now: Instant) {
-        // A lease of an earlier try that would have to be renewed by now is of no use.
+        // The lease of an earlier attempt may have expired.
         if self
-            .in_doubt
+            .unconfirmed
             .as_ref()
             .is_some_and(|old| old.until.has_passed())
         {
             self.abandon();
         }
         let ttl = self.ttl;
-        let grant = self.in_doubt.get_or_insert_with(|| {
-            // The server counts from when it grants, which is later.
+        let grant = self.unconfirmed.get_or_insert_with(|| {
+            // The server counts from its own grant, which is later.
             let until = Deadline::after(ttl);
             let (grant, id) = Grant::ttl(ttl).with_random_id();
-            InDoubt { grant, id, until }
+            UnconfirmedGrant { grant, id, until }
         });
         let reply = self.client.submit(grant.grant.clone());
         self.stage = Stage::Granting { reply, since: now };
     }
 
     fn granted(&mut self, id: LeaseId, now: Instant) -> LeaseEvent {
-        let granted = self.in_doubt.as_ref();
+        let granted = self.unconfirmed.as_ref();
         let until = granted.map_or(Deadline::PASSED, |granted| granted.until);
-        // The first renewal has as long as the grant lasts: a lease that lives is not given up
-        // because the client's timeout is shorter.
-        let patience = until.remaining().max(self.client.timeout());
-        match self.client.with_timeout(patience).keep_alive(id) {
+        // The first renewal may take as long as the lease lives, even if the client's timeout is
+        // shorter.
+        let timeout = until.remaining().max(self.client.timeout());
+        match self.client.with_timeout(timeout).keep_alive(id) {
             Ok(keep) => {
                 self.backoff.reset();
-                self.in_doubt = None;
+                self.unconfirmed = None;
                 self.stage = Stage::Held(keep);
                 self.validity.granted(until, now);
                 LeaseEvent::Granted(id)
@@ -143,10 +143,10 @@ impl SharedLease {
         }
     }
 
-    /// Revokes the lease that may exist. Nobody waits for the answer: without it the lease ends by
-    /// itself.
+    /// Revokes the lease that may exist, and does not wait for the answer. If the revoke fails, the
+    /// lease expires.
     fn abandon(&mut self) {
-        if let Some(old) = self.in_doubt.take() {
+        if let Some(old) = self.unconfirmed.take() {
             drop(self.client.submit(Revoke::new(old.id)));
         }
     }
@@ -155,10 +155,10 @@ impl SharedLease {
         self.stage = Stage::None {
             retry_at: Some(now + self.backoff.next(jitter::fraction())),
         };
-        LeaseEvent::Trouble(error)
+        LeaseEvent::GrantFailed(error)
     }
 
-    /// The server does not know the lease: it is of no use.
+    /// Drops the lease, which the server does not know.
     pub(super) fn give_up(&mut self, now: Instant) {
         if let Stage::Held(_) = self.stage {
             self.stage = Stage::None {
@@ -168,7 +168,7 @@ impl SharedLease {
         }
     }
 
-    /// Since when a grant is not answered.
+    /// When the unanswered grant was sent.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Granting { since, .. } => Some(*since),
@@ -176,12 +176,12 @@ impl SharedLease {
         }
     }
 
-    /// When to look again, if nothing arrives.
+    /// When [`work`](SharedLease::work) is due, if nothing arrives earlier.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         match &self.stage {
             Stage::None { retry_at } => *retry_at,
             Stage::Granting { .. } => None,
-            // The moment at which it becomes suspect.
+            // When it becomes suspect.
             Stage::Held(_) if !self.validity.is_suspect() => {
                 Some(now + self.validity.suspect_in() + Duration::from_millis(1))
             }
@@ -204,7 +204,7 @@ impl Drop for SharedLease {
     }
 }
 
-/// Reads the renewals that have come.
+/// Takes the renewals that have arrived.
 fn follow(keep: &KeepAlive, validity: &LeaseValidity) -> Result<(), Loss> {
     loop {
         match keep.receiver().try_recv() {

@@ -1,4 +1,4 @@
-//! Refuses an instance that is too large for a request, before anything happens.
+//! Refuses an instance that is too large for a request before it is sent.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::error::Result;
 /// The longest incarnation in a value: see `RegistrarTask::incarnation`.
 const INCARNATION: u64 = u64::MAX >> 11;
 
-/// What the size of a registered instance depends on.
+/// The settings on which the size of a registered instance depends.
 #[derive(Debug)]
 pub(super) struct SizeCheck {
     codec: Codec,
@@ -31,7 +31,7 @@ impl SizeCheck {
         }
     }
 
-    /// Whether this client can send the instance.
+    /// Checks that this client can send the instance.
     ///
     /// # Errors
     ///
@@ -43,11 +43,12 @@ impl SizeCheck {
     }
 }
 
-/// How many bytes a namespace puts in front of each key.
+/// How many bytes the client's namespace adds before each key.
 pub(super) fn namespace(client: &Client) -> usize {
     client.absolute(&Bytes::new()).len()
 }
 
+/// The limits of a client for one transaction.
 pub(super) fn limits(client: &Client) -> ClientLimits {
     ClientLimits {
         txn_ops: client.max_txn_ops(),

@@ -1,4 +1,5 @@
-//! A server that refuses what it likes, and entries that must be carried out all the same.
+//! A model of a server that refuses steps at random, and of entries whose permitted steps must all be
+//! executed.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +12,14 @@ mod rules;
 /// What one entry has to send.
 #[derive(Debug)]
 struct Entry {
-    sort: Sort,
+    kind: StepKind,
     bytes: usize,
-    /// Nobody may send it, at the moment.
+    /// The server refuses it at the moment.
     is_forbidden: bool,
     is_due: bool,
-    is_under_way: bool,
-    /// The plan said that it is a culprit, and it did not succeed since then.
-    is_culprit: bool,
+    is_in_flight: bool,
+    /// The plan isolated it, and it has not succeeded since then.
+    is_isolated: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,9 +34,9 @@ struct World {
     now: Instant,
     plan: BatchPlan,
     entries: BTreeMap<u64, Entry>,
-    under_way: Vec<Batch>,
+    in_flight: Vec<Batch>,
     mood: Mood,
-    /// What the server takes in one transaction.
+    // What the server accepts in one transaction.
     steps: usize,
     bytes: usize,
     transactions: usize,
@@ -52,7 +53,7 @@ impl World {
             now: Instant::now(),
             plan: BatchPlan::new(limits),
             entries: BTreeMap::new(),
-            under_way: Vec::new(),
+            in_flight: Vec::new(),
             mood: Mood::Fine,
             steps: rng.usize(1..=120),
             bytes: rng.usize(10_000..=1_000_000),
@@ -61,106 +62,112 @@ impl World {
         }
     }
 
-    fn add(&mut self, sort: Sort, bytes: usize, is_forbidden: bool) {
+    fn add(&mut self, kind: StepKind, bytes: usize, is_forbidden: bool) {
         let number = self.entries.len() as u64;
         let entry = Entry {
-            sort,
+            kind,
             bytes,
             is_forbidden,
             is_due: true,
-            is_under_way: false,
-            is_culprit: false,
+            is_in_flight: false,
+            is_isolated: false,
         };
         self.entries.insert(number, entry);
-        self.plan.wants(number, sort);
+        self.plan.wants(number, kind);
     }
 
     fn want(&mut self, number: u64) {
         let entry = self.entries.get_mut(&number).unwrap();
-        if !entry.is_under_way {
+        if !entry.is_in_flight {
             entry.is_due = true;
-            self.plan.wants(number, entry.sort);
+            self.plan.wants(number, entry.kind);
         }
     }
 
     fn send(&mut self) {
         loop {
             let entries = &self.entries;
-            let weigh = |number: u64| {
+            let step_of = |number: u64| {
                 let entry = entries.get(&number)?;
-                (entry.is_due && !entry.is_under_way).then_some(StepSize {
-                    sort: entry.sort,
+                (entry.is_due && !entry.is_in_flight).then_some(StepSize {
+                    kind: entry.kind,
                     bytes: entry.bytes,
                 })
             };
-            let Some(batch) = self.plan.next(self.now, weigh) else {
+            let Some(batch) = self.plan.next(self.now, step_of) else {
                 break;
             };
             self.transactions += 1;
             for number in &batch.numbers {
                 let entry = self.entries.get_mut(number).unwrap();
-                assert!(entry.is_due && !entry.is_under_way, "it is sent twice");
-                assert_eq!(entry.sort, batch.sort, "two sorts in one transaction");
+                assert!(entry.is_due && !entry.is_in_flight, "it is sent twice");
+                assert_eq!(entry.kind, batch.kind, "two queues in one transaction");
                 assert!(
-                    !entry.is_culprit || batch.numbers.len() == 1,
-                    "a culprit travels with others"
+                    !entry.is_isolated || batch.numbers.len() == 1,
+                    "an isolated entry shares a batch"
                 );
-                entry.is_under_way = true;
+                entry.is_in_flight = true;
             }
-            self.under_way.push(batch);
+            self.in_flight.push(batch);
         }
-        assert!(self.under_way.len() <= 3 * SORT_SLOTS + SUSPECT_SLOTS + CULPRIT_SLOTS);
+        assert!(self.in_flight.len() <= 3 * KIND_SLOTS + SPLIT_SLOTS + ISOLATED_SLOTS);
     }
 
-    /// The server ends one of the transactions on their way.
+    /// The server ends one of the transactions in flight.
     fn end_one(&mut self) {
-        if self.under_way.is_empty() {
+        if self.in_flight.is_empty() {
             return;
         }
         let batch = self
-            .under_way
-            .swap_remove(self.rng.usize(0..self.under_way.len()));
+            .in_flight
+            .swap_remove(self.rng.usize(0..self.in_flight.len()));
         let of_batch = || batch.numbers.iter().map(|number| &self.entries[number]);
-        let ending = match self.mood {
-            Mood::Away => Ending::Failed(Refusal::NoAnswer),
-            Mood::RefusesEverything => Ending::Failed(Refusal::Everything),
-            Mood::Fine if batch.numbers.len() > self.steps => Ending::Failed(Refusal::TooMany),
+        let result = match self.mood {
+            Mood::Away => BatchResult::Failed(Refusal::NoAnswer),
+            Mood::RefusesEverything => BatchResult::Failed(Refusal::Everything),
+            Mood::Fine if batch.numbers.len() > self.steps => BatchResult::Failed(Refusal::TooMany),
             Mood::Fine if of_batch().map(|e| e.bytes).sum::<usize>() > self.bytes => {
-                Ending::Failed(Refusal::TooLarge)
+                BatchResult::Failed(Refusal::TooLarge)
             }
-            Mood::Fine if of_batch().any(|e| e.is_forbidden) => Ending::Failed(Refusal::Step),
-            Mood::Fine => Ending::Answered,
+            Mood::Fine if of_batch().any(|e| e.is_forbidden) => BatchResult::Failed(Refusal::Step),
+            Mood::Fine => BatchResult::Answered,
         };
         let random = self.rng.f64();
-        let consequence = self.plan.ended(batch.id, ending, self.now, random);
-        assert_eq!(consequence == Consequence::Done, ending == Ending::Answered);
+        let consequence = self.plan.ended(batch.id, result, self.now, random);
+        assert_eq!(
+            consequence == Consequence::Done,
+            result == BatchResult::Answered
+        );
         for number in &batch.numbers {
             let entry = self.entries.get_mut(number).unwrap();
-            entry.is_under_way = false;
+            entry.is_in_flight = false;
             match consequence {
                 Consequence::Done => {
                     entry.is_due = false;
-                    entry.is_culprit = false;
+                    entry.is_isolated = false;
                 }
-                Consequence::Culprit => {
+                Consequence::Isolated => {
                     let is_too_large = entry.bytes > self.bytes;
-                    assert!(entry.is_forbidden || is_too_large, "an innocent is accused");
-                    entry.is_culprit = true;
+                    assert!(
+                        entry.is_forbidden || is_too_large,
+                        "an acceptable step is isolated"
+                    );
+                    entry.is_isolated = true;
                 }
-                Consequence::Later | Consequence::Halved => {}
+                Consequence::RetryLater | Consequence::Split => {}
             }
             if entry.is_due {
-                self.plan.wants(*number, entry.sort);
+                self.plan.wants(*number, entry.kind);
             }
         }
     }
 
-    /// Lets everything arrive and time pass until what is permitted is done.
+    /// Delivers everything and lets time pass until every permitted step is done.
     fn settle(&mut self, patience: Duration) {
         let end = self.now + patience;
         loop {
             self.send();
-            while !self.under_way.is_empty() {
+            while !self.in_flight.is_empty() {
                 self.end_one();
                 self.send();
             }
@@ -177,7 +184,7 @@ impl World {
 }
 
 #[test]
-fn every_permitted_step_is_done_in_a_few_transactions_and_culprits_stay_alone() {
+fn every_permitted_step_is_done_in_few_transactions_and_isolated_entries_stay_alone() {
     for seed in 0..300 {
         let mut world = World::new(seed);
         (world.steps, world.bytes) = (1000, 10 << 20);
@@ -186,14 +193,14 @@ fn every_permitted_step_is_done_in_a_few_transactions_and_culprits_stay_alone() 
         kinds.resize(good + bad, true);
         world.rng.shuffle(&mut kinds);
         for is_forbidden in kinds {
-            world.add(Sort::Write, 200, is_forbidden);
+            world.add(StepKind::Write, 200, is_forbidden);
         }
         world.settle(Duration::from_millis(1));
-        // Each culprit costs two transactions a halving; 100 are halved 7 times.
+        // Each refused step costs two transactions per split; 100 steps are split 7 times.
         let bound = good.div_ceil(100) + 5 + bad * 2 * 7;
         let transactions = world.transactions;
         assert!(transactions <= bound, "{transactions} of {bound}, {seed}");
-        // From then on the culprits cost the others nothing.
+        // From then on isolated entries cost the others nothing.
         for round in 0..3 {
             let before = world.transactions;
             let numbers: Vec<_> = world.entries.keys().copied().collect();
@@ -210,21 +217,21 @@ fn every_permitted_step_is_done_in_a_few_transactions_and_culprits_stay_alone() 
 }
 
 #[test]
-fn whatever_the_server_does_what_is_permitted_is_done_when_it_is_back() {
+fn every_permitted_step_is_done_after_any_sequence_of_server_failures() {
     for seed in 0..1500 {
         let mut world = World::new(seed);
         for _ in 0..world.rng.usize(1..300) {
-            let sort = match world.rng.u32(0..10) {
-                0..7 => Sort::Write,
-                7..9 => Sort::Delete,
-                _ => Sort::Look,
+            let kind = match world.rng.u32(0..10) {
+                0..7 => StepKind::Write,
+                7..9 => StepKind::Delete,
+                _ => StepKind::Read,
             };
             let bytes = match world.rng.u32(0..50) {
                 0 => world.rng.usize(1..1_500_000),
                 _ => world.rng.usize(1..2_000),
             };
             let is_forbidden = world.rng.u32(0..20) == 0;
-            world.add(sort, bytes, is_forbidden);
+            world.add(kind, bytes, is_forbidden);
         }
         for _ in 0..world.rng.usize(0..300) {
             let number = world.rng.u64(0..world.entries.len() as u64);
@@ -240,8 +247,8 @@ fn whatever_the_server_does_what_is_permitted_is_done_when_it_is_back() {
                 }
                 17 => {
                     let (now, entry) = (world.now, world.entries.get_mut(&number).unwrap());
-                    if !entry.is_under_way {
-                        entry.sort = Sort::Delete;
+                    if !entry.is_in_flight {
+                        entry.kind = StepKind::Delete;
                         world.plan.changed(number, now);
                         world.want(number);
                     }
@@ -260,24 +267,24 @@ fn a_user_who_may_do_nothing_does_not_send_without_end() {
     let mut world = World::new(1);
     (world.steps, world.bytes) = (1000, 10 << 20);
     for _ in 0..10_000 {
-        world.add(Sort::Write, 200, true);
+        world.add(StepKind::Write, 200, true);
     }
     let end = world.now + Duration::from_secs(60);
     while world.now < end {
         world.send();
-        while !world.under_way.is_empty() {
+        while !world.in_flight.is_empty() {
             world.end_one();
             world.send();
         }
         world.now = world.plan.due(world.now).unwrap();
     }
-    // What is being split waits; those that are alone share 200 tries a second.
+    // Parts of refused batches wait, and isolated entries share 200 attempts a second.
     let refused = world.transactions;
     assert!(
         refused < 70 * 200,
         "{refused} refused transactions in a minute"
     );
-    // All is permitted again, and is done as fast as it is sent.
+    // Everything is permitted again, and is done as fast as it is sent.
     world
         .entries
         .values_mut()
@@ -288,58 +295,60 @@ fn a_user_who_may_do_nothing_does_not_send_without_end() {
 #[test]
 fn a_delete_that_is_not_answered_holds_up_no_write() {
     let mut world = World::new(1);
-    world.add(Sort::Delete, 50, false);
-    world.add(Sort::Delete, 50, false);
+    world.add(StepKind::Delete, 50, false);
+    world.add(StepKind::Delete, 50, false);
     world.send();
-    let deletes = world.under_way.pop().unwrap();
-    world.add(Sort::Write, 50, false);
+    let deletes = world.in_flight.pop().unwrap();
+    world.add(StepKind::Write, 50, false);
     world.send();
-    assert_eq!(world.under_way.pop().unwrap().numbers, [2]);
-    let pausing = Ending::Failed(Refusal::NoAnswer);
+    assert_eq!(world.in_flight.pop().unwrap().numbers, [2]);
+    let pausing = BatchResult::Failed(Refusal::NoAnswer);
     world.plan.ended(deletes.id, pausing, world.now, 1.0);
-    world.add(Sort::Write, 50, false);
+    world.add(StepKind::Write, 50, false);
     world.send();
-    assert_eq!(world.under_way.pop().unwrap().numbers, [3]);
+    assert_eq!(world.in_flight.pop().unwrap().numbers, [3]);
 }
 
 #[test]
-fn a_culprit_whose_answers_take_for_ever_holds_up_nobody_else() {
+fn an_isolated_entry_without_answers_does_not_delay_other_entries() {
     let mut world = World::new(1);
     (world.steps, world.bytes) = (1000, 10 << 20);
-    let many = CULPRIT_SLOTS + 1;
+    let many = ISOLATED_SLOTS + 1;
     for _ in 0..many {
-        world.add(Sort::Write, 50, true);
+        world.add(StepKind::Write, 50, true);
     }
     world.settle(Duration::from_millis(1));
     world.now += Duration::from_secs(2);
     world.send();
-    assert_eq!(world.under_way.len(), CULPRIT_SLOTS, "the last one waits");
-    world.under_way.clear();
+    assert_eq!(world.in_flight.len(), ISOLATED_SLOTS, "the last one waits");
+    world.in_flight.clear();
     assert_eq!(world.plan.due(world.now), None, "an answer wakes it");
-    world.add(Sort::Write, 50, false);
+    world.add(StepKind::Write, 50, false);
     world.send();
-    assert_eq!(world.under_way[0].numbers, [many as u64]);
+    assert_eq!(world.in_flight[0].numbers, [many as u64]);
 }
 
 #[test]
-fn one_that_changed_is_tried_at_once_and_one_that_is_gone_is_forgotten() {
+fn a_changed_entry_is_sent_at_once_and_a_removed_one_is_forgotten() {
     let mut world = World::new(1);
     (world.steps, world.bytes) = (1000, 10 << 20);
-    world.add(Sort::Write, 50, true);
+    world.add(StepKind::Write, 50, true);
     world.send();
-    let batch = world.under_way.pop().unwrap();
-    let refused = Ending::Failed(Refusal::Step);
+    let batch = world.in_flight.pop().unwrap();
+    let refused = BatchResult::Failed(Refusal::Step);
     let consequence = world.plan.ended(batch.id, refused, world.now, 1.0);
-    assert_eq!(consequence, Consequence::Culprit);
-    world.entries.get_mut(&0).unwrap().is_under_way = false;
+    assert_eq!(consequence, Consequence::Isolated);
+    world.entries.get_mut(&0).unwrap().is_in_flight = false;
     world.want(0);
     world.send();
-    assert!(world.under_way.is_empty());
+    assert!(world.in_flight.is_empty());
     world.plan.changed(0, world.now);
     world.send();
-    assert_eq!(world.under_way.len(), 1);
+    assert_eq!(world.in_flight.len(), 1);
     world.plan.forget(0);
-    let batch = world.under_way.pop().unwrap();
-    world.plan.ended(batch.id, Ending::Answered, world.now, 1.0);
-    assert!(world.plan.apart.is_empty() && world.plan.culprits_due.is_empty());
+    let batch = world.in_flight.pop().unwrap();
+    world
+        .plan
+        .ended(batch.id, BatchResult::Answered, world.now, 1.0);
+    assert!(world.plan.separate.is_empty() && world.plan.isolated_due.is_empty());
 }

@@ -1,4 +1,4 @@
-//! What a owned key does, one thing at a time.
+//! Tests of single transitions of an owned key.
 
 mod model;
 
@@ -28,7 +28,7 @@ fn kv(value: &'static str, on: i64, at: i64) -> KeyValue {
     }
 }
 
-fn next(owned_key: &mut OwnedKey, leases: &Leases) -> Option<Step> {
+fn next(owned_key: &mut OwnedKey, leases: &Leases) -> Option<KeyStep> {
     let step = owned_key.due(leases)?;
     owned_key.begin(step);
     Some(step)
@@ -43,7 +43,7 @@ fn held(policy: OnConflict) -> OwnedKey {
     let ours = leases(1, &[]);
     assert_eq!(
         next(&mut owned_key, &ours),
-        Some(Step::Write(Expect::Absent, lease(1)))
+        Some(KeyStep::Write(WriteCondition::Absent, lease(1)))
     );
     assert_eq!(owned_key.done(Revision::new(10), &ours, |_| true), None);
     owned_key
@@ -70,11 +70,11 @@ fn a_free_key_is_taken_and_kept() {
 }
 
 #[test]
-fn a_key_of_somebody_else_stays_theirs_when_a_retired_lease_ends() {
+fn a_key_of_another_process_stays_untouched_when_a_retired_lease_ends() {
     let mut owned_key = held(OnConflict::Replace);
     let mut ours = leases(1, &[]);
-    let taken = owned_key.event(Revision::new(11), Some(kv("you", 9, 11)), &ours, |_| true);
-    assert_eq!(taken, Some(Taken::By(lease(9))));
+    let loss = owned_key.event(Revision::new(11), Some(kv("you", 9, 11)), &ours, |_| true);
+    assert_eq!(loss, Some(KeyLoss::Replaced(lease(9))));
     ours.retire();
     owned_key.lease_retired(lease(1));
     ours.current = Some(lease(2));
@@ -83,11 +83,11 @@ fn a_key_of_somebody_else_stays_theirs_when_a_retired_lease_ends() {
         !owned_key.retired_lost(lease(1)),
         "it was not on that lease"
     );
-    assert_eq!(owned_key.phase, Phase::Yielded { by: lease(9) });
+    assert_eq!(owned_key.phase, Phase::Yielded { to: lease(9) });
     assert_eq!(next(&mut owned_key, &ours), None);
-    // And nothing of ours is left to be deleted.
+    // Nothing of ours is left to delete.
     owned_key.leave();
-    assert_eq!(owned_key.phase, Phase::Left);
+    assert_eq!(owned_key.phase, Phase::Released);
 }
 
 #[test]
@@ -96,14 +96,14 @@ fn nothing_is_written_without_a_lease() {
 }
 
 #[test]
-fn each_policy_does_what_it_says_about_a_key_that_is_taken() {
+fn each_policy_decides_about_a_key_that_another_process_holds() {
     for (policy, phase) in [
-        (OnConflict::Fail, Phase::Refused(Some(lease(9)))),
+        (OnConflict::Fail, Phase::Conflict(Some(lease(9)))),
         (
             OnConflict::Replace,
-            Phase::Wanted(Expect::Unchanged(Revision::new(5), Some(lease(9)))),
+            Phase::ToWrite(WriteCondition::Unchanged(Revision::new(5), Some(lease(9)))),
         ),
-        (OnConflict::WaitForExpiry, Phase::Yielded { by: lease(9) }),
+        (OnConflict::WaitForExpiry, Phase::Yielded { to: lease(9) }),
     ] {
         let mut owned_key = owned_key(policy);
         next(&mut owned_key, &leases(1, &[]));
@@ -118,7 +118,7 @@ fn each_policy_does_what_it_says_about_a_key_that_is_taken() {
 }
 
 #[test]
-fn who_waits_gets_the_key_when_it_is_gone() {
+fn a_waiting_registration_takes_the_key_when_it_is_gone() {
     let mut owned_key = owned_key(OnConflict::WaitForExpiry);
     next(&mut owned_key, &leases(1, &[]));
     owned_key.found(
@@ -128,7 +128,7 @@ fn who_waits_gets_the_key_when_it_is_gone() {
         |_| true,
     );
     owned_key.event(Revision::new(6), None, &leases(1, &[]), |_| true);
-    assert_eq!(owned_key.phase, Phase::Wanted(Expect::Absent));
+    assert_eq!(owned_key.phase, Phase::ToWrite(WriteCondition::Absent));
 }
 
 #[test]
@@ -137,27 +137,27 @@ fn a_deleted_or_overwritten_key_is_restored() {
     let ours = leases(1, &[]);
     assert_eq!(
         deleted.event(Revision::new(11), None, &ours, |_| true),
-        Some(Taken::Deleted)
+        Some(KeyLoss::Deleted)
     );
     assert_eq!(
         next(&mut deleted, &ours),
-        Some(Step::Write(Expect::Absent, lease(1)))
+        Some(KeyStep::Write(WriteCondition::Absent, lease(1)))
     );
 
     for by_hand in [kv("junk", 0, 11), kv("junk", 9, 11), kv("junk", 1, 11)] {
         let mut owned_key = held(OnConflict::Fail);
-        let taken = owned_key.event(Revision::new(11), Some(by_hand.clone()), &ours, |_| false);
-        assert_eq!(taken, Some(Taken::Overwritten));
-        let unchanged = Expect::Unchanged(Revision::new(11), by_hand.lease());
+        let loss = owned_key.event(Revision::new(11), Some(by_hand.clone()), &ours, |_| false);
+        assert_eq!(loss, Some(KeyLoss::Overwritten));
+        let unchanged = WriteCondition::Unchanged(Revision::new(11), by_hand.lease());
         assert_eq!(
             next(&mut owned_key, &ours),
-            Some(Step::Write(unchanged, lease(1)))
+            Some(KeyStep::Write(unchanged, lease(1)))
         );
     }
 }
 
 #[test]
-fn a_successor_is_yielded_to_and_outlived() {
+fn a_key_is_yielded_to_a_successor_and_restored_after_it() {
     for policy in [
         OnConflict::Fail,
         OnConflict::Replace,
@@ -165,13 +165,13 @@ fn a_successor_is_yielded_to_and_outlived() {
     ] {
         let mut owned_key = held(policy);
         let ours = leases(1, &[]);
-        let taken = owned_key.event(Revision::new(11), Some(kv("me", 9, 11)), &ours, |_| true);
-        assert_eq!(taken, Some(Taken::By(lease(9))), "{policy:?}");
+        let loss = owned_key.event(Revision::new(11), Some(kv("me", 9, 11)), &ours, |_| true);
+        assert_eq!(loss, Some(KeyLoss::Replaced(lease(9))), "{policy:?}");
         assert_eq!(next(&mut owned_key, &ours), None);
         owned_key.event(Revision::new(12), None, &ours, |_| true);
         assert_eq!(
             next(&mut owned_key, &ours),
-            Some(Step::Write(Expect::Absent, lease(1)))
+            Some(KeyStep::Write(WriteCondition::Absent, lease(1)))
         );
     }
 }
@@ -183,13 +183,13 @@ fn a_key_left_over_from_an_earlier_lease_of_ours_is_moved_to_the_new_one() {
     let now = leases(2, &[1]);
     assert_eq!(
         next(&mut owned_key, &now),
-        Some(Step::Write(Expect::Absent, lease(2)))
+        Some(KeyStep::Write(WriteCondition::Absent, lease(2)))
     );
     owned_key.found(Revision::new(10), Some(&kv("me", 1, 10)), &now, |_| true);
-    let unchanged = Expect::Unchanged(Revision::new(10), Some(lease(1)));
+    let unchanged = WriteCondition::Unchanged(Revision::new(10), Some(lease(1)));
     assert_eq!(
         next(&mut owned_key, &now),
-        Some(Step::Write(unchanged, lease(2)))
+        Some(KeyStep::Write(unchanged, lease(2)))
     );
 }
 
@@ -225,23 +225,23 @@ fn what_happens_between_a_write_and_its_answer_is_not_missed() {
     );
     assert_eq!(
         owned_key.done(Revision::new(10), &ours, |_| true),
-        Some(Taken::Deleted)
+        Some(KeyLoss::Deleted)
     );
-    assert_eq!(owned_key.phase, Phase::Wanted(Expect::Absent));
+    assert_eq!(owned_key.phase, Phase::ToWrite(WriteCondition::Absent));
 }
 
 #[test]
-fn leaving_deletes_only_what_hangs_on_our_lease() {
+fn leaving_deletes_only_a_key_on_our_lease() {
     let mut owned_key = held(OnConflict::Replace);
     owned_key.leave();
     assert_eq!(
         next(&mut owned_key, &leases(1, &[])),
-        Some(Step::Delete(lease(1)))
+        Some(KeyStep::Delete(lease(1)))
     );
     owned_key.failed();
     assert_eq!(
         next(&mut owned_key, &leases(1, &[])),
-        Some(Step::Delete(lease(1))),
+        Some(KeyStep::Delete(lease(1))),
         "until it is known"
     );
     owned_key.found(
@@ -250,14 +250,14 @@ fn leaving_deletes_only_what_hangs_on_our_lease() {
         &leases(1, &[]),
         |_| true,
     );
-    assert_eq!(owned_key.phase, Phase::Left);
+    assert_eq!(owned_key.phase, Phase::Released);
 }
 
 #[test]
 fn leaving_before_anything_was_written_needs_nothing() {
     let mut owned_key = owned_key(OnConflict::Replace);
     owned_key.leave();
-    assert_eq!(owned_key.phase, Phase::Left);
+    assert_eq!(owned_key.phase, Phase::Released);
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn leaving_while_a_write_is_on_its_way_waits_for_it() {
     owned_key.leave();
     assert_eq!(next(&mut owned_key, &ours), None);
     owned_key.done(Revision::new(10), &ours, |_| true);
-    assert_eq!(next(&mut owned_key, &ours), Some(Step::Delete(lease(1))));
+    assert_eq!(next(&mut owned_key, &ours), Some(KeyStep::Delete(lease(1))));
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn an_update_goes_out_under_our_lease_and_is_remembered() {
     owned_key.update("new".into());
     assert_eq!(
         next(&mut owned_key, &ours),
-        Some(Step::Write(Expect::Lease(lease(1)), lease(1)))
+        Some(KeyStep::Write(WriteCondition::OnLease(lease(1)), lease(1)))
     );
     owned_key.done(Revision::new(12), &ours, |_| true);
     owned_key.lease_lost(lease(1));
@@ -292,30 +292,30 @@ fn an_update_that_is_refused_leaves_the_old_value_where_it_is() {
     owned_key.update("too large".into());
     next(&mut owned_key, &ours);
     assert!(owned_key.refused(true), "the wanted value is");
-    assert_eq!(owned_key.placed().unwrap().revision, Revision::new(10));
+    assert_eq!(owned_key.stored_at().unwrap().revision, Revision::new(10));
     assert!(owned_key.is_refused());
     assert_eq!(owned_key.next_value(), "too large", "it is tried again");
     assert_eq!(owned_key.watch_after(), Some(Revision::new(10)));
     // The key is lost: the value that etcd took is put back.
-    let taken = owned_key.event(Revision::new(11), None, &ours, |_| true);
-    assert_eq!(taken, Some(Taken::Deleted));
+    let loss = owned_key.event(Revision::new(11), None, &ours, |_| true);
+    assert_eq!(loss, Some(KeyLoss::Deleted));
     assert_eq!(owned_key.next_value(), "me");
     next(&mut owned_key, &ours);
     assert!(!owned_key.refused(true), "it is not the wanted value");
     assert_eq!(
         owned_key.next_value(),
         "too large",
-        "the two take key_queue"
+        "the two values alternate"
     );
     next(&mut owned_key, &ours);
     assert!(owned_key.refused(true));
     assert_eq!(owned_key.next_value(), "me");
     next(&mut owned_key, &ours);
     owned_key.done(Revision::new(12), &ours, |_| true);
-    assert_eq!(owned_key.placed().unwrap().revision, Revision::new(12));
+    assert_eq!(owned_key.stored_at().unwrap().revision, Revision::new(12));
     assert_eq!(
         owned_key.due(&ours),
-        Some(Step::Write(Expect::Lease(lease(1)), lease(1)))
+        Some(KeyStep::Write(WriteCondition::OnLease(lease(1)), lease(1)))
     );
     owned_key.update("smaller".into());
     next(&mut owned_key, &ours);
@@ -329,11 +329,11 @@ fn a_first_write_that_is_refused_leaves_nothing_to_delete() {
     next(&mut owned_key, &leases(1, &[]));
     owned_key.refused(true);
     owned_key.leave();
-    assert_eq!(owned_key.phase, Phase::Left);
+    assert_eq!(owned_key.phase, Phase::Released);
 }
 
 #[test]
-fn a_refusal_does_not_undo_the_doubt_about_an_earlier_try() {
+fn a_refusal_does_not_settle_the_unknown_outcome_of_an_earlier_write() {
     let mut owned_key = owned_key(OnConflict::Replace);
     let ours = leases(1, &[]);
     next(&mut owned_key, &ours);
@@ -341,45 +341,45 @@ fn a_refusal_does_not_undo_the_doubt_about_an_earlier_try() {
     next(&mut owned_key, &ours);
     owned_key.refused(true);
     owned_key.leave();
-    assert_eq!(owned_key.due(&ours), Some(Step::Delete(lease(1))));
+    assert_eq!(owned_key.due(&ours), Some(KeyStep::Delete(lease(1))));
 }
 
 // Fault: R11
 #[test]
-fn a_key_that_was_not_watched_for_a_while_is_looked_at_and_not_written() {
+fn a_key_whose_watch_was_interrupted_is_read_and_not_written() {
     let mut owned_key = held(OnConflict::Replace);
     let ours = leases(1, &[]);
-    owned_key.unwatched();
+    owned_key.watch_interrupted();
     assert!(
-        owned_key.placed().is_some(),
-        "it is where it was, as far as we know"
+        owned_key.stored_at().is_some(),
+        "it is stored as before, as far as known"
     );
-    assert_eq!(next(&mut owned_key, &ours), Some(Step::Look));
+    assert_eq!(next(&mut owned_key, &ours), Some(KeyStep::Read));
     owned_key.failed();
-    assert_eq!(next(&mut owned_key, &ours), Some(Step::Look));
+    assert_eq!(next(&mut owned_key, &ours), Some(KeyStep::Read));
     let there = kv("me", 1, 10);
     assert_eq!(
         owned_key.found(Revision::new(20), Some(&there), &ours, |_| true),
         None
     );
     assert_eq!(owned_key.watch_after(), Some(Revision::new(20)));
-    owned_key.unwatched();
+    owned_key.watch_interrupted();
     next(&mut owned_key, &ours);
-    let taken = owned_key.found(Revision::new(30), None, &ours, |_| true);
-    assert_eq!(taken, Some(Taken::Deleted));
+    let loss = owned_key.found(Revision::new(30), None, &ours, |_| true);
+    assert_eq!(loss, Some(KeyLoss::Deleted));
 }
 
 #[test]
-fn news_that_came_during_a_refused_update_is_not_lost() {
+fn an_event_that_arrives_during_a_refused_update_is_not_lost() {
     let mut owned_key = held(OnConflict::Replace);
     let ours = leases(1, &[]);
     owned_key.update("too large".into());
     next(&mut owned_key, &ours);
     owned_key.event(Revision::new(11), None, &ours, |_| true);
     owned_key.refused(true);
-    assert_eq!(next(&mut owned_key, &ours), Some(Step::Look));
-    let taken = owned_key.found(Revision::new(12), None, &ours, |_| true);
-    assert_eq!(taken, Some(Taken::Deleted));
+    assert_eq!(next(&mut owned_key, &ours), Some(KeyStep::Read));
+    let loss = owned_key.found(Revision::new(12), None, &ours, |_| true);
+    assert_eq!(loss, Some(KeyLoss::Deleted));
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn a_key_that_may_not_be_deleted_is_left_to_its_lease() {
     owned_key.leave();
     next(&mut owned_key, &ours);
     owned_key.refused(true);
-    assert_eq!(owned_key.due(&ours), Some(Step::Delete(lease(1))));
-    owned_key.give_up();
-    assert_eq!(owned_key.phase, Phase::Left);
+    assert_eq!(owned_key.due(&ours), Some(KeyStep::Delete(lease(1))));
+    owned_key.abandon();
+    assert_eq!(owned_key.phase, Phase::Released);
 }

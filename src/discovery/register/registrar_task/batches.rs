@@ -1,46 +1,37 @@
-//! Sends the steps of a registrar in batches, and takes their answers.
+//! Sends the steps of a registrar in batches, and applies their results.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{RegistrarTask, valid};
 use crate::discovery::register::batch;
-use crate::discovery::register::batch::{Outcome, Sent};
-use crate::discovery::register::batch_plan::{Batch, Consequence, Ending, StepSize};
+use crate::discovery::register::batch::{SentStep, StepOutcome};
+use crate::discovery::register::batch_plan::{Batch, BatchResult, Consequence};
 use crate::discovery::register::entry::Entry;
+use crate::discovery::register::key_phase::Phase;
 use crate::discovery::register::key_queue::KeyQueue;
+use crate::discovery::register::key_step::KeyStep;
 use crate::discovery::register::leases::Leases;
-use crate::discovery::register::owned_key::{Phase, Step};
 use crate::discovery::register::refusal::Refusal;
 use crate::discovery::register::registration::Loss;
+use crate::discovery::register::sent_batch::SentBatch;
+use crate::discovery::register::step_size::StepSize;
 use crate::error::{Error, ErrorKind};
 use crate::rpc::kv::TxnResponse;
-use crate::runtime::Pending;
-use crate::types::LeaseId;
 use crate::util::jitter;
-
-/// A transaction on its way.
-#[derive(Debug)]
-pub(super) struct UnderWay {
-    steps: Vec<Sent>,
-    /// The lease that it writes under.
-    lease: Option<LeaseId>,
-    pub(super) since: Instant,
-    pub(super) answer: Pending<TxnResponse>,
-}
 
 impl RegistrarTask {
     pub(super) fn take_answers(&mut self, now: Instant) {
-        let answered = self.under_way.iter();
+        let answered = self.in_flight.iter();
         let answered = answered.filter_map(|(id, batch)| Some((*id, batch.answer.try_wait()?)));
         for (id, answer) in answered.collect::<Vec<_>>() {
-            let Some(batch) = self.under_way.remove(&id) else {
+            let Some(batch) = self.in_flight.remove(&id) else {
                 continue;
             };
             match answer {
                 Ok(response) => match batch::outcomes(&batch.steps, &response) {
                     Ok(outcomes) => self.batch_done(id, &batch, &response, outcomes, now),
-                    Err(odd) => self.batch_failed(id, &batch, &odd.unknown_outcome(true), now),
+                    Err(error) => self.batch_failed(id, &batch, &error.unknown_outcome(true), now),
                 },
                 Err(error) => self.batch_failed(id, &batch, &error, now),
             }
@@ -50,50 +41,51 @@ impl RegistrarTask {
     fn batch_done(
         &mut self,
         id: u64,
-        batch: &UnderWay,
+        batch: &SentBatch,
         response: &TxnResponse,
-        outcomes: Vec<Outcome<'_>>,
+        outcomes: Vec<StepOutcome<'_>>,
         now: Instant,
     ) {
         self.plan
-            .ended(id, Ending::Answered, now, jitter::fraction());
-        self.validity.set_trouble(None);
+            .ended(id, BatchResult::Answered, now, jitter::fraction());
+        self.validity.set_error(None);
         let at = response.revision();
         let valid = valid(self.codec, &self.prefix);
         for (sent, outcome) in batch.steps.iter().zip(outcomes) {
             let Some(entry) = self.entries.get_mut(&sent.number) else {
                 continue;
             };
-            let taken = match outcome {
-                Outcome::Done => entry.owned_key.done(at, &self.leases, &valid),
-                Outcome::Found(kv) => entry.owned_key.found(at, kv, &self.leases, &valid),
+            let loss = match outcome {
+                StepOutcome::Done => entry.owned_key.done(at, &self.leases, &valid),
+                StepOutcome::Found(kv) => entry.owned_key.found(at, kv, &self.leases, &valid),
             };
-            if let Some(taken) = taken {
-                entry.taken(taken);
+            if let Some(loss) = loss {
+                entry.key_lost(loss);
             }
-            if let Phase::Refused(by) = entry.owned_key.phase {
+            if let Phase::Conflict(by) = entry.owned_key.phase {
                 entry.conflict(by);
             }
             if entry.owned_key.is_refused() {
-                self.plan.stays_apart(sent.number, now, jitter::fraction());
+                self.plan
+                    .isolate_answered(sent.number, now, jitter::fraction());
             } else {
                 entry.worked();
             }
             if entry.owned_key.due(&self.leases).is_some() {
                 self.to_send.insert(sent.number);
             }
-            self.to_show.insert(sent.number);
+            self.to_publish.insert(sent.number);
         }
     }
 
-    fn batch_failed(&mut self, id: u64, batch: &UnderWay, error: &Error, now: Instant) {
+    fn batch_failed(&mut self, id: u64, batch: &SentBatch, error: &Error, now: Instant) {
         let refusal = Refusal::of(error);
-        let ending = Ending::Failed(refusal);
-        let consequence = self.plan.ended(id, ending, now, jitter::fraction());
-        // A refusal of what was never refused before may be one of the lease.
+        let result = BatchResult::Failed(refusal);
+        let consequence = self.plan.ended(id, result, now, jitter::fraction());
+        // The first refusal of an entry may be caused by the lease instead of the entry.
         let denied = error.kind() == ErrorKind::PermissionDenied;
-        let is_news = |number: u64| self.entries.get(&number).is_some_and(|e| !e.is_denied());
-        if denied && batch.steps.iter().any(|sent| is_news(sent.number)) {
+        let was_allowed = |number: u64| self.entries.get(&number).is_some_and(|e| !e.is_denied());
+        if denied && batch.steps.iter().any(|sent| was_allowed(sent.number)) {
             self.check_lease(now);
         }
         let mut left_behind = false;
@@ -103,38 +95,38 @@ impl RegistrarTask {
                 continue;
             };
             match consequence {
-                Consequence::Culprit if was_not_done => entry.refused(error),
-                Consequence::Culprit | Consequence::Later => {
+                Consequence::Isolated if was_not_done => entry.refused(error),
+                Consequence::Isolated | Consequence::RetryLater => {
                     entry.not_done(was_not_done);
                     entry.failed(error);
                 }
-                Consequence::Halved | Consequence::Done => entry.not_done(was_not_done),
+                Consequence::Split | Consequence::Done => entry.not_done(was_not_done),
             }
-            if let (Consequence::Culprit, Step::Delete(_)) = (consequence, sent.step) {
-                entry.give_up_leaving();
+            if let (Consequence::Isolated, KeyStep::Delete(_)) = (consequence, sent.step) {
+                entry.abandon_key();
                 left_behind = true;
             }
             self.to_send.insert(sent.number);
-            self.to_show.insert(sent.number);
+            self.to_publish.insert(sent.number);
         }
-        if consequence == Consequence::Later {
-            self.validity.set_trouble(Some(error.clone()));
+        if consequence == Consequence::RetryLater {
+            self.validity.set_error(Some(error.clone()));
         }
         if refusal == Refusal::LeaseGone && batch.lease == self.leases.current {
             self.shared_lease.give_up(now);
             self.lease_lost(Loss::LeaseGone);
         }
         if left_behind {
-            // The key that stays must not be kept alive by the lease of the others.
+            // The lease that the other keys share must not keep this key alive.
             self.retire_lease(now);
         }
     }
 
     /// Sends the next steps.
     pub(super) fn send_batches(&mut self, now: Instant) {
-        while let Some((until, number)) = self.later.pop_first() {
+        while let Some((until, number)) = self.delayed.pop_first() {
             if until > now {
-                self.later.insert((until, number));
+                self.delayed.insert((until, number));
                 break;
             }
             self.to_send.insert(number);
@@ -144,10 +136,10 @@ impl RegistrarTask {
         }
     }
 
-    /// The next transaction, if one can be sent now. Entries that have news are asked first what they
-    /// have to send.
+    /// The next transaction, if one can be sent now. The steps of changed entries are given to the plan
+    /// first.
     fn next_batch(&mut self, now: Instant) -> Option<Batch> {
-        let weigh = Weigh {
+        let due_steps = DueSteps {
             entries: &self.entries,
             key_queue: &self.key_queue,
             leases: &self.leases,
@@ -155,13 +147,13 @@ impl RegistrarTask {
             now,
         };
         for number in std::mem::take(&mut self.to_send) {
-            match weigh.due(number) {
-                Some(Due::Now(step_size)) => self.plan.wants(number, step_size.sort),
-                Some(Due::At(until)) => drop(self.later.insert((until, number))),
+            match due_steps.due(number) {
+                Some(Due::Now(step_size)) => self.plan.wants(number, step_size.kind),
+                Some(Due::At(until)) => drop(self.delayed.insert((until, number))),
                 None => {}
             }
         }
-        self.plan.next(now, |number| match weigh.due(number) {
+        self.plan.next(now, |number| match due_steps.due(number) {
             Some(Due::Now(step_size)) => Some(step_size),
             Some(Due::At(_)) | None => None,
         })
@@ -176,21 +168,21 @@ impl RegistrarTask {
                 let key = entry.owned_key.key.clone();
                 txns.push(batch::step(&key, entry.owned_key.next_value(), step));
                 entry.begin(step);
-                steps.push(Sent { number, key, step });
+                steps.push(SentStep { number, key, step });
             }
         }
-        let under_way = UnderWay {
+        let in_flight = SentBatch {
             steps,
             lease: self.leases.current,
             since: now,
             answer: self.client.submit(batch::txn(txns)),
         };
-        self.under_way.insert(batch.id, under_way);
+        self.in_flight.insert(batch.id, in_flight);
     }
 }
 
-/// What entries have to send, for the plan of batches.
-struct Weigh<'a> {
+/// Returns the due steps of entries to the batch plan.
+struct DueSteps<'a> {
     entries: &'a BTreeMap<u64, Entry>,
     key_queue: &'a KeyQueue,
     leases: &'a Leases,
@@ -201,12 +193,12 @@ struct Weigh<'a> {
 /// A step of an entry, and when it can be sent.
 enum Due {
     Now(StepSize),
-    /// It puts a key back that is fought over.
+    /// It puts a contended key back.
     At(Instant),
 }
 
-impl Weigh<'_> {
-    /// What an entry has to send, unless another owned key to its key comes first.
+impl DueSteps<'_> {
+    /// The step of an entry, unless another registration of the same key comes first.
     fn due(&self, number: u64) -> Option<Due> {
         let entry = self.entries.get(&number)?;
         let step = entry.owned_key.due(self.leases)?;
@@ -215,7 +207,7 @@ impl Weigh<'_> {
         }
         let (key, value) = (&entry.owned_key.key, entry.owned_key.next_value());
         let step_size = batch::step_size(key, value, step, self.namespace);
-        match entry.contention.waits(self.now) {
+        match entry.contention.not_before(self.now) {
             Some(until) if !entry.owned_key.is_leaving() => Some(Due::At(until)),
             _ => Some(Due::Now(step_size)),
         }

@@ -1,4 +1,4 @@
-//! Follows the keys of a registrar, and notices when it cannot.
+//! Watches the keys of a registrar, and detects keys that cannot be watched.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -9,67 +9,66 @@ use crate::rpc::watch::{Event, Watch, WatchKey};
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// The wait before a key is watched again whose watch was refused.
-const BETWEEN_WATCHES: Backoff =
-    Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+/// The wait before a refused watch is requested again.
+const WATCH_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
-/// For so long a key may be without its watch before its registration is suspect. A stream that broke
-/// is usually replaced within it.
-const UNGUARDED: Duration = Duration::from_secs(2);
+/// How long a key may be unwatched before its registration is suspect. A broken stream is usually
+/// replaced within this time.
+const UNWATCHED_LIMIT: Duration = Duration::from_secs(2);
 
 impl RegistrarTask {
-    /// Takes what the watches bring. An error is the end of everything.
+    /// Applies the events of the watches. An error ends the task.
     pub(super) fn follow_keys(&mut self) -> Result<()> {
         for (watch, item) in self.watches.take() {
             if watch == WatchKey::SET {
-                // Whatever served the watches is gone, or the client is closed.
-                return self.watch_anew();
+                // The task that served the watches has ended, or the client is closed.
+                return self.restart_watches();
             }
             self.follow_key(watch, item);
         }
         let generation = self.watches.generation();
-        if std::mem::replace(&mut self.looked_at, generation) != generation {
-            self.look_at_all();
+        if std::mem::replace(&mut self.read_generation, generation) != generation {
+            self.read_all_again();
         }
         Ok(())
     }
 
-    /// Notices keys that are not watched for too long, and shows it.
-    pub(super) fn guard(&mut self, now: Instant) {
+    /// Publishes entries whose keys have been unwatched for too long as suspect.
+    pub(super) fn check_watches(&mut self, now: Instant) {
         let oldest = self.watches.oldest_unwatched();
-        let overdue = oldest.is_some_and(|since| since + UNGUARDED <= now);
-        if !overdue && self.unguarded.is_empty() {
-            self.guard_at = oldest.map(|since| since + UNGUARDED);
+        let overdue = oldest.is_some_and(|since| since + UNWATCHED_LIMIT <= now);
+        if !overdue && self.unwatched.is_empty() {
+            self.check_watches_at = oldest.map(|since| since + UNWATCHED_LIMIT);
             return;
         }
-        // A look at all of them; not for each event while a server is away.
-        if self.guard_at.is_some_and(|at| at > now) && (overdue || oldest.is_some()) {
+        // What follows is a pass over all watches, which must not run for each event during an outage.
+        if self.check_watches_at.is_some_and(|at| at > now) && (overdue || oldest.is_some()) {
             return;
         }
-        let mut unguarded = BTreeSet::new();
-        if let Some(time) = now.checked_sub(UNGUARDED) {
+        let mut unwatched = BTreeSet::new();
+        if let Some(time) = now.checked_sub(UNWATCHED_LIMIT) {
             let overdue = self.watches.unwatched_before(time);
-            unguarded.extend(overdue.iter().filter_map(|key| self.watched.get(key)));
+            unwatched.extend(overdue.iter().filter_map(|key| self.watched.get(key)));
         }
-        // One whose watch was refused stays so until it has another.
-        unguarded.extend(self.unguarded.iter().filter(|number| {
+        // An entry whose watch was refused stays unwatched until it has another watch.
+        unwatched.extend(self.unwatched.iter().filter(|number| {
             let entry = self.entries.get(number);
             entry.is_some_and(|entry| match entry.watch {
                 Some(watch) => self.watches.unwatched_since(watch).is_some(),
-                None => entry.owned_key.placed().is_some(),
+                None => entry.owned_key.stored_at().is_some(),
             })
         }));
-        let changed = unguarded.symmetric_difference(&self.unguarded);
-        self.to_show.extend(changed);
-        self.guard_at = (!unguarded.is_empty()).then(|| now + UNGUARDED / 4);
-        self.unguarded = unguarded;
+        let changed = unwatched.symmetric_difference(&self.unwatched);
+        self.to_publish.extend(changed);
+        self.check_watches_at = (!unwatched.is_empty()).then(|| now + UNWATCHED_LIMIT / 4);
+        self.unwatched = unwatched;
     }
 
-    /// The watches are on a new stream, maybe of a store that was replaced meanwhile by one that
-    /// passed the revisions of the old one: what was known of the keys is believed no longer.
-    fn look_at_all(&mut self) {
+    /// Reads every key again. The watches are on a new stream, and the store may have been replaced by
+    /// one with higher revisions, so that what is known of the keys may be wrong.
+    fn read_all_again(&mut self) {
         for entry in self.entries.values_mut() {
-            entry.owned_key.unwatched();
+            entry.owned_key.watch_interrupted();
         }
         self.mark_all_dirty();
     }
@@ -89,17 +88,17 @@ impl RegistrarTask {
                 }
             }
             Err(error) => {
-                // History is gone, or the store went back: whatever happened, look.
+                // The history was compacted or the store was rewound: the key must be read.
                 self.watched.remove(&watch);
                 entry.watch = None;
-                entry.owned_key.unwatched();
+                entry.owned_key.watch_interrupted();
                 if !matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound) {
-                    // The next watch may be refused as well: not at once, then.
+                    // The next watch may be refused too, so it is delayed.
                     entry.failed(&error);
-                    self.unguarded.insert(number);
-                    let again = Instant::now() + BETWEEN_WATCHES.last(jitter::fraction());
-                    self.watch_again.insert((again, number));
-                    self.to_show.insert(number);
+                    self.unwatched.insert(number);
+                    let again = Instant::now() + WATCH_BACKOFF.last(jitter::fraction());
+                    self.watch_retries.insert((again, number));
+                    self.to_publish.insert(number);
                     return;
                 }
             }
@@ -107,30 +106,30 @@ impl RegistrarTask {
         self.mark_dirty(number);
     }
 
-    fn watch_anew(&mut self) -> Result<()> {
+    fn restart_watches(&mut self) -> Result<()> {
         self.watches = self.client.latest_set()?;
-        self.looked_at = 0;
+        self.read_generation = 0;
         self.watched.clear();
         for entry in self.entries.values_mut() {
             entry.watch = None;
-            entry.owned_key.unwatched();
+            entry.owned_key.watch_interrupted();
         }
         self.mark_all_dirty();
         Ok(())
     }
 
-    /// Takes up the keys again whose watch was refused.
-    pub(super) fn watch_again(&mut self, now: Instant) {
-        while let Some((until, number)) = self.watch_again.pop_first() {
+    /// Marks the entries whose refused watch is due to be requested again.
+    pub(super) fn retry_watches(&mut self, now: Instant) {
+        while let Some((until, number)) = self.watch_retries.pop_first() {
             if until > now {
-                self.watch_again.insert((until, number));
+                self.watch_retries.insert((until, number));
                 break;
             }
             self.mark_dirty(number);
         }
     }
 
-    /// Watches these keys, which are held or waited for.
+    /// Watches the keys of these entries.
     pub(super) fn watch_keys(&mut self, numbers: &[u64], now: Instant) {
         for number in numbers {
             if let Some(entry) = self.entries.get_mut(number)
@@ -141,7 +140,7 @@ impl RegistrarTask {
             {
                 entry.watch = Some(key);
                 self.watched.insert(key, *number);
-                self.guard_at.get_or_insert(now + UNGUARDED);
+                self.check_watches_at.get_or_insert(now + UNWATCHED_LIMIT);
             }
         }
     }

@@ -1,63 +1,51 @@
-//! Follows the lease of a registrar, and takes another when one of the keys on it spoils it.
+//! Follows the lease of a registrar, and replaces it when etcd denies its use.
 //!
-//! etcd (since 3.5.30, 3.6.11 and 3.7) denies whatever is done with a lease to a user who may not
-//! write every key that hangs on it: it is not renewed, and no key can be put under it. So one key
-//! whose permission is withdrawn, or that may not be deleted, would take all others of the registrar
-//! with it. Such a lease is *retired*: the keys that may be written move to a new one, and what
-//! cannot be moved ends with the old one.
+//! etcd (since 3.5.30, 3.6.11 and 3.7) denies every use of a lease to a user who may not write every
+//! key attached to it: the lease is not renewed, and no key can be put under it. One key whose
+//! permission was withdrawn, or that may not be deleted, would therefore end all registrations of the
+//! registrar. Such a lease is *retired*: the keys that may be written move to a new lease, and the
+//! others expire with the old one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::RegistrarTask;
 use crate::discovery::register::entry::Entry;
 use crate::discovery::register::lease_validity::LeaseValidity;
 use crate::discovery::register::refusal;
 use crate::discovery::register::registration::Loss;
+use crate::discovery::register::retired_lease::RetiredLease;
 use crate::discovery::register::shared_lease::{LeaseEvent, SharedLease};
-use crate::types::LeaseId;
-
-/// A lease that is not renewed any more.
-#[derive(Debug)]
-pub(super) struct Retired {
-    pub(super) id: LeaseId,
-    pub(super) validity: Arc<LeaseValidity>,
-}
-
-impl Retired {
-    pub(super) fn due(&self, now: Instant) -> Instant {
-        now + self.validity.valid_until().remaining() + Duration::from_millis(1)
-    }
-}
 
 impl RegistrarTask {
     pub(super) fn follow_lease(&mut self, now: Instant) {
         loop {
-            match self.shared_lease.work(now, self.staying > 0) {
+            match self.shared_lease.work(now, self.active > 0) {
                 LeaseEvent::None => break,
                 LeaseEvent::Granted(lease) => {
                     self.leases.current = Some(lease);
                     self.to_send.extend(self.entries.keys());
                 }
                 LeaseEvent::Lost(loss) => self.lease_lost(loss),
-                LeaseEvent::Trouble(error) => {
+                LeaseEvent::GrantFailed(error) => {
                     let is_final = refusal::is_final(error.kind());
-                    self.validity.set_trouble(Some(error));
+                    self.validity.set_error(Some(error));
                     if is_final {
-                        // Whoever waits need not wait for another try.
-                        self.to_show.extend(self.entries.keys());
+                        // Callers that wait need not wait for another attempt.
+                        self.to_publish.extend(self.entries.keys());
                     }
                 }
             }
         }
         let is_suspect = self.validity.is_suspect();
-        if std::mem::replace(&mut self.shown_suspect, is_suspect) != is_suspect {
-            let placed =
-                |(number, entry): (&u64, &Entry)| entry.owned_key.placed().map(|_| *number);
-            self.to_show.extend(self.entries.iter().filter_map(placed));
+        if std::mem::replace(&mut self.published_suspect, is_suspect) != is_suspect {
+            let stored_at =
+                |(number, entry): (&u64, &Entry)| entry.owned_key.stored_at().map(|_| *number);
+            self.to_publish
+                .extend(self.entries.iter().filter_map(stored_at));
         }
         if is_suspect {
-            // Renewals that are denied look like renewals that do not get through.
+            // A denied renewal cannot be distinguished from a lost one here.
             self.check_lease(now);
         }
         if let Some(denied) = self.lease_check.answer()
@@ -78,14 +66,14 @@ impl RegistrarTask {
         self.mark_all_dirty();
     }
 
-    /// Asks whether the lease is denied to us.
+    /// Asks whether the lease is denied to this client.
     pub(super) fn check_lease(&mut self, now: Instant) {
         if let Some(lease) = self.leases.current {
             self.lease_check.ask(lease, now);
         }
     }
 
-    /// Moves what can be moved to another lease.
+    /// Retires the current lease, and moves the keys that can be moved to another one.
     pub(super) fn retire_lease(&mut self, now: Instant) {
         let Some(id) = self.leases.retire() else {
             return;
@@ -93,25 +81,25 @@ impl RegistrarTask {
         let validity = Arc::new(LeaseValidity::new(self.ttl));
         let retired = std::mem::replace(&mut self.validity, Arc::clone(&validity));
         retired.retire();
-        self.retired.push(Retired {
+        self.retired.push(RetiredLease {
             id,
             validity: retired,
         });
-        // With the old one goes its renewal.
+        // Dropping the old one ends its renewal.
         self.shared_lease = SharedLease::new(self.client.clone(), self.ttl, validity);
-        self.shown_suspect = true;
+        self.published_suspect = true;
         for entry in self.entries.values_mut() {
             entry.owned_key.lease_retired(id);
         }
-        // Those who were refused may have been refused for the lease.
+        // Entries may have been refused because of the lease.
         self.plan.forgive();
         self.mark_all_dirty();
         self.follow_lease(now);
     }
 
-    /// What is left on a lease ends with it.
+    /// Removes retired leases that have expired, and with them the keys attached to them.
     fn end_retired(&mut self) {
-        let is_over = |retired: &Retired| retired.validity.valid_until().has_passed();
+        let is_over = |retired: &RetiredLease| retired.validity.valid_until().has_passed();
         let over: Vec<_> = self
             .retired
             .extract_if(.., |retired| is_over(retired))
@@ -121,22 +109,22 @@ impl RegistrarTask {
             for (number, entry) in &mut self.entries {
                 if entry.retired_lost(retired.id) {
                     self.to_send.insert(*number);
-                    self.to_show.insert(*number);
+                    self.to_publish.insert(*number);
                 }
             }
         }
     }
 
-    /// Asks what is in the way of a request that is not answered.
-    pub(super) fn look_around(&mut self, now: Instant) {
+    /// Finds out why a request is not answered.
+    pub(super) fn probe_connection(&mut self, now: Instant) {
         let since = self.waits_since();
         if let Some(error) = self.probe.work(now, since) {
-            self.validity.set_trouble(Some(error));
+            self.validity.set_error(Some(error));
         }
     }
 
     pub(super) fn waits_since(&self) -> Option<Instant> {
-        let batches = self.under_way.values().map(|batch| batch.since);
+        let batches = self.in_flight.values().map(|batch| batch.since);
         batches.chain(self.shared_lease.waits_since()).min()
     }
 }

@@ -1,4 +1,4 @@
-//! What the worker and the handles of one registration share.
+//! The data that the worker and the handles of one registration share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,20 +7,21 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::state::{Loss, State, is_news};
+use super::state::{Loss, State, is_visible_change};
 use crate::discovery::instance::Instance;
 use crate::discovery::register::lease_validity::LeaseValidity;
 use crate::discovery::register::refusal;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::types::{LeaseId, Revision};
 
-/// States that may wait to be read; older ones make room for newer ones.
+/// How many unread states the channel keeps. A newer state replaces the oldest.
 const STATES: usize = 64;
 
+/// The shared data of one registration.
 pub(in crate::discovery) struct Shared {
     inner: Mutex<Inner>,
     changed: Condvar,
-    /// The lease, and what is in the way of all: known once the worker has the registration.
+    /// The validity of the lease. It is set when the worker receives the registration.
     validity: Mutex<Option<Arc<LeaseValidity>>>,
     states: Receiver<State>,
 }
@@ -28,23 +29,25 @@ pub(in crate::discovery) struct Shared {
 struct Inner {
     state: State,
     instance: Arc<Instance>,
-    /// Counts what the instance was changed to, and which of those etcd has.
+    /// The number of changes of the instance.
     version: u64,
+    /// The version that etcd has.
     stored: Option<u64>,
     revision: Option<Revision>,
-    /// Why it cannot be registered at all, or the last trouble on the way.
+    /// Why it cannot be registered at all.
     refused: Option<Error>,
-    trouble: Option<Error>,
-    /// The lease of another process that the key hangs on, which is waited for.
+    /// Why its last step failed.
+    error: Option<Error>,
+    /// The lease of the other process that holds the key.
     held_by: Option<LeaseId>,
-    /// It has left, or why it ended otherwise.
+    /// The outcome, once it has ended: `Ok` if it has left.
     ended: Option<Result<()>>,
     sender: Option<Sender<State>>,
 }
 
-/// Another process has the key, and it is waited for.
-fn is_held(by: LeaseId) -> Error {
-    let reason = format!("lease {by} of another process holds its key, until that lease ends");
+/// The error while another process holds the key.
+fn held_error(by: LeaseId) -> Error {
+    let reason = format!("its key belongs to lease {by} of another process until that lease ends");
     Error::new(ErrorKind::Conflict, reason)
 }
 
@@ -58,7 +61,7 @@ impl Shared {
             stored: None,
             revision: None,
             refused: None,
-            trouble: None,
+            error: None,
             held_by: None,
             ended: None,
             sender: Some(sender),
@@ -71,7 +74,7 @@ impl Shared {
         })
     }
 
-    /// The lease that counts from now on.
+    /// Sets the lease that the state depends on.
     pub(in crate::discovery) fn attach(&self, validity: &Arc<LeaseValidity>) {
         let mut attached = self.validity.lock();
         let is_same = |old: &Arc<LeaseValidity>| Arc::ptr_eq(old, validity);
@@ -84,12 +87,12 @@ impl Shared {
         self.validity.lock().clone()
     }
 
-    /// How it is, as of now: the end of the lease comes without anybody's doing.
+    /// The current state. It is computed on each call, because a lease expires without an event.
     pub(in crate::discovery) fn state(&self) -> State {
-        self.as_of_now(self.inner.lock().state.clone())
+        self.refreshed(self.inner.lock().state.clone())
     }
 
-    fn as_of_now(&self, state: State) -> State {
+    fn refreshed(&self, state: State) -> State {
         let Some(validity) = self.validity() else {
             return state;
         };
@@ -129,7 +132,7 @@ impl Shared {
         (Arc::clone(&inner.instance), inner.version)
     }
 
-    /// Replaces the instance if it is still `before`. Returns whether it was.
+    /// Replaces the instance if it is still `before`. Returns whether it was replaced.
     pub(super) fn replace(&self, before: &Arc<Instance>, after: Instance) -> Result<bool> {
         let mut inner = self.inner.lock();
         if let Some(ended) = &inner.ended {
@@ -140,22 +143,19 @@ impl Shared {
         }
         inner.instance = Arc::new(after);
         inner.version += 1;
-        // What was refused was the value before.
-        inner
-            .trouble
-            .take_if(|error| refusal::is_final(error.kind()));
+        // The refusal was about the previous value.
+        inner.error.take_if(|error| refusal::is_final(error.kind()));
         Ok(true)
     }
 
-    /// Shows a state; the revision that put the key there and the version that it has, if it is
-    /// there; the lease of another process that has the key, and is waited for; and why it is not as
-    /// it should be.
-    pub(in crate::discovery) fn show(
+    /// Publishes a state. `stored` is the revision and the version of the instance in etcd, `held_by`
+    /// the lease of the other process that holds the key, and `error` why the last step failed.
+    pub(in crate::discovery) fn publish(
         &self,
         state: State,
         stored: Option<(Revision, u64)>,
         held_by: Option<LeaseId>,
-        trouble: Option<Error>,
+        error: Option<Error>,
     ) {
         let mut inner = self.inner.lock();
         inner.held_by = held_by;
@@ -163,14 +163,14 @@ impl Shared {
             inner.revision = Some(revision);
             inner.stored = Some(version);
         }
-        inner.trouble = trouble;
+        inner.error = error;
         self.set_state(inner, state);
     }
 
     fn set_state(&self, mut inner: MutexGuard<'_, Inner>, state: State) {
-        let is_told = is_news(&inner.state, &state);
+        let is_visible = is_visible_change(&inner.state, &state);
         inner.state = state.clone();
-        if let (true, Some(sender)) = (is_told, &inner.sender) {
+        if let (true, Some(sender)) = (is_visible, &inner.sender) {
             if sender.is_full() {
                 let _ = self.states.try_recv();
             }
@@ -183,7 +183,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// It has left, or why it ended otherwise: nothing follows.
+    /// Ends the registration with this outcome. The first outcome is kept.
     pub(in crate::discovery) fn end(&self, outcome: Result<()>) {
         let mut inner = self.inner.lock();
         inner.ended.get_or_insert(outcome);
@@ -195,31 +195,30 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Why it is not as it should be: the reason of its own, or what is in the way of all.
+    /// The error of this registration, or the error that affects all registrations of its registrar.
     pub(super) fn last_error(&self) -> Option<Error> {
         let inner = self.inner.lock();
         let closed = inner.ended.as_ref().and_then(|ended| ended.as_ref().err());
         let own = closed.or(inner.refused.as_ref()).cloned();
-        own.or_else(|| self.trouble(&inner))
-            .or_else(|| inner.held_by.map(is_held))
+        own.or_else(|| self.error(&inner))
+            .or_else(|| inner.held_by.map(held_error))
     }
 
-    fn trouble(&self, inner: &Inner) -> Option<Error> {
-        let own = inner.trouble.clone();
-        own.or_else(|| self.validity()?.trouble())
+    fn error(&self, inner: &Inner) -> Option<Error> {
+        let own = inner.error.clone();
+        own.or_else(|| self.validity()?.error())
     }
 
-    /// The error of one who waited for `what` and gave up: by the last trouble on the way if there
-    /// was one.
-    fn late(&self, inner: &Inner, what: String) -> Error {
-        if let Some(trouble) = self.trouble(inner) {
-            return Error::new(trouble.kind(), what)
-                .last(trouble.to_string())
-                .caused_by(trouble);
+    /// The error of a wait that timed out. It has the kind of the last error, if there was one.
+    fn wait_error(&self, inner: &Inner, what: String) -> Error {
+        if let Some(error) = self.error(inner) {
+            return Error::new(error.kind(), what)
+                .last(error.to_string())
+                .caused_by(error);
         }
         let error = Error::new(ErrorKind::Timeout, what);
         match inner.held_by {
-            Some(lease) => error.last(is_held(lease).to_string()),
+            Some(lease) => error.last(held_error(lease).to_string()),
             None => error,
         }
     }
@@ -228,53 +227,50 @@ impl Shared {
         self.inner.lock().held_by
     }
 
-    /// How it ended, once it has.
+    /// The outcome, once it has ended.
     pub(super) fn ended(&self) -> Option<Result<()>> {
         self.inner.lock().ended.clone()
     }
 
-    /// Waits; with `no_longer_than_needed` only while it may still come about within this time.
-    pub(super) fn wait_registered(
-        &self,
-        timeout: Duration,
-        no_longer_than_needed: bool,
-    ) -> Result<Revision> {
+    /// Waits until it is registered. With `fails_fast`, an error that will repeat ends the wait at
+    /// once.
+    pub(super) fn wait_registered(&self, timeout: Duration, fails_fast: bool) -> Result<Revision> {
         let done = |inner: &Inner| {
             if let Some(ended) = &inner.ended {
                 return Some(Err(why_ended(ended)));
             }
             if let (State::Registered { .. } | State::Suspect { .. } | State::Draining, Some(at)) =
-                (self.as_of_now(inner.state.clone()), inner.revision)
+                (self.refreshed(inner.state.clone()), inner.revision)
             {
                 return Some(Ok(at));
             }
-            let trouble = || self.trouble(inner).filter(|_| no_longer_than_needed);
+            let error = || self.error(inner).filter(|_| fails_fast);
             let refused = inner.refused.clone();
-            let refused = refused.or_else(|| trouble().filter(|e| refusal::is_final(e.kind())));
+            let refused = refused.or_else(|| error().filter(|e| refusal::is_final(e.kind())));
             refused.map(Err)
         };
         self.wait("register", timeout, done, |inner| {
-            self.late(inner, format!("not registered in {timeout:?}"))
+            self.wait_error(inner, format!("not registered in {timeout:?}"))
         })
     }
 
-    /// Waits until etcd has the version that is the newest now, or a newer one.
+    /// Waits until etcd has the version that is the newest at the time of the call, or a newer one.
     pub(super) fn wait_updated(&self, timeout: Duration) -> Result<Revision> {
         let version = self.inner.lock().version;
         let done = |inner: &Inner| match (inner.stored, inner.revision, &inner.ended) {
             (Some(stored), Some(at), _) if stored >= version => Some(Ok(at)),
             (_, _, Some(ended)) => Some(Err(why_ended(ended))),
             _ => {
-                let refused = inner.refused.clone().or_else(|| self.trouble(inner));
+                let refused = inner.refused.clone().or_else(|| self.error(inner));
                 refused.filter(|e| refusal::is_final(e.kind())).map(Err)
             }
         };
         self.wait("update", timeout, done, |inner| {
-            self.late(inner, format!("not updated in {timeout:?}"))
+            self.wait_error(inner, format!("not updated in {timeout:?}"))
         })
     }
 
-    /// Waits until it has ended. Returns whether it has.
+    /// Waits until it has ended. Returns whether it ended in time.
     pub(super) fn wait_ended(&self, timeout: Duration) -> bool {
         let done = |inner: &Inner| inner.ended.as_ref().map(|_| Ok(()));
         self.wait("drain", timeout, done, |_| Error::closed())
@@ -284,7 +280,7 @@ impl Shared {
     /// The error of a leave that had no answer since `begun`.
     pub(super) fn leave_unanswered(&self, begun: Instant) -> Error {
         let inner = self.inner.lock();
-        self.late(&inner, format!("no answer in {:?}", begun.elapsed()))
+        self.wait_error(&inner, format!("no answer in {:?}", begun.elapsed()))
     }
 
     fn wait<T>(
@@ -300,7 +296,8 @@ impl Shared {
             if let Some(result) = done(&inner) {
                 break result;
             }
-            // A registration takes two round trips when the lease is the first: each has the timeout.
+            // The first registration takes two requests, the grant and the write. Each may take the
+            // whole timeout.
             let granted = self.validity().and_then(|validity| validity.granted_at());
             let from = granted.map_or(begun, |granted| granted.max(begun));
             match from.checked_add(timeout) {

@@ -1,39 +1,40 @@
-//! How a registration is, and why it was lost.
+//! The state of a registration, and the reason for its loss.
 
 use crate::rpc::lease::Deadline;
 use crate::types::{LeaseId, Revision};
 
-/// How a registration is.
+/// The state of a registration.
 ///
-/// `Starting` → `Registered` ⇄ `Suspect`, and to `Lost` and back to `Registered` whenever it was
-/// restored; `Draining` when its instance says so, and `Closed` at the end.
+/// It starts as `Starting`, alternates between `Registered` and `Suspect` as renewals succeed and
+/// fail, and changes to `Lost` and back to `Registered` when it is restored. It is `Draining` while its
+/// instance has that status, and `Closed` at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// It was not registered yet.
+    /// It has not been registered yet.
     Starting,
     /// It is in etcd.
     Registered {
-        /// The lease that its key hangs on.
+        /// The lease that its key is attached to.
         lease: LeaseId,
-        /// The revision that put it there.
+        /// The revision that put it into etcd.
         revision: Revision,
-        /// Until when it surely stays, if no more renewals get through.
+        /// Until when it stays in etcd at least, if no further renewal succeeds.
         valid_until: Deadline,
     },
-    /// It is in etcd as far as we know, but renewals do not get through.
+    /// It is in etcd as far as known, but renewals fail or its key cannot be watched.
     Suspect {
-        /// When it is lost, unless one does.
+        /// When it is lost, unless a renewal succeeds.
         valid_until: Deadline,
     },
-    /// It is not in etcd, or not known to be. It is being put back.
+    /// It is not in etcd as far as known, and is being put back.
     Lost {
-        /// What happened.
+        /// Why it was lost.
         why: Loss,
     },
-    /// It is in etcd, and asks not to be called any more.
+    /// It is in etcd with the status [`Draining`](crate::Status::Draining): clients do not pick it.
     Draining,
-    /// It has left, or the client was closed. Nothing follows.
+    /// It has left, or the client was closed. This is the last state.
     Closed,
 }
 
@@ -41,23 +42,24 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// No renewal got through for as long as the lease lives.
+    /// No renewal succeeded during the lifetime of the lease.
     Unreachable,
     /// The lease is gone: it expired or was revoked, or the server lost its data.
     LeaseGone,
-    /// Somebody deleted the key.
+    /// The key was deleted.
     KeyDeleted,
-    /// Somebody overwrote the key with something that is no registration.
+    /// The key was overwritten with a value that is not a registration.
     Overwritten,
-    /// Another process registered the same instance. It keeps it until it leaves.
+    /// Another process registered the same instance. This registration is restored when that process
+    /// has left.
     Replaced {
-        /// By the owner of this lease.
+        /// The lease of the other process.
         by: LeaseId,
     },
 }
 
-/// Whether `now` is another state than `before`, and not the same with a later deadline.
-pub(super) fn is_news(before: &State, now: &State) -> bool {
+/// Whether `now` differs from `before` in more than its deadline.
+pub(super) fn is_visible_change(before: &State, now: &State) -> bool {
     match (before, now) {
         (
             State::Registered {

@@ -1,8 +1,7 @@
-//! A store, a network, operators and several processes that do everything they may, at random,
-//! around the owned keys.
+//! A model test of owned keys: a store, a network, operators and several processes act at random.
 //!
-//! One seed is one history. It begins with faults and ends without: then every instance that is
-//! wanted is there, and nobody's key was taken away.
+//! One seed is one history. It begins with faults and ends without faults. At the end every wanted
+//! instance is in the store, and no process has taken a key of another.
 
 mod process;
 mod store;
@@ -16,20 +15,20 @@ use crate::discovery::register::owned_key::*;
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
-/// Rounds in which everything on the way arrives, until nothing changes any more.
+/// The most rounds without faults until nothing changes any more.
 const ROUNDS: usize = 60;
 
 struct World {
     rng: Rng,
     store: Store,
     processes: Vec<Process>,
-    /// How many keys are used: the fewer, the more happens to each.
+    /// How many keys are used. With fewer keys, more happens to each.
     keys: usize,
-    /// Names values, so that each is written for one owned key at one time.
+    /// Numbers values, so that each is written for one owned key once.
     values: u64,
 }
 
-/// Everything that is not an instance is rubbish.
+/// Whether a value is an instance.
 fn valid(kv: &KeyValue) -> bool {
     kv.value().starts_with(b"process")
 }
@@ -71,14 +70,14 @@ impl World {
             42..56 => self.execute(n),
             58..68 => self.answer(n, true),
             68..70 => self.answer(n, false),
-            // Never executed.
+            // The request is lost before the server executes it.
             70 => self.processes[n].fail(),
             71 => self.processes[n].refused(),
-            74..84 => self.hear(n),
+            74..84 => self.deliver(n),
             84..86 => self.unwatch(n),
             86..88 => self.store.expire(self.processes[n].leases.current),
             88..91 => self.notice_loss(n),
-            // No renewal got through; the server has the lease for a while longer.
+            // No renewal succeeds, and the server keeps the lease for a while longer.
             91 => self.processes[n].lose_lease(),
             56 | 72 => self.processes[n].retire_lease(),
             57 | 73 => self.processes[n].lose_retired(&self.store),
@@ -117,7 +116,7 @@ impl World {
         }
     }
 
-    /// A process may be quick, while what others wait for is on its way.
+    /// Lets a process act at once, while requests of others are in flight.
     fn promptly(&mut self, n: usize) {
         if self.rng.bool() {
             self.processes[n].send();
@@ -128,7 +127,7 @@ impl World {
     fn grant(&mut self, n: usize) {
         if self.processes[n].leases.current.is_none() {
             let lease = self.store.grant();
-            // An answer that is lost leaves a lease that nobody keeps alive.
+            // A lost answer leaves a lease that no process keeps alive.
             if self.rng.u32(0..5) > 0 {
                 self.processes[n].leases.current = Some(lease);
             }
@@ -164,12 +163,12 @@ impl World {
         }
     }
 
-    /// Some of the events of some watch arrive.
-    fn hear(&mut self, n: usize) {
+    /// Delivers some of the events of a random watch.
+    fn deliver(&mut self, n: usize) {
         let (process, rng) = (&mut self.processes[n], &mut self.rng);
         process.watch();
         if let Some(number) = process.any(rng) {
-            process.hear(number, &self.store, rng.usize(1..4));
+            process.deliver(number, &self.store, rng.usize(1..4));
         }
     }
 
@@ -186,7 +185,7 @@ impl World {
         }
     }
 
-    /// A lease that nobody keeps alive ends.
+    /// Expires a lease that no process keeps alive.
     fn expire_old(&mut self) {
         let kept: Vec<_> = self.processes.iter().map(|p| p.leases.current).collect();
         let old = self
@@ -203,12 +202,12 @@ impl World {
         }
     }
 
-    /// A process is gone, and another begins in its place.
+    /// Replaces a process by a new one.
     fn crash(&mut self, n: usize) {
         self.processes[n] = Process::new(n);
     }
 
-    /// What holds at any time.
+    /// Checks what holds at any time.
     fn check_always(&self) {
         for key in KEYS {
             let kv = self.store.get(key.as_bytes());
@@ -228,8 +227,8 @@ impl World {
         }
     }
 
-    /// Nobody deletes or takes what is another's, but for a first `Replace`.
-    fn check_fence(&self, n: usize, key: &Bytes, step: Step) {
+    /// Checks that no process deletes or overwrites a key of another, except for a first `Replace`.
+    fn check_fence(&self, n: usize, key: &Bytes, step: KeyStep) {
         let owner = format!("process{n} ");
         let Some(kv) = self.store.get(key) else {
             return;
@@ -238,10 +237,13 @@ impl World {
         if !others || !self.store.holds(kv, step) {
             return;
         }
-        assert!(matches!(step, Step::Write(..)), "deleted another's {key:?}");
+        assert!(
+            matches!(step, KeyStep::Write(..)),
+            "deleted another's {key:?}"
+        );
         let mut owned_keys = self.processes[n].owned_keys(std::str::from_utf8(key).unwrap());
         let owned_key = owned_keys
-            .find(|owned_key| owned_key.phase == Phase::Busy(step))
+            .find(|owned_key| owned_key.phase == Phase::InFlight(step))
             .unwrap();
         assert!(
             owned_key.policy == OnConflict::Replace && !owned_key.was_held(),
@@ -249,7 +251,7 @@ impl World {
         );
     }
 
-    /// No more faults: everything on the way arrives, until nothing changes.
+    /// Stops all faults, and delivers everything until nothing changes.
     fn calm(&mut self) {
         let before = self.store.writes;
         let owned_keys: usize = self.processes.iter().map(Process::len).sum();
@@ -275,7 +277,7 @@ impl World {
                 busy |= self.processes[n].is_executed();
                 self.answer(n, true);
                 self.processes[n].watch();
-                busy |= self.processes[n].hear_all(&self.store);
+                busy |= self.processes[n].deliver_all(&self.store);
             }
             if !busy {
                 break;
@@ -284,7 +286,7 @@ impl World {
         let writes = self.store.writes - before;
         assert!(
             writes <= 5 * owned_keys,
-            "{writes} writes for {owned_keys} owned_keys"
+            "{writes} writes for {owned_keys} owned keys"
         );
     }
 
@@ -294,7 +296,7 @@ impl World {
             .all(|p| p.leases.current != Some(lease))
     }
 
-    /// What was promised, when all is quiet.
+    /// Checks the guarantees after [`World::calm`].
     fn check(&self) {
         for key in KEYS {
             let kv = self.store.get(key.as_bytes());
@@ -311,20 +313,23 @@ impl World {
                             assert_eq!((kv.lease(), kv.mod_revision()), (Some(lease), revision));
                             assert_eq!(kv.value(), &owned_key.value, "not the newest");
                         }
-                        Phase::Yielded { by } => {
+                        Phase::Yielded { to: by } => {
                             let owner = kv.and_then(KeyValue::lease);
                             assert_eq!(owner, Some(by), "yielded to nobody: {owned_key:?}");
                             assert!(!self.is_old(by));
                         }
-                        Phase::Refused(_) => assert!(!owned_key.was_held(), "{owned_key:?}"),
-                        Phase::Wanted(_) | Phase::Unsure | Phase::Busy(_) | Phase::Left => {
+                        Phase::Conflict(_) => assert!(!owned_key.was_held(), "{owned_key:?}"),
+                        Phase::ToWrite(_)
+                        | Phase::ToRead
+                        | Phase::InFlight(_)
+                        | Phase::Released => {
                             panic!("{owned_key:?}")
                         }
                     }
                 }
             }
             let wanted = self.processes.iter().flat_map(|p| p.owned_keys(key));
-            let wanted = wanted.filter(|owned_key| !matches!(owned_key.phase, Phase::Refused(_)));
+            let wanted = wanted.filter(|owned_key| !matches!(owned_key.phase, Phase::Conflict(_)));
             assert_eq!(held, usize::from(wanted.count() > 0), "holders of {key}");
             if held == 0 {
                 assert_eq!(kv.and_then(KeyValue::lease), None, "left behind: {kv:?}");
@@ -332,7 +337,7 @@ impl World {
         }
     }
 
-    /// Whoever has a key lets go of it, or dies: then whoever waits has it.
+    /// Lets each holder of a key leave or crash, and checks that a waiting process takes the key.
     fn successors_go(&mut self) {
         for key in KEYS {
             while let Some(n) = self.processes.iter().position(|p| p.holds(key).is_some()) {
@@ -351,8 +356,8 @@ impl World {
 }
 
 #[test]
-fn whatever_happens_every_instance_comes_back_and_nobody_takes_anothers() {
-    let seeds = std::env::var("CLAIM_SEEDS").map_or(0..10_000, |seeds| {
+fn every_instance_is_restored_and_no_key_of_another_process_is_taken() {
+    let seeds = std::env::var("OWNED_KEY_SEEDS").map_or(0..10_000, |seeds| {
         let seed = seeds.parse().unwrap();
         seed..seed + 1
     });
@@ -366,7 +371,7 @@ fn whatever_happens_every_instance_comes_back_and_nobody_takes_anothers() {
             world.successors_go();
         });
         if let Err(panic) = result {
-            println!("CLAIM_SEEDS={seed}");
+            println!("OWNED_KEY_SEEDS={seed}");
             std::panic::resume_unwind(panic);
         }
     }

@@ -7,10 +7,12 @@ use fastrand::Rng;
 
 use super::store::{Answer, Store};
 use super::valid;
+use crate::discovery::register::key_phase::Phase;
 use crate::discovery::register::key_queue::KeyQueue;
+use crate::discovery::register::key_step::KeyStep;
 use crate::discovery::register::leases::Leases;
-use crate::discovery::register::owned_key::{OwnedKey, Phase, Step};
-use crate::discovery::register::registrar::OnConflict;
+use crate::discovery::register::on_conflict::OnConflict;
+use crate::discovery::register::owned_key::OwnedKey;
 use crate::types::LeaseId;
 
 #[derive(Debug)]
@@ -29,24 +31,24 @@ struct Entry {
     owned_key: OwnedKey,
     /// The first revision that the watch has not delivered.
     watch: Option<i64>,
-    /// The store went back, and the watch will say so.
+    /// The store was rewound, and the watch will report it.
     rewound: bool,
 }
 
-/// A transaction on its way.
+/// A transaction in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
-    pub(super) steps: Vec<Sent>,
-    /// Once it was executed.
+    pub(super) steps: Vec<SentStep>,
+    /// The answer, once the server has executed it.
     pub(super) answer: Option<Answer>,
 }
 
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(super) struct SentStep {
     number: u64,
     pub(super) key: Bytes,
     pub(super) value: Bytes,
-    pub(super) step: Step,
+    pub(super) step: KeyStep,
 }
 
 impl Process {
@@ -126,7 +128,7 @@ impl Process {
         self.settle();
     }
 
-    /// The lease is not renewed any more; another is to take its place.
+    /// Stops renewing the lease. Another one will be granted.
     pub(super) fn retire_lease(&mut self) {
         if let Some(retired) = self.leases.retire() {
             self.retired.push(retired);
@@ -159,7 +161,7 @@ impl Process {
             {
                 let value = owned_key.next_value().clone();
                 owned_key.begin(step);
-                steps.push(Sent {
+                steps.push(SentStep {
                     number: *number,
                     key: owned_key.key.clone(),
                     value,
@@ -196,7 +198,7 @@ impl Process {
         self.settle();
     }
 
-    /// Whatever became of it, there is no answer but maybe that the lease is gone.
+    /// Loses the answer, except for one that says that the lease does not exist.
     pub(super) fn fail(&mut self) {
         let Some(flight) = self.flight.take() else {
             return;
@@ -208,7 +210,7 @@ impl Process {
                 .unwrap()
                 .owned_key
                 .failed();
-            if let Step::Write(_, on) = sent.step {
+            if let KeyStep::Write(_, on) = sent.step {
                 lease = Some(on);
             }
         }
@@ -218,7 +220,7 @@ impl Process {
         self.settle();
     }
 
-    /// The server refused what was sent, and so did nothing of it.
+    /// The server refuses the transaction, and executes nothing of it.
     pub(super) fn refused(&mut self) {
         if self.is_executed() {
             return;
@@ -235,7 +237,7 @@ impl Process {
         self.settle();
     }
 
-    /// Watches what matters and is not watched.
+    /// Watches the keys that must be watched and are not.
     pub(super) fn watch(&mut self) {
         for entry in self.entries.values_mut() {
             if let (Some(after), None) = (entry.owned_key.watch_after(), entry.watch) {
@@ -245,8 +247,8 @@ impl Process {
         }
     }
 
-    /// Takes some events of one watch; says whether there were any.
-    pub(super) fn hear(&mut self, number: u64, store: &Store, count: usize) -> bool {
+    /// Delivers some events of one watch. Returns whether there were any.
+    pub(super) fn deliver(&mut self, number: u64, store: &Store, count: usize) -> bool {
         let Some(entry) = self.entries.get_mut(&number) else {
             return false;
         };
@@ -266,32 +268,32 @@ impl Process {
             let (at, kv) = (crate::types::Revision::new(event.at), event.kv.clone());
             let _ = entry.owned_key.event(at, kv, &self.leases, valid);
         }
-        let heard = !events.is_empty();
+        let delivered = !events.is_empty();
         self.settle();
-        heard
+        delivered
     }
 
-    pub(super) fn hear_all(&mut self, store: &Store) -> bool {
+    pub(super) fn deliver_all(&mut self, store: &Store) -> bool {
         let numbers: Vec<_> = self.entries.keys().copied().collect();
-        let mut heard = false;
+        let mut delivered = false;
         for number in numbers {
-            heard |= self.hear(number, store, usize::MAX);
+            delivered |= self.deliver(number, store, usize::MAX);
         }
-        heard
+        delivered
     }
 
     pub(super) fn unwatch(&mut self, number: u64) {
         if let Some(entry) = self.entries.get_mut(&number)
             && entry.watch.take().is_some()
         {
-            entry.owned_key.unwatched();
+            entry.owned_key.watch_interrupted();
         }
         self.settle();
     }
 
-    /// The connection breaks with the store: what it answered and was not heard is lost, and watches
-    /// find out that history is another. (That a store grows back before anybody looks is beyond
-    /// what the watches promise.)
+    /// Breaks the connection when the store is rewound: answers that were not delivered are lost, and
+    /// watches report the rewind. A store that reaches its old revision before the watches are
+    /// resumed is outside the guarantees of watches.
     pub(super) fn store_went_back(&mut self) {
         if self.is_executed() {
             self.fail();
@@ -305,7 +307,7 @@ impl Process {
     fn settle(&mut self) {
         let key_queue = &mut self.key_queue;
         self.entries.retain(|number, entry| {
-            let left = entry.owned_key.phase == Phase::Left;
+            let left = entry.owned_key.phase == Phase::Released;
             if left {
                 key_queue.leave(&entry.owned_key.key, *number);
             }

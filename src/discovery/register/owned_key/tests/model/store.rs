@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use fastrand::Rng;
 
-use crate::discovery::register::owned_key::{Expect, Step};
+use crate::discovery::register::key_step::{KeyStep, WriteCondition};
 use crate::types::{KeyValue, LeaseId, Revision};
 
-/// What a transaction answers: its revision, and for each step whether it was done or what was there
-/// instead; `None` when a lease was not found, and nothing was done.
+/// The response to a transaction: its revision, and for each step whether it was executed or what the
+/// key was instead. `None` means that a lease was not found, and that nothing was executed.
 pub(super) type Answer = Option<(Revision, Vec<Result<(), Option<KeyValue>>>)>;
 
 /// A change of a key.
@@ -63,7 +63,7 @@ impl Store {
         self.leases.iter().copied()
     }
 
-    /// The lease ends, and every key on it is deleted.
+    /// Expires a lease, and deletes every key attached to it.
     pub(super) fn expire(&mut self, lease: Option<LeaseId>) {
         let Some(lease) = lease.filter(|lease| self.leases.remove(lease)) else {
             return;
@@ -88,13 +88,13 @@ impl Store {
         self.set(key.into(), Some((value, lease)));
     }
 
-    /// Another value, and the lease that the key hangs on already.
+    /// Puts another value, and keeps the lease of the key.
     pub(super) fn overwrite(&mut self, key: &'static str, value: &'static str) {
         let lease = self.get(key.as_bytes()).and_then(KeyValue::lease);
         self.put(key, value.into(), lease);
     }
 
-    /// Changes a key at the revision that is being made.
+    /// Changes a key at the current revision.
     fn set(&mut self, key: Bytes, to: Option<(Bytes, Option<LeaseId>)>) {
         let at = self.revision;
         let kv = to.map(|(value, lease)| {
@@ -115,19 +115,21 @@ impl Store {
         self.history.push(Event { at, key, kv });
     }
 
-    /// Whether a step would be done to this key.
-    pub(super) fn holds(&self, kv: &KeyValue, step: Step) -> bool {
+    /// Whether the condition of a step holds for this key.
+    pub(super) fn holds(&self, kv: &KeyValue, step: KeyStep) -> bool {
         match step {
-            Step::Write(Expect::Absent, _) => false,
-            Step::Write(Expect::Unchanged(at, on), _) => {
+            KeyStep::Write(WriteCondition::Absent, _) => false,
+            KeyStep::Write(WriteCondition::Unchanged(at, on), _) => {
                 (kv.mod_revision(), kv.lease()) == (at, on)
             }
-            Step::Write(Expect::Lease(on), _) | Step::Delete(on) => kv.lease() == Some(on),
-            Step::Look => false,
+            KeyStep::Write(WriteCondition::OnLease(on), _) | KeyStep::Delete(on) => {
+                kv.lease() == Some(on)
+            }
+            KeyStep::Read => false,
         }
     }
 
-    pub(super) fn transact(&mut self, steps: &[(Bytes, Bytes, Step)]) -> Answer {
+    pub(super) fn transact(&mut self, steps: &[(Bytes, Bytes, KeyStep)]) -> Answer {
         let mut names: Vec<_> = steps.iter().map(|(key, ..)| key).collect();
         names.sort();
         names.dedup();
@@ -136,14 +138,14 @@ impl Store {
             steps.len(),
             "etcd refuses two steps to one key"
         );
-        let done = |(key, _, step): &(Bytes, Bytes, Step)| match (self.get(key), step) {
-            (None, Step::Write(Expect::Absent, _)) => true,
+        let done = |(key, _, step): &(Bytes, Bytes, KeyStep)| match (self.get(key), step) {
+            (None, KeyStep::Write(WriteCondition::Absent, _)) => true,
             (None, _) => false,
             (Some(kv), step) => self.holds(kv, *step),
         };
         let done: Vec<bool> = steps.iter().map(done).collect();
         for ((_, _, step), done) in steps.iter().zip(&done) {
-            if let (Step::Write(_, lease), true) = (step, done)
+            if let (KeyStep::Write(_, lease), true) = (step, done)
                 && !self.lives(*lease)
             {
                 return None;
@@ -153,12 +155,12 @@ impl Store {
         let mut answers = Vec::new();
         for ((key, value, step), done) in steps.iter().zip(done) {
             answers.push(match (done, *step) {
-                (false, _) | (true, Step::Look) => Err(self.get(key).cloned()),
-                (true, Step::Delete(_)) => {
+                (false, _) | (true, KeyStep::Read) => Err(self.get(key).cloned()),
+                (true, KeyStep::Delete(_)) => {
                     self.set(key.clone(), None);
                     Ok(())
                 }
-                (true, Step::Write(_, lease)) => {
+                (true, KeyStep::Write(_, lease)) => {
                     self.writes += 1;
                     self.set(key.clone(), Some((value.clone(), Some(lease))));
                     Ok(())
@@ -168,7 +170,7 @@ impl Store {
         Some((Revision::new(self.revision), answers))
     }
 
-    /// The events of a key from a revision on.
+    /// The events of a key, from this revision on.
     pub(super) fn events(&self, key: &Bytes, from: i64) -> impl Iterator<Item = &Event> {
         let events = self.history.iter();
         events.filter(move |event| event.at >= from && event.key == *key)
@@ -178,9 +180,9 @@ impl Store {
         self.compacted = rng.i64(self.compacted..=self.revision);
     }
 
-    /// Everything is lost.
+    /// Loses all data.
     pub(super) fn wipe(&mut self) {
-        // A lease of the new store has another id than any before.
+        // Lease ids of the new store differ from all earlier ones.
         *self = Store {
             granted: self.granted,
             writes: self.writes,

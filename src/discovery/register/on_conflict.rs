@@ -1,0 +1,20 @@
+//! What a registrar does about a key that another process holds.
+
+/// What to do when the key of an instance is held under another process's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OnConflict {
+    /// Do not register: [`Registrar::register`](crate::Registrar::register) fails with an error of
+    /// the kind [`Conflict`](crate::ErrorKind::Conflict).
+    Fail,
+    /// Take the key over. A restarted process does not wait for the lease of its predecessor to
+    /// expire. A predecessor that still runs sees [`Loss::Replaced`](crate::Loss::Replaced) and does
+    /// not take the key back.
+    #[default]
+    Replace,
+    /// Wait until the key is gone. [`Registrar::register`](crate::Registrar::register) waits until
+    /// the other process's lease must have expired, even if that is longer than the client's timeout.
+    /// If the lease was renewed in that time, the error has the kind
+    /// [`Conflict`](crate::ErrorKind::Conflict) and names the lease.
+    WaitForExpiry,
+}
