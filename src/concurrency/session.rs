@@ -150,7 +150,6 @@ impl SessionBuilder {
 
 impl Session {
     /// The settings of a new session on this client. Its calls have the client's timeout.
-    #[expect(clippy::new_ret_no_self, reason = "there is none before start()")]
     pub fn builder(client: &Client) -> SessionBuilder {
         SessionBuilder {
             client: client.clone(),

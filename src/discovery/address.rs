@@ -1,4 +1,4 @@
-//! What may stand as the address of an instance: something that others can connect to.
+//! Parses and checks the address of an instance. Pure.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -9,17 +9,17 @@ const UNREACHABLE: Reason = "is where a server listens, not where others can rea
      register the address of this machine that they can reach, such as 10.0.0.5:8080";
 const NO_PORT: Reason = "is not host:port with a port from 1 to 65535";
 const BARE_V6: Reason =
-    "has more than one colon; an IPv6 address stands in brackets, such as [2001:db8::1]:8080";
+    "has more than one colon; an IPv6 address must be in brackets, such as [2001:db8::1]:8080";
 const BAD_V6: Reason = "has brackets around something that is not an IPv6 address";
-const BAD_HOST: Reason = "has no host name before the port, or one with characters no host has";
+const BAD_HOST: Reason = "has no valid host name before the port";
 
-/// The host (an IPv6 address without its brackets) and the port of an address that others can
-/// connect to; or why it is none.
+/// Returns the host (an IPv6 address without its brackets) and the port of an address, or why the
+/// address cannot be registered.
 ///
-/// Loopback is let through: on one machine it is a good address.
+/// Loopback is accepted, because it is valid for programs on one machine.
 pub(super) fn parse(addr: &str) -> Result<(&str, u16), Reason> {
     let (host, port) = addr.rsplit_once(':').ok_or(NO_PORT)?;
-    // `u16::from_str` takes a leading plus sign, which no other program would.
+    // `u16::from_str` accepts a leading plus sign, which other programs do not.
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     let port: u16 = port.parse().ok().filter(|_| digits).ok_or(NO_PORT)?;
     if port == 0 {
@@ -59,7 +59,7 @@ fn name(host: &str) -> Result<&str, Reason> {
     }
 }
 
-/// Without what cannot be in a host, and would break a key or a URL.
+/// Whether a host has no characters that are invalid in a host name, a key or a URL.
 fn plain(host: &str) -> bool {
     !host.contains(|c: char| c.is_control() || c.is_whitespace() || "/\\[]@?#\"".contains(c))
 }

@@ -1,34 +1,36 @@
-//! How instances are written into etcd: the shape of their keys and values.
+//! The formats of the keys and values of instances. Pure.
 
-pub(crate) mod native;
-pub(crate) mod plain;
+mod bad_value;
+mod native;
+mod plain;
 
 use std::borrow::Cow;
-use std::fmt;
 
 use bytes::Bytes;
 
+use self::bad_value::BadValue;
 use super::instance::Instance;
 use crate::types::key_range::KeyRange;
 
-/// The shape of the keys and values that instances are registered with.
+/// The format of the keys and values of instances.
 ///
-/// Who registers and who looks must use the same codec and the same prefix to find each other.
+/// A registrar and a view must use the same codec and the same prefix.
 ///
 /// | codec | key | value | default prefix |
 /// |---|---|---|---|
 /// | `Native` | `prefix` `service` `/` `id` | JSON with all properties | `/services/` |
 /// | `Plain` | `prefix` `service` `/` `addr` | the address | `/` |
 ///
-/// A prefix ends with `/`; one that does not gets it. The empty prefix stays empty.
+/// A `/` is appended to a prefix that does not end with one. The empty prefix stays empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Codec {
-    /// The address and nothing else: what a Go program writes that follows the usual tutorials
-    /// (`/web/10.0.0.5:8080` holds `10.0.0.5:8080`), so that it and this crate see each other.
+    /// The value is the address and nothing else.
     ///
-    /// There is no place for an id, a weight, a status or anything else: what is read has the last
-    /// part of its key as id, and the defaults of [`Instance::new`].
+    /// It is compatible with Go programs that follow the common tutorials: the key
+    /// `/web/10.0.0.5:8080` has the value `10.0.0.5:8080`. It stores no id, weight, status or metadata:
+    /// an instance that is read has the last part of its key as its id, and otherwise the defaults of
+    /// [`Instance::new`].
     Plain,
     /// One JSON object with every property of the instance.
     ///
@@ -38,14 +40,13 @@ pub enum Codec {
     ///  "status":"up","since":1700000000000,"inc":3}
     /// ```
     ///
-    /// Only `addr` must be there. Fields that this version does not know are kept, and written
-    /// again when the instance is.
+    /// Only `addr` is required. Unknown fields are kept, and written again with the instance.
     #[default]
     Native,
 }
 
 impl Codec {
-    /// Where instances are kept when nobody says otherwise.
+    /// The prefix of the keys if none is set.
     pub(crate) const fn default_prefix(self) -> &'static str {
         match self {
             Codec::Plain => "/",
@@ -64,8 +65,8 @@ impl Codec {
         key.into()
     }
 
-    /// The keys of all instances of `service`, and of no other: it ends with `/`, so that `web` does
-    /// not take in `web2`.
+    /// The keys of all instances of `service`. The range ends with `/`, so that `web` does not include
+    /// `web2`.
     pub(crate) fn range(self, prefix: &str, service: &str) -> KeyRange {
         KeyRange::prefix(directory(prefix, service))
     }
@@ -78,9 +79,7 @@ impl Codec {
         }
     }
 
-    /// The instance that `key` and `value` stand for.
-    ///
-    /// What comes out would pass [`Instance::check`].
+    /// Decodes an instance from `key` and `value`. The result passes [`Instance::check`].
     pub(crate) fn decode(
         self,
         prefix: &str,
@@ -92,18 +91,18 @@ impl Codec {
             Codec::Plain => plain::decode(service, last, value),
             Codec::Native => native::decode(service, last, value),
         }?;
-        // The text of the check shows what it refuses, and a value is not for showing.
+        // The error of the check contains the refused text, and a value must not be printed.
         match instance.check() {
             Ok(()) => Ok(instance),
             Err(_) if instance.host_and_port().is_none() => Err(BadValue::new(
-                "its address is not host:port, or one that only its own machine could use",
+                "its address is not host:port, or is one that only its own machine can use",
             )),
             Err(_) => Err(BadValue::new("its key has a control character")),
         }
     }
 }
 
-/// `prefix`, with the `/` it ends with unless it is empty.
+/// Appends a `/` to a prefix that has none and is not empty.
 fn slashed(prefix: &str) -> Cow<'_, str> {
     if prefix.is_empty() || prefix.ends_with('/') {
         Cow::Borrowed(prefix)
@@ -112,7 +111,7 @@ fn slashed(prefix: &str) -> Cow<'_, str> {
     }
 }
 
-/// What the keys of all instances of a service begin with.
+/// The prefix of the keys of all instances of a service.
 fn directory(prefix: &str, service: &str) -> String {
     format!("{}{service}/", slashed(prefix))
 }
@@ -128,24 +127,8 @@ fn split<'a>(prefix: &str, key: &'a [u8]) -> Result<(&'a str, &'a str), BadValue
             Ok((service, last))
         }
         _ => Err(BadValue::new(
-            "its key is not the prefix, a service and an id, parted by '/'",
+            "its key is not the prefix, a service and an id, separated by '/'",
         )),
-    }
-}
-
-/// Why a key and its value are not an instance; it never shows the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BadValue(Cow<'static, str>);
-
-impl BadValue {
-    pub(super) fn new(reason: impl Into<Cow<'static, str>>) -> Self {
-        BadValue(reason.into())
-    }
-}
-
-impl fmt::Display for BadValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -156,7 +139,7 @@ mod tests {
     const BOTH: [Codec; 2] = [Codec::Plain, Codec::Native];
 
     #[test]
-    fn a_service_does_not_take_in_one_whose_name_it_begins() {
+    fn the_range_of_a_service_excludes_services_with_a_longer_name() {
         for codec in BOTH {
             let range = codec.range("/", "web");
             assert!(range.contains(&codec.key("/", &Instance::new("web", "a:1"))));
@@ -193,7 +176,7 @@ mod tests {
                 "/svc/web/x/a:1",
             ] {
                 let bad = bad(key.as_bytes());
-                assert!(bad.to_string().contains("parted by"), "{key}: {bad}");
+                assert!(bad.to_string().contains("separated by"), "{key}: {bad}");
             }
         }
         let bad = Codec::Plain.decode("/", b"/we\nb/a:1", b"a:1").unwrap_err();
@@ -207,7 +190,7 @@ mod tests {
         for bad in [plain, native] {
             let text = bad.unwrap_err().to_string();
             assert!(text.contains("its own machine"));
-            assert!(!text.contains("0.0.0.0"), "a value was shown: {text}");
+            assert!(!text.contains("0.0.0.0"), "a value was printed: {text}");
         }
     }
 }

@@ -8,10 +8,10 @@ use super::address;
 use super::status::Status;
 use crate::error::{Error, ErrorKind, Result};
 
-/// One running member of a service, as it is registered and found.
+/// A running member of a service, as it is registered and found.
 ///
-/// It is made with its service and its address, and every other property is set by the method of
-/// the same name; what is set is read from the fields.
+/// [`new`](Instance::new) takes the service and the address. A method of the same name sets each other
+/// property, and the public fields return it.
 ///
 /// ```
 /// use etcd_blocking::Instance;
@@ -33,42 +33,42 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Ok::<(), etcd_blocking::Error>(())
 /// ```
 ///
-/// How much of it others see depends on the [`Codec`](crate::Codec): `Plain` has the address only.
+/// The [`Codec`](crate::Codec) decides which properties are stored: `Plain` stores only the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Instance {
     /// The service it belongs to.
     pub service: String,
-    /// Its name within the service; no two instances of a service have the same.
+    /// Its name, unique within the service.
     pub id: String,
-    /// Where it is reached, as `host:port`.
+    /// The address to connect to, as `host:port`.
     pub addr: String,
-    /// The version of the program; empty when not given.
+    /// The version of the program; empty if not set.
     pub version: String,
-    /// Its share of the calls, relative to that of the others; 0 gets none.
+    /// Its share of the calls, relative to the other instances. With 0 it gets no calls.
     pub weight: u32,
-    /// Where it runs, such as a data centre or an availability zone; empty when not given.
+    /// The data centre or availability zone in which it runs; empty if not set.
     pub zone: String,
-    /// Labels, in the order they were given.
+    /// Labels, in the order in which they were added.
     pub tags: Vec<String>,
-    /// Anything else, by name.
+    /// Other properties, by name.
     pub meta: BTreeMap<String, String>,
-    /// More ways to reach it: URIs by name.
+    /// Additional URIs of the instance, by name.
     pub endpoints: BTreeMap<String, String>,
-    /// Whether it wants to be called.
+    /// Whether it accepts calls.
     pub status: Status,
     /// When it was registered, in milliseconds since 1970.
     pub(crate) since: Option<u64>,
     pub(crate) incarnation: u64,
-    /// Fields of the value that this version of the crate does not know.
+    /// Unknown fields of its value.
     pub(crate) extra: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Instance {
-    /// An instance of `service` that is reached at `addr`: `host:port`, or a `SocketAddr`.
+    /// Creates an instance of `service` with the address `addr`: `host:port`, or a `SocketAddr`.
     ///
-    /// Its id is the address and its weight 1 until they are set; it is [`Status::Up`]. Nothing is
-    /// checked here: see [`check`](Instance::check).
+    /// The id defaults to the address, the weight to 1, and the status to [`Status::Up`]. Nothing is
+    /// checked here; see [`check`](Instance::check).
     pub fn new(service: impl Into<String>, addr: impl ToString) -> Self {
         let addr = addr.to_string();
         Instance {
@@ -88,9 +88,9 @@ impl Instance {
         }
     }
 
-    /// An instance of `service` that is reached where `listener` listens.
+    /// Creates an instance of `service` with the address of a listener.
     ///
-    /// With a listener on port 0 this is how the real port gets registered.
+    /// It is for listeners on port 0, whose port is assigned by the operating system.
     ///
     /// ```
     /// use std::net::TcpListener;
@@ -100,7 +100,7 @@ impl Instance {
     /// let api = Instance::listening("api", &listener)?;
     /// assert_eq!(api.addr, listener.local_addr()?.to_string());
     ///
-    /// // Every interface of the machine is no address that others could use.
+    /// // A listener on every interface has no address that others can connect to.
     /// let everywhere = TcpListener::bind("0.0.0.0:0")?;
     /// assert!(Instance::listening("api", &everywhere).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -108,14 +108,14 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] when it listens on every interface (`0.0.0.0`, `[::]`) or
-    /// [`check`](Instance::check) refuses the service; [`ErrorKind::Os`] when the listener cannot
-    /// tell its address.
+    /// [`ErrorKind::InvalidArgument`] when the listener listens on every interface (`0.0.0.0`, `[::]`)
+    /// or [`check`](Instance::check) refuses the service; [`ErrorKind::Os`] when the address of the
+    /// listener cannot be read.
     pub fn listening(service: impl Into<String>, listener: &TcpListener) -> Result<Self> {
         let addr = listener.local_addr().map_err(|error| {
             Error::new(
                 ErrorKind::Os,
-                format!("the listener cannot tell its address: {error}"),
+                format!("the address of the listener cannot be read: {error}"),
             )
             .caused_by(error)
         })?;
@@ -124,7 +124,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Sets the id. One that stays the same over restarts lets others see a restart as such.
+    /// Sets the id. If it stays the same over restarts, readers can recognise a restart.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = id.into();
         self
@@ -136,7 +136,7 @@ impl Instance {
         self
     }
 
-    /// Sets the weight; 0 means that it gets no calls.
+    /// Sets the weight. With 0 the instance gets no calls.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
@@ -165,7 +165,7 @@ impl Instance {
         self.meta.insert(name.into(), value.into());
     }
 
-    /// Sets one more way to reach it.
+    /// Sets an additional URI of the instance.
     pub fn endpoint(mut self, name: impl Into<String>, uri: impl Into<String>) -> Self {
         self.endpoints.insert(name.into(), uri.into());
         self
@@ -177,43 +177,44 @@ impl Instance {
         self
     }
 
-    /// Says when it was registered.
+    /// Sets when it was registered.
     pub(crate) fn registered_at(mut self, unix_ms: u64) -> Self {
         self.since = Some(unix_ms);
         self
     }
 
-    /// When it was registered, by the clock of its machine; `None` when its value does not say.
+    /// Returns when it was registered, by the clock of its machine, or `None` if its value has no time.
     pub fn since(&self) -> Option<SystemTime> {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.since?))
     }
 
-    /// Which start of the program this is: another number under the same id is a restart. 0 when
-    /// its value does not say.
+    /// Returns a number that differs for each start of the program, or 0 if its value has none.
+    ///
+    /// Another number under the same id means that the program was restarted.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    /// The host (an IPv6 address without its brackets) and the port of its address; `None` when it
-    /// is not an address that [`check`](Instance::check) would accept.
+    /// Returns the host (an IPv6 address without its brackets) and the port of its address, or `None`
+    /// if [`check`](Instance::check) would refuse the address.
     pub fn host_and_port(&self) -> Option<(&str, u16)> {
         address::parse(&self.addr).ok()
     }
 
-    /// Whether it may be given calls: it is [`Status::Up`] and its weight is not 0.
+    /// Returns whether it can be picked: it is [`Status::Up`], and its weight is not 0.
     pub fn is_pickable(&self) -> bool {
         self.status.is_pickable() && self.weight > 0
     }
 
-    /// Finds out whether it can be registered, as a registrar does first.
+    /// Checks that it can be registered. A registrar calls this first.
     ///
-    /// The service and the id become parts of a key: they must not be empty, nor hold a `/` or a
-    /// control character. The address must be `host:port`, and one that others can connect to:
-    /// `0.0.0.0` and `[::]` are refused. Loopback is accepted, for everything on one machine.
+    /// The service and the id become parts of a key: they must not be empty or contain a `/` or a
+    /// control character. The address must be a `host:port` that others can connect to: `0.0.0.0` and
+    /// `[::]` are refused. Loopback is accepted, for programs on one machine.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`], with what is wrong and what to do.
+    /// [`ErrorKind::InvalidArgument`] for an invalid service, id or address.
     pub fn check(&self) -> Result<()> {
         check_name("service", &self.service)?;
         // Before the id, which is the address unless it was set.

@@ -1,11 +1,8 @@
 //! Registration and discovery: which programs serve what, and where.
 //!
-//! A program registers an [`Instance`] of a service under a lease that it keeps alive; others find it
-//! under the service's name, and hear of every [`Change`]. A [`Codec`] says how an instance is
-//! written into etcd; a [`Balance`] says which one gets the next call.
-//!
-//! What is decided is decided without I/O, threads and clocks: [`directory`] holds what a view
-//! knows and turns events into changes, [`causes`] finds out why an instance is gone.
+//! A program registers an [`Instance`] of a service under a lease that it keeps alive. Other programs
+//! find it by the name of the service, and receive every [`Change`]. A [`Codec`] defines how an
+//! instance is written into etcd; a [`Balance`] defines which instance gets the next call.
 
 mod address;
 mod codec;

@@ -1,8 +1,8 @@
-//! What an instance says about itself.
+//! The status of an instance.
 
 use std::fmt;
 
-/// Whether an instance wants to be called.
+/// Whether an instance accepts calls.
 ///
 /// ```
 /// use etcd_blocking::Status;
@@ -14,22 +14,22 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Status {
-    /// It is registered, but not ready for calls yet.
+    /// It is registered, and not ready for calls yet.
     Starting,
-    /// It serves.
+    /// It accepts calls.
     #[default]
     Up,
-    /// It finishes what it has and is about to leave: an instance that goes after this has
-    /// [left](crate::Cause::Left), however it went.
+    /// It finishes its running calls and is about to leave. The removal of a draining instance always
+    /// has the cause [`Left`](crate::Cause::Left).
     Draining,
-    /// It cannot serve for the time being, such as after a failed health check.
+    /// It temporarily accepts no calls, such as after a failed health check.
     OutOfService,
-    /// An operator took it out.
+    /// An operator took it out of service.
     Maintenance,
 }
 
 impl Status {
-    /// Every status there is, for those who read one.
+    /// All statuses.
     const ALL: [Status; 5] = [
         Status::Starting,
         Status::Up,
@@ -38,12 +38,12 @@ impl Status {
         Status::Maintenance,
     ];
 
-    /// Whether an instance with this status gets calls: only [`Status::Up`] does.
+    /// Returns whether an instance with this status can be picked: only [`Status::Up`] can.
     pub const fn is_pickable(self) -> bool {
         matches!(self, Status::Up)
     }
 
-    /// Its name in a registered value.
+    /// Returns the name that is used in a registered value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Status::Starting => "starting",

@@ -84,6 +84,7 @@ const PURE: &[&str] = &[
     "discovery/register/key_phase.rs",
     "discovery/register/key_step.rs",
     "discovery/codec.rs",
+    "discovery/codec/bad_value.rs",
     "discovery/resolve/directory.rs",
     "discovery/register/contention_backoff.rs",
     "discovery/register/leases.rs",

@@ -1,19 +1,19 @@
-//! The codec `Native`: one JSON object with everything there is to say.
+//! The codec `Native`: one JSON object with all properties of an instance. Pure.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::BadValue;
+use super::bad_value::BadValue;
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
 
-/// The version of the format that is written. A higher one may be read: it only adds.
+/// The version of the written format. Higher versions can be read, because they only add fields.
 const FORMAT: u64 = 1;
 
 pub(super) fn encode(instance: &Instance, incarnation: u64) -> Bytes {
-    // Sorted here, so that the bytes do not hang on a feature flag of serde_json.
+    // Sorted here, so that the bytes do not depend on a feature flag of serde_json.
     let mut fields: BTreeMap<String, Value> = instance.extra.clone().into_iter().collect();
     let mut set = |name: &str, value: Value| {
         let empty = match &value {
@@ -58,7 +58,7 @@ pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, 
     let mut fields = match serde_json::from_slice(value) {
         Ok(Value::Object(fields)) => Fields(fields),
         Ok(_) => return Err(BadValue::new("it is JSON, but not an object")),
-        // Such an error tells line and column, and shows nothing of the text.
+        // This error contains the line and the column, and nothing of the text.
         Err(error) => return Err(BadValue::new(format!("it is not JSON: {error}"))),
     };
     let format = fields.number("v")?.unwrap_or(FORMAT);
@@ -71,7 +71,7 @@ pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, 
         }
         None => return Err(BadValue::new("it has no \"addr\"")),
     };
-    // The key is what makes an id unique; a value that was copied under another key is no instance.
+    // The key makes an id unique. A value that was copied to another key is not an instance.
     if fields.text("id")?.is_some_and(|written| written != id) {
         return Err(BadValue::new("its \"id\" is not the one in its key"));
     }
@@ -86,7 +86,7 @@ pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, 
     instance.meta = fields.entries("meta")?;
     if let Some(status) = fields.text("status")? {
         instance.status =
-            Status::from_name(&status).ok_or_else(|| wrong("status", "one that is known here"))?;
+            Status::from_name(&status).ok_or_else(|| wrong("status", "a known status"))?;
     }
     instance.since = fields.number("since")?;
     instance.incarnation = fields.number("inc")?.unwrap_or(0);
@@ -94,7 +94,8 @@ pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, 
     Ok(instance)
 }
 
-/// The fields not read yet. `null` counts as missing: that is how other languages write "nothing".
+/// The fields that are not read yet. `null` counts as missing, because other languages write it for
+/// absent values.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -113,7 +114,7 @@ impl Fields {
             .map(|value| {
                 value
                     .as_u64()
-                    .ok_or_else(|| wrong(name, "a whole number from 0 on"))
+                    .ok_or_else(|| wrong(name, "a whole number of at least 0"))
             })
             .transpose()
     }
@@ -298,7 +299,7 @@ mod tests {
             let value = Codec::Native.encode(&instance, instance.incarnation);
             prop_assert_eq!(Codec::Native.decode(&prefix, &key, &value), Ok(instance.clone()));
             prop_assert!(Codec::Native.range(&prefix, &instance.service).contains(&key));
-            // A value that somebody rewrites without a change does not change.
+            // A value that is read and written again does not change.
             let again = Codec::Native.decode(&prefix, &key, &value).unwrap();
             prop_assert_eq!(Codec::Native.encode(&again, again.incarnation), value);
 

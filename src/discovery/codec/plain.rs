@@ -1,16 +1,16 @@
-//! The codec `Plain`: the value is the address.
+//! The codec `Plain`: the value is the address. Pure.
 
 use bytes::Bytes;
 
-use super::BadValue;
+use super::bad_value::BadValue;
 use crate::discovery::instance::Instance;
 
 pub(super) fn encode(instance: &Instance) -> Bytes {
     Bytes::copy_from_slice(instance.addr.as_bytes())
 }
 
-/// The value is what clients connect to, so it is the address even where the key has another name:
-/// some programs use a lease id there.
+/// Decodes an instance. Its address is the value, not the last part of the key, because some programs
+/// use a lease id there.
 pub(super) fn decode(service: &str, last: &str, value: &[u8]) -> Result<Instance, BadValue> {
     let addr = std::str::from_utf8(value).map_err(|_| BadValue::new("it is not UTF-8"))?;
     Ok(Instance::new(service, addr).id(last))

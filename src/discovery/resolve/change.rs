@@ -1,4 +1,4 @@
-//! What happens to the instances of a service, as those who look are told.
+//! The changes of a service that a view reports.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use crate::discovery::instance::Instance;
 
-/// One thing that happened to a service, or to the view of it.
+/// A change of a service, or of the view of it.
 ///
-/// Whoever applies every change in order has the instances that the view has, with one delay: an
-/// instance leaves the view at once, but its [`Removed`](Change::Removed) may come a moment later,
-/// when it is known why.
+/// A reader that applies every change in order has the instances of the view, with one delay: an
+/// instance leaves the view at once, but its [`Removed`](Change::Removed) may follow later, when its
+/// cause is known.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -35,43 +35,43 @@ use crate::discovery::instance::Instance;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// There is a new instance.
+    /// An instance was added.
     Added(Arc<Instance>),
-    /// An instance says something new about itself; its id and address are as before.
+    /// Properties of an instance changed; its id and address are the same.
     Updated {
-        /// As it is now.
+        /// The instance now.
         instance: Arc<Instance>,
-        /// As it was.
+        /// The instance before the change.
         before: Arc<Instance>,
     },
-    /// An instance is gone.
+    /// An instance was removed.
     Removed {
-        /// As it was last seen.
+        /// The instance as it was last known.
         instance: Arc<Instance>,
-        /// Why it is gone.
+        /// Why it was removed.
         cause: Cause,
     },
-    /// The view made sure of everything anew, such as after it could not watch for a time: this is
-    /// the difference, exactly. Where there is none, there is no such change. A reader that is slow gets
-    /// it as changes of single instances.
+    /// The view listed the service again, such as after it could not watch for a time. The change is the
+    /// exact difference; without a difference there is none. A slow reader receives it as changes of
+    /// single instances.
     Reset {
-        /// What was not there before.
+        /// The new instances.
         added: Vec<Arc<Instance>>,
-        /// What says something new about itself, as it is now.
+        /// The instances whose properties changed, as they are now.
         updated: Vec<Arc<Instance>>,
-        /// What is gone: [`Cause::Replaced`] when `added` has another address for the same id,
-        /// [`Cause::Resync`] otherwise.
+        /// The removed instances: [`Cause::Replaced`] when `added` has another address for the same
+        /// id, [`Cause::Resync`] otherwise.
         removed: Vec<(Arc<Instance>, Cause)>,
     },
-    /// The view cannot follow now: it shows what it knew last until [`Change::Live`].
-    /// [`ServiceView::last_error`](crate::ServiceView::last_error) says why.
+    /// The view cannot follow etcd, and keeps its last list until [`Change::Live`].
+    /// [`ServiceView::last_error`](crate::ServiceView::last_error) returns the reason.
     Stale {
-        /// Since when it may be behind.
+        /// Since when the view may be outdated.
         since: Instant,
     },
-    /// The view follows again, and is up to date.
+    /// The view follows etcd again, and is up to date.
     Live,
-    /// A key holds something that cannot be read as an instance; all others are unaffected.
+    /// The value of a key is not an instance. Other instances are unaffected.
     ///
     /// When it was an instance before, that one is [removed](Change::Removed), as
     /// [`Cause::Replaced`].
@@ -84,7 +84,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The instances that this change adds, or gives a new state to.
+    /// Returns the instances that this change adds or updates.
     pub fn present(&self) -> impl Iterator<Item = &Arc<Instance>> {
         let (one, added, updated): (_, &[_], &[_]) = match self {
             Change::Added(instance) | Change::Updated { instance, .. } => {
@@ -96,13 +96,14 @@ impl Change {
         one.into_iter().chain(added).chain(updated)
     }
 
-    /// The instances that this change takes away. Apply them before [`present`](Change::present):
-    /// in a reset the same id may be in both.
+    /// Returns the instances that this change removes.
+    ///
+    /// Apply them before those of [`present`](Change::present): in a reset the same id may be in both.
     pub fn gone(&self) -> impl Iterator<Item = &Arc<Instance>> {
         self.causes().map(|(instance, _)| instance)
     }
 
-    /// The instances that this change takes away, each with its cause.
+    /// Returns the instances that this change removes, each with its cause.
     pub fn causes(&self) -> impl Iterator<Item = (&Arc<Instance>, Cause)> {
         let (one, many): (_, &[_]) = match self {
             Change::Removed { instance, cause } => (Some((instance, *cause)), &[]),
@@ -114,25 +115,25 @@ impl Change {
     }
 }
 
-/// Why an instance is gone.
+/// Why an instance was removed.
 ///
-/// A client may want to end its calls to an instance that [expired](Cause::Expired), and let those
-/// to one that [left](Cause::Left) finish.
+/// A client may cancel its calls to an instance that [expired](Cause::Expired), and finish those to one
+/// that [left](Cause::Left).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Its key was deleted while its lease lived on, or after it had said that it is
-    /// [draining](crate::Status::Draining), or without having a lease: it went on purpose, or an
-    /// operator took it out.
+    /// Its key was deleted while its lease lived, after it was
+    /// [draining](crate::Status::Draining), or without a lease: it left on purpose, or an operator
+    /// removed it.
     Left,
-    /// Its lease ended, and took the key along: it crashed, hung, lost the network, or its lease was
-    /// revoked without a word before.
+    /// Its key was deleted because its lease ended: it crashed, hung or lost the network, or its lease
+    /// was revoked.
     Expired,
-    /// Something else has its key: another address under the same id, or a value that cannot be
-    /// read.
+    /// Its key has another value: another address under the same id, or a value that is not an
+    /// instance.
     Replaced,
-    /// It vanished while the view could not watch.
+    /// It was removed while the view could not watch.
     Resync,
-    /// It could not be found out in time.
+    /// The cause could not be determined in time.
     Unknown,
 }

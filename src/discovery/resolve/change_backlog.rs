@@ -1,4 +1,4 @@
-//! Changes that wait for a slow reader: the newest of each instance, with the cause of its removal.
+//! Changes that wait for a slow reader, reduced to one for each instance. Pure.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,29 +10,29 @@ use super::change::{Cause, Change};
 use super::directory::ChangeRecord;
 use crate::discovery::instance::Instance;
 
-/// What a reader is still to be told. Its size is bounded by the number of instances, whatever happens to
-/// them while the reader is away.
+/// The changes that a reader has not received yet. Its size is bounded by the number of instances,
+/// however often they change.
 #[derive(Debug, Default)]
 pub(super) struct ChangeBacklog {
-    /// What comes next, as it is.
+    /// The next changes, which are not reduced any further.
     next: VecDeque<Change>,
-    /// The instances that changed, by id, and the order in which they did first.
+    /// The instances that changed, by id, and the order of their first changes.
     instances: HashMap<String, Pending>,
     order: VecDeque<String>,
-    /// The keys that cannot be read, with the newest reason.
+    /// The keys whose values are not instances, with the newest reason.
     bad: BTreeMap<Bytes, String>,
-    /// Whether the view was live before what waits, and since when it is stale now.
+    /// Whether the view was live for the reader, and since when it is stale now.
     health: Option<Health>,
 }
 
-/// What became of one instance since its reader was told about it last.
+/// The change of one instance since the reader last received one.
 #[derive(Debug)]
 struct Pending {
-    /// As the reader knows it.
+    /// The instance as the reader knows it.
     before: Option<Arc<Instance>>,
-    /// As it is.
+    /// The instance now.
     now: Option<Arc<Instance>>,
-    /// Why it was removed last, if it was.
+    /// The cause of its last removal.
     removed: Option<Cause>,
 }
 
@@ -50,15 +50,15 @@ impl ChangeBacklog {
             && self.health.is_none()
     }
 
-    /// How many places it takes.
+    /// How many entries it stores.
     #[cfg(test)]
-    pub(super) fn places(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.next.len() + self.order.len().max(self.instances.len())
     }
 
-    /// Adds a change that comes after all others.
-    pub(super) fn push(&mut self, told: ChangeRecord) {
-        match told.change {
+    /// Adds a change after all others.
+    pub(super) fn push(&mut self, record: ChangeRecord) {
+        match record.change {
             Change::Added(instance) => self.present(None, instance),
             Change::Updated { instance, before } => self.present(Some(before), instance),
             Change::Removed { instance, cause } => self.gone(instance, cause),
@@ -73,7 +73,7 @@ impl ChangeBacklog {
                 for instance in added {
                     self.present(None, instance);
                 }
-                for (instance, before) in updated.into_iter().zip(told.before) {
+                for (instance, before) in updated.into_iter().zip(record.before) {
                     self.present(Some(before), instance);
                 }
             }
@@ -83,12 +83,12 @@ impl ChangeBacklog {
         }
     }
 
-    /// Adds a change that is told as it is, before everything that is pushed later.
+    /// Adds a change that is not reduced, before all changes that are pushed later.
     pub(super) fn push_whole(&mut self, change: Change) {
         self.next.push_back(change);
     }
 
-    /// The next change to tell.
+    /// Takes the next change.
     pub(super) fn pop(&mut self) -> Option<Change> {
         loop {
             if let Some(change) = self.next.pop_front() {
@@ -104,7 +104,7 @@ impl ChangeBacklog {
         }
     }
 
-    /// Puts back what was taken and had no room.
+    /// Puts back the change that was just taken.
     pub(super) fn put_back(&mut self, change: Change) {
         self.next.push_front(change);
     }
@@ -131,7 +131,7 @@ impl ChangeBacklog {
         let pending = self.pending(&id, Some(instance));
         pending.now = None;
         pending.removed = Some(cause);
-        // The reader never knew it.
+        // The reader never received it.
         if pending.before.is_none() {
             self.instances.remove(&id);
             self.compact_order();
@@ -151,7 +151,7 @@ impl ChangeBacklog {
             })
     }
 
-    /// Forgets the places of instances that came and went, once they are most of them.
+    /// Removes outdated ids from the order, once they are the majority.
     fn compact_order(&mut self) {
         if self.order.len() > 2 * self.instances.len() + 16 {
             let instances = &self.instances;
@@ -162,7 +162,7 @@ impl ChangeBacklog {
     }
 
     fn health(&mut self, stale: Option<Instant>) {
-        // Before `Live` it was stale, and before `Stale` it was live.
+        // A view is stale before `Live`, and live before `Stale`.
         let was_live = self
             .health
             .map_or(stale.is_some(), |health| health.was_live);

@@ -1,5 +1,5 @@
-//! The bounded queue of the changes of a view: what there is no room for waits as the newest change of
-//! each instance.
+//! The bounded queue of the changes of a view. Changes that do not fit are reduced to one for each
+//! instance.
 
 use std::sync::Arc;
 
@@ -10,32 +10,31 @@ use super::change::Change;
 use super::change_backlog::ChangeBacklog;
 use super::directory::{ChangeRecord, Directory};
 
-/// Changes that wait in the channel. crossbeam allocates all of them at once, and what does not fit is
-/// kept elsewhere.
-const ROOM: usize = 64;
+/// How many changes fit into the channel. crossbeam allocates all of them at once.
+const CAPACITY: usize = 64;
 
-/// The sending end of the changes of a view.
+/// The sending side of the changes of a view.
 ///
-/// A full channel costs nothing until its reader takes something: the worker that selects on
-/// [`wait`](ChangeQueue::wait) is woken then, and not before. Until somebody asks for the changes for the
-/// first time, a full channel is emptied, and everything begins anew with one `Reset` when it is wanted.
+/// A full channel wakes the worker, which selects on [`wait`](ChangeQueue::wait), only when the reader
+/// takes a change. Until the changes are requested for the first time, a full channel is emptied; the
+/// first reader then starts with one `Reset`.
 #[derive(Debug)]
 pub(super) struct ChangeQueue {
     sender: Sender<Change>,
-    /// To take back what nobody can have read.
+    /// Empties the channel while it has no reader.
     unread: Receiver<Change>,
     wanted: Arc<Wanted>,
     backlog: ChangeBacklog,
-    /// What was told was taken back: the next reader knows nothing.
-    forgotten: bool,
+    /// The channel was emptied, and a reader must start with all instances.
+    dropped: bool,
 }
 
-/// Whether anybody ever asked for the changes.
+/// Whether the changes were ever requested.
 #[derive(Debug, Default)]
 pub(super) struct Wanted(Mutex<bool>);
 
 impl Wanted {
-    /// Somebody asks; says whether it is for the first time.
+    /// Requests the changes. Returns whether it is the first request.
     pub(super) fn want(&self) -> bool {
         !std::mem::replace(&mut *self.0.lock(), true)
     }
@@ -43,45 +42,45 @@ impl Wanted {
 
 impl ChangeQueue {
     pub(super) fn new() -> (Self, Receiver<Change>, Arc<Wanted>) {
-        ChangeQueue::with_room(ROOM)
+        ChangeQueue::with_capacity(CAPACITY)
     }
 
-    fn with_room(room: usize) -> (Self, Receiver<Change>, Arc<Wanted>) {
-        let (sender, receiver) = bounded(room);
+    fn with_capacity(capacity: usize) -> (Self, Receiver<Change>, Arc<Wanted>) {
+        let (sender, receiver) = bounded(capacity);
         let wanted = Arc::new(Wanted::default());
         let queue = ChangeQueue {
             sender,
             unread: receiver.clone(),
             wanted: Arc::clone(&wanted),
             backlog: ChangeBacklog::default(),
-            forgotten: false,
+            dropped: false,
         };
         (queue, receiver, wanted)
     }
 
-    /// Queues what a step of the directory tells.
-    pub(super) fn tell(&mut self, told: ChangeRecord) {
-        if self.forgotten {
+    /// Queues a change.
+    pub(super) fn push(&mut self, record: ChangeRecord) {
+        if self.dropped {
             return;
         }
         if self.backlog.is_empty() {
-            match self.sender.try_send(told.change) {
+            match self.sender.try_send(record.change) {
                 Ok(()) => return,
                 Err(TrySendError::Full(change) | TrySendError::Disconnected(change)) => {
-                    let before = told.before;
+                    let before = record.before;
                     self.backlog.push(ChangeRecord { change, before });
                 }
             }
         } else {
-            self.backlog.push(told);
+            self.backlog.push(record);
         }
-        self.forget_unwanted();
+        self.drop_unwanted();
     }
 
-    /// Moves into the channel what has room there.
+    /// Moves waiting changes into the channel while it has room.
     pub(super) fn flush(&mut self, directory: &Directory) {
-        if self.forgotten && *self.wanted.0.lock() {
-            self.forgotten = false;
+        if self.dropped && *self.wanted.0.lock() {
+            self.dropped = false;
             for change in directory.first_changes() {
                 self.backlog.push_whole(change);
             }
@@ -95,26 +94,26 @@ impl ChangeQueue {
         }
     }
 
-    /// Whether something waits for room in the channel.
+    /// Whether changes wait for room in the channel.
     pub(super) fn is_behind(&self) -> bool {
         !self.backlog.is_empty()
     }
 
-    /// Waits for room, if it is needed.
+    /// Registers the wait for room in the channel, if it is needed.
     pub(super) fn wait<'a>(&'a self, select: &mut Select<'a>) {
         if self.is_behind() {
             select.send(&self.sender);
         }
     }
 
-    /// Takes everything back when nobody can have seen any of it.
-    fn forget_unwanted(&mut self) {
-        // Locked: nobody gets hold of the channel meanwhile.
+    /// Drops all changes if they were never requested.
+    fn drop_unwanted(&mut self) {
+        // The lock keeps a first reader from receiving the channel at the same time.
         let wanted = self.wanted.0.lock();
         if !*wanted {
             while self.unread.try_recv().is_ok() {}
             self.backlog = ChangeBacklog::default();
-            self.forgotten = true;
+            self.dropped = true;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The pure state of one view: which instances there are, and what each event changes about that.
+//! The instances of one view, and the changes that follow from each event. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::change::{Cause, Change};
 use super::instance_list::InstanceEdit;
-use super::removal_cause::{RemovalCauses, UnexplainedRemoval};
+use super::removal_cause::{LeaseQuery, RemovalCauses};
 use crate::discovery::codec::Codec;
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
@@ -16,18 +16,18 @@ use crate::types::{KeyValue, LeaseId, Revision};
 
 /// One event of a watch.
 #[derive(Clone, Debug)]
-pub(crate) enum Edit {
+pub(crate) enum KeyEvent {
     /// A key was put.
     Put(KeyValue),
     /// A key was deleted. Its value before is not needed: the directory has it.
     Delete(Bytes),
 }
 
-/// A change, and what it replaces.
+/// A change, and the instances that it replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChangeRecord {
     pub(crate) change: Change,
-    /// What was there before each of a [`Change::Reset`]'s `updated`.
+    /// The previous instance for each one in the `updated` of a [`Change::Reset`].
     pub(crate) before: Vec<Arc<Instance>>,
 }
 
@@ -38,21 +38,21 @@ impl From<Change> for ChangeRecord {
     }
 }
 
-/// What an input led to.
+/// The result of an input.
 #[derive(Debug, Default)]
 #[must_use]
-pub(crate) struct Step {
-    /// What to tell those who look, in this order.
+pub(crate) struct DirectoryUpdate {
+    /// The changes to report, in this order.
     pub(crate) changes: Vec<Change>,
-    /// What was there before each of a [`Change::Reset`]'s `updated`.
+    /// The previous instance for each one in the `updated` of a [`Change::Reset`].
     pub(crate) before: Vec<Arc<Instance>>,
-    /// The leases to ask etcd about, each for one [`Directory::verdict`].
-    pub(crate) suspects: Vec<UnexplainedRemoval>,
+    /// The queries to send, each of which [`Directory::lease_status`] answers.
+    pub(crate) queries: Vec<LeaseQuery>,
 }
 
-impl Step {
-    /// What to tell, each with what it replaces. A step has one reset at most.
-    pub(crate) fn told(self) -> impl Iterator<Item = ChangeRecord> {
+impl DirectoryUpdate {
+    /// The changes, each with the instances that it replaces. There is at most one reset.
+    pub(crate) fn records(self) -> impl Iterator<Item = ChangeRecord> {
         let mut before = Some(self.before);
         self.changes.into_iter().map(move |change| match change {
             Change::Reset { .. } => ChangeRecord {
@@ -64,16 +64,16 @@ impl Step {
     }
 }
 
-/// The instances under a key range, as far as they are known.
+/// The instances under a key range.
 #[derive(Debug)]
 pub(crate) struct Directory {
     codec: Codec,
     prefix: String,
     entries: BTreeMap<Bytes, Entry>,
-    /// What cannot be read, with the reason that was told.
+    /// The keys whose values are not instances, with the reported reason.
     bad: BTreeMap<Bytes, String>,
     causes: RemovalCauses,
-    /// `None` before the first list: nothing is known yet, which is not the same as nothing is there.
+    /// `None` before the first list: unknown is different from empty.
     revision: Option<Revision>,
     stale: Option<Instant>,
     /// What changed since it was taken last.
@@ -87,7 +87,7 @@ struct Entry {
 }
 
 impl Directory {
-    /// Knows nothing yet. `prefix` is the one the instances are registered under, not a service's.
+    /// Creates a directory without a list. `prefix` is the prefix of the codec, without the service.
     pub(crate) fn new(codec: Codec, prefix: impl Into<String>) -> Self {
         Directory {
             codec,
@@ -101,22 +101,22 @@ impl Directory {
         }
     }
 
-    /// Everything there is at `revision`: the first list, or one after history was lost.
+    /// Applies a complete list at `revision`: the first one, or one after events were lost.
     ///
-    /// The first list is a [`Change::Reset`] that adds everything.
+    /// The first list results in a [`Change::Reset`] that adds all instances.
     pub(crate) fn reset(
         &mut self,
         list: impl IntoIterator<Item = KeyValue>,
         revision: Revision,
-    ) -> Step {
+    ) -> DirectoryUpdate {
         self.revision = Some(revision);
         let mut before = std::mem::take(&mut self.entries);
         let mut bad_before = std::mem::take(&mut self.bad);
-        let mut step = Step::default();
+        let mut update = DirectoryUpdate::default();
         let (mut added, mut updated, mut removed) = (Vec::new(), Vec::new(), Vec::new());
         let mut bad = Vec::new();
         for kv in list {
-            step.changes.extend(self.causes.overtaken(&kv.key));
+            update.changes.extend(self.causes.take_waiting(&kv.key));
             let (key, lease) = (kv.key.clone(), kv.lease());
             let old = before.remove(&key).map(|entry| entry.instance);
             let read = match self.codec.decode(&self.prefix, &key, &kv.value) {
@@ -139,7 +139,7 @@ impl Directory {
                 Some(old) if *old == read => old,
                 Some(old) if old.addr == read.addr => {
                     let read = Arc::new(read);
-                    step.before.push(old);
+                    update.before.push(old);
                     updated.push(read.clone());
                     self.edits.push((key.clone(), Some(read.clone())));
                     read
@@ -159,56 +159,57 @@ impl Directory {
             removed.push((entry.instance, Cause::Resync));
         }
         if !(added.is_empty() && updated.is_empty() && removed.is_empty()) {
-            step.changes.push(Change::Reset {
+            update.changes.push(Change::Reset {
                 added,
                 updated,
                 removed,
             });
         }
-        step.changes.extend(bad);
-        step
+        update.changes.extend(bad);
+        update
     }
 
-    /// Events, in the order of their revisions, up to `revision` (that of a progress notification
-    /// when there are no events).
+    /// Applies events in the order of their revisions, up to `revision`. Without events, `revision` is
+    /// that of a progress notification.
     ///
-    /// Events that come before the first list are a mistake of the caller and change nothing.
+    /// Events before the first list are ignored.
     pub(crate) fn apply(
         &mut self,
-        edits: impl IntoIterator<Item = Edit>,
+        events: impl IntoIterator<Item = KeyEvent>,
         revision: Revision,
-    ) -> Step {
-        let mut step = Step::default();
+    ) -> DirectoryUpdate {
+        let mut update = DirectoryUpdate::default();
         if self.revision.is_none() {
-            return step;
+            return update;
         }
         self.revision = self.revision.max(Some(revision));
-        for edit in edits {
-            match edit {
-                Edit::Put(kv) => self.put(kv, &mut step),
-                Edit::Delete(key) => self.delete(key, &mut step),
+        for event in events {
+            match event {
+                KeyEvent::Put(kv) => self.put(kv, &mut update),
+                KeyEvent::Delete(key) => self.delete(key, &mut update),
             }
         }
-        step
+        update
     }
 
-    /// Nothing changed up to `revision`.
+    /// Records that nothing changed up to `revision`.
     pub(crate) fn advance(&mut self, revision: Revision) {
         self.revision = self.revision.map(|known| known.max(revision));
     }
 
-    /// The answer to a [`UnexplainedRemoval`]: whether the lease lives (has time left), or `None` when nobody
-    /// could say. It may ask about the same lease again.
-    pub(crate) fn verdict(&mut self, lease: LeaseId, alive: Option<bool>) -> Step {
-        let (changes, again) = self.causes.verdict(lease, alive);
-        Step {
+    /// Applies the answer to a [`LeaseQuery`]: whether the lease has time left, or `None` when the
+    /// answer is unknown. It may return another query of the same lease.
+    pub(crate) fn lease_status(&mut self, lease: LeaseId, alive: Option<bool>) -> DirectoryUpdate {
+        let (changes, again) = self.causes.lease_status(lease, alive);
+        DirectoryUpdate {
             changes,
-            suspects: again.into_iter().collect(),
-            ..Step::default()
+            queries: again.into_iter().collect(),
+            ..DirectoryUpdate::default()
         }
     }
 
-    /// The watch is down since `since`: told once, until it is [up](Directory::up) again.
+    /// Records that the watch is down since `since`. Returns a change only once until it is
+    /// [up](Directory::up) again.
     pub(crate) fn down(&mut self, since: Instant) -> Option<Change> {
         if self.stale.is_some() {
             return None;
@@ -217,22 +218,22 @@ impl Directory {
         Some(Change::Stale { since })
     }
 
-    /// The watch is up, and everything that was missed has been fed.
+    /// Records that the watch is up, and that all missed events were applied.
     pub(crate) fn up(&mut self) -> Option<Change> {
         self.stale.take().map(|_| Change::Live)
     }
 
-    /// Since when the view may be behind.
+    /// Since when the view may be outdated.
     pub(crate) fn stale_since(&self) -> Option<Instant> {
         self.stale
     }
 
-    /// Up to where everything is known; `None` before the first list.
+    /// The revision up to which everything is known; `None` before the first list.
     pub(crate) fn revision(&self) -> Option<Revision> {
         self.revision
     }
 
-    /// What changed about the instances since this was called last.
+    /// Takes the edits of the instances since the last call.
     pub(crate) fn take_edits(&mut self) -> Vec<InstanceEdit> {
         std::mem::take(&mut self.edits)
     }
@@ -250,8 +251,8 @@ impl Directory {
         self.entries.keys()
     }
 
-    /// What to tell somebody who knows nothing yet. An instance that is gone is still told as one that
-    /// is there while its removal waits for its cause: that is told later.
+    /// The changes for a new reader. They include instances whose removal waits for its cause, because
+    /// the removal is reported later.
     pub(crate) fn first_changes(&self) -> Vec<Change> {
         let here = self.entries.values().map(|entry| &entry.instance);
         let here = here.chain(self.causes.waiting());
@@ -270,7 +271,7 @@ impl Directory {
         reset.into_iter().chain(bad).chain(stale).collect()
     }
 
-    /// The keys that cannot be read, each with the reason.
+    /// The keys whose values are not instances, each with the reason.
     #[cfg(test)]
     pub(crate) fn bad(&self) -> impl Iterator<Item = (&Bytes, &str)> {
         self.bad.iter().map(|(key, reason)| (key, reason.as_str()))
@@ -282,10 +283,10 @@ impl Directory {
         self.causes.is_empty()
     }
 
-    fn put(&mut self, kv: KeyValue, step: &mut Step) {
+    fn put(&mut self, kv: KeyValue, update: &mut DirectoryUpdate) {
         let (key, lease) = (kv.key.clone(), kv.lease());
-        let changes = &mut step.changes;
-        changes.extend(self.causes.overtaken(&key));
+        let changes = &mut update.changes;
+        changes.extend(self.causes.take_waiting(&key));
         let read = match self.codec.decode(&self.prefix, &key, &kv.value) {
             Ok(read) => read,
             Err(reason) => {
@@ -303,7 +304,7 @@ impl Directory {
         if let Some(entry) = self.entries.get_mut(&key)
             && entry.instance.addr == read.addr
         {
-            // The same instance may have moved to another lease, which changes nothing about it.
+            // The instance may have moved to another lease, which is not a change.
             entry.lease = lease;
             if *entry.instance == read {
                 return;
@@ -325,17 +326,17 @@ impl Directory {
         changes.push(Change::Added(instance));
     }
 
-    fn delete(&mut self, key: Bytes, step: &mut Step) {
+    fn delete(&mut self, key: Bytes, update: &mut DirectoryUpdate) {
         self.bad.remove(&key);
         let Some(Entry { instance, lease }) = self.entries.remove(&key) else {
             return;
         };
         self.edits.push((key.clone(), None));
         match lease.filter(|_| instance.status != Status::Draining) {
-            Some(lease) => step
-                .suspects
+            Some(lease) => update
+                .queries
                 .extend(self.causes.deleted(key, instance, lease)),
-            None => step.changes.push(Change::Removed {
+            None => update.changes.push(Change::Removed {
                 instance,
                 cause: Cause::Left,
             }),

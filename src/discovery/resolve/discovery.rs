@@ -1,4 +1,4 @@
-//! Finding services.
+//! Opens views of services.
 
 use super::balance::Balance;
 use super::balancer::Balancer;
@@ -8,14 +8,14 @@ use crate::discovery::codec::Codec;
 use crate::discovery::instance::check_name;
 use crate::error::{Operation, Result};
 
-/// Finds the instances of services.
+/// Finds the instances of services: opens a [`ServiceView`] for a service.
 ///
 /// ```no_run
 /// use etcd_blocking::{Balance, Client, Codec, Discovery};
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// // What the usual Go programs register, served in turn.
+/// // The format of the common Go programs, picked by round-robin.
 /// let discovery = Discovery::new(&client).codec(Codec::Plain).balance(Balance::RoundRobin);
 /// let web = discovery.service("web")?;
 /// # Ok(()) }
@@ -29,7 +29,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// On this client, with the codec `Native` and its prefix, picking by weight.
+    /// Creates a discovery with [`Codec::Native`], its default prefix, and [`Balance::Weighted`].
     pub fn new(client: &Client) -> Self {
         Discovery {
             client: client.clone(),
@@ -39,30 +39,42 @@ impl Discovery {
         }
     }
 
-    /// The shape of keys and values; the same as the registrar's.
+    /// Sets the format of keys and values, which must be that of the registrar.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
     }
 
-    /// What the keys begin with, instead of the codec's own prefix; the same as the registrar's.
+    /// Sets the beginning of all keys, instead of the codec's own prefix. It must be that of the
+    /// registrar.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// How [`ServiceView::pick`] picks.
+    /// Sets how [`ServiceView::pick`] distributes calls.
     pub fn balance(mut self, balance: Balance) -> Self {
         self.balance = balance;
         self
     }
 
-    /// The instances of a service, kept up to date. Blocks until the first list is there.
+    /// Opens a view of a service, and blocks until its first list has been read.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::{Client, Discovery};
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// let api = Discovery::new(&client).service("api")?;
+    /// for instance in api.snapshot().iter() {
+    ///     println!("{} at {}", instance.id, instance.addr);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a name that no service can have;
-    /// as [`Client::mirror`] when the list cannot be read.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid service name; as
+    /// [`Client::mirror`] when the list cannot be read.
     pub fn service(&self, name: &str) -> Result<ServiceView> {
         check_name("service", name).map_err(|e| e.operation(Operation::about("discover", name)))?;
         let prefix = self

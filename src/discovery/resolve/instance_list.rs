@@ -1,4 +1,4 @@
-//! The instances that a view shows, changed one by one. Pure.
+//! The instances of a view, changed one by one. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use crate::discovery::instance::Instance;
 
-/// The instance under a key, or `None` when there is none any more.
+/// A key and its new instance, or `None` if the instance was removed.
 pub(crate) type InstanceEdit = (Bytes, Option<Arc<Instance>>);
 
-/// Instances in the order of their keys, and a snapshot of them that is made when it is asked for.
+/// The instances in the order of their keys. A snapshot of them is made on request.
 ///
-/// A change costs logarithmic time in the number of instances. The first snapshot after a change copies
-/// one pointer for each of them.
+/// A change takes logarithmic time in the number of instances. The first snapshot after a change copies
+/// one pointer for each instance.
 #[derive(Debug, Default)]
 pub(super) struct InstanceList {
     by_key: BTreeMap<Bytes, Arc<Instance>>,
@@ -33,8 +33,7 @@ impl InstanceList {
         self.pickable -= before.as_ref().map_or(0, is_pickable);
     }
 
-    /// The instances in the order of their keys: those of one service by id. It is the same allocation
-    /// until something changes.
+    /// The instances, in the order of their keys. It is the same allocation until something changes.
     pub(super) fn snapshot(&mut self) -> Arc<[Arc<Instance>]> {
         let by_key = &self.by_key;
         let made = self

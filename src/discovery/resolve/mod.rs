@@ -1,4 +1,4 @@
-//! The read side: views of services.
+//! Discovery: views of services, their changes, and the choice of an instance.
 
 pub(crate) mod balance;
 pub(crate) mod balancer;

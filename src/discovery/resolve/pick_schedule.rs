@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::balance::Balance;
 use crate::discovery::instance::Instance;
 
-/// The stride of weight 1. Virtual time has 128 bits, and so never ends.
+/// The stride of weight 1. Virtual time has 128 bits, and so does not overflow.
 const STRIDE: u128 = 1 << 64;
 
 /// The fractions of multiples of the golden ratio, of which this is one in 64 bits, are spread evenly
@@ -25,13 +25,13 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 #[derive(Debug)]
 pub(super) struct PickSchedule {
     balance: Balance,
-    /// The deadlines, and those of instances that have left or were given another.
+    /// The deadlines, including outdated ones of instances that left or have another one now.
     deadlines: BinaryHeap<Reverse<Deadline>>,
     slots: Vec<Slot>,
     free: Vec<usize>,
     by_key: HashMap<Bytes, usize>,
     now: u128,
-    /// Counts the deadlines that were given: earlier ones come first where two are equal.
+    /// Counts the deadlines. Of two equal deadlines the one with the lower number comes first.
     given: u64,
     joined: u64,
 }
@@ -48,7 +48,7 @@ struct Slot {
     /// `None` when the slot is free.
     instance: Option<Arc<Instance>>,
     stride: u128,
-    /// The one deadline that counts.
+    /// The current deadline.
     at: u128,
     number: u64,
 }
@@ -81,14 +81,14 @@ impl PickSchedule {
             self.given += 1;
             slot.at = at + slot.stride;
             slot.number = self.given;
-            // The heap is put in order when `first` is dropped.
+            // Dropping `first` restores the order of the heap.
             first.0.at = slot.at;
             first.0.number = slot.number;
             return slot.instance.clone();
         }
     }
 
-    /// The instance under a key is this one from now on, or there is none any more.
+    /// Sets the instance of a key, or removes it.
     pub(super) fn update(&mut self, key: &Bytes, instance: Option<&Arc<Instance>>) {
         let instance = instance.filter(|instance| instance.is_pickable());
         match (self.by_key.get(key).copied(), instance) {
@@ -110,7 +110,7 @@ impl PickSchedule {
         let stride = self.stride(instance);
         let wait = match self.balance {
             Balance::RoundRobin => stride,
-            // Spread over the stride: instances that join together do not get their calls together.
+            // Spread over the stride, so that instances that join together are not picked together.
             Balance::Weighted => (stride * u128::from(self.joined.wrapping_mul(GOLDEN))) >> 64,
         };
         self.joined = self.joined.wrapping_add(1);

@@ -1,7 +1,7 @@
-//! Why keys were deleted: what is asked of etcd to find out, and what its answers mean.
+//! Decides why keys were deleted, by asking etcd whether their leases live. Pure.
 //!
-//! A watch tells that a key was deleted, not why. If its lease still lives, somebody deleted the
-//! key; if it does not, the lease took the key along.
+//! A watch reports that a key was deleted, and not why. If its lease still lives, the key was deleted by
+//! a request; otherwise it was deleted with its lease.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,86 +12,85 @@ use super::change::{Cause, Change};
 use crate::discovery::instance::Instance;
 use crate::types::LeaseId;
 
-/// A lease that etcd must be asked about: does it still live?
+/// A query to etcd whether a lease still lives.
 ///
-/// For every one there must be a verdict, even if it is that nobody knows.
+/// Each query must be answered with [`RemovalCauses::lease_status`], even if the answer is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) struct UnexplainedRemoval {
+pub(crate) struct LeaseQuery {
     /// The lease whose keys were deleted.
     pub(crate) lease: LeaseId,
 }
 
-/// The removals that wait for their cause.
+/// The removals whose cause is not known yet.
 #[derive(Debug, Default)]
 pub(crate) struct RemovalCauses {
-    questions: BTreeMap<LeaseId, Question>,
-    /// Which question a deleted key waits for.
+    queries: BTreeMap<LeaseId, OpenQuery>,
+    /// The lease whose query a deleted key waits for.
     waiting: BTreeMap<Bytes, LeaseId>,
 }
 
-/// One question on its way, whatever the number of instances the lease had.
+/// A query without an answer. It is shared by all instances of the lease.
 #[derive(Debug, Default)]
-struct Question {
-    /// What was deleted before it was asked.
+struct OpenQuery {
+    /// The instances that were deleted before the query was sent.
     covered: BTreeMap<Bytes, Arc<Instance>>,
-    /// What was deleted since. That the lease lived when it was asked is no news about these: it may
-    /// have ended after that, with them.
+    /// The instances that were deleted after that. If the answer is that the lease lives, it shows
+    /// nothing about these: the lease may have ended later.
     later: BTreeMap<Bytes, Arc<Instance>>,
 }
 
 impl RemovalCauses {
-    /// Takes note that `key`, on `lease`, was deleted.
+    /// Records that `key`, attached to `lease`, was deleted. Returns a query if none is open.
     pub(crate) fn deleted(
         &mut self,
         key: Bytes,
         instance: Arc<Instance>,
         lease: LeaseId,
-    ) -> Option<UnexplainedRemoval> {
+    ) -> Option<LeaseQuery> {
         self.waiting.insert(key.clone(), lease);
-        match self.questions.get_mut(&lease) {
-            Some(question) => {
-                question.later.insert(key, instance);
+        match self.queries.get_mut(&lease) {
+            Some(query) => {
+                query.later.insert(key, instance);
                 None
             }
             None => {
                 let covered = BTreeMap::from([(key, instance)]);
                 let later = BTreeMap::new();
-                self.questions.insert(lease, Question { covered, later });
-                Some(UnexplainedRemoval { lease })
+                self.queries.insert(lease, OpenQuery { covered, later });
+                Some(LeaseQuery { lease })
             }
         }
     }
 
-    /// The removal of `key`, if it still waits: the key is back, and its removal must be told before
-    /// that. The question stays open; its answer must be awaited before the lease is asked about
-    /// again.
-    pub(crate) fn overtaken(&mut self, key: &[u8]) -> Option<Change> {
+    /// Takes the removal of `key` if its cause is not known yet, because the key was put again and the
+    /// removal must be reported first. The query stays open.
+    pub(crate) fn take_waiting(&mut self, key: &[u8]) -> Option<Change> {
         let lease = self.waiting.remove(key)?;
-        let question = self.questions.get_mut(&lease)?;
-        let instance = question
+        let query = self.queries.get_mut(&lease)?;
+        let instance = query
             .covered
             .remove(key)
-            .or_else(|| question.later.remove(key))?;
+            .or_else(|| query.later.remove(key))?;
         let cause = Cause::Unknown;
         Some(Change::Removed { instance, cause })
     }
 
-    /// The answer about `lease`: it lives, it is gone, or nobody knows. What was deleted after the
-    /// question may need another one.
-    pub(crate) fn verdict(
+    /// Applies the answer to the query of `lease`: it lives, it is gone, or it is unknown. Returns the
+    /// removals, and another query if instances were deleted after this one was sent.
+    pub(crate) fn lease_status(
         &mut self,
         lease: LeaseId,
         alive: Option<bool>,
-    ) -> (Vec<Change>, Option<UnexplainedRemoval>) {
-        let Some(question) = self.questions.remove(&lease) else {
+    ) -> (Vec<Change>, Option<LeaseQuery>) {
+        let Some(query) = self.queries.remove(&lease) else {
             return (Vec::new(), None);
         };
-        let mut removed = question.covered;
-        let mut later = question.later;
+        let mut removed = query.covered;
+        let mut later = query.later;
         let cause = match alive {
             Some(true) => Cause::Left,
-            // A lease that is gone does not come back: the answer holds for all of its keys.
+            // A lease that is gone does not return, so the answer holds for all of its keys.
             Some(false) => {
                 removed.append(&mut later);
                 Cause::Expired
@@ -106,21 +105,21 @@ impl RemovalCauses {
         if later.is_empty() {
             return (changes, None);
         }
-        let question = Question {
+        let query = OpenQuery {
             covered: later,
             later: BTreeMap::new(),
         };
-        self.questions.insert(lease, question);
-        (changes, Some(UnexplainedRemoval { lease }))
+        self.queries.insert(lease, query);
+        (changes, Some(LeaseQuery { lease }))
     }
 
-    /// The instances whose removal waits for its cause.
+    /// The instances whose removal has no cause yet.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        let questions = self.questions.values();
-        questions.flat_map(|question| question.covered.values().chain(question.later.values()))
+        let queries = self.queries.values();
+        queries.flat_map(|query| query.covered.values().chain(query.later.values()))
     }
 
-    /// Whether any removal waits for its cause.
+    /// Whether no removal waits for its cause.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -135,12 +134,12 @@ mod tests {
         LeaseId::new(id).unwrap()
     }
 
-    fn deleted(causes: &mut RemovalCauses, id: &str, on: i64) -> Option<UnexplainedRemoval> {
+    fn deleted(causes: &mut RemovalCauses, id: &str, on: i64) -> Option<LeaseQuery> {
         let instance = Arc::new(Instance::new("web", "a:1").id(id));
         causes.deleted(Bytes::copy_from_slice(id.as_bytes()), instance, lease(on))
     }
 
-    fn told(changes: &[Change]) -> Vec<(&str, Cause)> {
+    fn summary(changes: &[Change]) -> Vec<(&str, Cause)> {
         let causes = changes.iter().flat_map(Change::causes);
         causes
             .map(|(instance, cause)| (instance.id.as_str(), cause))
@@ -152,58 +151,61 @@ mod tests {
         let mut causes = RemovalCauses::default();
         assert_eq!(
             deleted(&mut causes, "a", 1),
-            Some(UnexplainedRemoval { lease: lease(1) })
+            Some(LeaseQuery { lease: lease(1) })
         );
         assert_eq!(deleted(&mut causes, "b", 1), None);
         assert_eq!(
             deleted(&mut causes, "c", 2),
-            Some(UnexplainedRemoval { lease: lease(2) })
+            Some(LeaseQuery { lease: lease(2) })
         );
-        let (changes, again) = causes.verdict(lease(1), Some(false));
+        let (changes, again) = causes.lease_status(lease(1), Some(false));
         assert_eq!(
-            told(&changes),
+            summary(&changes),
             [("a", Cause::Expired), ("b", Cause::Expired)]
         );
         assert_eq!(again, None);
         assert!(!causes.is_empty());
-        let (changes, _) = causes.verdict(lease(2), None);
-        assert_eq!(told(&changes), [("c", Cause::Unknown)]);
+        let (changes, _) = causes.lease_status(lease(2), None);
+        assert_eq!(summary(&changes), [("c", Cause::Unknown)]);
         assert!(causes.is_empty());
     }
 
     #[test]
-    fn that_a_lease_lived_says_nothing_about_what_was_deleted_later() {
+    fn a_live_lease_shows_nothing_about_later_deletions() {
         let mut causes = RemovalCauses::default();
         let _ = deleted(&mut causes, "a", 1);
         assert_eq!(deleted(&mut causes, "b", 1), None);
-        let (changes, again) = causes.verdict(lease(1), Some(true));
-        assert_eq!(told(&changes), [("a", Cause::Left)]);
-        assert_eq!(again, Some(UnexplainedRemoval { lease: lease(1) }));
-        let (changes, again) = causes.verdict(lease(1), Some(false));
-        assert_eq!(told(&changes), [("b", Cause::Expired)]);
+        let (changes, again) = causes.lease_status(lease(1), Some(true));
+        assert_eq!(summary(&changes), [("a", Cause::Left)]);
+        assert_eq!(again, Some(LeaseQuery { lease: lease(1) }));
+        let (changes, again) = causes.lease_status(lease(1), Some(false));
+        assert_eq!(summary(&changes), [("b", Cause::Expired)]);
         assert_eq!(again, None);
     }
 
     #[test]
-    fn a_removal_that_is_overtaken_is_told_once_and_its_question_stays_open() {
+    fn a_removal_followed_by_a_put_is_reported_once_and_its_query_stays_open() {
         let mut causes = RemovalCauses::default();
         let _ = deleted(&mut causes, "a", 1);
-        let overtaken = causes.overtaken(b"a").unwrap();
-        assert_eq!(told(&[overtaken]), [("a", Cause::Unknown)]);
-        assert_eq!(causes.overtaken(b"a"), None);
+        let removal = causes.take_waiting(b"a").unwrap();
+        assert_eq!(summary(&[removal]), [("a", Cause::Unknown)]);
+        assert_eq!(causes.take_waiting(b"a"), None);
         assert!(causes.is_empty());
-        // Deleted again while the first question is still on its way: a second one comes after it.
+        // Deleted again while the first query is open: a second query follows it.
         assert_eq!(deleted(&mut causes, "a", 1), None);
-        let (changes, again) = causes.verdict(lease(1), Some(true));
-        assert_eq!(told(&changes), []);
+        let (changes, again) = causes.lease_status(lease(1), Some(true));
+        assert_eq!(summary(&changes), []);
         assert!(again.is_some());
-        let (changes, _) = causes.verdict(lease(1), Some(true));
-        assert_eq!(told(&changes), [("a", Cause::Left)]);
+        let (changes, _) = causes.lease_status(lease(1), Some(true));
+        assert_eq!(summary(&changes), [("a", Cause::Left)]);
     }
 
     #[test]
-    fn an_answer_nobody_asked_for_says_nothing() {
+    fn an_answer_without_a_query_is_ignored() {
         let mut causes = RemovalCauses::default();
-        assert_eq!(causes.verdict(lease(9), Some(true)), (Vec::new(), None));
+        assert_eq!(
+            causes.lease_status(lease(9), Some(true)),
+            (Vec::new(), None)
+        );
     }
 }

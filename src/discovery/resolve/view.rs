@@ -1,4 +1,4 @@
-//! What is known of one service, kept up to date.
+//! The view of one service, which the worker keeps up to date.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::balancer::Balancer;
 use super::change::Change;
 use super::change_queue::{ChangeQueue, Wanted};
-use super::directory::{ChangeRecord, Directory, Edit, Step};
+use super::directory::{ChangeRecord, Directory, DirectoryUpdate, KeyEvent};
 use super::instance_list::InstanceList;
 use crate::client::Client;
 use crate::discovery::codec::Codec;
@@ -22,27 +22,27 @@ use crate::runtime::Pending;
 use crate::types::{LeaseId, Revision};
 use crate::worker::{AT_ONCE, Next, Part, Worker};
 
-/// How long etcd has to say whether a lease still lives, before the cause of a removal is unknown.
-const VERDICT_WITHIN: Duration = Duration::from_secs(1);
+/// How long a query of a lease may take before the cause of a removal is unknown.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// So many leases are asked about at a time; the others wait for their turn.
-const QUESTIONS: usize = 128;
+/// The most queries that are sent at a time.
+const MAX_QUERIES: usize = 128;
 
-/// How long a view waits for instances to come back after the store lost its data: those that still
-/// run register anew at once, and until they have, the last good list is better than none.
-const COME_BACK_WITHIN: Duration = Duration::from_secs(1);
+/// How long a view keeps its last list after the store lost its data. Instances that still run register
+/// again in this time.
+const RECOVERY_TIME: Duration = Duration::from_secs(1);
 
-/// The instances of one service, as etcd has them.
+/// The instances of one service, kept up to date.
 ///
-/// It never forgets the last good list: while etcd is away it shows what it knew, and says since
-/// when that may be old; after etcd lost its data, it gives the instances a second to come back. It is
-/// made with the first list already read, so "no instances" always means that there are none.
+/// A view keeps its last list: while etcd is unreachable it returns the instances that it knew, and
+/// since when they may be outdated; after etcd lost its data, the instances have 1 s to register again.
+/// A view is created with its first list, so an empty list always means that there are no instances.
 ///
-/// Only its owner ends a view, by dropping it or by closing the client. Whatever else happens, such as an
-/// outage or a permission that is withdrawn, makes it [stale](ServiceView::staleness) with a
-/// [reason](ServiceView::last_error), and it is live again by itself once it can read.
+/// A view ends only when it is dropped or the client is closed. Any error, such as an outage or a
+/// withdrawn permission, makes it [stale](ServiceView::staleness) with a
+/// [reason](ServiceView::last_error). It is live again once it can read.
 ///
-/// All views of a client share one thread with its registrars. Dropping it does not block.
+/// All views of a client share one thread with its registrars. Dropping a view does not block.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -66,21 +66,21 @@ pub struct ServiceView {
     shared: Arc<Shared>,
     changes: Receiver<Change>,
     mirror: Arc<Mirror>,
-    /// Wakes the worker's part, and ends it when it is dropped with the view.
+    /// Wakes the task of the worker, and ends it when the view is dropped.
     part: Sender<()>,
     _worker: Arc<Worker>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<Shown>,
+    state: Mutex<ViewState>,
     changed: Condvar,
     balancer: Balancer,
     wanted: Arc<Wanted>,
 }
 
 #[derive(Debug)]
-struct Shown {
+struct ViewState {
     instances: InstanceList,
     revision: Revision,
     stale_since: Option<Instant>,
@@ -100,10 +100,10 @@ impl ServiceView {
         let mirror = client
             .mirror(codec.range(prefix, service))
             .map_err(|error| error.operation(about()))?;
-        // Before it is listed: what happens from then on is in the changes.
+        // Requested before the list is read, so that no change after the list is lost.
         mirror.changes();
         let mirror = Arc::new(mirror);
-        let shown = Shown {
+        let state = ViewState {
             instances: InstanceList::default(),
             revision: Revision::NONE,
             stale_since: None,
@@ -111,27 +111,27 @@ impl ServiceView {
         };
         let (queue, changes, wanted) = ChangeQueue::new();
         let shared = Arc::new(Shared {
-            state: Mutex::new(shown),
+            state: Mutex::new(state),
             changed: Condvar::new(),
             balancer,
             wanted,
         });
-        let (poke, owner) = bounded(1);
-        let mut part = ViewPart {
-            client: client.with_timeout(VERDICT_WITHIN),
+        let (wake, owner) = bounded(1);
+        let mut part = ViewTask {
+            client: client.with_timeout(QUERY_TIMEOUT),
             mirror: Arc::clone(&mirror),
             directory: Directory::new(codec, prefix),
             shared: Arc::clone(&shared),
             queue,
-            news: Vec::new(),
-            questions: VecDeque::new(),
-            verdicts: Vec::new(),
+            pending_changes: Vec::new(),
+            queries: VecDeque::new(),
+            replies: Vec::new(),
             rewound: None,
             owner,
         };
-        // The first list is there: whoever asked for the view sees it at once.
+        // The view is returned with the first list.
         part.list_again();
-        part.show();
+        part.publish();
         worker
             .serve(Box::new(part))
             .map_err(|error| error.operation(about()))?;
@@ -140,41 +140,42 @@ impl ServiceView {
             shared,
             changes,
             mirror,
-            part: poke,
+            part: wake,
             _worker: worker,
         })
     }
 
-    /// The name of the service.
+    /// Returns the name of the service.
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// Its instances, whatever their status, sorted by id. It does not block and does not ask etcd.
+    /// Returns all instances, sorted by id. It does not block, and sends no request.
     pub fn snapshot(&self) -> Arc<[Arc<Instance>]> {
         self.shared.state.lock().instances.snapshot()
     }
 
-    /// The revision that the snapshot shows: everything up to it is in it. It moves on when the service
-    /// changes, or when somebody [waits](ServiceView::wait_revision).
+    /// Returns the revision up to which the snapshot is complete.
+    ///
+    /// It advances when the service changes, and during [`wait_revision`](ServiceView::wait_revision).
     pub fn revision(&self) -> Revision {
         self.shared.state.lock().revision
     }
 
-    /// What happens, from an empty service on: the first list is a [`Change::Reset`].
+    /// Returns the channel of changes. The first change is a [`Change::Reset`] with all instances.
     ///
-    /// Reading is optional, and a view whose changes nobody ever asks for keeps none. The channel is
-    /// bounded; what has no room waits as the newest change of each instance, with the cause of its
-    /// removal. It ends with the view: see [`ended`](ServiceView::ended).
+    /// Reading is optional; a view whose changes are never requested stores none. The channel is
+    /// bounded: further changes are reduced to the newest one of each instance, with the cause of its
+    /// removal. The channel ends with the view; see [`ended`](ServiceView::ended).
     pub fn changes(&self) -> &Receiver<Change> {
         if self.shared.wanted.want() {
-            // Full: the part is going to look anyway.
+            // If the channel is full, the task is already being woken.
             let _ = self.part.try_send(());
         }
         &self.changes
     }
 
-    /// For how long the view may have been behind; `None` while it follows.
+    /// Returns for how long the view may have been outdated, or `None` while it is live.
     pub fn staleness(&self) -> Option<Duration> {
         self.shared
             .state
@@ -183,45 +184,49 @@ impl ServiceView {
             .map(|since| since.elapsed())
     }
 
-    /// Why the view is [stale](ServiceView::staleness), as far as it is known; `None` while it follows. It
-    /// does not block.
+    /// Returns why the view is [stale](ServiceView::staleness), or `None` while it is live. It does not
+    /// block.
     pub fn last_error(&self) -> Option<Error> {
         self.mirror.last_error()
     }
 
-    /// Why the view ended, once it has: the client was closed.
+    /// Returns why the view ended, or `None` while it has not: it ends when the client is closed.
     pub fn ended(&self) -> Option<Error> {
         self.shared.state.lock().ended.clone()
     }
 
-    /// The instance that gets the next call, by the [`Balance`](crate::Balance) of the
-    /// [`Discovery`](crate::Discovery); `None` when none is [`Up`](crate::Status::Up).
+    /// Returns the instance for the next call, or `None` if none can be picked.
+    ///
+    /// The [`Balance`](crate::Balance) of the [`Discovery`](crate::Discovery) decides. Only instances
+    /// that are [`Up`](crate::Status::Up) with a weight above 0 are picked. It does not block, and sends
+    /// no request.
     pub fn pick(&self) -> Option<Arc<Instance>> {
         self.shared.balancer.pick()
     }
 
-    /// Blocks until at least `n` instances can be picked.
+    /// Blocks until at least `n` instances can be picked, and returns the snapshot.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) after `timeout`; why the view ended, if it has.
+    /// [`Timeout`](ErrorKind::Timeout) after `timeout`; [`Closed`](ErrorKind::Closed) or another kind
+    /// when the view has ended.
     pub fn wait_for(&self, n: usize, timeout: Duration) -> Result<Arc<[Arc<Instance>]>> {
         self.wait(
             timeout,
-            |shown| shown.instances.pickable() >= n,
-            |shown| {
+            |state| state.instances.pickable() >= n,
+            |state| {
                 format!(
                     "{} of {n} instances are up after {timeout:?}",
-                    shown.instances.pickable()
+                    state.instances.pickable()
                 )
             },
         )
     }
 
-    /// Blocks until the snapshot shows everything up to `revision`, also when no key of the service
-    /// changed then.
+    /// Blocks until the snapshot is complete up to `revision`, and returns it.
     ///
-    /// With the revision of a [`Registration`](crate::Registration): until that instance is in it.
+    /// With the [revision](crate::Registration::revision) of a registration it waits until that instance
+    /// is in the snapshot. The service need not change at `revision`.
     ///
     /// # Errors
     ///
@@ -233,16 +238,16 @@ impl ServiceView {
     ) -> Result<Arc<[Arc<Instance>]>> {
         let begun = Instant::now();
         if self.revision() < revision && self.mirror.wait_queued(revision, timeout).is_ok() {
-            // Full: the part is going to look anyway.
+            // If the channel is full, the task is already being woken.
             let _ = self.part.try_send(());
         }
         self.wait(
             timeout.saturating_sub(begun.elapsed()),
-            |shown| shown.revision >= revision,
-            |shown| {
+            |state| state.revision >= revision,
+            |state| {
                 format!(
                     "the view is at revision {} and not {revision} after {timeout:?}",
-                    shown.revision
+                    state.revision
                 )
             },
         )
@@ -251,32 +256,32 @@ impl ServiceView {
     fn wait(
         &self,
         timeout: Duration,
-        done: impl Fn(&Shown) -> bool,
-        why: impl FnOnce(&Shown) -> String,
+        done: impl Fn(&ViewState) -> bool,
+        why: impl FnOnce(&ViewState) -> String,
     ) -> Result<Arc<[Arc<Instance>]>> {
         let deadline = Instant::now().checked_add(timeout);
         let about = || Operation::about("wait for service", &self.service);
-        let mut shown = self.shared.state.lock();
+        let mut state = self.shared.state.lock();
         loop {
-            if done(&shown) {
-                return Ok(shown.instances.snapshot());
+            if done(&state) {
+                return Ok(state.instances.snapshot());
             }
-            if let Some(ended) = &shown.ended {
+            if let Some(ended) = &state.ended {
                 return Err(ended.clone().operation(about()));
             }
             let late = match deadline {
                 Some(deadline) => self
                     .shared
                     .changed
-                    .wait_until(&mut shown, deadline)
+                    .wait_until(&mut state, deadline)
                     .timed_out(),
                 None => {
-                    self.shared.changed.wait(&mut shown);
+                    self.shared.changed.wait(&mut state);
                     false
                 }
             };
-            if late && !done(&shown) {
-                return Err(Error::new(ErrorKind::Timeout, why(&shown)).operation(about()));
+            if late && !done(&state) {
+                return Err(Error::new(ErrorKind::Timeout, why(&state)).operation(about()));
             }
         }
     }
@@ -284,33 +289,34 @@ impl ServiceView {
 
 /// The worker's side of a view.
 #[derive(Debug)]
-struct ViewPart {
+struct ViewTask {
     client: Client,
     mirror: Arc<Mirror>,
     directory: Directory,
     shared: Arc<Shared>,
     queue: ChangeQueue,
-    /// What to tell once it is shown: whoever hears of a change sees it in the snapshot.
-    news: Vec<ChangeRecord>,
-    /// The leases to ask about, and what is asked.
-    questions: VecDeque<LeaseId>,
-    verdicts: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
-    /// The store lost its data: until then its instances may come back.
+    /// The changes to report after the snapshot is published, so that a reader of a change finds it in
+    /// the snapshot.
+    pending_changes: Vec<ChangeRecord>,
+    /// The queries that are not sent yet, and those that are not answered yet.
+    queries: VecDeque<LeaseId>,
+    replies: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
+    /// Until when the last list is kept after the store lost its data.
     rewound: Option<Instant>,
     owner: Receiver<()>,
 }
 
-impl ViewPart {
+impl ViewTask {
     fn list_again(&mut self) {
         let snapshot = self.mirror.snapshot();
-        let step = self
+        let update = self
             .directory
             .reset(snapshot.iter().cloned(), snapshot.revision());
-        self.carry_out(step);
+        self.apply_update(update);
     }
 
     fn follow(&mut self) -> Result<()> {
-        // Looked at first: once the queue is empty, everything up to there has come.
+        // Read first: once the queue is empty, all events up to this revision were received.
         let queued = self.mirror.queued();
         for _ in 0..AT_ONCE {
             match self.mirror.changes().try_recv() {
@@ -334,40 +340,40 @@ impl ViewPart {
                 cause: ResetCause::Rewound,
                 ..
             } => {
-                self.rewound = Some(Instant::now() + COME_BACK_WITHIN);
+                self.rewound = Some(Instant::now() + RECOVERY_TIME);
             }
-            // All of this will be in the list that is taken then.
+            // The list that ends the recovery contains these events.
             _ if self.rewound.is_some() => {}
             MirrorEvent::Reset { revision, .. } => {
-                // The first one was read when the view was made.
+                // The first list was read when the view was opened.
                 if self.directory.revision() != Some(revision) {
                     self.list_again();
                 }
             }
             MirrorEvent::Changed { revision, changes } => {
-                // A list that was taken later may show these already.
+                // A later list may contain these changes.
                 if self.directory.revision() < Some(revision) {
-                    let edits = changes.into_iter().map(|change| match change {
-                        KeyChange::Put { kv, .. } => Edit::Put(kv),
-                        KeyChange::Deleted { prev, .. } => Edit::Delete(prev.key().clone()),
+                    let events = changes.into_iter().map(|change| match change {
+                        KeyChange::Put { kv, .. } => KeyEvent::Put(kv),
+                        KeyChange::Deleted { prev, .. } => KeyEvent::Delete(prev.key().clone()),
                     });
-                    let step = self.directory.apply(edits, revision);
-                    self.carry_out(step);
+                    let update = self.directory.apply(events, revision);
+                    self.apply_update(update);
                 }
             }
             MirrorEvent::Stale { since } => {
-                self.news
+                self.pending_changes
                     .extend(self.directory.down(since).map(ChangeRecord::from));
             }
             MirrorEvent::Live => {
-                self.news
+                self.pending_changes
                     .extend(self.directory.up().map(ChangeRecord::from));
             }
         }
     }
 
-    /// Takes over what the store has after it lost its data: when all are back, or time is up.
-    fn come_back(&mut self, now: Instant) {
+    /// Ends the recovery after a loss of data, when all instances are back or the time is over.
+    fn end_recovery(&mut self, now: Instant) {
         let Some(until) = self.rewound else { return };
         let snapshot = self.mirror.snapshot();
         let all_back = self.directory.keys().all(|key| snapshot.get(key).is_some());
@@ -380,70 +386,70 @@ impl ViewPart {
             None => self.directory.up(),
             Some(stale) => self.directory.down(now.checked_sub(stale).unwrap_or(now)),
         };
-        self.news.extend(change.map(ChangeRecord::from));
+        self.pending_changes.extend(change.map(ChangeRecord::from));
     }
 
-    fn take_verdicts(&mut self) {
-        let mut heard = Vec::new();
-        self.verdicts
+    fn take_replies(&mut self) {
+        let mut answered = Vec::new();
+        self.replies
             .retain(|(lease, pending)| match pending.try_wait() {
                 None => true,
                 Some(answer) => {
-                    heard.push((
+                    answered.push((
                         *lease,
                         answer.ok().map(|answer| answer.remaining().is_some()),
                     ));
                     false
                 }
             });
-        for (lease, alive) in heard {
-            let step = self.directory.verdict(lease, alive);
-            self.carry_out(step);
+        for (lease, alive) in answered {
+            let update = self.directory.lease_status(lease, alive);
+            self.apply_update(update);
             if alive.is_none() {
-                self.give_up_questions();
+                self.abandon_queries();
             }
         }
         self.ask();
     }
 
-    /// One question had no answer: those that wait behind it would wait as long, each.
-    fn give_up_questions(&mut self) {
-        for lease in std::mem::take(&mut self.questions) {
-            let step = self.directory.verdict(lease, None);
-            self.carry_out(step);
+    /// Answers all waiting queries as unknown, after one had no answer: each of them would take as long.
+    fn abandon_queries(&mut self) {
+        for lease in std::mem::take(&mut self.queries) {
+            let update = self.directory.lease_status(lease, None);
+            self.apply_update(update);
         }
     }
 
     fn ask(&mut self) {
-        while self.verdicts.len() < QUESTIONS
-            && let Some(lease) = self.questions.pop_front()
+        while self.replies.len() < MAX_QUERIES
+            && let Some(lease) = self.queries.pop_front()
         {
-            let question = self.client.submit(TimeToLive::new(lease));
-            self.verdicts.push((lease, question));
+            let query = self.client.submit(TimeToLive::new(lease));
+            self.replies.push((lease, query));
         }
     }
 
-    fn carry_out(&mut self, step: Step) {
-        let leases = step.suspects.iter().map(|suspect| suspect.lease);
-        self.questions.extend(leases);
-        self.news.extend(step.told());
+    fn apply_update(&mut self, update: DirectoryUpdate) {
+        let leases = update.queries.iter().map(|query| query.lease);
+        self.queries.extend(leases);
+        self.pending_changes.extend(update.records());
     }
 
-    fn show(&mut self) {
+    fn publish(&mut self) {
         let edits = self.directory.take_edits();
         self.shared.balancer.update(&edits);
-        let mut shown = self.shared.state.lock();
+        let mut state = self.shared.state.lock();
         for edit in edits {
-            shown.instances.edit(edit);
+            state.instances.edit(edit);
         }
-        shown.revision = self.directory.revision().unwrap_or_default();
-        shown.stale_since = self.directory.stale_since();
-        drop(shown);
+        state.revision = self.directory.revision().unwrap_or_default();
+        state.stale_since = self.directory.stale_since();
+        drop(state);
         self.shared.changed.notify_all();
     }
 }
 
-impl Part for ViewPart {
+impl Part for ViewTask {
     fn work(&mut self, now: Instant) -> Option<Next> {
         loop {
             match self.owner.try_recv() {
@@ -453,11 +459,11 @@ impl Part for ViewPart {
             }
         }
         let followed = self.follow();
-        self.come_back(now);
-        self.take_verdicts();
-        self.show();
-        for told in self.news.drain(..) {
-            self.queue.tell(told);
+        self.end_recovery(now);
+        self.take_replies();
+        self.publish();
+        for record in self.pending_changes.drain(..) {
+            self.queue.push(record);
         }
         self.queue.flush(&self.directory);
         if let Err(ended) = followed {
@@ -477,7 +483,7 @@ impl Part for ViewPart {
         select.recv(&self.owner);
         select.recv(self.mirror.changes());
         self.queue.wait(select);
-        for (_, pending) in &self.verdicts {
+        for (_, pending) in &self.replies {
             select.recv(pending.receiver());
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::discovery::codec::Codec;
 use crate::discovery::instance::Instance;
 use crate::discovery::resolve::change::Cause;
-use crate::discovery::resolve::directory::{Edit, Step};
+use crate::discovery::resolve::directory::{DirectoryUpdate, KeyEvent};
 use crate::types::{KeyValue, LeaseId, Revision};
 
 fn instance(id: &str, port: u16) -> Arc<Instance> {
@@ -38,32 +38,32 @@ fn wakes(queue: &ChangeQueue) -> bool {
 
 // Fault: R16
 #[test]
-fn changes_that_nobody_asks_for_are_not_kept_and_wake_nobody() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
+fn changes_that_were_not_requested_are_not_stored_and_wake_no_worker() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(4);
     let mut directory = directory();
     for n in 0..2_000 {
-        queue.tell(added(n));
+        queue.push(added(n));
         queue.flush(&directory);
         assert!(!wakes(&queue));
     }
     assert!(receiver.is_empty() && queue.backlog.is_empty());
     let _ = directory.reset([kv(1, 1, 2)], Revision::new(2));
     queue.flush(&directory);
-    assert!(receiver.is_empty(), "nobody wants to know what is there");
+    assert!(receiver.is_empty(), "the changes were not requested");
     let _ = directory.reset([], Revision::new(3));
     assert!(wanted.want() && !wanted.want(), "the first time, once");
     queue.flush(&directory);
-    queue.tell(added(7));
+    queue.push(added(7));
     assert_eq!(receiver.try_iter().count(), 1, "from then on");
 }
 
 // Fault: R16
 #[test]
-fn a_full_queue_wakes_nobody_until_its_reader_takes_something() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
+fn a_full_queue_wakes_no_worker_until_its_reader_takes_a_change() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(4);
     wanted.want();
     for n in 0..10 {
-        queue.tell(added(n));
+        queue.push(added(n));
     }
     queue.flush(&directory());
     assert!(queue.is_behind() && !wakes(&queue));
@@ -77,14 +77,14 @@ fn a_full_queue_wakes_nobody_until_its_reader_takes_something() {
 // Fault: R17
 #[test]
 fn ten_thousand_that_go_at_once_go_one_by_one_each_with_its_cause() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_room(64);
+    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(64);
     wanted.want();
     let directory = directory();
     let cause = |n: usize| match n % 2 {
         0 => Cause::Left,
         _ => Cause::Expired,
     };
-    (0..10_000).for_each(|n| queue.tell(removed(n, cause(n))));
+    (0..10_000).for_each(|n| queue.push(removed(n, cause(n))));
     let mut seen = BTreeMap::new();
     while queue.is_behind() || !receiver.is_empty() {
         queue.flush(&directory);
@@ -98,12 +98,12 @@ fn ten_thousand_that_go_at_once_go_one_by_one_each_with_its_cause() {
     assert!(seen.into_iter().eq((0..10_000).map(|n| (n, cause(n)))));
 }
 
-/// A queue with room for one change, which is taken, and what is told to its slow reader after that.
-fn told_late(told: impl IntoIterator<Item = ChangeRecord>) -> Vec<Change> {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_room(1);
+/// The changes that a slow reader of a queue with room for one change receives.
+fn received_late(records: impl IntoIterator<Item = ChangeRecord>) -> Vec<Change> {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(1);
     wanted.want();
-    queue.tell(added(0));
-    told.into_iter().for_each(|told| queue.tell(told));
+    queue.push(added(0));
+    records.into_iter().for_each(|record| queue.push(record));
     let mut seen: Vec<Change> = receiver.try_iter().collect();
     while queue.is_behind() {
         assert!(wakes(&queue), "there is room, and something to tell");
@@ -115,7 +115,7 @@ fn told_late(told: impl IntoIterator<Item = ChangeRecord>) -> Vec<Change> {
 }
 
 #[test]
-fn a_slow_reader_is_told_what_differs_from_what_it_knows() {
+fn a_slow_reader_receives_the_difference_to_what_it_knows() {
     let (old, new) = (instance("a", 1), instance("a", 2));
     let added = |instance: &Arc<Instance>| Change::Added(instance.clone());
     let updated = |before: &Arc<Instance>, instance: &Arc<Instance>| Change::Updated {
@@ -126,42 +126,43 @@ fn a_slow_reader_is_told_what_differs_from_what_it_knows() {
         instance: instance.clone(),
         cause,
     };
-    let told = |changes: &[Change]| told_late(changes.iter().cloned().map(ChangeRecord::from));
-    // It changed, and changed back.
-    assert_eq!(told(&[updated(&old, &new), updated(&new, &old)]), []);
-    // It went, and came back: the reader hears of both.
+    let received =
+        |changes: &[Change]| received_late(changes.iter().cloned().map(ChangeRecord::from));
+    // It changed, and changed back: the reader receives nothing.
+    assert_eq!(received(&[updated(&old, &new), updated(&new, &old)]), []);
+    // It was removed and added again: the reader receives both.
     let replaced = [removed(&old, Cause::Left), added(&new)];
-    assert_eq!(told(&replaced), replaced);
-    // It went twice: the last cause is the one.
+    assert_eq!(received(&replaced), replaced);
+    // It was removed twice: the reader receives the last cause.
     let twice = [
         removed(&old, Cause::Left),
         added(&new),
         removed(&new, Cause::Expired),
     ];
-    assert_eq!(told(&twice), [removed(&old, Cause::Expired)]);
+    assert_eq!(received(&twice), [removed(&old, Cause::Expired)]);
     let bad = |reason: &str| Change::Bad {
         key: "b".into(),
         reason: reason.into(),
     };
-    assert_eq!(told(&[bad("no JSON"), bad("no id")]), [bad("no id")]);
+    assert_eq!(received(&[bad("no JSON"), bad("no id")]), [bad("no id")]);
     let now = Instant::now();
     let stale = |seconds| Change::Stale {
         since: now + std::time::Duration::from_secs(seconds),
     };
-    assert_eq!(told(&[stale(1)]), [stale(1)]);
-    assert_eq!(told(&[Change::Live]), [Change::Live]);
-    assert_eq!(told(&[stale(1), Change::Live]), []);
+    assert_eq!(received(&[stale(1)]), [stale(1)]);
+    assert_eq!(received(&[Change::Live]), [Change::Live]);
+    assert_eq!(received(&[stale(1), Change::Live]), []);
     // It was stale as far as the reader knows, and is so for another reason.
-    assert_eq!(told(&[Change::Live, stale(2)]), [stale(2)]);
+    assert_eq!(received(&[Change::Live, stale(2)]), [stale(2)]);
 }
 
 #[test]
-fn what_is_told_does_not_overtake_what_waits() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_room(2);
+fn new_changes_do_not_overtake_waiting_ones() {
+    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(2);
     wanted.want();
-    (0..3).for_each(|n| queue.tell(added(n)));
+    (0..3).for_each(|n| queue.push(added(n)));
     let mut seen = vec![receiver.recv().unwrap()];
-    queue.tell(added(3));
+    queue.push(added(3));
     while queue.is_behind() {
         queue.flush(&directory());
         seen.extend(receiver.try_iter());
@@ -174,12 +175,12 @@ fn what_is_told_does_not_overtake_what_waits() {
 fn a_queue_has_room_for_64_and_its_backlog_for_twice_the_instances() {
     let (mut queue, receiver, wanted) = ChangeQueue::new();
     wanted.want();
-    (0..64).for_each(|n| queue.tell(added(n)));
+    (0..64).for_each(|n| queue.push(added(n)));
     assert!(!queue.is_behind());
-    let come = |queue: &mut ChangeQueue, n| queue.tell(added(n));
-    let go = |queue: &mut ChangeQueue, n| queue.tell(removed(n, Cause::Left));
+    let come = |queue: &mut ChangeQueue, n| queue.push(added(n));
+    let go = |queue: &mut ChangeQueue, n| queue.push(removed(n, Cause::Left));
     let bound = |queue: &ChangeQueue, instances: usize| {
-        let places = queue.backlog.places();
+        let places = queue.backlog.len();
         assert!(places <= 2 * instances + 17, "{places} for {instances}");
     };
     // Each of very many comes and goes, and the reader never knew it.
@@ -203,14 +204,14 @@ fn a_queue_has_room_for_64_and_its_backlog_for_twice_the_instances() {
 
 #[test]
 fn what_comes_and_goes_while_the_reader_is_away_takes_no_room() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_room(4);
+    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(4);
     wanted.want();
-    (0..5).for_each(|n| queue.tell(added(n)));
+    (0..5).for_each(|n| queue.push(added(n)));
     for _ in 0..10_000 {
-        queue.tell(added(9));
-        queue.tell(removed(9, Cause::Left));
+        queue.push(added(9));
+        queue.push(removed(9, Cause::Left));
     }
-    assert!(queue.backlog.places() < 100, "{:?}", queue.backlog);
+    assert!(queue.backlog.len() < 100, "{:?}", queue.backlog);
     queue.flush(&directory());
     let first = receiver.try_iter().count();
     queue.flush(&directory());
@@ -228,10 +229,10 @@ enum Input {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let edits = prop::collection::vec((0..5u8, prop::option::weighted(0.6, 0..3u8)), 1..5);
+    let events = prop::collection::vec((0..5u8, prop::option::weighted(0.6, 0..3u8)), 1..5);
     let list = prop::collection::vec((0..5u8, 0..3u8), 0..5);
     prop_oneof![
-        6 => edits.prop_map(Input::Events),
+        6 => events.prop_map(Input::Events),
         3 => (1..3i64, any::<Option<bool>>()).prop_map(|(l, alive)| Input::Verdict(l, alive)),
         1 => list.prop_map(Input::Relist),
         2 => any::<bool>().prop_map(Input::Health),
@@ -302,7 +303,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (queue, receiver, wanted) = ChangeQueue::with_room(3);
+        let (queue, receiver, wanted) = ChangeQueue::with_capacity(3);
         World {
             directory: directory(),
             queue,
@@ -314,22 +315,22 @@ impl World {
         }
     }
 
-    fn done(&mut self, step: Step) {
-        let asked = step.suspects.iter().map(|suspect| suspect.lease);
+    fn done(&mut self, update: DirectoryUpdate) {
+        let asked = update.queries.iter().map(|query| query.lease);
         self.asked.extend(asked);
-        for told in step.told() {
-            let causes = told.change.causes();
+        for record in update.records() {
+            let causes = record.change.causes();
             let named = causes.map(|(gone, cause)| (gone.id.clone(), format!("{cause:?}")));
             self.causes.extend(named);
-            self.queue.tell(told);
+            self.queue.push(record);
         }
     }
 
-    fn verdict(&mut self, lease: LeaseId, alive: Option<bool>) {
+    fn lease_status(&mut self, lease: LeaseId, alive: Option<bool>) {
         if let Some(n) = self.asked.iter().position(|of| *of == lease) {
             self.asked.remove(n);
-            let step = self.directory.verdict(lease, alive);
-            self.done(step);
+            let update = self.directory.lease_status(lease, alive);
+            self.done(update);
         }
     }
 
@@ -341,28 +342,28 @@ impl World {
 
     fn input(&mut self, input: Input, at: i64) {
         match input {
-            Input::Events(edits) => {
-                let edits: BTreeMap<_, _> = edits.into_iter().collect();
-                let edits = edits.into_iter().map(|(key, addr)| match addr {
-                    Some(addr) => Edit::Put(kv(key, addr, at)),
-                    None => Edit::Delete(kv(key, 0, at).key.clone()),
+            Input::Events(events) => {
+                let events: BTreeMap<_, _> = events.into_iter().collect();
+                let events = events.into_iter().map(|(key, addr)| match addr {
+                    Some(addr) => KeyEvent::Put(kv(key, addr, at)),
+                    None => KeyEvent::Delete(kv(key, 0, at).key.clone()),
                 });
-                let step = self.directory.apply(edits, Revision::new(at));
-                self.done(step);
+                let update = self.directory.apply(events, Revision::new(at));
+                self.done(update);
             }
-            Input::Verdict(lease, alive) => self.verdict(LeaseId::new(lease).unwrap(), alive),
+            Input::Verdict(lease, alive) => self.lease_status(LeaseId::new(lease).unwrap(), alive),
             Input::Relist(list) => {
                 let list: BTreeMap<_, _> = list.into_iter().collect();
                 let list = list.into_iter().map(|(key, addr)| kv(key, addr, at));
-                let step = self.directory.reset(list, Revision::new(at));
-                self.done(step);
+                let update = self.directory.reset(list, Revision::new(at));
+                self.done(update);
             }
             Input::Health(up) => {
                 let change = match up {
                     true => self.directory.up(),
                     false => self.directory.down(Instant::now()),
                 };
-                change.into_iter().for_each(|c| self.queue.tell(c.into()));
+                change.into_iter().for_each(|c| self.queue.push(c.into()));
             }
             Input::Read(count) => self.read(count),
         }
@@ -378,7 +379,7 @@ proptest! {
     })]
 
     #[test]
-    fn whoever_applies_every_change_has_the_instances_however_slow_the_reader(
+    fn a_slow_reader_of_every_change_has_the_instances_of_the_directory(
         inputs in prop::collection::vec(input(), 1..60),
     ) {
         let mut world = World::new();
@@ -386,7 +387,7 @@ proptest! {
             world.input(input, at);
         }
         while let Some(lease) = world.asked.first().copied() {
-            world.verdict(lease, Some(true));
+            world.lease_status(lease, Some(true));
         }
         world.read(usize::MAX);
         loop {
@@ -400,7 +401,7 @@ proptest! {
         let known: Vec<_> = world.reader.known.into_values().collect();
         prop_assert_eq!(&known[..], &*world.directory.instances());
         prop_assert_eq!(world.reader.stale, world.directory.stale_since().is_some());
-        // A removal has a cause that it had, and none is made up for a slow reader.
+        // A slow reader receives no cause that was not reported.
         prop_assert!(world.reader.causes.is_subset(&world.causes));
     }
 }

@@ -28,8 +28,8 @@ fn bad(id: &str, value: &'static str) -> KeyValue {
     }
 }
 
-fn delete(id: &str) -> Edit {
-    Edit::Delete(Codec::Native.key(PREFIX, &instance(id)))
+fn delete(id: &str) -> KeyEvent {
+    KeyEvent::Delete(Codec::Native.key(PREFIX, &instance(id)))
 }
 
 fn lease(id: i64) -> LeaseId {
@@ -52,7 +52,7 @@ fn ids(directory: &Directory) -> Vec<String> {
 }
 
 /// The changes in short: `+a`, `~a`, `-a Left`, `!` for a bad value, resets in brackets.
-fn told(changes: &[Change]) -> String {
+fn summary(changes: &[Change]) -> String {
     let one = |change: &Change| match change {
         Change::Added(instance) => format!("+{}", instance.id),
         Change::Updated { instance, .. } => format!("~{}", instance.id),
@@ -77,21 +77,21 @@ fn told(changes: &[Change]) -> String {
     changes.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn apply(directory: &mut Directory, edits: impl IntoIterator<Item = Edit>) -> Step {
-    directory.apply(edits, Revision::new(11))
+fn apply(directory: &mut Directory, events: impl IntoIterator<Item = KeyEvent>) -> DirectoryUpdate {
+    directory.apply(events, Revision::new(11))
 }
 
 #[test]
 fn nothing_is_known_before_the_first_list_and_an_empty_list_is_known() {
     let mut directory = Directory::new(Codec::Native, PREFIX);
     assert_eq!(directory.revision(), None);
-    let step = apply(&mut directory, [Edit::Put(put(&instance("a"), 1))]);
+    let update = apply(&mut directory, [KeyEvent::Put(put(&instance("a"), 1))]);
     assert_eq!(
-        (told(&step.changes), directory.revision()),
+        (summary(&update.changes), directory.revision()),
         (String::new(), None)
     );
-    let step = directory.reset([], Revision::new(5));
-    assert_eq!(told(&step.changes), "");
+    let update = directory.reset([], Revision::new(5));
+    assert_eq!(summary(&update.changes), "");
     assert_eq!(directory.revision(), Some(Revision::new(5)));
 }
 
@@ -99,8 +99,8 @@ fn nothing_is_known_before_the_first_list_and_an_empty_list_is_known() {
 fn the_first_list_adds_everything_sorted_by_id() {
     let mut directory = Directory::new(Codec::Native, PREFIX);
     let list = ["b", "a", "c"].map(|id| put(&instance(id), 1));
-    let step = directory.reset(list, Revision::new(5));
-    assert_eq!(told(&step.changes), "[+b, +a, +c]");
+    let update = directory.reset(list, Revision::new(5));
+    assert_eq!(summary(&update.changes), "[+b, +a, +c]");
     assert_eq!(ids(&directory), ["a", "b", "c"]);
 }
 
@@ -108,44 +108,44 @@ fn the_first_list_adds_everything_sorted_by_id() {
 fn a_put_adds_updates_replaces_or_changes_nothing() {
     let mut directory = read([]);
     let a = instance("a");
-    let mut step = |instance: &Instance, lease| {
-        let step = apply(&mut directory, [Edit::Put(put(instance, lease))]);
-        told(&step.changes)
+    let mut update = |instance: &Instance, lease| {
+        let update = apply(&mut directory, [KeyEvent::Put(put(instance, lease))]);
+        summary(&update.changes)
     };
-    assert_eq!(step(&a, 1), "+a");
-    assert_eq!(step(&a, 2), "");
-    assert_eq!(step(&a.clone().weight(2), 2), "~a");
+    assert_eq!(update(&a, 1), "+a");
+    assert_eq!(update(&a, 2), "");
+    assert_eq!(update(&a.clone().weight(2), 2), "~a");
     let mut moved = a.clone();
     moved.addr = "b:1".into();
-    assert_eq!(step(&moved, 2), "-a Replaced, +a");
+    assert_eq!(update(&moved, 2), "-a Replaced, +a");
 }
 
 #[test]
 fn what_changes_nothing_is_no_edit() {
     let mut directory = read([put(&instance("a"), 1)]);
     assert_eq!(directory.take_edits().len(), 1);
-    let _ = apply(&mut directory, [Edit::Put(put(&instance("a"), 2))]);
+    let _ = apply(&mut directory, [KeyEvent::Put(put(&instance("a"), 2))]);
     let _ = directory.reset([put(&instance("a"), 3)], Revision::new(12));
-    let _ = apply(&mut directory, [Edit::Put(bad("x", "?"))]);
+    let _ = apply(&mut directory, [KeyEvent::Put(bad("x", "?"))]);
     assert!(directory.take_edits().is_empty());
-    let _ = apply(&mut directory, [Edit::Put(put(&instance("b"), 1))]);
-    let _ = apply(&mut directory, [Edit::Put(bad("a", "?"))]);
-    let edits = directory.take_edits();
-    let edits = edits
+    let _ = apply(&mut directory, [KeyEvent::Put(put(&instance("b"), 1))]);
+    let _ = apply(&mut directory, [KeyEvent::Put(bad("a", "?"))]);
+    let events = directory.take_edits();
+    let events = events
         .iter()
         .map(|(_, instance)| instance.as_ref().map(|one| one.id.as_str()));
-    assert_eq!(edits.collect::<Vec<_>>(), [Some("b"), None]);
+    assert_eq!(events.collect::<Vec<_>>(), [Some("b"), None]);
 }
 
 #[test]
-fn a_leave_that_was_announced_needs_no_question() {
+fn the_removal_of_a_draining_instance_needs_no_query() {
     let mut directory = read([
         put(&instance("a").status(Status::Draining), 1),
         put(&instance("b"), 0),
     ]);
-    let step = apply(&mut directory, [delete("a"), delete("b")]);
-    assert_eq!(told(&step.changes), "-a Left, -b Left");
-    assert_eq!(step.suspects, []);
+    let update = apply(&mut directory, [delete("a"), delete("b")]);
+    assert_eq!(summary(&update.changes), "-a Left, -b Left");
+    assert_eq!(update.queries, []);
 }
 
 #[test]
@@ -156,12 +156,15 @@ fn a_deleted_instance_is_gone_at_once_and_its_cause_follows() {
         (None, "-a Unknown"),
     ] {
         let mut directory = read([put(&instance("a"), 1)]);
-        let step = apply(&mut directory, [delete("a")]);
-        assert_eq!(told(&step.changes), "");
-        assert_eq!(step.suspects, [UnexplainedRemoval { lease: lease(1) }]);
+        let update = apply(&mut directory, [delete("a")]);
+        assert_eq!(summary(&update.changes), "");
+        assert_eq!(update.queries, [LeaseQuery { lease: lease(1) }]);
         assert_eq!(ids(&directory), [""; 0]);
         assert!(!directory.is_settled());
-        assert_eq!(told(&directory.verdict(lease(1), alive).changes), cause);
+        assert_eq!(
+            summary(&directory.lease_status(lease(1), alive).changes),
+            cause
+        );
         assert!(directory.is_settled());
     }
 }
@@ -169,36 +172,36 @@ fn a_deleted_instance_is_gone_at_once_and_its_cause_follows() {
 #[test]
 fn the_lease_that_counts_is_the_one_of_the_last_put() {
     let mut directory = read([put(&instance("a"), 1)]);
-    let step = apply(
+    let update = apply(
         &mut directory,
-        [Edit::Put(put(&instance("a"), 2)), delete("a")],
+        [KeyEvent::Put(put(&instance("a"), 2)), delete("a")],
     );
-    assert_eq!(step.suspects, [UnexplainedRemoval { lease: lease(2) }]);
+    assert_eq!(update.queries, [LeaseQuery { lease: lease(2) }]);
 }
 
 #[test]
-fn a_removal_is_told_before_the_same_key_comes_back() {
+fn a_removal_is_reported_before_the_same_key_is_added_again() {
     let mut directory = read([put(&instance("a"), 1)]);
-    let step = apply(
+    let update = apply(
         &mut directory,
-        [delete("a"), Edit::Put(put(&instance("a"), 2))],
+        [delete("a"), KeyEvent::Put(put(&instance("a"), 2))],
     );
-    assert_eq!(told(&step.changes), "-a Unknown, +a");
+    assert_eq!(summary(&update.changes), "-a Unknown, +a");
     assert_eq!(
-        told(&directory.verdict(lease(1), Some(false)).changes),
+        summary(&directory.lease_status(lease(1), Some(false)).changes),
         "",
         "one removal has one cause"
     );
 
     let _ = apply(&mut directory, [delete("a")]);
-    let step = directory.reset([put(&instance("a"), 3)], Revision::new(20));
-    assert_eq!(told(&step.changes), "-a Unknown, [+a]");
+    let update = directory.reset([put(&instance("a"), 3)], Revision::new(20));
+    assert_eq!(summary(&update.changes), "-a Unknown, [+a]");
 }
 
 #[test]
-fn a_bad_value_hides_no_other_and_takes_the_place_of_its_own() {
+fn a_bad_value_replaces_its_own_instance_and_no_other() {
     let mut directory = Directory::new(Codec::Native, PREFIX);
-    let step = directory.reset(
+    let update = directory.reset(
         [
             put(&instance("a"), 1),
             bad("b", "secret"),
@@ -206,20 +209,20 @@ fn a_bad_value_hides_no_other_and_takes_the_place_of_its_own() {
         ],
         Revision::new(5),
     );
-    assert_eq!(told(&step.changes), "[+a, +c], !");
-    assert_eq!(told(&directory.first_changes()), "[+a, +c], !");
-    assert!(!format!("{:?}", step.changes).contains("secret"));
+    assert_eq!(summary(&update.changes), "[+a, +c], !");
+    assert_eq!(summary(&directory.first_changes()), "[+a, +c], !");
+    assert!(!format!("{:?}", update.changes).contains("secret"));
 
-    let step = apply(&mut directory, [Edit::Put(bad("a", "[]"))]);
-    assert_eq!(told(&step.changes), "-a Replaced, !");
+    let update = apply(&mut directory, [KeyEvent::Put(bad("a", "[]"))]);
+    assert_eq!(summary(&update.changes), "-a Replaced, !");
     assert_eq!(ids(&directory), ["c"]);
     assert_eq!(directory.bad().count(), 2);
 
-    let step = apply(
+    let update = apply(
         &mut directory,
-        [Edit::Put(put(&instance("a"), 1)), delete("b")],
+        [KeyEvent::Put(put(&instance("a"), 1)), delete("b")],
     );
-    assert_eq!(told(&step.changes), "+a");
+    assert_eq!(summary(&update.changes), "+a");
     assert_eq!(directory.bad().count(), 0);
 }
 
@@ -228,7 +231,7 @@ fn a_reset_is_the_exact_difference() {
     let mut moved = instance("d");
     moved.addr = "b:1".into();
     let mut directory = read(["a", "b", "c", "d", "e"].map(|id| put(&instance(id), 1)));
-    let step = directory.reset(
+    let update = directory.reset(
         [
             put(&instance("b"), 2),
             put(&instance("c").weight(2), 1),
@@ -239,7 +242,7 @@ fn a_reset_is_the_exact_difference() {
         Revision::new(20),
     );
     assert_eq!(
-        told(&step.changes),
+        summary(&update.changes),
         "[-d Replaced, -e Replaced, -a Resync, +d, +f, ~c], !"
     );
     assert_eq!(ids(&directory), ["b", "c", "d", "f"]);
@@ -249,8 +252,8 @@ fn a_reset_is_the_exact_difference() {
 fn a_reset_without_a_difference_says_nothing_even_about_bad_values() {
     let list = || [put(&instance("a"), 1), bad("b", "?")];
     let mut directory = read(list());
-    let step = directory.reset(list(), Revision::new(20));
-    assert_eq!(told(&step.changes), "");
+    let update = directory.reset(list(), Revision::new(20));
+    assert_eq!(summary(&update.changes), "");
     assert_eq!(directory.bad().count(), 1);
 }
 
@@ -270,7 +273,7 @@ fn the_revision_grows_with_events_and_progress_and_a_reset_may_take_it_back() {
 }
 
 #[test]
-fn down_and_up_are_told_once_and_keep_the_set() {
+fn down_and_up_are_reported_once_and_keep_the_instances() {
     let mut directory = read([put(&instance("a"), 1)]);
     assert_eq!(directory.up(), None);
     let since = Instant::now();
@@ -282,14 +285,14 @@ fn down_and_up_are_told_once_and_keep_the_set() {
     assert_eq!(directory.up(), None);
 }
 
-/// What happens to the store, and what of it the directory hears.
+/// An action on the store, and how the directory receives it.
 #[derive(Clone, Debug)]
-enum Happening {
-    /// Edits that come as one batch of events.
-    Heard(Vec<Write>),
+enum Action {
+    /// Writes that arrive as one batch of events.
+    Watched(Vec<Write>),
     /// Edits while the view could not watch, then a list.
     Missed(Vec<Write>),
-    /// An answer about one of the leases that were asked about.
+    /// An answer to one of the open queries.
     Answer(usize, Option<bool>),
 }
 
@@ -318,17 +321,17 @@ fn write() -> impl Strategy<Value = Write> {
     (id, proptest::option::of((value, 0..3i64)))
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
+fn action() -> impl Strategy<Value = Action> {
     let writes = || prop::collection::vec(write(), 0..5);
     prop_oneof![
-        4 => writes().prop_map(Happening::Heard),
-        1 => writes().prop_map(Happening::Missed),
+        4 => writes().prop_map(Action::Watched),
+        1 => writes().prop_map(Action::Missed),
         2 => (0..60usize, any::<Option<bool>>())
-            .prop_map(|(which, alive)| Happening::Answer(which, alive)),
+            .prop_map(|(which, alive)| Action::Answer(which, alive)),
     ]
 }
 
-/// The truth, the directory, and one who knows only what the directory told.
+/// The store, the directory, and a reader that knows only the reported changes.
 struct Model {
     store: BTreeMap<Bytes, KeyValue>,
     directory: Directory,
@@ -338,57 +341,61 @@ struct Model {
 }
 
 impl Model {
-    fn write(&mut self, (id, value): Write) -> Edit {
+    fn write(&mut self, (id, value): Write) -> KeyEvent {
         let Some((value, lease)) = value else {
-            let Edit::Delete(key) = delete(id) else {
+            let KeyEvent::Delete(key) = delete(id) else {
                 panic!()
             };
             self.store.remove(&key);
-            return Edit::Delete(key);
+            return KeyEvent::Delete(key);
         };
         let kv = match value {
             Value::Good(instance) => put(&instance.id(id), lease),
             Value::Bad(value) => bad(id, value),
         };
         self.store.insert(kv.key.clone(), kv.clone());
-        Edit::Put(kv)
+        KeyEvent::Put(kv)
     }
 
-    fn happen(&mut self, happening: Happening) {
-        let step = match happening {
-            Happening::Heard(writes) => {
-                let edits: Vec<_> = writes.into_iter().map(|write| self.write(write)).collect();
-                apply(&mut self.directory, edits)
+    fn act(&mut self, action: Action) {
+        let update = match action {
+            Action::Watched(writes) => {
+                let events: Vec<_> = writes.into_iter().map(|write| self.write(write)).collect();
+                apply(&mut self.directory, events)
             }
-            Happening::Missed(writes) => {
+            Action::Missed(writes) => {
                 for write in writes {
                     self.write(write);
                 }
                 let list = self.store.values().cloned();
-                let step = self.directory.reset(list, Revision::new(1));
+                let update = self.directory.reset(list, Revision::new(1));
                 let again = self
                     .directory
                     .reset(self.store.values().cloned(), Revision::new(1));
-                assert_eq!(told(&again.changes), "", "a second list told something");
-                step
+                assert_eq!(
+                    summary(&again.changes),
+                    "",
+                    "a second list reported a change"
+                );
+                update
             }
-            Happening::Answer(which, alive) => {
+            Action::Answer(which, alive) => {
                 let open: Vec<_> = self.open.iter().copied().collect();
                 if open.is_empty() {
                     return;
                 }
                 let lease = open[which % open.len()];
                 self.open.remove(&lease);
-                self.directory.verdict(lease, alive)
+                self.directory.lease_status(lease, alive)
             }
         };
-        for suspect in step.suspects {
+        for query in update.queries {
             assert!(
-                self.open.insert(suspect.lease),
+                self.open.insert(query.lease),
                 "one lease is asked about once at a time"
             );
         }
-        for change in &step.changes {
+        for change in &update.changes {
             self.follow(change);
         }
         self.compare();
@@ -442,7 +449,11 @@ impl Model {
         for edit in self.directory.take_edits() {
             self.list.edit(edit);
         }
-        assert_eq!(self.list.snapshot().to_vec(), known, "the edits lead there");
+        assert_eq!(
+            self.list.snapshot().to_vec(),
+            known,
+            "the events lead there"
+        );
         assert_eq!(
             self.list.pickable(),
             known.iter().filter(|one| one.is_pickable()).count()
@@ -451,7 +462,7 @@ impl Model {
             self.directory.bad().count(),
             self.store.len() - true_ones.len()
         );
-        // Who follows has the same, but for those whose cause is not known yet.
+        // The reader has the same instances, except for those whose removal has no cause yet.
         for one in known.iter() {
             assert_eq!(self.follower.get(&one.id), Some(one));
         }
@@ -459,7 +470,7 @@ impl Model {
         assert_eq!(waiting == 0, self.directory.is_settled());
         assert!(
             waiting == 0 || !self.open.is_empty(),
-            "a removal that nobody asks about"
+            "a removal without a query"
         );
     }
 }
@@ -467,8 +478,8 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
-    fn whoever_applies_every_change_has_what_the_directory_has(
-        happenings in prop::collection::vec(happening(), 1..25),
+    fn a_reader_of_every_change_has_the_instances_of_the_directory(
+        actions in prop::collection::vec(action(), 1..25),
     ) {
         let mut model = Model {
             store: BTreeMap::new(),
@@ -477,12 +488,11 @@ proptest! {
             follower: BTreeMap::new(),
             open: BTreeSet::new(),
         };
-        for happening in happenings {
-            model.happen(happening);
+        for action in actions {
+            model.act(action);
         }
-        // Every question gets its answer; a lease that is asked about again, another one.
         while !model.open.is_empty() {
-            model.happen(Happening::Answer(0, Some(true)));
+            model.act(Action::Answer(0, Some(true)));
         }
         prop_assert!(model.directory.is_settled());
         prop_assert_eq!(model.follower.len(), model.directory.instances().len());
