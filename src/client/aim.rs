@@ -9,7 +9,7 @@ use super::into_endpoints::IntoEndpoints;
 use super::{Client, Core};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::grpc::connect::endpoint::{Endpoint, parse_all};
-use crate::rpc::lease::LeaseKeeping;
+use crate::rpc::lease::LeaseRegistry;
 use crate::rpc::watch::WatchRegistry;
 
 /// The views of a client that are aimed at an endpoint, by its text, for as long as somebody has
@@ -115,7 +115,7 @@ impl Core {
             bridge: Arc::clone(&self.bridge),
             watches: Arc::new(WatchRegistry::new(Arc::clone(&transport), self.watch_room)),
             transport,
-            leases: LeaseKeeping::default(),
+            leases: LeaseRegistry::default(),
             watch_room: self.watch_room,
             views: Arc::clone(&self.views),
             before_closes: Arc::clone(&self.before_closes),

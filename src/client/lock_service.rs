@@ -111,6 +111,6 @@ impl LockService {
     pub fn observe(&self, name: impl IntoBytes) -> Result<Leaders> {
         let (core, namespace) = (&self.client.core, self.client.namespace_of_view().cloned());
         let transport = Arc::clone(&core.transport);
-        lock_service::follow(&core.bridge, transport, Leader::of(name), namespace)
+        lock_service::observe(&core.bridge, transport, Leader::of(name), namespace)
     }
 }

@@ -36,10 +36,10 @@ use crate::observe::{Call, Underway};
 use crate::replica::mirror;
 use crate::replica::mirror::Mirror;
 use crate::rpc::kv::Get;
-use crate::rpc::lease::LeaseKeeping;
+use crate::rpc::lease::LeaseRegistry;
 use crate::rpc::request;
 use crate::rpc::request::Request;
-use crate::rpc::watch::{Host, Watch, WatchRegistry};
+use crate::rpc::watch::{Watch, WatchContext, WatchRegistry};
 use crate::runtime::{Bridge, DriveMode, Lost, Pending, Room};
 use crate::types::key_range::KeyRange;
 use scope::Scope;
@@ -98,7 +98,7 @@ struct Core {
     bridge: Arc<Bridge>,
     watches: Arc<WatchRegistry>,
     transport: Arc<Transport>,
-    leases: LeaseKeeping,
+    leases: LeaseRegistry,
     watch_room: Room,
     views: Arc<Views>,
     before_closes: Arc<BeforeCloses>,
@@ -165,7 +165,7 @@ impl Client {
             bridge: Arc::new(Bridge::start("etcd-blocking", drive)?),
             watches: Arc::new(WatchRegistry::new(Arc::clone(&transport), watch_room)),
             transport,
-            leases: LeaseKeeping::default(),
+            leases: LeaseRegistry::default(),
             watch_room,
             views: Arc::default(),
             before_closes: Arc::default(),
@@ -322,7 +322,7 @@ impl Client {
     }
 }
 
-impl Host for Client {
+impl WatchContext for Client {
     fn registry(&self) -> &WatchRegistry {
         &self.core.watches
     }

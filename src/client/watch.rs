@@ -3,7 +3,7 @@
 use super::Client;
 use crate::error::{Operation, Result};
 use crate::rpc::request;
-use crate::rpc::watch::{Host as _, LatestSet, Watch, WatchSet, Watcher};
+use crate::rpc::watch::{LatestSet, Watch, WatchContext as _, WatchSet, Watcher};
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 
@@ -66,8 +66,7 @@ impl Client {
     ///
     /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
     pub fn watch_set(&self) -> Result<WatchSet> {
-        let parts = self.core.watches.set(&self.core.bridge)?;
-        Ok(WatchSet::new(Box::new(self.clone()), parts))
+        WatchSet::open(Box::new(self.clone()), &*self.core.bridge)
     }
 
     /// An empty set of watches of single keys that keeps the newest event of each.
@@ -78,7 +77,6 @@ impl Client {
     ///
     /// [`Closed`](crate::ErrorKind::Closed) when the client is closed.
     pub fn latest_set(&self) -> Result<LatestSet> {
-        let parts = self.core.watches.latest_set(&*self.core.bridge)?;
-        Ok(LatestSet::new(Box::new(self.clone()), parts))
+        LatestSet::open(Box::new(self.clone()), &*self.core.bridge)
     }
 }

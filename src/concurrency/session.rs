@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::session_keys::SessionKeys;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::rpc::lease::keeping::Keeps;
+use crate::rpc::lease::HasLease;
 use crate::rpc::lease::{Grant, KeepAlive, LeaseWaiter};
 use crate::types::LeaseId;
 use crate::worker::Worker;
@@ -72,7 +72,7 @@ struct Inner {
 }
 
 enum Life {
-    LeaseWaiter(KeepAlive),
+    Kept(KeepAlive),
     /// It was closed or orphaned here; closing revokes.
     Over {
         why: Error,
@@ -138,7 +138,7 @@ impl SessionBuilder {
                 lease: id,
                 ttl: renewal.ttl(),
                 lost: alive.lost().clone(),
-                life: Mutex::new(Life::LeaseWaiter(alive)),
+                life: Mutex::new(Life::Kept(alive)),
                 session_keys: Arc::new(SessionKeys::new(client.clone(), id)),
                 client,
                 alive: bounded(0),
@@ -176,7 +176,7 @@ impl Session {
     /// How long the lease surely lives from now on; zero when the session is over. It asks nobody.
     pub fn valid_for(&self) -> Duration {
         match &*self.inner.life.lock() {
-            Life::LeaseWaiter(alive) => alive.valid_for(),
+            Life::Kept(alive) => alive.valid_for(),
             Life::Over { .. } => Duration::ZERO,
         }
     }
@@ -201,7 +201,7 @@ impl Session {
     /// [`Closed`](ErrorKind::Closed) when the client or the session was closed.
     pub fn check(&self) -> Result<()> {
         match &*self.inner.life.lock() {
-            Life::LeaseWaiter(alive) => alive.check(),
+            Life::Kept(alive) => alive.check(),
             Life::Over { why, .. } => Err(why.clone()),
         }
     }
@@ -241,7 +241,7 @@ impl Session {
     /// Whether the lease is gone for sure, and its keys with it.
     pub(super) fn is_revoked(&self) -> bool {
         match &*self.inner.life.lock() {
-            Life::LeaseWaiter(alive) => {
+            Life::Kept(alive) => {
                 let gone = |why: &Error| why.kind() == ErrorKind::LeaseNotFound;
                 alive.check().as_ref().is_err_and(gone)
             }
@@ -272,11 +272,11 @@ impl Session {
 
 /// A session that is over keeps nothing alive: what is asked for under it fails with its reason.
 #[allow(private_interfaces, reason = "the trait is sealed")]
-impl Keeps for Session {
-    fn kept(&self) -> LeaseWaiter {
+impl HasLease for Session {
+    fn lease_waiter(&self) -> LeaseWaiter {
         match &*self.inner.life.lock() {
-            Life::LeaseWaiter(alive) => alive.kept(),
-            Life::Over { why, .. } => LeaseWaiter::over_already(self.inner.lease, why.clone()),
+            Life::Kept(alive) => alive.lease_waiter(),
+            Life::Over { why, .. } => LeaseWaiter::ended(self.inner.lease, why.clone()),
         }
     }
 }

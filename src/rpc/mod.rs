@@ -1,4 +1,4 @@
-//! The services of etcd: requests as values, their responses, and the tasks behind leases and watches.
+//! The services of etcd: requests, responses, and the tasks of leases and watches.
 
 pub(crate) mod auth;
 pub(crate) mod cluster;

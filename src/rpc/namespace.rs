@@ -1,14 +1,14 @@
-//! Keys under a prefix: the rewriting that a namespaced view of a client does.
+//! A namespace: adds a prefix to the keys of requests, and strips it from those of responses.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::error::{Error, Result};
 use crate::types::key_range::{KeyRange, NO_END, prefix_end};
 
-/// A prefix that all keys of a view are under. Cheap to clone.
+/// The prefix of all keys of a view. It is cheap to clone.
 ///
-/// It holds the keys that are longer than the prefix. The key that equals it is outside: inside it
-/// would have no name, and etcd has no empty key.
+/// A key is inside when it begins with the prefix and is longer. The key that equals the prefix is
+/// outside: its name inside would be empty, and etcd has no empty key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Namespace {
     prefix: Bytes,
@@ -18,8 +18,10 @@ pub(crate) struct Namespace {
 impl Namespace {
     pub(crate) fn new(prefix: Bytes) -> Result<Self> {
         if prefix.is_empty() {
-            // An empty name is more likely a setting that is missing than a wish for every key.
-            return Err(Error::invalid("a namespace needs a prefix"));
+            // An empty prefix is more likely a missing setting than intended.
+            return Err(Error::invalid(
+                "the prefix of the namespace is empty: set one",
+            ));
         }
         let end = prefix_end(&prefix);
         Ok(Namespace { prefix, end })
@@ -27,7 +29,7 @@ impl Namespace {
 
     /// The namespace with this prefix inside this one.
     pub(crate) fn nested(&self, prefix: &Bytes) -> Result<Self> {
-        // Checked by itself: nothing inside something is still nothing.
+        // Checked alone: joined to the outer prefix, an empty one would be accepted.
         Namespace::new(prefix.clone())?;
         Namespace::new(self.joined(prefix))
     }
@@ -36,8 +38,7 @@ impl Namespace {
         &self.prefix
     }
 
-    /// Puts a key, or `[key, range_end)`, under the prefix. It is a name that a request may have:
-    /// not empty.
+    /// Adds the prefix to a key, or to `[key, range_end)`. The key must not be empty.
     pub(crate) fn enter(&self, key: &mut Bytes, range_end: &mut Bytes) {
         *key = self.joined(key);
         if *range_end == NO_END {
@@ -47,31 +48,30 @@ impl Namespace {
         }
     }
 
-    /// The name of a lock or an election as the server has it; unlike a key it may be empty, because
-    /// it is only the beginning of one.
+    /// Adds the prefix to the name of a lock or an election. Unlike a key it may be empty, because it is
+    /// the beginning of a key.
     pub(crate) fn enter_name(&self, name: &mut Bytes) {
         *name = self.joined(name);
     }
 
-    /// Takes the prefix off such a name, if it is there.
+    /// Strips the prefix from the name of a lock or an election, if it has the prefix.
     pub(crate) fn leave_name(&self, name: &mut Bytes) {
         if name.starts_with(&self.prefix) {
             *name = name.slice(self.prefix.len()..);
         }
     }
 
-    /// The range as the server has it.
+    /// The range with the prefix.
     pub(crate) fn outer(&self, range: &KeyRange) -> KeyRange {
         let (mut key, mut end) = (range.start().clone(), range.range_end().clone());
         self.enter(&mut key, &mut end);
         KeyRange::range(key, end)
     }
 
-    /// Takes the prefix off a key. Says whether the key was under it; else it is left alone.
+    /// Strips the prefix from a key. Returns `false`, and leaves the key unchanged, when it is outside.
     pub(crate) fn leave(&self, key: &mut Bytes) -> bool {
         let inside = key.len() > self.prefix.len() && key.starts_with(&self.prefix);
         if inside {
-            // A view of the same memory.
             *key = key.slice(self.prefix.len()..);
         }
         inside
@@ -151,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_in_a_range_inside_is_in_it_outside_and_nothing_else_is(
+        fn a_range_has_the_same_keys_inside_and_outside(
             prefix in bytes(), start in bytes(), end in prop::option::of(bytes()), key in bytes(),
         ) {
             let namespace = Namespace::new(prefix.clone().into()).unwrap();
@@ -162,11 +162,11 @@ mod tests {
             prop_assume!(range.problem().is_none());
             let outer = namespace.outer(&range);
             prop_assert!(outer.problem().is_none());
-            // A key inside, moved out.
+            // A key inside, with the prefix added.
             let mut moved: Bytes = [prefix.as_slice(), &key].concat().into();
             prop_assert_eq!(outer.contains(&moved), range.contains(&key));
             prop_assert!(namespace.leave(&mut moved) && moved == key);
-            // Any key at all.
+            // Any key.
             if outer.contains(&key) {
                 let mut inside: Bytes = key.into();
                 prop_assert!(namespace.leave(&mut inside) && range.contains(&inside));

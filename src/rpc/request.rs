@@ -1,4 +1,4 @@
-//! Requests are values: what ties each to its response.
+//! The trait of all requests, and the call of a request.
 
 #![allow(
     private_interfaces,
@@ -16,8 +16,8 @@ use crate::observe::Underway;
 use crate::rpc::namespace::Namespace;
 use crate::types::Revision;
 
-/// A request that can be given to [`Client::call`](crate::Client::call) and
-/// [`Client::submit`](crate::Client::submit). The trait is sealed: etcd defines the requests.
+/// A request for [`Client::call`](crate::Client::call) and [`Client::submit`](crate::Client::submit). The
+/// trait is sealed: etcd defines the requests.
 pub trait Request: sealed::Rpc {}
 
 impl<T: sealed::Rpc> Request for T {}
@@ -28,44 +28,45 @@ pub(crate) mod sealed {
         Revision, Transport,
     };
 
-    /// How a request is checked, named and exchanged for its response.
+    /// Checks a request, names it, and executes it.
     pub trait Rpc: Send + 'static {
-        /// What comes back.
+        /// The response to the request.
         type Response: Send + 'static;
 
-        /// Its name in errors.
+        /// The operation, as errors name it.
         #[doc(hidden)]
         fn operation(&self) -> Operation;
 
-        /// The verb of that name, under which metrics count it. What is called often says it without
-        /// making the whole name.
+        /// The verb of the operation, for metrics. Frequent requests return it without formatting the
+        /// operation.
         #[doc(hidden)]
         fn verb(&self) -> &'static str {
             self.operation().verb()
         }
 
-        /// Refuses what makes no sense, before anything is sent.
+        /// Refuses an invalid request, before anything is sent.
         #[doc(hidden)]
         fn check(&self) -> Result<()>;
 
-        /// Whether executing it changes the store.
+        /// Whether the request changes the store.
         #[doc(hidden)]
         fn writes(&self) -> bool {
             false
         }
 
-        /// Its size on the wire.
+        /// The size of the encoded message in bytes.
         #[doc(hidden)]
         fn encoded_len(&self) -> usize;
 
-        /// The `--max-txn-ops` that a server must have to take it.
+        /// The `--max-txn-ops` that a server needs to accept it.
         #[doc(hidden)]
         fn needs_ops(&self) -> usize {
             0
         }
 
-        /// The request with its keys under a prefix, and the way back for its response. One that
-        /// does not say how is refused: a key that nobody thought of must not get out.
+        /// The request with the prefix of a namespace added to its keys, and the function that strips
+        /// it from the response. By default a request is refused inside a namespace, so that a new
+        /// request cannot access keys outside of it.
         #[doc(hidden)]
         fn within(self, _namespace: &Namespace) -> Result<Namespaced<Self>>
         where
@@ -74,14 +75,14 @@ pub(crate) mod sealed {
             Err(Error::confined())
         }
 
-        /// The connections that it goes over.
+        /// The role of the connection for the request.
         #[doc(hidden)]
         fn role(&self) -> ConnectionRole {
             ConnectionRole::Calls
         }
 
-        /// The same request again, when a member that is behind may have answered it: a
-        /// serializable read.
+        /// A copy for a repetition, if the answer may come from an outdated member: for a serializable
+        /// read.
         #[doc(hidden)]
         fn again(&self) -> Option<Self>
         where
@@ -90,7 +91,7 @@ pub(crate) mod sealed {
             None
         }
 
-        /// The revision of the store that a response shows, if it shows one.
+        /// The revision of the store in a response, if it has one.
         #[doc(hidden)]
         fn shown(_response: &Self::Response) -> Revision {
             Revision::NONE
@@ -105,19 +106,19 @@ pub(crate) mod sealed {
     }
 }
 
-/// The part of [`Rpc`](sealed::Rpc) that is the same for each request that is one message
-/// of a unary method, and makes its response of the reply: its type has `message`, by value or by
-/// reference, of the type that is named.
+/// Implements the common part of [`Rpc`](sealed::Rpc) for a request of a unary method. The request type
+/// has a method `message`, which returns the named message by value or by reference, and the response
+/// type converts from the reply.
 ///
-/// | | may be repeated | changes something |
+/// | mode | may be repeated | changes the store |
 /// |---|---|---|
 /// | `read` | yes | no |
 /// | `write` | no | yes |
-/// | `forwarded` | no, and a follower repeats it by itself | yes |
+/// | `forwarded` | no; a follower itself repeats it to the leader | yes |
 /// | `idempotent` | yes | yes |
 ///
-/// With `without leader`, a member that has none may answer as well. With `applied`, the reply shows the
-/// store after everything that was written before.
+/// With `without leader`, a member without a leader may answer. With `applied`, the reply has a revision
+/// that includes all earlier writes.
 macro_rules! unary_rpc {
     (write $message:path $(, $without:ident leader)?) => {
         fn writes(&self) -> bool {
@@ -161,7 +162,7 @@ macro_rules! unary_rpc {
             transport: std::sync::Arc<$crate::grpc::Transport>,
             timeout: std::time::Duration,
         ) -> impl Future<Output = $crate::error::Result<Self::Response>> + Send + 'static {
-            // Now, by whoever calls: the thread of the runtime has enough to do.
+            // Encoded on the calling thread, to relieve the runtime thread.
             let request = $crate::grpc::Framed::<$message>::new(
                 std::borrow::Borrow::borrow(&self.message()),
             );
@@ -177,15 +178,15 @@ macro_rules! unary_rpc {
 }
 pub(crate) use unary_rpc;
 
-/// A request as it is sent from inside a namespace, and what is done to its response.
+/// A request with the prefix of a namespace, and the function that strips it from the response.
 pub(crate) struct Namespaced<R: sealed::Rpc> {
     pub(crate) request: R,
-    /// Takes the prefix off every key.
+    /// Strips the prefix from every key.
     pub(crate) strip: fn(&mut R::Response, &Namespace),
 }
 
 impl<R: sealed::Rpc> Namespaced<R> {
-    /// A request without keys, and without any in its response.
+    /// A request without keys in the request and in the response.
     pub(crate) fn keyless(request: R) -> Self {
         Namespaced {
             request,
@@ -194,7 +195,7 @@ impl<R: sealed::Rpc> Namespaced<R> {
     }
 }
 
-/// Exchanges a request for its response, from inside a namespace if there is one.
+/// Executes a request, inside a namespace if there is one.
 pub(crate) async fn exchange<R: sealed::Rpc>(
     request: R,
     namespace: Option<&Namespace>,
@@ -204,18 +205,18 @@ pub(crate) async fn exchange<R: sealed::Rpc>(
     let Some(namespace) = namespace else {
         return request.exchange(transport, timeout).await;
     };
-    // Errors name the keys as their user wrote them.
+    // Errors name the keys without the prefix.
     let about = request.operation();
     let named = |error: Error| error.operation(about.clone());
-    let confined = request.within(namespace).map_err(named)?;
-    fits(&confined.request, transport.settings().limits).map_err(named)?;
-    let sent = confined.request.exchange(transport, timeout).await;
+    let namespaced = request.within(namespace).map_err(named)?;
+    fits(&namespaced.request, transport.settings().limits).map_err(named)?;
+    let sent = namespaced.request.exchange(transport, timeout).await;
     let mut response = sent.map_err(named)?;
-    (confined.strip)(&mut response, namespace);
+    (namespaced.strip)(&mut response, namespace);
     Ok(response)
 }
 
-/// Exchanges a request that is part of something larger, and counts it like one of its own.
+/// Executes a request that is part of another operation, and counts it in the metrics.
 pub(crate) async fn counted<R: sealed::Rpc>(
     request: R,
     transport: Arc<Transport>,
@@ -226,18 +227,17 @@ pub(crate) async fn counted<R: sealed::Rpc>(
     run(call, exchange).await
 }
 
-/// An exchange on its way. It is as large as all that may happen to it, and in a box of its own it is
-/// moved once and not at every step.
+/// A running request. Boxed, because its future is large and would be moved at every step.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// Waits for an exchange that nobody waits for on this thread, and counts it.
+/// Waits for a request, and counts it in the metrics.
 pub(crate) async fn run<T>(call: Underway, exchange: Boxed<'_, T>) -> Result<T> {
     let result = call.within(exchange).await;
     call.end(&result);
     result
 }
 
-/// Checks a request against itself and against the limits of the client, before anything is sent.
+/// Validates a request and checks it against the limits of the client, before anything is sent.
 pub(crate) fn check(request: &impl sealed::Rpc, limits: Limits, timeout: Duration) -> Result<()> {
     fits(request, limits)
         .and_then(|()| request.check())
@@ -245,7 +245,7 @@ pub(crate) fn check(request: &impl sealed::Rpc, limits: Limits, timeout: Duratio
         .map_err(|error| error.operation(request.operation()))
 }
 
-/// Refuses what must be over before it begins.
+/// Refuses a timeout of zero.
 pub(crate) fn has_time(timeout: Duration) -> Result<()> {
     if timeout.is_zero() {
         let reason = "nothing was sent: the timeout is 0 s";
@@ -276,11 +276,11 @@ fn fits(request: &impl sealed::Rpc, limits: Limits) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A request whose author did not think of namespaces.
+    /// A request without support for namespaces.
     #[derive(Debug)]
-    struct Thoughtless;
+    struct WithoutNamespace;
 
-    impl sealed::Rpc for Thoughtless {
+    impl sealed::Rpc for WithoutNamespace {
         type Response = ();
 
         fn operation(&self) -> Operation {
@@ -301,11 +301,11 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_says_nothing_about_namespaces_does_not_leave_one() {
+    fn a_request_without_support_for_namespaces_is_refused_in_one() {
         use sealed::Rpc as _;
 
         let namespace = Namespace::new("a/".into()).unwrap();
-        let refused = Thoughtless.within(&namespace).err().unwrap();
+        let refused = WithoutNamespace.within(&namespace).err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::rpc::kv::{Ended, Get, Paging, Trust, key_too_large};
+use crate::rpc::kv::{Get, Paging, RangeStreamAttempts, RangeStreamEnd, key_too_large};
 use crate::types::{KeyValue, Revision};
 use pump::PATIENCE;
 pub(crate) use pump::{Order, Piece, pump};
@@ -53,7 +53,7 @@ pub struct Pages {
     paging: Paging,
     failed: bool,
     ahead: Option<mpsc::Receiver<Piece>>,
-    trust: Trust,
+    range_streams: RangeStreamAttempts,
     /// When the last page was handed out.
     handed: Option<Instant>,
 }
@@ -65,7 +65,7 @@ impl Pages {
             paging: Paging::new(get, size)?,
             failed: false,
             ahead: None,
-            trust: Trust::default(),
+            range_streams: RangeStreamAttempts::default(),
             handed: None,
         })
     }
@@ -79,7 +79,7 @@ impl Pages {
     fn streamed(&mut self, begun: Instant) -> Option<Vec<KeyValue>> {
         // What was asked for page by page is: with the first page, and by a reader who is slow.
         let quick = self.handed.is_some_and(|at| begun - at < PATIENCE);
-        if self.ahead.is_none() && quick && self.trust.holds() {
+        if self.ahead.is_none() && quick && self.range_streams.may_try() {
             let get = self.paging.stream()?;
             self.ahead = self.client.read_ahead(get, self.paging.size()).ok();
         }
@@ -88,7 +88,7 @@ impl Pages {
         match piece {
             Some(Some(Piece::Page(page))) => {
                 self.ahead = Some(ahead);
-                self.trust.worked();
+                self.range_streams.succeeded();
                 self.paging.advance(&page, true);
                 Some(page)
             }
@@ -97,13 +97,13 @@ impl Pages {
                 (!page.is_empty()).then_some(page)
             }
             Some(Some(Piece::Ended(ended))) => {
-                self.trust.ended(ended);
+                self.range_streams.failed(ended);
                 None
             }
             // Given up for a reader who was slow; that is no fault of the stream's.
             Some(None) => None,
             None => {
-                self.trust.ended(Ended::Failed);
+                self.range_streams.failed(RangeStreamEnd::Failed);
                 None
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::grpc::Transport;
-use crate::rpc::kv::{Chunks, Ended, Get};
+use crate::rpc::kv::{Get, RangeStream, RangeStreamEnd};
 use crate::rpc::namespace::Namespace;
 use crate::types::KeyValue;
 
@@ -21,7 +21,7 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) enum Piece {
     Page(Vec<KeyValue>),
     Last(Vec<KeyValue>),
-    Ended(Ended),
+    Ended(RangeStreamEnd),
 }
 
 /// What to read, and how.
@@ -53,9 +53,10 @@ async fn read(
     transport: Arc<Transport>,
     order: Order,
     pages: &mpsc::Sender<Piece>,
-) -> Result<(), Ended> {
+) -> Result<(), RangeStreamEnd> {
     let size = order.size;
-    let mut chunks = Chunks::open(transport, order.get, order.namespace, order.patience).await?;
+    let mut chunks =
+        RangeStream::open(transport, order.get, order.namespace, order.patience).await?;
     let mut page = Vec::new();
     while let Some(chunk) = chunks.next().await? {
         for kv in chunk {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grpc::Transport;
 use crate::observe::Underway;
-use crate::rpc::kv::{Chunks, Ended, Get, GetResponse, Paging, Trust, key_too_large};
+use crate::rpc::kv::{
+    Get, GetResponse, Paging, RangeStream, RangeStreamAttempts, RangeStreamEnd, key_too_large,
+};
 use crate::rpc::namespace::Namespace;
 use crate::rpc::request;
 use crate::rpc::request::sealed::Rpc as _;
@@ -81,17 +83,19 @@ impl Lister {
     async fn list_once(&self, page: u32) -> Result<(Vec<KeyValue>, Revision)> {
         let mut paging = Paging::new(Get::range(self.range.clone()), page)?;
         let mut list = Vec::new();
-        let mut trust = Trust::default();
+        let mut attempts = RangeStreamAttempts::default();
         while let Some(get) = paging.next() {
             match self.page(get).await {
                 Ok(answer) => list.extend(paging.take(answer)),
                 Err(error) if paging.shrink(&error) => continue,
                 Err(error) => return Err(self.explain(error, &paging).await),
             }
-            if let Some(rest) = paging.stream().filter(|_| trust.holds())
-                && let Err(ended) = self.stream(rest, &mut paging, &mut list, &mut trust).await
+            if let Some(rest) = paging.stream().filter(|_| attempts.may_try())
+                && let Err(ended) = self
+                    .stream(rest, &mut paging, &mut list, &mut attempts)
+                    .await
             {
-                trust.ended(ended);
+                attempts.failed(ended);
             }
         }
         Ok((list, paging.revision().unwrap_or_default()))
@@ -122,13 +126,13 @@ impl Lister {
         rest: Get,
         paging: &mut Paging,
         list: &mut Vec<KeyValue>,
-        trust: &mut Trust,
-    ) -> Result<(), Ended> {
+        attempts: &mut RangeStreamAttempts,
+    ) -> Result<(), RangeStreamEnd> {
         let (transport, namespace) = (Arc::clone(&self.transport), self.namespace.clone());
-        let mut chunks = Chunks::open(transport, rest, namespace, self.timeout).await?;
+        let mut chunks = RangeStream::open(transport, rest, namespace, self.timeout).await?;
         while let Some(chunk) = chunks.next().await? {
             if !chunk.is_empty() {
-                trust.worked();
+                attempts.succeeded();
                 paging.advance(&chunk, true);
                 list.extend(chunk);
             }

@@ -175,8 +175,8 @@ impl Task {
         let mut refused = None;
         match tokio::time::timeout(self.lister.timeout, watcher.recv()).await {
             Ok(TaskWatcherItem::Up) => {}
-            Ok(TaskWatcherItem::Item(Ok(response))) => self.changes.apply(&response),
-            Ok(TaskWatcherItem::Item(Err(error))) => refused = Some(error),
+            Ok(TaskWatcherItem::Response(Ok(response))) => self.changes.apply(&response),
+            Ok(TaskWatcherItem::Response(Err(error))) => refused = Some(error),
             Ok(TaskWatcherItem::Down) | Err(_) => self.changes.set_stale(disconnected()),
         }
         // A caller that gave up has dropped the sender of commands too.
@@ -198,10 +198,10 @@ impl Task {
                     created = true;
                     self.changes.set_live();
                 }
-                Wake::Done(TaskWatcherItem::Item(Err(why))) => {
+                Wake::Done(TaskWatcherItem::Response(Err(why))) => {
                     return Some(WatchEnd { why, created });
                 }
-                Wake::Done(TaskWatcherItem::Item(Ok(response))) => {
+                Wake::Done(TaskWatcherItem::Response(Ok(response))) => {
                     created = true;
                     self.changes.apply(&response);
                 }

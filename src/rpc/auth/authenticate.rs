@@ -1,8 +1,8 @@
-//! Name and password for a token.
+//! The request that exchanges a name and a password for a token.
 
 use std::fmt;
 
-use super::{exchange, named};
+use super::auth_rpc::{auth_rpc, check_name};
 use crate::error::{Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{
     AuthenticateRequest, AuthenticateResponse as PbAuthenticateResponse,
@@ -13,13 +13,12 @@ use crate::util::secret::Secret;
 
 /// Exchanges a name and a password for a token.
 ///
-/// A client does that by itself when it is made with
-/// [`ClientBuilder::user`](crate::ClientBuilder::user); this is to check a password, or to hand a
-/// token to somebody else. It costs the server up to 100 ms of CPU, and sends the password over
-/// whatever connection the client has: it is up to the caller to use TLS or a unix socket.
+/// A client with [`ClientBuilder::user`](crate::ClientBuilder::user) does this by itself. The request is
+/// for checking a password, or for passing a token to another program. It costs the server up to 100 ms
+/// of CPU, and sends the password over the client's connection: use TLS or a unix socket.
 ///
-/// [`Unauthenticated`](crate::ErrorKind::Unauthenticated) when name or password are wrong,
-/// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when authentication is off.
+/// The call fails with [`Unauthenticated`](crate::ErrorKind::Unauthenticated) when name or password are wrong,
+/// The call fails with [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when authentication is disabled.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Authenticate {
@@ -28,7 +27,7 @@ pub struct Authenticate {
 }
 
 impl Authenticate {
-    /// Asks for a token of this user.
+    /// Requests a token of this user.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
         Authenticate {
             name: name.into(),
@@ -47,14 +46,14 @@ impl Authenticate {
         Operation::about("authenticate user", format_args!("{:?}", self.name))
     }
 
-    fn problem(&self) -> Result<()> {
-        named("user", &self.name)
+    fn validate(&self) -> Result<()> {
+        check_name("user", &self.name)
     }
 }
 
-exchange!(Authenticate, read AuthenticateRequest => AuthenticateResponse);
+auth_rpc!(Authenticate, read AuthenticateRequest => AuthenticateResponse);
 
-/// The answer to an [`Authenticate`]. The token in it does not print.
+/// The response to an [`Authenticate`]. `Debug` does not print the token.
 #[derive(Clone)]
 pub struct AuthenticateResponse {
     header: ResponseHeader,
@@ -62,12 +61,12 @@ pub struct AuthenticateResponse {
 }
 
 impl AuthenticateResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// The token: a secret, for as long as it is valid.
+    /// The token. It is a secret while it is valid.
     pub fn token(&self) -> &str {
         self.token.reveal()
     }

@@ -1,4 +1,4 @@
-//! What a role may do, and where.
+//! The permissions of roles.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::grpc::etcd_rs_proto::authpb::Permission as PbPermission;
 use crate::grpc::etcd_rs_proto::authpb::permission::Type;
 use crate::types::key_range::KeyRange;
 
-/// What may be done with keys.
+/// The access that a permission grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Access {
@@ -19,7 +19,7 @@ pub enum Access {
     ReadWrite,
 }
 
-/// What a role may do with a range of keys.
+/// An access to a range of keys, for a role.
 ///
 /// ```
 /// use etcd_blocking::KeyRange;
@@ -36,40 +36,40 @@ pub struct Permission {
 }
 
 impl Permission {
-    /// This access to these keys.
+    /// Grants this access to these keys.
     pub fn new(access: Access, keys: impl Into<KeyRange>) -> Self {
         let keys = keys.into();
         Permission { access, keys }
     }
 
-    /// To get and watch these keys.
+    /// Grants getting and watching these keys.
     pub fn read(keys: impl Into<KeyRange>) -> Self {
         Permission::new(Access::Read, keys)
     }
 
-    /// To put and delete these keys. Without reading them: a delete that asks for the previous
+    /// Grants putting and deleting these keys, but not reading them: a deletion that returns the previous
     /// values needs both.
     pub fn write(keys: impl Into<KeyRange>) -> Self {
         Permission::new(Access::Write, keys)
     }
 
-    /// To do both.
+    /// Grants reading and writing these keys.
     pub fn read_write(keys: impl Into<KeyRange>) -> Self {
         Permission::new(Access::ReadWrite, keys)
     }
 
-    /// What may be done.
+    /// The granted access.
     pub fn access(&self) -> Access {
         self.access
     }
 
-    /// The keys it may be done with.
+    /// The keys that the access is granted for.
     pub fn keys(&self) -> &KeyRange {
         &self.keys
     }
 
-    pub(super) fn problem(&self) -> Result<()> {
-        problem(&self.keys)
+    pub(super) fn validate(&self) -> Result<()> {
+        check_keys(&self.keys)
     }
 
     pub(super) fn message(&self) -> PbPermission {
@@ -85,7 +85,7 @@ impl Permission {
         }
     }
 
-    /// `None` for an access that this version of the crate has no name for.
+    /// Decodes a permission; `None` for an access that this version does not know.
     pub(super) fn read_from(pb: PbPermission) -> Option<Self> {
         let access = match pb.perm_type() {
             Type::Read if pb.perm_type == 0 => Access::Read,
@@ -102,14 +102,15 @@ impl Permission {
     }
 }
 
-pub(super) fn problem(keys: &KeyRange) -> Result<()> {
+/// Refuses an invalid range.
+pub(super) fn check_keys(keys: &KeyRange) -> Result<()> {
     match keys.problem() {
         Some(problem) => Err(Error::invalid(problem)),
         None => Ok(()),
     }
 }
 
-/// As `etcdctl` calls it: `readwrite "app/".."app0"`.
+/// Prints it like `etcdctl`: `readwrite "app/".."app0"`.
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let access = match self.access {
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_survives_the_wire() {
+    fn a_message_decodes_to_the_same_permission() {
         for permission in [
             Permission::read("k"),
             Permission::write(KeyRange::range("a", "b")),
@@ -151,9 +152,9 @@ mod tests {
     fn an_empty_range_is_refused() {
         assert!(
             Permission::read(KeyRange::range("b", "a"))
-                .problem()
+                .validate()
                 .is_err()
         );
-        assert!(Permission::read("").problem().is_err());
+        assert!(Permission::read("").validate().is_err());
     }
 }

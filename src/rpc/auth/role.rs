@@ -1,7 +1,8 @@
-//! Roles: what those who have them may do.
+//! The requests about roles.
 
-use super::permission::{Permission, problem};
-use super::{AuthResponse, exchange, named};
+use super::auth_response::AuthResponse;
+use super::auth_rpc::{auth_rpc, check_name};
+use super::permission::{Permission, check_keys};
 use crate::error::{Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{
     AuthRoleAddRequest, AuthRoleDeleteRequest, AuthRoleGetRequest, AuthRoleGetResponse,
@@ -12,9 +13,9 @@ use crate::rpc::kv::header;
 use crate::types::ResponseHeader;
 use crate::types::key_range::KeyRange;
 
-/// Adds a role, which may do nothing yet.
+/// Adds a role without permissions.
 ///
-/// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when there is such a role.
+/// The call fails with [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when the role exists.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleAdd {
@@ -37,16 +38,16 @@ impl RoleAdd {
         Operation::about("role add", format_args!("{:?}", self.name))
     }
 
-    fn problem(&self) -> Result<()> {
-        named("role", &self.name)
+    fn validate(&self) -> Result<()> {
+        check_name("role", &self.name)
     }
 }
 
-exchange!(RoleAdd, write AuthRoleAddRequest => AuthResponse);
+auth_rpc!(RoleAdd, write AuthRoleAddRequest => AuthResponse);
 
-/// Deletes a role, and takes it from all users.
+/// Deletes a role, and revokes it from all users.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when there is none.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the role does not exist.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleDelete {
@@ -69,16 +70,16 @@ impl RoleDelete {
         Operation::about("role delete", format_args!("{:?}", self.name))
     }
 
-    fn problem(&self) -> Result<()> {
-        named("role", &self.name)
+    fn validate(&self) -> Result<()> {
+        check_name("role", &self.name)
     }
 }
 
-exchange!(RoleDelete, write AuthRoleDeleteRequest => AuthResponse);
+auth_rpc!(RoleDelete, write AuthRoleDeleteRequest => AuthResponse);
 
-/// Asks what a role may do. Whoever is not `root` may ask about their own roles only.
+/// Reads the permissions of a role. Users other than `root` may read their own roles only.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when there is no such role.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the role does not exist.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleGet {
@@ -86,7 +87,7 @@ pub struct RoleGet {
 }
 
 impl RoleGet {
-    /// Asks about this role.
+    /// Reads this role.
     pub fn new(name: impl Into<String>) -> Self {
         RoleGet { name: name.into() }
     }
@@ -101,12 +102,12 @@ impl RoleGet {
         Operation::about("role get", format_args!("{:?}", self.name))
     }
 
-    fn problem(&self) -> Result<()> {
-        named("role", &self.name)
+    fn validate(&self) -> Result<()> {
+        check_name("role", &self.name)
     }
 }
 
-exchange!(RoleGet, read AuthRoleGetRequest => RoleGetResponse, names keys);
+auth_rpc!(RoleGet, read AuthRoleGetRequest => RoleGetResponse, names keys);
 
 /// Lists all roles.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -114,7 +115,7 @@ exchange!(RoleGet, read AuthRoleGetRequest => RoleGetResponse, names keys);
 pub struct RoleList {}
 
 impl RoleList {
-    /// Lists them.
+    /// Lists all of them.
     pub fn new() -> Self {
         RoleList {}
     }
@@ -127,16 +128,16 @@ impl RoleList {
         Operation::new("role list")
     }
 
-    fn problem(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         Ok(())
     }
 }
 
-exchange!(RoleList, read AuthRoleListRequest => RoleListResponse);
+auth_rpc!(RoleList, read AuthRoleListRequest => RoleListResponse);
 
-/// Permits a role something. A permission for the same range is replaced.
+/// Grants a permission to a role. It replaces a permission for the same range.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when there is no such role.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the role does not exist.
 ///
 /// ```no_run
 /// # use etcd_blocking::{Client, KeyRange};
@@ -155,7 +156,7 @@ pub struct RoleGrantPermission {
 }
 
 impl RoleGrantPermission {
-    /// Permits this role this.
+    /// Grants `permission` to this role.
     pub fn new(name: impl Into<String>, permission: Permission) -> Self {
         RoleGrantPermission {
             name: name.into(),
@@ -177,17 +178,17 @@ impl RoleGrantPermission {
         )
     }
 
-    fn problem(&self) -> Result<()> {
-        named("role", &self.name)?;
-        self.permission.problem()
+    fn validate(&self) -> Result<()> {
+        check_name("role", &self.name)?;
+        self.permission.validate()
     }
 }
 
-exchange!(RoleGrantPermission, write AuthRoleGrantPermissionRequest => AuthResponse, names keys);
+auth_rpc!(RoleGrantPermission, write AuthRoleGrantPermissionRequest => AuthResponse, names keys);
 
-/// Takes a permission from a role. The range is exactly the one that was granted.
+/// Revokes a permission from a role. The range must be exactly the granted one.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when the role has no permission for it.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the role has no permission for it.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleRevokePermission {
@@ -196,7 +197,7 @@ pub struct RoleRevokePermission {
 }
 
 impl RoleRevokePermission {
-    /// Takes from this role what it may do with these keys.
+    /// Revokes the permission of this role for these keys.
     pub fn new(name: impl Into<String>, keys: impl Into<KeyRange>) -> Self {
         RoleRevokePermission {
             name: name.into(),
@@ -219,15 +220,15 @@ impl RoleRevokePermission {
         )
     }
 
-    fn problem(&self) -> Result<()> {
-        named("role", &self.name)?;
-        problem(&self.keys)
+    fn validate(&self) -> Result<()> {
+        check_name("role", &self.name)?;
+        check_keys(&self.keys)
     }
 }
 
-exchange!(RoleRevokePermission, write AuthRoleRevokePermissionRequest => AuthResponse, names keys);
+auth_rpc!(RoleRevokePermission, write AuthRoleRevokePermissionRequest => AuthResponse, names keys);
 
-/// The answer to a [`RoleGet`].
+/// The response to a [`RoleGet`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct RoleGetResponse {
     header: ResponseHeader,
@@ -235,12 +236,12 @@ pub struct RoleGetResponse {
 }
 
 impl RoleGetResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// What the role may do.
+    /// The permissions of the role.
     pub fn permissions(&self) -> &[Permission] {
         &self.permissions
     }
@@ -256,7 +257,7 @@ impl From<AuthRoleGetResponse> for RoleGetResponse {
     }
 }
 
-/// The answer to a [`RoleList`].
+/// The response to a [`RoleList`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct RoleListResponse {
     header: ResponseHeader,
@@ -264,12 +265,12 @@ pub struct RoleListResponse {
 }
 
 impl RoleListResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// All roles, by name.
+    /// The names of all roles.
     pub fn roles(&self) -> &[String] {
         &self.roles
     }

@@ -1,6 +1,7 @@
-//! Users: who there is, and which roles they have.
+//! The requests about users.
 
-use super::{AuthResponse, exchange, named};
+use super::auth_response::AuthResponse;
+use super::auth_rpc::{auth_rpc, check_name};
 use crate::error::{Error, Operation, Result};
 use crate::grpc::etcd_rs_proto::authpb::UserAddOptions;
 use crate::grpc::etcd_rs_proto::etcdserverpb::{
@@ -14,8 +15,8 @@ use crate::util::secret::Secret;
 
 /// Adds a user.
 ///
-/// The password is hashed by the server, and does not print here.
-/// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when there is such a user.
+/// The server hashes the password. `Debug` does not print it.
+/// The call fails with [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when the user exists.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserAdd {
@@ -32,7 +33,7 @@ impl UserAdd {
         }
     }
 
-    /// Adds a user who has no password, and is known by the name in a client certificate only.
+    /// Adds a user without a password, who authenticates with the name in a client certificate only.
     /// etcd before 3.4 ignores the option.
     pub fn no_password(name: impl Into<String>) -> Self {
         UserAdd {
@@ -56,8 +57,8 @@ impl UserAdd {
         Operation::about("user add", format_args!("{:?}", self.name))
     }
 
-    fn problem(&self) -> Result<()> {
-        named("user", &self.name)?;
+    fn validate(&self) -> Result<()> {
+        check_name("user", &self.name)?;
         match &self.password {
             Some(password) => not_empty(password),
             None => Ok(()),
@@ -65,12 +66,12 @@ impl UserAdd {
     }
 }
 
-exchange!(UserAdd, write AuthUserAddRequest => AuthResponse);
+auth_rpc!(UserAdd, write AuthUserAddRequest => AuthResponse);
 
-/// Deletes a user. What the user was doing ends: tokens are void at once, see
-/// [`Client::watch`](crate::Client::watch) for watches.
+/// Deletes a user. The tokens of the user are invalid at once. For running watches see
+/// [`Watcher`](crate::Watcher).
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when there is none. The user `root` cannot be deleted while
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user does not exist. The user `root` cannot be deleted while
 /// authentication is on.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
@@ -94,16 +95,16 @@ impl UserDelete {
         Operation::about("user delete", format_args!("{:?}", self.name))
     }
 
-    fn problem(&self) -> Result<()> {
-        named("user", &self.name)
+    fn validate(&self) -> Result<()> {
+        check_name("user", &self.name)
     }
 }
 
-exchange!(UserDelete, write AuthUserDeleteRequest => AuthResponse);
+auth_rpc!(UserDelete, write AuthUserDeleteRequest => AuthResponse);
 
-/// Asks which roles a user has. Whoever is not `root` may ask about themselves only.
+/// Reads the roles of a user. Users other than `root` may read their own only.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when there is no such user.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user does not exist.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserGet {
@@ -111,7 +112,7 @@ pub struct UserGet {
 }
 
 impl UserGet {
-    /// Asks about this user.
+    /// Reads this user.
     pub fn new(name: impl Into<String>) -> Self {
         UserGet { name: name.into() }
     }
@@ -126,12 +127,12 @@ impl UserGet {
         Operation::about("user get", format_args!("{:?}", self.name))
     }
 
-    fn problem(&self) -> Result<()> {
-        named("user", &self.name)
+    fn validate(&self) -> Result<()> {
+        check_name("user", &self.name)
     }
 }
 
-exchange!(UserGet, read AuthUserGetRequest => UserGetResponse);
+auth_rpc!(UserGet, read AuthUserGetRequest => UserGetResponse);
 
 /// Lists all users.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -139,7 +140,7 @@ exchange!(UserGet, read AuthUserGetRequest => UserGetResponse);
 pub struct UserList {}
 
 impl UserList {
-    /// Lists them.
+    /// Lists all of them.
     pub fn new() -> Self {
         UserList {}
     }
@@ -152,16 +153,16 @@ impl UserList {
         Operation::new("user list")
     }
 
-    fn problem(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         Ok(())
     }
 }
 
-exchange!(UserList, read AuthUserListRequest => UserListResponse);
+auth_rpc!(UserList, read AuthUserListRequest => UserListResponse);
 
-/// Changes the password of a user. Tokens that were made with the old one are void at once.
+/// Changes the password of a user. Tokens from the old password are invalid at once.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when there is no such user.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user does not exist.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserChangePassword {
@@ -170,7 +171,7 @@ pub struct UserChangePassword {
 }
 
 impl UserChangePassword {
-    /// Gives this user this password.
+    /// Sets the password of this user.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
         UserChangePassword {
             name: name.into(),
@@ -190,17 +191,17 @@ impl UserChangePassword {
         Operation::about("user change password", format_args!("{:?}", self.name))
     }
 
-    fn problem(&self) -> Result<()> {
-        named("user", &self.name)?;
+    fn validate(&self) -> Result<()> {
+        check_name("user", &self.name)?;
         not_empty(&self.password)
     }
 }
 
-exchange!(UserChangePassword, write AuthUserChangePasswordRequest => AuthResponse);
+auth_rpc!(UserChangePassword, write AuthUserChangePasswordRequest => AuthResponse);
 
-/// Gives a user a role.
+/// Grants a role to a user.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when there is no such user or role.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user or the role does not exist.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserGrantRole {
@@ -209,7 +210,7 @@ pub struct UserGrantRole {
 }
 
 impl UserGrantRole {
-    /// Gives this user this role.
+    /// Grants `role` to `user`.
     pub fn new(user: impl Into<String>, role: impl Into<String>) -> Self {
         UserGrantRole {
             user: user.into(),
@@ -231,18 +232,18 @@ impl UserGrantRole {
         )
     }
 
-    fn problem(&self) -> Result<()> {
-        named("user", &self.user)?;
-        named("role", &self.role)
+    fn validate(&self) -> Result<()> {
+        check_name("user", &self.user)?;
+        check_name("role", &self.role)
     }
 }
 
-exchange!(UserGrantRole, write AuthUserGrantRoleRequest => AuthResponse);
+auth_rpc!(UserGrantRole, write AuthUserGrantRoleRequest => AuthResponse);
 
-/// Takes a role from a user. Calls of the user feel it at once; a watch that is running, only when it
-/// has to be created anew.
+/// Revokes a role from a user. It applies to calls at once, and to a running watch only when the watch
+/// is created again.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when the user does not have it.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user does not have the role.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserRevokeRole {
@@ -251,7 +252,7 @@ pub struct UserRevokeRole {
 }
 
 impl UserRevokeRole {
-    /// Takes this role from this user.
+    /// Revokes `role` from `user`.
     pub fn new(user: impl Into<String>, role: impl Into<String>) -> Self {
         UserRevokeRole {
             user: user.into(),
@@ -273,22 +274,24 @@ impl UserRevokeRole {
         )
     }
 
-    fn problem(&self) -> Result<()> {
-        named("user", &self.user)?;
-        named("role", &self.role)
+    fn validate(&self) -> Result<()> {
+        check_name("user", &self.user)?;
+        check_name("role", &self.role)
     }
 }
 
-exchange!(UserRevokeRole, write AuthUserRevokeRoleRequest => AuthResponse);
+auth_rpc!(UserRevokeRole, write AuthUserRevokeRoleRequest => AuthResponse);
 
 fn not_empty(password: &Secret) -> Result<()> {
     match password.reveal().is_empty() {
-        true => Err(Error::invalid("the password is empty")),
+        true => Err(Error::invalid(
+            "the password is empty: set one, or add the user with UserAdd::no_password",
+        )),
         false => Ok(()),
     }
 }
 
-/// The answer to a [`UserGet`].
+/// The response to a [`UserGet`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct UserGetResponse {
     header: ResponseHeader,
@@ -296,7 +299,7 @@ pub struct UserGetResponse {
 }
 
 impl UserGetResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
@@ -316,7 +319,7 @@ impl From<AuthUserGetResponse> for UserGetResponse {
     }
 }
 
-/// The answer to a [`UserList`].
+/// The response to a [`UserList`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct UserListResponse {
     header: ResponseHeader,
@@ -324,12 +327,12 @@ pub struct UserListResponse {
 }
 
 impl UserListResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// All users, by name.
+    /// The names of all users.
     pub fn users(&self) -> &[String] {
         &self.users
     }

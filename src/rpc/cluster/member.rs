@@ -1,9 +1,9 @@
-//! One member, as the cluster knows it.
+//! A member of the cluster.
 
 use crate::grpc::etcd_rs_proto::etcdserverpb::Member as Pb;
 use crate::types::MemberId;
 
-/// A member of the cluster, as the cluster knows it.
+/// A member of the cluster, as in the member list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     id: MemberId,
@@ -14,33 +14,33 @@ pub struct Member {
 }
 
 impl Member {
-    /// Its id.
+    /// The id of the member.
     pub fn id(&self) -> MemberId {
         self.id
     }
 
-    /// Its name; empty when it was added and has not started yet.
+    /// The name of the member. Empty when it was added and has not started.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where its peers reach it.
+    /// The URLs at which its peers connect.
     pub fn peer_urls(&self) -> &[String] {
         &self.peer_urls
     }
 
-    /// Where it says that clients reach it; empty before it has started. Each can be given to
-    /// [`Client::at`](crate::Client::at).
+    /// The URLs at which clients connect, for [`Client::at`](crate::Client::at). Empty before the member
+    /// has started.
     pub fn client_urls(&self) -> &[String] {
         &self.client_urls
     }
 
-    /// Whether it is a learner: it gets all data and has no vote.
+    /// Whether the member is a learner, which receives all data and has no vote.
     pub fn is_learner(&self) -> bool {
         self.is_learner
     }
 
-    /// Whether it has ever started: it has a name from then on.
+    /// Whether the member has ever started, and so has a name.
     pub fn is_started(&self) -> bool {
         !self.name.is_empty()
     }

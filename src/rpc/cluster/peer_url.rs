@@ -1,9 +1,9 @@
-//! Peer URLs, checked before they are sent: a wrong one makes a member that can never start.
+//! Checks peer URLs before they are sent: a member with a wrong one can never start.
 
 use crate::error::{Error, Result};
 
-/// Refuses what etcd would not accept as a list of peer URLs: each has a scheme of `http`, `https`,
-/// `unix` or `unixs`, a host with a port (a path for sockets), and nothing behind it.
+/// Refuses a list of peer URLs that etcd would not accept. Each has a scheme of `http`, `https`, `unix`
+/// or `unixs`, a host with a port (a path for sockets), and nothing else.
 pub(super) fn check(urls: &[String]) -> Result<()> {
     if urls.is_empty() {
         return Err(Error::invalid("a member needs at least one peer URL"));
@@ -16,24 +16,24 @@ pub(super) fn check(urls: &[String]) -> Result<()> {
 
 fn check_one(url: &str) -> Result<(), &'static str> {
     if url.trim() != url || url.chars().any(char::is_control) {
-        return Err("there are blanks in it");
+        return Err("it contains blanks or control characters");
     }
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err("it has no scheme: http, https, unix or unixs, and ://");
     };
     match scheme {
-        "unix" | "unixs" if rest.is_empty() => return Err("it names no socket"),
+        "unix" | "unixs" if rest.is_empty() => return Err("it has no socket path"),
         "unix" | "unixs" => return Ok(()),
         "http" | "https" => {}
         _ => return Err("the scheme must be http, https, unix or unixs"),
     }
-    // etcd itself allows a slash at the end.
+    // etcd accepts a slash at the end.
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#']) {
         return Err("it must not have a path");
     }
     if authority.contains('@') {
-        return Err("credentials do not belong in it");
+        return Err("it must not have credentials");
     }
     let Some((host, port)) = authority.rsplit_once(':') else {
         return Err("it has no port");
@@ -49,7 +49,7 @@ fn check_one(url: &str) -> Result<(), &'static str> {
             }
         }
         None if host.is_empty() => return Err("it has no host"),
-        None if host.contains(':') => return Err("an IPv6 address belongs in brackets"),
+        None if host.contains(':') => return Err("an IPv6 address must be in brackets"),
         None => {}
     }
     Ok(())
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_ones_pass() {
+    fn valid_urls_pass() {
         for url in [
             "http://10.0.0.1:2380",
             "https://etcd-1.example:2380",
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_ones_are_refused() {
+    fn malformed_urls_are_refused() {
         for url in [
             "",
             "http://",

@@ -1,6 +1,6 @@
-//! Forgetting history.
+//! Compacting the history of the store.
 
-use super::header;
+use super::convert::header;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{CompactionRequest, CompactionResponse};
 use crate::rpc::namespace::Namespace;
@@ -8,10 +8,11 @@ use crate::rpc::request::sealed::Rpc;
 use crate::rpc::request::{Namespaced, unary_rpc};
 use crate::types::{ResponseHeader, Revision};
 
-/// Forgets the history of the store before a revision: reads and watches cannot go back behind it.
+/// Compacts the history of the store: revisions before this one can no longer be read or watched.
 ///
-/// [`Compacted`](crate::ErrorKind::Compacted) when it was compacted that far already,
-/// [`FutureRevision`](crate::ErrorKind::FutureRevision) when the revision is not there yet.
+/// The call fails with [`Compacted`](crate::ErrorKind::Compacted) when the store is already compacted
+/// at this revision or a later one, and with [`FutureRevision`](crate::ErrorKind::FutureRevision) when
+/// the store has not reached it.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Compact {
@@ -19,7 +20,7 @@ pub struct Compact {
 }
 
 impl Compact {
-    /// Keeps `revision` and what came after it.
+    /// Compacts the history before `revision`. That revision and later ones are kept.
     pub fn at(revision: Revision) -> Self {
         Compact {
             pb: CompactionRequest {
@@ -29,7 +30,7 @@ impl Compact {
         }
     }
 
-    /// Answers only when the old history is gone from the server's disk, which can take long.
+    /// Waits until the old history is removed from the server's database, which can take long.
     pub fn physical(mut self) -> Self {
         self.pb.physical = true;
         self
@@ -50,7 +51,7 @@ impl Rpc for Compact {
     fn check(&self) -> Result<()> {
         if self.pb.revision < 1 {
             return Err(Error::invalid(
-                "a compaction needs the first revision to keep",
+                "the revision of a compaction is less than 1: pass the first revision to keep",
             ));
         }
         Ok(())
@@ -63,14 +64,14 @@ impl Rpc for Compact {
     unary_rpc!(write CompactionRequest);
 }
 
-/// The answer to a [`Compact`].
+/// The response to a [`Compact`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CompactResponse {
     header: ResponseHeader,
 }
 
 impl CompactResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }

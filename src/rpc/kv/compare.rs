@@ -1,10 +1,10 @@
-//! The guards of a transaction.
+//! The comparisons that guard a transaction.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-use super::range;
+use super::convert::range;
 use crate::grpc::etcd_rs_proto::etcdserverpb::Compare as PbCompare;
 use crate::grpc::etcd_rs_proto::etcdserverpb::compare::{
     CompareResult, CompareTarget, TargetUnion,
@@ -13,17 +13,17 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{LeaseId, Revision};
 
-/// A condition on one key, or on every key of a range, that guards a [`Txn`](super::Txn).
+/// A condition of a [`Txn`](super::Txn) on one key, or on every key of a range.
 ///
-/// A key that does not exist has version, revisions and lease 0. It has no value: a comparison of
-/// its value is false, whatever the comparison.
+/// The version, revisions and lease of a key that does not exist are 0. It has no value: every
+/// comparison of its value is false.
 ///
 /// ```
 /// use etcd_blocking::{Compare, KeyRange, Revision};
 ///
 /// let absent = Compare::missing("lock");
 /// let unchanged = Compare::mod_revision("config").eq(Revision::new(42));
-/// let all_quiet = Compare::value(KeyRange::prefix("alarm/")).eq("off");
+/// let all_off = Compare::value(KeyRange::prefix("alarm/")).eq("off");
 /// ```
 #[derive(Clone, PartialEq)]
 #[must_use = "a comparison does nothing outside a transaction"]
@@ -31,7 +31,7 @@ pub struct Compare {
     pub(super) pb: PbCompare,
 }
 
-/// What a comparison looks at; the method says how, and against what.
+/// The property that a comparison reads. Its methods set the operator and the operand.
 #[derive(Clone, Debug)]
 #[must_use = "a comparison needs eq, ne, lt or gt"]
 pub struct Target<V> {
@@ -40,7 +40,7 @@ pub struct Target<V> {
     wrap: fn(V) -> TargetUnion,
 }
 
-/// A value to compare with, of whatever can be a value.
+/// A value to compare with, converted from any type that can be a value.
 #[derive(Clone)]
 pub struct Value(Bytes);
 
@@ -50,7 +50,7 @@ impl<T: IntoBytes> From<T> for Value {
     }
 }
 
-/// Never shows the value.
+/// Prints the size only, never the value.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Value({} bytes)", self.0.len())
@@ -58,50 +58,50 @@ impl fmt::Debug for Value {
 }
 
 impl Compare {
-    /// The key exists; of a range, every key that is in it, so a range that holds none passes too.
+    /// True when the key exists. True for every range, also for one without keys.
     pub fn exists(keys: impl Into<KeyRange>) -> Compare {
         Compare::version(keys).gt(0)
     }
 
-    /// The key does not exist; of a range: it holds no key.
+    /// True when the key does not exist. For a range: when it has no keys.
     pub fn missing(keys: impl Into<KeyRange>) -> Compare {
         Compare::version(keys).eq(0)
     }
 
-    /// Compares how often a key was put since it was created; 0 is "does not exist".
+    /// Compares the number of puts of a key since it was created. 0 when it does not exist.
     pub fn version(keys: impl Into<KeyRange>) -> Target<i64> {
         Target::new(keys, CompareTarget::Version, TargetUnion::Version)
     }
 
-    /// Compares the revision that created a key.
+    /// Compares the revision at which a key was created.
     pub fn create_revision(keys: impl Into<KeyRange>) -> Target<Revision> {
         Target::new(keys, CompareTarget::Create, |r: Revision| {
             TargetUnion::CreateRevision(r.get())
         })
     }
 
-    /// Compares the revision of a key's last change.
+    /// Compares the revision of the last change of a key.
     pub fn mod_revision(keys: impl Into<KeyRange>) -> Target<Revision> {
         Target::new(keys, CompareTarget::Mod, |r: Revision| {
             TargetUnion::ModRevision(r.get())
         })
     }
 
-    /// Compares a key's value, as bytes.
+    /// Compares the value of a key, as bytes.
     pub fn value(keys: impl Into<KeyRange>) -> Target<Value> {
         Target::new(keys, CompareTarget::Value, |Value(bytes)| {
             TargetUnion::Value(bytes)
         })
     }
 
-    /// Compares the lease a key hangs on; `None` is no lease.
+    /// Compares the lease that a key is attached to. `None` is no lease.
     pub fn lease(keys: impl Into<KeyRange>) -> Target<Option<LeaseId>> {
         Target::new(keys, CompareTarget::Lease, |id: Option<LeaseId>| {
             TargetUnion::Lease(id.map_or(0, LeaseId::get))
         })
     }
 
-    /// The keys it looks at.
+    /// The keys of the comparison.
     pub fn keys(&self) -> KeyRange {
         range(&self.pb.key, &self.pb.range_end)
     }
@@ -116,22 +116,22 @@ impl<V> Target<V> {
         }
     }
 
-    /// It equals this.
+    /// True when the property equals `value`.
     pub fn eq(self, value: impl Into<V>) -> Compare {
         self.compare(CompareResult::Equal, value)
     }
 
-    /// It does not equal this.
+    /// True when the property does not equal `value`.
     pub fn ne(self, value: impl Into<V>) -> Compare {
         self.compare(CompareResult::NotEqual, value)
     }
 
-    /// It is greater than this.
+    /// True when the property is greater than `value`.
     pub fn gt(self, value: impl Into<V>) -> Compare {
         self.compare(CompareResult::Greater, value)
     }
 
-    /// It is less than this.
+    /// True when the property is less than `value`.
     pub fn lt(self, value: impl Into<V>) -> Compare {
         self.compare(CompareResult::Less, value)
     }
@@ -148,7 +148,7 @@ impl<V> Target<V> {
     }
 }
 
-/// Shows what is compared, and never a value.
+/// Prints the property, the keys and the operator, never a value.
 impl fmt::Debug for Compare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (target, result) = (self.pb.target(), self.pb.result());

@@ -1,6 +1,6 @@
 //! Deleting keys.
 
-use super::{header, key_values, range, strip};
+use super::convert::{header, key_values, range, strip};
 use crate::error::{Error, Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
 use crate::rpc::namespace::Namespace;
@@ -10,19 +10,19 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
-/// Deletes one key or a range of keys. Deleting what does not exist is no error.
+/// Deletes one key or a range of keys. Deleting a key that does not exist is not an error.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Delete};
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
-/// let gone = client.call(Delete::prefix("cache/").prev_kv())?;
-/// println!("{} keys deleted", gone.deleted());
+/// let deleted = client.call(Delete::prefix("cache/").prev_kv())?;
+/// println!("{} keys deleted", deleted.deleted());
 /// # Ok(()) }
 /// ```
 ///
-/// The options of a read are none of a deletion:
+/// A deletion has no options of a read:
 ///
 /// ```compile_fail
 /// let _ = etcd_blocking::Delete::prefix("cache/").limit(10);
@@ -39,8 +39,8 @@ impl Delete {
         Delete::range(KeyRange::key(key))
     }
 
-    /// Deletes every key with this prefix. An empty prefix is refused: say
-    /// [`KeyRange::all`] when every key is meant.
+    /// Deletes every key with this prefix. An empty prefix is refused: pass [`KeyRange::all`] to
+    /// [`range`](Delete::range) to delete all keys.
     pub fn prefix(prefix: impl IntoBytes) -> Self {
         let prefix = prefix.into_bytes();
         if prefix.is_empty() {
@@ -61,7 +61,7 @@ impl Delete {
         Delete { pb }
     }
 
-    /// Returns what was deleted.
+    /// Returns the deleted keys and values, in [`DeleteResponse::prev_kvs`].
     pub fn prev_kv(mut self) -> Self {
         self.pb.prev_kv = true;
         self
@@ -77,7 +77,7 @@ impl Delete {
     }
 }
 
-/// Its name in errors and metrics.
+/// The name of the operation in errors and metrics.
 const VERB: &str = "delete";
 
 impl Rpc for Delete {
@@ -113,7 +113,7 @@ impl Rpc for Delete {
     unary_rpc!(write DeleteRangeRequest, applied);
 }
 
-/// The answer to a [`Delete`].
+/// The response to a [`Delete`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DeleteResponse {
     header: ResponseHeader,
@@ -126,22 +126,22 @@ impl DeleteResponse {
         strip(&mut self.prev_kvs, namespace);
     }
 
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// The revision of the store after it.
+    /// The revision of the store after the deletion.
     pub fn revision(&self) -> Revision {
         self.header.revision
     }
 
-    /// How many keys were deleted.
+    /// The number of deleted keys.
     pub fn deleted(&self) -> u64 {
         self.deleted
     }
 
-    /// What was deleted, if [`Delete::prev_kv`] asked for it.
+    /// The deleted keys and values, if [`Delete::prev_kv`] requested them.
     pub fn prev_kvs(&self) -> &[KeyValue] {
         &self.prev_kvs
     }

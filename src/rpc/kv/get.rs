@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-use super::{header, key_values, range, strip};
+use super::convert::{header, key_values, range, strip};
 use crate::error::{Error, Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{RangeRequest, RangeResponse, range_request};
 use crate::grpc::{Call, ConnectionRole, Consistency, Framed, Transport};
@@ -17,13 +17,13 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
-/// A range of more keys than these can be a large answer.
-const FEW: i64 = 100;
+/// A read with at most this limit of keys counts as a small response.
+const SMALL_LIMIT: i64 = 100;
 
 /// Reads one key or a range of keys (etcd's Range).
 ///
-/// Reads are linearizable unless [`serializable`](Get::serializable): they see every write that was
-/// acknowledged before they began.
+/// Reads are linearizable unless [`serializable`](Get::serializable) is set: they include every write
+/// that was acknowledged before they began.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Get};
@@ -45,19 +45,19 @@ pub struct Get {
     pub(super) pb: RangeRequest,
 }
 
-/// What a sorted read sorts by.
+/// The property that a sorted read sorts by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SortTarget {
-    /// The key: the order in which etcd keeps them.
+    /// The key, which is the order in which etcd stores keys.
     Key,
-    /// How often the key was put.
+    /// The number of puts since the key was created.
     Version,
-    /// When it was created.
+    /// The revision at which the key was created.
     CreateRevision,
-    /// When it last changed.
+    /// The revision of the last change.
     ModRevision,
-    /// Its value, as bytes.
+    /// The value, as bytes.
     Value,
 }
 
@@ -77,7 +77,7 @@ impl Get {
         Get::range(KeyRange::key(key))
     }
 
-    /// Reads every key with this prefix; an empty prefix is every key.
+    /// Reads every key with this prefix. An empty prefix stands for all keys.
     pub fn prefix(prefix: impl IntoBytes) -> Self {
         Get::range(KeyRange::prefix(prefix))
     }
@@ -103,7 +103,7 @@ impl Get {
         Get::one_of(prefix, SortTarget::Key, SortOrder::Descend)
     }
 
-    /// Reads the key with this prefix that was created first: whose turn it is in a queue or a lock.
+    /// Reads the key with this prefix that was created first, such as the holder of a lock.
     ///
     /// ```no_run
     /// # use etcd_blocking::{Client, Get};
@@ -122,12 +122,12 @@ impl Get {
         Get::one_of(prefix, SortTarget::CreateRevision, SortOrder::Descend)
     }
 
-    /// Reads the key with this prefix whose last change is the longest ago.
+    /// Reads the key with this prefix that was changed least recently.
     pub fn first_by_mod(prefix: impl IntoBytes) -> Self {
         Get::one_of(prefix, SortTarget::ModRevision, SortOrder::Ascend)
     }
 
-    /// Reads the key with this prefix that changed last.
+    /// Reads the key with this prefix that was changed most recently.
     pub fn last_by_mod(prefix: impl IntoBytes) -> Self {
         Get::one_of(prefix, SortTarget::ModRevision, SortOrder::Descend)
     }
@@ -136,23 +136,23 @@ impl Get {
         Get::prefix(prefix).sort(target, order).limit(1)
     }
 
-    /// Reads the store as it was at `revision`.
+    /// Reads the store as of `revision`.
     ///
-    /// [`Compacted`](crate::ErrorKind::Compacted) when that is no longer kept,
-    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when it is not there yet.
+    /// The call fails with [`Compacted`](crate::ErrorKind::Compacted) when that revision is compacted,
+    /// and with [`FutureRevision`](crate::ErrorKind::FutureRevision) when the store has not reached it.
     pub fn revision(mut self, revision: Revision) -> Self {
         self.pb.revision = revision.get();
         self
     }
 
-    /// Returns at most so many keys; 0 is no limit. [`GetResponse::more`] says whether there are more.
+    /// Returns at most `limit` keys; 0 is no limit. [`GetResponse::more`] reports whether there are more.
     pub fn limit(mut self, limit: u32) -> Self {
         self.pb.limit = i64::from(limit);
         self
     }
 
-    /// Sorts the result. With a limit the server reads the whole range first, unless the order is
-    /// the one it keeps them in: by key, ascending.
+    /// Sorts the result. The server then reads the whole range even with a limit, unless the order is
+    /// by key and ascending, in which it stores keys.
     pub fn sort(mut self, target: SortTarget, order: SortOrder) -> Self {
         use range_request::{SortOrder as PbOrder, SortTarget as PbTarget};
 
@@ -164,7 +164,7 @@ impl Get {
             SortTarget::Value => PbTarget::Value,
         };
         let order = match (target, order) {
-            // What the server does anyway, it does without sorting when it is not asked to.
+            // Keys are stored in this order, and the server returns them without sorting.
             (PbTarget::Key, SortOrder::Ascend) => PbOrder::None,
             (_, SortOrder::Ascend) => PbOrder::Ascend,
             (_, SortOrder::Descend) => PbOrder::Descend,
@@ -174,14 +174,14 @@ impl Get {
         self
     }
 
-    /// Lets the member that is asked answer from what it has: faster, also without a quorum, and
-    /// possibly behind.
+    /// Lets the member answer from its own state: faster, and without a quorum, but the result may be
+    /// older than acknowledged writes.
     pub fn serializable(mut self) -> Self {
         self.pb.serializable = true;
         self
     }
 
-    /// Leaves the values out.
+    /// Returns keys without values.
     pub fn keys_only(mut self) -> Self {
         self.pb.keys_only = true;
         self
@@ -193,25 +193,25 @@ impl Get {
         self
     }
 
-    /// Leaves out keys last changed before this revision.
+    /// Filters out keys that were last changed before this revision.
     pub fn min_mod_revision(mut self, revision: Revision) -> Self {
         self.pb.min_mod_revision = revision.get();
         self
     }
 
-    /// Leaves out keys last changed after this revision.
+    /// Filters out keys that were last changed after this revision.
     pub fn max_mod_revision(mut self, revision: Revision) -> Self {
         self.pb.max_mod_revision = revision.get();
         self
     }
 
-    /// Leaves out keys created before this revision.
+    /// Filters out keys that were created before this revision.
     pub fn min_create_revision(mut self, revision: Revision) -> Self {
         self.pb.min_create_revision = revision.get();
         self
     }
 
-    /// Leaves out keys created after this revision.
+    /// Filters out keys that were created after this revision.
     pub fn max_create_revision(mut self, revision: Revision) -> Self {
         self.pb.max_create_revision = revision.get();
         self
@@ -231,7 +231,7 @@ impl Get {
     }
 }
 
-/// Its name in errors and metrics.
+/// The name of the operation in errors and metrics.
 const VERB: &str = "get";
 
 impl Rpc for Get {
@@ -256,11 +256,13 @@ impl Rpc for Get {
         ];
         let revisions = filters.iter().flat_map(|(min, max)| [*min, *max]);
         if revisions.chain([pb.revision]).any(|revision| revision < 0) {
-            return Err(Error::invalid("a revision is negative"));
+            return Err(Error::invalid(
+                "a revision of the read is negative: use a positive one, or Revision::NONE",
+            ));
         }
         if filters.iter().any(|(min, max)| *max != 0 && min > max) {
             return Err(Error::invalid(
-                "no key can pass the filters: a smallest revision is above the largest",
+                "no key can pass the filters: a minimum revision is above the maximum",
             ));
         }
         Ok(())
@@ -280,8 +282,9 @@ impl Rpc for Get {
 
     fn role(&self) -> ConnectionRole {
         let pb = &self.pb;
-        let many = !pb.range_end.is_empty() && !pb.count_only && !(1..=FEW).contains(&pb.limit);
-        match many {
+        let is_large =
+            !pb.range_end.is_empty() && !pb.count_only && !(1..=SMALL_LIMIT).contains(&pb.limit);
+        match is_large {
             true => ConnectionRole::Bulk,
             false => ConnectionRole::Calls,
         }
@@ -312,7 +315,7 @@ impl Rpc for Get {
     }
 }
 
-/// The answer to a [`Get`].
+/// The response to a [`Get`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct GetResponse {
     header: ResponseHeader,
@@ -326,32 +329,33 @@ impl GetResponse {
         strip(&mut self.kvs, namespace);
     }
 
-    /// Who answered; its revision is the one the read saw, unless it asked for an older one.
+    /// The header of the response. Its revision is that of the store, also when the read was of an older
+    /// one.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// The keys, in the order asked for.
+    /// The keys and values, in the requested order.
     pub fn kvs(&self) -> &[KeyValue] {
         &self.kvs
     }
 
-    /// The keys, to keep.
+    /// The keys and values, by value.
     pub fn into_kvs(self) -> Vec<KeyValue> {
         self.kvs
     }
 
-    /// The first key, if there is one.
+    /// The first key and value, if there is one.
     pub fn first(&self) -> Option<&KeyValue> {
         self.kvs.first()
     }
 
-    /// Whether the limit left keys out.
+    /// Whether the range has more keys than the limit allowed.
     pub fn more(&self) -> bool {
         self.more
     }
 
-    /// How many keys the range has, whatever the limit and the revision filters left out.
+    /// The number of keys in the range, without regard to the limit and the revision filters.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -374,7 +378,7 @@ mod tests {
 
     // Case: KV-32
     #[test]
-    fn the_order_that_the_server_keeps_anyway_is_not_asked_for() {
+    fn the_order_in_which_keys_are_stored_is_not_requested() {
         use range_request::SortOrder as PbOrder;
 
         let sorted = |target, order| Get::prefix("a").sort(target, order).limit(10).pb;

@@ -1,61 +1,63 @@
-//! Reading a large range page by page, every page as of the same revision.
+//! The cursor of a paged read. All pages are of the same revision.
 
-use super::{Get, GetResponse};
+use super::get::{Get, GetResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
 
-/// A page that was too large is asked for again with so many times fewer keys.
-const SHRINK: u32 = 4;
+/// A page that was too large is requested again with its limit divided by this.
+const SHRINK_FACTOR: u32 = 4;
 
-/// After so many pages that fit, twice as many keys are asked for.
-const PAGES_THAT_FIT: u32 = 4;
+/// The limit doubles after this many consecutive pages that fit.
+const PAGES_BEFORE_GROWTH: u32 = 4;
 
-/// Says which key is too large for a reply all by itself, and what to do.
+/// Adds the name of a key that is too large for a response by itself.
 #[cold]
 pub(crate) fn key_too_large(error: Error, name: &GetResponse) -> Error {
     let Some(kv) = name.kvs().first() else {
         return error;
     };
     error.reason(format!(
-        "the key \"{}\" alone is over the limit of a reply: raise ClientBuilder::receive_limit",
+        "the key \"{}\" alone is over the limit of a response: raise ClientBuilder::receive_limit",
         kv.key_lossy()
     ))
 }
 
-/// Where a paged read is: a pure cursor that its owner feeds with answers.
+/// The cursor of a paged read: returns requests, and receives their responses.
 #[derive(Clone, Debug)]
 pub(crate) struct Paging {
     request: Get,
     /// The most keys of a page.
     size: u32,
-    /// The keys that are asked for: fewer after a page that was too large for a reply.
+    /// The limit of the next page: below `size` after a page that was too large for a response.
     limit: u32,
-    /// The full pages in a row that were not.
-    full: u32,
+    /// The number of consecutive pages that fit.
+    fitting: u32,
+    /// The revision of all pages.
     at: Option<Revision>,
+    /// The keys that are not read yet.
     rest: Option<KeyRange>,
 }
 
 impl Paging {
-    /// Pages of `size` keys. Only the order that the server keeps can be paged.
+    /// Pages of `size` keys. Only reads in the order of keys can be paged.
     pub(crate) fn new(request: Get, size: u32) -> Result<Self> {
         if !request.is_plain_order() {
             return Err(Error::invalid(
-                "a sorted read cannot be paged, but by key and ascending",
+                "a sorted read cannot be paged, except by key and ascending",
             ));
         }
         if request.pb.count_only {
             return Err(Error::invalid(
-                "a count has no pages; call the request without pages, or take off count_only",
+                "a count has no pages: call the request without pages, or remove count_only",
             ));
         }
         if size == 0 {
-            return Err(Error::invalid("a page must have room for one key"));
+            return Err(Error::invalid("the size of a page is zero: use 1 or more"));
         }
         if request.pb.limit != 0 {
             return Err(Error::invalid(
-                "a paged read has no limit; stop reading instead",
+                "a paged read has no limit: remove it, and stop reading instead",
             ));
         }
         let rest = Some(request.keys());
@@ -64,13 +66,13 @@ impl Paging {
             request,
             size,
             limit: size,
-            full: 0,
+            fitting: 0,
             at,
             rest,
         })
     }
 
-    /// The next request, until there is none.
+    /// The request for the next page; `None` after the last.
     pub(crate) fn next(&self) -> Option<Get> {
         let rest = self.rest.as_ref()?;
         let mut next = self.request.clone();
@@ -80,35 +82,35 @@ impl Paging {
         Some(next.limit(self.limit))
     }
 
-    /// Asks for fewer keys after a reply that was over the client's limit; whether there are fewer to
-    /// ask for. What else fails is not changed by it.
+    /// Reduces the limit after a response that was over the client's receive limit. Returns `false` when
+    /// it cannot be reduced, and for other errors.
     pub(crate) fn shrink(&mut self, error: &Error) -> bool {
-        let shrinks = error.kind() == ErrorKind::TooLarge && self.limit > 1;
-        if shrinks {
-            self.limit = (self.limit / SHRINK).max(1);
-            self.full = 0;
+        let can_shrink = error.kind() == ErrorKind::TooLarge && self.limit > 1;
+        if can_shrink {
+            self.limit = (self.limit / SHRINK_FACTOR).max(1);
+            self.fitting = 0;
         }
-        shrinks
+        can_shrink
     }
 
-    /// The request for the name of the key that the next page begins with: one key that is over the
-    /// limit by itself can still be named.
+    /// The request for the name of the first key of the next page, without its value: to name a key
+    /// that is over the limit by itself.
     pub(crate) fn name_of_next(&self) -> Option<Get> {
         Some(self.next()?.limit(1).keys_only())
     }
 
-    /// Asks for more keys again when the pages fit.
+    /// Counts a page that fits, and raises the limit again after several.
     fn grow(&mut self) {
-        self.full += 1;
-        if self.full >= PAGES_THAT_FIT {
-            self.full = 0;
+        self.fitting += 1;
+        if self.fitting >= PAGES_BEFORE_GROWTH {
+            self.fitting = 0;
             self.limit = self.limit.saturating_mul(2).min(self.size);
         }
     }
 
-    /// The request for all that is left, at the revision of the pages so far; none while that is
-    /// unknown, when nothing is left, and when etcd does not stream what is asked for: it refuses
-    /// filters by revision, as if it had no streams.
+    /// The request for a stream of all remaining keys, at the revision of the pages so far. `None` when
+    /// that revision is unknown, when nothing remains, and when the read filters by revision: etcd
+    /// answers such a stream as if it had no streams.
     pub(crate) fn stream(&self) -> Option<Get> {
         let pb = &self.request.pb;
         let filters = [
@@ -123,7 +125,7 @@ impl Paging {
         Some(self.next()?.limit(0))
     }
 
-    /// Takes the answer to the last request; the first one fixes the revision.
+    /// Handles the response to the last request. The first one sets the revision of all pages.
     pub(crate) fn take(&mut self, response: GetResponse) -> Vec<KeyValue> {
         self.at.get_or_insert(response.header().revision);
         let more = response.more();
@@ -133,7 +135,7 @@ impl Paging {
         page
     }
 
-    /// Goes on after these keys; without `more`, they are the last.
+    /// Continues after these keys. Without `more`, they are the last ones.
     pub(crate) fn advance(&mut self, page: &[KeyValue], more: bool) {
         self.rest = match (more, page.last(), self.rest.take()) {
             (true, Some(last), Some(rest)) => Some(rest.after(last.key())),
@@ -141,17 +143,17 @@ impl Paging {
         };
     }
 
-    /// Whether there is nothing left to ask for.
+    /// Whether all keys were read.
     pub(crate) fn is_done(&self) -> bool {
         self.rest.is_none()
     }
 
-    /// The keys of a page.
+    /// The largest number of keys in a page.
     pub(crate) fn size(&self) -> usize {
         usize::try_from(self.size).unwrap_or(usize::MAX)
     }
 
-    /// The revision that every page shows; known after the first.
+    /// The revision of all pages. Known after the first page.
     pub(crate) fn revision(&self) -> Option<Revision> {
         self.at
     }
@@ -212,7 +214,7 @@ mod tests {
 
     // Case: KV-21
     #[test]
-    fn what_etcd_does_not_stream_is_not_asked_for() {
+    fn reads_that_etcd_does_not_stream_are_paged() {
         let filters: [fn(Get, Revision) -> Get; 4] = [
             Get::min_mod_revision,
             Get::max_mod_revision,

@@ -1,10 +1,10 @@
-//! Writing one key.
+//! Putting one key.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-use super::{header, range};
+use super::convert::{header, range};
 use crate::error::{Error, Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{PutRequest, PutResponse as PbPutResponse};
 use crate::rpc::namespace::Namespace;
@@ -16,7 +16,7 @@ use crate::types::{KeyValue, LeaseId, ResponseHeader, Revision};
 
 /// Stores a value under a key.
 ///
-/// A put without [`lease`](Put::lease) takes the key off the lease it hung on.
+/// A put without [`lease`](Put::lease) detaches the key from its lease.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -47,9 +47,9 @@ impl Put {
         }
     }
 
-    /// Puts the key again with the value it has: to change its lease, or to make an event.
+    /// Puts the key again with its present value, to change its lease or to create an event.
     ///
-    /// [`NotFound`](crate::ErrorKind::NotFound) when the key does not exist.
+    /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the key does not exist.
     pub fn keep_value(key: impl IntoBytes) -> Self {
         Put {
             pb: PutRequest {
@@ -60,21 +60,21 @@ impl Put {
         }
     }
 
-    /// Hangs the key on a lease: it is deleted when the lease ends.
+    /// Attaches the key to a lease. It is deleted when the lease ends.
     pub fn lease(mut self, lease: LeaseId) -> Self {
         self.pb.lease = lease.get();
         self
     }
 
-    /// Leaves the key on the lease it hangs on.
+    /// Leaves the key attached to its present lease.
     ///
-    /// [`NotFound`](crate::ErrorKind::NotFound) when the key does not exist.
+    /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the key does not exist.
     pub fn keep_lease(mut self) -> Self {
         self.pb.ignore_lease = true;
         self
     }
 
-    /// Returns what the key was before.
+    /// Returns the key and value before the put, in [`PutResponse::prev_kv`].
     pub fn prev_kv(mut self) -> Self {
         self.pb.prev_kv = true;
         self
@@ -85,7 +85,7 @@ impl Put {
     }
 }
 
-/// Shows the key and the size of the value.
+/// Prints the key and the size of the value, never the value.
 impl fmt::Debug for Put {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Put")
@@ -99,7 +99,7 @@ impl fmt::Debug for Put {
     }
 }
 
-/// Its name in errors and metrics.
+/// The name of the operation in errors and metrics.
 const VERB: &str = "put";
 
 impl Rpc for Put {
@@ -119,7 +119,7 @@ impl Rpc for Put {
         }
         if self.pb.ignore_lease && self.pb.lease != 0 {
             return Err(Error::invalid(
-                "a put cannot keep the key's lease and set another",
+                "a put cannot both keep the key's lease and set one: use lease or keep_lease",
             ));
         }
         Ok(())
@@ -140,7 +140,7 @@ impl Rpc for Put {
     unary_rpc!(write PutRequest, applied);
 }
 
-/// The answer to a [`Put`].
+/// The response to a [`Put`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct PutResponse {
     header: ResponseHeader,
@@ -152,17 +152,17 @@ impl PutResponse {
         self.prev_kv.take_if(|kv| !namespace.leave(&mut kv.key));
     }
 
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// The revision that the put made. Inside a transaction all writes share one.
+    /// The revision of the put. All writes of a transaction have the same one.
     pub fn revision(&self) -> Revision {
         self.header.revision
     }
 
-    /// What the key was before, if it was and [`Put::prev_kv`] asked for it.
+    /// The key and value before the put, if the key existed and [`Put::prev_kv`] requested them.
     pub fn prev_kv(&self) -> Option<&KeyValue> {
         self.prev_kv.as_ref()
     }

@@ -7,22 +7,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::{Message as _, length_delimiter_len};
 
-use super::{Compare, Delete, DeleteResponse, Get, GetResponse, Put, PutResponse, header};
+use super::compare::Compare;
+use super::delete::Delete;
+use super::get::Get;
+use super::put::Put;
+use super::txn_response::TxnResponse;
 use crate::error::{Error, Operation, Result};
-use crate::grpc::etcd_rs_proto::etcdserverpb::{
-    RequestOp, ResponseOp, TxnRequest, TxnResponse as PbTxnResponse, request_op, response_op,
-};
+use crate::grpc::etcd_rs_proto::etcdserverpb::{RequestOp, TxnRequest, request_op};
 use crate::grpc::{Call, Consistency, Framed, Transport};
 use crate::rpc::namespace::Namespace;
 use crate::rpc::request::Namespaced;
 use crate::rpc::request::sealed::Rpc;
-use crate::types::{ResponseHeader, Revision};
+use crate::types::Revision;
 
-/// Several operations at one revision, guarded by comparisons: all of `then`, or all of `or_else`.
+/// Executes several operations at one revision: those of `then` if all comparisons are true, and those
+/// of `or_else` otherwise.
 ///
-/// More than 128 operations are refused before anything is sent
-/// ([`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops)), and so are transactions nested
-/// more than 40 deep, the outermost counted. A server refuses a key that is put twice.
+/// Refused before anything is sent: more than 128 operations
+/// ([`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops)), and transactions that are nested
+/// more than 40 deep, including the outermost. The server refuses to put a key twice.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Compare, Get, Put, Txn};
@@ -35,7 +38,7 @@ use crate::types::{ResponseHeader, Revision};
 ///         .or_else([Get::key("job/1")]),
 /// )?;
 /// if !taken.succeeded() {
-///     println!("it is {:?}'s", taken.get(0).and_then(|get| get.first()?.value_str()));
+///     println!("taken by {:?}", taken.get(0).and_then(|get| get.first()?.value_str()));
 /// }
 /// # Ok(()) }
 /// ```
@@ -45,28 +48,28 @@ pub struct Txn {
     compare: Vec<Compare>,
     then: Vec<Op>,
     or_else: Vec<Op>,
-    /// How many levels of transactions are within.
+    /// The number of levels of nested transactions.
     levels: usize,
 }
 
-/// How many transactions may be within each other, the outermost counted.
+/// The largest depth of nested transactions, including the outermost.
 ///
-/// prost decodes 100 messages within each other and no more. Each level of an answer is two of them, and
-/// a key and its value in the innermost are three: 49 levels are the most. etcd itself stops at
-/// `--max-txn-ops`, since each level takes an operation at least.
-const DEEPEST: usize = 40;
+/// prost decodes at most 100 nested messages. Each level of a response takes two of them, and a key
+/// value in the innermost takes three, so 49 levels can be decoded. etcd itself allows at most
+/// `--max-txn-ops` levels, because each level takes at least one operation.
+const MAX_DEPTH: usize = 40;
 
-/// One operation of a transaction; `Get`, `Put`, `Delete` and `Txn` turn into it.
+/// One operation of a transaction. `Get`, `Put`, `Delete` and `Txn` convert into it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
     /// A read.
     Get(Get),
-    /// A write.
+    /// A put.
     Put(Put),
     /// A deletion.
     Delete(Delete),
-    /// A transaction within.
+    /// A nested transaction.
     Txn(Txn),
 }
 
@@ -95,7 +98,7 @@ impl From<Txn> for Op {
 }
 
 impl Txn {
-    /// Guarded by all of these.
+    /// A transaction with these comparisons.
     pub fn when(compare: impl IntoIterator<Item = Compare>) -> Self {
         Txn {
             compare: compare.into_iter().collect(),
@@ -103,19 +106,19 @@ impl Txn {
         }
     }
 
-    /// Not guarded: runs `ops`.
+    /// A transaction without comparisons, which executes `ops`.
     pub fn always(ops: impl IntoIterator<Item = impl Into<Op>>) -> Self {
         Txn::default().then(ops)
     }
 
-    /// Adds to what runs when every guard holds.
+    /// Adds operations that are executed when all comparisons are true.
     pub fn then(mut self, ops: impl IntoIterator<Item = impl Into<Op>>) -> Self {
         let ops = ops.into_iter().map(|op| bounded(op, &mut self.levels));
         self.then.extend(ops);
         self
     }
 
-    /// Adds to what runs when one does not.
+    /// Adds operations that are executed when a comparison is false.
     pub fn or_else(mut self, ops: impl IntoIterator<Item = impl Into<Op>>) -> Self {
         let ops = ops.into_iter().map(|op| bounded(op, &mut self.levels));
         self.or_else.extend(ops);
@@ -126,8 +129,8 @@ impl Txn {
         self.then.iter().chain(&self.or_else)
     }
 
-    /// Whether a member may answer from what it has: it has nothing to decide but reads that allow
-    /// it. Guards alone are no reason to ask the others, for etcd.
+    /// Whether a member may answer from its own state: all operations are serializable reads. etcd
+    /// ignores comparisons here.
     fn is_serializable(&self) -> bool {
         self.ops()
             .all(|op| matches!(op, Op::Get(get) if get.is_serializable()))
@@ -156,15 +159,15 @@ impl Txn {
     }
 }
 
-/// An operation as a part of a transaction, whose `levels` it adds to.
+/// Converts an operation of a transaction, and updates the `levels` of that transaction.
 ///
-/// Of a transaction that is nested too deep, and so will be refused, only the depth is kept. So whatever
-/// goes through a value level by level, such as its drop, has a bounded stack.
+/// A nested transaction that is too deep, and will be refused, is replaced by an empty one with the same
+/// depth. So the recursion over a value, such as its drop, has a bounded stack.
 fn bounded(op: impl Into<Op>, levels: &mut usize) -> Op {
     let mut op = op.into();
     if let Op::Txn(txn) = &mut op {
         *levels = (*levels).max(txn.levels.saturating_add(1));
-        if txn.levels + 1 >= DEEPEST {
+        if txn.levels + 1 >= MAX_DEPTH {
             let levels = txn.levels;
             *txn = Txn {
                 levels,
@@ -210,13 +213,13 @@ impl Op {
     }
 }
 
-/// What a message of `len` bytes takes as a field of another: those of a transaction have numbers
-/// below 16, and so tags of one byte.
+/// The size of a message of `len` bytes as a field of another one. The fields of a transaction have
+/// numbers below 16, and so tags of one byte.
 fn field_len(len: usize) -> usize {
     1 + length_delimiter_len(len) + len
 }
 
-/// Its name in errors and metrics.
+/// The name of the operation in errors and metrics.
 const VERB: &str = "txn";
 
 impl Rpc for Txn {
@@ -232,9 +235,9 @@ impl Rpc for Txn {
 
     fn check(&self) -> Result<()> {
         let depth = self.levels.saturating_add(1);
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(Error::invalid(format!(
-                "transactions are nested {depth} deep, and the limit is {DEEPEST}: their answer could \
+                "transactions are nested {depth} deep, and the limit is {MAX_DEPTH}: the response could \
                  not be decoded"
             )));
         }
@@ -255,21 +258,21 @@ impl Rpc for Txn {
     }
 
     fn encoded_len(&self) -> usize {
-        let guards = self.compare.iter().map(|compare| compare.pb.encoded_len());
+        let compares = self.compare.iter().map(|compare| compare.pb.encoded_len());
         let ops = self.ops().map(Op::encoded_len);
-        guards.chain(ops).map(field_len).sum()
+        compares.chain(ops).map(field_len).sum()
     }
 
-    /// etcd takes the longest list of a transaction from what it allows, and allows those within
-    /// the rest.
+    /// etcd subtracts the longest list of a transaction from its limit, and applies the rest to the
+    /// nested ones.
     fn needs_ops(&self) -> usize {
         let lists = [self.compare.len(), self.then.len(), self.or_else.len()];
         let longest = lists.into_iter().max().unwrap_or(0);
-        let within = self.ops().map(|op| match op {
+        let nested = self.ops().map(|op| match op {
             Op::Txn(txn) => txn.needs_ops(),
             Op::Get(_) | Op::Put(_) | Op::Delete(_) => 0,
         });
-        longest + within.max().unwrap_or(0)
+        longest + nested.max().unwrap_or(0)
     }
 
     fn within(mut self, namespace: &Namespace) -> Result<Namespaced<Self>> {
@@ -285,7 +288,7 @@ impl Rpc for Txn {
     }
 
     fn shown(response: &TxnResponse) -> Revision {
-        response.header.revision
+        response.revision()
     }
 
     fn exchange(
@@ -298,9 +301,9 @@ impl Rpc for Txn {
             false => Call::read(timeout),
         };
         let (then, or_else) = (self.then.len(), self.or_else.len());
-        // Guards alone do not say that an answer may be old.
+        // A transaction of comparisons only needs a leader, as it asks for no serializable read.
         let may_be_old = self.is_serializable() && self.ops().next().is_some();
-        // etcd itself takes one without operations for a serializable read.
+        // etcd treats a transaction without operations as a serializable read.
         let consistency = match self.writes() {
             true => Consistency::Applied,
             false if self.is_serializable() => Consistency::Local,
@@ -320,107 +323,13 @@ fn name(then: usize, or_else: usize) -> Operation {
     )
 }
 
-/// The answer to a [`Txn`].
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct TxnResponse {
-    header: ResponseHeader,
-    succeeded: bool,
-    responses: Vec<OpResponse>,
-}
-
-/// The answer to one operation of a transaction.
-///
-/// The headers in it carry the revision only; who answered is in the outer one.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum OpResponse {
-    /// To a read.
-    Get(GetResponse),
-    /// To a write.
-    Put(PutResponse),
-    /// To a deletion.
-    Delete(DeleteResponse),
-    /// To a transaction within.
-    Txn(TxnResponse),
-}
-
-impl TxnResponse {
-    fn strip(&mut self, namespace: &Namespace) {
-        for response in &mut self.responses {
-            match response {
-                OpResponse::Get(get) => get.strip(namespace),
-                OpResponse::Put(put) => put.strip(namespace),
-                OpResponse::Delete(delete) => delete.strip(namespace),
-                OpResponse::Txn(txn) => txn.strip(namespace),
-            }
-        }
-    }
-
-    /// Who answered.
-    pub fn header(&self) -> &ResponseHeader {
-        &self.header
-    }
-
-    /// The revision of all its writes, or that of the store when it wrote nothing.
-    pub fn revision(&self) -> Revision {
-        self.header.revision
-    }
-
-    /// Whether every guard held, and so `then` ran.
-    pub fn succeeded(&self) -> bool {
-        self.succeeded
-    }
-
-    /// The answers, one for each operation that ran, in their order.
-    pub fn responses(&self) -> &[OpResponse] {
-        &self.responses
-    }
-
-    /// The answer of operation `index`, if that was a read.
-    pub fn get(&self, index: usize) -> Option<&GetResponse> {
-        match self.responses.get(index) {
-            Some(OpResponse::Get(get)) => Some(get),
-            _ => None,
-        }
-    }
-}
-
-impl From<PbTxnResponse> for TxnResponse {
-    fn from(pb: PbTxnResponse) -> Self {
-        let header = header(pb.header);
-        let responses = pb.responses.into_iter();
-        TxnResponse {
-            header,
-            succeeded: pb.succeeded,
-            responses: responses
-                .filter_map(|op| op_response(op, header.revision))
-                .collect(),
-        }
-    }
-}
-
-fn op_response(pb: ResponseOp, revision: Revision) -> Option<OpResponse> {
-    use response_op::Response;
-
-    Some(match pb.response? {
-        Response::ResponseRange(get) => OpResponse::Get(get.into()),
-        Response::ResponsePut(put) => OpResponse::Put(put.into()),
-        Response::ResponseDeleteRange(delete) => OpResponse::Delete(delete.into()),
-        Response::ResponseTxn(mut txn) => {
-            // Of all the answers in a transaction, etcd leaves the revision out of this one.
-            let header = txn.header.get_or_insert_default();
-            if header.revision == 0 {
-                header.revision = revision.get();
-            }
-            OpResponse::Txn(txn.into())
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::grpc::etcd_rs_proto::etcdserverpb::{
+        ResponseOp, TxnResponse as PbTxnResponse, response_op,
+    };
 
     fn puts(count: usize) -> Txn {
         Txn::always((0..count).map(|n| Put::new(format!("{n}"), "")))
@@ -442,9 +351,9 @@ mod tests {
     fn operations_are_counted_as_etcd_counts_them() {
         assert_eq!(Txn::default().needs_ops(), 0);
         assert_eq!(puts(128).needs_ops(), 128);
-        let guards = (0..5).map(|n| Compare::exists(format!("{n}")));
-        assert_eq!(Txn::when(guards).then([Get::key("a")]).needs_ops(), 5);
-        // Two branches do not add up; what is within does.
+        let compares = (0..5).map(|n| Compare::exists(format!("{n}")));
+        assert_eq!(Txn::when(compares).then([Get::key("a")]).needs_ops(), 5);
+        // The branches do not add up; nested transactions do.
         assert_eq!(puts(3).or_else([Get::key("a")]).needs_ops(), 3);
         assert_eq!(puts(3).or_else([puts(7), puts(2)]).needs_ops(), 3 + 7);
         assert_eq!(Txn::always([Txn::always([puts(4)])]).needs_ops(), 1 + 1 + 4);
@@ -459,22 +368,22 @@ mod tests {
     #[test]
     fn transactions_nested_too_deep_are_refused_whatever_their_depth() {
         assert!(nest(1).check().is_ok());
-        assert!(nest(DEEPEST).check().is_ok());
-        for depth in [DEEPEST + 1, 100, 1_000_000] {
+        assert!(nest(MAX_DEPTH).check().is_ok());
+        for depth in [MAX_DEPTH + 1, 100, 1_000_000] {
             let txn = nest(depth);
             let refused = txn.check().unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
             let text = refused.to_string();
             assert!(text.contains(&format!("nested {depth} deep")), "{text}");
-            // None of these has a stack as deep as that.
+            // The recursion of none of these is that deep.
             let copy = txn.clone();
-            assert!(copy == txn && copy.needs_ops() <= DEEPEST && !copy.writes());
+            assert!(copy == txn && copy.needs_ops() <= MAX_DEPTH && !copy.writes());
             assert!(copy.encoded_len() > 0 && !format!("{copy:?}").is_empty());
         }
     }
 
     #[test]
-    fn an_answer_of_the_greatest_depth_can_be_decoded() {
+    fn a_response_of_the_maximum_depth_can_be_decoded() {
         let kv = crate::grpc::etcd_rs_proto::mvccpb::KeyValue::default();
         let get = crate::grpc::etcd_rs_proto::etcdserverpb::RangeResponse {
             kvs: vec![kv],
@@ -493,9 +402,9 @@ mod tests {
             });
             PbTxnResponse::decode(answer.encode_to_vec().as_slice()).is_ok()
         };
-        assert!(deepest(DEEPEST));
+        assert!(deepest(MAX_DEPTH));
         let most = (1..100).take_while(|depth| deepest(*depth)).count();
-        assert_eq!(most, 49, "what the comment on the limit says");
+        assert_eq!(most, 49, "as the comment on the limit states");
     }
 
     #[test]

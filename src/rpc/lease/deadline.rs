@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::runtime::clock;
 use crate::util::boot_time::BootTime;
 
-/// A point in time on the clock that keeps running while the machine sleeps.
+/// A point in time on a clock that keeps running while the machine is suspended.
 ///
-/// A lease counts that time too, so [`std::time::Instant`], which stands still meanwhile, would say
-/// that there is time left when there is none. (Where the system has no such clock, outside of Linux
-/// and Android, this is the monotonic clock.)
+/// The time to live of a lease passes during that time, so [`std::time::Instant`], which stops on some
+/// systems, would report time that is no longer left. On systems other than Linux and Android, this is
+/// the monotonic clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Deadline(BootTime);
 
@@ -19,20 +19,20 @@ impl Deadline {
         Deadline(time)
     }
 
-    /// A deadline that has passed already.
+    /// A deadline in the past.
     pub const PASSED: Deadline = Deadline(BootTime::from_boot(Duration::ZERO));
 
-    /// The point this far from now.
+    /// The deadline that is `span` from now.
     pub fn after(span: Duration) -> Self {
         Deadline(clock::now() + span)
     }
 
-    /// The time left until then; zero when it has passed.
+    /// The time until the deadline. Zero when it has passed.
     pub fn remaining(&self) -> Duration {
         self.0.since(clock::now())
     }
 
-    /// Whether it has passed.
+    /// Whether the deadline has passed.
     pub fn has_passed(&self) -> bool {
         self.remaining().is_zero()
     }

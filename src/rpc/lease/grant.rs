@@ -1,4 +1,4 @@
-//! Making a lease.
+//! Granting a lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,9 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::maybe_executed::MaybeExecuted;
-use super::{TimeToLive, abandoned, living};
+use super::orphan_cleanup;
+use super::time_to_live::TimeToLive;
+use super::ttl_seconds::ttl_from_seconds;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
 use crate::grpc::{Call, Framed, Transport};
@@ -17,21 +19,21 @@ use crate::rpc::request::sealed::Rpc;
 use crate::types::{LeaseId, ResponseHeader};
 use crate::util::jitter;
 
-/// The longest time to live that etcd takes: `MaxLeaseTTL`, some 285 years.
-const LONGEST: u64 = 9_000_000_000;
+/// The longest time to live that etcd accepts, in seconds: `MaxLeaseTTL`, about 285 years.
+const MAX_TTL: u64 = 9_000_000_000;
 
-/// Makes a lease.
+/// Grants a lease.
 ///
-/// Keys are hung on it with [`Put::lease`](crate::Put::lease) and are deleted when it ends: when its
-/// time to live passes without a renewal, or when it is revoked.
+/// [`Put::lease`](crate::Put::lease) attaches keys to the lease. They are deleted when the lease ends:
+/// when its time to live passes without a renewal, or when it is revoked.
 ///
-/// The client chooses the id, at random, and not the server. So a grant is repeated until it is
-/// answered, and a repetition finds the lease of an attempt whose answer was lost. When the call
-/// fails although the server may have executed it, the client revokes that id in the background:
-/// a failed grant leaves no lease behind, unless the client is closed before; then it expires.
+/// The client chooses a random id, and not the server. So a grant is repeated until it is answered,
+/// and a repetition finds the lease of an attempt whose answer was lost. When the call fails although
+/// the server may have executed it, the client revokes that id in the background: a failed grant
+/// leaves no lease, unless the client is closed before that; then the lease expires.
 ///
-/// [`with_random_id`](Grant::with_random_id) tells the id before the answer, for callers that want
-/// to call again, or to revoke, themselves.
+/// [`with_random_id`](Grant::with_random_id) returns the id before the call, for callers that repeat
+/// the grant, or revoke the lease, themselves.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -43,7 +45,7 @@ const LONGEST: u64 = 9_000_000_000;
 /// client.call(Put::new("svc/a", "10.0.0.1:80").lease(lease.id()))?;
 /// let alive = client.keep_alive(lease.id())?;
 /// for renewal in alive.receiver() {
-///     println!("good for {:?}", renewal?.ttl());
+///     println!("renewed for {:?}", renewal?.ttl());
 /// }
 /// # Ok(()) }
 /// ```
@@ -51,44 +53,43 @@ const LONGEST: u64 = 9_000_000_000;
 #[must_use = "a request does nothing until it is called"]
 pub struct Grant {
     ttl: Duration,
-    id: Id,
+    id: IdChoice,
 }
 
-/// The id of the lease, and who knows it.
+/// How the id of the lease is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Id {
-    /// Each call chooses a random one of its own, which nobody knows before the answer.
+enum IdChoice {
+    /// Each call chooses a random id of its own, which the caller does not know before the answer.
     Random,
-    /// A random one that the caller knows: no other lease has it.
+    /// A random id that the caller knows. No other lease has it.
     Known(LeaseId),
-    /// Any number: another lease may have it.
+    /// An id that the caller chose. Another lease may have it.
     Given(LeaseId),
 }
 
 impl Grant {
-    /// A lease that lives this long without a renewal: 1 s to 9,000,000,000 s, counted in whole
-    /// seconds (rounded up). The server may make it longer: see [`Lease::ttl`].
+    /// Grants a lease with this time to live: 1 s to 9,000,000,000 s, in whole seconds (rounded up).
+    /// The server may extend it: see [`Lease::ttl`].
     pub fn ttl(ttl: Duration) -> Self {
-        let id = Id::Random;
+        let id = IdChoice::Random;
         Grant { ttl, id }
     }
 
-    /// Gives the lease this id, and not a random one.
+    /// Sets the id of the lease, instead of a random one.
     ///
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when there is a lease with this id, be it
-    /// from an attempt of this same grant whose answer was lost: who chooses ids knows their own.
-    /// After an [unknown outcome](crate::Error::outcome_unknown) nothing is revoked.
+    /// The call fails with [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when a lease with this
+    /// id exists, even if an attempt of this call granted it and the answer was lost. After an
+    /// [unknown outcome](crate::Error::outcome_unknown) nothing is revoked.
     pub fn id(mut self, id: LeaseId) -> Self {
-        self.id = Id::Given(id);
+        self.id = IdChoice::Given(id);
         self
     }
 
-    /// Chooses a random id for the lease now, and returns it beside the grant.
+    /// Chooses a random id for the lease, and returns it with the grant.
     ///
-    /// No other lease has this id, so the grant can be called again, as a clone, when the outcome is
-    /// unknown: it returns the lease that an earlier call granted. That lease's time to live counts
-    /// from the earlier call. Who gives up instead revokes the id; nothing is revoked in the
-    /// background.
+    /// No other lease has this id, so a clone of the grant can be called again when the outcome is
+    /// unknown: it returns the lease that an earlier call granted, whose time to live counts from the
+    /// earlier call. Nothing is revoked in the background: a caller that gives up revokes the id.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -106,7 +107,7 @@ impl Grant {
     /// ```
     pub fn with_random_id(mut self) -> (Self, LeaseId) {
         let id = random_id();
-        self.id = Id::Known(id);
+        self.id = IdChoice::Known(id);
         (self, id)
     }
 
@@ -119,8 +120,8 @@ impl Grant {
         LeaseGrantRequest {
             ttl: i64::try_from(self.seconds()).unwrap_or(i64::MAX),
             id: match self.id {
-                Id::Random => 0,
-                Id::Known(id) | Id::Given(id) => id.get(),
+                IdChoice::Random => 0,
+                IdChoice::Known(id) | IdChoice::Given(id) => id.get(),
             },
         }
     }
@@ -135,10 +136,14 @@ impl Rpc for Grant {
 
     fn check(&self) -> Result<()> {
         if self.ttl.is_zero() {
-            return Err(Error::invalid("the time to live of a lease is zero"));
+            return Err(Error::invalid(
+                "the time to live of a lease is zero: use 1 s or more",
+            ));
         }
-        if self.seconds() > LONGEST {
-            let reason = format!("the time to live of a lease is more than {LONGEST} s");
+        if self.seconds() > MAX_TTL {
+            let reason = format!(
+                "the time to live of a lease is more than {MAX_TTL} s, the longest that etcd accepts"
+            );
             return Err(Error::invalid(reason));
         }
         Ok(())
@@ -157,41 +162,45 @@ impl Rpc for Grant {
     }
 
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
-        let (id, ours) = match self.id {
-            Id::Random => (random_id(), false),
-            Id::Known(id) => (id, true),
-            Id::Given(id) => (id, false),
+        let (id, is_unique) = match self.id {
+            IdChoice::Random => (random_id(), false),
+            IdChoice::Known(id) => (id, true),
+            IdChoice::Given(id) => (id, false),
         };
         let sent = Grant {
-            id: Id::Given(id),
+            id: IdChoice::Given(id),
             ..self
         };
-        let (request, doubt) = (Framed::new(&sent.message()), MaybeExecuted::default());
+        let (request, maybe_executed) = (Framed::new(&sent.message()), MaybeExecuted::default());
         let granting = Arc::clone(&transport).calling(
             Call::read(timeout),
             || Operation::new("grant"),
-            |connection| doubt.clone().during(connection.ask(request.clone())),
+            |connection| {
+                maybe_executed
+                    .clone()
+                    .attempt(connection.ask(request.clone()))
+            },
         );
         let granted = match granting.await {
             Ok(pb) => return Lease::read(pb),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                // There are 2^63 random ids: a lease with ours is from an attempt of ours.
-                if ours || self.id == Id::Random && doubt.remains() {
+                // There are 2^63 random ids: a lease with this one is from an earlier attempt.
+                if is_unique || self.id == IdChoice::Random && maybe_executed.get() {
                     find(id, Arc::clone(&transport), timeout).await
                 } else {
                     return Err(error);
                 }
             }
-            Err(error) => Err(error.unknown_outcome(doubt.remains())),
+            Err(error) => Err(error.unknown_outcome(maybe_executed.get())),
         };
-        if granted.is_err() && self.id == Id::Random && doubt.remains() {
-            abandoned::revoke(&transport, id, self.ttl);
+        if granted.is_err() && self.id == IdChoice::Random && maybe_executed.get() {
+            orphan_cleanup::revoke_orphan(&transport, id, self.ttl);
         }
         granted
     }
 }
 
-/// The lease that an attempt granted whose answer was lost.
+/// Finds the lease of an attempt whose answer was lost.
 async fn find(id: LeaseId, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
     let found = TimeToLive::new(id).exchange(transport, timeout).await;
     let named = |error: Error| error.operation(Operation::new("grant"));
@@ -208,8 +217,8 @@ async fn find(id: LeaseId, transport: Arc<Transport>, timeout: Duration) -> Resu
     })
 }
 
-/// An id as the server would choose it: positive, and unlike any other, also in processes that start
-/// together and in a forked child.
+/// A random positive id, as the server would choose it. It is unique also among processes that start
+/// at the same time, and in a forked child.
 fn random_id() -> LeaseId {
     loop {
         let random = jitter::number() >> 1;
@@ -219,7 +228,7 @@ fn random_id() -> LeaseId {
     }
 }
 
-/// A lease, as it was granted. It is a plain value: dropping it does nothing to the lease.
+/// A granted lease. It is a plain value: dropping it does not revoke the lease.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
     header: ResponseHeader,
@@ -231,29 +240,35 @@ impl Lease {
     fn read(pb: LeaseGrantResponse) -> Result<Self> {
         let refused = |reason: String| Error::protocol(reason).operation(Operation::new("grant"));
         if !pb.error.is_empty() {
-            return Err(refused("the answer to a grant carries an error".to_owned()));
+            return Err(refused("the response to a grant has an error".to_owned()));
         }
-        let id = LeaseId::new(pb.id).ok_or_else(|| refused("a lease without an id".to_owned()))?;
-        let ttl = living(pb.ttl).filter(|ttl| !ttl.is_zero());
+        let id = LeaseId::new(pb.id)
+            .ok_or_else(|| refused("the response to a grant has no lease id".to_owned()))?;
+        let ttl = ttl_from_seconds(pb.ttl).filter(|ttl| !ttl.is_zero());
         Ok(Lease {
             header: header(pb.header),
             id,
-            ttl: ttl.ok_or_else(|| refused(format!("a lease that lives for {} s", pb.ttl)))?,
+            ttl: ttl.ok_or_else(|| {
+                refused(format!(
+                    "the response to a grant has a time to live of {} s",
+                    pb.ttl
+                ))
+            })?,
         })
     }
 
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// Its id: what keys are hung on.
+    /// The id of the lease, for [`Put::lease`](crate::Put::lease) and [`Client::keep_alive`](crate::Client::keep_alive).
     pub fn id(&self) -> LeaseId {
         self.id
     }
 
-    /// How long it lives without a renewal. The server may have made that longer than asked for:
-    /// never shorter than one and a half election timeouts (2 s with default settings).
+    /// The time to live without a renewal. The server may extend the requested one: it is at least one
+    /// and a half election timeouts (2 s with default settings).
     pub fn ttl(&self) -> Duration {
         self.ttl
     }
@@ -272,17 +287,17 @@ mod tests {
     }
 
     #[test]
-    fn times_that_etcd_would_not_take_are_refused_before_sending() {
+    fn times_that_etcd_does_not_accept_are_refused_before_sending() {
         for ttl in [
             Duration::ZERO,
-            Duration::from_secs(LONGEST + 1),
-            Duration::from_millis(LONGEST * 1000 + 1),
+            Duration::from_secs(MAX_TTL + 1),
+            Duration::from_millis(MAX_TTL * 1000 + 1),
             Duration::MAX,
         ] {
             let refused = Grant::ttl(ttl).check().unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{ttl:?}");
         }
-        assert!(Grant::ttl(Duration::from_secs(LONGEST)).check().is_ok());
+        assert!(Grant::ttl(Duration::from_secs(MAX_TTL)).check().is_ok());
     }
 
     #[test]
@@ -294,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_lease_is_a_protocol_error() {
+    fn a_response_without_a_lease_is_a_protocol_error() {
         let answer = |id, ttl| {
             Lease::read(LeaseGrantResponse {
                 id,

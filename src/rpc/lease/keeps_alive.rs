@@ -1,34 +1,31 @@
-//! What a request made under a lease asks for: that somebody keeps that lease alive.
+//! The trait of the types that keep a lease alive.
 
-#![allow(
-    private_interfaces,
-    reason = "the trait for what keeps a lease alive is sealed"
-)]
+#![allow(private_interfaces, reason = "the trait is sealed")]
 
-use super::handle::KeepAlive;
+use super::keep_alive::KeepAlive;
 use super::lease_status::LeaseWaiter;
 
-/// Something that keeps a lease alive: a [`KeepAlive`], or a
-/// [`Session`](crate::concurrency::Session).
+/// A type that keeps a lease alive: [`KeepAlive`] or [`Session`](crate::concurrency::Session).
 ///
-/// Requests that hold something under a lease take one of these and not a bare id, so that none of
-/// them stands on a lease that nobody renews; and they end when it does. The trait is sealed.
-pub trait KeepsAlive: sealed::Keeps {}
+/// Requests that hold a lock or an election under a lease take one of these and not a lease id, so
+/// that the lease is renewed while they wait, and the request ends when the lease does. The trait is
+/// sealed.
+pub trait KeepsAlive: sealed::HasLease {}
 
-impl<T: sealed::Keeps> KeepsAlive for T {}
+impl<T: sealed::HasLease> KeepsAlive for T {}
 
 pub(crate) mod sealed {
     use super::LeaseWaiter;
 
-    /// How a request learns of the lease, and of its end.
-    pub trait Keeps {
+    /// Gives access to a lease that is kept alive.
+    pub trait HasLease {
         #[doc(hidden)]
-        fn kept(&self) -> LeaseWaiter;
+        fn lease_waiter(&self) -> LeaseWaiter;
     }
 }
 
-impl sealed::Keeps for KeepAlive {
-    fn kept(&self) -> LeaseWaiter {
-        self.fate()
+impl sealed::HasLease for KeepAlive {
+    fn lease_waiter(&self) -> LeaseWaiter {
+        self.waiter()
     }
 }

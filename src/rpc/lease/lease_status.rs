@@ -1,7 +1,7 @@
-//! What became of a lease that is kept alive: written by the task, read by its owner at any time.
+//! The status of a lease that is kept alive: the task writes it, the holder reads it at any time.
 //!
-//! An owner who was told that the lease is over acts on it, so nothing takes that back: also not an
-//! answer to a renewal that arrives a moment later.
+//! The loss of a lease is final, because its holder acts on it. An answer to a renewal that arrives
+//! later does not revive the lease.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -17,12 +17,14 @@ use crate::util::boot_time::BootTime;
 #[derive(Debug)]
 struct Shared {
     lease: LeaseId,
-    /// Until when it surely lives, in nanoseconds since boot; 0 before the first renewal.
+    /// The time until which the lease is certain to live, in nanoseconds since boot; 0 before the first
+    /// renewal.
     until: AtomicU64,
-    over: OnceLock<Error>,
+    /// Why the lease is not kept alive any more.
+    end: OnceLock<Error>,
 }
 
-/// The owner's end.
+/// The holder's end.
 #[derive(Debug)]
 pub(super) struct LeaseStatus {
     shared: Arc<Shared>,
@@ -30,47 +32,48 @@ pub(super) struct LeaseStatus {
     ended: watch::Receiver<()>,
 }
 
-/// The task's end. Dropped without a word, it says why: the client closed, or the task panicked.
+/// The task's end. Dropping it reports that the client was closed or that the task panicked.
 #[derive(Debug)]
 pub(super) struct LeaseStatusWriter {
     shared: Arc<Shared>,
     lost: Option<Sender<Error>>,
-    /// Carries nothing: it ends when the lease is not kept alive any more.
+    /// Carries no values: it closes when the lease is not kept alive any more.
     _ended: watch::Sender<()>,
 }
 
-/// What a request made under a lease waits for besides its answer.
+/// Waits for the end of a lease. Requests under a lease use it beside their answer.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseWaiter {
     shared: Arc<Shared>,
     ended: watch::Receiver<()>,
 }
 
-pub(super) fn fate(lease: LeaseId) -> (LeaseStatusWriter, LeaseStatus) {
+/// The two ends of the status of a lease.
+pub(super) fn lease_status(lease: LeaseId) -> (LeaseStatusWriter, LeaseStatus) {
     let shared = Arc::new(Shared {
         lease,
         until: AtomicU64::new(0),
-        over: OnceLock::new(),
+        end: OnceLock::new(),
     });
     let (sender, lost) = bounded(1);
     let (ending, ended) = watch::channel(());
-    let oracle = LeaseStatusWriter {
+    let writer = LeaseStatusWriter {
         shared: Arc::clone(&shared),
         lost: Some(sender),
         _ended: ending,
     };
-    let fate = LeaseStatus {
+    let status = LeaseStatus {
         shared,
         lost,
         ended,
     };
-    (oracle, fate)
+    (writer, status)
 }
 
 impl LeaseStatusWriter {
-    /// A renewal got through. `false` when the owner was told already that the lease is over.
+    /// Records a renewal. Returns `false` when the lease has been reported as lost.
     pub(super) fn renewed(&self, until: BootTime) -> bool {
-        if self.shared.over.get().is_some() {
+        if self.shared.end.get().is_some() {
             return false;
         }
         let nanos = until.since(BootTime::default()).as_nanos();
@@ -79,21 +82,22 @@ impl LeaseStatusWriter {
         true
     }
 
-    /// The lease is gone. Returns what the owner is told: the first reason stays.
-    pub(super) fn gone(mut self, why: Error) -> Error {
-        self.say(why)
+    /// Reports the loss of the lease. Returns the error that the holder receives: the first reason
+    /// stays.
+    pub(super) fn lost(mut self, why: Error) -> Error {
+        self.end(why)
     }
 
-    /// The owner does not want it kept alive any more, and so is told nothing.
-    pub(super) fn left(mut self) {
+    /// Ends without a report to the holder, which was dropped.
+    pub(super) fn dropped(mut self) {
         self.lost = None;
-        self.say(unkept(self.shared.lease));
+        self.end(holder_dropped(self.shared.lease));
     }
 
-    fn say(&mut self, why: Error) -> Error {
-        let why = self.shared.over.get_or_init(|| why).clone();
+    fn end(&mut self, why: Error) -> Error {
+        let why = self.shared.end.get_or_init(|| why).clone();
         if let Some(lost) = self.lost.take() {
-            // One reason, one place.
+            // The channel has room for its only item.
             let _ = lost.try_send(why.clone());
         }
         why
@@ -104,7 +108,7 @@ impl Drop for LeaseStatusWriter {
     fn drop(&mut self) {
         if self.lost.is_some() {
             let about = Operation::about("keep alive lease", self.shared.lease);
-            self.say(Error::abandoned().operation(about));
+            self.end(Error::abandoned().operation(about));
         }
     }
 }
@@ -115,18 +119,19 @@ impl LeaseStatus {
     }
 
     pub(super) fn remaining(&self, now: BootTime) -> Duration {
-        if self.shared.over.get().is_some() {
+        if self.shared.end.get().is_some() {
             return Duration::ZERO;
         }
         self.shared.until().since(now)
     }
 
-    /// What became of it so far. Time that has run out is final.
+    /// Checks that the lease is not lost. A loss by the clock is final.
     pub(super) fn check(&self, now: BootTime) -> Result<(), Error> {
         self.shared.check(now)
     }
 
-    pub(super) fn kept(&self) -> LeaseWaiter {
+    /// A waiter for the end of the lease.
+    pub(super) fn waiter(&self) -> LeaseWaiter {
         LeaseWaiter {
             shared: Arc::clone(&self.shared),
             ended: self.ended.clone(),
@@ -142,23 +147,24 @@ impl Shared {
     fn check(&self, now: BootTime) -> Result<(), Error> {
         let until = self.until();
         if until != BootTime::default() && until <= now {
-            self.over.get_or_init(|| {
+            self.end.get_or_init(|| {
                 let late = now.since(until);
-                let reason = format!("its time ran out {late:.1?} ago, and no renewal got through");
+                let reason =
+                    format!("its time ran out {late:.1?} ago, and no renewal was answered");
                 Error::new(ErrorKind::LeaseExpired, reason)
                     .operation(Operation::about("keep alive lease", self.lease))
             });
         }
-        self.over.get().map_or(Ok(()), |why| Err(why.clone()))
+        self.end.get().map_or(Ok(()), |why| Err(why.clone()))
     }
 }
 
 impl LeaseWaiter {
-    /// Of a lease that is not kept alive any more.
-    pub(crate) fn over_already(lease: LeaseId, why: Error) -> LeaseWaiter {
-        let (oracle, fate) = fate(lease);
-        oracle.gone(why);
-        fate.kept()
+    /// A waiter for a lease that has ended.
+    pub(crate) fn ended(lease: LeaseId, why: Error) -> LeaseWaiter {
+        let (writer, status) = lease_status(lease);
+        writer.lost(why);
+        status.waiter()
     }
 
     pub(crate) fn lease(&self) -> LeaseId {
@@ -169,16 +175,16 @@ impl LeaseWaiter {
         self.shared.check(now)
     }
 
-    /// Waits until the lease is not kept alive any more, and says why.
-    pub(crate) async fn over(mut self) -> Error {
+    /// Waits until the lease is not kept alive any more. Returns the reason.
+    pub(crate) async fn wait(mut self) -> Error {
         while self.ended.changed().await.is_ok() {}
-        let over = self.shared.over.get().cloned();
-        over.unwrap_or_else(|| unkept(self.shared.lease))
+        let end = self.shared.end.get().cloned();
+        end.unwrap_or_else(|| holder_dropped(self.shared.lease))
     }
 }
 
-fn unkept(lease: LeaseId) -> Error {
-    Error::new(ErrorKind::Closed, "its owner stopped keeping it alive")
+fn holder_dropped(lease: LeaseId) -> Error {
+    Error::new(ErrorKind::Closed, "its holder stopped keeping it alive")
         .operation(Operation::about("keep alive lease", lease))
 }
 
@@ -191,59 +197,62 @@ mod tests {
     }
 
     fn new() -> (LeaseStatusWriter, LeaseStatus) {
-        fate(LeaseId::new(7).unwrap())
+        lease_status(LeaseId::new(7).unwrap())
     }
 
     #[test]
     fn nothing_is_lost_before_the_first_renewal() {
-        let (_oracle, fate) = new();
-        assert!(fate.check(at(100)).is_ok());
-        assert!(fate.remaining(at(100)).is_zero());
-        assert!(fate.lost().is_empty());
+        let (_writer, status) = new();
+        assert!(status.check(at(100)).is_ok());
+        assert!(status.remaining(at(100)).is_zero());
+        assert!(status.lost().is_empty());
     }
 
     #[test]
-    fn time_that_ran_out_is_final_once_it_was_said() {
-        let (oracle, fate) = new();
-        assert!(oracle.renewed(at(10)));
-        assert!(fate.check(at(9)).is_ok());
+    fn an_expiry_is_final_once_it_was_reported() {
+        let (writer, status) = new();
+        assert!(writer.renewed(at(10)));
+        assert!(status.check(at(9)).is_ok());
         assert_eq!(
-            fate.check(at(10)).unwrap_err().kind(),
+            status.check(at(10)).unwrap_err().kind(),
             ErrorKind::LeaseExpired
         );
-        assert!(!oracle.renewed(at(20)));
-        assert!(fate.check(at(9)).is_err() && fate.remaining(at(9)).is_zero());
-        let said = oracle.gone(Error::new(ErrorKind::LeaseNotFound, "later"));
-        assert_eq!(said.kind(), ErrorKind::LeaseExpired);
-        assert_eq!(fate.lost().recv().unwrap().kind(), ErrorKind::LeaseExpired);
-    }
-
-    #[test]
-    fn a_renewal_before_anybody_looked_extends_it() {
-        let (oracle, fate) = new();
-        assert!(oracle.renewed(at(10)));
-        assert!(oracle.renewed(at(20)));
-        assert!(fate.check(at(15)).is_ok());
-        assert_eq!(fate.remaining(at(15)), Duration::from_secs(5));
-    }
-
-    #[test]
-    fn lost_fires_once_and_then_ends_and_an_owner_who_left_hears_nothing() {
-        let (oracle, fate) = new();
-        oracle.gone(Error::new(ErrorKind::LeaseNotFound, "gone"));
-        assert_eq!(fate.lost().iter().count(), 1);
+        assert!(!writer.renewed(at(20)));
+        assert!(status.check(at(9)).is_err() && status.remaining(at(9)).is_zero());
+        let reported = writer.lost(Error::new(ErrorKind::LeaseNotFound, "later"));
+        assert_eq!(reported.kind(), ErrorKind::LeaseExpired);
         assert_eq!(
-            fate.check(at(1)).unwrap_err().kind(),
+            status.lost().recv().unwrap().kind(),
+            ErrorKind::LeaseExpired
+        );
+    }
+
+    #[test]
+    fn a_renewal_before_a_check_extends_the_lease() {
+        let (writer, status) = new();
+        assert!(writer.renewed(at(10)));
+        assert!(writer.renewed(at(20)));
+        assert!(status.check(at(15)).is_ok());
+        assert_eq!(status.remaining(at(15)), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn lost_fires_once_and_then_ends_and_not_for_a_dropped_holder() {
+        let (writer, status) = new();
+        writer.lost(Error::new(ErrorKind::LeaseNotFound, "gone"));
+        assert_eq!(status.lost().iter().count(), 1);
+        assert_eq!(
+            status.check(at(1)).unwrap_err().kind(),
             ErrorKind::LeaseNotFound
         );
 
-        let (oracle, fate) = new();
-        oracle.left();
-        assert_eq!(fate.lost().iter().count(), 0);
+        let (writer, status) = new();
+        writer.dropped();
+        assert_eq!(status.lost().iter().count(), 0);
 
-        let (oracle, fate) = new();
-        drop(oracle);
-        assert_eq!(fate.lost().recv().unwrap().kind(), ErrorKind::Closed);
-        assert_eq!(fate.check(at(1)).unwrap_err().kind(), ErrorKind::Closed);
+        let (writer, status) = new();
+        drop(writer);
+        assert_eq!(status.lost().recv().unwrap().kind(), ErrorKind::Closed);
+        assert_eq!(status.check(at(1)).unwrap_err().kind(), ErrorKind::Closed);
     }
 }

@@ -1,8 +1,8 @@
 //! Whether an earlier attempt of a call may have been executed.
 //!
-//! Granting and revoking are safe to repeat, but a repetition can meet what the lost attempt did:
-//! the lease that it granted, or no lease any more. That is success, if and only if there was such
-//! an attempt.
+//! Granting and revoking are repeated when an attempt fails. A repetition can find the effect of an
+//! earlier attempt whose answer was lost: the granted lease, or no lease any more. That is success if
+//! an earlier attempt may have been executed, and an error otherwise.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::grpc::RpcError;
 
-/// Set while it is not proven that no attempt so far was executed.
+/// True when an attempt so far may have been executed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MaybeExecuted(Arc<AtomicBool>);
 
 impl MaybeExecuted {
-    /// Runs one attempt. One that is dropped before its answer leaves doubt.
-    pub(super) async fn during<T>(
+    /// Runs one attempt. An attempt that is dropped before its answer may have been executed.
+    pub(super) async fn attempt<T>(
         self,
         attempt: impl Future<Output = Result<T, RpcError>>,
     ) -> Result<T, RpcError> {
         let before = self.0.swap(true, Relaxed);
         let result = attempt.await;
-        if let Err(problem) = &result {
-            let doubtful = before || problem.maybe_executed();
-            self.0.store(doubtful, Relaxed);
+        if let Err(error) = &result {
+            let may_be = before || error.maybe_executed();
+            self.0.store(may_be, Relaxed);
         }
         result
     }
 
-    pub(super) fn remains(&self) -> bool {
+    pub(super) fn get(&self) -> bool {
         self.0.load(Relaxed)
     }
 }
@@ -39,34 +39,34 @@ mod tests {
     use super::*;
     use crate::error::ServerError;
 
-    fn run(doubt: &MaybeExecuted, text: &str) {
+    fn run(executed: &MaybeExecuted, text: &str) {
         let answer = ServerError::read(14, &format!("etcdserver: {text}"));
         let failed = std::future::ready(Err(RpcError::Answer(answer)));
-        let mut attempt = std::pin::pin!(doubt.clone().during::<()>(failed));
+        let mut attempt = std::pin::pin!(executed.clone().attempt::<()>(failed));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(attempt.as_mut().poll(&mut cx).is_ready());
     }
 
     #[test]
-    fn only_an_attempt_that_may_have_been_executed_leaves_doubt() {
-        let doubt = MaybeExecuted::default();
-        run(&doubt, "no leader");
-        run(&doubt, "requested lease not found");
-        assert!(!doubt.remains());
-        run(&doubt, "request timed out");
-        assert!(doubt.remains());
-        run(&doubt, "requested lease not found");
-        assert!(doubt.remains());
+    fn an_attempt_counts_only_if_it_may_have_been_executed() {
+        let executed = MaybeExecuted::default();
+        run(&executed, "no leader");
+        run(&executed, "requested lease not found");
+        assert!(!executed.get());
+        run(&executed, "request timed out");
+        assert!(executed.get());
+        run(&executed, "requested lease not found");
+        assert!(executed.get());
     }
 
     #[test]
-    fn an_attempt_that_got_no_answer_leaves_doubt() {
-        let doubt = MaybeExecuted::default();
+    fn an_attempt_without_an_answer_may_have_been_executed() {
+        let executed = MaybeExecuted::default();
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         {
-            let silent = doubt.clone().during::<()>(std::future::pending());
+            let silent = executed.clone().attempt::<()>(std::future::pending());
             assert!(std::pin::pin!(silent).as_mut().poll(&mut cx).is_pending());
         }
-        assert!(doubt.remains());
+        assert!(executed.get());
     }
 }

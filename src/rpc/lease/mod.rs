@@ -1,44 +1,43 @@
-//! Leases: the requests, their responses, and what keeps leases alive.
+//! The lease service: requests and responses, and the renewal of leases.
 //!
-//! A lease is a promise to say "I am still here" before its time to live is over. Keys that hang on
-//! it are deleted when it ends. `keeper` decides when to renew; `task` does it, for all leases of a
-//! client over one stream.
+//! A lease ends when it is not renewed within its time to live, and the keys attached to it are
+//! deleted. [`renewal_schedule`] decides when each lease is renewed; [`keep_alive_task`] performs that
+//! for all leases of a client over one stream.
 
 #![allow(
     private_interfaces,
     reason = "the trait that ties a request to its response is sealed"
 )]
 
-mod abandoned;
 mod deadline;
 mod grant;
-mod handle;
+mod keep_alive;
+mod keep_alive_once;
+mod keep_alive_task;
 mod keeps_alive;
+mod lease_command;
+mod lease_holder;
+mod lease_registry;
 mod lease_status;
-mod list;
+mod leases;
 mod maybe_executed;
-mod once;
+mod orphan_cleanup;
+mod renewal;
 mod renewal_schedule;
+mod renewal_stream;
 mod revoke;
-mod stream;
-mod task;
 mod time_to_live;
-
-use std::time::Duration;
+mod ttl_seconds;
 
 pub use deadline::Deadline;
 pub use grant::{Grant, Lease};
-pub use handle::{KeepAlive, Renewal};
+pub use keep_alive::KeepAlive;
+pub use keep_alive_once::KeepAliveOnce;
 pub use keeps_alive::KeepsAlive;
-pub(crate) use keeps_alive::sealed as keeping;
+pub(crate) use keeps_alive::sealed::HasLease;
+pub(crate) use lease_registry::LeaseRegistry;
 pub(crate) use lease_status::LeaseWaiter;
-pub use list::{Leases, LeasesResponse};
-pub use once::KeepAliveOnce;
+pub use leases::{Leases, LeasesResponse};
+pub use renewal::Renewal;
 pub use revoke::{Revoke, RevokeResponse};
-pub(crate) use task::LeaseKeeping;
 pub use time_to_live::{TimeToLive, TimeToLiveResponse};
-
-/// A time to live as it came from the server; `None` when the lease is gone.
-fn living(seconds: i64) -> Option<Duration> {
-    u64::try_from(seconds).ok().map(Duration::from_secs)
-}

@@ -1,4 +1,4 @@
-//! Ending a lease.
+//! Revoking a lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,12 @@ use crate::rpc::request::Namespaced;
 use crate::rpc::request::sealed::Rpc;
 use crate::types::{LeaseId, ResponseHeader};
 
-/// Ends a lease and deletes every key that hangs on it, in one revision.
+/// Revokes a lease: ends it, and deletes every key attached to it, in one revision.
 ///
-/// It is repeated until it is answered. [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when there
-/// is no such lease, unless an earlier attempt of the same request may have ended it. Ids that nobody
-/// grants twice make that safe, and ids are random unless [`Grant::id`](crate::Grant::id) chose one.
+/// The request is repeated until it is answered. It fails with
+/// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when the lease does not exist, unless an earlier
+/// attempt of the same request may have ended it. That is safe if no id is granted twice; ids are
+/// random unless [`Grant::id`](crate::Grant::id) set one.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Revoke {
@@ -27,7 +28,7 @@ pub struct Revoke {
 }
 
 impl Revoke {
-    /// Ends the lease with this id.
+    /// Revokes the lease with this id.
     pub fn new(id: LeaseId) -> Self {
         Revoke { id }
     }
@@ -65,18 +66,22 @@ impl Rpc for Revoke {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> Result<RevokeResponse> {
-        let (request, doubt) = (Framed::new(&self.message()), MaybeExecuted::default());
+        let (request, maybe_executed) = (Framed::new(&self.message()), MaybeExecuted::default());
         let revoking = transport.calling(
             Call::read(timeout),
             || self.operation(),
-            |connection| doubt.clone().during(connection.ask(request.clone())),
+            |connection| {
+                maybe_executed
+                    .clone()
+                    .attempt(connection.ask(request.clone()))
+            },
         );
         match revoking.await {
             Ok(revoked) => Ok(revoked.into()),
-            Err(error) if error.kind() == ErrorKind::LeaseNotFound && doubt.remains() => {
+            Err(error) if error.kind() == ErrorKind::LeaseNotFound && maybe_executed.get() => {
                 Ok(RevokeResponse::default())
             }
-            Err(error) => Err(error.unknown_outcome(doubt.remains())),
+            Err(error) => Err(error.unknown_outcome(maybe_executed.get())),
         }
     }
 }
@@ -89,14 +94,14 @@ impl From<LeaseRevokeResponse> for RevokeResponse {
     }
 }
 
-/// The answer to a [`Revoke`].
+/// The response to a [`Revoke`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct RevokeResponse {
     header: ResponseHeader,
 }
 
 impl RevokeResponse {
-    /// Who answered; all zero when the answer was lost and a repetition found the lease gone.
+    /// The header of the response. All zero when the answer was lost and a repetition found no lease.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }

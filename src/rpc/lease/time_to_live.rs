@@ -1,10 +1,10 @@
-//! Asking how long a lease will live.
+//! Reading the remaining time to live of a lease.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::living;
+use super::ttl_seconds::ttl_from_seconds;
 use crate::error::{Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 use crate::rpc::kv::header;
@@ -13,7 +13,7 @@ use crate::rpc::request::sealed::Rpc;
 use crate::rpc::request::{Namespaced, unary_rpc};
 use crate::types::{LeaseId, ResponseHeader};
 
-/// Asks how long a lease will live if nobody renews it, and which keys hang on it.
+/// Reads how long a lease lives without a renewal, and which keys are attached to it.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, LeaseId, TimeToLive};
@@ -24,7 +24,7 @@ use crate::types::{LeaseId, ResponseHeader};
 /// let lease = client.call(TimeToLive::new(id).keys())?;
 /// match lease.remaining() {
 ///     Some(left) => println!("{left:?} left, {} keys", lease.keys().len()),
-///     None => println!("gone"),
+///     None => println!("the lease has ended"),
 /// }
 /// # Ok(()) }
 /// ```
@@ -36,12 +36,12 @@ pub struct TimeToLive {
 }
 
 impl TimeToLive {
-    /// Asks about the lease with this id.
+    /// Reads the lease with this id.
     pub fn new(id: LeaseId) -> Self {
         TimeToLive { id, keys: false }
     }
 
-    /// Asks for the keys that hang on it, too.
+    /// Also returns the keys that are attached to the lease.
     pub fn keys(mut self) -> Self {
         self.keys = true;
         self
@@ -69,7 +69,7 @@ impl Rpc for TimeToLive {
     fn within(self, _: &Namespace) -> Result<Namespaced<Self>> {
         Ok(Namespaced {
             request: self,
-            // A lease may hold keys of others.
+            // Keys outside the namespace may be attached to the lease.
             strip: |response, namespace| response.keys.retain_mut(|key| namespace.leave(key)),
         })
     }
@@ -77,7 +77,7 @@ impl Rpc for TimeToLive {
     unary_rpc!(read LeaseTimeToLiveRequest);
 }
 
-/// The answer to a [`TimeToLive`].
+/// The response to a [`TimeToLive`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TimeToLiveResponse {
     header: ResponseHeader,
@@ -87,23 +87,23 @@ pub struct TimeToLiveResponse {
 }
 
 impl TimeToLiveResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// How long the lease lives without a renewal; zero when it is gone.
+    /// The granted time to live. Zero when the lease has ended.
     pub fn granted(&self) -> Duration {
         self.granted
     }
 
-    /// How long it will still live, in whole seconds (rounded down); `None` when it is gone.
+    /// The remaining time to live, in whole seconds (rounded down). `None` when the lease has ended.
     pub fn remaining(&self) -> Option<Duration> {
         self.remaining
     }
 
-    /// The keys that hang on it, in no order, if [`TimeToLive::keys`] asked for them; in a
-    /// [namespace](crate::Client::namespace) those of its keys.
+    /// The keys that are attached to the lease, unordered, if [`TimeToLive::keys`] requested them. In a
+    /// [namespace](crate::Client::namespace), only the keys of the namespace.
     pub fn keys(&self) -> &[Bytes] {
         &self.keys
     }
@@ -113,8 +113,8 @@ impl From<LeaseTimeToLiveResponse> for TimeToLiveResponse {
     fn from(pb: LeaseTimeToLiveResponse) -> Self {
         TimeToLiveResponse {
             header: header(pb.header),
-            granted: living(pb.granted_ttl).unwrap_or_default(),
-            remaining: living(pb.ttl),
+            granted: ttl_from_seconds(pb.granted_ttl).unwrap_or_default(),
+            remaining: ttl_from_seconds(pb.ttl),
             keys: pb.keys,
         }
     }

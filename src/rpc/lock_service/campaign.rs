@@ -1,4 +1,4 @@
-//! The election that the server runs on behalf of a lease: becoming the leader.
+//! The request of the election service to become the leader.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::waiting::Waiting;
+use super::wait_under_lease::WaitUnderLease;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
 use crate::grpc::etcd_rs_proto::v3electionpb as pb;
@@ -21,54 +21,54 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::{KeyRange, Printed};
 use crate::types::{LeaseId, ResponseHeader, Revision};
 
-/// Has the server campaign under a lease that is kept alive. It is the same election as a
+/// Campaigns in an election under a lease that is kept alive. It is the same election as a
 /// [`concurrency::Election`](crate::concurrency::Election) of that name.
 ///
-/// It waits as [`Lock`](super::Lock) does.
+/// The call blocks until the caller is the leader, with the time limits of a [`Lock`](super::Lock).
 #[derive(Clone)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Campaign {
     name: Bytes,
     value: Bytes,
-    waiting: Waiting,
+    wait: WaitUnderLease,
 }
 
 impl Campaign {
-    /// Campaigns in the election of this name under the lease that `alive` keeps; `value` is what
-    /// others see of the leader.
+    /// Campaigns in the election of this name under the lease that `alive` keeps alive. Observers
+    /// receive `value`.
     pub fn new(name: impl IntoBytes, value: impl IntoBytes, alive: &impl KeepsAlive) -> Self {
         Campaign {
             name: name.into_bytes(),
             value: value.into_bytes(),
-            waiting: Waiting {
-                kept: alive.kept(),
+            wait: WaitUnderLease {
+                lease: alive.lease_waiter(),
                 within: None,
             },
         }
     }
 
-    /// Gives up after this time, with [`Timeout`](crate::ErrorKind::Timeout).
+    /// Sets a time limit. The call then fails with [`Timeout`](crate::ErrorKind::Timeout).
     pub fn within(mut self, timeout: Duration) -> Self {
-        self.waiting.within = Some(timeout);
+        self.wait.within = Some(timeout);
         self
     }
 
     fn message(&self) -> CampaignRequest {
         CampaignRequest {
             name: self.name.clone(),
-            lease: self.waiting.kept.lease().get(),
+            lease: self.wait.lease.lease().get(),
             value: self.value.clone(),
         }
     }
 }
 
-/// Shows the name and the size of the value.
+/// Prints the name and the size of the value, never the value.
 impl fmt::Debug for Campaign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Campaign")
             .field("name", &Printed(&self.name))
             .field("value_len", &self.value.len())
-            .field("lease", &self.waiting.kept.lease())
+            .field("lease", &self.wait.lease.lease())
             .finish_non_exhaustive()
     }
 }
@@ -112,26 +112,26 @@ impl Rpc for Campaign {
         timeout: Duration,
     ) -> Result<CampaignResponse> {
         let (message, operation) = (self.message(), self.operation());
-        let key = |answer: &pb::CampaignResponse| {
-            let leader = answer.leader.clone().unwrap_or_default();
+        let key = |response: &pb::CampaignResponse| {
+            let leader = response.leader.clone().unwrap_or_default();
             (leader.key, Some(Revision::new(leader.rev)))
         };
         let about = operation.clone();
         let won = self
-            .waiting
-            .until_ours(transport, operation, timeout, message, key);
-        let (answer, _) = won.await?;
-        let leader = answer.leader.and_then(LeaderKey::read);
+            .wait
+            .until_held(transport, operation, timeout, message, key);
+        let (response, _) = won.await?;
+        let leader = response.leader.and_then(LeaderKey::read);
         Ok(CampaignResponse {
-            header: header(answer.header),
+            header: header(response.header),
             leader: leader.ok_or_else(|| {
-                Error::protocol("an answer without the leader's key").operation(about)
+                Error::protocol("the response to a campaign has no leader key").operation(about)
             })?,
         })
     }
 }
 
-/// The answer to a [`Campaign`]: it was won.
+/// The response to a [`Campaign`]. The caller is the leader.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CampaignResponse {
     header: ResponseHeader,
@@ -139,18 +139,18 @@ pub struct CampaignResponse {
 }
 
 impl CampaignResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// What leads: for [`Proclaim`](super::Proclaim) and [`Resign`](super::Resign).
+    /// The key of this leadership, for [`Proclaim`](super::Proclaim) and [`Resign`](super::Resign).
     pub fn leader(&self) -> &LeaderKey {
         &self.leader
     }
 }
 
-/// What leads an election: a key, and the revision that created it.
+/// The key of a leadership, and the revision that created it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderKey {
     name: Bytes,
@@ -193,18 +193,17 @@ impl LeaderKey {
         &self.key
     }
 
-    /// The number of this leadership, greater than that of every one before: the key's create
-    /// revision.
+    /// The fencing token: the create revision of the key. It is greater than those of all leaders before.
     pub fn fencing_token(&self) -> Revision {
         self.revision
     }
 
-    /// The lease that the key hangs on.
+    /// The lease that the key is attached to.
     pub fn lease(&self) -> LeaseId {
         self.lease
     }
 
-    /// Holds for as long as it leads: for [`Txn::when`](crate::Txn::when).
+    /// A comparison that is true during this leadership, for [`Txn::when`](crate::Txn::when).
     pub fn is_leader(&self) -> Compare {
         Compare::create_revision(self.key.clone()).eq(self.revision)
     }

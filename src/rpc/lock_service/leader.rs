@@ -1,4 +1,4 @@
-//! The election that the server runs: who leads.
+//! The request for the leader of an election.
 
 use bytes::Bytes;
 
@@ -12,9 +12,9 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, ResponseHeader};
 
-/// Asks the server who leads an election.
+/// Reads the leader of an election.
 ///
-/// [`NotFound`](crate::ErrorKind::NotFound) when nobody does.
+/// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when there is no leader.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Leader {
@@ -22,7 +22,7 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// The leader of the election of this name.
+    /// Reads the leader of the election of this name.
     pub fn of(name: impl IntoBytes) -> Self {
         Leader {
             name: name.into_bytes(),
@@ -39,7 +39,7 @@ impl Leader {
         }
     }
 
-    pub(super) fn named(&self, verb: &'static str) -> Operation {
+    pub(super) fn operation_named(&self, verb: &'static str) -> Operation {
         Operation::on(verb, KeyRange::key(self.name.clone()))
     }
 }
@@ -48,7 +48,7 @@ impl Rpc for Leader {
     type Response = LeaderResponse;
 
     fn operation(&self) -> Operation {
-        self.named("election service: leader of")
+        self.operation_named("election service: leader of")
     }
 
     fn check(&self) -> Result<()> {
@@ -66,7 +66,7 @@ impl Rpc for Leader {
     unary_rpc!(read pb::LeaderRequest);
 }
 
-/// Who leads an election.
+/// The leader of an election.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct LeaderResponse {
     header: ResponseHeader,
@@ -78,12 +78,12 @@ impl LeaderResponse {
         namespace.leave(&mut self.kv.key);
     }
 
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// The leader's key, with what it proclaimed.
+    /// The key of the leader, with the value that it proclaimed.
     pub fn kv(&self) -> &KeyValue {
         &self.kv
     }

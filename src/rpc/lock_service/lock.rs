@@ -1,4 +1,4 @@
-//! The lock that the server takes on behalf of a lease.
+//! The requests of the lock service: lock and unlock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::waiting::Waiting;
+use super::wait_under_lease::WaitUnderLease;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
 use crate::grpc::etcd_rs_proto::v3lockpb::{
@@ -21,44 +21,44 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{ResponseHeader, Revision};
 
-/// Has the server take a lock under a lease that is kept alive. It is the same lock as a
+/// Takes a lock under a lease that is kept alive. It is the same lock as a
 /// [`concurrency::Mutex`](crate::concurrency::Mutex) of that name.
 ///
-/// It waits for its turn however long that takes: the client's timeout does not end it,
-/// [`within`](Lock::within) does, and so does the end of the lease or of the client. Then the server
-/// takes the waiting key away. Whoever has the lock loses it with the lease.
+/// The call blocks until the lock is taken, without the client's timeout. [`within`](Lock::within), the
+/// end of the lease and the end of the client end the call; then the server deletes the waiting key.
+/// The holder loses the lock when its lease ends.
 ///
-/// A member that is cut off from the others while it waits does not say so: prefer the recipe where
-/// that matters.
+/// A member that is cut off from the others does not report that to a waiting call:
+/// [`concurrency::Mutex`](crate::concurrency::Mutex) detects it.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Lock {
     name: Bytes,
-    waiting: Waiting,
+    wait: WaitUnderLease,
 }
 
 impl Lock {
-    /// Takes the lock of this name under the lease that `alive` keeps.
+    /// Takes the lock of this name under the lease that `alive` keeps alive.
     pub fn new(name: impl IntoBytes, alive: &impl KeepsAlive) -> Self {
         Lock {
             name: name.into_bytes(),
-            waiting: Waiting {
-                kept: alive.kept(),
+            wait: WaitUnderLease {
+                lease: alive.lease_waiter(),
                 within: None,
             },
         }
     }
 
-    /// Gives up after this time, with [`Timeout`](crate::ErrorKind::Timeout).
+    /// Sets a time limit. The call then fails with [`Timeout`](crate::ErrorKind::Timeout).
     pub fn within(mut self, timeout: Duration) -> Self {
-        self.waiting.within = Some(timeout);
+        self.wait.within = Some(timeout);
         self
     }
 
     fn message(&self) -> LockRequest {
         LockRequest {
             name: self.name.clone(),
-            lease: self.waiting.kept.lease().get(),
+            lease: self.wait.lease.lease().get(),
         }
     }
 }
@@ -94,22 +94,22 @@ impl Rpc for Lock {
 
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<LockResponse> {
         let (message, operation) = (self.message(), self.operation());
-        let key = |answer: &crate::grpc::etcd_rs_proto::v3lockpb::LockResponse| {
-            (answer.key.clone(), None)
+        let key = |response: &crate::grpc::etcd_rs_proto::v3lockpb::LockResponse| {
+            (response.key.clone(), None)
         };
         let locked = self
-            .waiting
-            .until_ours(transport, operation, timeout, message, key);
-        let (answer, kv) = locked.await?;
+            .wait
+            .until_held(transport, operation, timeout, message, key);
+        let (response, kv) = locked.await?;
         Ok(LockResponse {
-            header: header(answer.header),
-            key: answer.key,
+            header: header(response.header),
+            key: response.key,
             fencing_token: kv.create_revision(),
         })
     }
 }
 
-/// The answer to a [`Lock`]: the lock is held.
+/// The response to a [`Lock`]. The lock is held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LockResponse {
     header: ResponseHeader,
@@ -118,7 +118,7 @@ pub struct LockResponse {
 }
 
 impl LockResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
@@ -128,27 +128,26 @@ impl LockResponse {
         &self.key
     }
 
-    /// The number of this holder, greater than that of everybody before: the key's create revision.
+    /// The fencing token: the create revision of the key. It is greater than those of all holders before.
     pub fn fencing_token(&self) -> Revision {
         self.fencing_token
     }
 
-    /// Holds for as long as the lock is held: for [`Txn::when`](crate::Txn::when).
+    /// A comparison that is true while the lock is held, for [`Txn::when`](crate::Txn::when).
     pub fn is_owner(&self) -> Compare {
         Compare::create_revision(self.key.clone()).eq(self.fencing_token)
     }
 }
 
-/// Has the server give a lock back: it deletes the key, whoever put it.
+/// Releases a lock: deletes its key, without a check of the holder.
 ///
-/// The key of a lock is named after the lease, so everything that locks under one lease has the same
-/// key. A lost answer is therefore no reason to repeat: between the two attempts another thread may
-/// have taken the lock under the same lease, and the repetition would take it away. Unless the server
-/// said that it did not execute the first attempt, the error says
-/// [`outcome_unknown`](crate::Error::outcome_unknown).
+/// The key of a lock is named after the lease, so all holders under one lease have the same key. The
+/// request is not repeated when its answer is lost: meanwhile another thread may have taken the lock
+/// under the same lease, and a repetition would release it. Unless the server reported that it did not
+/// execute the request, the error has [`outcome_unknown`](crate::Error::outcome_unknown).
 ///
-/// For the same reason a holder that lost its lock can take it from another holder of the same lease.
-/// [`LockResponse::is_owner`] guards against that:
+/// For the same reason, a holder that has lost its lock can release the lock of another holder under
+/// the same lease. A transaction with [`LockResponse::is_owner`] prevents that:
 ///
 /// ```no_run
 /// # use etcd_blocking::{Client, Delete, Txn, concurrency::Session};
@@ -166,7 +165,7 @@ pub struct Unlock {
 }
 
 impl Unlock {
-    /// Gives back the lock that this [key](LockResponse::key) holds.
+    /// Releases the lock of this [key](LockResponse::key).
     pub fn new(key: impl IntoBytes) -> Self {
         Unlock {
             key: key.into_bytes(),
@@ -202,14 +201,14 @@ impl Rpc for Unlock {
     unary_rpc!(write UnlockRequest);
 }
 
-/// The answer to an [`Unlock`].
+/// The response to an [`Unlock`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct UnlockResponse {
     header: ResponseHeader,
 }
 
 impl UnlockResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }

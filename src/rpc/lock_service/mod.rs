@@ -1,8 +1,8 @@
 //! The lock and election services that run inside the server.
 //!
-//! The server runs the same recipes as `concurrency`, on the same keys, on behalf of a lease that the
-//! caller keeps alive. They are for those who want one call instead of a recipe; the recipes know
-//! more about what goes wrong, and go elsewhere when a member is cut off.
+//! The server executes the same algorithms as `concurrency`, on the same keys, under a lease that the
+//! caller keeps alive. Each is one call. The types of `concurrency` report more failures, and use
+//! another member when one is cut off.
 
 #![allow(
     private_interfaces,
@@ -11,14 +11,14 @@
 
 mod campaign;
 mod leader;
-mod leading;
 mod lock;
 mod observe;
-mod waiting;
+mod proclaim;
+mod wait_under_lease;
 
 pub use campaign::{Campaign, CampaignResponse, LeaderKey};
 pub use leader::{Leader, LeaderResponse};
-pub use leading::{Proclaim, ProclaimResponse, Resign, ResignResponse};
 pub use lock::{Lock, LockResponse, Unlock, UnlockResponse};
 pub use observe::Leaders;
-pub(crate) use observe::follow;
+pub(crate) use observe::observe;
+pub use proclaim::{Proclaim, ProclaimResponse, Resign, ResignResponse};

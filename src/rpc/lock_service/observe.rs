@@ -1,4 +1,4 @@
-//! The election that the server runs: following who leads, over a stream.
+//! Observes the leaders of an election over a stream.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -24,7 +24,7 @@ use crate::util::backoff::Backoff;
 use crate::util::jitter;
 use crate::util::receive::receive_methods;
 
-/// Leaders that wait for a reader.
+/// The room for leaders that are not read.
 const ROOM: Room = Room {
     items: 128,
     bytes: usize::MAX,
@@ -33,26 +33,26 @@ const ROOM: Room = Room {
 /// The waits between streams.
 const REOPEN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
-/// How often to look whether a reader that was slow has made room.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a full channel is checked for room.
+const ROOM_CHECK: Duration = Duration::from_millis(50);
 
-/// The leaders of an election, as the server tells them. Made by
-/// [`Client::observe_leader`](crate::lock_service::LockService::observe).
+/// Receives the leaders of an election. Made by
+/// [`LockService::observe`](crate::lock_service::LockService::observe).
 ///
-/// The first item is the leader there is, as soon as there is one; then one for each proclamation
-/// and each new leader. It survives lost connections, and then may leave out what came and went
-/// meanwhile; a reader that does not read misses the oldest after 128. An `Err` is the last item.
+/// The first item is the present leader, as soon as there is one. Then each proclamation and each new
+/// leader is an item. Lost connections are not visible, but leaders and proclamations may be missing
+/// that were replaced meanwhile, or while the channel was full (128 items). An `Err` is the last item.
 ///
-/// Dropping it ends it, without blocking.
+/// Dropping it ends the observation, without blocking.
 #[derive(Debug)]
-#[must_use = "who is dropped observes nothing"]
+#[must_use = "dropping it ends the observation"]
 pub struct Leaders {
     receiver: Receiver<Result<LeaderResponse>>,
     _alive: oneshot::Sender<()>,
 }
 
 impl Leaders {
-    /// The channel that leaders arrive on, for `select!`.
+    /// The channel of the leaders, for `select!`.
     pub fn receiver(&self) -> &Receiver<Result<LeaderResponse>> {
         &self.receiver
     }
@@ -60,29 +60,29 @@ impl Leaders {
 
 receive_methods!(Leaders, Result<LeaderResponse>);
 
-/// Starts to follow an election.
-pub(crate) fn follow(
+/// Starts to observe an election.
+pub(crate) fn observe(
     spawn: &impl Spawn,
     transport: Arc<Transport>,
     election: Leader,
     namespace: Option<Namespace>,
 ) -> Result<Leaders> {
     let (bounded_sender, receiver) = BoundedSender::new(ROOM, || Some(Err(Error::abandoned())));
-    let (alive, owner) = oneshot::channel::<()>();
-    let following = Following {
+    let (alive, handle_dropped) = oneshot::channel::<()>();
+    let observation = Observation {
         transport,
         election,
         namespace,
         bounded_sender,
         last: None,
-        waiting: None,
+        pending: None,
     };
     spawn.spawn(Box::pin(async move {
-        let mut owner = pin!(owner);
-        let mut following = pin!(following.run());
-        poll_fn(|cx| match owner.as_mut().poll(cx) {
+        let mut handle_dropped = pin!(handle_dropped);
+        let mut observation = pin!(observation.run());
+        poll_fn(|cx| match handle_dropped.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => following.as_mut().poll(cx),
+            Poll::Pending => observation.as_mut().poll(cx),
         })
         .await;
     }))?;
@@ -92,25 +92,26 @@ pub(crate) fn follow(
     })
 }
 
-struct Following {
+/// The task of one observation.
+struct Observation {
     transport: Arc<Transport>,
-    /// By its name inside the namespace.
+    /// With its name inside the namespace.
     election: Leader,
     namespace: Option<Namespace>,
     bounded_sender: BoundedSender<Result<LeaderResponse>>,
-    /// What was told last: a new stream begins with it again.
+    /// The key and revision of the last item. A new stream repeats it.
     last: Option<(Bytes, Revision)>,
-    /// The newest one that there was no room for.
-    waiting: Option<LeaderResponse>,
+    /// The newest leader that the channel had no room for.
+    pending: Option<LeaderResponse>,
 }
 
-impl Following {
+impl Observation {
     async fn run(mut self) {
         let mut backoff = REOPEN;
         loop {
             let before = self.last.clone();
-            if let Err(error) = self.once().await {
-                let about = self.election.named("election service: observe");
+            if let Err(error) = self.observe_once().await {
+                let about = self.election.operation_named("election service: observe");
                 let error = Error::new(error.kind, error.text).operation(about);
                 return self.bounded_sender.finish(Err(error));
             }
@@ -121,8 +122,8 @@ impl Following {
         }
     }
 
-    /// Follows over one connection, to its end. An error is one that does not pass.
-    async fn once(&mut self) -> Result<(), ServerError> {
+    /// Observes over one connection until it ends. An error is permanent.
+    async fn observe_once(&mut self) -> Result<(), ServerError> {
         let role = ConnectionRole::Waits;
         let connection = match self.transport.connection(role, Demand::Background).await {
             Ok(connection) => connection,
@@ -150,7 +151,7 @@ impl Following {
         Ok(())
     }
 
-    /// Reads one stream to its end, and says how it ended.
+    /// Reads one stream until it ends. Returns its status, if it has one.
     async fn read(&mut self, connection: Connection) -> Option<Status> {
         let mut election = self.election.clone();
         if let Some(namespace) = &self.namespace {
@@ -164,21 +165,24 @@ impl Following {
         loop {
             let next = {
                 let mut next = pin!(leaders.message());
-                let look = self.waiting.is_some().then(|| tokio::time::sleep(LOOK));
-                let mut look = pin!(async {
-                    match look {
-                        Some(look) => look.await,
+                let room_check = self
+                    .pending
+                    .is_some()
+                    .then(|| tokio::time::sleep(ROOM_CHECK));
+                let mut room_check = pin!(async {
+                    match room_check {
+                        Some(sleep) => sleep.await,
                         None => std::future::pending().await,
                     }
                 });
                 poll_fn(|cx| match next.as_mut().poll(cx) {
                     Poll::Ready(next) => Poll::Ready(Some(next)),
-                    Poll::Pending => look.as_mut().poll(cx).map(|()| None),
+                    Poll::Pending => room_check.as_mut().poll(cx).map(|()| None),
                 })
                 .await
             };
             match next {
-                Some(Ok(Some(leader))) => self.tell(leader.into()),
+                Some(Ok(Some(leader))) => self.deliver(leader.into()),
                 Some(Ok(None)) => return None,
                 Some(Err(status)) => return Some(status),
                 None => self.flush(),
@@ -186,25 +190,25 @@ impl Following {
         }
     }
 
-    fn tell(&mut self, mut leader: LeaderResponse) {
+    fn deliver(&mut self, mut leader: LeaderResponse) {
         if let Some(namespace) = &self.namespace {
             leader.strip(namespace);
         }
-        let said = (leader.kv().key().clone(), leader.kv().mod_revision());
-        // Headers can come alone.
-        if said.0.is_empty() || self.last.as_ref() == Some(&said) {
+        let newest = (leader.kv().key().clone(), leader.kv().mod_revision());
+        // A message may have a header only.
+        if newest.0.is_empty() || self.last.as_ref() == Some(&newest) {
             return;
         }
-        self.last = Some(said);
-        self.waiting = Some(leader);
+        self.last = Some(newest);
+        self.pending = Some(leader);
         self.flush();
     }
 
     fn flush(&mut self) {
-        if let Some(leader) = self.waiting.take()
+        if let Some(leader) = self.pending.take()
             && self.bounded_sender.offer(Ok(leader.clone()), 0) == Offer::Full
         {
-            self.waiting = Some(leader);
+            self.pending = Some(leader);
         }
     }
 }

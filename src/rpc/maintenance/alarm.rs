@@ -1,4 +1,4 @@
-//! Alarms: what the cluster has noticed to be wrong, until somebody says that it is not any more.
+//! The requests that list and disarm the alarms of the cluster.
 
 use crate::error::{Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -11,16 +11,16 @@ use crate::rpc::request::sealed::Rpc;
 use crate::rpc::request::{Namespaced, unary_rpc};
 use crate::types::{MemberId, ResponseHeader};
 
-/// What an alarm is about.
+/// The kind of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AlarmKind {
-    /// A member's database is full. The cluster refuses puts until the alarm is disarmed: compact,
-    /// defragment, then disarm.
+    /// The database of a member is full. The cluster refuses puts until the alarm is disarmed: compact,
+    /// defragment, then disarm it.
     NoSpace,
-    /// A member's data is not that of the others.
+    /// The data of a member differs from that of the others.
     Corrupt,
-    /// One that this version of the crate does not know.
+    /// A kind that this version of the crate does not know.
     Other(i32),
 }
 
@@ -34,36 +34,37 @@ impl AlarmKind {
     }
 }
 
-/// An alarm that is raised.
+/// A raised alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Alarm {
-    /// The member it is about.
+    /// The member that it concerns.
     pub member: MemberId,
-    /// What it is about.
+    /// The kind of the alarm.
     pub kind: AlarmKind,
 }
 
-/// Lists the alarms of the cluster, as the member that answers knows them.
+/// Lists the alarms of the cluster. The member answers from its own state.
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct AlarmList {}
 
 impl AlarmList {
-    /// Lists all of them; there is nothing to choose.
+    /// Lists all alarms. There are no options.
     pub fn new() -> Self {
         AlarmList {}
     }
 
     fn message(&self) -> AlarmRequest {
-        // It gets all alarms.
+        // The defaults select all alarms.
         AlarmRequest::default()
     }
 }
 
-/// Disarms one alarm of one member; one that is not raised is no error.
+/// Disarms one alarm of one member. Disarming an alarm that is not raised is not an error.
 ///
-/// Disarming does not cure: a database that is still full raises its alarm again with the next put.
+/// Disarming does not remove the cause: a database that is still full raises the alarm again at the next
+/// put.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct AlarmDisarm {
@@ -130,11 +131,11 @@ impl Rpc for AlarmDisarm {
         Ok(())
     }
 
-    // Twice would disarm what was raised anew in between.
+    // Not repeated: a repetition could disarm an alarm that was raised again in between.
     unary_rpc!(write AlarmRequest);
 }
 
-/// The answer to [`AlarmList`] and [`AlarmDisarm`].
+/// The response to an [`AlarmList`] or an [`AlarmDisarm`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AlarmResponse {
     header: ResponseHeader,
@@ -142,12 +143,12 @@ pub struct AlarmResponse {
 }
 
 impl AlarmResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// The alarms that are raised; of a disarming, those that were disarmed.
+    /// The raised alarms. In the response to a disarm request, the disarmed ones.
     pub fn alarms(&self) -> &[Alarm] {
         &self.alarms
     }

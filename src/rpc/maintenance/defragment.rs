@@ -10,18 +10,19 @@ use crate::rpc::namespace::Namespace;
 use crate::rpc::request::Namespaced;
 use crate::rpc::request::sealed::Rpc;
 
-/// How long it may take unless told otherwise. A dead member is noticed much sooner, by its silence.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// The default time limit. Pings detect a dead member much sooner.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// Gives the free space in a member's database file back to the file system.
+/// Defragments the database of one member: returns its free space to the file system.
 ///
-/// **The member serves nothing meanwhile**, neither reads nor writes: about a second for each 100 MB
-/// on a fast disk. So it is only ever asked of one member: a client with several endpoints refuses,
-/// [`Client::at`](crate::Client::at) aims. Do one member after the other, the leader last, after
-/// having moved it.
+/// **The member serves no reads and no writes meanwhile**: about a second for each 100 MB on a fast
+/// disk. So the request needs a client with one endpoint, such as that of
+/// [`Client::at`](crate::Client::at). Defragment one member after the other; move the leadership away
+/// from the leader, and defragment it last.
 ///
-/// It has a deadline of its own, ten minutes unless set or the client's timeout is longer. A member
-/// goes on defragmenting when nobody waits any more. It is not repeated when its answer is lost.
+/// The time limit is ten minutes, unless [`timeout`](Defragment::timeout) is set or the client's timeout
+/// is longer. After the time limit the member continues to defragment. The request is not repeated when
+/// its answer is lost.
 ///
 /// ```no_run
 /// # fn main() -> etcd_blocking::Result<()> {
@@ -43,7 +44,7 @@ impl Defragment {
         Defragment { timeout: None }
     }
 
-    /// How long to wait for the end.
+    /// Sets the time limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -63,7 +64,9 @@ impl Rpc for Defragment {
 
     fn check(&self) -> Result<()> {
         match self.timeout {
-            Some(Duration::ZERO) => Err(Error::invalid("the timeout must not be zero")),
+            Some(Duration::ZERO) => Err(Error::invalid(
+                "the timeout of the defragmentation is zero: set a longer one",
+            )),
             _ => Ok(()),
         }
     }
@@ -78,11 +81,11 @@ impl Rpc for Defragment {
 
     async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<()> {
         if transport.endpoints().len() > 1 {
-            let reason = "the member that is to be blocked by it must be chosen: \
-                          client.at(endpoint) has one endpoint, this client has several";
+            let reason = "a defragmentation blocks its member, and this client has several endpoints: \
+                          select one with client.at(endpoint)";
             return Err(Error::invalid(reason).operation(self.operation()));
         }
-        let call = Call::write(self.timeout.unwrap_or(timeout.max(PATIENCE)));
+        let call = Call::write(self.timeout.unwrap_or(timeout.max(DEFAULT_TIMEOUT)));
         let request = Framed::new(&DefragmentRequest {}).needs_leader(false);
         let defragmenting = transport.unary(call, || self.operation(), request);
         defragmenting.await

@@ -1,4 +1,4 @@
-//! Going back to the previous minor release.
+//! Downgrading the cluster to the previous minor release.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::rpc::request::Namespaced;
 use crate::rpc::request::sealed::Rpc;
 use crate::types::ResponseHeader;
 
-/// Asks whether the cluster can go back to the previous minor release, begins it, or calls it off
-/// (servers from 3.5 on).
+/// Validates, enables or cancels the downgrade of the cluster to the previous minor release (since etcd
+/// 3.5).
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Downgrade {
@@ -25,24 +25,23 @@ pub struct Downgrade {
 }
 
 impl Downgrade {
-    /// Asks whether a downgrade to this version, such as `3.6.0`, is possible. Changes nothing.
+    /// Checks whether a downgrade to this version, such as `3.6.0`, is possible. It changes nothing.
     ///
-    /// A version that is none, or not that of the minor release before the cluster's, is
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument);
-    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) while another downgrade is under
-    /// way.
+    /// The call fails with [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the version is
+    /// invalid, or is not that of the previous minor release, and with
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) during another downgrade.
     pub fn validate(version: impl Into<String>) -> Self {
         Downgrade::new(DowngradeAction::Validate, version.into())
     }
 
-    /// Begins a downgrade to this version: members of that release may be started from then on. The
-    /// errors are those of [`validate`](Downgrade::validate).
+    /// Begins a downgrade to this version. Afterwards members of that release can be started. The errors
+    /// are those of [`validate`](Downgrade::validate).
     pub fn enable(version: impl Into<String>) -> Self {
         Downgrade::new(DowngradeAction::Enable, version.into())
     }
 
-    /// Calls off the downgrade under way. When there is none, some servers answer with
-    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition), and others that it is done.
+    /// Cancels the running downgrade. When there is none, some servers answer with
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition), and others with success.
     pub fn cancel() -> Self {
         Downgrade::new(DowngradeAction::Cancel, String::new())
     }
@@ -80,7 +79,9 @@ impl Rpc for Downgrade {
 
     fn check(&self) -> Result<()> {
         if self.version.is_empty() && self.action != DowngradeAction::Cancel {
-            return Err(Error::invalid("it needs a version, such as 3.6.0"));
+            return Err(Error::invalid(
+                "the downgrade has no version: set one, such as 3.6.0",
+            ));
         }
         Ok(())
     }
@@ -107,7 +108,7 @@ impl Rpc for Downgrade {
     }
 }
 
-/// The answer to [`Downgrade`].
+/// The response to a [`Downgrade`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DowngradeResponse {
     header: ResponseHeader,
@@ -115,12 +116,12 @@ pub struct DowngradeResponse {
 }
 
 impl DowngradeResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// The version of the cluster now, such as `3.7`.
+    /// The present version of the cluster, such as `3.7`.
     pub fn version(&self) -> &str {
         &self.version
     }

@@ -1,4 +1,4 @@
-//! Hashes of a member's data, to compare members with.
+//! The requests for hashes of a member's data, which compare members.
 
 use crate::error::{Error, Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{
@@ -10,14 +10,14 @@ use crate::rpc::request::sealed::Rpc;
 use crate::rpc::request::{Namespaced, unary_rpc};
 use crate::types::{ResponseHeader, Revision};
 
-/// Hashes a member's whole database, its own bookkeeping included: of use for tests of etcd, because
-/// healthy members differ. To compare members, use [`HashKv`].
+/// Hashes the whole database of a member, including its internal data, which differs between healthy
+/// members. It is for tests of etcd. To compare members, use [`HashKv`].
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Hash {}
 
 impl Hash {
-    /// Hashes all of it; there is nothing to choose.
+    /// Hashes the whole database. There are no options.
     pub fn new() -> Self {
         Hash {}
     }
@@ -27,11 +27,11 @@ impl Hash {
     }
 }
 
-/// Hashes the keys of a member as of one revision. Members that have that revision, and compacted
-/// the same, have the same hash; if not, one of them is corrupt.
+/// Hashes the keys of a member as of one revision. Members with the same compact revision have the same
+/// hash; otherwise one of them is corrupt.
 ///
-/// Reads everything up to that revision: seconds, on a large store. With several endpoints any member
-/// answers; [`Client::at`](crate::Client::at) chooses.
+/// The member reads everything up to that revision, which takes seconds on a large store. A client with
+/// several endpoints uses any member; [`Client::at`](crate::Client::at) selects one.
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct HashKv {
@@ -39,12 +39,12 @@ pub struct HashKv {
 }
 
 impl HashKv {
-    /// The newest revision that the member has.
+    /// Hashes the newest revision of the member.
     pub fn current() -> Self {
         HashKv { revision: 0 }
     }
 
-    /// This revision. [`Compacted`](crate::ErrorKind::Compacted) or
+    /// Hashes this revision. The call fails with [`Compacted`](crate::ErrorKind::Compacted) or
     /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when the member does not have it.
     pub fn at(revision: Revision) -> Self {
         HashKv {
@@ -90,7 +90,9 @@ impl Rpc for HashKv {
 
     fn check(&self) -> Result<()> {
         if self.revision < 0 {
-            return Err(Error::invalid("a revision is not negative"));
+            return Err(Error::invalid(
+                "the revision of the hash is negative: use a positive one, or HashKv::current",
+            ));
         }
         Ok(())
     }
@@ -98,7 +100,7 @@ impl Rpc for HashKv {
     unary_rpc!(read HashKvRequest, without leader);
 }
 
-/// The answer to [`struct@Hash`].
+/// The response to a [`struct@Hash`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct HashResponse {
     header: ResponseHeader,
@@ -106,7 +108,7 @@ pub struct HashResponse {
 }
 
 impl HashResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
@@ -117,7 +119,7 @@ impl HashResponse {
     }
 }
 
-/// The answer to [`HashKv`].
+/// The response to a [`HashKv`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct HashKvResponse {
     header: ResponseHeader,
@@ -127,23 +129,23 @@ pub struct HashKvResponse {
 }
 
 impl HashKvResponse {
-    /// Who answered.
+    /// The header of the response.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
     }
 
-    /// The hash; compare it only when [`compact_revision`](Self::compact_revision) and
-    /// [`hash_revision`](Self::hash_revision) are the same too.
+    /// The hash. Hashes are comparable only when [`compact_revision`](Self::compact_revision) and
+    /// [`hash_revision`](Self::hash_revision) are equal.
     pub fn hash(&self) -> u32 {
         self.hash
     }
 
-    /// Up to where the member had compacted; [`Revision::NONE`] when it never had.
+    /// The revision at which the member is compacted. [`Revision::NONE`] without a compaction.
     pub fn compact_revision(&self) -> Revision {
         Revision::new(self.compact_revision.max(0))
     }
 
-    /// The revision that was hashed; [`Revision::NONE`] from servers before 3.6.
+    /// The hashed revision. [`Revision::NONE`] from servers before 3.6.
     pub fn hash_revision(&self) -> Revision {
         Revision::new(self.hash_revision)
     }

@@ -1,4 +1,4 @@
-//! Maintenance: what is asked of one member, or done to it.
+//! The maintenance service: status, health, alarms, hashes, snapshots, defragmentation and downgrades.
 
 #![allow(
     private_interfaces,
@@ -8,21 +8,21 @@
 mod alarm;
 mod defragment;
 mod downgrade;
+mod endpoint_health;
+mod endpoint_status;
 mod hash;
-mod health;
 mod move_leader;
 mod snapshot;
-mod status;
 mod version;
 
 pub use alarm::{Alarm, AlarmDisarm, AlarmKind, AlarmList, AlarmResponse};
 pub use defragment::Defragment;
 pub use downgrade::{Downgrade, DowngradeResponse};
+pub use endpoint_health::EndpointHealth;
+pub(crate) use endpoint_health::{HealthCheck, unreachable};
+pub use endpoint_status::{DowngradeInfo, EndpointStatus, StatusResponse};
 pub use hash::{Hash, HashKv, HashKvResponse, HashResponse};
-pub use health::EndpointHealth;
-pub(crate) use health::{HealthCheck, unreachable};
 pub use move_leader::MoveLeader;
 pub(crate) use snapshot::save;
 pub use snapshot::{SnapshotProgress, SnapshotStream, VerifiedSnapshot};
-pub use status::{DowngradeInfo, EndpointStatus, StatusResponse};
 pub(crate) use version::is_old;

@@ -7,12 +7,13 @@ use crate::rpc::request::sealed::Rpc;
 use crate::rpc::request::{Namespaced, unary_rpc};
 use crate::types::MemberId;
 
-/// Has the leader hand over to another member, and waits until that one leads.
+/// Moves the leadership to another member, and waits until that member is the leader.
 ///
-/// Only the leader does it: any other member answers "not leader", an error of the kind
-/// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition).
-/// [`Client::move_leader`](crate::maintenance::Maintenance::move_leader) finds the leader first. A member that does not
-/// exist, or is a learner, is [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+/// Only the leader accepts the request. Other members fail it with
+/// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) ("not leader");
+/// [`Maintenance::move_leader`](crate::maintenance::Maintenance::move_leader) finds the leader first.
+/// The call fails with [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the target does not
+/// exist or is a learner.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct MoveLeader {
@@ -47,7 +48,7 @@ impl Rpc for MoveLeader {
         Ok(())
     }
 
-    // Not `hasleader`: for a moment of the very handover there is none.
+    // Without `hasleader`: during the move there is no leader for a moment.
     unary_rpc!(write MoveLeaderRequest, without leader);
 }
 

@@ -1,15 +1,15 @@
-//! Versions of etcd, as text that is compared.
+//! Compares versions of etcd.
 
-/// The oldest version that is not "old": as in clientv3, the minor release before the newest one that
-/// this client knows, which is 3.7.
-const OLDEST: (u64, u64) = (3, 6);
+/// The oldest version that is not "old": as in clientv3, the minor release before the newest known one,
+/// 3.7.
+const OLDEST_SUPPORTED: (u64, u64) = (3, 6);
 
-/// Whether a server of this version is older than the previous minor release. What is no version is
-/// as old as can be.
+/// Whether a server of this version is older than the previous minor release. An invalid version counts
+/// as old.
 pub(crate) fn is_old(version: &str) -> bool {
     let mut numbers = version.split('.').map(|part| part.parse::<u64>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {
-        (Some(major), Some(minor)) => (major, minor) < OLDEST,
+        (Some(major), Some(minor)) => (major, minor) < OLDEST_SUPPORTED,
         _ => true,
     }
 }

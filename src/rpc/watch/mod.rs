@@ -1,23 +1,37 @@
-//! Watching keys: requests, responses, the state of all watches of a client, and the task that
-//! carries it out.
+//! The watch service: requests and responses, the state machine of all watches of a client, and the
+//! task that performs its actions.
 
+mod command;
 mod event;
-mod handle;
-mod latest;
-mod request;
-mod set;
-mod sets;
+mod latest_feed;
+mod latest_set;
+mod latest_slots;
+mod pending_watch;
+mod set_delivery;
+mod set_guard;
 mod sink;
+mod stalled_watches;
 mod state;
-mod task;
 mod task_watcher;
+mod task_watcher_item;
+mod watch_context;
+mod watch_guard;
+mod watch_id;
+mod watch_key;
 mod watch_registry;
+mod watch_request;
+mod watch_set;
 mod watch_stream;
+mod watch_task;
+mod watcher;
 
 pub use event::{Event, EventKind, WatchResponse};
-pub use handle::Watcher;
-pub use latest::LatestSet;
-pub use request::Watch;
-pub use set::{WatchKey, WatchSet};
-pub(crate) use task_watcher::{TaskWatcher, TaskWatcherItem};
-pub(crate) use watch_registry::{Host, WatchRegistry};
+pub use latest_set::LatestSet;
+pub(crate) use task_watcher::TaskWatcher;
+pub(crate) use task_watcher_item::TaskWatcherItem;
+pub(crate) use watch_context::WatchContext;
+pub use watch_key::WatchKey;
+pub(crate) use watch_registry::WatchRegistry;
+pub use watch_request::Watch;
+pub use watch_set::WatchSet;
+pub use watcher::Watcher;

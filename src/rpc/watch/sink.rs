@@ -1,23 +1,24 @@
-//! Where a watch delivers to.
+//! The destination of a watch's items.
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::event::WatchResponse;
-use super::sets::Sets;
-use super::state::Id;
-use super::task_watcher::{SPARE, TaskWatcherItem};
+use super::set_delivery::SetDeliveries;
+use super::task_watcher_item::{RESERVED, TaskWatcherItem};
+use super::watch_id::WatchId;
 use crate::error::{Error, Result};
 use crate::runtime::{BoundedSender, Offer};
 
+/// The destination of a watch's items.
 #[derive(Debug)]
 pub(super) enum Sink {
     /// A channel of its own.
     Reader(BoundedSender<Result<WatchResponse>>),
-    /// A task on the runtime.
+    /// A task of the runtime.
     Task {
-        notes: mpsc::Sender<TaskWatcherItem>,
-        /// Whether the reader was told `Down`; what it has no room for, it is not told.
+        items: mpsc::Sender<TaskWatcherItem>,
+        /// The last of `Down` and `Up` that was sent was `Down`. Neither is sent to a full channel.
         down: bool,
     },
     /// The set of this number.
@@ -27,48 +28,50 @@ pub(super) enum Sink {
 impl Sink {
     pub(super) fn offer(
         &mut self,
-        sets: &mut Sets,
-        id: Id,
+        sets: &mut SetDeliveries,
+        id: WatchId,
         response: WatchResponse,
         size: usize,
     ) -> Offer {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.offer(Ok(response), size),
-            Sink::Task { notes, .. } if notes.capacity() <= SPARE => match notes.is_closed() {
+            Sink::Task { items, .. } if items.capacity() <= RESERVED => match items.is_closed() {
                 true => Offer::Gone,
                 false => Offer::Full,
             },
-            Sink::Task { notes, .. } => match notes.try_send(TaskWatcherItem::Item(Ok(response))) {
-                Ok(()) => Offer::Taken,
-                Err(TrySendError::Full(_)) => Offer::Full,
-                Err(TrySendError::Closed(_)) => Offer::Gone,
-            },
+            Sink::Task { items, .. } => {
+                match items.try_send(TaskWatcherItem::Response(Ok(response))) {
+                    Ok(()) => Offer::Taken,
+                    Err(TrySendError::Full(_)) => Offer::Full,
+                    Err(TrySendError::Closed(_)) => Offer::Gone,
+                }
+            }
             Sink::Set(set) => sets.offer(*set, id, response, size),
         }
     }
 
-    pub(super) fn has_room(&mut self, sets: &mut Sets) -> bool {
+    pub(super) fn has_room(&mut self, sets: &mut SetDeliveries) -> bool {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.has_room(),
-            Sink::Task { notes, .. } => {
-                notes.capacity() >= notes.max_capacity() / 2 || notes.is_closed()
+            Sink::Task { items, .. } => {
+                items.capacity() >= items.max_capacity() / 2 || items.is_closed()
             }
             Sink::Set(set) => sets.has_room(*set),
         }
     }
 
-    /// The watch is cut off from its server, or there again.
-    pub(super) fn note(&mut self, sets: &mut Sets, id: Id, is_down: bool) {
-        let (notes, down) = match self {
+    /// Reports whether the watch has lost its server.
+    pub(super) fn set_down(&mut self, sets: &mut SetDeliveries, id: WatchId, is_down: bool) {
+        let (items, down) = match self {
             Sink::Reader(_) => return,
-            Sink::Task { notes, down } => (notes, down),
-            Sink::Set(set) => return sets.note(*set, id, is_down),
+            Sink::Task { items, down } => (items, down),
+            Sink::Set(set) => return sets.set_down(*set, id, is_down),
         };
-        // WatchEntry place is left for the last item. A reader with so much to read learns of the stream
-        // by what it reads.
-        if *down != is_down && notes.capacity() > 1 {
+        // One place stays free for the last item. A reader that is so far behind needs no `Down` or
+        // `Up`: the responses that wait in its channel are older.
+        if *down != is_down && items.capacity() > 1 {
             *down = is_down;
-            let _ = notes.try_send(if is_down {
+            let _ = items.try_send(if is_down {
                 TaskWatcherItem::Down
             } else {
                 TaskWatcherItem::Up
@@ -76,28 +79,28 @@ impl Sink {
         }
     }
 
-    /// The server has the watch: its first `Up`.
-    pub(super) fn created(&mut self, sets: &mut Sets, id: Id) {
+    /// Reports that the server has created the watch: the first `Up`.
+    pub(super) fn created(&mut self, sets: &mut SetDeliveries, id: WatchId) {
         match self {
             Sink::Reader(_) => {}
-            Sink::Task { notes, .. } => drop(notes.try_send(TaskWatcherItem::Up)),
-            Sink::Set(set) => sets.note(*set, id, false),
+            Sink::Task { items, .. } => drop(items.try_send(TaskWatcherItem::Up)),
+            Sink::Set(set) => sets.set_down(*set, id, false),
         }
     }
 
-    /// The last item.
-    pub(super) fn finish(self, sets: &mut Sets, id: Id, error: Error) {
+    /// Delivers the last item.
+    pub(super) fn finish(self, sets: &mut SetDeliveries, id: WatchId, error: Error) {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.finish(Err(error)),
-            Sink::Task { notes, .. } => {
-                let _ = notes.try_send(TaskWatcherItem::Item(Err(error)));
+            Sink::Task { items, .. } => {
+                let _ = items.try_send(TaskWatcherItem::Response(Err(error)));
             }
             Sink::Set(set) => sets.finish(set, id, error),
         }
     }
 
-    /// The reader does not want it any more.
-    pub(super) fn end(self, sets: &mut Sets, id: Id) {
+    /// Ends the watch without a last item: its reader has cancelled it.
+    pub(super) fn end(self, sets: &mut SetDeliveries, id: WatchId) {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.end(),
             Sink::Task { .. } => {}
@@ -110,49 +113,50 @@ impl Sink {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::rpc::watch::task_watcher;
+    use crate::rpc::watch::task_watcher_item::CAPACITY;
 
     #[test]
     fn a_task_that_does_not_read_still_gets_its_last_item() {
-        let (sender, mut receiver) = mpsc::channel(task_watcher::ROOM);
+        let (sender, mut receiver) = mpsc::channel(CAPACITY);
         let mut sink = Sink::Task {
-            notes: sender,
+            items: sender,
             down: false,
         };
-        let mut sets = Sets::default();
+        let mut sets = SetDeliveries::default();
         sink.created(&mut sets, 1);
-        let offer =
-            |sink: &mut Sink, sets: &mut Sets| sink.offer(sets, 1, WatchResponse::default(), 1);
+        let offer = |sink: &mut Sink, sets: &mut SetDeliveries| {
+            sink.offer(sets, 1, WatchResponse::default(), 1)
+        };
         let taken = (0..)
             .take_while(|_| offer(&mut sink, &mut sets) == Offer::Taken)
             .count();
-        assert_eq!(taken, task_watcher::ROOM - SPARE - 1);
+        assert_eq!(taken, CAPACITY - RESERVED - 1);
         for round in 0..10 {
-            sink.note(&mut sets, 1, round % 2 == 0);
+            sink.set_down(&mut sets, 1, round % 2 == 0);
         }
         assert!(!sink.has_room(&mut sets));
         sink.finish(&mut sets, 1, Error::invalid("over"));
         let mut last = None;
-        while let Ok(note) = receiver.try_recv() {
-            last = Some(note);
+        while let Ok(item) = receiver.try_recv() {
+            last = Some(item);
         }
         assert!(
-            matches!(last, Some(TaskWatcherItem::Item(Err(error))) if error.kind() == ErrorKind::InvalidArgument)
+            matches!(last, Some(TaskWatcherItem::Response(Err(error))) if error.kind() == ErrorKind::InvalidArgument)
         );
     }
 
     #[test]
-    fn down_and_up_take_turns() {
-        let (sender, mut receiver) = mpsc::channel(task_watcher::ROOM);
+    fn down_and_up_alternate() {
+        let (sender, mut receiver) = mpsc::channel(CAPACITY);
         let mut sink = Sink::Task {
-            notes: sender,
+            items: sender,
             down: false,
         };
         for is_down in [true, true, false, false, true] {
-            sink.note(&mut Sets::default(), 1, is_down);
+            sink.set_down(&mut SetDeliveries::default(), 1, is_down);
         }
-        let notes = std::iter::from_fn(|| receiver.try_recv().ok());
-        let text: Vec<_> = notes.map(|note| format!("{note:?}")).collect();
+        let items = std::iter::from_fn(|| receiver.try_recv().ok());
+        let text: Vec<_> = items.map(|item| format!("{item:?}")).collect();
         assert_eq!(text, ["Down", "Up", "Down"]);
     }
 }

@@ -1,56 +1,43 @@
-//! A watch for a task on the runtime.
+//! A watch that a task of the runtime reads.
 
 use tokio::sync::mpsc;
 
-use super::event::WatchResponse;
-use super::watch_registry::WatchGuard;
-use crate::error::{Error, Result};
-
-/// What a task is told of its watch.
-#[derive(Debug)]
-pub(crate) enum TaskWatcherItem {
-    /// Events, progress, or the error that is the last note.
-    Item(Result<WatchResponse>),
-    /// The watch is cut off from its server.
-    Down,
-    /// The server has it (again).
-    Up,
-}
-
-/// The notes that may wait.
-pub(super) const ROOM: usize = 64;
-
-/// So many places are kept for `Down`, `Up` and the last item.
-pub(super) const SPARE: usize = 4;
+use super::task_watcher_item::TaskWatcherItem;
+use super::watch_guard::WatchGuard;
+use crate::error::Error;
 
 /// The reading end; dropping it cancels the watch.
 #[derive(Debug)]
 pub(crate) struct TaskWatcher {
-    pub(super) receiver: mpsc::Receiver<TaskWatcherItem>,
-    pub(super) ticket: WatchGuard,
+    receiver: mpsc::Receiver<TaskWatcherItem>,
+    guard: WatchGuard,
 }
 
 impl TaskWatcher {
-    /// The next note. After an error come only errors.
+    pub(super) fn new(receiver: mpsc::Receiver<TaskWatcherItem>, guard: WatchGuard) -> Self {
+        TaskWatcher { receiver, guard }
+    }
+
+    /// The next item. An error is followed by errors only.
     pub(crate) async fn recv(&mut self) -> TaskWatcherItem {
         match self.receiver.recv().await {
-            Some(note) => note,
-            None => TaskWatcherItem::Item(Err(Error::closed())),
+            Some(item) => item,
+            None => TaskWatcherItem::Response(Err(Error::closed())),
         }
     }
 
-    /// The next note, for those who wait for several things at a time.
+    /// Polls for the next item.
     pub(crate) fn poll_recv(
         &mut self,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<TaskWatcherItem> {
-        let note = self.receiver.poll_recv(cx);
-        note.map(|note| note.unwrap_or_else(|| TaskWatcherItem::Item(Err(Error::closed()))))
+        let item = self.receiver.poll_recv(cx);
+        item.map(|item| item.unwrap_or_else(|| TaskWatcherItem::Response(Err(Error::closed()))))
     }
 
-    /// Asks how far the watch is; the answer is a note with progress.
+    /// Asks the server for progress; the answer is an item without events.
     pub(crate) fn request_progress(&self) {
-        self.ticket.request_progress();
+        self.guard.request_progress();
     }
 }
 
@@ -59,38 +46,40 @@ mod tests {
     use super::*;
     use crate::client::Client;
     use crate::local::LocalEtcd;
-    use crate::rpc::watch::Host as _;
-    use crate::rpc::watch::request::Watch;
+    use crate::rpc::watch::WatchContext as _;
+    use crate::rpc::watch::watch_request::Watch;
 
     #[test]
     fn a_task_is_told_when_its_watch_is_down_and_up_again() {
         let mut etcd = LocalEtcd::start().unwrap();
         let client = Client::connect([etcd.endpoint()]).unwrap();
         let bridge = client.bridge();
-        let mut notes = client
+        let mut watcher = client
             .registry()
             .open_for_task(bridge, Watch::key("k"))
             .unwrap();
-        // Each step takes the notes, and gives them back with what it got.
+        // Receives one item on another thread.
         let mut next = move || {
             let (sender, receiver) = std::sync::mpsc::channel();
-            let note = std::thread::scope(|scope| {
+            let item = std::thread::scope(|scope| {
                 scope.spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_time()
                         .build()
                         .unwrap();
                     let limit = std::time::Duration::from_secs(10);
-                    let note =
-                        runtime.block_on(async { tokio::time::timeout(limit, notes.recv()).await });
-                    sender.send(note.unwrap()).unwrap();
+                    let item = runtime
+                        .block_on(async { tokio::time::timeout(limit, watcher.recv()).await });
+                    sender.send(item.unwrap()).unwrap();
                 });
                 receiver.recv().unwrap()
             });
-            (note, notes.request_progress())
+            (item, watcher.request_progress())
         };
         assert!(matches!(next().0, TaskWatcherItem::Up));
-        assert!(matches!(next().0, TaskWatcherItem::Item(Ok(response)) if response.is_progress()));
+        assert!(
+            matches!(next().0, TaskWatcherItem::Response(Ok(response)) if response.is_progress())
+        );
         etcd.restart().unwrap();
         let mut seen = Vec::new();
         while !matches!(seen.last(), Some(TaskWatcherItem::Up)) {
@@ -98,19 +87,19 @@ mod tests {
         }
         assert!(
             seen.iter()
-                .any(|note| matches!(note, TaskWatcherItem::Down))
+                .any(|item| matches!(item, TaskWatcherItem::Down))
         );
         client.put("k", "v").unwrap();
         loop {
             match next().0 {
-                TaskWatcherItem::Item(Ok(response)) if response.is_progress() => {}
-                TaskWatcherItem::Item(Ok(response)) => {
+                TaskWatcherItem::Response(Ok(response)) if response.is_progress() => {}
+                TaskWatcherItem::Response(Ok(response)) => {
                     break assert_eq!(response.events().len(), 1);
                 }
-                note => panic!("{note:?}"),
+                item => panic!("{item:?}"),
             }
         }
         client.close().unwrap();
-        while let TaskWatcherItem::Item(Ok(_)) = next().0 {}
+        while let TaskWatcherItem::Response(Ok(_)) = next().0 {}
     }
 }

@@ -1,4 +1,4 @@
-//! The wire under the state: a connection, the stream on it, and the reads beside it.
+//! The watch stream: its connection, the stream itself, and the reads over the same connection.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::state::{Doubt, Ending, Input};
+use super::state::{Input, StreamEnd};
 use crate::error::{ErrorKind, ServerError};
 use crate::grpc::etcd_rs_proto::Duplex as _;
 use crate::grpc::etcd_rs_proto::etcdserverpb::{
@@ -21,48 +21,49 @@ use crate::grpc::{
     Suspicion, Transport,
 };
 
-/// How long the read has that begins a stream; from when anything last arrived on the stream, since
-/// its answer comes over the same connection.
+/// The time limit of a read over the stream's connection. Bytes that arrive on the stream restart it,
+/// because the answer to the read comes behind them on the same connection.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 type Fut<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What there is of a stream.
+/// A watch stream, or the attempt to open one.
 pub(super) struct WatchStream {
     transport: Arc<Transport>,
-    connecting: Option<Fut<Result<Connection, Ending>>>,
-    /// That attempt takes its time, and does nothing else on the way.
-    patient: bool,
+    connecting: Option<Fut<Result<Connection, StreamEnd>>>,
+    /// The attempt has background priority, and does nothing but connect.
+    background: bool,
     open: Option<Open>,
-    /// The epoch of the store that the watches were told last.
+    /// The epoch of the store that was last reported to the watches.
     epoch: u64,
-    /// A read of a store that was replaced, until the watches were told of that.
-    read: Option<i64>,
-    /// How the server refused the token of the last stream, and which token it was.
+    /// A read from a store that replaced another one. It is reported after the replacement.
+    postponed_read: Option<i64>,
+    /// The token that the server refused on the last stream, by its generation, and the refusal.
     refused: Option<(u64, ServerError)>,
 }
 
 struct Open {
     connection: Connection,
     /// What was known of the store when the stream began.
-    asked: Known,
-    /// The token that the stream began with; the server looks at no other for as long as it lasts.
+    known_at_open: Known,
+    /// The generation of the token that the stream was opened with. The server checks no other token
+    /// during the stream.
     generation: u64,
     requests: mpsc::UnboundedSender<WatchRequest>,
     responses: Responses,
-    /// The bytes that arrived on the stream, and those of the last look.
+    /// The number of bytes that arrived on the stream, and that number at the last check.
     arrived: Arc<AtomicU64>,
-    seen: u64,
+    arrived_before: u64,
     version: Option<Fut<bool>>,
-    reading: Option<Fut<Result<i64, Ending>>>,
+    reading: Option<Fut<Result<i64, StreamEnd>>>,
 }
 
-/// A server sends its headers with its first response, so the stream must be written to before it
-/// is there.
+/// The receiving half of a stream. The server sends its headers with the first response, so requests
+/// are sent before the stream is established.
 enum Responses {
-    Asked(Fut<Result<GrpcStream<WatchResponse>, RpcError>>),
+    Opening(Fut<Result<GrpcStream<WatchResponse>, RpcError>>),
     Flowing(Box<GrpcStream<WatchResponse>>),
-    Over,
+    Ended,
 }
 
 impl WatchStream {
@@ -70,65 +71,62 @@ impl WatchStream {
         WatchStream {
             transport,
             connecting: None,
-            patient: false,
+            background: false,
             open: None,
             epoch: 0,
-            read: None,
+            postponed_read: None,
             refused: None,
         }
     }
 
+    /// Starts to connect, with another token if the last one was refused.
     pub(super) fn connect(&mut self, demand: Demand) {
         let transport = Arc::clone(&self.transport);
         let refused = self.refused.take();
-        self.patient = demand == Demand::Background && refused.is_none();
+        self.background = demand == Demand::Background && refused.is_none();
         self.connecting = Some(Box::pin(async move {
             if let Some((generation, answer)) = refused {
                 transport
                     .renew(generation, &answer)
                     .await
-                    .map_err(unready)?;
+                    .map_err(connect_end)?;
             }
             let connecting = transport.connection(ConnectionRole::Watches, demand).await;
-            connecting.map_err(unready)
+            connecting.map_err(connect_end)
         }));
     }
 
-    /// Somebody waits now: an attempt that takes its time goes on as one that does not.
+    /// Raises the priority of the attempt to connect: a caller waits for it now.
     pub(super) fn hurry(&mut self) {
-        if self.connecting.is_some() && self.patient {
+        if self.connecting.is_some() && self.background {
             self.connect(Demand::Call);
         }
     }
 
-    /// The token of the stream was refused like this: the next one needs another.
+    /// Records that the server refused the token: the next stream needs another one.
     pub(super) fn renew(&mut self, refused: ServerError) {
         let generation = self.open.as_ref().map(|open| open.generation);
         self.refused = generation.map(|generation| (generation, refused));
     }
 
     /// Drops both halves of the stream, which resets it.
-    pub(super) fn close(&mut self, doubt: Doubt) {
+    pub(super) fn close(&mut self, suspicion: Suspicion) {
         self.connecting = None;
-        self.read = None;
+        self.postponed_read = None;
         let Some(open) = self.open.take() else { return };
-        let suspicion = match doubt {
-            Doubt::None => Suspicion::None,
-            Doubt::Silent => Suspicion::Silent,
-            Doubt::Unable => Suspicion::Unable,
-            Doubt::Learner => Suspicion::Learner,
-        };
         self.transport
             .report(ConnectionRole::Watches, &open.connection, suspicion);
     }
 
+    /// Sends a request on the stream.
     pub(super) fn send(&self, request: WatchRequest) {
         if let Some(open) = &self.open {
-            // A stream that is over says so where it is read.
+            // When the stream has ended, `poll` reports it.
             let _ = open.requests.send(request);
         }
     }
 
+    /// Starts a linearizable read of the store's revision.
     pub(super) fn read(&mut self, key: Bytes) {
         if let Some(open) = &mut self.open {
             let arrived = Arc::clone(&open.arrived);
@@ -136,15 +134,15 @@ impl WatchStream {
         }
     }
 
-    /// Whether anything arrived on the stream since the last look.
+    /// Whether bytes have arrived on the stream since the last call.
     pub(super) fn has_arrived(&mut self) -> bool {
         self.open.as_mut().is_some_and(|open| {
             let arrived = open.arrived.load(Relaxed);
-            std::mem::replace(&mut open.seen, arrived) != arrived
+            std::mem::replace(&mut open.arrived_before, arrived) != arrived
         })
     }
 
-    /// The next thing that happens here.
+    /// Polls for the next input.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         if let Some(connecting) = &mut self.connecting
             && let Poll::Ready(result) = connecting.as_mut().poll(cx)
@@ -158,7 +156,7 @@ impl WatchStream {
                 Err(ending) => Input::Ended(ending),
             });
         }
-        if let Some(revision) = self.read.take() {
+        if let Some(revision) = self.postponed_read.take() {
             return Poll::Ready(Input::Read(Ok(revision)));
         }
         let Some(open) = &mut self.open else {
@@ -173,7 +171,8 @@ impl WatchStream {
 }
 
 impl WatchStream {
-    /// What a read says: that the store was replaced before it, or since the last one, comes first.
+    /// The input for a completed read. If the store was replaced since the last read, that is reported
+    /// first.
     fn read_of_epoch(&mut self, revision: i64) -> Input {
         let store = self.transport.store();
         let epoch = store.epoch();
@@ -181,8 +180,8 @@ impl WatchStream {
             return Input::Read(Ok(revision));
         }
         self.epoch = epoch;
-        self.read = Some(revision);
-        let why = store.last_replacement().map(|how| how.to_string());
+        self.postponed_read = Some(revision);
+        let why = store.last_replacement().map(|reason| reason.to_string());
         Input::Replaced {
             epoch,
             why: why.unwrap_or_default(),
@@ -194,14 +193,14 @@ impl Open {
     fn new(connection: Connection, generation: u64) -> Self {
         let (requests, queue) = mpsc::unbounded_channel();
         let arrived = Arc::new(AtomicU64::new(0));
-        let asked = connection.clone().duplex(queue, Arc::clone(&arrived));
+        let opening = connection.clone().duplex(queue, Arc::clone(&arrived));
         Open {
             arrived,
-            seen: 0,
-            responses: Responses::Asked(Box::pin(asked)),
+            arrived_before: 0,
+            responses: Responses::Opening(Box::pin(opening)),
             version: Some(Box::pin(orders_progress(connection.clone()))),
             reading: None,
-            asked: connection.store.known(),
+            known_at_open: connection.store.known(),
             connection,
             generation,
             requests,
@@ -221,10 +220,10 @@ impl Open {
             self.reading = None;
             return Poll::Ready(Input::Read(result));
         }
-        if let Responses::Asked(asked) = &mut self.responses {
-            match asked.as_mut().poll(cx) {
+        if let Responses::Opening(opening) = &mut self.responses {
+            match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(stream)) => self.responses = Responses::Flowing(Box::new(stream)),
-                Poll::Ready(Err(problem)) => return self.over(ending(problem)),
+                Poll::Ready(Err(error)) => return self.end(stream_end(error)),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -241,7 +240,7 @@ impl Open {
             && let Some(header) = WatchRequest::header(message)
         {
             let store = &self.connection.store;
-            store.answered(header, Consistency::Local, self.asked);
+            store.answered(header, Consistency::Local, self.known_at_open);
         }
         match item {
             Poll::Ready(Some(Ok(Item::Message(message)))) => Poll::Ready(Input::Message(message)),
@@ -254,38 +253,43 @@ impl Open {
                 events: entries,
                 bytes,
             }),
-            Poll::Ready(Some(Err(problem))) => self.over(ending(problem)),
-            Poll::Ready(None) => self.over(Ending::Eof),
+            Poll::Ready(Some(Err(error))) => self.end(stream_end(error)),
+            Poll::Ready(None) => self.end(StreamEnd::Eof),
             Poll::Pending => Poll::Pending,
         }
     }
 
-    fn over(&mut self, ending: Ending) -> Poll<Input> {
-        self.responses = Responses::Over;
+    fn end(&mut self, ending: StreamEnd) -> Poll<Input> {
+        self.responses = Responses::Ended;
         Poll::Ready(Input::Ended(ending))
     }
 }
 
-/// Why there is no stream: an answer is one about name and password.
-fn unready(problem: RpcError) -> Ending {
-    match problem {
-        RpcError::ConnectError(fault) if fault.kind == ErrorKind::Tls => {
-            Ending::Refused(fault.text)
+/// The end of an attempt to connect. An answer of the server concerns the user's name and password.
+fn connect_end(error: RpcError) -> StreamEnd {
+    match error {
+        RpcError::ConnectError(error) if error.kind == ErrorKind::Tls => {
+            StreamEnd::TlsFailed(error.text)
         }
-        RpcError::ConnectError(fault) => Ending::Unconnected(fault.text),
-        RpcError::Answer(answer) => Ending::Answer(answer),
+        RpcError::ConnectError(error) => StreamEnd::Unconnected(error.text),
+        RpcError::Answer(answer) => StreamEnd::Answer(answer),
     }
 }
 
-fn ending(problem: RpcError) -> Ending {
-    match problem {
-        RpcError::ConnectError(fault) => Ending::Broken(fault.text),
-        RpcError::Answer(answer) => Ending::Answer(answer),
+fn stream_end(error: RpcError) -> StreamEnd {
+    match error {
+        RpcError::ConnectError(error) => StreamEnd::Broken(error.text),
+        RpcError::Answer(answer) => StreamEnd::Answer(answer),
     }
 }
 
-/// Reads the revision of the store; twice when the first answer leaves open whether the store went back.
-async fn read(connection: Connection, key: Bytes, arrived: Arc<AtomicU64>) -> Result<i64, Ending> {
+/// Reads the revision of the store. A second read follows if the first leaves open whether the store
+/// went back.
+async fn read(
+    connection: Connection,
+    key: Bytes,
+    arrived: Arc<AtomicU64>,
+) -> Result<i64, StreamEnd> {
     let revision = read_once(connection.clone(), key.clone(), &arrived).await?;
     match connection.store.is_doubted() {
         true => read_once(connection, key, &arrived).await,
@@ -293,7 +297,11 @@ async fn read(connection: Connection, key: Bytes, arrived: Arc<AtomicU64>) -> Re
     }
 }
 
-async fn read_once(connection: Connection, key: Bytes, arrived: &AtomicU64) -> Result<i64, Ending> {
+async fn read_once(
+    connection: Connection,
+    key: Bytes,
+    arrived: &AtomicU64,
+) -> Result<i64, StreamEnd> {
     let request = RangeRequest {
         key,
         limit: 1,
@@ -307,27 +315,29 @@ async fn read_once(connection: Connection, key: Bytes, arrived: &AtomicU64) -> R
         match tokio::time::timeout(READ_WITHIN, &mut answer).await {
             Ok(Ok(response)) => {
                 let revision = response.header.map(|header| header.revision);
-                return revision.ok_or(Ending::Broken("a reply without a header".into()));
+                return revision.ok_or(StreamEnd::Broken(
+                    "the server answered a read without a header".into(),
+                ));
             }
-            Ok(Err(problem)) => return Err(ending(problem)),
+            Ok(Err(error)) => return Err(stream_end(error)),
             Err(_) if arrived.load(Relaxed) != before => {}
             Err(_) => {
-                let text = format!("no answer to a read in {READ_WITHIN:?}");
-                return Err(Ending::Silent(text));
+                let text = format!("the server did not answer a read in {READ_WITHIN:?}");
+                return Err(StreamEnd::Silent(text));
             }
         }
     }
 }
 
-/// Whether the member's answers to progress requests come after the events that they speak of:
-/// since 3.4.25 and 3.5.8.
+/// Whether the member sends the answer to a progress request after the events that it covers: since
+/// 3.4.25 and 3.5.8.
 async fn orders_progress(connection: Connection) -> bool {
     let status = connection.ask(Framed::new(&StatusRequest {}).needs_leader(false));
     match tokio::time::timeout(READ_WITHIN, status).await {
         Ok(Ok(response)) => is_ordered(&response.version),
-        // The versions that want a user or a permission for this are all new enough.
-        Ok(Err(problem)) => matches!(
-            problem,
+        // All versions that require a user or a permission for this request are new enough.
+        Ok(Err(error)) => matches!(
+            error,
             RpcError::Answer(ServerError {
                 kind: ErrorKind::PermissionDenied | ErrorKind::Unauthenticated,
                 ..

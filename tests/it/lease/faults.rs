@@ -119,7 +119,9 @@ fn a_lease_that_cannot_be_renewed_is_reported_at_its_deadline() {
     let error = gone(alive.receiver(), SOON);
     assert_eq!(error.kind(), ErrorKind::LeaseExpired);
     assert!(
-        error.to_string().contains("unreachable for 3.0s"),
+        error
+            .to_string()
+            .contains("no renewal was answered for 3.0s"),
         "{error}"
     );
     // `gone` waited for the end of the channel too; that is there with the item.

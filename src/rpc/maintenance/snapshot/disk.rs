@@ -1,34 +1,34 @@
-//! What saving a file asks of the operating system. A trait, because only a crash shows whether
-//! everything was asked, and in the right order.
+//! The file system operations of saving a file. A trait, so that a test can simulate crashes and check
+//! that the operations are complete and in the right order.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The folder of a file, for the time that saving it takes.
+/// The file system.
 pub(super) trait Disk {
     type File: Write;
 
-    /// Makes a file that was not there, and that only this user can read.
+    /// Creates a new file that only this user can read.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Returns when what was written is on the disk.
+    /// Blocks until the written data is on the disk.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
 
-    /// Gives a file another name, in place of the file that has it.
+    /// Renames a file, and replaces a file with the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Returns when the names in a folder are on the disk: a rename survives a crash only then.
+    /// Blocks until the names in a folder are on the disk: only then a rename survives a crash.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// The files of a folder, and when each was written last.
+    /// The files of a folder, with the time of the last write to each.
     fn list(&self, folder: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>>;
 }
 
-/// The real one.
+/// The file system of the operating system.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Os;
 
@@ -52,7 +52,7 @@ impl Disk for Os {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        // Elsewhere a folder cannot be opened as a file.
+        // On other systems a folder cannot be opened as a file.
         if cfg!(unix) {
             File::open(folder)?.sync_all()?;
         }
@@ -67,7 +67,7 @@ impl Disk for Os {
         let mut files = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            // One that is gone meanwhile is none.
+            // A file that was removed meanwhile is skipped.
             if let Ok(written) = entry.metadata().and_then(|metadata| metadata.modified()) {
                 files.push((entry.path(), written));
             }

@@ -1,10 +1,10 @@
-//! Snapshots: read at the reader's pace, verified, written to a file whole or not at all.
+//! Snapshots: streamed with back-pressure, verified, and saved to a file atomically.
 
 mod disk;
-mod file;
-mod source;
-mod stream;
-mod verify;
+mod snapshot_file;
+mod snapshot_source;
+mod snapshot_stream;
+mod verifier;
 
-pub(crate) use file::save;
-pub use stream::{SnapshotProgress, SnapshotStream, VerifiedSnapshot};
+pub(crate) use snapshot_file::save;
+pub use snapshot_stream::{SnapshotProgress, SnapshotStream, VerifiedSnapshot};

@@ -1,18 +1,18 @@
-//! Puts the fragments of one response together again.
+//! The fragments of one response, joined.
 
 use crate::error::{Error, ErrorKind};
 use crate::rpc::watch::event::Event;
 
-/// A response so large is passed on in parts, cut between revisions: a server that sends history
-/// makes responses of up to 1000 revisions, whatever their size.
-const ENOUGH: usize = 16 << 20;
+/// A response larger than this is delivered in parts, cut between revisions. etcd sends history in
+/// responses of up to 1000 revisions, whatever their size.
+const PART_BYTES: usize = 16 << 20;
 
-/// The fragments of a response that is not complete.
+/// The fragments of a response that is not complete yet.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
     events: Vec<Event>,
     bytes: usize,
-    /// The bytes of the newest revision.
+    /// The size of the newest revision in bytes.
     newest: usize,
 }
 
@@ -25,8 +25,12 @@ impl Fragments {
         *self = Fragments::default();
     }
 
-    /// Takes a piece. `last` is the end of the response: then everything comes back. Before it,
-    /// whole revisions do when there is enough of them. WatchEntry revision may have `limit` bytes.
+    /// Adds a fragment and returns the events that can be delivered: with the `last` fragment all of
+    /// them, before it whole revisions once they reach [`PART_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge) when one revision has more than `limit` bytes.
     pub(super) fn push(
         &mut self,
         piece: Vec<Event>,
@@ -51,7 +55,7 @@ impl Fragments {
         if last {
             return Ok(std::mem::take(self).events);
         }
-        if self.bytes < ENOUGH {
+        if self.bytes < PART_BYTES {
             return Ok(Vec::new());
         }
         let whole = self
@@ -67,7 +71,7 @@ impl Fragments {
 #[cold]
 fn too_large(event: &Event, limit: usize) -> Error {
     let reason = format!(
-        "revision {} has more than {limit} bytes of changes, with what they replace: raise \
+        "revision {} has more than {limit} bytes of changes, including previous values: raise \
          ClientBuilder::receive_limit above that",
         event.revision()
     );
@@ -87,14 +91,14 @@ mod tests {
     #[test]
     fn the_limit_is_on_one_revision_and_not_on_a_response() {
         let size = events(&[1])[0].wire_size();
-        let mut joining = Fragments::default();
+        let mut fragments = Fragments::default();
         for revision in 1..100 {
             let piece = events(&[revision, revision, revision + 1]);
-            assert!(joining.push(piece, false, 3 * size).unwrap().is_empty());
+            assert!(fragments.push(piece, false, 3 * size).unwrap().is_empty());
         }
-        let over = joining.push(events(&[100]), false, 3 * size);
+        let over = fragments.push(events(&[100]), false, 3 * size);
         assert!(over.is_ok_and(|ready| ready.is_empty()));
-        let error = joining
+        let error = fragments
             .push(events(&[100, 100]), true, 3 * size)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);

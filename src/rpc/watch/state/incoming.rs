@@ -1,44 +1,48 @@
-//! What the server says. All of it is input: nothing here trusts it.
+//! The messages of the server. They are not trusted: violations of the protocol end the stream.
 
 use std::time::Instant;
 
-use super::watch_entry::Phase;
-use super::{Action, Ending, Id, Watches};
+use super::action::Action;
+use super::input::StreamEnd;
+use super::watch_entry::EntryPhase;
+use super::watches::{StreamState, Watches};
 use crate::error::{Complaint, Error, ErrorKind, Remedy, ServerError};
 use crate::grpc::etcd_rs_proto::etcdserverpb as pb;
 use crate::grpc::etcd_rs_proto::etcdserverpb::{WatchCancelRequest, watch_request};
 use crate::rpc::kv::header;
 use crate::rpc::watch::event::{Event, WatchResponse};
+use crate::rpc::watch::watch_id::WatchId;
 use crate::types::Revision;
 
-/// Speaks to all watches of a stream, and stands for "none" in a refusal.
-const EVERYBODY: i64 = -1;
+/// The watch id of a message to all watches of a stream. In a refusal it stands for no watch.
+const ALL_WATCHES: i64 = -1;
 
-/// So often a response is asked for again that came in one message although fragments were asked
-/// for.
-const ASKED_AGAIN: u32 = 5;
+/// How often a watch is created again because a response came in one message although fragments were
+/// requested.
+const MAX_REPEATS: u32 = 5;
 
-/// A server that names so many watches we do not have is not keeping to the protocol.
-const MOST_UNKNOWN: usize = 100_000;
+/// A server that sends messages for this many unknown watches violates the protocol.
+const MAX_UNKNOWN: usize = 100_000;
 
 impl Watches {
+    /// Handles a message. An `Err` ends the stream.
     pub(super) fn message(
         &mut self,
         message: pb::WatchResponse,
         now: Instant,
-    ) -> Result<(), Ending> {
-        let super::StreamPhase::Open { .. } = self.line else {
+    ) -> Result<(), StreamEnd> {
+        let StreamState::Open { .. } = self.stream else {
             return Ok(());
         };
-        self.heard = now;
+        self.last_message_at = now;
         let revision = message.header.as_ref().map_or(0, |h| h.revision);
         self.highest = self.highest.max(revision);
         self.header = message.header;
         if message.created {
-            (self.created_at, self.uncreated) = (now, 0);
+            (self.create_answered_at, self.messages_since_answer) = (now, 0);
             return self.answer_to_create(&message, now);
         }
-        self.uncreated = self.uncreated.saturating_add(1);
+        self.messages_since_answer = self.messages_since_answer.saturating_add(1);
         if message.canceled || message.compact_revision != 0 {
             self.canceled(&message)
         } else if message.events.is_empty() && !message.fragment {
@@ -49,42 +53,42 @@ impl Watches {
         }
     }
 
-    /// A message of which the events were not taken, because it is over the limit. Its watch is
-    /// served by another stream from there, in fragments, and no other is concerned.
+    /// Handles a message that is over the limit, and whose events were dropped. Its watch moves to a
+    /// stream with fragments and resumes there. Other watches are not affected.
     pub(super) fn too_large(
         &mut self,
         outline: pb::WatchResponse,
         events: usize,
         bytes: usize,
         now: Instant,
-    ) -> Result<(), Ending> {
+    ) -> Result<(), StreamEnd> {
         if outline.created || outline.canceled || outline.compact_revision != 0 {
             return self.message(outline, now);
         }
-        let super::StreamPhase::Open { .. } = self.line else {
+        let StreamState::Open { .. } = self.stream else {
             return Ok(());
         };
-        self.heard = now;
-        let wire = outline.watch_id;
-        let Some(id) = self.by_wire.get(&wire).copied() else {
-            return self.unknown(wire);
+        self.last_message_at = now;
+        let wire_id = outline.watch_id;
+        let Some(id) = self.by_wire_id.get(&wire_id).copied() else {
+            return self.unknown(wire_id);
         };
-        self.cancel(wire);
-        let Some(one) = self.ones.get_mut(&id) else {
+        self.cancel(wire_id);
+        let Some(entry) = self.entries.get_mut(&id) else {
             return Ok(());
         };
-        one.joining.clear();
+        entry.fragments.clear();
         if !self.kind.fragments {
-            one.too_large_at = one.next;
-            one.unfragmented = 0;
-            self.send_away(id);
-        } else if events > 1 && one.unfragmented < ASKED_AGAIN {
-            // etcd does not cut what it has ready before it has said that it created the watch.
-            one.unfragmented += 1;
+            entry.too_large_at = entry.next;
+            entry.unfragmented_repeats = 0;
+            self.move_away(id);
+        } else if events > 1 && entry.unfragmented_repeats < MAX_REPEATS {
+            // etcd sends a response unfragmented if it was ready before the watch was reported as created.
+            entry.unfragmented_repeats += 1;
             self.route(id);
         } else {
             let reason = format!(
-                "a message of it has {bytes} bytes, and the limit is {}: raise \
+                "a message of the watch has {bytes} bytes, and the limit is {}: raise \
                  ClientBuilder::receive_limit above the largest change, and to 2 MiB at least",
                 self.kind.limit
             );
@@ -97,18 +101,18 @@ impl Watches {
         &mut self,
         message: &pb::WatchResponse,
         now: Instant,
-    ) -> Result<(), Ending> {
+    ) -> Result<(), StreamEnd> {
         let Some(creating) = self.creating.pop_front() else {
-            return Err(broken("it created a watch that nobody asked for"));
+            return Err(broken("it created a watch that was not requested"));
         };
-        let wire = message.watch_id;
-        let refused = message.canceled || wire < 0 || !message.cancel_reason.is_empty();
+        let wire_id = message.watch_id;
+        let refused = message.canceled || wire_id < 0 || !message.cancel_reason.is_empty();
         if refused {
             return match (refusal(message), creating.id) {
-                // The watch is not at fault: it goes elsewhere with the others.
-                (Err(transient), Some(_)) => Err(Ending::Answer(transient)),
-                (Ok(error), Some(id)) if self.is_doubtful(&error, id) => {
-                    Err(Ending::Answer(ServerError {
+                // The cause is the member or the token: all watches move to another stream.
+                (Err(transient), Some(_)) => Err(StreamEnd::Answer(transient)),
+                (Ok(error), Some(id)) if self.may_concern_token(&error, id) => {
+                    Err(StreamEnd::Answer(ServerError {
                         remedy: Remedy::Token(Complaint::Denied),
                         ..ServerError::read(7, &message.cancel_reason)
                     }))
@@ -120,119 +124,119 @@ impl Watches {
                 (_, None) => Ok(()),
             };
         }
-        if self.by_wire.contains_key(&wire) {
-            return Err(broken("it gave two watches one id"));
+        if self.by_wire_id.contains_key(&wire_id) {
+            return Err(broken("it gave two watches the same id"));
         }
-        self.disowned.remove(&wire);
-        let Some((id, one)) = creating
+        self.cancelled.remove(&wire_id);
+        let Some((id, entry)) = creating
             .id
-            .and_then(|id| Some((id, self.ones.get_mut(&id)?)))
+            .and_then(|id| Some((id, self.entries.get_mut(&id)?)))
         else {
-            self.cancel(wire);
+            self.cancel(wire_id);
             return Ok(());
         };
-        self.refused = None;
+        self.token_refusals = None;
         let header = message.header.as_ref().map_or(0, |h| h.revision);
-        one.phase = Phase::Live {
-            wire,
-            header,
-            asked: creating.asked,
+        entry.phase = EntryPhase::Live {
+            wire_id,
+            created_at: header,
+            progress_sent: creating.progress_sent,
         };
-        one.store.get_or_insert(self.store);
-        one.target = one.target.max(header);
-        self.by_wire.insert(wire, id);
-        if self.asking.contains(&id) {
-            self.questions.push(id);
+        entry.store_epoch.get_or_insert(self.store_epoch);
+        entry.caught_up_at = entry.caught_up_at.max(header);
+        self.by_wire_id.insert(wire_id, id);
+        if self.progress_wanted.contains(&id) {
+            self.progress_reads.push(id);
         }
-        if one.down {
-            self.behind.insert(id);
-            self.behind_heard = now;
-            self.ask_again = super::requests::ASK_AGAIN;
+        if entry.down {
+            self.catching_up.insert(id);
+            self.catch_up_activity = now;
+            self.progress_requests.reset_pace();
         }
-        if !std::mem::replace(&mut one.created, true) {
+        if !std::mem::replace(&mut entry.created, true) {
             self.actions.push(Action::Created(id));
         }
-        self.believe_untold();
+        self.assume_caught_up();
         if self.is_up_again(id) {
             self.actions.push(Action::Up(id));
         }
         Ok(())
     }
 
-    /// Whether a watch that was cut off has caught up; says so once.
-    fn is_up_again(&mut self, id: Id) -> bool {
-        let one = self.ones.get_mut(&id);
-        one.is_some_and(|one| one.is_up_again(id, &mut self.behind))
+    /// Whether a watch that was down has caught up. Returns true once.
+    fn is_up_again(&mut self, id: WatchId) -> bool {
+        let entry = self.entries.get_mut(&id);
+        entry.is_some_and(|entry| entry.is_up_again(id, &mut self.catching_up))
     }
 
-    /// Whether a watch was refused for a permission by a server that says so of an expired token,
-    /// too. The second refusal is believed.
-    fn is_doubtful(&mut self, error: &Error, id: Id) -> bool {
+    /// Whether a missing permission may be an invalid token: old servers answer both alike. The second
+    /// refusal of a watch counts as a missing permission.
+    fn may_concern_token(&mut self, error: &Error, id: WatchId) -> bool {
         let old = self.orders_progress == Some(false);
         old && error.kind() == ErrorKind::PermissionDenied
             && self
-                .ones
+                .entries
                 .get_mut(&id)
-                .is_some_and(|one| !std::mem::replace(&mut one.denied, true))
+                .is_some_and(|entry| !std::mem::replace(&mut entry.denied_once, true))
     }
 
-    fn canceled(&mut self, message: &pb::WatchResponse) -> Result<(), Ending> {
-        let Some(id) = self.by_wire.get(&message.watch_id).copied() else {
-            if message.watch_id == EVERYBODY {
+    fn canceled(&mut self, message: &pb::WatchResponse) -> Result<(), StreamEnd> {
+        let Some(id) = self.by_wire_id.get(&message.watch_id).copied() else {
+            if message.watch_id == ALL_WATCHES {
                 return match refusal(message) {
-                    Err(transient) => Err(Ending::Answer(transient)),
-                    Ok(_) => Err(broken("it cancelled a watch without naming it")),
+                    Err(transient) => Err(StreamEnd::Answer(transient)),
+                    Ok(_) => Err(broken("it cancelled a watch without its id")),
                 };
             }
-            // The answer to a request of ours.
-            self.disowned.remove(&message.watch_id);
+            // The answer to a cancel request.
+            self.cancelled.remove(&message.watch_id);
             return Ok(());
         };
-        let error = refusal(message).map_err(Ending::Answer)?;
-        self.by_wire.remove(&message.watch_id);
+        let error = refusal(message).map_err(StreamEnd::Answer)?;
+        self.by_wire_id.remove(&message.watch_id);
         self.finish(id, error);
         Ok(())
     }
 
-    fn events(&mut self, message: pb::WatchResponse, now: Instant) -> Result<(), Ending> {
-        let wire = message.watch_id;
-        let Some((id, one)) = self
-            .by_wire
-            .get(&wire)
-            .and_then(|id| Some((*id, self.ones.get_mut(id)?)))
+    fn events(&mut self, message: pb::WatchResponse, now: Instant) -> Result<(), StreamEnd> {
+        let wire_id = message.watch_id;
+        let Some((id, entry)) = self
+            .by_wire_id
+            .get(&wire_id)
+            .and_then(|id| Some((*id, self.entries.get_mut(id)?)))
         else {
-            return self.unknown(wire);
+            return self.unknown(wire_id);
         };
         let events: Option<Vec<Event>> = message.events.into_iter().map(Event::read).collect();
         let Some(events) = events else {
             return Err(broken("it sent an event without a key or a revision"));
         };
         let last = !message.fragment;
-        let ready = match one.joining.push(events, last, self.kind.limit) {
+        let ready = match entry.fragments.push(events, last, self.kind.limit) {
             Ok(ready) => ready,
             Err(too_large) => {
-                self.cancel(wire);
+                self.cancel(wire_id);
                 self.finish(id, too_large);
                 return Ok(());
             }
         };
-        let Some(news) = one.news(ready) else {
+        let Some(new_events) = entry.new_events(ready) else {
             return Err(broken("it sent events in the wrong order"));
         };
-        if let Some(last) = news.last() {
+        if let Some(last) = new_events.last() {
             let last = last.revision().get();
-            let size = news.iter().map(Event::size).sum();
-            // Never the header's revision: history comes in batches, and the header is ahead of them.
-            let undo = one.next.replace(last.saturating_add(1)).unwrap_or(last);
-            one.told = last;
-            let response = WatchResponse::new(header(message.header), news);
+            let size = new_events.iter().map(Event::size).sum();
+            // Not the header's revision: history comes in batches, and the header is ahead of them.
+            let undo = entry.next.replace(last.saturating_add(1)).unwrap_or(last);
+            entry.delivered_to = last;
+            let response = WatchResponse::new(header(message.header), new_events);
             self.highest = self.highest.max(last);
             self.delivered = true;
-            if self.behind.contains(&id) {
-                self.behind_heard = now;
+            if self.catching_up.contains(&id) {
+                self.catch_up_activity = now;
             }
-            let up = one.is_up_again(id, &mut self.behind);
-            one.up_with = up.then_some(undo);
+            let up = entry.is_up_again(id, &mut self.catching_up);
+            entry.up_undo = up.then_some(undo);
             self.actions.push(Action::Deliver {
                 id,
                 response,
@@ -244,13 +248,13 @@ impl Watches {
         Ok(())
     }
 
-    /// A message for a watch that we have cancelled, or never had.
-    fn unknown(&mut self, wire: i64) -> Result<(), Ending> {
-        if self.disowned.len() >= MOST_UNKNOWN {
-            return Err(broken("it names watches that nobody asked for"));
+    /// Handles a message for a watch that was cancelled or is unknown.
+    fn unknown(&mut self, wire_id: i64) -> Result<(), StreamEnd> {
+        if self.cancelled.len() >= MAX_UNKNOWN {
+            return Err(broken("it sent messages for unknown watches"));
         }
-        if wire >= 0 && self.disowned.insert(wire) {
-            let cancel = WatchCancelRequest { watch_id: wire };
+        if wire_id >= 0 && self.cancelled.insert(wire_id) {
+            let cancel = WatchCancelRequest { watch_id: wire_id };
             self.send(watch_request::RequestUnion::CancelRequest(cancel));
         }
         Ok(())
@@ -260,58 +264,64 @@ impl Watches {
         let Some(revision) = message.header.as_ref().map(|h| h.revision) else {
             return;
         };
-        if message.watch_id != EVERYBODY {
-            match self.by_wire.get(&message.watch_id).copied() {
+        if message.watch_id != ALL_WATCHES {
+            match self.by_wire_id.get(&message.watch_id).copied() {
                 Some(id) => self.advance(id, revision, message.header),
-                // Nothing to lose, so no end of the stream either.
+                // Progress of an unknown watch is harmless: it does not end the stream.
                 None => drop(self.unknown(message.watch_id)),
             }
             return;
         }
-        self.answered += 1;
-        self.mute = 0;
+        self.progress_requests.answered += 1;
+        self.unanswered_streams = 0;
         match self.orders_progress {
             Some(true) => {}
-            // It may be ahead of events that are still to come (before 3.4.25 and 3.5.8). The
-            // store's revision may tell, once those have come.
-            Some(false) => return self.questions.extend(&self.asking),
+            // Before 3.4.25 and 3.5.8 the answer may come before events that it covers. A read of
+            // the store's revision decides instead.
+            Some(false) => return self.progress_reads.extend(&self.progress_wanted),
             None => return,
         }
-        let answered = self.answered;
-        let meant: Vec<Id> = self
-            .by_wire
+        let answered = self.progress_requests.answered;
+        let covered: Vec<WatchId> = self
+            .by_wire_id
             .values()
             .copied()
             .filter(|id| {
-                self.ones.get(id).is_some_and(|one| match one.phase {
-                    // The answer may be to a request from before the watch, and late: then it says
-                    // nothing about the watch, whose history may still be to come. It is newer when
-                    // it is one more than there were requests, or when the store had moved on.
-                    Phase::Live { header, asked, .. } => {
-                        answered > asked || revision > header || one.next > Some(revision)
+                self.entries.get(id).is_some_and(|entry| match entry.phase {
+                    // A late answer to a request from before the watch does not cover the watch,
+                    // whose history may not have arrived. The answer covers it if there were more
+                    // answers than requests before the watch, or if the store has grown since.
+                    EntryPhase::Live {
+                        created_at,
+                        progress_sent,
+                        ..
+                    } => {
+                        answered > progress_sent
+                            || revision > created_at
+                            || entry.next > Some(revision)
                     }
                     _ => false,
                 })
             })
             .collect();
-        for id in meant {
+        for id in covered {
             self.advance(id, revision, message.header);
         }
     }
 
-    /// Everything of one watch up to `revision` was sent.
-    pub(super) fn advance(&mut self, id: Id, revision: i64, pb: Option<pb::ResponseHeader>) {
-        let Some(one) = self.ones.get_mut(&id) else {
+    /// Handles progress of one watch: everything up to `revision` has arrived.
+    pub(super) fn advance(&mut self, id: WatchId, revision: i64, pb: Option<pb::ResponseHeader>) {
+        let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
-        if !one.joining.is_empty() || revision <= 0 {
+        if !entry.fragments.is_empty() || revision <= 0 {
             return;
         }
-        let undo = one.next.unwrap_or(0);
-        one.next = Some(undo.max(revision.saturating_add(1)));
-        let wanted = self.asking.remove(&id) || one.watch.progress;
-        if wanted && revision >= one.told {
-            one.told = revision;
+        let undo = entry.next.unwrap_or(0);
+        entry.next = Some(undo.max(revision.saturating_add(1)));
+        let wanted = self.progress_wanted.remove(&id) || entry.watch.progress;
+        if wanted && revision >= entry.delivered_to {
+            entry.delivered_to = revision;
             let response = WatchResponse::new(header(pb), Vec::new());
             self.actions.push(Action::Deliver {
                 id,
@@ -327,8 +337,8 @@ impl Watches {
     }
 }
 
-/// Why the server does not have a watch (any more), for its reader; or, when another member may
-/// have it, for the stream.
+/// The reason why the server refused or cancelled a watch. `Ok` is the last item of the watch; `Err`
+/// ends the stream, because another member or another token may help.
 fn refusal(message: &pb::WatchResponse) -> Result<Error, ServerError> {
     if message.compact_revision != 0 {
         return Ok(Error::compacted(Revision::new(message.compact_revision)));
@@ -338,7 +348,7 @@ fn refusal(message: &pb::WatchResponse) -> Result<Error, ServerError> {
         let text = "the server cancelled the watch and gave no reason";
         return Ok(Error::new(ErrorKind::Server, text));
     }
-    // These come without the prefix of etcd's errors, and without a code.
+    // These texts have neither the prefix of etcd's errors nor a code.
     let kind = match reason {
         "mvcc: watcher range is empty"
         | "mvcc: duplicate watch ID provided on the WatchStream"
@@ -353,6 +363,6 @@ fn refusal(message: &pb::WatchResponse) -> Result<Error, ServerError> {
     }
 }
 
-fn broken(what: &str) -> Ending {
-    Ending::Broken(format!("the server broke the watch protocol: {what}"))
+fn broken(what: &str) -> StreamEnd {
+    StreamEnd::Broken(format!("the server violated the watch protocol: {what}"))
 }

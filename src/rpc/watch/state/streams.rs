@@ -1,25 +1,28 @@
-//! All streams of a client's watches: the one that they share, and a few for watches of which a
-//! response was too large for a message.
+//! All watch streams of a client: the shared one, and a few for watches with a response that was too
+//! large for a message.
 //!
-//! A watch goes to a stream of its own with the response that was too large, and gets it there in
-//! fragments. It stays for as long as the server keeps it there. When it has to be created anew and
-//! got anything meanwhile, it comes back: history in fragments can cost the server minutes.
+//! A watch moves to a stream with fragments when a response of it is too large, and receives that
+//! response there. It stays until it must be created again, and then moves back if it received
+//! anything: history in fragments can cost the server minutes.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Action, Id, Input, Kind, Moving, Watches};
+use super::action::Action;
+use super::input::Input;
+use super::watches::{MovingWatch, StreamKind, Watches};
+use crate::rpc::watch::watch_id::WatchId;
 
-/// Names a stream; that of one that is gone is not used again.
+/// Identifies a stream. Numbers are not reused.
 pub(crate) type StreamNo = u64;
 
-/// The stream that all watches share.
+/// The stream of all watches that need no fragments.
 pub(crate) const SHARED: StreamNo = 0;
 
-/// So many streams there are at most besides the shared one; what more there is shares them.
-const MOST_OWN: usize = 4;
+/// The most streams besides the shared one. Further watches share those.
+const MAX_OWN_STREAMS: usize = 4;
 
-/// The watches of a client.
+/// The watches of a client, on all their streams.
 #[derive(Debug)]
 pub(crate) struct Streams {
     shared: Watches,
@@ -29,9 +32,9 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// No watches; `limit` is the largest message that is taken.
+    /// Creates the state without watches; `limit` is the largest message that is accepted, in bytes.
     pub(crate) fn new(limit: usize, now: Instant) -> Self {
-        let kind = Kind {
+        let kind = StreamKind {
             fragments: false,
             limit,
         };
@@ -43,18 +46,18 @@ impl Streams {
         }
     }
 
-    /// Whether there is, or will be again, such a stream.
+    /// Whether the stream exists, or will be opened again.
     pub(crate) fn has_stream(&self, stream: StreamNo) -> bool {
         stream == SHARED || self.own.contains_key(&stream)
     }
 
-    /// The stream that a watch is on, or will be.
-    pub(crate) fn stream_of(&self, id: Id) -> StreamNo {
+    /// The stream that a watch belongs to.
+    pub(crate) fn stream_of(&self, id: WatchId) -> StreamNo {
         let own = self.own.iter().find(|(_, watches)| watches.has(id));
         own.map_or(SHARED, |(stream, _)| *stream)
     }
 
-    /// What to do about what happened on a stream, or to a watch of it; `random` is in 0..1.
+    /// Handles an input of a stream, or of a watch on it, and returns the actions. `random` is in 0..1.
     pub(crate) fn on(
         &mut self,
         stream: StreamNo,
@@ -70,19 +73,19 @@ impl Streams {
         if watches.is_empty() {
             self.own.remove(&stream);
         }
-        for one in moving {
+        for watch in moving {
             let to = match stream {
                 SHARED => self.own_stream(now),
                 _ => SHARED,
             };
             if let Some(watches) = self.stream(to) {
-                actions.extend(on(to, watches.take_up(one, highest, now)));
+                actions.extend(on(to, watches.add_moved(watch, highest, now)));
             }
         }
         actions
     }
 
-    /// When to be told `Tick` of a stream if nothing else happens before, by stream.
+    /// When the next `Tick` of each stream is due, if no other input comes before.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = (StreamNo, Instant)> {
         let own = self.own.iter().map(|(stream, watches)| (*stream, watches));
         let all = std::iter::once((SHARED, &self.shared)).chain(own);
@@ -96,13 +99,13 @@ impl Streams {
         }
     }
 
-    /// A stream for a watch that needs fragments: another one, or that with the fewest watches.
+    /// The stream for a watch that needs fragments: a new one, or the one with the fewest watches.
     fn own_stream(&mut self, now: Instant) -> StreamNo {
-        if self.own.len() >= MOST_OWN {
+        if self.own.len() >= MAX_OWN_STREAMS {
             let fewest = self.own.iter().min_by_key(|(_, watches)| watches.len());
             return fewest.map_or(SHARED, |(stream, _)| *stream);
         }
-        let kind = Kind {
+        let kind = StreamKind {
             fragments: true,
             limit: self.limit,
         };
@@ -117,26 +120,26 @@ fn on(stream: StreamNo, actions: Vec<Action>) -> impl Iterator<Item = (StreamNo,
 }
 
 impl Watches {
-    fn has(&self, id: Id) -> bool {
-        self.ones.contains_key(&id)
+    fn has(&self, id: WatchId) -> bool {
+        self.entries.contains_key(&id)
     }
 
     fn len(&self) -> usize {
-        self.ones.len()
+        self.entries.len()
     }
 
     fn is_empty(&self) -> bool {
-        self.ones.is_empty()
+        self.entries.is_empty()
     }
 
-    /// The watches that belong on another stream, and the highest revision that is known here.
-    fn take_moving(&mut self) -> (Vec<Moving>, i64) {
+    /// Takes the watches that belong on another stream, and returns the highest revision seen here.
+    fn take_moving(&mut self) -> (Vec<MovingWatch>, i64) {
         (std::mem::take(&mut self.moving), self.highest)
     }
 
-    /// Takes up a watch from another stream.
-    fn take_up(&mut self, moving: Moving, highest: i64, now: Instant) -> Vec<Action> {
-        self.adopt(moving, highest);
+    /// Adds a watch that comes from another stream, and returns the actions.
+    fn add_moved(&mut self, moving: MovingWatch, highest: i64, now: Instant) -> Vec<Action> {
+        self.take_over(moving, highest);
         self.settle(now);
         std::mem::take(&mut self.actions)
     }

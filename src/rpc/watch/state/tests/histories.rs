@@ -1,10 +1,10 @@
-//! The state against the model: many random histories.
+//! Many random histories of the model.
 
 use crate::error::ErrorKind;
 use crate::rpc::watch::state::tests::model::{Faults, World};
 use crate::types::key_range::KeyRange;
 
-/// What happened in many histories, to see that they are not idle.
+/// Counts of what happened in the histories.
 #[derive(Debug, Default)]
 struct Seen {
     items: usize,

@@ -1,9 +1,9 @@
-//! A server, a network and readers that do everything they may, at random, around the state.
+//! A model of server, network and readers, which act at random around the state machine.
 //!
-//! WatchEntry seed is one history. It begins with faults and ends without: then everything that was
-//! promised must have come true.
+//! A seed is one history. It begins with faults and ends without; then every guarantee must hold.
 
-mod promises;
+mod guarantees;
+mod reader;
 mod server;
 mod store;
 
@@ -12,35 +12,19 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::error::{Error, ErrorKind};
+use crate::grpc::Suspicion;
 use crate::grpc::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
-use crate::rpc::watch::event::{Event, WatchResponse};
-use crate::rpc::watch::request::Watch;
-use crate::rpc::watch::state::{Action, Doubt, Ending, Id, Input, SHARED, StreamNo, Streams};
+use crate::rpc::watch::state::{Action, Input, SHARED, StreamEnd, StreamNo, Streams};
+use crate::rpc::watch::watch_id::WatchId;
+use crate::rpc::watch::watch_request::Watch;
 use crate::types::Revision;
 use crate::types::key_range::KeyRange;
+use reader::Reader;
 use server::Stream;
 pub(in crate::rpc::watch) use store::event;
 use store::{KEYS, Store};
 
-#[derive(Debug)]
-pub(crate) struct Reader {
-    range: KeyRange,
-    start: Option<i64>,
-    asked_at: i64,
-    created_at: Option<i64>,
-    pub(crate) got: Vec<(i64, String)>,
-    told: i64,
-    queue: usize,
-    stalled: bool,
-    pub(crate) never_reads: bool,
-    pub(crate) error: Option<ErrorKind>,
-    /// It was told that it is cut off: what the store had then, or when the stream that it is on was
-    /// opened.
-    down: Option<i64>,
-}
-
-/// What may go wrong.
+/// The faults of a history.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) cuts: bool,
@@ -62,26 +46,24 @@ pub(crate) struct World {
     store: Store,
     opening: BTreeSet<StreamNo>,
     streams: BTreeMap<StreamNo, Stream>,
-    pub(crate) readers: BTreeMap<Id, Reader>,
+    pub(crate) readers: BTreeMap<WatchId, Reader>,
     removed: usize,
-    next_id: Id,
-    /// The highest revision the client was shown.
+    next_id: WatchId,
+    /// The highest revision that the client has seen.
     shown: i64,
-    /// A store was lost and nobody could notice: it had grown back.
+    /// A store was lost and the client could not detect it: the new one had as many revisions.
     pub(crate) void: bool,
     wiped: bool,
     /// Whether headers show that a store was lost, and how often they did.
     identified: bool,
     epoch: u64,
-    /// The epoch that each stream was told.
+    /// The epoch that was reported to each stream.
     told: BTreeMap<StreamNo, u64>,
     pub(crate) opens: usize,
     pub(crate) creates: usize,
     pub(crate) pauses: usize,
     pub(crate) too_large: usize,
 }
-
-const CAPACITY: usize = 3;
 
 impl World {
     pub(crate) fn new(seed: u64, faults: Faults) -> Self {
@@ -115,7 +97,7 @@ impl World {
         world
     }
 
-    /// A while of faults, then a while without.
+    /// Runs a number of steps with faults, then some without.
     pub(crate) fn run(&mut self, steps: usize) {
         for _ in 0..steps {
             self.step();
@@ -148,7 +130,7 @@ impl World {
         }
     }
 
-    /// No more faults: everything on the way arrives, and readers read.
+    /// Runs without faults: all messages arrive, and readers read.
     fn calm(&mut self) {
         self.store.change(&mut self.rng);
         for _ in 0..400 {
@@ -187,7 +169,7 @@ impl World {
         range: KeyRange,
         start: Option<i64>,
         never_reads: bool,
-    ) -> Id {
+    ) -> WatchId {
         let mut watch = Watch::range(range.clone());
         if let Some(start) = start {
             watch = watch.start_revision(Revision::new(start));
@@ -215,12 +197,12 @@ impl World {
         id
     }
 
-    fn any_reader(&mut self) -> Option<Id> {
+    fn any_reader(&mut self) -> Option<WatchId> {
         let alive = self
             .readers
             .iter()
             .filter(|(_, reader)| reader.error.is_none());
-        let ids: Vec<Id> = alive.map(|(id, _)| *id).collect();
+        let ids: Vec<WatchId> = alive.map(|(id, _)| *id).collect();
         self.rng.choice(ids)
     }
 
@@ -244,7 +226,7 @@ impl World {
         }
     }
 
-    fn drain(&mut self, id: Id) {
+    fn drain(&mut self, id: WatchId) {
         let Some(reader) = self.readers.get_mut(&id) else {
             return;
         };
@@ -263,7 +245,7 @@ impl World {
         };
         self.opening.remove(&no);
         if self.faults.cuts && self.rng.u32(0..4) == 0 {
-            let ending = Ending::Unconnected("refused".into());
+            let ending = StreamEnd::Unconnected("refused".into());
             return self.feed(no, Input::Ended(ending));
         }
         self.streams.insert(no, Stream::default());
@@ -285,8 +267,8 @@ impl World {
         let Some(no) = self.any_stream() else { return };
         self.streams.remove(&no);
         let ending = match self.rng.bool() {
-            true => Ending::Eof,
-            false => Ending::Broken("reset".into()),
+            true => StreamEnd::Eof,
+            false => StreamEnd::Broken("reset".into()),
         };
         self.feed(no, Input::Ended(ending));
     }
@@ -315,7 +297,7 @@ impl World {
             let (epoch, why) = (self.epoch, "its raft term fell".into());
             self.feed(no, Input::Replaced { epoch, why });
         }
-        // Otherwise a loss is noticed by two reads of one stream, and never once the store has grown back.
+        // Otherwise two reads of one stream detect a loss, unless the store has grown back.
         if self.wiped && revision >= self.shown {
             self.void = true;
         } else if self.wiped && noticed {
@@ -355,7 +337,7 @@ impl World {
         }
     }
 
-    fn feed_watch(&mut self, id: Id, input: Input) {
+    fn feed_watch(&mut self, id: WatchId, input: Input) {
         self.feed(self.state.stream_of(id), input);
     }
 
@@ -379,9 +361,9 @@ impl World {
                 assert!(all <= 1 + 4, "few streams at a time");
                 self.opens += 1;
             }
-            Action::Renew(_) => assert!(self.streams.contains_key(&no), "of a stream"),
+            Action::RenewToken(_) => assert!(self.streams.contains_key(&no), "of a stream"),
             Action::Close(doubt) => {
-                assert!(matches!(doubt, Doubt::None | Doubt::Silent));
+                assert!(matches!(doubt, Suspicion::None | Suspicion::Silent));
                 self.opening.remove(&no);
                 self.streams.remove(&no);
             }
@@ -430,78 +412,5 @@ impl World {
             Action::Finish(id, error) => self.finish(id, &error),
         }
         None
-    }
-
-    /// Up comes after Down, and after everything that was there when the watch was cut off or its
-    /// stream was opened.
-    fn up(&mut self, id: Id) {
-        let reader = self.readers.get_mut(&id).expect("of a reader");
-        let there = reader.down.take().expect("up after down");
-        let missed = self
-            .store
-            .events(&reader.range, reader.start.unwrap_or(0), there);
-        if let Some((newest, _)) = missed.last().filter(|_| !self.rewinds) {
-            let got = reader.got.last().map_or(0, |(revision, _)| *revision);
-            let before = reader.start.is_none() && reader.created_at >= Some(*newest);
-            assert!(
-                got >= *newest || before,
-                "{id} is up at {got}, before {newest}"
-            );
-        }
-    }
-
-    fn deliver(&mut self, id: Id, response: WatchResponse, undo: i64) -> Option<Input> {
-        let reader = self.readers.get_mut(&id).expect("of a reader");
-        assert!(reader.error.is_none() && reader.created_at.is_some());
-        if response.is_progress() {
-            // It claims that everything up to there was delivered, or is in this very queue.
-            let told = response.revision().get();
-            assert!(told >= reader.told, "progress never goes back");
-            reader.told = told;
-            return None;
-        }
-        assert!(!reader.stalled, "a paused watch delivers nothing");
-        if reader.queue >= CAPACITY {
-            reader.stalled = true;
-            self.pauses += 1;
-            return Some(Input::Full(id, undo));
-        }
-        reader.queue += 1;
-        let revisions = response.events().iter().map(|event| event.revision().get());
-        assert!(revisions.clone().is_sorted());
-        let (first, last) = (revisions.clone().min()?, revisions.max()?);
-        assert!(
-            first > reader.told,
-            "nothing twice, no revision in two items"
-        );
-        reader.told = last;
-        let names = response.into_events().into_iter();
-        reader.got.extend(names.map(|event: Event| {
-            let key = String::from_utf8(event.key().to_vec()).expect("ours");
-            (event.revision().get(), key)
-        }));
-        None
-    }
-
-    fn finish(&mut self, id: Id, error: &Error) {
-        let (compacted, revision) = (self.store.compacted, self.store.revision());
-        let reader = self.readers.get_mut(&id).expect("of a reader");
-        assert!(
-            reader.error.replace(error.kind()).is_none(),
-            "one last item"
-        );
-        match error.kind() {
-            ErrorKind::Compacted => {
-                let next = reader.told.max(reader.start.unwrap_or(0).max(2) - 1) + 1;
-                assert!(
-                    next <= compacted || self.void,
-                    "compacted at {compacted}, next is {next}"
-                );
-            }
-            ErrorKind::Rewound => {
-                assert!(self.rewinds && reader.created_at.is_some(), "at {revision}");
-            }
-            kind => panic!("{kind:?}: {error}"),
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens that end while a stream goes on.
+//! Tokens that expire while a stream is open.
 
 use super::*;
 use crate::error::{Complaint, Remedy};
@@ -6,7 +6,7 @@ use crate::error::{Complaint, Remedy};
 const INVALID: &str = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
 const DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
 
-/// Asks for one more watch, as number 2.
+/// Adds a second watch, with id 2.
 fn one_more(state: &mut Watches, now: Instant) {
     let watch = Watch::key("x").start_revision(Revision::new(5));
     let actions = state.on(Input::Add(2, watch), now, 0.5);
@@ -15,7 +15,7 @@ fn one_more(state: &mut Watches, now: Instant) {
 
 fn complaint(action: &Action) -> Option<Complaint> {
     match action {
-        Action::Renew(refused) => match refused.remedy {
+        Action::RenewToken(refused) => match refused.remedy {
             Remedy::Token(complaint) => Some(complaint),
             _ => None,
         },
@@ -36,7 +36,7 @@ fn a_token_that_is_refused_moves_all_watches_to_a_stream_with_another() {
         assert!(
             matches!(
                 &actions[..],
-                [Action::Down(1), renew, Action::Close(Doubt::None), Action::Open]
+                [Action::Down(1), renew, Action::Close(Suspicion::None), Action::Open]
                     if complaint(renew) == Some(why)
             ),
             "{actions:?}"
@@ -50,7 +50,7 @@ fn a_running_watch_that_loses_its_token_resumes() {
     let actions = state.on(canceled(0, false, INVALID), now, 0.5);
     assert_eq!(complaint(&actions[1]), Some(Complaint::Invalid));
     let (mut state, now) = one_live(Watch::key("k"));
-    let ended = Ending::Answer(ServerError::read(16, "etcdserver: invalid auth token"));
+    let ended = StreamEnd::Answer(ServerError::read(16, "etcdserver: invalid auth token"));
     let actions = state.on(Input::Ended(ended), now, 0.5);
     assert_eq!(complaint(&actions[1]), Some(Complaint::Invalid));
 }
@@ -61,7 +61,7 @@ fn when_there_is_no_other_token_every_watch_ends() {
     let actions = state.on(canceled(0, false, INVALID), now, 0.5);
     assert!(matches!(actions.last(), Some(Action::Open)));
     let text = "etcdserver: authentication failed, invalid user ID or password";
-    let refused = Ending::Answer(ServerError::read(3, text));
+    let refused = StreamEnd::Answer(ServerError::read(3, text));
     let actions = state.on(Input::Ended(refused), now, 0.5);
     assert_eq!(last_error(&actions), Some(ErrorKind::Unauthenticated));
     assert_eq!(state.deadline(), None);
@@ -71,7 +71,7 @@ fn when_there_is_no_other_token_every_watch_ends() {
 fn a_token_that_nobody_can_replace_is_not_tried_again() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(canceled(0, false, INVALID), now, 0.5);
-    let refused = Ending::Answer(ServerError::read(16, "etcdserver: invalid auth token"));
+    let refused = StreamEnd::Answer(ServerError::read(16, "etcdserver: invalid auth token"));
     let actions = state.on(Input::Ended(refused), now, 0.5);
     assert_eq!(last_error(&actions), Some(ErrorKind::Unauthenticated));
 }
@@ -89,7 +89,7 @@ fn a_server_that_refuses_every_token_is_believed_in_the_end() {
         }
         state.on(Input::Opened, now, 1.0);
         let refused = ServerError::read(16, "etcdserver: invalid auth token");
-        actions = state.on(Input::Ended(Ending::Answer(refused)), now, 1.0);
+        actions = state.on(Input::Ended(StreamEnd::Answer(refused)), now, 1.0);
         refusals += 1;
         assert!(refusals < 100, "it goes on for ever");
     }
@@ -116,7 +116,7 @@ fn a_permission_is_believed_at_once_unless_the_server_may_mean_the_token() {
         state.on(Input::Opened, now, 0.5);
         state.on(Input::Version { orders_progress }, now, 0.5);
         state.on(Input::Read(Ok(10)), now, 0.5);
-        // It is the first that is asked for: its start needs no read.
+        // It is created first: its start revision needs no read.
         let actions = state.on(canceled(0, true, DENIED), now, 0.5);
         let denied = matches!(&actions[..], [Action::Finish(2, error)] if error.kind() == ErrorKind::PermissionDenied);
         assert!(denied, "{actions:?}");

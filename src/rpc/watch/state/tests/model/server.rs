@@ -1,4 +1,4 @@
-//! The server's half of the model: what it makes of requests, and what it sends.
+//! The server of the model: handles requests and sends events.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,7 +10,7 @@ use crate::grpc::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::rpc::watch::state::{Input, SHARED};
 use crate::types::key_range::KeyRange;
 
-/// The events that fit into a message while responses may be too large.
+/// The number of events that fit into a message when responses may be too large.
 const FIT: usize = 4;
 
 #[derive(Debug)]
@@ -20,11 +20,11 @@ struct Remote {
     fragments: bool,
 }
 
-/// The server's half of a stream, and what is on the way in both directions.
+/// A stream on the server, and the messages in transit in both directions.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub(super) requests: VecDeque<pb::WatchRequest>,
-    /// What the client is going to receive.
+    /// The inputs that the client receives next.
     pub(super) responses: VecDeque<Input>,
     watches: BTreeMap<i64, Remote>,
     next_wire: i64,
@@ -139,7 +139,7 @@ impl World {
         Some((no, self.rng.choice(wires)?))
     }
 
-    /// Brings one watch nearer to the store's revision: whole revisions, maybe in fragments.
+    /// Sends the next events of one watch: whole revisions, maybe in fragments.
     pub(super) fn server_sends(&mut self) {
         let Some((no, wire)) = self.any_remote() else {
             return;
@@ -173,7 +173,7 @@ impl World {
         self.send_events(no, wire, events, fragments);
     }
 
-    /// What servers with old bugs do.
+    /// Sends old events again, as servers with known bugs do.
     pub(super) fn server_sends_again(&mut self) {
         let Some((no, wire)) = self.any_remote() else {
             return;
@@ -197,7 +197,7 @@ impl World {
         mut events: Vec<(i64, &'static str)>,
         fragments: bool,
     ) {
-        // What was ready before the watch was said to be created comes in one piece.
+        // A response that was ready before the watch was created comes in one piece.
         let fragments = fragments && self.rng.u32(0..16) > 0;
         while !events.is_empty() {
             let cut = match fragments {

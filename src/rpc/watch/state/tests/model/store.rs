@@ -5,7 +5,7 @@ use fastrand::Rng;
 use crate::grpc::etcd_rs_proto::{etcdserverpb as pb, mvccpb};
 use crate::types::key_range::KeyRange;
 
-/// What an item of history changes: keys by name, and whether they are deleted.
+/// One revision: the changed keys, and whether each was deleted.
 type Change = Vec<(&'static str, bool)>;
 
 pub(super) const KEYS: [&str; 4] = ["a", "b", "c", "d"];
@@ -54,7 +54,7 @@ pub(in crate::rpc::watch) fn event(revision: i64, key: &str) -> mvccpb::Event {
     }
 }
 
-/// What a server answers when the token of a stream is void.
+/// The answer of a server when the token of a stream is invalid.
 pub(super) fn refused() -> pb::WatchResponse {
     pb::WatchResponse {
         watch_id: -1,

@@ -1,0 +1,102 @@
+//! Renewing a lease once.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use tonic::Status;
+
+use super::renewal::Renewal;
+use super::renewal_schedule::NO_SUCH_LEASE;
+use super::ttl_seconds::ttl_from_seconds;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::grpc::etcd_rs_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use crate::grpc::{Call, Connection, RpcError, Transport, classify, outgoing};
+use crate::rpc::namespace::Namespace;
+use crate::rpc::request::Namespaced;
+use crate::rpc::request::sealed::Rpc;
+use crate::runtime::clock;
+use crate::types::LeaseId;
+use crate::util::boot_time::BootTime;
+
+/// Renews a lease once, over a stream of its own. To keep a lease alive, use
+/// [`Client::keep_alive`](crate::Client::keep_alive): it costs less, and renews until it is dropped.
+///
+/// The call fails with [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when the lease does not
+/// exist.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a request does nothing until it is called"]
+pub struct KeepAliveOnce {
+    id: LeaseId,
+}
+
+impl KeepAliveOnce {
+    /// Renews the lease with this id.
+    pub fn new(id: LeaseId) -> Self {
+        KeepAliveOnce { id }
+    }
+
+    fn message(&self) -> LeaseKeepAliveRequest {
+        LeaseKeepAliveRequest { id: self.id.get() }
+    }
+}
+
+impl Rpc for KeepAliveOnce {
+    type Response = Renewal;
+
+    fn operation(&self) -> Operation {
+        Operation::about("keep alive once", format_args!("lease {}", self.id))
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.message().encoded_len()
+    }
+
+    fn within(self, _: &Namespace) -> Result<Namespaced<Self>> {
+        Ok(Namespaced::keyless(self))
+    }
+
+    fn exchange(
+        self,
+        transport: Arc<Transport>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Renewal>> + Send + 'static {
+        let (message, id) = (self.message(), self.id);
+        let renewing = transport.calling(
+            Call::read(timeout),
+            move || self.operation(),
+            // Boxed, because the futures of the stubs have several kilobytes.
+            move |connection| Box::pin(renew(connection, message)),
+        );
+        async move {
+            let (sent, answer) = renewing.await?;
+            match ttl_from_seconds(answer.ttl).filter(|ttl| !ttl.is_zero()) {
+                Some(ttl) => Ok(Renewal::new(id, ttl, sent + ttl)),
+                None => Err(Error::new(ErrorKind::LeaseNotFound, NO_SUCH_LEASE)
+                    .operation(KeepAliveOnce::new(id).operation())),
+            }
+        }
+    }
+}
+
+/// Sends one renewal. Returns the time at which it was sent, and the answer.
+async fn renew(
+    connection: Connection,
+    message: LeaseKeepAliveRequest,
+) -> Result<(BootTime, LeaseKeepAliveResponse), RpcError> {
+    let sent = clock::now();
+    let mut stub = connection.lease();
+    let opening = stub.lease_keep_alive(outgoing(tokio_stream::once(message), true));
+    let mut answers = opening.await.map_err(|e| classify(&e))?.into_inner();
+    match answers.message().await.map_err(|e| classify(&e))? {
+        Some(answer) => Ok((sent, answer)),
+        None => Err(classify(&Status::unavailable(
+            "the server ended the stream without an answer",
+        ))),
+    }
+}

@@ -1,0 +1,231 @@
+//! The task that keeps the leases of a client alive: feeds the schedule and performs its actions.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
+
+use super::lease_command::LeaseCommand;
+use super::lease_holder::LeaseHolder;
+use super::renewal::Renewal;
+use super::renewal_schedule::{Action, Input, RenewalSchedule, StreamRole};
+use super::renewal_stream::{RenewalEvent, RenewalStream};
+use crate::error::{Error, ErrorKind};
+use crate::grpc::{Demand, Transport};
+use crate::observe::Observer;
+use crate::runtime::clock;
+use crate::types::LeaseId;
+use crate::util::boot_time::BootTime;
+use crate::util::jitter;
+
+/// The longest sleep while there are leases: the runtime's clock stops while the machine is suspended,
+/// the time to live of leases does not.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+
+/// A lease that is kept alive.
+#[derive(Default)]
+struct KeptLease {
+    holders: Vec<LeaseHolder>,
+    latest: Option<(Renewal, BootTime)>,
+}
+
+/// The task that keeps the leases of a client alive.
+pub(super) struct KeepAliveTask {
+    schedule: RenewalSchedule,
+    shared: RenewalStream,
+    isolated: RenewalStream,
+    commands: mpsc::UnboundedReceiver<LeaseCommand>,
+    leases: HashMap<LeaseId, KeptLease>,
+    observer: Arc<Observer>,
+}
+
+/// What the task woke up for.
+enum Wake {
+    Command(LeaseCommand),
+    Stream(StreamRole, RenewalEvent),
+    Timer,
+}
+
+impl KeepAliveTask {
+    pub(super) fn new(
+        transport: &Arc<Transport>,
+        commands: mpsc::UnboundedReceiver<LeaseCommand>,
+    ) -> Self {
+        KeepAliveTask {
+            observer: Arc::clone(transport.observer()),
+            schedule: RenewalSchedule::new(jitter::number()),
+            shared: RenewalStream::new(Arc::clone(transport)),
+            isolated: RenewalStream::new(Arc::clone(transport)),
+            commands,
+            leases: HashMap::new(),
+        }
+    }
+
+    /// Runs until the client has ended.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.observer
+                .leases
+                .are(self.leases.len(), self.schedule.first_end());
+            let mut timer = self.next_wait().map(sleep).map(Box::pin);
+            let next = std::future::poll_fn(|cx| self.poll_next(timer.as_mut(), cx)).await;
+            let input = match next {
+                None => return,
+                Some(Wake::Command(command)) => self.input(command),
+                Some(Wake::Stream(role, event)) => Some(event.input(role)),
+                Some(Wake::Timer) => Some(Input::Tick),
+            };
+            self.observe(input.as_ref());
+            if let Some(input) = input {
+                self.feed(input);
+            }
+        }
+    }
+
+    /// Feeds an input to the schedule and performs the actions.
+    fn feed(&mut self, input: Input) {
+        let mut without_holders = Vec::new();
+        for action in self.schedule.on(input, clock::now()) {
+            without_holders.extend(self.act(action));
+        }
+        for lease in without_holders {
+            self.feed(Input::Remove(lease));
+        }
+    }
+
+    /// Polls the streams first: an answer that has already arrived is not late.
+    fn poll_next(
+        &mut self,
+        timer: Option<&mut Pin<Box<Sleep>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Wake>> {
+        for role in StreamRole::BOTH {
+            if let Poll::Ready(event) = self.stream(role).poll(cx) {
+                return Poll::Ready(Some(Wake::Stream(role, event)));
+            }
+        }
+        if let Poll::Ready(command) = self.commands.poll_recv(cx) {
+            return Poll::Ready(command.map(Wake::Command));
+        }
+        match timer {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| Some(Wake::Timer)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The time until the next tick.
+    fn next_wait(&self) -> Option<Duration> {
+        let at = self.schedule.wake_at()?;
+        // The timer of the runtime has a resolution of milliseconds, and must not fire early.
+        let wait = at.since(clock::now()) + Duration::from_millis(1);
+        Some(wait.min(MAX_SLEEP))
+    }
+
+    /// Performs a command. Returns the input that results from it.
+    fn input(&mut self, command: LeaseCommand) -> Option<Input> {
+        match command {
+            LeaseCommand::Join {
+                lease,
+                within,
+                mut holder,
+            } => {
+                let kept = self.leases.entry(lease).or_default();
+                if let Some((renewal, until)) = &kept.latest {
+                    holder.renewed(renewal, *until);
+                }
+                kept.holders.push(holder);
+                Some(Input::Add { lease, within })
+            }
+            LeaseCommand::Leave { lease, number } => {
+                let kept = self.leases.get_mut(&lease)?;
+                let index = kept.holders.iter().position(|o| o.number == number)?;
+                kept.holders.swap_remove(index).dropped();
+                if !kept.holders.is_empty() {
+                    return None;
+                }
+                self.leases.remove(&lease);
+                Some(Input::Remove(lease))
+            }
+        }
+    }
+
+    fn stream(&mut self, role: StreamRole) -> &mut RenewalStream {
+        match role {
+            StreamRole::Shared => &mut self.shared,
+            StreamRole::Isolated => &mut self.isolated,
+        }
+    }
+
+    /// Updates the metrics.
+    fn observe(&self, input: Option<&Input>) {
+        match input {
+            Some(Input::Opened(_)) => self.observer.leases.stream_opened(),
+            Some(Input::Broken(_, failure) | Input::Refused(_, failure)) => {
+                self.observer.leases.stream_lost(&failure.text);
+            }
+            _ => {}
+        }
+    }
+
+    /// Performs an action. Returns the lease when its last holder has lost it.
+    fn act(&mut self, action: Action) -> Option<LeaseId> {
+        match action {
+            Action::Open(role) => {
+                let demand = match self.schedule.is_urgent(clock::now()) {
+                    true => Demand::Call,
+                    false => Demand::Background,
+                };
+                self.stream(role).open(demand);
+            }
+            Action::Abandon { role, waited } => {
+                let reason = format_args!("no answer to a renewal in {waited:.1?}");
+                self.observer.leases.stream_lost(reason);
+                self.stream(role).abandon(waited);
+            }
+            Action::Close(role) => self.stream(role).close(),
+            Action::Send(role, lease) => self.stream(role).send(lease),
+            Action::Renewed { lease, ttl, until } => {
+                self.observer.leases.renewed(lease, ttl);
+                let kept = self.leases.get_mut(&lease)?;
+                let renewal = Renewal::new(lease, ttl, until);
+                for mut holder in std::mem::take(&mut kept.holders) {
+                    if holder.renewed(&renewal, until) {
+                        kept.holders.push(holder);
+                    } else {
+                        holder.lost(Error::new(ErrorKind::LeaseExpired, "its time ran out"));
+                    }
+                }
+                kept.latest = Some((renewal, until));
+                if kept.holders.is_empty() {
+                    self.leases.remove(&lease);
+                    return Some(lease);
+                }
+            }
+            Action::Ended { lease, end } => {
+                let kept = self.leases.remove(&lease)?;
+                let error = end.into_error(lease);
+                self.observer.leases.lost(lease, &error);
+                for holder in kept.holders {
+                    holder.lost(error.clone());
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Drop for KeepAliveTask {
+    /// Performs the commands that are still queued: a handle that was dropped before the client closed
+    /// gets no last item.
+    fn drop(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.input(command);
+        }
+        self.observer.leases.are(0, None);
+    }
+}

@@ -1,0 +1,29 @@
+//! The actions of the renewal schedule.
+
+use std::time::Duration;
+
+use super::lease_end::LeaseEnd;
+use super::stream_role::StreamRole;
+use crate::types::LeaseId;
+use crate::util::boot_time::BootTime;
+
+/// An action for the task.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::rpc::lease) enum Action {
+    /// Open a stream.
+    Open(StreamRole),
+    /// Drop the stream: its member has not answered for `waited`. The next one uses another member.
+    Abandon { role: StreamRole, waited: Duration },
+    /// Drop the stream, which is not needed any more.
+    Close(StreamRole),
+    /// Send a renewal.
+    Send(StreamRole, LeaseId),
+    /// Report that a lease was renewed.
+    Renewed {
+        lease: LeaseId,
+        ttl: Duration,
+        until: BootTime,
+    },
+    /// Report that a lease has ended. The schedule has removed it.
+    Ended { lease: LeaseId, end: LeaseEnd },
+}

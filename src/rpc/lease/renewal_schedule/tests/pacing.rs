@@ -1,0 +1,129 @@
+//! When renewals are sent, and how many.
+
+use super::*;
+
+#[test]
+fn it_counts_from_when_the_renewal_was_sent_and_renews_at_a_third() {
+    let mut schedule = asked();
+    assert_eq!(
+        schedule.on(answer(1, TTL), at(1500)),
+        [renewed(1, 30, 30_000)]
+    );
+    let (when, actions) = run(&mut schedule, 60_000);
+    assert!((9_000..=10_000).contains(&when), "{when}");
+    assert_eq!(actions, [Action::Send(StreamRole::Shared, lease(1))]);
+}
+
+#[test]
+fn nothing_wakes_it_when_there_is_nothing_to_keep() {
+    let mut schedule = RenewalSchedule::new(1);
+    assert_eq!(schedule.wake_at(), None);
+    assert_eq!(schedule.on(Input::Tick, at(0)), []);
+    let mut schedule = alive();
+    assert_eq!(
+        schedule.on(Input::Remove(lease(1)), at(20)),
+        [Action::Close(StreamRole::Shared)]
+    );
+    assert_eq!(schedule.wake_at(), None);
+    assert_eq!(
+        schedule.on(add(1), at(30)),
+        [Action::Open(StreamRole::Shared)]
+    );
+}
+
+#[test]
+fn few_are_unanswered_at_a_time_and_those_that_end_first_go_first() {
+    let mut schedule = RenewalSchedule::new(1);
+    for n in 1..=1000 {
+        let within = Duration::from_secs(u64::try_from(2000 - n).unwrap());
+        schedule.on(
+            Input::Add {
+                lease: lease(n),
+                within,
+            },
+            at(0),
+        );
+    }
+    let actions = schedule.on(Input::Opened(StreamRole::Shared), at(0));
+    assert_eq!(sends(&actions), StreamRole::Shared.window());
+    assert_eq!(
+        actions.first(),
+        Some(&Action::Send(StreamRole::Shared, lease(1000)))
+    );
+    assert_eq!(sends(&schedule.on(answer(1000, TTL), at(1))), 1);
+}
+
+#[test]
+fn after_a_shorter_sleep_it_is_renewed_first_of_all() {
+    let mut schedule = alive();
+    assert_eq!(
+        schedule.on(Input::Tick, at(29_000)),
+        [Action::Send(StreamRole::Shared, lease(1))]
+    );
+}
+
+#[test]
+fn an_outage_is_no_storm() {
+    let mut schedule = asked();
+    schedule.on(answer(1, 3600), at(0));
+    let (mut now, mut opens) = (0, 0);
+    schedule.on(broken(), at(0));
+    opens += 1;
+    while now < 60_000 {
+        schedule.on(broken(), at(now));
+        let (when, actions) = run(&mut schedule, 60_000);
+        opens += usize::from(actions.contains(&Action::Open(StreamRole::Shared)));
+        now = when;
+    }
+    // Half a second with full jitter: four a second.
+    assert!((180..=320).contains(&opens), "{opens}");
+}
+
+#[test]
+fn ten_thousand_leases_cost_what_they_must() {
+    const LEASES: i64 = 10_000;
+    let mut schedule = RenewalSchedule::new(1);
+    for n in 1..=LEASES {
+        schedule.on(add(n), at(0));
+    }
+    let mut queue: std::collections::VecDeque<LeaseId> = std::collections::VecDeque::new();
+    let (mut inputs, mut sent) = (0, 0);
+    let mut actions = schedule.on(Input::Opened(StreamRole::Shared), at(0));
+    let mut now = at(0);
+    while now < at(60_000) {
+        inputs += 1;
+        for action in actions {
+            match action {
+                Action::Send(_, lease) => queue.push_back(lease),
+                Action::Renewed { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // A hundred answers a millisecond.
+        match queue.pop_front() {
+            Some(lease) => {
+                sent += 1;
+                now = now + Duration::from_micros(10);
+                actions = schedule.on(
+                    Input::Answer {
+                        role: StreamRole::Shared,
+                        lease,
+                        ttl: TTL,
+                    },
+                    now,
+                );
+            }
+            None => {
+                now = schedule.wake_at().unwrap();
+                actions = schedule.on(Input::Tick, now);
+            }
+        }
+    }
+    // One at once, then at most one in 9 s each; and no more ticks than renewals.
+    assert!((60_000..=80_000).contains(&sent), "{sent}");
+    assert!(inputs <= 2 * sent, "{inputs}");
+    assert!(
+        schedule.due.len() + schedule.shared.ready.len() + schedule.shared.unanswered.len()
+            <= 10_000
+    );
+}

@@ -1,0 +1,160 @@
+//! Streams that are late, lost or refused.
+
+use super::*;
+
+#[test]
+fn a_stream_is_in_a_hurry_when_a_lease_ends_soon() {
+    let mut schedule = RenewalSchedule::new(1);
+    assert!(!schedule.is_urgent(at(0)), "there is none");
+    schedule.on(
+        Input::Add {
+            lease: lease(1),
+            within: Duration::from_secs(30),
+        },
+        at(0),
+    );
+    assert!(!schedule.is_urgent(at(25_000)));
+    assert!(schedule.is_urgent(at(25_001)));
+    schedule.on(Input::Opened(StreamRole::Shared), at(26_000));
+    schedule.on(answer(1, TTL), at(26_000));
+    assert!(!schedule.is_urgent(at(50_000)), "it was renewed");
+}
+
+#[test]
+fn a_late_answer_sends_the_renewal_elsewhere_at_once_and_then_with_pauses() {
+    let mut schedule = alive();
+    let (sent, _) = run(&mut schedule, 60_000);
+    let (late, actions) = run(&mut schedule, 60_000);
+    assert_eq!(late, sent + 5_000);
+    let abandon = Action::Abandon {
+        role: StreamRole::Shared,
+        waited: Duration::from_secs(5),
+    };
+    assert_eq!(actions, [abandon.clone(), Action::Open(StreamRole::Shared)]);
+    let actions = schedule.on(Input::Opened(StreamRole::Shared), at(late + 10));
+    assert_eq!(actions, [Action::Send(StreamRole::Shared, lease(1))]);
+    let (later, actions) = run(&mut schedule, 60_000);
+    assert_eq!((later, actions), (late + 5_010, vec![abandon]));
+    let (rested, actions) = run(&mut schedule, 60_000);
+    assert_eq!(actions, [Action::Open(StreamRole::Shared)]);
+    assert!(rested <= later + 50, "{rested}");
+}
+
+#[test]
+fn the_shortest_lives_have_a_second_chance_on_another_stream() {
+    for ttl in 1..=3 {
+        let mut schedule = asked();
+        schedule.on(answer(1, ttl), at(0));
+        let end = u64::try_from(ttl).unwrap() * 1000;
+        let (_, first) = run(&mut schedule, end);
+        assert_eq!(first, [Action::Send(StreamRole::Shared, lease(1))]);
+        let (when, late) = run(&mut schedule, end);
+        assert_eq!(late.last(), Some(&Action::Open(StreamRole::Shared)));
+        assert_eq!(
+            schedule.on(Input::Opened(StreamRole::Shared), at(when)),
+            first
+        );
+        assert!(end - when >= end / 3, "{} ms are left", end - when);
+    }
+}
+
+#[test]
+fn a_stream_that_answers_is_not_late_however_many_wait() {
+    let mut schedule = RenewalSchedule::new(1);
+    for n in 1..=100 {
+        let within = Duration::from_secs(1000);
+        let lease = lease(n);
+        schedule.on(Input::Add { lease, within }, at(0));
+    }
+    assert_eq!(
+        sends(&schedule.on(Input::Opened(StreamRole::Shared), at(0))),
+        100
+    );
+    // The last one is answered after 190 s, and every answer is just in time.
+    for n in (1..=100).rev() {
+        let now = at(1_900 * u64::try_from(101 - n).unwrap());
+        assert_eq!(schedule.on(Input::Tick, now), []);
+        assert_eq!(schedule.on(answer(n, 3600), now).len(), 1);
+    }
+}
+
+#[test]
+fn of_several_unanswered_renewals_the_least_patient_one_decides() {
+    let mut schedule = asked();
+    schedule.on(answer(1, 6), at(0));
+    schedule.on(add(2), at(1_700));
+    // Lease 2 may take 2 s for its first answer, lease 1 a second, asked after 1.8 s to 2 s.
+    let (sent, _) = run(&mut schedule, 6_000);
+    let (late, _) = run(&mut schedule, 6_000);
+    assert_eq!(late, sent + 1_000);
+    assert!(late < 3_700);
+}
+
+#[test]
+fn an_answer_ends_the_pauses_between_streams() {
+    let mut schedule = asked();
+    schedule.on(answer(1, 3600), at(0));
+    let mut now = 0;
+    for _ in 0..20 {
+        schedule.on(broken(), at(now));
+        now = run(&mut schedule, 60_000).0.max(now);
+    }
+    for _ in 0..20 {
+        let lease = lease(2);
+        let within = Duration::from_secs(1000);
+        schedule.on(Input::Add { lease, within }, at(now));
+        schedule.on(Input::Opened(StreamRole::Shared), at(now));
+        schedule.on(answer(2, 3600), at(now));
+        assert_eq!(
+            schedule.on(broken(), at(now)),
+            [Action::Open(StreamRole::Shared)]
+        );
+        schedule.on(broken(), at(now));
+        let (rested, _) = run(&mut schedule, now + 60_000);
+        assert!(rested <= now + 51, "{} ms", rested - now);
+        now = rested;
+        schedule.on(Input::Remove(lease), at(now));
+    }
+}
+
+#[test]
+fn a_lease_that_comes_back_gets_the_answer_to_the_renewal_that_is_on_its_way() {
+    let mut schedule = asked();
+    schedule.on(add(2), at(0));
+    schedule.on(Input::Remove(lease(1)), at(100));
+    assert_eq!(schedule.on(add(1), at(900)), []);
+    assert_eq!(
+        schedule.on(answer(1, TTL), at(1000)),
+        [renewed(1, 30, 30_000)]
+    );
+}
+
+#[test]
+fn after_a_cut_only_what_was_not_answered_is_sent_again() {
+    let mut schedule = asked();
+    schedule.on(add(2), at(0));
+    schedule.on(answer(1, TTL), at(10));
+    assert_eq!(
+        schedule.on(broken(), at(20)),
+        [Action::Open(StreamRole::Shared)]
+    );
+    assert_eq!(
+        schedule.on(Input::Opened(StreamRole::Shared), at(30)),
+        [Action::Send(StreamRole::Shared, lease(2))]
+    );
+}
+
+#[test]
+fn tls_that_fails_ends_what_was_never_alive_and_nothing_else() {
+    let mut schedule = asked();
+    schedule.on(answer(1, TTL), at(10));
+    schedule.on(add(2), at(20));
+    let failure = StreamFailure::new(ErrorKind::Tls, "expired");
+    let actions = schedule.on(Input::Broken(StreamRole::Shared, failure.clone()), at(30));
+    let gone = Action::Ended {
+        lease: lease(2),
+        end: LeaseEnd::Refused(failure),
+    };
+    assert_eq!(actions, [gone, Action::Open(StreamRole::Shared)]);
+    assert!(schedule.wake_at().is_some(), "lease 1 lives on");
+}

@@ -1,0 +1,198 @@
+//! The requests to the server: creating and cancelling watches, and progress requests.
+
+use std::time::Instant;
+
+use super::watch_entry::{EntryPhase, WatchEntry};
+use super::watches::{MovingWatch, PendingCreate, StreamState, Watches};
+use crate::grpc::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
+use crate::grpc::etcd_rs_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest};
+use crate::rpc::watch::watch_id::WatchId;
+use crate::rpc::watch::watch_request::Watch;
+
+/// The most requests to create watches that may be unanswered at a time.
+const PIPELINE: usize = 500;
+
+impl Watches {
+    pub(super) fn add(&mut self, id: WatchId, watch: Watch) {
+        self.entries.insert(id, WatchEntry::new(watch));
+        self.route(id);
+    }
+
+    pub(super) fn remove(&mut self, id: WatchId) {
+        let Some(entry) = self.entries.remove(&id) else {
+            return;
+        };
+        self.progress_wanted.remove(&id);
+        self.catching_up.remove(&id);
+        match entry.phase {
+            EntryPhase::Live { wire_id, .. } => self.cancel(wire_id),
+            EntryPhase::Creating => self.cancel_pending_create(id),
+            // It may still be in lists of ids: their users look up each id.
+            EntryPhase::Waiting | EntryPhase::Queued | EntryPhase::Paused => {}
+        }
+    }
+
+    pub(super) fn pause(&mut self, id: WatchId, next: i64) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        entry.next = Some(next);
+        entry.fragments.clear();
+        // The response that would have completed its catching up was not delivered.
+        entry.down |= entry.up_undo == Some(next);
+        self.catching_up.remove(&id);
+        let phase = std::mem::replace(&mut entry.phase, EntryPhase::Paused);
+        match phase {
+            EntryPhase::Live { wire_id, .. } => self.cancel(wire_id),
+            EntryPhase::Creating => self.cancel_pending_create(id),
+            EntryPhase::Waiting | EntryPhase::Queued | EntryPhase::Paused => {}
+        }
+    }
+
+    /// Removes a watch from this stream, to move it to another.
+    pub(super) fn move_away(&mut self, id: WatchId) {
+        let Some(mut entry) = self.entries.remove(&id) else {
+            return;
+        };
+        if entry.phase != EntryPhase::Paused {
+            entry.phase = EntryPhase::Waiting;
+        }
+        entry.fragments.clear();
+        entry.checked_on = 0;
+        let progress_wanted = self.progress_wanted.remove(&id);
+        self.catching_up.remove(&id);
+        self.moving.push(MovingWatch {
+            id,
+            entry,
+            progress_wanted,
+        });
+    }
+
+    /// Moves watches from a stream with fragments back to the shared stream: those that must be
+    /// created again, and whose next response is not known to be too large for a message.
+    pub(super) fn return_to_shared(&mut self) {
+        let fits = |entry: &WatchEntry| {
+            let is_created = !matches!(entry.phase, EntryPhase::Waiting | EntryPhase::Paused);
+            !is_created && !entry.needs_fragments()
+        };
+        let entries = self.entries.iter();
+        let leave: Vec<WatchId> = entries
+            .filter(|(_, entry)| fits(entry))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in leave {
+            self.move_away(id);
+        }
+    }
+
+    /// Adds a watch that comes from another stream; `highest` is the highest revision seen there.
+    pub(super) fn take_over(&mut self, moving: MovingWatch, highest: i64) {
+        let MovingWatch {
+            id,
+            entry,
+            progress_wanted,
+        } = moving;
+        self.highest = self.highest.max(highest);
+        let paused = entry.phase == EntryPhase::Paused;
+        self.entries.insert(id, entry);
+        if progress_wanted {
+            self.progress_wanted.insert(id);
+        }
+        if !paused {
+            self.route(id);
+        }
+    }
+
+    pub(super) fn unpause(&mut self, id: WatchId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && entry.phase == EntryPhase::Paused
+        {
+            entry.phase = EntryPhase::Waiting;
+            self.route(id);
+        }
+    }
+
+    /// Queues a watch for creation, or for the read that must come first. Without a stream, it waits.
+    pub(super) fn route(&mut self, id: WatchId) {
+        let StreamState::Open { .. } = self.stream else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        if entry.needs_read(self.stream_count, self.store_epoch) {
+            entry.phase = EntryPhase::Waiting;
+            self.needs_read.push(id);
+        } else {
+            entry.phase = EntryPhase::Queued;
+            self.queue.push_back(id);
+        }
+    }
+
+    pub(super) fn send_creates(&mut self, now: Instant) {
+        while self.creating.len() < PIPELINE {
+            let Some(id) = self.queue.pop_front() else {
+                return;
+            };
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
+            let (EntryPhase::Queued, Some(next)) = (entry.phase, entry.next) else {
+                continue;
+            };
+            entry.phase = EntryPhase::Creating;
+            let create = entry.watch.create(next, self.kind.fragments);
+            if self.creating.is_empty() {
+                (self.create_answered_at, self.messages_since_answer) = (now, 0);
+            }
+            self.creating.push_back(PendingCreate {
+                id: Some(id),
+                progress_sent: self.progress_requests.sent,
+            });
+            self.send(RequestUnion::CreateRequest(create));
+        }
+    }
+
+    /// Cancels a watch by its id on the server.
+    pub(super) fn cancel(&mut self, wire_id: i64) {
+        self.by_wire_id.remove(&wire_id);
+        if self.cancelled.insert(wire_id) {
+            self.send(RequestUnion::CancelRequest(WatchCancelRequest {
+                watch_id: wire_id,
+            }));
+        }
+    }
+
+    /// Cancels a watch whose id on the server is not known yet, as soon as it is.
+    fn cancel_pending_create(&mut self, id: WatchId) {
+        if let Some(creating) = self.creating.iter_mut().find(|c| c.id == Some(id)) {
+            creating.id = None;
+        }
+    }
+
+    pub(super) fn request_progress(&mut self, id: WatchId) {
+        if self.entries.contains_key(&id) {
+            self.progress_wanted.insert(id);
+            self.progress_reads.push(id);
+            self.progress_requests.reset_pace();
+        }
+    }
+
+    pub(super) fn send_progress_request_if_due(&mut self, now: Instant) {
+        let repeat_at = self.progress_requests.repeat_at();
+        if self.needs_progress() && repeat_at.is_none_or(|at| at <= now) {
+            self.progress_requests.slow_down();
+            self.send_progress_request(now);
+        }
+    }
+
+    pub(super) fn needs_progress(&self) -> bool {
+        let wanted = !self.progress_wanted.is_empty() || !self.catching_up.is_empty();
+        wanted && !self.by_wire_id.is_empty()
+    }
+
+    pub(super) fn send_progress_request(&mut self, now: Instant) {
+        self.progress_requests.record(now);
+        self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}));
+    }
+}

@@ -1,0 +1,55 @@
+//! The pacing of progress requests.
+
+use std::time::{Duration, Instant};
+
+/// The server does not answer a progress request while any watch of the stream is catching up, so the
+/// request is repeated: first after this time, then less and less often.
+const REPEAT_FIRST: Duration = Duration::from_millis(50);
+const REPEAT_MAX: Duration = Duration::from_secs(2);
+
+/// Counts the progress requests of a stream and their answers, and decides when to repeat one.
+#[derive(Debug)]
+pub(super) struct ProgressRequests {
+    pub(super) sent: u64,
+    pub(super) answered: u64,
+    pub(super) sent_at: Option<Instant>,
+    repeat_after: Duration,
+}
+
+impl ProgressRequests {
+    pub(super) fn new() -> Self {
+        ProgressRequests {
+            sent: 0,
+            answered: 0,
+            sent_at: None,
+            repeat_after: REPEAT_FIRST,
+        }
+    }
+
+    /// Begins the counts of a new stream.
+    pub(super) fn stream_opened(&mut self) {
+        (self.sent, self.answered, self.sent_at) = (0, 0, None);
+    }
+
+    pub(super) fn record(&mut self, now: Instant) {
+        self.sent += 1;
+        self.sent_at = Some(now);
+    }
+
+    /// Repeats quickly again: another watch waits for progress.
+    pub(super) fn reset_pace(&mut self) {
+        self.repeat_after = REPEAT_FIRST;
+    }
+
+    /// Doubles the time to the next repetition, if this is one.
+    pub(super) fn slow_down(&mut self) {
+        if self.sent_at.is_some() {
+            self.repeat_after = (self.repeat_after * 2).min(REPEAT_MAX);
+        }
+    }
+
+    /// When the last request may be repeated; `None` when none was sent.
+    pub(super) fn repeat_at(&self) -> Option<Instant> {
+        self.sent_at.map(|at| at + self.repeat_after)
+    }
+}

@@ -1,0 +1,294 @@
+//! The lifecycle of the stream: opening, liveness checks, loss.
+
+use std::time::{Duration, Instant};
+
+use super::action::Action;
+use super::input::StreamEnd;
+use super::watch_entry::EntryPhase;
+use super::watches::{StreamState, Watches};
+use crate::error::{Error, ErrorKind, Remedy, ServerError};
+use crate::grpc::{Suspicion, suspicion};
+use crate::rpc::watch::watch_id::WatchId;
+
+/// The time limit of a request to create a watch: some 3.4 releases stop reading a stream after a
+/// refusal. The time restarts with each answer to another such request, and while bytes of a large
+/// message arrive, because the answer comes behind it.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most messages that may come before the answer to a request to create a watch: etcd chooses at
+/// random between the messages and the answers that are ready.
+const MAX_MESSAGES_BEFORE_ANSWER: u32 = 64;
+
+/// Watches count as caught up when the server has not answered any progress request of the stream,
+/// and has sent them nothing, for this time: gRPC proxies never answer, nor do releases before 3.4.31
+/// and 3.5.13 for a watch that started in the past and had no events.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);
+
+/// After this time without a message, a progress request is sent.
+const ASK_AFTER: Duration = Duration::from_secs(10);
+
+/// After this time without a message, the stream is closed. The pings of the connection detect dead
+/// peers sooner.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// A stream that lasted this long, or delivered events, resets the backoff.
+const STABLE_AFTER: Duration = Duration::from_secs(2);
+
+/// This many consecutive tokens are refused, over at least this time, before the watches end. While
+/// users and roles change under JWTs, a token can be outdated before it is used.
+const MAX_TOKEN_REFUSALS: u32 = 5;
+const TOKEN_REFUSALS_FOR: Duration = Duration::from_secs(10);
+
+/// The pool paces connection attempts. This wait only keeps a fault there from becoming a busy loop.
+const RECONNECT_AFTER: Duration = Duration::from_millis(20);
+
+impl Watches {
+    pub(super) fn open(&mut self) {
+        self.stream = StreamState::Opening;
+        self.actions.push(Action::Open);
+    }
+
+    pub(super) fn opened(&mut self, now: Instant) {
+        if self.stream != StreamState::Opening {
+            return;
+        }
+        self.stream = StreamState::Open { since: now };
+        self.stream_count += 1;
+        self.last_message_at = now;
+        self.last_bytes_at = None;
+        self.delivered = false;
+        self.progress_requests.stream_opened();
+        self.orders_progress = None;
+        let waiting: Vec<WatchId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.phase != EntryPhase::Paused)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.route(id);
+        }
+    }
+
+    /// Handles the end of the stream: resets its state, and opens another one later unless the server
+    /// refuses the call.
+    pub(super) fn end(&mut self, end: &StreamEnd, now: Instant, random: f64) {
+        let (connected, stable) = match self.stream {
+            StreamState::Closed | StreamState::BackingOff { .. } => return,
+            StreamState::Opening => (
+                !matches!(end, StreamEnd::Unconnected(_) | StreamEnd::TlsFailed(_)),
+                false,
+            ),
+            StreamState::Open { since } => {
+                (true, now.saturating_duration_since(since) >= STABLE_AFTER)
+            }
+        };
+        // Before the stream is open, an answer is one to the request for another token.
+        let opened = matches!(self.stream, StreamState::Open { .. });
+        let longest = self.longest_request();
+        self.reset_stream();
+        let renew = match end {
+            StreamEnd::Answer(answer) => opened && self.may_renew(answer, now),
+            _ => false,
+        };
+        if let (StreamEnd::Answer(answer), true) = (end, renew) {
+            self.actions.push(Action::RenewToken(answer.clone()));
+        }
+        self.actions.push(Action::Close(suspicion_of(end)));
+        if let StreamEnd::Answer(answer) = end
+            && answer.kind == ErrorKind::TooLarge
+            && let Some(id) = longest
+        {
+            self.finish(id, Error::new(answer.kind, answer.text.clone()));
+        }
+        if let StreamEnd::Answer(answer) = end
+            && !renew
+            && is_refusal(answer)
+        {
+            self.stream = StreamState::Closed;
+            for id in self.entries.keys().copied().collect::<Vec<_>>() {
+                self.finish(id, Error::new(answer.kind, answer.text.clone()));
+            }
+            return;
+        }
+        if stable || self.delivered {
+            self.failed_streams = u32::from(!stable);
+            self.backoff.reset();
+        }
+        let wait = match (connected, self.failed_streams) {
+            (false, _) => RECONNECT_AFTER,
+            (true, 0) => Duration::ZERO,
+            (true, _) => self.backoff.next(random),
+        };
+        if connected {
+            self.failed_streams = self.failed_streams.saturating_add(1);
+        }
+        self.stream = StreamState::BackingOff { until: now + wait };
+    }
+
+    /// The watch with the longest unanswered request to create it: if the server found one of them too
+    /// large, it is this one.
+    fn longest_request(&self) -> Option<WatchId> {
+        let unanswered = self.creating.iter().filter_map(|creating| creating.id);
+        unanswered.max_by_key(|id| {
+            let range = self.entries.get(id).map(|entry| entry.watch.outer());
+            range.map(|range| range.start().len() + range.range_end().len())
+        })
+    }
+
+    /// Whether the stream ended because of its token, and another token should be tried.
+    fn may_renew(&mut self, answer: &ServerError, now: Instant) -> bool {
+        if !matches!(answer.remedy, Remedy::Token(_)) {
+            return false;
+        }
+        let (count, since) = self.token_refusals.unwrap_or((0, now));
+        if count >= MAX_TOKEN_REFUSALS && now.saturating_duration_since(since) >= TOKEN_REFUSALS_FOR
+        {
+            self.token_refusals = None;
+            return false;
+        }
+        self.token_refusals = Some((count + 1, since));
+        true
+    }
+
+    pub(super) fn reset_stream(&mut self) {
+        for (id, entry) in &mut self.entries {
+            if entry.phase == EntryPhase::Paused {
+                continue;
+            }
+            entry.phase = EntryPhase::Waiting;
+            entry.fragments.clear();
+            if entry.created && !entry.down {
+                entry.down = true;
+                self.actions.push(Action::Down(*id));
+            }
+        }
+        self.needs_read.clear();
+        self.progress_reads.clear();
+        self.reading = None;
+        self.queue.clear();
+        self.creating.clear();
+        self.catching_up.clear();
+        self.by_wire_id.clear();
+        self.cancelled.clear();
+    }
+
+    /// Checks the time limits of the stream; an `Err` ends it. Sends a progress request when the server
+    /// has sent nothing for a while.
+    pub(super) fn overdue(&mut self, now: Instant) -> Result<(), StreamEnd> {
+        let StreamState::Open { .. } = self.stream else {
+            return Ok(());
+        };
+        if self.create_deadline().is_some_and(|due| due <= now) {
+            return Err(StreamEnd::Silent(format!(
+                "the server did not create a watch in {CREATE_TIMEOUT:?}"
+            )));
+        }
+        if self.by_wire_id.is_empty() {
+            return Ok(());
+        }
+        self.last_message_at = self
+            .last_message_at
+            .max(self.last_bytes_at.unwrap_or(self.last_message_at));
+        if self.catch_up_deadline().is_some_and(|due| due <= now) {
+            self.mark_all_up();
+        }
+        if self.last_message_at + SILENCE_MAX <= now {
+            // Releases before 3.4.31 and 3.5.13 never answer for a watch that started in the past
+            // and had no events. Such a stream is replaced only once.
+            if self.progress_requests.answered > 0 || self.unanswered_streams == 0 {
+                self.unanswered_streams += u32::from(self.progress_requests.answered == 0);
+                return Err(StreamEnd::Silent(format!(
+                    "the server sent nothing in {SILENCE_MAX:?}"
+                )));
+            }
+            self.last_message_at = now;
+        }
+        if self.ask_at() <= now {
+            self.send_progress_request(now);
+        }
+        Ok(())
+    }
+
+    /// The deadline of the oldest request to create a watch.
+    fn create_deadline(&self) -> Option<Instant> {
+        self.creating.front()?;
+        let begun = match self.last_bytes_at {
+            Some(arriving) if self.messages_since_answer < MAX_MESSAGES_BEFORE_ANSWER => {
+                self.create_answered_at.max(arriving)
+            }
+            _ => self.create_answered_at,
+        };
+        Some(begun + CREATE_TIMEOUT)
+    }
+
+    /// When watches count as caught up although the server does not report progress.
+    fn catch_up_deadline(&self) -> Option<Instant> {
+        let waiting = self.progress_requests.answered == 0 && !self.catching_up.is_empty();
+        waiting.then(|| {
+            self.catch_up_activity
+                .max(self.last_bytes_at.unwrap_or(self.catch_up_activity))
+                + CATCH_UP_WITHIN
+        })
+    }
+
+    /// Marks all watches as up if the server's answers to progress requests are not reliable: then a
+    /// watch counts as caught up once it is created.
+    pub(super) fn assume_caught_up(&mut self) {
+        if self.orders_progress == Some(false) {
+            self.mark_all_up();
+        }
+    }
+
+    fn mark_all_up(&mut self) {
+        for id in std::mem::take(&mut self.catching_up) {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.down = false;
+                entry.caught_up_at = 0;
+                self.actions.push(Action::Up(id));
+            }
+        }
+    }
+
+    fn ask_at(&self) -> Instant {
+        self.progress_requests
+            .sent_at
+            .map_or(self.last_message_at, |at| at.max(self.last_message_at))
+            + ASK_AFTER
+    }
+
+    pub(super) fn stream_deadline(&self) -> Option<Instant> {
+        let created = self.create_deadline();
+        let live = !self.by_wire_id.is_empty();
+        let quiet = live.then(|| self.ask_at().min(self.last_message_at + SILENCE_MAX));
+        let repeat = self
+            .needs_progress()
+            .then(|| self.progress_requests.repeat_at())
+            .flatten();
+        let due = [created, quiet, repeat, self.catch_up_deadline()];
+        due.into_iter().flatten().min()
+    }
+}
+
+/// What the end of a stream says about its member.
+fn suspicion_of(end: &StreamEnd) -> Suspicion {
+    match end {
+        StreamEnd::Silent(_) => Suspicion::Silent,
+        StreamEnd::Answer(answer) => suspicion(answer),
+        StreamEnd::Unconnected(_)
+        | StreamEnd::TlsFailed(_)
+        | StreamEnd::Broken(_)
+        | StreamEnd::Eof => Suspicion::None,
+    }
+}
+
+/// Whether the server would answer every stream like this.
+fn is_refusal(answer: &ServerError) -> bool {
+    matches!(
+        answer.kind,
+        ErrorKind::Unimplemented
+            | ErrorKind::Unauthenticated
+            | ErrorKind::PermissionDenied
+            | ErrorKind::InvalidArgument
+    )
+}

@@ -1,0 +1,82 @@
+//! Where a watch resumes, and what progress says.
+
+use super::*;
+
+#[test]
+fn a_watch_resumes_after_its_last_event_and_not_after_the_header() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    state.on(events(0, 500, &[11, 12], false), now, 0.5);
+    assert_eq!(starts(&reopened(&mut state, now, 500)), [13]);
+}
+
+#[test]
+fn progress_of_the_watch_itself_moves_its_point() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    state.on(events(0, 40, &[], false), now, 0.5);
+    assert_eq!(starts(&reopened(&mut state, now, 40)), [41]);
+}
+
+#[test]
+fn requested_progress_counts_only_from_servers_that_order_it() {
+    for (orders_progress, start) in [(true, 41), (false, 11)] {
+        let (mut state, now) = one_live(Watch::key("k"));
+        state.on(Input::Version { orders_progress }, now, 0.5);
+        state.on(Input::Progress(1), now, 0.5);
+        state.on(events(-1, 40, &[], false), now, 0.5);
+        assert_eq!(starts(&reopened(&mut state, now, 40)), [start]);
+    }
+}
+
+#[test]
+fn a_late_answer_to_an_older_question_says_nothing_about_a_newer_watch() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    state.on(Input::Progress(1), now, 0.5);
+    // A watch of history that is created after the request; the answer comes after its creation.
+    let history = Watch::key("k").start_revision(Revision::new(2));
+    assert_eq!(starts(&state.on(Input::Add(2, history), now, 0.5)), [2]);
+    state.on(created(1, 10), now, 0.5);
+    state.on(events(-1, 10, &[], false), now, 0.5);
+    let mut again = starts(&reopened(&mut state, now, 10));
+    again.sort_unstable();
+    assert_eq!(again, [2, 11]);
+}
+
+#[test]
+fn fragments_are_one_item_and_end_with_their_stream() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    assert!(
+        state
+            .on(events(0, 20, &[11, 12], true), now, 0.5)
+            .is_empty()
+    );
+    let whole = state.on(events(0, 20, &[12, 13], false), now, 0.5);
+    assert!(
+        matches!(&whole[..], [Action::Deliver { response, .. }] if response.events().len() == 4)
+    );
+    state.on(events(0, 20, &[14], true), now, 0.5);
+    assert_eq!(starts(&reopened(&mut state, now, 20)), [14]);
+}
+
+#[test]
+fn a_quiet_watch_at_the_end_of_the_store_answers_for_itself() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    let actions = state.on(Input::Progress(1), now, 0.5);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Read(_)))
+    );
+    let actions = state.on(Input::Read(Ok(10)), now, 0.5);
+    assert!(
+        matches!(&actions[..], [Action::Deliver { response, .. }] if response.revision().get() == 10)
+    );
+    // A watch that has not caught up waits for the answer of the server.
+    state.on(Input::Progress(1), now, 0.5);
+    assert!(state.on(Input::Read(Ok(11)), now, 0.5).is_empty());
+}
+
+#[test]
+fn events_outside_the_range_are_not_delivered() {
+    let (mut state, now) = one_live(Watch::key("other"));
+    assert!(state.on(events(0, 20, &[11], false), now, 0.5).is_empty());
+}

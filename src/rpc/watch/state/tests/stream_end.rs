@@ -1,0 +1,101 @@
+//! Streams that end, and streams that are silent.
+
+use super::*;
+
+#[test]
+fn a_member_without_a_leader_is_left_and_the_watch_lives() {
+    let no_leader = ServerError::read(14, "etcdserver: no leader");
+    for input in [
+        canceled(0, false, "etcdserver: no leader"),
+        Input::Ended(StreamEnd::Answer(no_leader)),
+    ] {
+        let (mut state, now) = one_live(Watch::key("k"));
+        let actions = state.on(input, now, 0.5);
+        assert!(
+            matches!(
+                actions[..],
+                [
+                    Action::Down(1),
+                    Action::Close(Suspicion::Unable),
+                    Action::Open
+                ]
+            ),
+            "{actions:?}"
+        );
+    }
+}
+
+#[test]
+fn a_refused_stream_ends_every_watch() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    let refused = ServerError::read(12, "unknown service");
+    let actions = state.on(Input::Ended(StreamEnd::Answer(refused)), now, 0.5);
+    assert_eq!(last_error(&actions), Some(ErrorKind::Unimplemented));
+    assert_eq!(state.deadline(), None);
+}
+
+#[test]
+fn the_last_watch_closes_the_stream() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    let actions = state.on(Input::Remove(1), now, 0.5);
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Close(Suspicion::None))
+    ));
+    assert_eq!(state.deadline(), None);
+}
+
+#[test]
+fn a_silent_stream_is_asked_and_then_given_up() {
+    let (mut state, begun) = one_live(Watch::key("k"));
+    let mut asked = 0;
+    loop {
+        let due = state.deadline().expect("a deadline");
+        let actions = state.on(Input::Tick, due, 0.5);
+        if actions
+            .iter()
+            .any(|action| matches!(action, Action::Close(Suspicion::Silent)))
+        {
+            assert_eq!(due, begun + Duration::from_secs(60));
+            break;
+        }
+        asked += actions.len();
+    }
+    assert!((4..=6).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_server_that_breaks_every_stream_is_not_stormed() {
+    let (mut state, mut now) = one_live(Watch::key("k"));
+    let (begun, mut opens) = (now, 0);
+    while now < begun + Duration::from_secs(60) {
+        let mut actions = state.on(Input::Ended(StreamEnd::Eof), now, 0.5);
+        while !actions.iter().any(|action| matches!(action, Action::Open)) {
+            now = state.deadline().expect("a time to try again");
+            actions = state.on(Input::Tick, now, 0.5);
+        }
+        opens += 1;
+        state.on(Input::Opened, now, 0.5);
+        state.on(Input::Read(Ok(10)), now, 0.5);
+        state.on(created(0, 10), now, 0.5);
+    }
+    assert!(opens <= 90, "{opens} streams in a minute");
+}
+
+#[test]
+fn streams_that_deliver_have_worked_however_short_they_are() {
+    let (mut state, mut now) = one_live(Watch::key("k"));
+    for revision in 11..40 {
+        state.on(events(0, revision, &[revision], false), now, 0.5);
+        let mut actions = state.on(Input::Ended(StreamEnd::Eof), now, 1.0);
+        while !actions.iter().any(|action| matches!(action, Action::Open)) {
+            let due = state.deadline().expect("a time to try again");
+            assert!(due <= now + Duration::from_millis(50), "no longer wait");
+            now = due;
+            actions = state.on(Input::Tick, now, 1.0);
+        }
+        state.on(Input::Opened, now, 0.5);
+        state.on(Input::Read(Ok(revision)), now, 0.5);
+        state.on(created(0, revision), now, 0.5);
+    }
+}

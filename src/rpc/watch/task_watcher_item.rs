@@ -1,0 +1,21 @@
+//! The items of a watch that a task of the runtime reads, and the size of its channel.
+
+use super::event::WatchResponse;
+use crate::error::Result;
+
+/// An item of a [`TaskWatcher`](super::task_watcher::TaskWatcher).
+#[derive(Debug)]
+pub(crate) enum TaskWatcherItem {
+    /// Events, progress, or the error that is the last item.
+    Response(Result<WatchResponse>),
+    /// The server does not have the watch any more: its stream was lost.
+    Down,
+    /// The server has the watch: for the first time, or again with everything that it missed.
+    Up,
+}
+
+/// The items that the channel holds.
+pub(super) const CAPACITY: usize = 64;
+
+/// The part of the capacity that is reserved for `Down`, `Up` and the last item.
+pub(super) const RESERVED: usize = 4;
