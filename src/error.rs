@@ -1,4 +1,4 @@
-//! What can go wrong, in one type.
+//! The error type of this crate.
 
 mod messages;
 mod printable;
@@ -14,17 +14,17 @@ pub(crate) use messages::Executed;
 #[cfg(test)]
 pub(crate) use messages::all as all_messages;
 pub(crate) use printable::printable;
-pub(crate) use status::{Complaint, Remedy, ServerError};
+pub(crate) use status::{RetryHint, ServerError, TokenRejection};
 
-/// What every verb of this crate returns.
+/// The result of every verb of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation failed: one word in size, one line of text.
+/// The error of an operation. It has the size of a pointer, and its text is one line.
 ///
-/// The text begins with the operation and names the endpoint, the attempts and the last cause:
+/// The text starts with the operation and names the endpoint, the attempts and the last cause:
 /// `put "svc/a": no answer in 5s from http://10.0.0.1:2379 (2 attempts; last: connection refused)`.
-/// No value, password or token is ever in it. Programs decide by [`kind`](Error::kind) and by the
-/// predicates, never by the text.
+/// It never contains a value, a password or a token. Programs should decide by
+/// [`kind`](Error::kind) and the predicates, not by the text.
 ///
 /// ```
 /// use etcd_blocking::{Client, ErrorKind};
@@ -50,71 +50,72 @@ struct Inner {
     source: Option<std::sync::Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What sort of failure an [`Error`] is.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request makes no sense; nothing was sent, or the server refused it. Sending it again cannot help.
+    /// The request is invalid: nothing was sent, or the server rejected it. Sending it again does
+    /// not help.
     InvalidArgument,
     /// No member could be reached, or none that can serve (no leader, no quorum, stopping).
     Unavailable,
     /// The deadline passed.
     Timeout,
-    /// The client was closed; or the session, or whatever else kept a lease alive.
+    /// The client was closed, or the session or other handle that kept a lease alive.
     Closed,
-    /// The revision asked for is no longer kept: see [`Error::compact_revision`].
+    /// The requested revision has been compacted: see [`Error::compact_revision`].
     Compacted,
-    /// The revision asked for does not exist yet.
+    /// The requested revision does not exist yet.
     FutureRevision,
-    /// The store is behind what it had before: it lost data or was restored from a backup.
+    /// The store has an earlier state than before: it lost data or was restored from a backup.
     Rewound,
-    /// Every member that answered is behind what was read before: see
+    /// Every member that answered is behind the last revision that was read: see
     /// [`Client::ordered`](crate::Client::ordered).
     Stale,
-    /// The lease does not exist (any more).
+    /// The lease does not exist, or no longer exists.
     LeaseNotFound,
-    /// The lease ended while it was kept alive: its time ran out before a renewal got through.
+    /// The lease expired while it was kept alive: no renewal succeeded in time.
     LeaseExpired,
-    /// Something else the request names does not exist: a key, a member, a user, a role.
+    /// An object of the request other than a lease does not exist: a key, a member, a user, a role.
     NotFound,
-    /// Something the request would create exists already.
+    /// An object that the request would create already exists.
     AlreadyExists,
-    /// Somebody else holds what was asked for, such as the key of a service instance, or changed it
-    /// first.
+    /// The requested object belongs to another owner, such as the key of a service instance, or was
+    /// changed first.
     Conflict,
-    /// Wrong name or password, or no valid token.
+    /// Wrong user name or password, or no valid token.
     Unauthenticated,
-    /// The user may not do this.
+    /// The user does not have the permission.
     PermissionDenied,
-    /// The server's database is full (alarm NOSPACE): compact, defragment, then disarm.
+    /// The server's database is full (alarm NOSPACE): compact, defragment, then disarm the alarm.
     ///
-    /// etcd executes the request that takes it over the quota, and answers it like those that it
-    /// refuses: a write that fails with this has an [unknown outcome](Error::outcome_unknown).
+    /// etcd executes the request that exceeds the quota, and answers it like the requests that it
+    /// rejects: a write that fails with this kind has an [unknown outcome](Error::outcome_unknown).
     NoSpace,
-    /// The cluster found its data corrupt (alarm CORRUPT), or a snapshot is not what the member sent.
+    /// The cluster found its data corrupt (alarm CORRUPT), or a received snapshot is corrupt.
     Corrupt,
-    /// A request or a reply is over a size limit; the text says which one.
+    /// A request or a reply exceeds a size limit; the text names the limit.
     TooLarge,
-    /// The server is overloaded and said so.
+    /// The server reported an overload.
     RateLimited,
     /// The cluster is not in the state that the request needs.
     FailedPrecondition,
-    /// The server does not know this call: it is older than the feature.
+    /// The server does not have this method: it is older than the feature.
     Unimplemented,
-    /// TLS was not agreed on with any endpoint: a certificate, a name, an authority or a setting is
-    /// wrong, here or there. Nothing was sent; the next call looks again.
+    /// The TLS handshake failed with every endpoint: a certificate, a name, an authority or a
+    /// setting is wrong on either side. Nothing was sent; the next call tries again.
     Tls,
-    /// What came back is not etcd, or broke the protocol.
+    /// The peer is not an etcd server, or violated the protocol.
     Protocol,
     /// The process was forked after the client was made; make a new client in the child.
     Forked,
     /// A bug in this crate made the task of the call panic. Please report it.
     Panicked,
-    /// A value is not of the type that was asked for: see [`KeyValue::parse`](crate::KeyValue::parse).
+    /// A value does not have the requested type: see [`KeyValue::parse`](crate::KeyValue::parse).
     Decode,
-    /// The server failed in a way it has no name for.
+    /// The server failed with an error that has no kind of its own.
     Server,
-    /// The operating system refused something: a thread, a socket, a file, a process.
+    /// The operating system refused a resource: a thread, a socket, a file, a process.
     Os,
 }
 
@@ -140,10 +141,10 @@ impl Error {
         Error::new(ErrorKind::InvalidArgument, reason)
     }
 
-    /// What has keys and does not say how they go under a prefix.
+    /// The error of a request with keys that cannot be mapped into a namespace.
     #[cold]
     pub(crate) fn confined() -> Self {
-        Error::invalid("it cannot be confined to a namespace: use the client without one")
+        Error::invalid("this request cannot be used in a namespace: use the client without one")
     }
 
     #[cold]
@@ -166,7 +167,7 @@ impl Error {
         Error::new(ErrorKind::Forked, reason)
     }
 
-    /// Why a task went away without its reply: it panics, or the runtime lets go of it.
+    /// The error of a task that was dropped without a reply: it panicked, or the runtime shut down.
     #[cold]
     pub(crate) fn abandoned() -> Self {
         if std::thread::panicking() {
@@ -183,7 +184,8 @@ impl Error {
 
     #[cold]
     pub(crate) fn compacted(at: Revision) -> Self {
-        let reason = format!("the history asked for is compacted; it now begins at revision {at}");
+        let reason =
+            format!("the requested revision is compacted; the oldest available revision is {at}");
         let mut error = Error::new(ErrorKind::Compacted, reason);
         error.0.compact_revision = Some(at);
         error
@@ -194,7 +196,7 @@ impl Error {
         self
     }
 
-    /// Names the operation, if nobody did.
+    /// Sets the operation if none is set.
     pub(crate) fn or_operation(mut self, operation: &Operation) -> Self {
         self.0.operation.get_or_insert_with(|| operation.clone());
         self
@@ -213,7 +215,7 @@ impl Error {
         self
     }
 
-    /// Says why in other words.
+    /// Replaces the reason.
     pub(crate) fn reason(mut self, reason: impl Into<String>) -> Self {
         self.0.reason = reason.into();
         self
@@ -234,14 +236,14 @@ impl Error {
         self
     }
 
-    /// What sort of failure it is.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same request may succeed later, and repeating it is safe.
+    /// Whether the same request may succeed later and can be repeated safely.
     ///
-    /// A write whose outcome is unknown is never retryable in this sense: look first.
+    /// A write with an unknown outcome is never retryable in this sense: read the key first.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.0.kind,
@@ -249,30 +251,31 @@ impl Error {
         ) && !self.0.outcome_unknown
     }
 
-    /// Whether a write may have been executed although it is reported as failed.
+    /// Whether a write may have been executed although it failed.
     ///
-    /// `false` on a failed write is a proof that it was not: its bytes never left this process, or
-    /// the server said that it did not execute it.
+    /// `false` for a failed write proves that it was not executed: its bytes never left this
+    /// process, or the server reported that it did not execute it.
     pub fn outcome_unknown(&self) -> bool {
         self.0.outcome_unknown
     }
 
-    /// The endpoint that was tried last.
+    /// The endpoint of the last attempt.
     pub fn endpoint(&self) -> Option<&str> {
         self.0.endpoint.as_deref()
     }
 
-    /// How often it was tried; 0 when nothing was sent.
+    /// The number of attempts; 0 when nothing was sent.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// How long the operation took to fail.
+    /// The time from the start of the operation to its failure.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }
 
-    /// Where history begins now, on an error of the kind [`ErrorKind::Compacted`] that carries it.
+    /// The oldest available revision, for an error of the kind [`ErrorKind::Compacted`] that
+    /// reports it.
     pub fn compact_revision(&self) -> Option<Revision> {
         self.0.compact_revision
     }
@@ -289,7 +292,7 @@ impl fmt::Display for Error {
             write!(f, " from {endpoint}")?;
         }
         if inner.outcome_unknown {
-            f.write_str("; it may have been executed all the same")?;
+            f.write_str("; it may have been executed")?;
         }
         match (inner.attempts, &inner.last) {
             (0 | 1, None) => Ok(()),
@@ -316,9 +319,9 @@ impl StdError for Error {
     }
 }
 
-/// What was being done, for the beginning of an error's text: a verb and the keys it was about.
+/// The operation of a call, for the start of an error's text: a verb and its keys.
 ///
-/// It is made for every call and printed only for one that fails, so the keys are not text yet.
+/// It is created for every call but printed only on failure, so the keys are not formatted yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     verb: &'static str,

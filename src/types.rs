@@ -1,4 +1,4 @@
-//! The words of etcd: revisions, leases, members, keys with their values.
+//! The basic types of etcd: revisions, leases, members, keys with their values.
 
 mod decode;
 pub(crate) mod into_bytes;
@@ -9,10 +9,10 @@ use std::num::NonZeroI64;
 
 use bytes::Bytes;
 
-/// A point in the history of the whole store: every write transaction makes the next one.
+/// A point in the history of the whole store. Each write transaction creates the next revision.
 ///
-/// Revisions only grow, unless the store loses data or is restored from a backup. `0` means
-/// "none": the current revision in a request, no revision in an answer.
+/// Revisions only increase, unless the store loses data or is restored from a backup. `0` means
+/// "none": the current revision in a request, no revision in a response.
 ///
 /// ```
 /// use etcd_blocking::Revision;
@@ -28,17 +28,17 @@ impl Revision {
     /// No revision.
     pub const NONE: Revision = Revision(0);
 
-    /// The revision with this number.
+    /// Creates the revision with this number.
     pub const fn new(number: i64) -> Self {
         Revision(number)
     }
 
-    /// Its number.
+    /// The number of the revision.
     pub const fn get(self) -> i64 {
         self.0
     }
 
-    /// The one after it: where a watch goes on that has seen everything up to here.
+    /// The revision after this one: the start of a watch that continues after it.
     pub const fn next(self) -> Self {
         Revision(self.0.saturating_add(1))
     }
@@ -56,9 +56,9 @@ impl fmt::Display for Revision {
     }
 }
 
-/// The id of a lease; never zero, which on the wire means "no lease".
+/// The id of a lease. It is never zero, which means "no lease" on the wire.
 ///
-/// It prints in hexadecimal, as etcdctl shows it.
+/// It prints in hexadecimal, as in etcdctl.
 ///
 /// ```
 /// use etcd_blocking::LeaseId;
@@ -71,7 +71,7 @@ impl fmt::Display for Revision {
 pub struct LeaseId(NonZeroI64);
 
 impl LeaseId {
-    /// The lease with this id, or `None` for zero.
+    /// Creates the id with this number; `None` for zero.
     pub const fn new(id: i64) -> Option<Self> {
         match NonZeroI64::new(id) {
             Some(id) => Some(LeaseId(id)),
@@ -79,7 +79,7 @@ impl LeaseId {
         }
     }
 
-    /// The number.
+    /// The number of the id.
     pub const fn get(self) -> i64 {
         self.0.get()
     }
@@ -97,17 +97,17 @@ impl fmt::Display for LeaseId {
     }
 }
 
-/// The id of a member: one etcd server of the cluster. It prints in hexadecimal, as etcdctl shows it.
+/// The id of a member, an etcd server of the cluster. It prints in hexadecimal, as in etcdctl.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MemberId(u64);
 
 impl MemberId {
-    /// The member with this id.
+    /// Creates the id with this number.
     pub const fn new(id: u64) -> Self {
         MemberId(id)
     }
 
-    /// The number.
+    /// The number of the id.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -125,17 +125,17 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// What every answer of etcd begins with: who answered, and how new its store was.
+/// The header of a response: which member answered, and the revision of its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ResponseHeader {
-    /// The cluster that answered.
+    /// The id of the cluster.
     pub cluster_id: u64,
     /// The member that answered.
     pub member_id: MemberId,
-    /// The revision of the store when it answered.
+    /// The revision of the store at the time of the answer.
     pub revision: Revision,
-    /// The raft term: it grows with every election.
+    /// The raft term, which increases with every election.
     pub raft_term: u64,
 }
 
@@ -150,7 +150,7 @@ impl ResponseHeader {
     }
 }
 
-/// A key as it was at one revision.
+/// A key with its value and metadata, at one revision.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct KeyValue {
     pub(crate) key: Bytes,
@@ -162,8 +162,8 @@ pub struct KeyValue {
 }
 
 impl KeyValue {
-    /// The same with memory of its own. A key and a value that were read are views of the whole reply,
-    /// and keep all of it in memory: what is kept for long is copied.
+    /// A copy with its own memory. The key and value of a response share the memory of the whole
+    /// response, so values that are kept for long are copied.
     pub(crate) fn detached(&self) -> KeyValue {
         let key_ends = self.key.len();
         let mut own = Vec::with_capacity(key_ends + self.value.len());
@@ -182,44 +182,44 @@ impl KeyValue {
         &self.key
     }
 
-    /// The key as text, with what is not UTF-8 replaced.
+    /// The key as text. Invalid UTF-8 is replaced by U+FFFD.
     pub fn key_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.key)
     }
 
-    /// The value; empty in an answer to `keys_only`.
+    /// The value. It is empty in the response to a `keys_only` request.
     pub fn value(&self) -> &Bytes {
         &self.value
     }
 
-    /// The value as text, or `None` when it is not UTF-8.
+    /// The value as text; `None` when it is not UTF-8.
     pub fn value_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.value).ok()
     }
 
-    /// The revision that created the key; a key that is deleted and put again is created anew.
+    /// The revision that created the key. A key that is deleted and put again has a new one.
     pub fn create_revision(&self) -> Revision {
         Revision(self.create_revision)
     }
 
-    /// The revision of its last change.
+    /// The revision of the last change of the key.
     pub fn mod_revision(&self) -> Revision {
         Revision(self.mod_revision)
     }
 
-    /// How often it was put since it was created, that first time included.
+    /// The number of puts since the key was created, including the first.
     pub fn version(&self) -> i64 {
         self.version
     }
 
-    /// The lease the key hangs on: when that ends, the key goes with it.
+    /// The lease that the key is attached to: when it ends, etcd deletes the key.
     pub fn lease(&self) -> Option<LeaseId> {
         LeaseId::new(self.lease)
     }
 }
 
-/// Keys and values can be large and values can be secret: a `KeyValue` prints its key, the length
-/// of its value, and its revisions.
+/// Prints the key, the length of the value and the revisions. Values can be large or secret, so
+/// they are not printed.
 impl fmt::Debug for KeyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyValue")

@@ -1,5 +1,5 @@
 //! One thread that serves all registrations and views of a client: an event loop over channels,
-//! written on the public interface of this crate.
+//! which uses only the public API of this crate.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,27 +13,28 @@ use parking_lot::Mutex;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 
-/// So many items of a flow are taken before the other parts have their turn: one that never ends must
-/// not keep them waiting.
+/// How many items of one channel a part processes before the other parts run, so that a busy
+/// channel does not block them.
 pub(crate) const AT_ONCE: usize = 256;
 
-/// Something the worker serves.
+/// A state machine that the worker runs.
 pub(crate) trait Part: Send {
-    /// Does what is due, without blocking, and says when something is due next. `None` ends it.
+    /// Does the work that is due, without blocking, and returns when the next work is due. `None`
+    /// ends the part.
     fn work(&mut self, now: Instant) -> Option<Next>;
 
-    /// Tells those it serves that it has ended with this error: it panicked.
+    /// Reports the error to the users of the part, after it panicked.
     fn failed(&mut self, error: &Error);
 
-    /// Adds what it waits for.
+    /// Adds the channels that the part waits for.
     fn wait<'a>(&'a self, select: &mut Select<'a>);
 }
 
-/// When a part wants to work again, if nothing arrives before.
+/// When a part has to run again if no item arrives earlier; `None` for no such time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Next(pub(crate) Option<Instant>);
 
-/// The worker of a client; it ends when nobody holds it any more and its parts are done.
+/// The worker of a client. It ends when its last handle is dropped and its parts have ended.
 #[derive(Debug)]
 pub(crate) struct Worker {
     parts: Option<Sender<Box<dyn Part>>>,
@@ -45,7 +46,7 @@ pub(crate) struct Worker {
 const END_WITHIN: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// The worker of this client: all its registrars and views share one.
+    /// Returns the worker of this client: all its registrars and views share one.
     pub(crate) fn of(client: &Client) -> Result<Arc<Worker>> {
         static WORKERS: LazyLock<Mutex<HashMap<u64, Weak<Worker>>>> = LazyLock::new(Mutex::default);
 
@@ -91,7 +92,7 @@ impl Drop for Worker {
         let ended = self.ended.recv_timeout(END_WITHIN);
         let gone = ended == Err(crossbeam_channel::RecvTimeoutError::Disconnected);
         if let (true, Some(thread)) = (gone, self.thread.take()) {
-            // A panic in it was printed when it happened.
+            // The panic hook has printed the panic.
             let _ = thread.join();
         }
     }
@@ -136,12 +137,12 @@ fn run(queue: &Receiver<Box<dyn Part>>) {
     }
 }
 
-/// Lets one part work. One that panics has ended, and those it serves are told; the others go on.
+/// Runs one part. A part that panics ends, and its users get the error; the other parts continue.
 fn work(part: &mut dyn Part, now: Instant) -> Option<Next> {
     let worked = catch_unwind(AssertUnwindSafe(|| part.work(now)));
     worked.unwrap_or_else(|_| {
-        // The message of the panic was printed when it happened. A part that cannot even say that it
-        // failed says so by being dropped.
+        // The panic hook has printed the panic. If `failed` panics as well, the users of the part
+        // notice its drop.
         let told = catch_unwind(AssertUnwindSafe(|| part.failed(&Error::panicked())));
         drop(told);
         None
@@ -152,7 +153,7 @@ fn work(part: &mut dyn Part, now: Instant) -> Option<Next> {
 mod tests {
     use super::*;
 
-    /// Panics or works, when it is told to; says what becomes of it.
+    /// Panics or works on command, and reports what happens.
     struct Probe {
         orders: Receiver<bool>,
         said: Sender<&'static str>,

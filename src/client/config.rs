@@ -17,8 +17,8 @@ use crate::grpc::connect::dns_srv::SrvLookup;
 use crate::grpc::connect::endpoint::{Endpoint, Written, parse_all};
 #[cfg(feature = "__tls")]
 use crate::grpc::tls::{Connector, Tls};
-use crate::grpc::{Identity, Limits, Resolver, Settings, Tokens};
-use crate::runtime::{DriveMode, Room};
+use crate::grpc::{Identity, MessageLimits, Resolver, Tokens, TransportSettings};
+use crate::runtime::{Capacity, DriveMode};
 use crate::util::secret::Secret;
 pub use values::{Config, SecureConfig};
 
@@ -60,8 +60,8 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     ping_interval: Duration,
     ping_timeout: Duration,
-    limits: Limits,
-    watch_room: Room,
+    limits: MessageLimits,
+    watch_room: Capacity,
     user: Option<(String, Secret)>,
     token: Option<Secret>,
     plaintext_credentials: bool,
@@ -83,12 +83,12 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(3),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
-            limits: Limits {
+            limits: MessageLimits {
                 receive: 64 << 20,
                 send: 2 << 20,
                 txn_ops: 128,
             },
-            watch_room: Room {
+            watch_room: Capacity {
                 items: 128,
                 bytes: 8 << 20,
             },
@@ -203,7 +203,7 @@ impl ClientBuilder {
     /// What each watch holds for a reader that is slow, in responses and in bytes. Beyond it the
     /// watch pauses on the server, and resumes without a gap when the reader has caught up.
     pub fn watch_queue(mut self, responses: usize, bytes: usize) -> Self {
-        self.watch_room = Room {
+        self.watch_room = Capacity {
             items: responses,
             bytes,
         };
@@ -311,14 +311,14 @@ impl ClientBuilder {
         self.look_up()?;
         let endpoints = self.endpoints().map_err(named)?;
         let identity = self.identity().map_err(named)?;
-        let settings = Settings {
+        let settings = TransportSettings {
             connect_timeout: self.connect_timeout,
             stagger: Duration::from_millis(100),
             resolver: self.resolver.clone(),
             stream_window: 4 << 20,
             connection_window: 16 << 20,
             limits: self.limits,
-            ping: Settings::pings(self.ping_interval, self.ping_timeout),
+            ping: TransportSettings::pings(self.ping_interval, self.ping_timeout),
             tokens: identity.map(Tokens::new),
             plaintext_credentials: self.plaintext_credentials,
             #[cfg(feature = "__tls")]

@@ -31,7 +31,7 @@ use crate::client::config::ClientBuilder;
 use crate::client::into_endpoints::IntoEndpoints;
 use crate::error::{ErrorKind, Result};
 use crate::grpc::connect::endpoint::Endpoint;
-use crate::grpc::{Settings, Transport};
+use crate::grpc::{Transport, TransportSettings};
 use crate::observe::{Call, Underway};
 use crate::replica::mirror;
 use crate::replica::mirror::Mirror;
@@ -40,7 +40,7 @@ use crate::rpc::lease::LeaseRegistry;
 use crate::rpc::request;
 use crate::rpc::request::Request;
 use crate::rpc::watch::{Watch, WatchContext, WatchRegistry};
-use crate::runtime::{Bridge, DriveMode, Lost, Pending, Room};
+use crate::runtime::{Bridge, Capacity, DriveMode, LostRequest, Pending};
 use crate::types::key_range::KeyRange;
 use scope::Scope;
 
@@ -99,7 +99,7 @@ struct Core {
     watches: Arc<WatchRegistry>,
     transport: Arc<Transport>,
     leases: LeaseRegistry,
-    watch_room: Room,
+    watch_room: Capacity,
     views: Arc<Views>,
     before_closes: Arc<BeforeCloses>,
     /// It is a view, aimed at one endpoint.
@@ -153,9 +153,9 @@ impl Client {
 
     pub(crate) fn start(
         endpoints: Vec<Endpoint>,
-        settings: Settings,
+        settings: TransportSettings,
         timeout: Duration,
-        watch_room: Room,
+        watch_room: Capacity,
         drive: DriveMode,
     ) -> Result<Client> {
         static CLIENTS: AtomicU64 = AtomicU64::new(1);
@@ -344,10 +344,10 @@ impl WatchContext for Client {
 }
 
 /// A write that the end of the client (or a panic) interrupts may have been executed.
-fn lost(request: &impl Request) -> Lost {
-    Lost {
+fn lost(request: &impl Request) -> LostRequest {
+    LostRequest {
         operation: Some(request.operation()),
-        in_doubt: request.writes(),
+        outcome_unknown: request.writes(),
     }
 }
 

@@ -1,47 +1,47 @@
-//! The errors of etcd, by their text: what each means, and whether the request may have taken effect.
+//! The error texts of etcd: the kind of each, and whether the request may have been executed.
 //!
-//! The third column is decided by where etcd says it (`server/etcdserver`, 3.4 to 3.7). A request that
-//! writes passes the interceptors and checks of its API, is proposed to consensus, and is applied by the
-//! member that was asked. What is said before the proposal proves that nothing happened. So does what is
-//! found when applying, because etcd checks all of a request before it changes anything: permissions,
-//! leases, revisions, names. The quota is the exception: it is checked before the proposal, and again
-//! after the request was applied, with one text for both.
+//! The third column follows from the place where etcd returns the error (`server/etcdserver`, 3.4
+//! to 3.7). A write passes the interceptors and checks of the API, is proposed to consensus, and is
+//! applied by the member that was asked. An error before the proposal proves that nothing was
+//! executed. So does an error during the apply, because etcd checks permissions, leases, revisions
+//! and names before it changes anything. The quota is an exception: it is checked before the
+//! proposal and again after the apply, with the same text.
 
 use std::fmt;
 
 use super::ErrorKind::{self, *};
 use Executed::{No, Unknown};
 
-/// Whether the server may have executed the request that it answered with an error.
+/// Whether the server may have executed a request that it answered with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Executed {
     /// The answer proves that it did not.
     No,
-    /// It may have: the answer came after the request was handed to consensus.
+    /// It may have: the answer followed the proposal to consensus.
     Unknown,
 }
 
-/// What etcd puts before its errors.
+/// The prefix of etcd's errors.
 const PREFIX: &str = "etcdserver: ";
 
-/// An error whose text is known.
+/// A known error text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     prefix: &'static str,
-    /// Without the prefix.
+    /// The text without the prefix.
     pub(crate) text: &'static str,
     pub(crate) kind: ErrorKind,
     pub(crate) executed: Executed,
 }
 
-/// The whole text, as etcd's API says it.
+/// The complete text, as the API of etcd returns it.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.prefix, self.text)
     }
 }
 
-/// Finds the error that has exactly this text.
+/// Finds the error with exactly this text.
 pub(super) fn find(message: &str) -> Option<Message> {
     if let Some(text) = message.strip_prefix(PREFIX) {
         return row(ETCD, PREFIX, text);
@@ -64,8 +64,8 @@ fn row(table: &'static [Row], prefix: &'static str, text: &str) -> Option<Messag
     })
 }
 
-/// The auth store's own words for what the API says otherwise. Authenticate, and the maintenance calls
-/// of some releases, pass the store's errors on as they are, behind `auth: `.
+/// Maps a text of the auth store to the text of the API. Authenticate, and the maintenance methods
+/// of some releases, return errors of the auth store directly, with the prefix `auth: `.
 fn renamed(own: &str) -> &str {
     match own {
         "revision in header is old" => "revision of auth store is old",
@@ -77,7 +77,7 @@ fn renamed(own: &str) -> &str {
     }
 }
 
-/// Every error that the tables hold.
+/// All errors in the tables.
 #[cfg(test)]
 pub(crate) fn all() -> impl Iterator<Item = Message> {
     let etcd = ETCD.iter().map(|row| (PREFIX, row));
@@ -93,7 +93,7 @@ pub(crate) fn all() -> impl Iterator<Item = Message> {
 
 #[rustfmt::skip]
 const ETCD: &[Row] = &[
-    // What a request asks for makes no sense, or is against a limit. Checked before the proposal.
+    // Invalid requests and exceeded limits. Checked before the proposal.
     ("key is not provided", InvalidArgument, No),
     ("value is provided", InvalidArgument, No),
     ("lease is provided", InvalidArgument, No),
@@ -104,7 +104,7 @@ const ETCD: &[Row] = &[
     ("request is too large", TooLarge, No),
     ("too many requests", RateLimited, No),
 
-    // Keys, revisions and leases. Found when applying, before anything is changed.
+    // Keys, revisions and leases. Checked during the apply, before any change.
     ("key not found", NotFound, No),
     ("mvcc: required revision has been compacted", Compacted, No),
     ("mvcc: required revision is a future revision", FutureRevision, No),
@@ -113,27 +113,27 @@ const ETCD: &[Row] = &[
     ("too large lease TTL", InvalidArgument, No),
     ("watch canceled", Unavailable, Unknown),
 
-    // The request that takes the database over its quota is executed, and answered with this. Those
-    // before and after it are refused in the same words.
+    // etcd executes the request that exceeds the quota, and answers with this text. It rejects the
+    // other requests with the same text.
     ("mvcc: database space exceeded", NoSpace, Unknown),
-    // While the alarm is on, requests are answered with this in place of being applied.
+    // While the alarm is active, etcd answers with this error instead of applying the request.
     ("corrupt cluster", Corrupt, No),
 
-    // Members. Checked before the change is proposed, or when it is applied, before it is made.
+    // Members. Checked before the proposal, or during the apply before the change.
     ("member ID already exist", AlreadyExists, No),
     ("Peer URLs already exists", AlreadyExists, No),
     ("re-configuration failed due to not enough started members", FailedPrecondition, No),
     ("unhealthy cluster", Unavailable, No),
     ("given member URLs are invalid", InvalidArgument, No),
     ("member not found", NotFound, No),
-    // A follower sends a promotion to the leader, and again when the leader's answer is lost: then it
-    // finds that there is nothing left to promote.
+    // A follower forwards a promotion to the leader, and again when the leader's answer is lost:
+    // then there is no learner left to promote.
     ("can only promote a learner member", FailedPrecondition, Unknown),
     ("can only promote a learner member which is in sync with leader", FailedPrecondition, No),
     ("too many learner members in cluster", FailedPrecondition, No),
     ("cluster ID mismatch", FailedPrecondition, No),
 
-    // Users and roles. Permissions are checked when applying, before anything is changed.
+    // Users and roles. Permissions are checked during the apply, before any change.
     ("root user does not exist", FailedPrecondition, No),
     ("root user does not have root role", FailedPrecondition, No),
     ("user name already exists", AlreadyExists, No),
@@ -153,12 +153,12 @@ const ETCD: &[Row] = &[
     ("invalid auth management", InvalidArgument, No),
     ("revision of auth store is old", Unauthenticated, No),
 
-    // This member cannot serve. Said by an interceptor, before the request is looked at.
+    // This member cannot serve. Returned by an interceptor, before the request is processed.
     ("no leader", Unavailable, No),
     ("rpc not supported for learner", Unavailable, No),
     ("not capable", FailedPrecondition, No),
 
-    // The member gave up waiting for a request that it had proposed.
+    // The member stopped waiting for a request that it had proposed.
     ("leader changed", Unavailable, Unknown),
     ("server stopped", Unavailable, Unknown),
     ("request timed out", Unavailable, Unknown),
@@ -179,17 +179,18 @@ const ETCD: &[Row] = &[
     ("no inflight downgrade job", FailedPrecondition, No),
 ];
 
-/// Errors of the libraries inside etcd, which its API passes on as they are.
+/// Errors of the libraries inside etcd, which the API returns unchanged.
 #[rustfmt::skip]
 const OTHERS: &[Row] = &[
-    // Raft takes no proposals: its leader hands over, or too much is proposed and not yet written.
+    // Raft drops the proposal: its leader transfers leadership, or too many proposals are not
+    // written yet.
     ("raft proposal dropped", Unavailable, No),
-    // Raft ended while the request waited; whether in front of it or in it, nobody knows.
+    // Raft stopped while the request waited, possibly after it was proposed.
     ("raft: stopped", Unavailable, Unknown),
     ("context canceled", Unavailable, Unknown),
-    // A leader that lost its quorum answers renewals with it.
+    // A leader that lost its quorum answers renewals with this error.
     ("not a primary lessor", Unavailable, Unknown),
-    // The locks and elections that run inside the server.
+    // The lock and election services of the server.
     ("election: not leader", NotFound, No),
     ("election: no leader", NotFound, No),
     ("mutex: session is expired", LeaseExpired, No),

@@ -1,12 +1,12 @@
-//! Text of a server as it may enter errors and logs.
+//! Makes the text of a server safe for errors and logs.
 
-/// The longest text, in characters, that is taken from a server.
+/// The longest text of a server that is kept, in characters.
 const LONGEST_TEXT: usize = 1024;
 
-/// The text without anything that a terminal or a log viewer would obey instead of showing.
+/// Escapes everything that a terminal or a log viewer would interpret instead of showing.
 ///
-/// Controls, and characters that have no width or turn the direction of the text, are written as
-/// escapes (`\u{202e}`), as `Debug` writes them: the reader sees that they were there. A text over
+/// Control characters, zero-width characters and characters that change the text direction are
+/// escaped as `Debug` does (`\u{202e}`), so they remain visible. A text with more than
 /// [`LONGEST_TEXT`] characters is cut and ends with `...`.
 pub(crate) fn printable(text: &str) -> String {
     let mut out = String::new();
@@ -14,7 +14,7 @@ pub(crate) fn printable(text: &str) -> String {
     for c in text.chars() {
         let escape = c.escape_debug();
         let length = match c {
-            // `Debug` escapes these only because it writes quotes around the text.
+            // `Debug` escapes these only because it adds quotes around the text.
             '"' | '\'' | '\\' => 1,
             _ => escape.len(),
         };

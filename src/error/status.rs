@@ -1,54 +1,54 @@
-//! What a gRPC status means: the only place that interprets one.
+//! Interprets gRPC statuses. No other file does.
 //!
-//! etcd's errors are told apart by their exact text. Codes will not do: they changed between
-//! releases (the learner refusal was `Unavailable` until 3.6), and one code has several meanings
-//! (`OutOfRange` is "compacted", "a future revision", and a codec's "reply too large").
+//! The exact text identifies an error of etcd. The code does not: codes changed between releases
+//! (the learner error was `Unavailable` until 3.6), and one code has several meanings (`OutOfRange`
+//! is "compacted", "future revision", and a codec's "reply too large").
 
 use super::ErrorKind::{self, *};
 use super::messages::{self, Executed, Executed::*};
 use super::printable::printable;
 
-/// What to do about an error, besides reporting it.
+/// Whether and where a retry can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remedy {
-    /// Nothing: the answer is the answer.
+pub(crate) enum RetryHint {
+    /// A retry does not help.
     None,
     /// This member cannot serve now; another one may.
-    Elsewhere,
-    /// The member is as good as any other: ask it again a moment later.
-    Again,
-    /// This member is a learner, and will refuse until it is promoted.
+    OtherMember,
+    /// All members are equal in this respect: retry the same one after a short wait.
+    SameMember,
+    /// This member is a learner, and fails until it is promoted.
     Learner,
-    /// Something is wrong with the token: fetch a new one.
-    Token(Complaint),
+    /// The token was rejected: fetch a new one.
+    NewToken(TokenRejection),
 }
 
-/// What is wrong with a token.
+/// Why a token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Complaint {
-    /// The server does not know it (any more): it expired, the server was restarted, or the user's
+pub(crate) enum TokenRejection {
+    /// The server does not know the token: it expired, the server was restarted, or the user's
     /// password was changed.
     Invalid,
-    /// Users or roles changed since it was made, or while the request was under way.
+    /// Users or roles changed since the token was issued, or during the request.
     Old,
-    /// There was none.
+    /// The request had no token.
     Missing,
-    /// Its user may not do this. Watches are refused like this, too, for a token that expired, by
-    /// servers before 3.4.22 and 3.5.6.
+    /// The user does not have the permission. etcd before 3.4.22 and 3.5.6 also returns this for a
+    /// watch whose token has expired.
     Denied,
 }
 
-/// A gRPC status, understood.
+/// A gRPC status, interpreted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerError {
     pub(crate) kind: ErrorKind,
     pub(crate) executed: Executed,
-    pub(crate) remedy: Remedy,
+    pub(crate) retry_hint: RetryHint,
     pub(crate) text: String,
 }
 
 impl ServerError {
-    /// Understands a status by its text first, and by its code only when the text is unknown.
+    /// Interprets a status by its text, or by its code if the text is unknown.
     pub(crate) fn read(code: i32, message: &str) -> Self {
         let message = bare(message);
         let known = messages::find(message);
@@ -60,7 +60,7 @@ impl ServerError {
         ServerError {
             kind,
             executed,
-            remedy: remedy(kind, text),
+            retry_hint: retry_hint(kind, text),
             text: match known {
                 Some(known) => known.to_string(),
                 None => printable(message.trim_end_matches('.')),
@@ -68,29 +68,29 @@ impl ServerError {
         }
     }
 
-    /// An answer that is not gRPC, or not protobuf.
+    /// The error for an answer that is not gRPC, or not protobuf.
     pub(crate) fn malformed(text: &str) -> Self {
         ServerError {
             kind: Protocol,
             executed: Unknown,
-            remedy: Remedy::None,
+            retry_hint: RetryHint::None,
             text: printable(text),
         }
     }
 
-    /// An answer over the client's own limit: the request itself was served.
+    /// The error for an answer over the client's own limit. The request was executed.
     pub(crate) fn too_large(text: String) -> Self {
         ServerError {
             kind: TooLarge,
             executed: Unknown,
-            remedy: Remedy::None,
+            retry_hint: RetryHint::None,
             text,
         }
     }
 }
 
-/// Watches carry the whole rendering of a status as their cancel reason
-/// (`rpc error: code = PermissionDenied desc = etcdserver: permission denied`); the text is its tail.
+/// Removes the rendering of a status from the cancel reason of a watch (`rpc error: code =
+/// PermissionDenied desc = etcdserver: permission denied`).
 fn bare(message: &str) -> &str {
     match message.split_once(" desc = ") {
         Some((head, tail)) if head.starts_with("rpc error: code = ") => tail,
@@ -98,24 +98,25 @@ fn bare(message: &str) -> &str {
     }
 }
 
-/// `text` is without the prefix of etcd's errors.
-fn remedy(kind: ErrorKind, text: &str) -> Remedy {
+/// The hint for an error. `text` has no prefix.
+fn retry_hint(kind: ErrorKind, text: &str) -> RetryHint {
     match text {
-        "rpc not supported for learner" => Remedy::Learner,
-        "invalid auth token" => Remedy::Token(Complaint::Invalid),
-        "revision of auth store is old" => Remedy::Token(Complaint::Old),
-        "user name is empty" => Remedy::Token(Complaint::Missing),
-        // The cluster is, for every member: nobody else would do it.
-        "request canceled" | "context canceled" | "unhealthy cluster" => Remedy::None,
-        // A leader says so while it hands over. Its followers would send it the request, and wait.
-        "raft proposal dropped" => Remedy::Again,
-        _ if kind == Unavailable => Remedy::Elsewhere,
-        _ if kind == RateLimited => Remedy::Again,
-        _ => Remedy::None,
+        "rpc not supported for learner" => RetryHint::Learner,
+        "invalid auth token" => RetryHint::NewToken(TokenRejection::Invalid),
+        "revision of auth store is old" => RetryHint::NewToken(TokenRejection::Old),
+        "user name is empty" => RetryHint::NewToken(TokenRejection::Missing),
+        // These errors concern the whole cluster or the request: another member would not help.
+        "request canceled" | "context canceled" | "unhealthy cluster" => RetryHint::None,
+        // A leader returns this during a leadership transfer. Its followers would forward the
+        // request to it and wait.
+        "raft proposal dropped" => RetryHint::SameMember,
+        _ if kind == Unavailable => RetryHint::OtherMember,
+        _ if kind == RateLimited => RetryHint::SameMember,
+        _ => RetryHint::None,
     }
 }
 
-/// How the codec begins what it says about a reply that is not gRPC, or not protobuf.
+/// The prefixes of the codec's errors about a reply that is not gRPC, or not protobuf.
 const RUBBISH: &[&str] = &[
     "failed to decode Protobuf message",
     "protocol error: ",
@@ -125,11 +126,11 @@ const RUBBISH: &[&str] = &[
     "grpc-status header missing",
 ];
 
-/// A text that is not etcd's, or not of an etcd that this crate knows. Its code says what sort of
-/// failure it is and proves nothing: a proxy may have sent it after the request was passed on.
+/// The kind of an unknown text. The code gives the kind, but proves nothing: a proxy may have sent
+/// the error after it forwarded the request.
 fn by_code(code: i32, message: &str) -> (ErrorKind, Executed) {
     match code {
-        // 14 among them is a proxy that says that nobody is behind it (502, 503, 504).
+        // Code 14 with such a text is from a proxy without a backend (502, 503, 504).
         code if code != 14 && RUBBISH.iter().any(|text| message.starts_with(text)) => {
             (Protocol, Unknown)
         }
@@ -138,13 +139,13 @@ fn by_code(code: i32, message: &str) -> (ErrorKind, Executed) {
         5 => (NotFound, Unknown),
         6 => (AlreadyExists, Unknown),
         7 => (PermissionDenied, Unknown),
-        // grpc-go's own size check, made before the request reaches etcd.
+        // The size check of grpc-go, made before the request reaches etcd.
         8 if message.starts_with("grpc: received message larger than max") => (TooLarge, No),
         8 => (RateLimited, Unknown),
         9 => (FailedPrecondition, Unknown),
-        // The codec's receive limit: the request itself was served.
+        // The receive limit of the codec: the request was executed.
         11 if message.contains("message length too large") => (TooLarge, Unknown),
-        // grpc-go has nobody to give the request to.
+        // grpc-go has no handler for the method.
         12 if message.starts_with("unknown service ") || message.starts_with("unknown method ") => {
             (Unimplemented, No)
         }

@@ -1,4 +1,4 @@
-//! A unary call: attempts until one succeeds, the deadline passes, or repeating would be unsafe.
+//! A unary call: repeats attempts until one succeeds, the deadline passes, or repeating is unsafe.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,59 +6,63 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{error::Elapsed, sleep_until, timeout_at};
 
-use super::connect::connect_error::Sent;
-use super::retry::{Class, Failure, Verdict, judge};
+use super::attempts::Attempts;
+use super::connect::connection::Connection;
+use super::connect::connection_role::ConnectionRole;
+use super::connect::urgency::Urgency;
+use super::etcd_rs_proto::Unary;
+use super::retry::{AttemptFailure, RequestClass, judge};
+use super::rpc_error::RpcError;
+use super::transport::Transport;
 use super::unary::Framed;
-use super::{ConnectError, Connection, ConnectionRole, Demand, Transport};
-use crate::error::{Error, ErrorKind, Executed, Operation, Remedy, Result, ServerError};
-use crate::grpc::etcd_rs_proto::Unary;
-use crate::observe::Observer;
+use crate::error::{Error, ErrorKind, Operation, Result, RetryHint};
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// The wait between attempts over one connection; a broken one is replaced at once.
+/// The wait between attempts on a working connection. A broken connection is replaced without a
+/// wait.
 const BETWEEN_ATTEMPTS: Backoff =
     Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
 
-/// The least time that one attempt of a read has, when it could go elsewhere instead.
+/// The shortest time for one attempt of a read that could also go to another member.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// One call: what it may do, and how long it may take.
+/// How a call is sent: its class, its timeout and its connection role.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    class: Class,
+    class: RequestClass,
     timeout: Duration,
-    /// Without one, each attempt has a connection of its own.
+    /// `None`: each attempt dials its own connection.
     role: Option<ConnectionRole>,
 }
 
 impl Call {
-    /// One that changes nothing, or the same thing again.
+    /// A call that changes nothing, or can be repeated without a further effect.
     pub(crate) fn read(timeout: Duration) -> Self {
         Call {
-            class: Class::Repeatable,
+            class: RequestClass::Repeatable,
             timeout,
             role: Some(ConnectionRole::Calls),
         }
     }
 
-    /// One that is repeated only when it provably was not executed.
+    /// A call that is repeated only when it provably was not executed.
     pub(crate) fn write(timeout: Duration) -> Self {
         Call {
-            class: Class::Write,
+            class: RequestClass::Write,
             ..Call::read(timeout)
         }
     }
 
-    /// A write that a follower passes on to the leader by itself.
+    /// A write that a follower forwards to the leader.
     pub(crate) fn forwarded(timeout: Duration) -> Self {
         Call {
-            class: Class::Forwarded,
+            class: RequestClass::Forwarded,
             ..Call::read(timeout)
         }
     }
 
-    /// Over the connections of another role than that of calls.
+    /// Sends the call over the connections of another role.
     pub(crate) fn over(self, role: ConnectionRole) -> Self {
         Call {
             role: Some(role),
@@ -66,32 +70,14 @@ impl Call {
         }
     }
 
-    /// Over a connection of its own: for a stream that is read at its reader's pace.
-    pub(crate) fn alone(self) -> Self {
+    /// Sends the call over its own connection, for a stream that may be read slowly.
+    pub(crate) fn dedicated_connection(self) -> Self {
         Call { role: None, ..self }
     }
 }
 
-/// What went wrong below or behind gRPC.
-#[derive(Clone, Debug)]
-pub(crate) enum RpcError {
-    ConnectError(ConnectError),
-    Answer(ServerError),
-}
-
-impl RpcError {
-    /// Whether the request may have been executed all the same.
-    pub(crate) fn maybe_executed(&self) -> bool {
-        match self {
-            RpcError::ConnectError(fault) => fault.sent == Sent::Maybe,
-            RpcError::Answer(answer) => answer.executed == Executed::Unknown,
-        }
-    }
-}
-
 impl Transport {
-    /// Sends a request to its method until it is answered. `operation` is asked for its name only when
-    /// the call fails.
+    /// Sends a request until it is answered. `operation` is evaluated only when the call fails.
     pub(crate) fn unary<M, R>(
         self: Arc<Self>,
         call: Call,
@@ -107,8 +93,8 @@ impl Transport {
         async move { answer.await.map(R::from) }
     }
 
-    /// Does the same by `attempt`, for what is more than sending a message. What opens a stream is over
-    /// with its first message: what comes later, and when, is the reader's business.
+    /// Repeats `attempt` as [`unary`](Self::unary) does, for calls that do more than send one
+    /// message. A call that opens a stream ends with the first message of the stream.
     #[allow(
         clippy::manual_async_fn,
         reason = "an `async fn` holds each argument twice, and every call is moved on its way"
@@ -127,72 +113,73 @@ impl Transport {
             let role = call.role;
             let begun = Instant::now();
             let deadline = begun + call.timeout;
-            let mut tries = Tries {
+            let mut attempts = Attempts {
                 count: 0,
                 last: None,
             };
             let mut backoff = BETWEEN_ATTEMPTS;
             let error = loop {
-                // What has passed sends nothing.
+                // A call past its deadline sends nothing.
                 if Instant::now() >= deadline {
-                    break self.too_late(&call, tries, begun);
+                    break self.too_late(&call, attempts, begun);
                 }
                 let connecting = self.connecting(role, deadline);
                 let connection = match connecting.await {
                     Ok(Ok(connection)) => connection,
                     Ok(Err(RpcError::ConnectError(fault))) => {
-                        let failure = Failure::NoConnection(fault);
-                        let verdict = judge(&failure, call.class);
-                        tries.note(None, failure);
-                        if !verdict.retry {
-                            break tries.give_up(verdict, begun).at(Some(self.name()));
+                        let failure = AttemptFailure::NoConnection(fault);
+                        let decision = judge(&failure, call.class);
+                        attempts.note(None, failure);
+                        if !decision.retry {
+                            break attempts.give_up(decision, begun).at(Some(self.name()));
                         }
-                        tries.again(&self.observer);
+                        attempts.again(&self.observer);
                         continue;
                     }
-                    Ok(Err(RpcError::Answer(answer))) => break tries.refused(answer, begun),
-                    Err(_) => break self.too_late(&call, tries, begun),
+                    Ok(Err(RpcError::Answer(answer))) => break attempts.refused(answer, begun),
+                    Err(_) => break self.too_late(&call, attempts, begun),
                 };
                 if Instant::now() >= deadline {
-                    break self.too_late(&call, tries, begun);
+                    break self.too_late(&call, attempts, begun);
                 }
                 let limit = self.attempt_deadline(&call, &connection, deadline);
                 let generation = self.generation();
                 let trying = attempt(connection.clone());
                 let failure = match timeout_at(limit.into(), trying).await {
                     Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(RpcError::ConnectError(fault))) => Failure::Broken(fault),
-                    Ok(Err(RpcError::Answer(answer))) => Failure::Answer(answer),
-                    Err(_) => Failure::Silence,
+                    Ok(Err(RpcError::ConnectError(fault))) => AttemptFailure::Broken(fault),
+                    Ok(Err(RpcError::Answer(answer))) => AttemptFailure::Answer(answer),
+                    Err(_) => AttemptFailure::Silence,
                 };
-                let verdict = judge(&failure, call.class);
+                let decision = judge(&failure, call.class);
                 match role {
-                    Some(role) => self.report(role, &connection, verdict.member),
-                    None => drop(self.penalise(&connection, verdict.member)),
+                    Some(role) => self.report(role, &connection, decision.member),
+                    None => drop(self.penalise(&connection, decision.member)),
                 }
-                // A stream that breaks on a connection that does not could break thousands a second.
+                // A stream that fails on a working connection could fail thousands of times a
+                // second.
                 let spaced = match failure {
-                    Failure::Answer(_) => true,
-                    Failure::Broken(_) => connection.is_open(),
-                    Failure::NoConnection(_) | Failure::Silence => false,
+                    AttemptFailure::Answer(_) => true,
+                    AttemptFailure::Broken(_) => connection.is_open(),
+                    AttemptFailure::NoConnection(_) | AttemptFailure::Silence => false,
                 };
                 let token = match &failure {
-                    Failure::Answer(answer) if verdict.token => Some(answer.clone()),
+                    AttemptFailure::Answer(answer) if decision.token => Some(answer.clone()),
                     _ => None,
                 };
-                tries.note(Some(&connection), failure);
-                if !verdict.retry {
-                    break tries.give_up(verdict, begun);
+                attempts.note(Some(&connection), failure);
+                if !decision.retry {
+                    break attempts.give_up(decision, begun);
                 }
                 if let Some(refused) = token {
                     let renewing = self.renew(generation, &refused);
                     match timeout_at(deadline.into(), renewing).await {
                         Ok(Ok(())) => {}
                         Ok(Err(RpcError::ConnectError(fault))) => {
-                            tries.note(None, Failure::NoConnection(fault));
+                            attempts.note(None, AttemptFailure::NoConnection(fault));
                         }
-                        Ok(Err(RpcError::Answer(answer))) => break tries.refused(answer, begun),
-                        Err(_) => break self.too_late(&call, tries, begun),
+                        Ok(Err(RpcError::Answer(answer))) => break attempts.refused(answer, begun),
+                        Err(_) => break self.too_late(&call, attempts, begun),
                     }
                 }
                 let pause = if spaced {
@@ -202,9 +189,9 @@ impl Transport {
                 };
                 let next = Instant::now() + pause;
                 if next >= deadline {
-                    break self.too_late(&call, tries, begun);
+                    break self.too_late(&call, attempts, begun);
                 }
-                tries.again(&self.observer);
+                attempts.again(&self.observer);
                 if !pause.is_zero() {
                     sleep_until(next.into()).await;
                 }
@@ -213,125 +200,67 @@ impl Transport {
         }
     }
 
-    /// The connection for an attempt; as a rule it is at hand.
+    /// Returns the connection for an attempt, usually without a wait.
     fn connecting(
         self: &Arc<Self>,
         role: Option<ConnectionRole>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Result<Connection, RpcError>, Elapsed>> {
-        let at_hand = role.and_then(|role| self.at_hand(role));
+        let ready_connection = role.and_then(|role| self.ready_connection(role));
         async move {
-            if let Some(connection) = at_hand {
+            if let Some(connection) = ready_connection {
                 return Ok(Ok(connection));
             }
-            // In a box: it is much larger than all the rest of a call.
+            // Boxed because it is much larger than the rest of the call's future.
             let connecting = Box::pin(async {
                 match role {
-                    Some(role) => self.connection(role, Demand::Call).await,
-                    None => self.own_connection(Demand::Call).await,
+                    Some(role) => self.connection(role, Urgency::Call).await,
+                    None => self.own_connection(Urgency::Call).await,
                 }
             });
             timeout_at(deadline.into(), connecting).await
         }
     }
 
-    /// A read that could go elsewhere gives one member a third of the time; anything else has all
-    /// of it.
+    /// The deadline of one attempt. A read that could go to another member gets a third of the
+    /// timeout; every other attempt gets all of it.
     fn attempt_deadline(&self, call: &Call, connection: &Connection, deadline: Instant) -> Instant {
-        if call.class != Class::Repeatable || !self.has_others(connection.index) {
+        if call.class != RequestClass::Repeatable || !self.has_others(connection.index) {
             return deadline;
         }
         (Instant::now() + (call.timeout / 3).max(SHORTEST_ATTEMPT)).min(deadline)
     }
 
     #[cold]
-    fn too_late(&self, call: &Call, tries: Tries, begun: Instant) -> Error {
+    fn too_late(&self, call: &Call, attempts: Attempts, begun: Instant) -> Error {
         let elapsed = begun.elapsed();
-        let endpoint = tries.endpoint().unwrap_or_else(|| self.name());
-        let last = tries.last.map(|(_, failure)| failure);
+        let endpoint = attempts.endpoint().unwrap_or_else(|| self.name());
+        let last = attempts.last.map(|(_, failure)| failure);
         let kind = match &last {
-            // Nobody said that name and password are wrong: another token was not there in time,
-            // and may be for the next call.
-            Some(Failure::Answer(answer))
+            // The user name and the password may be right: no new token was fetched in time, and
+            // the next call may get one.
+            Some(AttemptFailure::Answer(answer))
                 if answer.kind == ErrorKind::Unauthenticated
-                    && matches!(answer.remedy, Remedy::Token(_)) =>
+                    && matches!(answer.retry_hint, RetryHint::NewToken(_)) =>
             {
                 ErrorKind::Timeout
             }
-            Some(Failure::Answer(answer)) => answer.kind,
-            Some(Failure::NoConnection(fault) | Failure::Broken(fault)) => fault.kind,
-            Some(Failure::Silence) | None => ErrorKind::Timeout,
+            Some(AttemptFailure::Answer(answer)) => answer.kind,
+            Some(AttemptFailure::NoConnection(fault) | AttemptFailure::Broken(fault)) => fault.kind,
+            Some(AttemptFailure::Silence) | None => ErrorKind::Timeout,
         };
         let error = Error::new(kind, format!("no answer in {:?}", call.timeout))
             .at(Some(endpoint))
-            .tried(tries.count.max(1), elapsed);
+            .tried(attempts.count.max(1), elapsed);
         match last {
             Some(failure) => error.last(failure.to_string()),
-            None => match self.stream_shortage(call.role).or_else(|| self.trouble()) {
+            None => match self
+                .stream_shortage(call.role)
+                .or_else(|| self.known_failures())
+            {
                 Some(trouble) => error.last(trouble),
                 None => error,
             },
         }
     }
-}
-
-/// What was tried so far.
-struct Tries {
-    count: u32,
-    last: Option<(Option<Arc<str>>, Failure)>,
-}
-
-impl Tries {
-    fn note(&mut self, connection: Option<&Connection>, failure: Failure) {
-        self.count += 1;
-        self.last = Some((connection.map(|c| Arc::clone(&c.endpoint.text)), failure));
-    }
-
-    /// Another attempt follows.
-    fn again(&self, observer: &Observer) {
-        if let Some((endpoint, failure)) = &self.last {
-            observer.retrying(self.count, endpoint.as_deref(), failure);
-        }
-    }
-
-    fn endpoint(&self) -> Option<Arc<str>> {
-        self.last
-            .as_ref()
-            .and_then(|(endpoint, _)| endpoint.clone())
-    }
-
-    /// The error of a call for which there is no token.
-    #[cold]
-    fn refused(self, answer: ServerError, begun: Instant) -> Error {
-        Error::new(answer.kind, answer.text)
-            .at(self.endpoint())
-            .tried(self.count.max(1), begun.elapsed())
-    }
-
-    /// The error of a call that must not, or need not, be repeated.
-    #[cold]
-    fn give_up(self, verdict: Verdict, begun: Instant) -> Error {
-        let elapsed = begun.elapsed();
-        let endpoint = self.endpoint();
-        let error = match self.last {
-            Some((_, Failure::Answer(answer))) => Error::new(answer.kind, answer.text),
-            Some((_, Failure::Broken(fault) | Failure::NoConnection(fault))) => {
-                Error::new(fault.kind, fault.text)
-            }
-            Some((_, Failure::Silence)) | None => Error::new(
-                ErrorKind::Timeout,
-                format!("no answer in {}", short(elapsed)),
-            ),
-        };
-        error
-            .at(endpoint)
-            .tried(self.count, elapsed)
-            .unknown_outcome(verdict.maybe_executed)
-    }
-}
-
-/// A duration to the millisecond: nobody reads the rest.
-fn short(elapsed: Duration) -> String {
-    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    format!("{:?}", Duration::from_millis(millis))
 }

@@ -1,7 +1,7 @@
-//! The codec of the generated stubs: prost, with small buffers.
+//! The codec of the generated stubs: prost with small buffers.
 //!
-//! tonic allocates two buffers of 8 KiB for each call. Most of etcd's messages are smaller than
-//! 512 bytes, and a buffer grows when one is not.
+//! tonic allocates two buffers of 8 KiB for each call. Most messages of etcd are smaller than 512
+//! bytes, and a buffer grows for a larger one.
 
 use std::marker::PhantomData;
 
@@ -9,10 +9,10 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec as GrpcCodec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// The first size of a buffer.
+/// The initial size of a buffer.
 const BUFFER: usize = 512;
 
-/// So many encoded bytes of a stream are sent together: tonic's own number.
+/// How many encoded bytes of a stream are sent together; tonic's default.
 const TOGETHER: usize = 32 * 1024;
 
 #[derive(Debug)]

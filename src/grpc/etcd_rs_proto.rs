@@ -1,5 +1,5 @@
-//! The wire, generated from `proto/`: messages, unary methods, and stubs for what streams. Private to
-//! the crate.
+//! The code generated from `proto/`: messages, unary methods, and stubs of the streaming methods.
+//! Private to the crate.
 
 #![allow(
     missing_docs,
@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-/// What the generated stubs import: see `build.rs`.
+/// The imports of the generated stubs; see `build.rs`.
 pub(crate) mod codegen {
     pub(crate) use bytes::Bytes;
     pub(crate) use http;
@@ -27,27 +27,27 @@ pub(crate) mod codegen {
     pub(crate) type StdError = Box<dyn std::error::Error + Send + Sync + 'static>;
 }
 
-/// The request of a unary method; none is the request of two.
+/// The request of a unary method. No message is the request of two methods.
 pub(crate) trait Unary: prost::Message + Clone {
-    /// The one message that comes back.
+    /// The response message.
     type Reply: prost::Message + Default;
 
-    /// The method, as it is named on the wire.
+    /// The path of the method on the wire.
     const PATH: &'static str;
 
-    /// The header of a reply.
+    /// The header of a response.
     fn header(reply: &Self::Reply) -> Option<&etcdserverpb::ResponseHeader>;
 }
 
-/// The request of a method that streams in both directions.
+/// The request of a bidirectional streaming method.
 pub(crate) trait Duplex: prost::Message + Send + 'static {
-    /// The messages that come back.
+    /// The response message.
     type Reply: prost::Message + Default + Send + 'static;
 
-    /// The method, as it is named on the wire.
+    /// The path of the method on the wire.
     const PATH: &'static str;
 
-    /// The header of one of them.
+    /// The header of a response.
     fn header(reply: &Self::Reply) -> Option<&etcdserverpb::ResponseHeader>;
 }
 
@@ -72,7 +72,7 @@ pub(crate) mod v3electionpb {
     tonic::include_proto!("v3electionpb");
 }
 
-/// What stands where a secret would.
+/// Replaces secrets in `Debug` output.
 const HIDDEN: &str = "***";
 
 impl fmt::Debug for authpb::User {

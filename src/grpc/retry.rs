@@ -1,102 +1,112 @@
-//! Whether a failed attempt may be repeated, and where: by proof, never by guess.
+//! Decides whether a failed attempt may be repeated, and on which member. Pure.
 //!
-//! A read may always be repeated. A write only when it provably was not executed: its bytes never
-//! left, or the server said so. Codes prove nothing: a reset connection and a garbled reply look
-//! alike, and both look like a timeout that came after the write.
+//! A read may always be repeated. A write may be repeated only when it provably was not executed:
+//! its bytes never left, or the server said so. A gRPC code is not a proof: a reset connection, a
+//! corrupt reply and a timeout after the write have the same codes.
 
 use std::fmt;
 
-use super::connect::connect_error::{ConnectError, Sent};
-use crate::error::{ErrorKind, Executed, Remedy, ServerError};
+use super::connect::connect_error::{ConnectError, RequestSent};
+use crate::error::{ErrorKind, Executed, RetryHint, ServerError};
 
 /// How one attempt failed.
 #[derive(Clone, Debug)]
-pub(crate) enum Failure {
-    /// There was no connection to send it on.
+pub(crate) enum AttemptFailure {
+    /// No connection could be made.
     NoConnection(ConnectError),
-    /// The connection broke under it.
+    /// The connection or the stream broke during the attempt.
     Broken(ConnectError),
-    /// No answer in the time that one attempt has.
+    /// No answer arrived in the time of one attempt.
     Silence,
     /// The server answered with an error.
     Answer(ServerError),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for AttemptFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::NoConnection(fault) | Failure::Broken(fault) => fault.fmt(f),
-            Failure::Silence => f.write_str("no answer"),
-            Failure::Answer(answer) => f.write_str(&answer.text),
+            AttemptFailure::NoConnection(fault) | AttemptFailure::Broken(fault) => fault.fmt(f),
+            AttemptFailure::Silence => f.write_str("no answer"),
+            AttemptFailure::Answer(answer) => f.write_str(&answer.text),
         }
     }
 }
 
-/// What repeating a request may do.
+/// Whether a request may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// It changes nothing, or the same thing again.
+pub(crate) enum RequestClass {
+    /// It changes nothing, or repeating it has no further effect.
     Repeatable,
-    /// Executing it twice would matter.
+    /// Executing it twice has an effect.
     Write,
-    /// A write that a follower passes on to the leader, as often as it takes: what the follower says of
-    /// itself comes after that, and proves nothing.
+    /// A write that a follower forwards to the leader, repeatedly if necessary. An error about the
+    /// follower itself may follow such an attempt, so it proves nothing.
     Forwarded,
 }
 
-/// What to do next.
+/// What to do after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct RetryDecision {
     /// Repeat the request.
     pub(crate) retry: bool,
-    /// ... with another token.
+    /// Fetch a new token first.
     pub(crate) token: bool,
-    /// What this says about the member that was asked.
-    pub(crate) member: Suspicion,
+    /// The condition of the member that was asked.
+    pub(crate) member: MemberCondition,
     /// The request may have been executed.
     pub(crate) maybe_executed: bool,
 }
 
-/// What a failure says about a member.
+/// The condition of a member, as a failure shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Suspicion {
-    None,
-    /// It may be dead: check it, and go elsewhere meanwhile.
+pub(crate) enum MemberCondition {
+    /// The failure says nothing against the member.
+    Healthy,
+    /// No answer arrived: check the connection, and use another member meanwhile.
     Silent,
-    /// It answers, but cannot serve.
+    /// The member answers but cannot serve.
     Unable,
-    /// It is a learner.
+    /// The member is a learner.
     Learner,
 }
 
-impl fmt::Display for Suspicion {
+impl fmt::Display for MemberCondition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Suspicion::None => "nothing is wrong",
-            Suspicion::Silent => "it does not answer",
-            Suspicion::Unable => "it cannot serve now",
-            Suspicion::Learner => "it is a learner",
+            MemberCondition::Healthy => "nothing is wrong",
+            MemberCondition::Silent => "it does not answer",
+            MemberCondition::Unable => "it cannot serve now",
+            MemberCondition::Learner => "it is a learner",
         })
     }
 }
 
-pub(crate) fn judge(failure: &Failure, class: Class) -> Verdict {
-    let write = class != Class::Repeatable;
+pub(crate) fn judge(failure: &AttemptFailure, class: RequestClass) -> RetryDecision {
+    let write = class != RequestClass::Repeatable;
     let mut token = false;
     let (transient, executed, member) = match failure {
-        // What TLS fails by is there until somebody changes a file or a setting.
-        Failure::NoConnection(fault) => (fault.kind != ErrorKind::Tls, false, Suspicion::None),
-        Failure::Broken(fault) => (true, fault.sent == Sent::Maybe, Suspicion::None),
-        Failure::Silence => (true, true, Suspicion::Silent),
-        Failure::Answer(error) => {
-            let member = suspicion(error);
-            token = matches!(error.remedy, Remedy::Token(_));
-            let forwarded = class == Class::Forwarded && error.remedy == Remedy::Elsewhere;
+        // A TLS failure lasts until a file or a setting is changed.
+        AttemptFailure::NoConnection(fault) => (
+            fault.kind != ErrorKind::Tls,
+            false,
+            MemberCondition::Healthy,
+        ),
+        AttemptFailure::Broken(fault) => (
+            true,
+            fault.sent == RequestSent::Maybe,
+            MemberCondition::Healthy,
+        ),
+        AttemptFailure::Silence => (true, true, MemberCondition::Silent),
+        AttemptFailure::Answer(error) => {
+            let member = member_condition(error);
+            token = matches!(error.retry_hint, RetryHint::NewToken(_));
+            let forwarded =
+                class == RequestClass::Forwarded && error.retry_hint == RetryHint::OtherMember;
             let executed = error.executed == Executed::Unknown || forwarded;
-            (error.remedy != Remedy::None, executed, member)
+            (error.retry_hint != RetryHint::None, executed, member)
         }
     };
-    Verdict {
+    RetryDecision {
         retry: transient && !(write && executed),
         token,
         member,
@@ -104,12 +114,14 @@ pub(crate) fn judge(failure: &Failure, class: Class) -> Verdict {
     }
 }
 
-/// What an error that a member answered with says about it.
-pub(crate) fn suspicion(error: &ServerError) -> Suspicion {
-    match error.remedy {
-        Remedy::Elsewhere => Suspicion::Unable,
-        Remedy::Learner => Suspicion::Learner,
-        Remedy::None | Remedy::Again | Remedy::Token(_) => Suspicion::None,
+/// The condition of a member that answered with this error.
+pub(crate) fn member_condition(error: &ServerError) -> MemberCondition {
+    match error.retry_hint {
+        RetryHint::OtherMember => MemberCondition::Unable,
+        RetryHint::Learner => MemberCondition::Learner,
+        RetryHint::None | RetryHint::SameMember | RetryHint::NewToken(_) => {
+            MemberCondition::Healthy
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! A stream of messages in both directions, straight on `h2`.
+//! A bidirectional stream of messages, directly on `h2`.
 //!
-//! tonic's reader ends a stream at the first message over the limit, before anybody knows what that
-//! message is about. On a stream that many share it would end them all. This reader passes over such
-//! a message without keeping it, hands out what it is about, and goes on.
+//! tonic ends a stream at the first message over the limit, before the message is decoded. On a
+//! stream that many watches share, that would end all of them. This reader skips such a message
+//! without keeping it, returns its small fields, and continues.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -20,23 +20,24 @@ use tonic::body::Body;
 use tonic::codec::{Codec as _, EncodeBody};
 use tower_service::Service as _;
 
-use super::call::RpcError;
-use super::connect::connection::Incoming;
-use super::outline::Outline;
+use super::codec::Codec;
+use super::connect::connection::Connection;
+use super::connect::response_body::ResponseBody;
+use super::oversized_message::OversizedScanner;
+use super::rpc_error::RpcError;
 use super::unary::{HEAD, announced, check, malformed, not_grpc};
-use super::{Codec, Connection};
 use crate::grpc::etcd_rs_proto::Duplex;
 
-/// A message so large has memory of its own. Smaller ones share theirs with their neighbours, and
-/// whoever keeps a part of one keeps at most so much.
+/// A message of this size gets its own memory. Smaller messages share a buffer with their
+/// neighbours, so a part of one that is kept retains at most this many bytes.
 const SHARED: usize = 64 * 1024;
 
-/// What comes over a stream.
+/// An item of a stream.
 #[derive(Debug)]
-pub(crate) enum Item<M> {
+pub(crate) enum StreamItem<M> {
     Message(M),
-    /// A message over the client's limit: what it says besides its lists and texts, how many of
-    /// their entries there were, and its size.
+    /// A message over the client's limit: its fields without lists and strings, the number of
+    /// skipped entries, and its size.
     TooLarge {
         outline: M,
         entries: usize,
@@ -47,13 +48,13 @@ pub(crate) enum Item<M> {
 /// The receiving half of a stream.
 #[derive(Debug)]
 pub(crate) struct GrpcStream<M> {
-    body: Incoming,
+    body: ResponseBody,
     messages: Messages,
     arrived: Arc<AtomicU64>,
     message: PhantomData<M>,
 }
 
-/// The sending half, as the body of a request reads it.
+/// The sending half of a stream, as a request body.
 struct Outgoing<M>(mpsc::UnboundedReceiver<M>);
 
 impl<M> Stream for Outgoing<M> {
@@ -65,10 +66,10 @@ impl<M> Stream for Outgoing<M> {
 }
 
 impl Connection {
-    /// Opens a stream. A server sends its headers with its first response, so a request has to be
-    /// sent before this returns.
+    /// Opens a stream. At least one request must be queued, because a server sends its headers with
+    /// its first response.
     ///
-    /// `arrived` counts the bytes that come over it.
+    /// `arrived` counts the received bytes.
     pub(crate) async fn duplex<M: Duplex>(
         mut self,
         requests: mpsc::UnboundedReceiver<M>,
@@ -94,11 +95,11 @@ impl Connection {
 }
 
 impl<M: Message + Default> GrpcStream<M> {
-    /// The next message; `None` when the server ended the stream without an error.
+    /// Polls for the next message; `None` when the server ended the stream without an error.
     pub(crate) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Item<M>, RpcError>>> {
+    ) -> Poll<Option<Result<StreamItem<M>, RpcError>>> {
         loop {
             match self.messages.next() {
                 Ok(Some(frame)) => return Poll::Ready(Some(frame.decode())),
@@ -124,7 +125,7 @@ impl<M: Message + Default> GrpcStream<M> {
     }
 }
 
-/// A message as it came in.
+/// A received message that is not decoded yet.
 #[derive(Debug)]
 enum Frame {
     Message(Bytes),
@@ -136,15 +137,15 @@ enum Frame {
 }
 
 impl Frame {
-    fn decode<M: Message + Default>(self) -> Result<Item<M>, RpcError> {
+    fn decode<M: Message + Default>(self) -> Result<StreamItem<M>, RpcError> {
         let decode = |bytes| M::decode(bytes).map_err(|error| malformed(&error.to_string()));
         Ok(match self {
-            Frame::Message(bytes) => Item::Message(decode(bytes)?),
+            Frame::Message(bytes) => StreamItem::Message(decode(bytes)?),
             Frame::TooLarge {
                 outline,
                 entries,
                 bytes,
-            } => Item::TooLarge {
+            } => StreamItem::TooLarge {
                 outline: decode(outline)?,
                 entries,
                 bytes,
@@ -153,14 +154,14 @@ impl Frame {
     }
 }
 
-/// Cuts what comes in into messages.
+/// Splits the received bytes into messages.
 #[derive(Debug)]
 struct Messages {
     buffer: BytesMut,
     limit: usize,
-    /// The message that is passed over: its length, what is left of it, and its outline.
-    passing: Option<(usize, usize, Outline)>,
-    /// What came in behind the part of it that is passed over.
+    /// The message that is skipped: its length, its remaining bytes, and its scanner.
+    passing: Option<(usize, usize, OversizedScanner)>,
+    /// The received bytes that belong to the skipped message and to those after it.
     behind: Bytes,
 }
 
@@ -174,7 +175,7 @@ impl Messages {
         }
     }
 
-    /// Takes what comes in, after all that was complete before was taken out.
+    /// Adds received bytes. The caller has taken all complete messages before.
     fn push(&mut self, data: Bytes) {
         if self.passing.is_some() {
             self.behind = data;
@@ -183,7 +184,7 @@ impl Messages {
         }
     }
 
-    /// The next message that is complete.
+    /// Returns the next complete message.
     fn next(&mut self) -> Result<Option<Frame>, RpcError> {
         if self.passing.is_none() {
             let Some(length) = announced(&self.buffer)? else {
@@ -194,12 +195,12 @@ impl Messages {
             }
             self.buffer.advance(HEAD);
             self.behind = std::mem::take(&mut self.buffer).freeze();
-            self.passing = Some((length, length, Outline::default()));
+            self.passing = Some((length, length, OversizedScanner::default()));
         }
         self.pass()
     }
 
-    /// The message that ends after so many bytes, if it is all there.
+    /// Returns the message that ends after `end` bytes, if it is complete.
     fn take(&mut self, end: usize) -> Option<Frame> {
         if self.buffer.len() < end {
             self.buffer.reserve(end - self.buffer.len());
@@ -217,13 +218,13 @@ impl Messages {
         Some(Frame::Message(message.freeze()))
     }
 
-    /// Passes over what is there of a message that is too large.
+    /// Skips the received part of an oversized message.
     fn pass(&mut self) -> Result<Option<Frame>, RpcError> {
         let Some((length, mut left, mut outline)) = self.passing.take() else {
             return Ok(None);
         };
         let part = self.behind.split_to(left.min(self.behind.len()));
-        let malformed = |_| malformed("a message over the limit that is no protobuf");
+        let malformed = |_| malformed("an oversized message is not valid protobuf");
         outline.push(&part).map_err(malformed)?;
         left -= part.len();
         if left > 0 {
@@ -293,8 +294,8 @@ mod tests {
             for frame in read(&bytes, pieces, limit).unwrap() {
                 let expected = expected.next().unwrap();
                 match frame.decode::<WatchResponse>().unwrap() {
-                    Item::Message(message) => assert_eq!(&message, expected),
-                    Item::TooLarge { outline, bytes, .. } => {
+                    StreamItem::Message(message) => assert_eq!(&message, expected),
+                    StreamItem::TooLarge { outline, bytes, .. } => {
                         assert_eq!(bytes, expected.encoded_len());
                         assert!(bytes > limit);
                         assert_eq!(outline, response(expected.watch_id, 0));

@@ -1,18 +1,24 @@
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::connect::endpoint::Endpoint;
+use super::transport::CLEANUPS;
 use super::*;
 
-pub(super) fn settings() -> Settings {
-    Settings {
+pub(super) fn settings() -> TransportSettings {
+    TransportSettings {
         connect_timeout: Duration::from_secs(3),
         stagger: Duration::from_millis(100),
         resolver: Resolver::system(),
         stream_window: 1 << 16,
         connection_window: 1 << 16,
-        limits: Limits {
+        limits: MessageLimits {
             receive: 1 << 20,
             send: 1 << 20,
             txn_ops: 128,
         },
-        ping: Settings::pings(Duration::from_secs(10), Duration::from_secs(5)),
+        ping: TransportSettings::pings(Duration::from_secs(10), Duration::from_secs(5)),
         tokens: None,
         plaintext_credentials: false,
         #[cfg(feature = "__tls")]
@@ -27,11 +33,11 @@ fn a_race_that_panicked_is_followed_by_another() {
     let transport = Transport::new(vec![endpoint], settings());
     let (sender, outcome) = watch::channel(None);
     transport.pool(ConnectionRole::Calls).lock().dialling = Some(outcome);
-    // As a panic does it, without a result.
+    // A panic drops the sender without a result.
     drop(sender);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let dialled = runtime.enable_all().build().unwrap().block_on(async {
-        let dialled = transport.dialled(ConnectionRole::Calls, Demand::Call);
+        let dialled = transport.dialled(ConnectionRole::Calls, Urgency::Call);
         tokio::time::timeout(Duration::from_secs(20), dialled).await
     });
     let fault = dialled.unwrap().unwrap_err();

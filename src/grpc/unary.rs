@@ -1,7 +1,7 @@
-//! A unary method on a connection: one message there and one back, straight on `h2`.
+//! A unary call on one connection, directly on `h2`: one message in each direction.
 //!
-//! Calls are what a client does most, and the stubs' way costs each a tenth of its time: a body that is
-//! polled, a boxed future, layers that only streams have a use for.
+//! The generated stubs would cost a call a tenth of its time, for a polled body, a boxed future and
+//! layers that only streams need.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use http::{Method, Request, StatusCode, Uri};
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::Connection;
-use super::call::RpcError;
-use super::connect::connection::Open;
+use super::connect::connection::Connection;
+use super::connect::open_stream::OpenStream;
 use super::connect::store_identity::Consistency;
+use super::rpc_error::RpcError;
 use crate::error::ServerError;
 use crate::grpc::etcd_rs_proto::Unary;
 
-/// What precedes a message: whether it is compressed, in one byte, and its length in four.
+/// The length of a message header: one byte for compression, four for the length.
 pub(super) const HEAD: usize = 5;
 
-/// A request as it goes out; it is encoded once, however often it is sent. It may hold a password, and
-/// does not print.
+/// An encoded request. It is encoded once, however often it is sent. It may contain a password and
+/// has no `Debug` output.
 #[derive(Clone)]
 pub(crate) struct Framed<M> {
     bytes: Bytes,
@@ -35,13 +35,13 @@ pub(crate) struct Framed<M> {
 }
 
 impl<M: Unary> Framed<M> {
-    /// For members that have a leader. Without one a member refuses it at once, and does not hold it
-    /// until it times out.
+    /// Encodes a request that requires a member with a leader: a member without one rejects it at
+    /// once instead of holding it until a timeout.
     pub(crate) fn new(message: &M) -> Self {
         let length = message.encoded_len();
         let mut bytes = BytesMut::with_capacity(HEAD + length);
         bytes.put_u8(0);
-        // No limit lets a message of 4 GiB through.
+        // The send limit is below 4 GiB.
         bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
         message.encode_raw(&mut bytes);
         Framed {
@@ -52,7 +52,7 @@ impl<M: Unary> Framed<M> {
         }
     }
 
-    /// Whether it is for members that have a leader only.
+    /// Sets whether the request requires a member with a leader.
     pub(crate) fn needs_leader(self, needs_leader: bool) -> Self {
         Framed {
             needs_leader,
@@ -60,7 +60,7 @@ impl<M: Unary> Framed<M> {
         }
     }
 
-    /// How new its answer is bound to be.
+    /// Sets how recent the answer must be.
     pub(crate) fn consistency(self, consistency: Consistency) -> Self {
         Framed {
             consistency,
@@ -70,7 +70,7 @@ impl<M: Unary> Framed<M> {
 }
 
 impl Connection {
-    /// Sends a request to its method, and reads the reply.
+    /// Sends a request to its method and reads the reply.
     pub(crate) async fn ask<M: Unary>(self, request: Framed<M>) -> Result<M::Reply, RpcError> {
         let store = Arc::clone(&self.store);
         let asked = store.known();
@@ -89,25 +89,25 @@ impl Connection {
         message: Bytes,
         needs_leader: bool,
     ) -> Result<Bytes, RpcError> {
-        let open = Open::new(&self);
+        let open = OpenStream::new(&self);
         let ready = SendRequest::clone(&self.send).ready().await;
         let head = self.head(path, needs_leader);
         let sent = ready.and_then(|mut send| send.send_request(head, false));
         let (response, mut body) =
             sent.map_err(|error| RpcError::ConnectError(open.not_sent(&error)))?;
-        // An error here is the stream's, and its response says why.
+        // The error is that of the stream; its response reports it.
         let _ = body.send_data(message, true);
         let broken = |error: h2::Error| RpcError::ConnectError(open.explain(&error));
         let (head, mut body) = response.await.map_err(broken)?.into_parts();
         if head.status != StatusCode::OK {
             return Err(not_grpc(head.status));
         }
-        // Headers alone are an error: there is no reply without a message.
+        // A response with headers only is an error: a reply has a message.
         check(&head.headers)?;
-        let mut reply = Incoming(BytesMut::new());
+        let mut reply = ReplyBuffer(BytesMut::new());
         while let Some(data) = body.data().await {
             let data = data.map_err(broken)?;
-            // It fails only on a stream that is over, which the next step reports.
+            // It fails only on a closed stream, which the next step reports.
             let _ = body.flow_control().release_capacity(data.len());
             reply.push(&data, self.limits.receive)?;
         }
@@ -122,7 +122,7 @@ impl Connection {
         *request.method_mut() = Method::POST;
         let mut parts = self.origin.clone().into_parts();
         parts.path_and_query = Some(PathAndQuery::from_static(path));
-        // An origin has all that a URI needs besides its path.
+        // The origin is a complete URI; only the path is replaced.
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -136,7 +136,7 @@ impl Connection {
     }
 }
 
-/// Whether there is a status, which is `Ok` then; another one is an error.
+/// Returns whether the gRPC status is present. A status other than `Ok` is an error.
 pub(super) fn check(headers: &HeaderMap) -> Result<bool, RpcError> {
     match headers.get(Status::GRPC_STATUS) {
         None => Ok(false),
@@ -152,10 +152,10 @@ pub(super) fn check(headers: &HeaderMap) -> Result<bool, RpcError> {
     }
 }
 
-/// The reply of something that is no gRPC server, or of a proxy that has none behind it.
+/// The error for a reply that is not gRPC: from another server, or from a proxy without a backend.
 #[cold]
 pub(super) fn not_grpc(status: StatusCode) -> RpcError {
-    let text = format!("HTTP {status}, and no gRPC status");
+    let text = format!("HTTP {status} without a gRPC status");
     match status.as_u16() {
         429 | 502 | 503 | 504 => {
             RpcError::Answer(ServerError::read(Code::Unavailable.into(), &text))
@@ -169,11 +169,11 @@ pub(super) fn malformed(text: &str) -> RpcError {
     RpcError::Answer(ServerError::malformed(text))
 }
 
-/// A reply as it comes in, with its head: as much memory as the message has bytes, and no more than
-/// has come in of what announces itself as more than it is.
-struct Incoming(BytesMut);
+/// A reply with its header, as it arrives. It allocates at most the size of the message, and not
+/// more than the limit for a header that announces more.
+struct ReplyBuffer(BytesMut);
 
-impl Incoming {
+impl ReplyBuffer {
     fn push(&mut self, data: &[u8], limit: usize) -> Result<(), RpcError> {
         if self.0.is_empty()
             && let Some(length) = announced(data)?
@@ -187,9 +187,9 @@ impl Incoming {
                     "the reply has {length} bytes and the limit is {limit} (ClientBuilder::receive_limit)"
                 ))))
             }
-            Some(length) if self.0.len() > HEAD + length => {
-                Err(malformed("more than one message in reply to one"))
-            }
+            Some(length) if self.0.len() > HEAD + length => Err(malformed(
+                "more than one message in the reply to a unary call",
+            )),
             _ => Ok(()),
         }
     }
@@ -200,12 +200,12 @@ impl Incoming {
                 self.0.advance(HEAD);
                 Ok(self.0.freeze())
             }
-            _ => Err(malformed("a reply that ends within its message")),
+            _ => Err(malformed("the reply ends inside its message")),
         }
     }
 }
 
-/// The length of the message that begins here, once its head is there.
+/// The length of the message at the start of `data`, once its header is complete.
 pub(super) fn announced(data: &[u8]) -> Result<Option<usize>, RpcError> {
     let Some((head, _)) = data.split_first_chunk::<HEAD>() else {
         return Ok(None);
@@ -213,7 +213,7 @@ pub(super) fn announced(data: &[u8]) -> Result<Option<usize>, RpcError> {
     let [compressed, length @ ..] = *head;
     if compressed != 0 {
         return Err(malformed(
-            "a message that says it is compressed, which none may be",
+            "a compressed message, although compression was not negotiated",
         ));
     }
     Ok(usize::try_from(u32::from_be_bytes(length)).ok())
@@ -231,9 +231,9 @@ mod tests {
         }
     }
 
-    /// A reply that comes in pieces of a size.
+    /// Reads a reply that arrives in pieces of this size.
     fn read(bytes: &[u8], pieces: usize, limit: usize) -> Result<Bytes, RpcError> {
-        let mut reply = Incoming(BytesMut::new());
+        let mut reply = ReplyBuffer(BytesMut::new());
         for piece in bytes.chunks(pieces) {
             reply.push(piece, limit)?;
         }
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_reply_that_announces_much_is_refused_at_its_head() {
-        let mut reply = Incoming(BytesMut::new());
+        let mut reply = ReplyBuffer(BytesMut::new());
         let head = [0, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(
             kind(reply.push(&head, 1 << 20).unwrap_err()),

@@ -1,4 +1,4 @@
-//! One call, from its beginning to its end: counted, timed, and with the feature `tracing` a span.
+//! One call from start to end: its counters, its latency, and with the feature `tracing` its span.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Counts it in. `operation` is asked for its name when somebody listens.
+    /// Counts the call as started. `operation` is evaluated only when its span is enabled.
     pub(crate) fn begin(
         observer: &'a Observer,
         verb: &'static str,
@@ -35,12 +35,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// What is to happen within its span, on whatever thread.
+    /// Runs `future` within the span of the call, on any thread.
     pub(crate) fn within<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         self.span.around(future)
     }
 
-    /// Counts it out.
+    /// Counts the call as ended.
     pub(crate) fn end<T>(self, result: &Result<T>) {
         self.out(result.as_ref().err());
     }
@@ -53,7 +53,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A call that was handed over; one that is dropped before its end counts as closed.
+/// A submitted call. One that is dropped before its end counts as closed.
 pub(crate) struct Underway {
     observer: Arc<Observer>,
     place: usize,
@@ -63,7 +63,7 @@ pub(crate) struct Underway {
 }
 
 impl Underway {
-    /// Counts it in.
+    /// Counts the call as started.
     pub(crate) fn begin(
         observer: &Arc<Observer>,
         verb: &'static str,
@@ -79,12 +79,12 @@ impl Underway {
         }
     }
 
-    /// What is to happen within its span, on whatever thread.
+    /// Runs `future` within the span of the call, on any thread.
     pub(crate) fn within<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         self.span.around(future)
     }
 
-    /// Counts it out.
+    /// Counts the call as ended.
     pub(crate) fn end<T>(mut self, result: &Result<T>) {
         self.over = true;
         let error = result.as_ref().err();
@@ -107,7 +107,7 @@ impl Drop for Underway {
     }
 }
 
-/// The span of a call; without the feature, nothing.
+/// The span of a call; empty without the feature `tracing`.
 #[cfg(not(feature = "tracing"))]
 #[derive(Debug)]
 struct Span;
@@ -118,12 +118,18 @@ impl Span {
         Span
     }
 
-    #[expect(clippy::unused_self, reason = "as the other one")]
+    #[expect(
+        clippy::unused_self,
+        reason = "the same signature as with the feature `tracing`"
+    )]
     fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         future
     }
 
-    #[expect(clippy::unused_self, reason = "as the other one")]
+    #[expect(
+        clippy::unused_self,
+        reason = "the same signature as with the feature `tracing`"
+    )]
     fn end(&self, _: Option<&Error>) {}
 }
 
@@ -145,7 +151,7 @@ impl Span {
             error = Empty,
             attempts = Empty,
         );
-        // Its text is made only when somebody wants it.
+        // The text is made only for an enabled span.
         if !span.is_disabled() {
             span.record("request", tracing::field::display(operation()));
         }

@@ -1,15 +1,16 @@
-//! How long calls take: counters in buckets that grow with the time.
+//! Histograms of latencies, with logarithmic buckets.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Each doubling of the time is divided into this many buckets, so one is at most a quarter wide.
+/// The buckets for each doubling of the time: a bucket is at most a quarter of its lower bound
+/// wide.
 const STEPS: u64 = 4;
 
-/// The bits that number the steps.
+/// The bits that number the buckets of one doubling.
 const STEP_BITS: u32 = STEPS.trailing_zeros();
 
-/// The last bucket begins at 117 s: no deadline that makes sense is longer.
+/// The number of buckets. The last one starts at 117 s, above any sensible deadline.
 const BUCKETS: usize = 104;
 
 /// The bucket of a time in microseconds.
@@ -23,7 +24,7 @@ fn bucket(micros: u64) -> usize {
     usize::try_from(index).map_or(BUCKETS - 1, |index| index.min(BUCKETS - 1))
 }
 
-/// The first microsecond that is above a bucket.
+/// The upper bound of a bucket in microseconds, exclusive.
 fn above(bucket: usize) -> u64 {
     let next = u64::try_from(bucket).unwrap_or(u64::MAX).saturating_add(1);
     if next < STEPS {
@@ -36,7 +37,7 @@ fn above(bucket: usize) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// The counters of one verb: written by every call, without a lock.
+/// The counters of one verb. Calls update them without a lock.
 #[derive(Debug)]
 pub(super) struct Buckets {
     counts: [AtomicU64; BUCKETS],
@@ -71,10 +72,10 @@ impl Buckets {
     }
 }
 
-/// How long calls took, as a histogram.
+/// A histogram of the durations of calls.
 ///
-/// Its buckets grow with the time, four to each doubling: a time is known to a quarter of itself, from
-/// 1 us to 2 minutes. Everything longer counts as the longest.
+/// Its buckets are logarithmic, four for each doubling of the time: a duration between 1 us and 2
+/// minutes is known to within a quarter. Longer durations count in the last bucket.
 ///
 /// ```
 /// # use etcd_blocking::Client;
@@ -93,27 +94,27 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// How many calls are in it.
+    /// The number of calls.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How long all of them took together.
+    /// The total duration of all calls.
     pub fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// How long they took on average; `None` when there were none.
+    /// The mean duration; `None` when there was no call.
     pub fn mean(&self) -> Option<Duration> {
         let nanos = self.sum.as_nanos().checked_div(u128::from(self.count()))?;
         u64::try_from(nanos).ok().map(Duration::from_nanos)
     }
 
-    /// The time that this part of the calls (0 to 1) did not exceed, rounded up to the end of its bucket;
-    /// `None` when there were none.
+    /// The duration that a fraction `part` of the calls (0 to 1) did not exceed, rounded up to the
+    /// end of its bucket; `None` when there was no call.
     pub fn quantile(&self, part: f64) -> Option<Duration> {
         let total = self.count();
-        // At least one call, and at most all: a float may round either way.
+        // At least one call and at most all, in spite of rounding.
         let rank = (part.clamp(0.0, 1.0) * total as f64).ceil() as u64;
         let rank = rank.clamp(1, total.max(1));
         let mut seen = 0;
@@ -123,8 +124,8 @@ impl Latencies {
         })
     }
 
-    /// How many calls took less than `limit`, to the width of a bucket: what a Prometheus bucket
-    /// with `le` counts.
+    /// The number of calls that took less than `limit`, with the precision of a bucket: the value
+    /// of a Prometheus bucket with `le`.
     pub fn below(&self, limit: Duration) -> u64 {
         let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
         let whole = self.counts.iter().enumerate();
@@ -132,13 +133,13 @@ impl Latencies {
         whole.map(|(_, count)| count).sum()
     }
 
-    /// The buckets that are not empty: the time that they end at, and the calls in each.
+    /// The buckets that are not empty: the end of each and its number of calls.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         let filled = self.counts.iter().enumerate().filter(|(_, n)| **n > 0);
         filled.map(|(index, count)| (Duration::from_micros(above(index)), *count))
     }
 
-    /// Puts those of another histogram to these.
+    /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &Latencies) {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);

@@ -1,4 +1,4 @@
-//! What a client tells of itself: plain numbers.
+//! The metrics of a client as plain numbers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::latencies::Latencies;
 use crate::error::ErrorKind;
 
-/// What a client has done and how it is, as plain numbers at one moment: from
+/// A snapshot of the counters and gauges of a client, from
 /// [`Client::metrics`](crate::Client::metrics).
 ///
-/// Counters count from when the client was made, for all its clones together, and never go down.
-/// Gauges say what is now. The numbers are read one after the other while the client works, so two
-/// of them may be a call apart. There is no key, value, user or token in them; endpoints are.
+/// Counters start at zero when the client is made, include all its clones, and never decrease.
+/// Gauges are current values. The numbers are read one after the other while the client works, so
+/// they may differ by a call. They contain endpoints, but no keys, values, users or tokens.
 ///
-/// The `Display` of it is a few lines for people. For machines, write what you need, such as the text
-/// that Prometheus reads:
+/// The `Display` output is a few lines for people. For machines, format the numbers as needed, for
+/// example for Prometheus:
 ///
 /// ```
 /// use std::fmt::Write as _;
@@ -61,17 +61,17 @@ use crate::error::ErrorKind;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Calls, one entry for each verb that was used, in the order of their names.
+    /// The calls, with one entry for each verb that was used, sorted by verb.
     pub calls: Vec<CallMetrics>,
-    /// Attempts that failed and were followed by another, of all calls.
+    /// How many failed attempts were followed by another attempt, in all calls.
     pub retries: u64,
-    /// Connections, one entry for each endpoint that was dialled.
+    /// The connections, with one entry for each endpoint that was dialled.
     pub endpoints: Vec<EndpointMetrics>,
-    /// Tokens.
+    /// The tokens.
     pub tokens: TokenMetrics,
-    /// Watches.
+    /// The watches.
     pub watches: WatchMetrics,
-    /// Leases that are kept alive.
+    /// The leases that are kept alive.
     pub leases: LeaseMetrics,
 }
 
@@ -79,18 +79,18 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallMetrics {
-    /// The word that the errors of these calls begin with, such as `put`: of [`Put`](crate::Put), and
-    /// of [`Client::put`](crate::Client::put), which makes one. `range stream` counts the pieces that
-    /// large ranges were streamed in, by [`pages`](crate::Client::pages) and mirrors.
+    /// The first word of the errors of these calls, such as `put` for [`Put`](crate::Put) and for
+    /// [`Client::put`](crate::Client::put). `range stream` counts the pieces in which
+    /// [`pages`](crate::Client::pages) and mirrors stream large ranges.
     pub verb: &'static str,
-    /// Calls that got their response.
+    /// Calls that returned a response.
     pub ok: u64,
-    /// Calls that returned an error, by its kind.
+    /// Calls that returned an error, for each kind.
     pub errors: Vec<(ErrorKind, u64)>,
-    /// Calls that have begun and not ended: a gauge.
+    /// Calls that have started but not ended: a gauge.
     pub in_flight: u64,
-    /// How long they took, retries included and however they ended: until the caller had the answer,
-    /// or, for a submitted request, until the answer was there.
+    /// The durations of all ended calls, with their retries: until the caller had the result, or
+    /// for a submitted request until the result arrived.
     pub latency: Latencies,
 }
 
@@ -100,15 +100,15 @@ pub struct CallMetrics {
 pub struct EndpointMetrics {
     /// The endpoint, with its scheme.
     pub endpoint: Arc<str>,
-    /// Connections that are open: a gauge. Two at most stay: one for calls and leases, and one for
-    /// watches.
+    /// Open connections: a gauge. Calls, leases, watches, locks and large ranges have separate
+    /// connections.
     pub open: u64,
     /// Connections that were opened.
     pub opened: u64,
-    /// Attempts to connect that failed.
+    /// Connection attempts that failed.
     pub failed_dials: u64,
-    /// How often it was left: its connection broke, it stopped answering, or it could not serve and
-    /// there was another.
+    /// How often the client stopped using the endpoint: its connection broke, it stopped answering,
+    /// or it could not serve while another member could.
     pub ejections: u64,
 }
 
@@ -116,31 +116,32 @@ pub struct EndpointMetrics {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenMetrics {
-    /// Tokens that were fetched: the first one, and each that replaced one.
+    /// Tokens that were fetched, with the first one.
     pub refreshes: u64,
-    /// Attempts to fetch one that failed.
+    /// Attempts to fetch a token that failed.
     pub failures: u64,
 }
 
-/// The watches of a client, a part of [`Metrics`]. Mirrors, and what stands on them, have one each.
+/// The watches of a client, a part of [`Metrics`]. Each mirror, and each type based on one, has one
+/// watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchMetrics {
-    /// Watches there are: a gauge.
+    /// Open watches: a gauge.
     pub open: u64,
-    /// Those of them whose reader is slow, and which pause on the server: a gauge.
+    /// Open watches that are paused on the server because their reader is slow: a gauge.
     pub paused: u64,
-    /// Streams that were opened; all watches of a client share one.
+    /// Streams that were opened. All watches of a client usually share one.
     pub streams: u64,
-    /// How often a watch that had lost its server was there again.
+    /// How often a watch was resumed after it had lost its server.
     pub resumes: u64,
-    /// How often a watch paused because its reader was slow.
+    /// How often a watch was paused because its reader was slow.
     pub pauses: u64,
-    /// Responses that were delivered, to readers and to the crate's own tasks.
+    /// Responses that were delivered to readers and to internal tasks.
     pub delivered: u64,
     /// Items that wait for their readers: a gauge.
     pub queued: u64,
-    /// The bytes of those: a gauge.
+    /// The size of those items in bytes: a gauge.
     pub queued_bytes: u64,
 }
 
@@ -150,34 +151,34 @@ pub struct WatchMetrics {
 pub struct LeaseMetrics {
     /// Leases that are kept alive: a gauge.
     pub kept: u64,
-    /// The time that is left to the one that ends first if no renewal gets through: a gauge. `None`
-    /// when there is none. While all is well it is between two thirds and all of its time to live.
+    /// The time until the first lease expires if no further renewal succeeds: a gauge; `None` when
+    /// no lease is kept alive. Normally it is between two thirds of the time to live and all of it.
     pub smallest_slack: Option<Duration>,
-    /// Renewals that got through.
+    /// Renewals that succeeded.
     pub renewals: u64,
-    /// Leases that were lost: they expired, were revoked, or never answered for.
+    /// Leases that were lost: they expired, were revoked, or were never confirmed.
     pub lost: u64,
-    /// Streams that were opened; all leases of a client share one.
+    /// Streams that were opened. All leases of a client usually share one.
     pub streams: u64,
 }
 
 impl Metrics {
-    /// Calls that ended, of all verbs, however they ended.
+    /// Calls of all verbs that ended, with or without an error.
     pub fn finished(&self) -> u64 {
         self.calls.iter().map(|call| call.ok + call.failed()).sum()
     }
 
-    /// Calls that returned an error, of all verbs.
+    /// Calls of all verbs that returned an error.
     pub fn failed(&self) -> u64 {
         self.calls.iter().map(CallMetrics::failed).sum()
     }
 
-    /// Calls that have begun and not ended, of all verbs: a gauge.
+    /// Calls of all verbs that have started but not ended: a gauge.
     pub fn in_flight(&self) -> u64 {
         self.calls.iter().map(|call| call.in_flight).sum()
     }
 
-    /// How long calls took, of all verbs.
+    /// The durations of the calls of all verbs.
     pub fn latency(&self) -> Latencies {
         let mut all = Latencies::default();
         self.calls.iter().for_each(|call| all.merge(&call.latency));
@@ -189,7 +190,7 @@ impl Metrics {
         self.calls.iter().find(|call| call.verb == verb)
     }
 
-    /// Connections that are open, to all endpoints: a gauge.
+    /// Open connections to all endpoints: a gauge.
     pub fn open_connections(&self) -> u64 {
         self.endpoints.iter().map(|endpoint| endpoint.open).sum()
     }

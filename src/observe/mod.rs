@@ -1,12 +1,13 @@
-//! What happens in a client, told in one line where it happens: counted for
-//! [`Client::metrics`](crate::Client::metrics), and told to `tracing` with the feature of that name.
+//! Records the events of a client: counters for [`Client::metrics`](crate::Client::metrics), and
+//! events for `tracing` with the feature of that name.
 //!
-//! Counting is always on, so a call may not pay for it: three relaxed additions and two looks at
-//! the clock. Nothing here takes a value, a password or a token; keys and endpoints, as in errors.
+//! Counting is always enabled and has to be cheap: a call costs three relaxed additions and two
+//! reads of the clock. No value, password or token is recorded; keys and endpoints are, as in
+//! errors.
 
 #![cfg_attr(
     not(feature = "tracing"),
-    allow(unused_variables, reason = "what only an event would say")
+    allow(unused_variables, reason = "used only by tracing events")
 )]
 
 mod call;
@@ -33,7 +34,7 @@ pub use metrics::{
 pub(crate) use subject::Subject;
 use verbs::Verbs;
 
-/// An event for `tracing`; without the feature, nothing.
+/// Emits an event to `tracing`; expands to nothing without the feature.
 macro_rules! event {
     ($level:ident, $target:literal, $text:literal $(, $($field:tt)+)?) => {
         #[cfg(feature = "tracing")]
@@ -41,17 +42,17 @@ macro_rules! event {
     };
 }
 
-/// Something that readers take from, and how much waits in it.
+/// A queue whose length is reported in the metrics.
 pub(crate) trait Queue: Send + Sync {
-    /// Items and their bytes.
+    /// The number of items and their bytes.
     fn waiting(&self) -> (usize, usize);
 }
 
-/// The one place that is told what happens in a client.
+/// Receives all events of a client.
 pub(crate) struct Observer {
     verbs: Verbs,
     retries: AtomicU64,
-    /// Connections are made rarely: a lock is cheap enough, and the endpoints may change.
+    /// A lock is cheap enough, because connections are rare; the set of endpoints may change.
     endpoints: Mutex<Vec<EndpointMetrics>>,
     tokens: [AtomicU64; 2],
     pub(crate) watches: Watches,
@@ -59,7 +60,7 @@ pub(crate) struct Observer {
     queues: Mutex<Vec<Weak<dyn Queue>>>,
 }
 
-/// The numbers of the watches, kept by their one task.
+/// The counters of the watches, updated by their task.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     open: AtomicU64,
@@ -70,18 +71,18 @@ pub(crate) struct Watches {
     delivered: AtomicU64,
 }
 
-/// The numbers of the leases, kept by their one task.
+/// The counters of the leases, updated by their task.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     kept: AtomicU64,
-    /// Nanoseconds since boot; 0 when there is none.
+    /// Nanoseconds since boot; 0 when there is no lease.
     first_end: AtomicU64,
     renewals: AtomicU64,
     lost: AtomicU64,
     streams: AtomicU64,
 }
 
-/// A connection that is open, until this is dropped.
+/// Counts an open connection until it is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenConnection {
     observer: Arc<Observer>,
@@ -101,7 +102,7 @@ impl Observer {
         })
     }
 
-    /// Everything, as of now.
+    /// A snapshot of all metrics.
     pub(crate) fn snapshot(&self, now: BootTime) -> Metrics {
         let [refreshes, failures] = &self.tokens;
         let (queued, queued_bytes) = self.queued();
@@ -118,8 +119,8 @@ impl Observer {
         }
     }
 
-    /// A piece of a stream came, and took so long. What such a stream fails by is no failure of a
-    /// call: a request follows, and that is counted.
+    /// Records a received piece of a range stream. An error of such a stream is not counted as a
+    /// failed call, because a request follows that is counted.
     pub(crate) fn piece(&self, verb: &'static str, took: Duration) {
         if let Some(verb) = self.verbs.at(self.verbs.place(verb)) {
             verb.begin();
@@ -127,13 +128,13 @@ impl Observer {
         }
     }
 
-    /// An attempt of a call failed, and another follows.
+    /// Records that an attempt failed and another one follows.
     pub(crate) fn retrying(&self, attempt: u32, endpoint: Option<&str>, why: impl fmt::Display) {
         self.retries.fetch_add(1, Relaxed);
         event!(debug, "call", "retry", attempt, endpoint, reason = %why);
     }
 
-    /// A connection was made in `took`.
+    /// Records a new connection, made in `took`.
     pub(crate) fn connected(
         self: &Arc<Self>,
         endpoint: &Arc<str>,
@@ -150,19 +151,19 @@ impl Observer {
         }
     }
 
-    /// An attempt to connect failed.
+    /// Records a failed connection attempt.
     pub(crate) fn dial_failed(&self, endpoint: &Arc<str>, why: impl fmt::Display) {
         self.at(endpoint, |at| at.failed_dials += 1);
         event!(warn, "connection", "dial failed", %endpoint, reason = %why);
     }
 
-    /// A member is left alone for a while.
+    /// Records that the client stops using a member for a while.
     pub(crate) fn ejected(&self, endpoint: &Arc<str>, why: impl fmt::Display) {
         self.at(endpoint, |at| at.ejections += 1);
         event!(warn, "connection", "ejected", %endpoint, reason = %why);
     }
 
-    /// A token was fetched, or could not be.
+    /// Records a fetched token, or a failed attempt.
     pub(crate) fn token_refreshed(&self, failure: Option<&Error>) {
         let [refreshes, failures] = &self.tokens;
         match failure {
@@ -177,10 +178,11 @@ impl Observer {
         }
     }
 
-    /// Counts what waits in `queue` for as long as that exists.
+    /// Includes `queue` in the metrics for as long as it exists.
     pub(crate) fn watch_queue(&self, queue: Weak<dyn Queue>) {
         let mut queues = self.queues.lock();
-        // Looked through when it would grow, so that each entry costs a few looks in all.
+        // Pruned only when the vector would grow, so the cost for each entry is constant on
+        // average.
         if queues.len() == queues.capacity() {
             queues.retain(|queue| queue.strong_count() > 0);
         }
@@ -225,7 +227,7 @@ impl Drop for OpenConnection {
 }
 
 impl Watches {
-    /// How many there are, and how many of them pause.
+    /// Sets the number of open watches and of paused ones.
     pub(crate) fn are(&self, open: usize, paused: usize) {
         store(&self.open, open);
         store(&self.paused, paused);
@@ -281,7 +283,7 @@ impl Watches {
 }
 
 impl Leases {
-    /// How many are kept alive, and when the first of them ends.
+    /// Sets the number of kept leases, and when the first of them expires.
     pub(crate) fn are(&self, kept: usize, first_end: Option<BootTime>) {
         let nanos = first_end.map_or(0, |end| end.since(BootTime::default()).as_nanos());
         self.first_end

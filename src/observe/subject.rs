@@ -1,8 +1,8 @@
-//! What an event is about, where nothing is told: nothing.
+//! The subject of watch events; empty without the feature `tracing`.
 
 use crate::types::key_range::KeyRange;
 
-/// The keys of a watch, for its events; without the feature `tracing`, no bytes at all.
+/// The keys of a watch, for its events. Zero-sized without the feature `tracing`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Subject {
     #[cfg(feature = "tracing")]
@@ -12,7 +12,7 @@ pub(crate) struct Subject {
 impl Subject {
     #[cfg_attr(
         not(feature = "tracing"),
-        allow(unused_variables, reason = "what only an event would say")
+        allow(unused_variables, reason = "used only by tracing events")
     )]
     pub(crate) fn keys(keys: &KeyRange) -> Self {
         Subject {

@@ -1,5 +1,5 @@
-//! The calls of a client by their verb, the word that errors begin with: counted without a lock, and
-//! without a list of verbs that would have to be kept.
+//! Counts the calls of a client by verb, the first word of their errors. Needs no lock, and no list
+//! of verbs.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,13 +11,13 @@ use super::latencies::Buckets;
 use super::metrics::CallMetrics;
 use crate::error::ErrorKind;
 
-/// Places for verbs; etcd has some sixty. More would share one more place.
+/// The slots for verbs; etcd has about sixty. Further verbs share one additional slot.
 const SLOTS: usize = 128;
 
-/// The verb of that place.
+/// The name of the shared slot.
 const OTHER: &str = "other";
 
-/// Where to look for a verb first (FNV-1a).
+/// The first slot to probe for a verb (FNV-1a).
 fn start(verb: &str) -> usize {
     let hash = verb.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -36,7 +36,7 @@ pub(super) struct Verb {
     name: &'static str,
     begun: AtomicU64,
     latency: Buckets,
-    /// Behind a lock: an error costs more to make than to count.
+    /// Locked, because creating an error costs more than counting it.
     errors: Mutex<Vec<(ErrorKind, u64)>>,
 }
 
@@ -47,7 +47,7 @@ impl Verbs {
         }
     }
 
-    /// The place of a verb: found at the first look, but for collisions.
+    /// The slot of a verb. Usually the first probe finds it.
     pub(super) fn place(&self, verb: &'static str) -> usize {
         let (before, from) = self.slots.split_at(start(verb));
         let places = (before.len()..SLOTS).zip(from).chain((0..).zip(before));
@@ -58,13 +58,13 @@ impl Verbs {
         owned.next().map_or(SLOTS, |(index, _)| index)
     }
 
-    /// The counters at a place; `None` is what no place has.
+    /// The counters in a slot; `None` for an invalid index.
     pub(super) fn at(&self, place: usize) -> Option<&Verb> {
         let slot = self.slots.get(place)?;
         Some(slot.get_or_init(|| Box::new(Verb::new(OTHER))))
     }
 
-    /// What there is, in the order of the verbs.
+    /// A snapshot of all counters, sorted by verb.
     pub(super) fn snapshot(&self) -> Vec<CallMetrics> {
         let verbs = self.slots.iter().filter_map(OnceLock::get);
         let mut calls: Vec<CallMetrics> = verbs.map(|verb| verb.snapshot()).collect();
@@ -109,7 +109,7 @@ impl Verb {
     }
 
     fn snapshot(&self) -> CallMetrics {
-        // What ended is read before what began, so that it is never more.
+        // The ended calls are read before the started ones, so they are never more.
         let latency = self.latency.snapshot();
         let errors = self.errors.lock().clone();
         let ended = latency.count();
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_verb_keeps_its_place_and_no_other_has_it() {
-        // More than there are places: those that find none share the last one.
+        // More verbs than slots: those that find none share the last slot.
         let names: Vec<&'static str> = (0..SLOTS + 9).map(|n| &*n.to_string().leak()).collect();
         let verbs = Verbs::new();
         let places: Vec<usize> = names.iter().map(|name| verbs.place(name)).collect();

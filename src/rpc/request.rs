@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::grpc::{ConnectionRole, Limits, Transport};
+use crate::grpc::{ConnectionRole, MessageLimits, Transport};
 use crate::observe::Underway;
 use crate::rpc::namespace::Namespace;
 use crate::types::Revision;
@@ -238,7 +238,11 @@ pub(crate) async fn run<T>(call: Underway, exchange: Boxed<'_, T>) -> Result<T> 
 }
 
 /// Validates a request and checks it against the limits of the client, before anything is sent.
-pub(crate) fn check(request: &impl sealed::Rpc, limits: Limits, timeout: Duration) -> Result<()> {
+pub(crate) fn check(
+    request: &impl sealed::Rpc,
+    limits: MessageLimits,
+    timeout: Duration,
+) -> Result<()> {
     fits(request, limits)
         .and_then(|()| request.check())
         .and_then(|()| has_time(timeout))
@@ -254,7 +258,7 @@ pub(crate) fn has_time(timeout: Duration) -> Result<()> {
     Ok(())
 }
 
-fn fits(request: &impl sealed::Rpc, limits: Limits) -> Result<()> {
+fn fits(request: &impl sealed::Rpc, limits: MessageLimits) -> Result<()> {
     let (size, ops) = (request.encoded_len(), request.needs_ops());
     if size > limits.send {
         let limit = limits.send;

@@ -1,8 +1,9 @@
-//! The end of a flow: from a task on the runtime into a crossbeam channel that a reader owns.
+//! A bounded queue from a task on the runtime to a crossbeam channel that a reader owns.
 //!
-//! A reader may be slow, or never read. The task must not wait for it, and memory must stay
-//! bounded: an bounded sender holds a number of items and a number of bytes, and says when it is full. It
-//! learns what the reader took by the length of the channel, so readers need no wrapper.
+//! A reader may be slow, or may never read. The task must not wait for it, and memory must stay
+//! bounded: the sender counts the items and bytes that the reader has not taken, and reports when
+//! it is full. It derives what the reader took from the length of the channel, so the reader owns a
+//! plain receiver.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -12,49 +13,49 @@ use parking_lot::Mutex;
 
 use crate::observe::Queue;
 
-/// What became of an item.
+/// The result of an offered item.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Offer {
-    /// It is in the channel.
-    Taken,
-    /// There is no room for it.
+pub(crate) enum SendOutcome {
+    /// The item is in the channel.
+    Sent,
+    /// The queue is full; the item was not sent.
     Full,
-    /// Nobody reads any more.
-    Gone,
+    /// The reader dropped its receiver, or the queue has ended.
+    Disconnected,
 }
 
-/// How much an bounded sender holds.
+/// The capacity of a bounded sender.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     pub(crate) items: usize,
     pub(crate) bytes: usize,
 }
 
-/// The sending end of a bounded flow.
+/// The sending end of a bounded queue.
 #[derive(Debug)]
 pub(crate) struct BoundedSender<T> {
-    /// Behind a lock for those who look how much waits; the task is alone with it otherwise.
+    /// Locked because metrics read the queue length from other threads; only one task sends.
     flow: Arc<Mutex<Flow<T>>>,
-    room: Room,
-    farewell: fn() -> Option<T>,
+    room: Capacity,
+    last_item: fn() -> Option<T>,
 }
 
 #[derive(Debug)]
 struct Flow<T> {
-    // Unbounded for crossbeam, which would allocate a bounded channel's slots at once; the bound is
-    // ours.
+    // Unbounded, because crossbeam allocates all slots of a bounded channel at once. The bound is
+    // enforced here.
     sender: Option<Sender<T>>,
     sizes: VecDeque<usize>,
     bytes: usize,
 }
 
 impl<T> BoundedSender<T> {
-    /// An bounded sender and what its reader reads.
+    /// Creates a bounded sender and the receiver of its reader.
     ///
-    /// When the bounded sender is dropped without [`end`](BoundedSender::end) or [`finish`](BoundedSender::finish) (the
-    /// runtime is shutting down), `farewell` is the last item: a bare disconnect only ever means
-    /// that the reader cancelled.
-    pub(crate) fn new(room: Room, farewell: fn() -> Option<T>) -> (Self, Receiver<T>) {
+    /// When the sender is dropped without [`end`](BoundedSender::end) or
+    /// [`finish`](BoundedSender::finish), because the runtime shuts down, `last_item` is sent last.
+    /// A disconnect without a last item therefore always means that the reader cancelled.
+    pub(crate) fn new(room: Capacity, last_item: fn() -> Option<T>) -> (Self, Receiver<T>) {
         let (sender, receiver) = unbounded();
         let flow = Flow {
             sender: Some(sender),
@@ -64,60 +65,60 @@ impl<T> BoundedSender<T> {
         let bounded_sender = BoundedSender {
             flow: Arc::new(Mutex::new(flow)),
             room,
-            farewell,
+            last_item,
         };
         (bounded_sender, receiver)
     }
 
-    /// Offers one item of about `size` bytes. An item larger than all the room is taken when the
-    /// channel is empty; else it could never pass.
-    pub(crate) fn offer(&mut self, item: T, size: usize) -> Offer {
+    /// Offers one item of about `size` bytes. An item larger than the capacity is accepted when the
+    /// channel is empty; otherwise it could never be sent.
+    pub(crate) fn offer(&mut self, item: T, size: usize) -> SendOutcome {
         let mut flow = self.flow.lock();
         if flow.sender.is_none() {
-            return Offer::Gone;
+            return SendOutcome::Disconnected;
         }
         if !flow.fits(self.room, size) {
-            return Offer::Full;
+            return SendOutcome::Full;
         }
         flow.push(item, size)
     }
 
-    /// Whether an item of this size would be taken.
+    /// Whether an item of this size would be accepted.
     pub(crate) fn fits(&mut self, size: usize) -> bool {
         self.flow.lock().fits(self.room, size)
     }
 
-    /// Delivers an item for which there must be room. The caller sees to it that they are few.
-    pub(crate) fn insist(&mut self, item: T, size: usize) {
+    /// Sends an item regardless of the capacity. The caller ensures that such items are few.
+    pub(crate) fn send_over_capacity(&mut self, item: T, size: usize) {
         let mut flow = self.flow.lock();
         flow.settle();
-        // A reader that is gone does not miss it.
+        // A dropped receiver does not need the item.
         let _ = flow.push(item, size);
     }
 
-    /// How many items the reader has not taken yet.
+    /// The number of items that the reader has not taken.
     pub(crate) fn waiting(&self) -> usize {
         let mut flow = self.flow.lock();
         flow.settle();
         flow.sizes.len()
     }
 
-    /// Whether at least half of it is free: enough to be worth resuming a flow.
+    /// Whether at least half of the capacity is free, so that it is worth resuming the source.
     pub(crate) fn has_room(&mut self) -> bool {
         let mut flow = self.flow.lock();
         flow.settle();
         flow.sizes.len() <= self.room.items / 2 && flow.bytes <= self.room.bytes / 2
     }
 
-    /// Ends the flow with one last item, for which there is always room.
+    /// Ends the queue with one last item, regardless of the capacity.
     pub(crate) fn finish(self, last: T) {
         if let Some(sender) = self.take() {
-            // A reader that is gone does not miss it.
+            // A dropped receiver does not need the item.
             let _ = sender.send(last);
         }
     }
 
-    /// Ends the flow because its reader asked for it: nothing more comes.
+    /// Ends the queue on the reader's request: nothing follows.
     pub(crate) fn end(self) {
         drop(self.take());
     }
@@ -128,7 +129,7 @@ impl<T> BoundedSender<T> {
 }
 
 impl<T: Send + 'static> BoundedSender<T> {
-    /// To look how much waits in it, for as long as it exists.
+    /// A weak reference that reports the queue length while the queue exists.
     pub(crate) fn queue(&self) -> Weak<dyn Queue> {
         let flow: Weak<Mutex<Flow<T>>> = Arc::downgrade(&self.flow);
         flow
@@ -136,24 +137,24 @@ impl<T: Send + 'static> BoundedSender<T> {
 }
 
 impl<T> Flow<T> {
-    fn fits(&mut self, room: Room, size: usize) -> bool {
+    fn fits(&mut self, room: Capacity, size: usize) -> bool {
         self.settle();
         let few = self.sizes.len() < room.items;
         let small = self.bytes.saturating_add(size) <= room.bytes;
         few && small || self.sizes.is_empty()
     }
 
-    fn push(&mut self, item: T, size: usize) -> Offer {
+    fn push(&mut self, item: T, size: usize) -> SendOutcome {
         let sent = self.sender.as_ref().is_some_and(|s| s.send(item).is_ok());
         if !sent {
-            return Offer::Gone;
+            return SendOutcome::Disconnected;
         }
         self.sizes.push_back(size);
         self.bytes = self.bytes.saturating_add(size);
-        Offer::Taken
+        SendOutcome::Sent
     }
 
-    /// Forgets what the reader has taken since the last look.
+    /// Removes the items that the reader has taken from the counts.
     fn settle(&mut self) {
         let waiting = self.sender.as_ref().map_or(0, Sender::len);
         while self.sizes.len() > waiting {
@@ -173,7 +174,7 @@ impl<T: Send> Queue for Mutex<Flow<T>> {
 
 impl<T> Drop for BoundedSender<T> {
     fn drop(&mut self) {
-        if let (Some(sender), Some(last)) = (self.take(), (self.farewell)()) {
+        if let (Some(sender), Some(last)) = (self.take(), (self.last_item)()) {
             let _ = sender.send(last);
         }
     }
@@ -183,7 +184,7 @@ impl<T> Drop for BoundedSender<T> {
 mod tests {
     use super::*;
 
-    const ROOM: Room = Room {
+    const ROOM: Capacity = Capacity {
         items: 4,
         bytes: 100,
     };
@@ -192,23 +193,23 @@ mod tests {
     fn it_is_bounded_by_items_and_by_bytes_and_room_comes_back() {
         let (mut bounded_sender, receiver) = BoundedSender::new(ROOM, || None);
         for n in 0..4 {
-            assert_eq!(bounded_sender.offer(n, 1), Offer::Taken);
+            assert_eq!(bounded_sender.offer(n, 1), SendOutcome::Sent);
         }
-        assert_eq!(bounded_sender.offer(4, 1), Offer::Full);
+        assert_eq!(bounded_sender.offer(4, 1), SendOutcome::Full);
         assert!(!bounded_sender.has_room());
         assert_eq!(receiver.try_iter().take(2).count(), 2);
         assert!(bounded_sender.has_room());
-        assert_eq!(bounded_sender.offer(4, 99), Offer::Full);
-        assert_eq!(bounded_sender.offer(4, 98), Offer::Taken);
+        assert_eq!(bounded_sender.offer(4, 99), SendOutcome::Full);
+        assert_eq!(bounded_sender.offer(4, 98), SendOutcome::Sent);
     }
 
     #[test]
     fn an_item_larger_than_the_room_passes_alone() {
         let (mut bounded_sender, receiver) = BoundedSender::new(ROOM, || None);
-        assert_eq!(bounded_sender.offer(1, 1000), Offer::Taken);
-        assert_eq!(bounded_sender.offer(2, 1000), Offer::Full);
+        assert_eq!(bounded_sender.offer(1, 1000), SendOutcome::Sent);
+        assert_eq!(bounded_sender.offer(2, 1000), SendOutcome::Full);
         assert_eq!(receiver.recv(), Ok(1));
-        assert_eq!(bounded_sender.offer(2, 1000), Offer::Taken);
+        assert_eq!(bounded_sender.offer(2, 1000), SendOutcome::Sent);
     }
 
     #[test]
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn the_last_item_always_has_room() {
         let (mut bounded_sender, receiver) = BoundedSender::new(ROOM, || None);
-        while bounded_sender.offer(0, 1) == Offer::Taken {}
+        while bounded_sender.offer(0, 1) == SendOutcome::Sent {}
         bounded_sender.finish(9);
         assert_eq!(receiver.iter().last(), Some(9));
     }
@@ -248,6 +249,6 @@ mod tests {
     fn a_reader_that_left_is_noticed() {
         let (mut bounded_sender, receiver) = BoundedSender::new(ROOM, || None);
         drop(receiver);
-        assert_eq!(bounded_sender.offer(1, 1), Offer::Gone);
+        assert_eq!(bounded_sender.offer(1, 1), SendOutcome::Disconnected);
     }
 }

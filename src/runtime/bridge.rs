@@ -1,10 +1,11 @@
-//! From a blocked caller to the runtime and back: the only place where anything waits on it.
+//! Connects blocked callers to the runtime: the only place where a thread waits for the runtime.
 //!
-//! A current-thread tokio runtime can be driven by one thread at a time, any thread. Usually that
-//! is the runtime's own; a lone caller asks it to stand aside and drives itself (see `switch`).
-//! While it stands aside it looks back every [`LINGER`], and drives again once a whole one passed in
-//! which no caller did: at most two of them, 1.8 ms, after the last call. Watches and leases, and
-//! requests that were submitted and are waited for by `select!`, wait that long at most.
+//! A current-thread tokio runtime can be driven by one thread at a time, and by any thread. Usually
+//! its own thread drives it; a lone caller asks that thread to stand aside and drives the runtime
+//! itself (see `driver`). While standing aside, the runtime thread checks every [`LINGER`] whether
+//! callers still drive, and takes over after one interval without a driver: at most two intervals,
+//! 1.8 ms, after the last call. Watches, leases and submitted requests that are awaited through
+//! `select!` are delayed by at most that time.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,32 +21,32 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::driver::{DriveMode, Driver, Path};
-use super::pending::{DriveWhileWaiting, Lost, Pending, pending};
+use super::pending::{DriveWhileWaiting, LostRequest, Pending, pending};
 use crate::error::{Error, ErrorKind, Result};
 
 #[cfg(test)]
 mod tests;
 
-/// How often the runtime thread looks whether callers still drive. Looking costs a lone caller 4 % of
-/// its CPU time at this rate, and 7 % at 500 us.
+/// How often the runtime thread checks whether callers still drive. The checks cost a lone caller 4
+/// % of its CPU time at this rate, and 7 % at 500 us.
 const LINGER: Duration = Duration::from_micros(900);
 
-/// The longest that `close` and the last drop wait for the runtime thread.
+/// The longest time that `close` and the last drop wait for the runtime thread.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Where a background task can be started.
+/// Starts background tasks.
 pub(crate) trait Spawn {
     /// Runs `task` until it ends or the client closes.
     fn spawn(&self, task: Job) -> Result<()>;
 }
 
-/// The runtime that the current task runs on.
+/// Spawns on the runtime of the current task.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Here;
+pub(crate) struct CurrentRuntime;
 
-impl Spawn for Here {
+impl Spawn for CurrentRuntime {
     fn spawn(&self, task: Job) -> Result<()> {
         tokio::spawn(task);
         Ok(())
@@ -65,7 +66,7 @@ impl<T: Spawn> Spawn for Arc<T> {
     }
 }
 
-/// A private runtime, and the way in.
+/// A private runtime with its thread.
 #[derive(Debug)]
 pub(crate) struct Bridge {
     shared: Arc<Shared>,
@@ -74,20 +75,20 @@ pub(crate) struct Bridge {
 }
 
 struct Shared {
-    // Taken out by the runtime thread when it ends; callers that still drive hold their own.
-    runtime: RwLock<Option<Arc<Driven>>>,
+    // Taken by the runtime thread when it ends. A caller that is driving holds its own reference.
+    runtime: RwLock<Option<Arc<OwnedRuntime>>>,
     jobs: mpsc::UnboundedSender<Job>,
-    switch: Driver,
+    driver: Driver,
     make_way: Notify,
     closed: watch::Sender<bool>,
-    /// The runtime's own thread, once it runs.
+    /// The runtime's own thread, set when it starts.
     thread: OnceLock<Thread>,
     process: u32,
 }
 
-/// A runtime whose drop never blocks, which in async context would panic.
+/// A runtime whose drop never blocks; a blocking drop panics in an async context.
 #[derive(Debug)]
-struct Driven(Option<Runtime>);
+struct OwnedRuntime(Option<Runtime>);
 
 impl Bridge {
     /// Starts the runtime and its thread.
@@ -101,9 +102,9 @@ impl Bridge {
             .map_err(|error| refused("the private runtime", error))?;
         let (jobs, queue) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            runtime: RwLock::new(Some(Arc::new(Driven(Some(runtime))))),
+            runtime: RwLock::new(Some(Arc::new(OwnedRuntime(Some(runtime))))),
             jobs,
-            switch: Driver::new(drive),
+            driver: Driver::new(drive),
             make_way: Notify::new(),
             closed: watch::Sender::new(false),
             thread: OnceLock::new(),
@@ -127,24 +128,24 @@ impl Bridge {
         })
     }
 
-    /// Runs `future` to its end and returns what it returns. Blocks the caller; the future brings
-    /// its own deadline.
+    /// Runs `future` and returns its result. Blocks the caller; the future has its own deadline.
     pub(crate) fn call<T, F>(&self, future: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.call_or(Lost::default(), future)
+        self.call_or(LostRequest::default(), future)
     }
 
-    /// The same; `lost` completes the error of a future that began and did not end.
-    pub(crate) fn call_or<T, F>(&self, lost: Lost, future: F) -> Result<T>
+    /// Runs `future` and returns its result. `lost` completes the error of a future that started
+    /// but did not end.
+    pub(crate) fn call_or<T, F>(&self, lost: LostRequest, future: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.check_open().map_err(|error| lost.at_the_door(error))?;
-        let entered = Entered::new(&self.shared.switch);
+        self.check_open().map_err(|error| lost.not_started(error))?;
+        let entered = WaiterGuard::new(&self.shared.driver);
         let path = self.shared.path(&entered);
         if path == Path::Job {
             let (promise, reply) = pending(lost, None);
@@ -154,41 +155,42 @@ impl Bridge {
         let result = catch_unwind(AssertUnwindSafe(|| self.shared.drive_for(path, future)));
         match result {
             Ok(Some(result)) => result,
-            Ok(None) => Err(lost.under_way(Error::closed())),
-            Err(_) => Err(lost.under_way(Error::panicked())),
+            Ok(None) => Err(lost.unfinished(Error::closed())),
+            Err(_) => Err(lost.unfinished(Error::panicked())),
         }
     }
 
-    /// Starts `future` and returns at once; its result arrives in the `Pending`.
-    pub(crate) fn submit_or<T, F>(&self, lost: Lost, future: F) -> Pending<T>
+    /// Starts `future` and returns at once. The result arrives in the `Pending`.
+    pub(crate) fn submit_or<T, F>(&self, lost: LostRequest, future: F) -> Pending<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
         let driver: Arc<dyn DriveWhileWaiting> = Arc::clone(&self.shared) as _;
-        let open = self.check_open().map_err(|error| lost.at_the_door(error));
+        let open = self.check_open().map_err(|error| lost.not_started(error));
         let (promise, reply) = pending(lost, Some(driver));
         if let Err(error) = open {
             promise.keep(Err(error));
             return reply;
         }
         let job: Job = Box::pin(async move { promise.keep(future.await) });
-        // Nobody is woken for it: whoever waits for the reply drives, and when nobody does, the
-        // runtime's thread comes back by itself. A send that fails drops the job, and with it the
-        // promise, which then says `Closed`.
+        // The runtime thread is not woken: a caller that waits for the reply drives the runtime,
+        // and otherwise the runtime thread takes over by itself. If the send fails, the job is
+        // dropped with its promise, which replies `Closed`.
         let _ = self.shared.jobs.send(job);
         reply
     }
 
-    /// Ends everything: callers that wait return `Closed`, tasks are dropped, the thread is joined.
+    /// Closes the bridge: waiting callers return `Closed`, tasks are dropped, and the thread is
+    /// joined.
     ///
-    /// Blocks until that is done, at most a second.
+    /// Blocks until that is done, for at most one second.
     pub(crate) fn close(&self) -> Result<()> {
         self.check_process()?;
         self.shared.closed.send_replace(true);
         self.shared.make_way.notify_one();
         self.shared.unpark();
-        // The channel carries nothing: it disconnects when the thread has let go of everything.
+        // No item is ever sent: the channel disconnects when the thread has dropped everything.
         if self.ended.recv_timeout(CLOSE_WITHIN)
             == Err(crossbeam_channel::RecvTimeoutError::Timeout)
         {
@@ -206,7 +208,7 @@ impl Bridge {
         }
     }
 
-    /// Refuses what cannot work: a closed client, and a forked child.
+    /// Fails for a closed client and in a forked child.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.check_process()?;
         if *self.shared.closed.borrow() {
@@ -216,7 +218,7 @@ impl Bridge {
         }
     }
 
-    /// Whether this is a copy in a forked child; the original is with the parent.
+    /// Whether this is the copy in a forked child process.
     pub(crate) fn is_forked(&self) -> bool {
         self.shared.is_forked()
     }
@@ -230,7 +232,7 @@ impl Bridge {
 
     fn push(&self, job: Job) -> Result<()> {
         self.shared.jobs.send(job).map_err(|_| Error::closed())?;
-        if self.shared.switch.is_aside() {
+        if self.shared.driver.is_aside() {
             self.shared.unpark();
         }
         Ok(())
@@ -240,12 +242,12 @@ impl Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         if self.is_forked() {
-            // The child of a fork has copies of the runtime's sockets and epoll, but shares what is
-            // behind them with its parent: letting go of them here would reach into the parent.
+            // The child of a fork has copies of the runtime's file descriptors, which share their
+            // state with the parent. Dropping them here would affect the parent.
             std::mem::forget(Arc::clone(&self.shared));
             return;
         }
-        // A drop has nobody to tell; `close` is the same with an answer.
+        // A drop cannot report an error; `close` can.
         let _ = self.close();
     }
 }
@@ -261,19 +263,20 @@ impl Shared {
         }
     }
 
-    /// Whoever is inside somebody's runtime may not enter ours; it can always wait for a reply.
-    fn path(&self, entered: &Entered<'_>) -> Path {
+    /// The path of a call. A thread inside another runtime cannot drive this one, but can wait for
+    /// a reply.
+    fn path(&self, entered: &WaiterGuard<'_>) -> Path {
         match Handle::try_current() {
             Ok(_) => Path::Job,
-            Err(_) => self.switch.path(entered.alone),
+            Err(_) => self.driver.path(entered.alone),
         }
     }
 
-    /// Drives the runtime until `future` ends; `None` when the bridge closes before.
+    /// Drives the runtime until `future` ends. Returns `None` when the bridge is closed first.
     fn drive_for<T>(&self, path: Path, future: impl Future<Output = T>) -> Option<T> {
         let runtime = self.runtime.read().clone()?;
         let runtime = runtime.0.as_ref()?;
-        let _driving = Driving::begin(&self.switch);
+        let _driving = DriverGuard::begin(&self.driver);
         if path == Path::TakeOver {
             self.make_way.notify_one();
         }
@@ -289,7 +292,7 @@ impl Shared {
         })
     }
 
-    /// The life of the runtime thread.
+    /// The main loop of the runtime thread.
     fn drive(&self, queue: mpsc::UnboundedReceiver<Job>) {
         let Some(runtime) = self.runtime.read().clone() else {
             return;
@@ -310,18 +313,18 @@ impl Shared {
                 self.stand_aside(&closed);
             }
         }
-        // Dropping the runtime drops every task, and every task that owes a reply says `Closed`.
+        // Dropping the runtime drops all tasks; a task that owes a reply sends `Closed`.
         drop(self.runtime.write().take());
         drop(runtime);
     }
 
-    /// Leaves the runtime to callers for as long as they keep coming one by one.
+    /// Lets callers drive the runtime while they arrive one at a time.
     fn stand_aside(&self, closed: &watch::Receiver<bool>) {
-        self.switch.stand_aside(true);
+        self.driver.stand_aside(true);
         let mut seen = None;
         while !*closed.borrow() {
-            let traffic = self.switch.traffic();
-            // Threads that wait and do not drive: callers overlap.
+            let traffic = self.driver.traffic();
+            // More threads wait than drive: callers overlap.
             let overlap = traffic.waiting > traffic.driving;
             let quiet = traffic.driving == 0 && seen == Some(traffic.drives);
             if overlap || quiet {
@@ -330,19 +333,19 @@ impl Shared {
             seen = Some(traffic.drives);
             thread::park_timeout(LINGER);
         }
-        self.switch.stand_aside(false);
+        self.driver.stand_aside(false);
     }
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared")
-            .field("switch", &self.switch)
+            .field("driver", &self.driver)
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for Driven {
+impl Drop for OwnedRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -350,8 +353,8 @@ impl Drop for Driven {
     }
 }
 
-/// Starts every job as a task, from inside: a wake-up from outside costs a system call, and one is
-/// enough for all the jobs that arrive while the runtime is busy.
+/// Starts every job as a task from inside the runtime. A wake-up from outside costs a system call;
+/// one is enough for all jobs that arrive while the runtime is busy.
 async fn start_jobs(mut queue: mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = queue.recv().await {
         tokio::spawn(job);
@@ -367,53 +370,53 @@ impl DriveWhileWaiting for Shared {
         if self.is_forked() {
             return false;
         }
-        let entered = Entered::new(&self.switch);
+        let entered = WaiterGuard::new(&self.driver);
         let path = self.path(&entered);
         if path != Path::Job {
-            // A panic here would be a bug of this file: what a task panics with stays in the task.
+            // A panic of a task stays in its task; a panic here would be a bug in this file.
             self.drive_for(path, std::future::poll_fn(ready));
-        } else if self.switch.is_aside() {
+        } else if self.driver.is_aside() {
             self.unpark();
         }
-        // At once, when the drive ended with a reply; when it ended because the bridge closes, the
-        // reply says so in a moment.
+        // If the drive ended with a reply, this returns at once. If it ended because the bridge
+        // closed, the reply arrives shortly.
         block();
         true
     }
 }
 
-/// Counts a thread that waits, and counts it out when it ends, however it ends.
-struct Entered<'a> {
-    switch: &'a Driver,
+/// Counts a waiting thread until it is dropped.
+struct WaiterGuard<'a> {
+    driver: &'a Driver,
     alone: bool,
 }
 
-impl<'a> Entered<'a> {
-    fn new(switch: &'a Driver) -> Self {
-        Entered {
-            switch,
-            alone: switch.enter(),
+impl<'a> WaiterGuard<'a> {
+    fn new(driver: &'a Driver) -> Self {
+        WaiterGuard {
+            driver,
+            alone: driver.enter(),
         }
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
-        self.switch.leave();
+        self.driver.leave();
     }
 }
 
-/// Counts a caller that drives.
-struct Driving<'a>(&'a Driver);
+/// Counts a driving caller until it is dropped.
+struct DriverGuard<'a>(&'a Driver);
 
-impl<'a> Driving<'a> {
-    fn begin(switch: &'a Driver) -> Self {
-        switch.begin_driving();
-        Driving(switch)
+impl<'a> DriverGuard<'a> {
+    fn begin(driver: &'a Driver) -> Self {
+        driver.begin_driving();
+        DriverGuard(driver)
     }
 }
 
-impl Drop for Driving<'_> {
+impl Drop for DriverGuard<'_> {
     fn drop(&mut self) {
         self.0.end_driving();
     }

@@ -2,7 +2,7 @@
 
 use crate::util::boot_time::BootTime;
 
-/// Now, on the clock that keeps running while the machine sleeps.
+/// The current time on the clock that includes suspend.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn now() -> BootTime {
     use rustix::time::{ClockId, clock_gettime};
@@ -13,7 +13,7 @@ pub(crate) fn now() -> BootTime {
     BootTime::from_boot(std::time::Duration::new(seconds, nanos))
 }
 
-/// Now, on the monotonic clock: the closest there is here.
+/// The current time on the monotonic clock, the closest one on this system.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn now() -> BootTime {
     use std::sync::LazyLock;

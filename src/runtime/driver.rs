@@ -1,25 +1,27 @@
-//! Who drives the runtime: the rule by which a call chooses its path.
+//! Decides which thread drives the runtime during a call.
 //!
-//! A lone caller is fastest when it drives the runtime itself: no thread has to be woken for it.
-//! Callers that overlap are fastest when one thread drives for all of them: their requests leave
-//! together. (A thread that waits for the first of many submitted requests is a lone caller too.)
-//! Changing over costs more than either path saves on one call, so the switch waits until
-//! a caller has been alone for a while, and turns back at the first overlap.
+//! A lone caller is fastest when it drives the runtime itself, because no thread has to be woken.
+//! Overlapping callers are fastest when one thread drives for all of them, because their requests
+//! are sent together. (A thread that waits for the first of many submitted requests is a lone
+//! caller too.) A change of the driver costs more than one call gains, so a caller starts to drive
+//! only after a series of lone calls, and stops at the first overlap.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// So many calls in a row, each alone and soon after the last, before a caller may drive.
+/// How many lone calls in a row precede the change to a driving caller.
 const LONE_CALLS: u32 = 32;
 
-/// Calls further apart than this gain nothing: the runtime thread has taken over in between.
+/// The longest pause within a series of calls. After a longer one the runtime thread drives again
+/// anyway.
 const SOON: Duration = Duration::from_millis(2);
 
-/// Who drives the private runtime while a call waits. For measuring; the default decides by itself.
+/// Which thread drives the private runtime during a call. Intended for benchmarks; the default
+/// adapts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DriveMode {
-    /// A lone caller drives; callers that overlap leave it to the runtime's thread.
+    /// A lone caller drives; overlapping callers use the runtime's thread.
     #[default]
     Auto,
     /// Every caller drives, or waits for the one that does.
@@ -31,11 +33,11 @@ pub enum DriveMode {
 /// The path of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
-    /// DriveMode the runtime: the runtime thread stands aside already.
+    /// Drive the runtime: its thread already stands aside.
     Direct,
-    /// DriveMode the runtime, once its thread has been asked to stand aside.
+    /// Drive the runtime after asking its thread to stand aside.
     TakeOver,
-    /// Hand the call to the runtime thread.
+    /// Send the call to the runtime thread.
     Job,
 }
 
@@ -65,8 +67,8 @@ impl Driver {
         }
     }
 
-    /// Counts in a thread that waits, and says whether it is the only one;
-    /// [`leave`](Driver::leave) counts it out.
+    /// Counts a waiting thread and returns whether it is the only one. [`leave`](Driver::leave)
+    /// ends the count.
     pub(super) fn enter(&self) -> bool {
         self.waiting.fetch_add(1, SeqCst) == 0
     }
@@ -75,7 +77,7 @@ impl Driver {
         self.waiting.fetch_sub(1, SeqCst);
     }
 
-    /// The path of a call that was alone (or not) when it entered.
+    /// The path of a call; `alone` is the result of [`enter`](Driver::enter).
     pub(super) fn path(&self, alone: bool) -> Path {
         match self.drive {
             DriveMode::Thread => return Path::Job,
@@ -102,7 +104,7 @@ impl Driver {
         }
     }
 
-    /// Whether the runtime thread stands aside, so that a job must wake it.
+    /// Whether the runtime thread stands aside, so that a job has to wake it.
     pub(super) fn is_aside(&self) -> bool {
         self.aside.load(SeqCst)
     }
@@ -123,8 +125,8 @@ impl Driver {
         self.driving.fetch_sub(1, SeqCst);
     }
 
-    pub(super) fn traffic(&self) -> Traffic {
-        Traffic {
+    pub(super) fn traffic(&self) -> DriverLoad {
+        DriverLoad {
             drives: self.drives.load(SeqCst),
             waiting: self.waiting.load(SeqCst),
             driving: self.driving.load(SeqCst),
@@ -132,14 +134,14 @@ impl Driver {
     }
 }
 
-/// What the runtime thread looks at while it stands aside.
+/// The counts that the runtime thread checks while it stands aside.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Traffic {
+pub(super) struct DriverLoad {
     /// How often a caller has driven so far.
     pub(super) drives: u64,
-    /// Threads that wait for a reply.
+    /// The number of threads that wait for a reply.
     pub(super) waiting: usize,
-    /// Those of them that drive.
+    /// How many of them drive the runtime.
     pub(super) driving: usize,
 }
 
@@ -147,36 +149,36 @@ pub(super) struct Traffic {
 mod tests {
     use super::*;
 
-    fn lone_call(switch: &Driver) -> Path {
-        let alone = switch.enter();
-        let path = switch.path(alone);
-        switch.leave();
+    fn lone_call(driver: &Driver) -> Path {
+        let alone = driver.enter();
+        let path = driver.path(alone);
+        driver.leave();
         path
     }
 
     #[test]
     fn a_lone_caller_takes_over_after_a_streak_and_only_then() {
-        let switch = Driver::new(DriveMode::Auto);
+        let driver = Driver::new(DriveMode::Auto);
         for _ in 1..LONE_CALLS {
-            assert_eq!(lone_call(&switch), Path::Job);
+            assert_eq!(lone_call(&driver), Path::Job);
         }
-        assert_eq!(lone_call(&switch), Path::TakeOver);
-        switch.stand_aside(true);
-        assert_eq!(lone_call(&switch), Path::Direct);
+        assert_eq!(lone_call(&driver), Path::TakeOver);
+        driver.stand_aside(true);
+        assert_eq!(lone_call(&driver), Path::Direct);
     }
 
     #[test]
     fn one_overlap_begins_the_streak_anew() {
-        let switch = Driver::new(DriveMode::Auto);
+        let driver = Driver::new(DriveMode::Auto);
         for _ in 1..LONE_CALLS {
-            lone_call(&switch);
+            lone_call(&driver);
         }
-        assert!(switch.enter());
-        assert!(!switch.enter());
-        assert_eq!(switch.path(false), Path::Job);
-        switch.leave();
-        switch.leave();
-        assert_eq!(lone_call(&switch), Path::Job);
+        assert!(driver.enter());
+        assert!(!driver.enter());
+        assert_eq!(driver.path(false), Path::Job);
+        driver.leave();
+        driver.leave();
+        assert_eq!(lone_call(&driver), Path::Job);
     }
 
     #[test]

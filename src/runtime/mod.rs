@@ -1,7 +1,7 @@
-//! The private runtime: one thread, entered by blocked callers, and what flows out of it.
+//! The private runtime: one thread, the calls into it, and the queues out of it.
 //!
-//! It knows nothing about etcd. Above it, nothing waits on the runtime but through
-//! [`Bridge::call`] and [`Bridge::submit`].
+//! It has no knowledge of etcd. The layers above wait for the runtime only through [`Bridge::call`]
+//! and [`Bridge::submit_or`].
 
 mod bounded_sender;
 mod bridge;
@@ -9,8 +9,8 @@ pub(crate) mod clock;
 mod driver;
 mod pending;
 
-pub(crate) use bounded_sender::{BoundedSender, Offer, Room};
-pub(crate) use bridge::{Bridge, Here, Spawn};
+pub(crate) use bounded_sender::{BoundedSender, Capacity, SendOutcome};
+pub(crate) use bridge::{Bridge, CurrentRuntime, Spawn};
 pub use driver::DriveMode;
-pub(crate) use pending::Lost;
+pub(crate) use pending::LostRequest;
 pub use pending::Pending;

@@ -1,4 +1,4 @@
-//! A reply on its way, and the place where it arrives.
+//! The reply of a submitted request.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +10,10 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Operation, Result};
 
-/// The reply to a request that was handed over with [`Client::submit`](crate::Client::submit).
+/// The reply of a request that was sent with [`Client::submit`](crate::Client::submit).
 ///
-/// The request runs whether or not anyone waits; its deadline is the client's. Dropping a `Pending`
-/// does not take the request back.
+/// The request runs even if no thread waits for it, with the client's deadline. Dropping a
+/// `Pending` does not cancel the request.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Put};
@@ -27,17 +27,18 @@ use crate::error::{Error, Operation, Result};
 /// }
 /// # Ok(()) }
 /// ```
-#[must_use = "the reply, and so whether it worked, arrives here"]
+#[must_use = "the result of the request arrives here"]
 pub struct Pending<T> {
     slot: Arc<Slot<T>>,
     receiver: OnceLock<Receiver<Result<T>>>,
     driver: Option<Arc<dyn DriveWhileWaiting>>,
 }
 
-/// What a thread that waits can do meanwhile: drive the runtime itself.
+/// Lets a waiting thread drive the runtime.
 pub(super) trait DriveWhileWaiting: Send + Sync {
-    /// Waits, driving if that is this thread's turn, until `ready`, and calls `block`, which waits
-    /// for what is not ready yet. `false` when it can never be: this is a forked child.
+    /// Waits until `ready`, driving the runtime if it has no other driver, then calls `block`,
+    /// which waits for the rest. Returns `false` in a forked child, where the reply can never
+    /// arrive.
     fn wait(
         &self,
         ready: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>,
@@ -45,40 +46,41 @@ pub(super) trait DriveWhileWaiting: Send + Sync {
     ) -> bool;
 }
 
-/// What to add to the error of a request that ended without a result: what its task knew, its owner
-/// knows too.
+/// The context for the error of a request that ended without a result: the error of a dropped task
+/// has the same context as that of the task.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lost {
+pub(crate) struct LostRequest {
     pub(crate) operation: Option<Operation>,
-    /// Once it has begun, it may have been executed.
-    pub(crate) in_doubt: bool,
+    /// Whether the request may have been executed once it has started.
+    pub(crate) outcome_unknown: bool,
 }
 
-impl Lost {
-    /// Completes the error of a request that never began.
-    pub(super) fn at_the_door(&self, error: Error) -> Error {
+impl LostRequest {
+    /// Completes the error of a request that never started.
+    pub(super) fn not_started(&self, error: Error) -> Error {
         match &self.operation {
             Some(operation) => error.or_operation(operation),
             None => error,
         }
     }
 
-    /// Completes the error of a request that began and did not end.
-    pub(super) fn under_way(&self, error: Error) -> Error {
-        self.at_the_door(error).unknown_outcome(self.in_doubt)
+    /// Completes the error of a request that started but did not end.
+    pub(super) fn unfinished(&self, error: Error) -> Error {
+        self.not_started(error)
+            .unknown_outcome(self.outcome_unknown)
     }
 }
 
-/// The replying end. Dropped without a reply, it says why: the task panicked, or the runtime shut
-/// down.
+/// The replying end. Dropped without a reply, it replies with an error: the task panicked, or the
+/// runtime shut down.
 #[derive(Debug)]
 pub(crate) struct Promise<T> {
     slot: Option<Arc<Slot<T>>>,
-    lost: Lost,
+    lost: LostRequest,
 }
 
-/// A condition variable is cheaper than a channel, which spins before it parks; a channel is made
-/// only for those who want to `select!`.
+/// A condition variable is cheaper than a channel, which spins before it parks. A channel is
+/// created only for `select!`.
 #[derive(Debug)]
 struct Slot<T> {
     state: Mutex<State<T>>,
@@ -88,7 +90,7 @@ struct Slot<T> {
 #[derive(Debug)]
 enum State<T> {
     Waiting,
-    /// The reader polls.
+    /// The reader polls with this waker.
     Polled(Waker),
     Ready(Result<T>),
     Taken,
@@ -96,7 +98,7 @@ enum State<T> {
 }
 
 pub(super) fn pending<T>(
-    lost: Lost,
+    lost: LostRequest,
     driver: Option<Arc<dyn DriveWhileWaiting>>,
 ) -> (Promise<T>, Pending<T>) {
     let slot = Arc::new(Slot {
@@ -123,12 +125,12 @@ impl<T> fmt::Debug for Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// Blocks until the reply is there: at the latest at the request's own deadline.
+    /// Blocks until the reply arrives, at the latest at the deadline of the request.
     ///
     /// # Errors
     ///
-    /// What the request failed with; [`Closed`](crate::ErrorKind::Closed) when the client was closed
-    /// meanwhile, or when the reply was taken already.
+    /// The error of the request; [`Closed`](crate::ErrorKind::Closed) when the client was closed
+    /// meanwhile, or when the reply was already taken.
     pub fn wait(self) -> Result<T> {
         if let (Some(driver), None) = (&self.driver, self.receiver.get())
             && self.slot.is_waiting()
@@ -147,16 +149,17 @@ impl<T> Pending<T> {
             .unwrap_or_else(|| Err(Error::closed()))
     }
 
-    /// Waits at most this long; `None` when the reply is not there by then. It can be asked again.
+    /// Blocks until the reply arrives, for at most `timeout`. Returns `None` after that time; it
+    /// can be called again.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<T>> {
-        // A time too far off to name is no limit.
+        // A deadline that an `Instant` cannot represent is no limit.
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
-    /// The reply, if it is there.
+    /// Returns the reply if it has arrived. Does not block.
     pub fn try_wait(&self) -> Option<Result<T>> {
         if let Some(receiver) = self.receiver.get() {
-            // A receive with a deadline that has passed spins and yields before it gives up.
+            // `recv_deadline` with a past deadline spins and yields before it returns.
             return match receiver.try_recv() {
                 Ok(reply) => Some(reply),
                 Err(TryRecvError::Empty) => None,
@@ -166,14 +169,14 @@ impl<T> Pending<T> {
         self.slot.state.lock().take()
     }
 
-    /// The channel that the reply arrives on, for `select!`. It carries exactly one item.
+    /// The channel on which the reply arrives, for `select!`. It carries exactly one item.
     pub fn receiver(&self) -> &Receiver<Result<T>> {
         self.receiver.get_or_init(|| {
             let (sender, receiver) = bounded(1);
             let mut state = self.slot.state.lock();
             match std::mem::replace(&mut *state, State::Taken) {
                 State::Waiting | State::Polled(_) => *state = State::Channel(sender),
-                // One slot, one reply: it has room.
+                // The channel has room for the only reply.
                 State::Ready(reply) => drop(sender.try_send(reply)),
                 State::Taken | State::Channel(_) => {}
             }
@@ -218,7 +221,7 @@ impl<T> Pending<T> {
 }
 
 impl<T> State<T> {
-    /// The reply if it is there; `Closed` when it was taken before.
+    /// Takes the reply if it has arrived; `Closed` when it was taken before.
     fn take(&mut self) -> Option<Result<T>> {
         match std::mem::replace(self, State::Taken) {
             State::Ready(reply) => Some(reply),
@@ -236,7 +239,7 @@ impl<T> Slot<T> {
         matches!(*self.state.lock(), State::Waiting)
     }
 
-    /// Ready when the reply is there; wakes whoever polls when it comes.
+    /// Ready when the reply has arrived; otherwise registers the waker.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         match &*state {
@@ -258,13 +261,13 @@ impl<T> Promise<T> {
         let Some(slot) = self.slot.take() else { return };
         let mut state = slot.state.lock();
         match std::mem::replace(&mut *state, State::Taken) {
-            // With the sender goes the channel's last end here: it carries one item, then ends.
+            // The sender is dropped with it, so the channel ends after its only item.
             State::Channel(sender) => drop(sender.try_send(reply)),
             State::Polled(waker) => {
                 *state = State::Ready(reply);
                 drop(state);
                 waker.wake();
-                // A drive that was cut short leaves its thread waiting here.
+                // A thread whose drive was cut short waits on the condition variable.
                 slot.filled.notify_one();
             }
             _ => {
@@ -278,7 +281,7 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        let error = self.lost.under_way(Error::abandoned());
+        let error = self.lost.unfinished(Error::abandoned());
         self.fill(Err(error));
     }
 }
@@ -289,30 +292,30 @@ mod tests {
 
     #[test]
     fn a_reply_is_there_once_however_it_is_asked_for() {
-        let (promise, reply) = pending(Lost::default(), None);
+        let (promise, reply) = pending(LostRequest::default(), None);
         assert!(reply.try_wait().is_none());
         promise.keep(Ok(1));
         assert_eq!(reply.wait_timeout(Duration::MAX).unwrap().unwrap(), 1);
         assert!(reply.wait().is_err());
 
-        let (promise, reply) = pending(Lost::default(), None);
+        let (promise, reply) = pending(LostRequest::default(), None);
         let receiver = reply.receiver().clone();
         promise.keep(Ok(2));
         assert_eq!(receiver.recv().unwrap().unwrap(), 2);
         assert!(receiver.recv().is_err());
 
-        let (promise, reply) = pending(Lost::default(), None);
+        let (promise, reply) = pending(LostRequest::default(), None);
         promise.keep(Ok(3));
         assert_eq!(reply.receiver().len(), 1);
         assert_eq!(reply.wait().unwrap(), 3);
     }
 
-    /// A thread that waits for the reply without driving; `reply` comes when it surely waits.
+    /// A thread waits for the reply without driving; the reply is sent when it surely waits.
     fn waits_until_filled(polled: bool) {
         const LONG: Duration = Duration::from_secs(30);
-        let (promise, reply) = pending(Lost::default(), None);
+        let (promise, reply) = pending(LostRequest::default(), None);
         if polled {
-            // As a caller leaves it whose drive was cut short.
+            // The state after a drive was cut short.
             let mut cx = Context::from_waker(Waker::noop());
             assert!(reply.slot.poll(&mut cx).is_pending());
         }
@@ -321,7 +324,7 @@ mod tests {
                 let begun = Instant::now();
                 (reply.wait_timeout(LONG), begun.elapsed())
             });
-            // A waiter that comes later finds the reply there, and proves nothing.
+            // A waiter that starts later finds the reply, and proves nothing.
             std::thread::sleep(Duration::from_millis(200));
             promise.keep(Ok(1));
             let (reply, waited) = waiting.join().unwrap();
@@ -344,11 +347,11 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_dropped_says_why() {
-        let (promise, reply) = pending::<()>(Lost::default(), None);
+        let (promise, reply) = pending::<()>(LostRequest::default(), None);
         drop(promise);
         assert_eq!(reply.wait().unwrap_err().kind(), crate::ErrorKind::Closed);
 
-        let (promise, reply) = pending::<()>(Lost::default(), None);
+        let (promise, reply) = pending::<()>(LostRequest::default(), None);
         let panicked = std::thread::spawn(move || {
             let _promise = promise;
             panic!("as a task would");

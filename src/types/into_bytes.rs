@@ -1,13 +1,13 @@
-//! What a key or a value can be given as.
+//! Conversion of keys and values to bytes.
 
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
-/// What can be a key or a value: text and bytes, borrowed or owned.
+/// A type that can be a key or a value: text or bytes, borrowed or owned.
 ///
-/// What is owned is taken as it is, what is borrowed is copied; a [`Bytes`], also a borrowed one, is
-/// shared and not copied. Implement it for your own types of keys and values.
+/// Owned values are moved, borrowed values are copied. A [`Bytes`], also a borrowed one, is shared
+/// without a copy. Implement this trait for your own key and value types.
 ///
 /// ```no_run
 /// # fn main() -> etcd_blocking::Result<()> {
@@ -29,7 +29,7 @@ use bytes::{Bytes, BytesMut};
 /// # Ok(()) }
 /// ```
 pub trait IntoBytes {
-    /// The bytes of it.
+    /// Converts the value to bytes.
     fn into_bytes(self) -> Bytes;
 }
 

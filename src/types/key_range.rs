@@ -1,7 +1,7 @@
-//! Ranges of keys, by the rules of etcd.
+//! Key ranges, with the semantics of etcd.
 //!
 //! etcd orders keys as bytes. A request names one key, or `[key, range_end)`; a `range_end` of one
-//! zero byte means "every key from `key` on".
+//! zero byte means "all keys from `key` on".
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use bytes::{Bytes, BytesMut};
 
 use crate::types::into_bytes::IntoBytes;
 
-/// The `range_end` that means: no end.
+/// The `range_end` that means "no end".
 pub(crate) const NO_END: &[u8] = b"\0";
 
-/// One key, or a range of keys.
+/// A single key, or a range of keys.
 ///
-/// Anything that turns into `Bytes` is one key, so `"a"` can stand where a `KeyRange` is wanted.
+/// Every type that converts to `Bytes` is a single key, so `"a"` can be passed as a `KeyRange`.
 ///
 /// ```
 /// use etcd_blocking::KeyRange;
@@ -33,7 +33,7 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// Exactly this key.
+    /// The range of exactly this key.
     pub fn key(key: impl IntoBytes) -> Self {
         KeyRange {
             key: key.into_bytes(),
@@ -41,9 +41,9 @@ impl KeyRange {
         }
     }
 
-    /// Every key that begins with `prefix`; an empty prefix is every key there is.
+    /// The range of all keys that begin with `prefix`. An empty prefix selects all keys.
     ///
-    /// End the prefix of a directory-like name with its separator: `svc/web` also covers
+    /// End the prefix of a directory-like name with its separator: `svc/web` also includes
     /// `svc/web2`, `svc/web/` does not.
     pub fn prefix(prefix: impl IntoBytes) -> Self {
         let prefix = prefix.into_bytes();
@@ -54,7 +54,7 @@ impl KeyRange {
         KeyRange { key: prefix, end }
     }
 
-    /// The keys from `key` on, up to but not including `end`.
+    /// The range from `key` to `end`, excluding `end`.
     pub fn range(key: impl IntoBytes, end: impl IntoBytes) -> Self {
         KeyRange {
             key: key.into_bytes(),
@@ -62,10 +62,10 @@ impl KeyRange {
         }
     }
 
-    /// Every key from this one on.
+    /// The range of all keys from `key` on.
     pub fn from_key(key: impl IntoBytes) -> Self {
         let key = key.into_bytes();
-        // An empty key is refused by the server; the first key there can be is "\0".
+        // The server rejects an empty key; the first possible key is "\0".
         let key = if key.is_empty() {
             Bytes::from_static(NO_END)
         } else {
@@ -77,7 +77,7 @@ impl KeyRange {
         }
     }
 
-    /// Every key.
+    /// The range of all keys.
     pub fn all() -> Self {
         KeyRange::from_key(Bytes::new())
     }
@@ -87,17 +87,17 @@ impl KeyRange {
         &self.key
     }
 
-    /// The `range_end` as it goes over the wire: empty for one key, `"\0"` for no end.
+    /// The `range_end` on the wire: empty for a single key, `"\0"` for no end.
     pub fn range_end(&self) -> &Bytes {
         &self.end
     }
 
-    /// Whether it names one key rather than a range.
+    /// Whether the range is a single key.
     pub fn is_single(&self) -> bool {
         self.end.is_empty()
     }
 
-    /// Whether `key` is in it.
+    /// Whether the range contains `key`.
     pub fn contains(&self, key: &[u8]) -> bool {
         if self.end.is_empty() {
             key == self.key
@@ -106,12 +106,10 @@ impl KeyRange {
         }
     }
 
-    /// Why a server would refuse the range, or answer it with nothing.
+    /// Why a server would reject the range, or return nothing for it.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         if self.key.is_empty() {
-            Some(
-                "the key is empty; etcd has no empty key (for every key there is, use KeyRange::all())",
-            )
+            Some("the key is empty, which etcd does not allow (for all keys, use KeyRange::all())")
         } else if !self.end.is_empty() && self.end != NO_END && self.end <= self.key {
             Some("the range is empty: its end is not after its first key")
         } else {
@@ -119,7 +117,7 @@ impl KeyRange {
         }
     }
 
-    /// The rest of the range after `last`, a key of it.
+    /// The rest of the range after its key `last`.
     pub(crate) fn after(&self, last: &[u8]) -> KeyRange {
         let mut next = BytesMut::with_capacity(last.len() + 1);
         next.extend_from_slice(last);
@@ -143,7 +141,7 @@ impl fmt::Debug for KeyRange {
     }
 }
 
-/// As errors show it: `"key"`, or `"first".."end"`.
+/// Formats the range for errors: `"key"`, or `"first".."end"`.
 impl fmt::Display for KeyRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", Printed(&self.key))?;
@@ -159,8 +157,8 @@ impl fmt::Display for KeyRange {
 
 /// The end of the range of all keys that begin with `prefix`.
 ///
-/// That is the prefix with its last byte that can still grow made one larger, and what follows cut
-/// off; a prefix of `0xff` bytes only has no end (`"\0"`).
+/// It is the prefix up to its last byte that is not `0xff`, with that byte incremented. A prefix of
+/// `0xff` bytes only has no end (`"\0"`).
 ///
 /// ```
 /// use etcd_blocking::kv::prefix_end;
@@ -183,8 +181,8 @@ pub fn prefix_end(prefix: &[u8]) -> Bytes {
     }
 }
 
-/// A key as errors and logs show it: quoted, escaped (no control character reaches a terminal),
-/// and cut after 64 bytes.
+/// Formats a key for errors and logs: quoted, escaped (no control characters reach a terminal), and
+/// cut after 64 bytes.
 pub(crate) struct Printed<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Debug for Printed<'_> {

@@ -1,7 +1,7 @@
-//! How long to wait before trying again: exponential, with full jitter.
+//! Exponential backoff with full jitter.
 //!
-//! Full jitter (anything between nothing and the ceiling) spreads the clients of a restarted server
-//! better than a few percent around the ceiling would.
+//! Full jitter (any wait from zero to the ceiling) spreads the clients of a restarted server better
+//! than a few percent around the ceiling would.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Ceilings from `floor` on, doubling with every failure, up to `cap`.
+    /// Creates ceilings that start at `floor`, double with every failure, and end at `cap`.
     pub(crate) const fn new(floor: Duration, cap: Duration) -> Self {
         Backoff {
             floor,
@@ -30,23 +30,23 @@ impl Backoff {
         ceiling.mul_f64(random.clamp(0.0, 1.0))
     }
 
-    /// A wait below the cap, for what is expected to fail again.
+    /// A wait below the cap, for an operation that is expected to fail again.
     pub(crate) fn last(&self, random: f64) -> Duration {
         self.cap.mul_f64(random.clamp(0.0, 1.0))
     }
 
-    /// The longest the next wait can be.
+    /// The longest possible next wait.
     pub(crate) fn ceiling(&self) -> Duration {
         let doubled = 1u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);
         self.floor.saturating_mul(doubled).min(self.cap)
     }
 
-    /// Whether there was one failure only.
+    /// Whether there was at most one failure.
     pub(crate) fn is_first_retry(&self) -> bool {
         self.failures <= 1
     }
 
-    /// Begins again from the floor: something worked.
+    /// Starts again from the floor after a success.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

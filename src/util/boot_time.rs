@@ -1,12 +1,12 @@
-//! A point in time on the clock that keeps running while the machine sleeps.
+//! A point in time on the clock that includes suspend.
 //!
-//! `std::time::Instant` stands still during suspend on Linux; a lease does not. Whoever decides
-//! about leases counts in these. The type is a plain value; `rt::clock` reads the clock.
+//! `std::time::Instant` stops during suspend on Linux; a lease does not. Decisions about leases use
+//! this type. It is a plain value; `runtime::clock` reads the clock.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// Time since the machine booted, sleep included.
+/// The time since the machine booted, including suspend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct BootTime(Duration);
 
@@ -15,7 +15,7 @@ impl BootTime {
         BootTime(since)
     }
 
-    /// The time from `earlier` to here; zero when that is in the future.
+    /// The time from `earlier` to this point; zero when `earlier` is later.
     pub(crate) fn since(self, earlier: BootTime) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,28 +1,28 @@
-//! Jitter: for jitter and for numbers that should differ. Nothing here is secret.
+//! Random numbers for jitter and for ids that should differ. They are not suitable for secrets.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 
-/// Any number. The system's randomness is behind it: a `RandomState` is seeded by it once for each
-/// thread, and differs from the one before.
+/// A random number. It derives from the system's randomness: `RandomState` is seeded from it once
+/// for each thread, and changes with each use.
 pub(crate) fn number() -> u64 {
-    // A forked child has its parent's seed, and another process id.
+    // A forked child has the seed of its parent, but another process id.
     RandomState::new().hash_one(std::process::id())
 }
 
-/// Anything from 0 to 1, without 1: the next of a row that each thread has. A forked child goes on
-/// with its parent's row.
+/// A random number in 0..1 from the sequence of this thread. A forked child continues the sequence
+/// of its parent.
 pub(crate) fn fraction() -> f64 {
     thread_local!(static ROW: RefCell<Jitter> = RefCell::new(Jitter::seeded(number())));
     ROW.with_borrow_mut(Jitter::fraction)
 }
 
-/// The upper 53 bits: as many as a double has.
+/// The upper 53 bits, which is the precision of a double.
 fn unit(number: u64) -> f64 {
     (number >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A row of numbers that its seed decides (SplitMix64).
+/// A sequence of numbers determined by its seed (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Jitter(u64);
 
@@ -31,7 +31,7 @@ impl Jitter {
         Jitter(seed)
     }
 
-    /// Anything from 0 to 1, without 1.
+    /// The next number in 0..1.
     pub(crate) fn fraction(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -50,7 +50,7 @@ mod tests {
         for fraction in fractions.take(10_000) {
             tenths[(fraction * 10.0) as usize] += 1;
         }
-        // 1000 are expected in each, with a deviation of 30.
+        // 1000 are expected in each tenth, with a standard deviation of 30.
         tenths.iter().all(|count| (800..1200).contains(count))
     }
 

@@ -1,4 +1,4 @@
-//! Small types that know nothing of etcd: backoff, jitter, a clock, secrets, receiving handles.
+//! Small types without knowledge of etcd: backoff, jitter, a clock, secrets, receiving handles.
 
 pub(crate) mod backoff;
 pub(crate) mod boot_time;

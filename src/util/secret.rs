@@ -1,9 +1,9 @@
-//! A text that is never shown.
+//! A text that is never printed.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A password or a token. It prints as `***`, and can neither be displayed nor compared.
+/// A password or a token. It prints as `***`, and cannot be displayed or compared.
 #[derive(Clone)]
 pub(crate) struct Secret(Arc<str>);
 

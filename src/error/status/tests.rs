@@ -1,4 +1,4 @@
-//! What etcd's texts, and texts of others, are taken for.
+//! The interpretation of etcd's texts and of other texts.
 
 use super::*;
 
@@ -40,13 +40,16 @@ fn a_rendered_status_is_read_by_its_tail() {
 
 #[test]
 fn all_token_failures_ask_for_a_new_token_and_prove_that_nothing_happened() {
-    for (text, complaint) in [
-        ("etcdserver: invalid auth token", Complaint::Invalid),
-        ("etcdserver: revision of auth store is old", Complaint::Old),
-        ("etcdserver: user name is empty", Complaint::Missing),
-        ("auth: invalid auth token", Complaint::Invalid),
-        ("auth: revision in header is old", Complaint::Old),
-        ("auth: user name is empty", Complaint::Missing),
+    for (text, rejection) in [
+        ("etcdserver: invalid auth token", TokenRejection::Invalid),
+        (
+            "etcdserver: revision of auth store is old",
+            TokenRejection::Old,
+        ),
+        ("etcdserver: user name is empty", TokenRejection::Missing),
+        ("auth: invalid auth token", TokenRejection::Invalid),
+        ("auth: revision in header is old", TokenRejection::Old),
+        ("auth: user name is empty", TokenRejection::Missing),
     ] {
         let error = ServerError::read(2, text);
         assert_eq!(
@@ -54,7 +57,7 @@ fn all_token_failures_ask_for_a_new_token_and_prove_that_nothing_happened() {
             (Unauthenticated, No),
             "{text}"
         );
-        assert_eq!(error.remedy, Remedy::Token(complaint), "{text}");
+        assert_eq!(error.retry_hint, RetryHint::NewToken(rejection), "{text}");
     }
 }
 
@@ -62,14 +65,17 @@ fn all_token_failures_ask_for_a_new_token_and_prove_that_nothing_happened() {
 fn a_wrong_password_is_no_reason_to_ask_again() {
     let text = "etcdserver: authentication failed, invalid user ID or password";
     let error = ServerError::read(3, text);
-    assert_eq!((error.kind, error.remedy), (Unauthenticated, Remedy::None));
+    assert_eq!(
+        (error.kind, error.retry_hint),
+        (Unauthenticated, RetryHint::None)
+    );
 }
 
 #[test]
 fn a_learner_is_recognised_under_both_its_codes() {
     for code in [9, 14] {
         let error = ServerError::read(code, "etcdserver: rpc not supported for learner");
-        assert_eq!((error.remedy, error.executed), (Remedy::Learner, No));
+        assert_eq!((error.retry_hint, error.executed), (RetryHint::Learner, No));
     }
 }
 

@@ -1,36 +1,39 @@
-//! What is known of one address, and when it may be dialled: pure.
+//! The dial history of one address, and when it may be dialled next. Pure.
 
 use std::time::{Duration, Instant};
 
 use super::connect_error::ConnectError;
-use super::member_picker::Demand;
+use super::urgency::Urgency;
 use crate::util::backoff::Backoff;
 
-/// For calls that wait, an address that failed is dialled again this soon: four times a second.
+/// The shortest time between two dials of a failing address for a call that waits: four dials a
+/// second.
 pub(crate) const SPACING: Duration = Duration::from_millis(250);
 
-/// The waits of background work between dials of one address. With a ceiling of 3 s a third of the
-/// waits would be longer than 2 s, in which streams and registrations are to be back.
+/// The waits between dials of one address in the background. The ceiling is below 2 s, the time in
+/// which streams and registrations have to recover; with 3 s, a third of the waits would be longer.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
-/// How long a member that cannot serve is set aside, at first and at most.
+/// How long a member that cannot serve is set aside: first and longest time.
 const SET_ASIDE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
 
-/// A learner serves nothing but serializable reads until somebody promotes it.
+/// How long a learner is set aside. It serves only serializable reads until an operator promotes
+/// it.
 const LEARNER: Duration = Duration::from_secs(30);
 
-/// A member that is behind the others usually catches up soon.
+/// How long a member that lags behind is set aside. It usually catches up soon.
 const BEHIND: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct AddressRecord {
-    /// Its last dial, or the connection that it made, failed.
+    /// The last dial, or the last connection, failed.
     pub(crate) failing: bool,
-    /// When it was dialled last.
+    /// When the address was last dialled.
     pub(crate) dialled: Option<Instant>,
-    /// Which of all dials that succeeded was its last one; 0 for none.
+    /// The sequence number of its last successful dial among all successful dials; 0 when there was
+    /// none.
     pub(crate) worked: u64,
-    /// How the last dial failed, if it did.
+    /// Why the last dial failed.
     pub(crate) fault: Option<ConnectError>,
     backoff: Backoff,
     retry_at: Option<Instant>,
@@ -52,13 +55,13 @@ impl AddressRecord {
         }
     }
 
-    /// A dial failed, or a connection that had been made broke.
+    /// Records that a dial failed, or that an established connection broke.
     pub(crate) fn failed(&mut self, now: Instant, random: f64) {
         self.failing = true;
         self.retry_at = Some(now + self.backoff.next(random));
     }
 
-    /// A dial succeeded, as the `count`th of all that did.
+    /// Records a successful dial; `count` is its sequence number.
     pub(crate) fn connected(&mut self, count: u64) {
         self.failing = false;
         self.backoff.reset();
@@ -67,9 +70,10 @@ impl AddressRecord {
         self.worked = count;
     }
 
-    /// It answers but cannot serve now.
+    /// Records that the member answers but cannot serve now.
     pub(crate) fn set_aside(&mut self, now: Instant) {
-        // It served for long since it was last set aside: begin with the short time again.
+        // The member served for a long time since it was last set aside: start with the short time
+        // again.
         if self.aside_until.is_none_or(|until| until + LEARNER < now) {
             self.aside.reset();
         }
@@ -88,38 +92,38 @@ impl AddressRecord {
         self.aside_until.is_some_and(|until| now < until)
     }
 
-    /// When it may be dialled; `None` is any time.
-    pub(crate) fn may_dial_at(&self, demand: Demand) -> Option<Instant> {
+    /// When the address may be dialled; `None` means at any time.
+    pub(crate) fn may_dial_at(&self, urgency: Urgency) -> Option<Instant> {
         let last = self.dialled.filter(|_| self.failing);
         let spaced = last.map(|at| at + SPACING);
-        match demand {
-            Demand::Call => spaced,
-            // The jitter may say "at once"; the spacing bounds the rate all the same, but for the
-            // first retry, which brings back most connections that a server let go of.
-            Demand::Background if self.backoff.is_first_retry() => self.retry_at,
-            Demand::Background => self.retry_at.max(spaced),
+        match urgency {
+            Urgency::Call => spaced,
+            // Full jitter may choose a wait of zero, so the spacing still bounds the rate. The
+            // first retry is exempt: it restores most connections that a server closed.
+            Urgency::Background if self.backoff.is_first_retry() => self.retry_at,
+            Urgency::Background => self.retry_at.max(spaced),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Demand::{Background, Call};
+    use super::Urgency::{Background, Call};
     use super::*;
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
 
-    /// When an address may be dialled that failed so often, each time just now and with the longest
-    /// wait: for a call, and in the background.
+    /// The waits before the next dial, for a call and in the background, after `failures` failures
+    /// with the longest jitter.
     fn after(failures: u32, now: Instant) -> [Duration; 2] {
         let mut record = AddressRecord::new();
         for _ in 0..failures {
             record.dialled = Some(now);
             record.failed(now, 1.0);
         }
-        [Call, Background].map(|demand| record.may_dial_at(demand).unwrap() - now)
+        [Call, Background].map(|urgency| record.may_dial_at(urgency).unwrap() - now)
     }
 
     #[test]
@@ -145,10 +149,10 @@ mod tests {
         }
         record.connected(1);
         assert_eq!(
-            [Call, Background].map(|demand| record.may_dial_at(demand)),
+            [Call, Background].map(|urgency| record.may_dial_at(urgency)),
             [None; 2]
         );
-        // A connection that worked breaks: nobody has dialled it since.
+        // An established connection breaks; the address was not dialled since.
         record.failed(now + ms(1000), 1.0);
         assert_eq!(record.may_dial_at(Background), Some(now + ms(1050)));
         assert_eq!(record.may_dial_at(Call), Some(now + ms(250)));
@@ -169,7 +173,7 @@ mod tests {
         for seconds in [1, 2, 4, 8, 16, 16] {
             record.set_aside(now);
             assert_eq!(aside(&record, now), ms(seconds * 1000));
-            // It is tried again, and serves for a while.
+            // The member is tried again, and serves for a while.
             now += ms(seconds * 1000) + LEARNER;
         }
         record.set_aside(now + ms(1));

@@ -1,9 +1,9 @@
-//! The addresses of the endpoints: which there are, and when to look names up. Pure: time and chance
-//! are arguments.
+//! The addresses of all endpoints, and when each name is looked up. Pure: time and randomness are
+//! arguments.
 //!
-//! An endpoint is a name; what is dialled, judged and remembered is an address. An endpoint that is
-//! written with an IP address or as a socket file has that one address. A name has those that its last
-//! look-up found, and keeps them while later look-ups fail or hang.
+//! An endpoint is a name; dials and failures are recorded for its addresses. An endpoint that is
+//! written as an IP address or a socket file has exactly that address. A host name has the
+//! addresses of its last successful look-up, and keeps them while later look-ups fail or hang.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,21 +15,22 @@ use super::connect_error::ConnectError;
 use super::endpoint::{Address, Endpoint};
 use crate::util::backoff::Backoff;
 
-/// A name is looked up anew, when there is something to dial, so long after it was found.
+/// The age after which a name is looked up again before the next dial.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
-/// The waits between look-ups that fail; never less than `SPACING`.
+/// The waits between failed look-ups; never shorter than `SPACING`.
 const LOOK_UP_BACKOFF: Backoff = Backoff::new(SPACING, Duration::from_secs(2));
 
-/// The most addresses of one name that are kept: DNS names no more in practice, and its answers are
-/// not authenticated.
+/// The most addresses kept for one name. DNS names have fewer in practice, and DNS answers are not
+/// authenticated.
 const MOST_ADDRESSES: usize = 64;
 
-/// What a name with many addresses may cost in an outage: one dial per so much time, in bursts of a few.
+/// The dial rate of one endpoint in an outage, however many addresses it has: one dial in this
+/// time, after a burst.
 const ENDPOINT_SPACING: Duration = Duration::from_millis(125);
 const BURST: u32 = 4;
 
-/// What a connection is made to.
+/// The address that a connection is made to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Tcp(SocketAddr),
@@ -38,58 +39,59 @@ pub(crate) enum Target {
 
 /// One address of one endpoint.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    /// Its number, which is never another's.
+pub(crate) struct AddressEntry {
+    /// Its number, which is never reused.
     pub(crate) id: usize,
     /// The number of its endpoint.
     pub(crate) endpoint: usize,
     pub(crate) target: Target,
     pub(crate) record: AddressRecord,
-    /// The connections to it that are open.
+    /// How many connections to it are open.
     connections: usize,
-    /// The name no longer has it: it is not dialled, and forgotten with its last connection.
+    /// The last look-up did not find it. It is not dialled, and is removed with its last
+    /// connection.
     withdrawn: bool,
 }
 
 /// One endpoint.
 #[derive(Debug)]
-struct Source {
+struct EndpointEntry {
     number: usize,
     endpoint: Arc<Endpoint>,
-    /// There when it is a name.
-    name: Option<Name>,
-    /// When its budget of dials is full again.
+    /// The look-up state, if the endpoint is a host name.
+    name: Option<NameState>,
+    /// When the dial budget of the endpoint is full again.
     full_at: Option<Instant>,
 }
 
-/// What is known about looking up a name.
+/// The look-up state of one host name.
 #[derive(Debug)]
-struct Name {
-    /// Since when a look-up is under way.
+struct NameState {
+    /// When the running look-up began.
     began: Option<Instant>,
-    /// When the next one may begin.
+    /// When the next look-up may begin.
     next: Option<Instant>,
     backoff: Backoff,
-    /// Why the last one failed, if it did.
+    /// Why the last look-up failed.
     fault: Option<ConnectError>,
 }
 
 #[derive(Debug)]
 pub(crate) struct AddressSet {
-    sources: Vec<Source>,
-    entries: Vec<Entry>,
+    sources: Vec<EndpointEntry>,
+    entries: Vec<AddressEntry>,
     next_id: usize,
-    /// How long a look-up is waited for.
+    /// How long a dial waits for a look-up.
     patience: Duration,
 }
 
-impl Source {
+impl EndpointEntry {
     fn new(number: usize, endpoint: Arc<Endpoint>) -> Self {
         let is_name = fixed(&endpoint.address).is_none();
-        Source {
+        EndpointEntry {
             number,
             endpoint,
-            name: is_name.then_some(Name {
+            name: is_name.then_some(NameState {
                 began: None,
                 next: None,
                 backoff: LOOK_UP_BACKOFF,
@@ -123,7 +125,7 @@ impl AddressSet {
         set
     }
 
-    /// From now on these are the endpoints. What is known of those that stay, stays.
+    /// Replaces the endpoints. The records of endpoints that stay are kept.
     pub(crate) fn change(&mut self, endpoints: Vec<(usize, Arc<Endpoint>)>) {
         let mut old = std::mem::take(&mut self.sources);
         for (number, endpoint) in endpoints {
@@ -135,7 +137,7 @@ impl AddressSet {
             if let Some(target) = fixed(&endpoint.address) {
                 self.add(number, target);
             }
-            self.sources.push(Source::new(number, endpoint));
+            self.sources.push(EndpointEntry::new(number, endpoint));
         }
         for gone in old {
             self.entries.retain(|entry| entry.endpoint != gone.number);
@@ -147,10 +149,10 @@ impl AddressSet {
         self.entries.push(entry);
     }
 
-    fn fresh(&mut self, endpoint: usize, target: Target) -> Entry {
+    fn fresh(&mut self, endpoint: usize, target: Target) -> AddressEntry {
         let id = self.next_id;
         self.next_id += 1;
-        Entry {
+        AddressEntry {
             id,
             endpoint,
             target,
@@ -166,25 +168,26 @@ impl AddressSet {
     }
 
     /// The addresses that may be dialled.
-    pub(crate) fn dialable(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn dialable(&self) -> impl Iterator<Item = &AddressEntry> {
         self.entries.iter().filter(|entry| !entry.withdrawn)
     }
 
-    /// The same of one endpoint, in the resolver's order.
-    pub(crate) fn of_endpoint(&self, number: usize) -> impl Iterator<Item = &Entry> {
-        let is_its = move |entry: &&Entry| entry.endpoint == number;
+    /// The addresses of one endpoint that may be dialled, in the order of the resolver.
+    pub(crate) fn of_endpoint(&self, number: usize) -> impl Iterator<Item = &AddressEntry> {
+        let is_its = move |entry: &&AddressEntry| entry.endpoint == number;
         self.dialable().filter(is_its)
     }
 
-    pub(crate) fn get(&self, id: usize) -> Option<&Entry> {
+    pub(crate) fn get(&self, id: usize) -> Option<&AddressEntry> {
         self.entries.iter().find(|entry| entry.id == id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: usize) -> Option<&mut Entry> {
+    pub(crate) fn get_mut(&mut self, id: usize) -> Option<&mut AddressEntry> {
         self.entries.iter_mut().find(|entry| entry.id == id)
     }
 
-    /// What an address is dialled by; `None` when there is no longer any reason to.
+    /// The endpoint number, the endpoint and the target to dial for an address; `None` when the
+    /// address or its endpoint was removed.
     pub(crate) fn to_dial(&self, id: usize) -> Option<(usize, Arc<Endpoint>, Target)> {
         let entry = self.get(id).filter(|entry| !entry.withdrawn)?;
         let source = self.source(entry.endpoint)?;
@@ -192,7 +195,7 @@ impl AddressSet {
         Some((entry.endpoint, Arc::clone(&source.endpoint), target))
     }
 
-    /// A dial of an address begins.
+    /// Records that a dial of an address begins.
     pub(crate) fn dialling(&mut self, id: usize, now: Instant) {
         let Some(entry) = self.get_mut(id) else {
             return;
@@ -205,7 +208,7 @@ impl AddressSet {
         }
     }
 
-    /// How many addresses of an endpoint that failed may be dialled now.
+    /// How many failing addresses of an endpoint may be dialled now.
     pub(crate) fn budget(&self, endpoint: usize, now: Instant) -> usize {
         let full_at = self.source(endpoint).and_then(|source| source.full_at);
         let ahead = full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
@@ -213,20 +216,20 @@ impl AddressSet {
         (BURST as usize).saturating_sub(usize::try_from(spent).unwrap_or(usize::MAX))
     }
 
-    /// When an endpoint may dial one that failed.
+    /// When an endpoint may dial a failing address again.
     pub(crate) fn budget_at(&self, endpoint: usize) -> Option<Instant> {
         let full_at = self.source(endpoint)?.full_at?;
         full_at.checked_sub(ENDPOINT_SPACING * (BURST - 1))
     }
 
-    /// A connection to an address was made.
+    /// Records that a connection to an address was made.
     pub(crate) fn connected(&mut self, id: usize) {
         if let Some(entry) = self.get_mut(id) {
             entry.connections += 1;
         }
     }
 
-    /// A connection to an address ended.
+    /// Records that a connection to an address ended.
     pub(crate) fn disconnected(&mut self, id: usize) {
         if let Some(entry) = self.get_mut(id) {
             entry.connections = entry.connections.saturating_sub(1);
@@ -235,10 +238,11 @@ impl AddressSet {
             .retain(|entry| !entry.withdrawn || entry.connections > 0);
     }
 
-    /// The names to look up before dialling at `now`.
+    /// The endpoints whose names are looked up before a dial at `now`.
     pub(crate) fn due(&self, now: Instant) -> Vec<usize> {
-        let is_due = |name: &Name| name.began.is_none() && name.next.is_none_or(|at| at <= now);
-        let due = |source: &&Source| source.name.as_ref().is_some_and(is_due);
+        let is_due =
+            |name: &NameState| name.began.is_none() && name.next.is_none_or(|at| at <= now);
+        let due = |source: &&EndpointEntry| source.name.as_ref().is_some_and(is_due);
         self.sources
             .iter()
             .filter(due)
@@ -246,7 +250,7 @@ impl AddressSet {
             .collect()
     }
 
-    /// When a name of which no address is known may be looked up.
+    /// When a name without any known address may be looked up.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let unknown = self.sources.iter().filter(|s| !self.has_addresses(s));
         let names = unknown.filter_map(|source| source.name.as_ref());
@@ -254,8 +258,8 @@ impl AddressSet {
         idle.filter_map(|name| name.next).min()
     }
 
-    /// Whether a look-up is worth waiting for: it is not overdue, and its name has no address that
-    /// does not fail.
+    /// Whether a dial waits for a look-up: one is running, it is not overdue, and every known
+    /// address of its name fails.
     pub(crate) fn awaits(&self, now: Instant) -> bool {
         self.sources.iter().any(|source| {
             let began = source.name.as_ref().and_then(|name| name.began);
@@ -264,7 +268,7 @@ impl AddressSet {
         })
     }
 
-    /// A look-up of this name begins; returns the host. `None` when one is under way.
+    /// Starts a look-up and returns the host. Returns `None` when one is already running.
     pub(crate) fn begin(&mut self, endpoint: usize, now: Instant) -> Option<String> {
         let source = self.source_mut(endpoint)?;
         let name = source.name.as_mut().filter(|name| name.began.is_none())?;
@@ -283,8 +287,8 @@ impl AddressSet {
             .is_some_and(|name| name.began.is_some())
     }
 
-    /// A look-up ended. Addresses that it did not find are forgotten, once nothing is connected to
-    /// them; all are kept when it failed.
+    /// Records the result of a look-up. Addresses that are missing from it are removed once they
+    /// have no connection. A failed look-up keeps all addresses.
     pub(crate) fn finish(
         &mut self,
         endpoint: usize,
@@ -327,9 +331,10 @@ impl AddressSet {
 
     fn adopt(&mut self, endpoint: usize, found: impl Iterator<Item = Target>) {
         let entries = std::mem::take(&mut self.entries);
-        let is_its = |entry: &Entry| entry.endpoint == endpoint;
-        let (mut old, others): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_its);
-        let mut new: Vec<Entry> = Vec::new();
+        let is_its = |entry: &AddressEntry| entry.endpoint == endpoint;
+        let (mut old, others): (Vec<AddressEntry>, Vec<AddressEntry>) =
+            entries.into_iter().partition(is_its);
+        let mut new: Vec<AddressEntry> = Vec::new();
         for target in found {
             if new.len() == MOST_ADDRESSES {
                 break;
@@ -355,7 +360,8 @@ impl AddressSet {
         self.entries.append(&mut new);
     }
 
-    /// Look-ups that take longer than is waited for count as failed; they may still succeed.
+    /// Records a failure for each look-up that exceeded its time. Its result still counts when it
+    /// arrives later.
     pub(crate) fn note_overdue(&mut self, now: Instant) {
         let patience = self.patience;
         for name in self.sources.iter_mut().filter_map(|s| s.name.as_mut()) {
@@ -366,7 +372,7 @@ impl AddressSet {
         }
     }
 
-    /// How each address failed that did, and each name of which no address is known.
+    /// The last failure of each address, and of each name without an address.
     pub(crate) fn faults(&self) -> Vec<(String, Option<ConnectError>)> {
         let mut faults = Vec::new();
         for source in &self.sources {
@@ -380,11 +386,12 @@ impl AddressSet {
         faults
     }
 
-    /// The endpoint of an address, as errors show it; with the address when it is one of a name's.
+    /// How errors name an address: its endpoint, with the IP address if the endpoint is a host
+    /// name.
     pub(crate) fn label(&self, id: usize) -> String {
         let entry = self.get(id);
         let Some((entry, source)) = entry.and_then(|e| Some((e, self.source(e.endpoint)?))) else {
-            return String::from("an endpoint that is gone");
+            return String::from("a removed endpoint");
         };
         match (&source.name, &entry.target) {
             (Some(_), Target::Tcp(address)) => {
@@ -394,16 +401,16 @@ impl AddressSet {
         }
     }
 
-    fn has_addresses(&self, source: &Source) -> bool {
+    fn has_addresses(&self, source: &EndpointEntry) -> bool {
         self.of_endpoint(source.number).next().is_some()
     }
 
-    fn source(&self, number: usize) -> Option<&Source> {
+    fn source(&self, number: usize) -> Option<&EndpointEntry> {
         self.sources.iter().find(|source| source.number == number)
     }
 
-    fn source_mut(&mut self, number: usize) -> Option<&mut Source> {
-        let is_it = |source: &&mut Source| source.number == number;
+    fn source_mut(&mut self, number: usize) -> Option<&mut EndpointEntry> {
+        let is_it = |source: &&mut EndpointEntry| source.number == number;
         self.sources.iter_mut().find(is_it)
     }
 }

@@ -1,14 +1,14 @@
-//! How an attempt fails below gRPC: the connection could not be made, or broke.
+//! A failure below gRPC: a connection could not be made, or it broke.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use crate::error::{ErrorKind, printable};
 
-/// Whether the server can have seen a request.
+/// Whether the server may have received a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
-    /// It cannot: the bytes never left, or the server said that it did not look at them.
+pub(crate) enum RequestSent {
+    /// It cannot have: the bytes never left, or the server reported that it did not process them.
     No,
     /// It may have.
     Maybe,
@@ -17,11 +17,11 @@ pub(crate) enum Sent {
 /// A failure of the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectError {
-    pub(crate) sent: Sent,
-    /// `Unavailable`; `Protocol`, when what answered is not an etcd server; or `Tls`, when TLS cannot
-    /// be agreed on before somebody changes something.
+    pub(crate) sent: RequestSent,
+    /// `Unavailable`; `Protocol`, when the peer is not an etcd server; or `Tls`, when TLS fails
+    /// until a certificate, a file or a setting is changed.
     pub(crate) kind: ErrorKind,
-    /// The server hung up, and said nothing that would explain it.
+    /// The server closed the connection without a reason.
     pub(crate) hung_up: bool,
     pub(crate) text: String,
 }
@@ -30,14 +30,14 @@ impl ConnectError {
     /// No connection: nothing was sent.
     pub(crate) fn unconnected(text: impl Into<String>) -> Self {
         ConnectError {
-            sent: Sent::No,
+            sent: RequestSent::No,
             kind: ErrorKind::Unavailable,
             hung_up: false,
             text: text.into(),
         }
     }
 
-    /// No connection, because TLS was not agreed on.
+    /// No connection because the TLS handshake failed.
     pub(crate) fn tls(text: impl Into<String>) -> Self {
         ConnectError {
             kind: ErrorKind::Tls,
@@ -45,7 +45,7 @@ impl ConnectError {
         }
     }
 
-    /// An I/O error while a connection was being made.
+    /// An I/O error during connection setup.
     pub(crate) fn of_io(error: &std::io::Error) -> Self {
         ConnectError {
             hung_up: is_hang_up(error),
@@ -61,15 +61,19 @@ impl ConnectError {
         }
     }
 
-    /// An error on a stream that was opened.
+    /// An error on an open stream.
     ///
-    /// Two of them prove that the server did not process it (RFC 9113, sections 6.8 and 8.7): a
-    /// refused stream, and a stream above the last one that a GOAWAY names.
+    /// Two errors prove that the server did not process the request (RFC 9113, sections 6.8 and
+    /// 8.7): a refused stream, and a stream above the last one that a GOAWAY names.
     pub(crate) fn of_stream(error: &h2::Error) -> Self {
         let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         let untouched = error.is_remote() && (refused || error.is_go_away());
         ConnectError {
-            sent: if untouched { Sent::No } else { Sent::Maybe },
+            sent: if untouched {
+                RequestSent::No
+            } else {
+                RequestSent::Maybe
+            },
             kind: match is_protocol(error) {
                 true => ErrorKind::Protocol,
                 false => ErrorKind::Unavailable,
@@ -79,7 +83,7 @@ impl ConnectError {
         }
     }
 
-    /// An error while a connection was being made.
+    /// An HTTP/2 error during connection setup.
     pub(crate) fn of_handshake(error: &h2::Error) -> Self {
         if is_protocol(error) {
             ConnectError::protocol(format!("it does not speak HTTP/2: {}", describe(error)))
@@ -90,7 +94,7 @@ impl ConnectError {
         }
     }
 
-    /// The fault behind an error of the generated stubs, if there is one.
+    /// Finds the `ConnectError` in the source chain of an error of the generated stubs.
     pub(crate) fn behind<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a ConnectError> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -103,7 +107,7 @@ impl ConnectError {
     }
 }
 
-/// An error that this side found in what the other side sent.
+/// Whether this side detected the error in what the peer sent.
 fn is_protocol(error: &h2::Error) -> bool {
     error.is_library() && error.get_io().is_none()
         || error
@@ -120,16 +124,16 @@ fn is_hang_up(error: &std::io::Error) -> bool {
     )
 }
 
-/// The text of an h2 error; `broken pipe` and its like without the layers around them.
+/// Describes an h2 error, reduced to its I/O error if it has one.
 pub(crate) fn describe(error: &h2::Error) -> String {
     match error.get_io() {
         Some(io) => describe_io(io),
-        // A server may say anything in a GOAWAY.
+        // The text of a GOAWAY is arbitrary.
         None => printable(&error.to_string()),
     }
 }
 
-/// The text of an I/O error, without the number of the operating system.
+/// Describes an I/O error without the error number of the operating system.
 pub(crate) fn describe_io(error: &std::io::Error) -> String {
     use std::io::ErrorKind::*;
 

@@ -1,15 +1,15 @@
-//! What connections are for, and how many there may be for each purpose.
+//! The purposes of connections, and how many connections each purpose may have.
 
-/// What a connection is for. Each role has connections of its own, made when the first request of the
-/// role is: a client that only calls has one.
+/// The purpose of a connection. Each role has its own connections, which are made for the first
+/// request of the role: a client that only makes calls has one connection.
 ///
-/// | role | what it carries | what waits behind what there |
+/// | role | carries | what can be delayed by other traffic of the role |
 /// |---|---|---|
-/// | `Calls` | unary calls | a call behind the replies that the server has begun to send |
-/// | `Leases` | streams of renewals | nothing |
-/// | `Watches` | streams of events | a watch behind the events of others |
-/// | `Waits` | calls that the server holds: its lock, its election | nothing |
-/// | `Bulk` | ranges of many keys | a range behind another |
+/// | `Calls` | unary calls | a call, by replies that the server already sends |
+/// | `Leases` | lease keep-alive streams | nothing |
+/// | `Watches` | watch streams | a watch, by the events of other watches |
+/// | `Waits` | calls that the server holds: lock, campaign | nothing |
+/// | `Bulk` | ranges of many keys | a range, by another range |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionRole {
     Calls,
@@ -22,9 +22,10 @@ pub(crate) enum ConnectionRole {
 impl ConnectionRole {
     pub(crate) const COUNT: usize = 5;
 
-    /// The most connections of the role. What ends by itself waits for a free stream of the one
-    /// connection. What does not would wait for ever, and has more connections where the server limits
-    /// the streams of one (`--max-concurrent-streams`; etcd's default is no limit).
+    /// The most connections of the role. Requests that end by themselves wait for a free stream of
+    /// one connection. Requests that do not end would wait forever, so their roles use more
+    /// connections where the server limits the streams of one (`--max-concurrent-streams`; etcd's
+    /// default is no limit).
     pub(crate) fn most(self) -> usize {
         match self {
             ConnectionRole::Calls | ConnectionRole::Bulk => 1,

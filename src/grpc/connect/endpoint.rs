@@ -1,4 +1,4 @@
-//! Addresses of etcd: how they are written, and what that means.
+//! Parses the endpoints of etcd servers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// One address of etcd, understood.
+/// A parsed endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// As errors show it: with its scheme.
+    /// The normalized text with the scheme, as errors show it.
     pub(crate) text: Arc<str>,
     pub(crate) address: Address,
     /// The `:authority` of every request.
@@ -25,17 +25,17 @@ pub(crate) enum Address {
 }
 
 impl Endpoint {
-    /// Reads `http://host:port`, `https://host:port`, `host:port`, `unix:path` or `unixs:path`.
+    /// Parses `http://host:port`, `https://host:port`, `host:port`, `unix:path` or `unixs:path`.
     ///
-    /// As in clientv3, a path behind the port is ignored, and what leaves it open whether it is under
-    /// TLS (`host:port`, `unix:path`) is when `tls` settings are given. Schemes are read in upper and
-    /// lower case, and an IPv6 address may have a zone. Unlike in clientv3, what cannot be meant is
-    /// refused here and now: no port, a list, a name and password in the URL, an unknown scheme.
+    /// As in clientv3, a path after the port is ignored, and an endpoint without `http` or `https`
+    /// uses TLS when `tls` is set. Schemes are case-insensitive, and an IPv6 address may have a
+    /// zone. Unlike clientv3, this function rejects a missing port, a list of endpoints,
+    /// credentials in the URL and an unknown scheme.
     pub(crate) fn parse(text: &str, tls: bool) -> Result<Self> {
         let text = text.trim();
         let wrong = |why: &str| Err(Error::invalid(format!("endpoint {:?}: {why}", shown(text))));
         if text.is_empty() {
-            return wrong("it is empty; write one such as http://127.0.0.1:2379");
+            return wrong("it is empty; write an endpoint such as http://127.0.0.1:2379");
         }
         if let Some(path) = socket_path(text, "unix:") {
             return Endpoint::unix(text, path, tls);
@@ -51,10 +51,10 @@ impl Endpoint {
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
-            return wrong("credentials do not belong in an endpoint; give them to the client");
+            return wrong("credentials do not belong in an endpoint; pass them to the client");
         }
         if text.contains(',') {
-            return wrong("it is a list; give each endpoint as a text of its own");
+            return wrong("it is a list; pass each endpoint separately");
         }
         let (host, port) = match split_port(authority) {
             Ok(split) => split,
@@ -71,18 +71,18 @@ impl Endpoint {
                 host: name.to_owned(),
                 port,
             },
-            // A zone means something on this machine only (RFC 6874, section 4).
+            // A zone is only meaningful on this machine (RFC 6874, section 4).
             authority: authority.replacen(zone, "", 1),
             secure,
         })
     }
 
-    /// Whether others could read along: TCP without TLS.
+    /// Whether traffic can be read on the network: TCP without TLS.
     pub(crate) fn is_plaintext(&self) -> bool {
         matches!(self.address, Address::Tcp { .. }) && !self.secure
     }
 
-    /// The authority of a socket file is its name, as in clientv3.
+    /// The authority of a socket file is its file name, as in clientv3.
     fn unix(text: &str, path: &str, secure: bool) -> Result<Self> {
         if cfg!(not(unix)) {
             return Err(Error::invalid(format!(
@@ -91,7 +91,7 @@ impl Endpoint {
         }
         if path.is_empty() || path.ends_with('/') {
             return Err(Error::invalid(format!(
-                "endpoint {text:?}: it names no socket file"
+                "endpoint {text:?}: it does not name a socket file"
             )));
         }
         let name = path.rsplit('/').next().unwrap_or_default();
@@ -106,8 +106,8 @@ impl Endpoint {
         })
     }
 
-    /// What the server's certificate is to be for: the host, or the name of a socket file up to its
-    /// colon, as in clientv3.
+    /// The name that the server's certificate must be valid for: the host, or the name of a socket
+    /// file up to its colon, as in clientv3.
     #[cfg(feature = "__tls")]
     pub(crate) fn host(&self) -> &str {
         match &self.address {
@@ -117,7 +117,7 @@ impl Endpoint {
     }
 }
 
-/// An endpoint as its user wrote it, and as it is shown.
+/// The endpoint text as the user wrote it. Its `Debug` output hides credentials.
 #[derive(Clone)]
 pub(crate) struct Written(pub(crate) String);
 
@@ -133,7 +133,7 @@ impl fmt::Debug for Written {
     }
 }
 
-/// Without what may be a name and a password: they are refused, and not repeated.
+/// The text without a user name and password, which endpoints must not contain.
 fn shown(text: &str) -> Cow<'_, str> {
     match text.rsplit_once('@') {
         Some((_, behind)) => Cow::Owned(format!("***@{behind}")),
@@ -149,7 +149,7 @@ fn socket_path<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     Some(rest.strip_prefix("//").unwrap_or(rest))
 }
 
-/// The host, with its brackets, and the port.
+/// Splits an authority into the host with its brackets and the port.
 fn split_port(authority: &str) -> std::result::Result<(&str, u16), String> {
     let split = authority.rsplit_once(':');
     let (host, port) = match split.filter(|(_, port)| !port.ends_with(']')) {
@@ -165,7 +165,7 @@ fn split_port(authority: &str) -> std::result::Result<(&str, u16), String> {
             "an IPv6 address belongs in brackets, such as http://[::1]:2379",
         ));
     }
-    // `u16::from_str` takes a leading plus sign.
+    // `u16::from_str` accepts a leading plus sign.
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse() {
         Ok(number @ 1..) if digits => Ok((host, number)),
@@ -175,7 +175,7 @@ fn split_port(authority: &str) -> std::result::Result<(&str, u16), String> {
     }
 }
 
-/// The host without its brackets, and the zone of an IPv6 address with its percent sign.
+/// The host without brackets, and the zone of an IPv6 address with its percent sign.
 fn check_host(host: &str) -> std::result::Result<(&str, &str), &'static str> {
     const BAD_V6: &str = "the part in brackets is not an IPv6 address, such as [::1]";
     if let Some(inner) = host.strip_prefix('[') {
@@ -191,18 +191,18 @@ fn check_host(host: &str) -> std::result::Result<(&str, &str), &'static str> {
     match host {
         "" => Err("it needs a host before the port"),
         _ if is_plain(host) => Ok((host, "")),
-        _ => Err("the host has a character that no host has"),
+        _ => Err("the host contains an invalid character"),
     }
 }
 
-/// Whether these are letters, digits and what else host names have in practice.
+/// Whether the text has only letters, digits and the other characters of host names.
 fn is_plain(host: &str) -> bool {
     let fine = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     host.chars().all(fine)
 }
 
-/// Reads a list of endpoints, and refuses one that cannot work as a whole. `tls`: what
-/// those are that leave it open.
+/// Parses a list of endpoints and checks that they can be used together. `tls` decides for
+/// endpoints that do not state whether they use TLS.
 pub(crate) fn parse_all<T: AsRef<str>>(
     texts: impl IntoIterator<Item = T>,
     tls: bool,

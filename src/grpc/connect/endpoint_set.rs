@@ -1,7 +1,7 @@
-//! The endpoints of a transport: a set that can change while connections live.
+//! The endpoints of a transport: a set that can change while connections are open.
 //!
-//! Each endpoint has a number that is never another's, so that what is known of it (by the picker, by
-//! a connection) stays right when others come and go.
+//! Each endpoint has a number that is never reused, so records and connections that refer to it
+//! stay valid when other endpoints are added or removed.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use tokio::sync::watch;
 
 use super::endpoint::Endpoint;
 
-/// Says when an endpoint was taken out of the set.
+/// Reports when an endpoint was removed from the set.
 pub(crate) type Removal = watch::Receiver<bool>;
 
 #[derive(Debug)]
 pub(crate) struct EndpointSet {
-    /// Those that were configured; what is learned from the cluster comes on top of them.
+    /// The configured endpoints. Endpoints learned from the cluster are added to them.
     seeds: Vec<Endpoint>,
     entries: Vec<Entry>,
     next: usize,
@@ -28,7 +28,7 @@ struct Entry {
 }
 
 impl EndpointSet {
-    /// Numbered from 0 in their order.
+    /// Creates the set, numbered from 0 in the given order.
     pub(crate) fn new(seeds: Vec<Endpoint>) -> Self {
         let mut endpoints = EndpointSet {
             seeds: Vec::new(),
@@ -39,13 +39,13 @@ impl EndpointSet {
         endpoints
     }
 
-    /// Replaces all of them. Those that stay keep their numbers.
+    /// Replaces all endpoints. Endpoints that stay keep their numbers.
     pub(crate) fn configure(&mut self, seeds: Vec<Endpoint>) {
         self.seeds = seeds;
         self.learn(Vec::new());
     }
 
-    /// The configured ones, and these.
+    /// Sets the learned endpoints beside the configured ones.
     pub(crate) fn learn(&mut self, found: Vec<Endpoint>) {
         let mut old = std::mem::take(&mut self.entries);
         for endpoint in self.seeds.iter().cloned().chain(found) {
@@ -70,13 +70,13 @@ impl EndpointSet {
         }
     }
 
-    /// What says when this one is taken out; `None` when it was.
+    /// A receiver that reports the removal of this endpoint; `None` when it was already removed.
     pub(crate) fn removal(&self, index: usize) -> Option<Removal> {
         let entry = self.entries.iter().find(|entry| entry.index == index)?;
         Some(entry.removed.subscribe())
     }
 
-    /// All of them, with their numbers.
+    /// All endpoints with their numbers.
     pub(crate) fn all(&self) -> Vec<(usize, Arc<Endpoint>)> {
         let numbered = |entry: &Entry| (entry.index, Arc::clone(&entry.endpoint));
         self.entries.iter().map(numbered).collect()

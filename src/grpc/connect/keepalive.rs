@@ -1,47 +1,47 @@
-//! Decides when a silent server is pinged, and when it is given up. It reads no clock.
+//! Decides when a silent server is pinged, and when its connection is given up. Pure: time is an
+//! argument.
 //!
-//! Anything that the server is heard of is life. A ping decides over silence only, and also its answer
-//! is just something that is heard: on a slow link it waits behind a large reply, of which there is
-//! always something arriving.
+//! Any received byte is a sign of life, and the answer to a ping is only one of them: on a slow
+//! link it can wait behind a large reply, whose bytes keep arriving.
 
 use std::time::{Duration, Instant};
 
-/// The shortest time between two pings. etcd ends a connection on which they come faster
-/// (`--grpc-keepalive-min-time`, 5 s); the ping that a new connection begins with counts.
+/// The shortest time between two pings. etcd closes a connection with more frequent pings
+/// (`--grpc-keepalive-min-time`, 5 s); the ping of a new connection counts.
 pub(crate) const FASTEST: Duration = Duration::from_secs(5);
 
-/// A timer that is later than this was not: this process, or the machine, stood still. Silence in the
-/// meantime is not the server's.
+/// A timer that is later than this shows that the process or the machine was suspended. Silence
+/// during that time is not counted against the server.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
-/// What to do now.
+/// The next action of the keepalive task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Nothing before this, unless something happens.
+pub(crate) enum KeepaliveStep {
+    /// Do nothing until then, unless an event arrives.
     Wait(Instant),
     Ping,
-    /// Nobody is there.
+    /// The server is not reachable.
     GiveUp,
 }
 
-/// What is known of the silence on a connection.
+/// Tracks how long a connection is silent.
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     answer_within: Duration,
     pinged: Instant,
     /// The last ping is not answered.
     asking: bool,
-    /// When somebody waited in vain. It is kept until the server is heard, also while it is too early
-    /// for a ping.
+    /// When an unanswered request was reported. It is kept until the next sign of life, also while
+    /// it is too early for a ping.
     suspected: Option<Instant>,
-    /// When the next step is to be.
+    /// When the next step is due.
     due: Instant,
-    /// Since when this side has not stood still.
+    /// The end of the last suspension of this process.
     awake: Instant,
 }
 
 impl Keepalive {
-    /// That of a connection whose first ping was just answered.
+    /// Creates the state of a connection whose first ping was just answered.
     pub(crate) fn new(now: Instant, answer_within: Duration) -> Self {
         Keepalive {
             answer_within,
@@ -53,12 +53,12 @@ impl Keepalive {
         }
     }
 
-    /// The last ping was answered.
+    /// Records the answer to the last ping.
     pub(crate) fn answered(&mut self) {
         self.asking = false;
     }
 
-    /// Somebody waited in vain.
+    /// Records an unanswered request.
     pub(crate) fn suspect(&mut self, now: Instant) {
         self.suspected = Some(now);
     }
@@ -67,15 +67,15 @@ impl Keepalive {
         self.asking
     }
 
-    /// What to do at `now`, when the server was last `heard` then. A server is asked after `interval`
-    /// of silence while requests are open, and as soon as may be when somebody waited in vain.
+    /// Decides what to do at `now`; `heard` is the last sign of life. A busy connection is pinged
+    /// after `interval` of silence, and as soon as permitted after an unanswered request.
     pub(crate) fn step(
         &mut self,
         now: Instant,
         heard: Instant,
         busy: bool,
         interval: Duration,
-    ) -> Step {
+    ) -> KeepaliveStep {
         if now > self.due + STOOD_STILL {
             self.awake = now;
         }
@@ -84,7 +84,7 @@ impl Keepalive {
         let at = if self.asking {
             let at = heard.max(self.pinged) + self.answer_within;
             if at <= now {
-                return Step::GiveUp;
+                return KeepaliveStep::GiveUp;
             }
             at
         } else {
@@ -96,14 +96,14 @@ impl Keepalive {
             match wanted.map(|at| at.max(self.pinged + FASTEST)) {
                 Some(at) if at <= now => {
                     (self.pinged, self.asking, self.due) = (now, true, now);
-                    return Step::Ping;
+                    return KeepaliveStep::Ping;
                 }
                 Some(at) => at,
                 None => now + interval,
             }
         };
         self.due = at;
-        Step::Wait(at)
+        KeepaliveStep::Wait(at)
     }
 }
 

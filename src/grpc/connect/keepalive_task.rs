@@ -1,4 +1,4 @@
-//! Pings a server that is silent, as [`Keepalive`] decides, and ends the connection when that does.
+//! Pings a silent server as [`Keepalive`] decides, and ends the connection when no answer arrives.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use h2::{Ping, PingPong};
 use tokio::time::sleep_until;
 
-use super::connection::Vitals;
-use super::keepalive::{FASTEST, Keepalive, Step};
+use super::connection_state::ConnectionState;
+use super::keepalive::{FASTEST, Keepalive, KeepaliveStep};
 
-/// How often to ping, for every connection of a client.
+/// The ping rate of all connections of a client.
 #[derive(Debug)]
 pub(crate) struct PingRate {
     interval: Duration,
@@ -29,7 +29,7 @@ impl PingRate {
         }
     }
 
-    /// A server said `too_many_pings`: half as many from now on (gRPC proposal A8).
+    /// Halves the rate after a server sent `too_many_pings` (gRPC proposal A8).
     pub(crate) fn slow_down(&self) {
         let more = |n: u32| Some((n + 1).min(6));
         let _ = self.doublings.fetch_update(Relaxed, Relaxed, more);
@@ -41,25 +41,25 @@ impl PingRate {
     }
 }
 
-/// Ends the connection when the server does not answer a ping; runs as long as the connection.
-pub(crate) async fn check(mut pings: PingPong, vitals: Arc<Vitals>, rate: Arc<PingRate>) {
+/// Ends the connection when the server does not answer a ping. Runs as long as the connection.
+pub(crate) async fn check(mut pings: PingPong, state: Arc<ConnectionState>, rate: Arc<PingRate>) {
     let mut liveness = Keepalive::new(Instant::now(), rate.answer_within);
     loop {
-        let (heard, busy) = (vitals.heard(), vitals.is_busy());
+        let (heard, busy) = (state.heard(), state.is_busy());
         let until = match liveness.step(Instant::now(), heard, busy, rate.interval()) {
-            Step::Wait(until) => until,
-            Step::Ping => match pings.send_ping(Ping::opaque()) {
+            KeepaliveStep::Wait(until) => until,
+            KeepaliveStep::Ping => match pings.send_ping(Ping::opaque()) {
                 Ok(()) => continue,
                 Err(_) => return,
             },
-            Step::GiveUp => {
-                vitals.kill.notify_one();
+            KeepaliveStep::GiveUp => {
+                state.kill.notify_one();
                 return;
             }
         };
         let event = {
-            let mut suspected = std::pin::pin!(vitals.suspected.notified());
-            let mut ended = std::pin::pin!(vitals.until_ended());
+            let mut suspected = std::pin::pin!(state.suspected.notified());
+            let mut ended = std::pin::pin!(state.until_ended());
             let mut time = std::pin::pin!(sleep_until(until.into()));
             std::future::poll_fn(|cx| {
                 if ended.as_mut().poll(cx).is_ready() {

@@ -1,10 +1,13 @@
 //! Connections to the members of a cluster: endpoints, addresses, dialling, keepalive.
 
+pub(crate) mod acquire;
 pub(crate) mod address_record;
 pub(crate) mod address_set;
 pub(crate) mod connect_error;
 pub(crate) mod connection;
 pub(crate) mod connection_role;
+pub(crate) mod connection_state;
+pub(crate) mod connection_task;
 pub(crate) mod dial;
 pub(crate) mod dns_srv;
 pub(crate) mod endpoint;
@@ -12,11 +15,18 @@ pub(crate) mod endpoint_set;
 pub(crate) mod keepalive;
 pub(crate) mod keepalive_task;
 pub(crate) mod member_picker;
+pub(crate) mod open_stream;
 pub(crate) mod pool;
+pub(crate) mod race;
+pub(crate) mod report;
 pub(crate) mod resolver;
+pub(crate) mod response_body;
+pub(crate) mod shared_store_identity;
 pub(crate) mod signs_of_life;
 pub(crate) mod single_flight;
-pub(crate) mod store;
+pub(crate) mod socket;
 pub(crate) mod store_identity;
 pub(crate) mod stream_slots;
+pub(crate) mod stub_service;
 pub(crate) mod tls_probe;
+pub(crate) mod urgency;

@@ -1,4 +1,4 @@
-//! The addresses of names: one look-up at a time for each name, on a thread of its own.
+//! Looks up the addresses of host names: one look-up at a time for each name, on its own thread.
 
 use std::fmt;
 use std::io;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::single_flight::SingleFlight;
 
-/// What finds the addresses of a host; it may block for as long as it likes. Ports do not count.
+/// A function that finds the addresses of a host. It may block for any time. The ports of the
+/// result are ignored.
 type Resolve = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// The look-ups of a client.
+/// The name look-ups of a client.
 #[derive(Clone)]
 pub(crate) struct Resolver {
     resolve: Arc<Resolve>,
@@ -18,7 +19,7 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// One that asks `resolve`.
+    /// Creates a resolver that calls `resolve`.
     pub(crate) fn new(
         resolve: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
@@ -28,13 +29,13 @@ impl Resolver {
         }
     }
 
-    /// One that asks the system.
+    /// Creates a resolver that uses the operating system.
     pub(crate) fn system() -> Self {
         Resolver::new(|host| Ok((host, 0).to_socket_addrs()?.collect()))
     }
 
-    /// The addresses of `host`, or why there are none. It joins a look-up that is under way, and waits
-    /// for as long as that takes.
+    /// Returns the addresses of `host`, or why there are none. Joins a look-up that is running, and
+    /// waits until it ends.
     pub(crate) async fn addresses(&self, host: String) -> Result<Vec<SocketAddr>, String> {
         let (resolve, name) = (Arc::clone(&self.resolve), host.clone());
         let work = move || resolve(&name).map_err(|error| error.to_string());

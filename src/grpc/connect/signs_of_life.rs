@@ -1,4 +1,4 @@
-//! Sees on the socket, below TLS and HTTP/2, that the peer is there.
+//! Records signs of life of the peer on the socket, below TLS and HTTP/2.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,27 +7,27 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Vitals;
+use super::connection_state::ConnectionState;
 
-/// A socket that takes note of what shows that the peer is there:
+/// A socket that records each sign of life of the peer:
 ///
-/// - a byte that arrives, whatever it is part of: half a frame of a large reply, a WINDOW_UPDATE;
-/// - a write that succeeds after the socket was full: the peer's TCP took what was in its way. A write
-///   that merely fits into the socket's buffer shows nothing.
+/// - a byte that arrives, also as a part of a frame or in a WINDOW_UPDATE;
+/// - a write that succeeds after the socket was full: the TCP stack of the peer accepted data. A
+///   write that only fits into the socket's buffer is not a sign.
 ///
-/// A peer that takes bytes and never says anything does not live long by the second: HTTP/2 lets us
-/// send no more than a window without a word from it (64 KiB in etcd at first).
+/// A peer that accepts bytes but sends none is still detected: HTTP/2 permits only one window of
+/// unacknowledged data (64 KiB in etcd at first).
 pub(crate) struct SignsOfLife<T> {
     io: T,
-    vitals: Arc<Vitals>,
+    state: Arc<ConnectionState>,
     full: bool,
 }
 
 impl<T> SignsOfLife<T> {
-    pub(crate) fn new(io: T, vitals: &Arc<Vitals>) -> Self {
+    pub(crate) fn new(io: T, state: &Arc<ConnectionState>) -> Self {
         SignsOfLife {
             io,
-            vitals: Arc::clone(vitals),
+            state: Arc::clone(state),
             full: false,
         }
     }
@@ -37,7 +37,7 @@ impl<T> SignsOfLife<T> {
             Poll::Pending => self.full = true,
             Poll::Ready(Ok(1..)) if self.full => {
                 self.full = false;
-                self.vitals.touch();
+                self.state.touch();
             }
             Poll::Ready(_) => {}
         }
@@ -54,7 +54,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for SignsOfLife<T> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            self.vitals.touch();
+            self.state.touch();
         }
         Poll::Ready(Ok(()))
     }
@@ -96,7 +96,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for SignsOfLife<T> {
 mod tests {
     use super::*;
 
-    /// A socket that does what the next entry says.
+    /// A socket that follows a script.
     struct Script(Vec<Poll<usize>>);
 
     impl AsyncRead for Script {
@@ -148,21 +148,21 @@ mod tests {
         WriteVectored,
     }
 
-    /// Whether each step of the script showed that the peer is there.
+    /// Whether each step of the script was a sign of life.
     fn signs(script: Vec<Poll<usize>>, way: Way) -> Vec<bool> {
-        let vitals = Vitals::new();
+        let state = ConnectionState::new();
         let steps = script.len();
-        let mut io = SignsOfLife::new(Script(script), &vitals);
+        let mut io = SignsOfLife::new(Script(script), &state);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut step = || {
-            let before = vitals.heard();
+            let before = state.heard();
             std::thread::sleep(std::time::Duration::from_micros(10));
             let io = Pin::new(&mut io);
             match way {
                 Way::Read => {
                     let mut buffer = [0; 8];
                     let mut buffer = ReadBuf::new(&mut buffer);
-                    // What was there before did not arrive now.
+                    // These bytes arrived before.
                     buffer.put_slice(b"old");
                     let _ = io.poll_read(&mut cx, &mut buffer);
                 }
@@ -172,7 +172,7 @@ mod tests {
                     let _ = io.poll_write_vectored(&mut cx, &[IoSlice::new(b"bytes")]);
                 }
             }
-            vitals.heard() > before
+            state.heard() > before
         };
         (0..steps).map(|_| step()).collect()
     }

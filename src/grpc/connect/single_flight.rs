@@ -1,7 +1,7 @@
-//! Blocking work on threads of its own, one piece at a time for each key.
+//! Runs blocking work on its own threads, one run at a time for each key.
 //!
-//! A piece of work that hangs keeps its thread, and nothing else: who asks for the same joins it, and
-//! work under another key has another thread. So there are never more threads than keys.
+//! Work that hangs blocks only its own thread: later requests for the same key join it, and other
+//! keys have other threads. There are never more threads than keys.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,11 +13,11 @@ use std::thread;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// The stack of such a thread. The C library's resolver and what it loads (NSS) keep buffers of up to
-/// 64 KiB on it.
+/// The stack size of a thread. The C library's resolver and its NSS modules keep buffers of up to
+/// 64 KiB on the stack.
 const STACK: usize = 512 << 10;
 
-/// The work that is under way.
+/// The runs that are under way.
 pub(crate) struct SingleFlight<K: Eq + Hash, T> {
     thread: &'static str,
     under_way: Mutex<HashMap<K, watch::Receiver<Option<T>>>>,
@@ -28,7 +28,7 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// None yet. `thread` is the name of the threads.
+    /// Creates an empty set. `thread` is the name of its threads.
     pub(crate) fn new(thread: &'static str) -> Arc<Self> {
         Arc::new(SingleFlight {
             thread,
@@ -36,11 +36,11 @@ where
         })
     }
 
-    /// The result of the work under `key`: of the one that is under way, or else of `work`.
+    /// Returns the result for `key`: of the run that is under way, or else of `work`.
     ///
     /// # Errors
     ///
-    /// When there is no thread to be had, or when the work panicked.
+    /// Fails when the thread cannot be started, or when the work panics.
     pub(crate) async fn run(
         self: &Arc<Self>,
         key: K,
@@ -72,7 +72,7 @@ where
         };
         let worker = move || {
             let result = work();
-            // Who asks from now on wants news.
+            // From here on, a request for this key starts a new run.
             drop(entry);
             sender.send_replace(Some(result));
         };
@@ -93,7 +93,7 @@ impl<K: Eq + Hash, T> fmt::Debug for SingleFlight<K, T> {
     }
 }
 
-/// The entry of work that is under way; removed also when the work panics.
+/// The map entry of one run. Its drop removes the entry, also when the work panics.
 struct Entry<K: Eq + Hash, T> {
     flights: Arc<SingleFlight<K, T>>,
     key: K,

@@ -1,64 +1,65 @@
-//! Which store answers: decided by the cluster id, the revision and the raft term that every response
-//! header carries.
+//! Detects that the store was replaced, by the cluster id, the revision and the raft term of each
+//! response header.
 //!
-//! A store can be replaced behind its endpoints: its data directory is wiped, a backup is restored, a
-//! disk goes back to an older copy, or the endpoint leads to another cluster. Revisions and raft terms of
-//! one store never go down, so an answer that is older than what was seen *before it was asked for*
-//! shows a replaced store. Only answers that cannot lag count: a member that is cut off may serve older
-//! data to serializable reads, and a member that replays its log names older terms.
+//! A store can be replaced behind its endpoints: its data directory is wiped, a backup is restored,
+//! a disk is rolled back, or the endpoint leads to another cluster. The revision and the raft term
+//! of one store never decrease, so an answer that is older than the state *known before its request
+//! was sent* shows a replaced store. Only answers that cannot lag count: a partitioned member may
+//! serve older data to serializable reads, and a member that replays its log reports older terms.
 //!
-//! Each replacement begins another *epoch*. Whoever keeps something that it read (a watch, a mirror, a
-//! view, a registration) keeps the epoch with it, and compares the two; it compares no revisions.
+//! Each replacement starts a new *epoch*. Everything that keeps data it read (a watch, a mirror, a
+//! view, a registration) keeps the epoch with the data and compares epochs, not revisions.
 
 use std::fmt;
 
-/// What a response header says about the store. Zero means that it does not say.
+/// The position of the store as a response header reports it. Zero means that the header does not
+/// say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sighting {
+pub(crate) struct StorePosition {
     pub(crate) cluster: u64,
     pub(crate) revision: i64,
     pub(crate) term: u64,
 }
 
-/// How new an answer is bound to be.
+/// How recent an answer must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Consistency {
-    /// As new as the member that gave it, which may be behind: serializable reads, streams, status.
+    /// As recent as the member that answered, which may lag: serializable reads, streams, status.
     #[default]
     Local,
-    /// As new as everything that was written before it was asked for. etcd before 3.4.42, 3.5.28 and
-    /// 3.6.9 can answer such a read too early while its leader changes, so one answer is no proof.
+    /// As recent as everything written before the request. etcd before 3.4.42, 3.5.28 and 3.6.9 can
+    /// answer such a read too early during a change of leader, so one answer is not a proof.
     Linearizable,
-    /// It is a write that was applied, after everything that was applied before.
+    /// An applied write, which follows everything that was applied before it.
     Applied,
 }
 
-/// What an answer says about the store.
+/// What an answer shows about the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is the store that was known, as new as it was or newer.
+pub(crate) enum StoreVerdict {
+    /// The same store, at the known position or later.
     Same,
-    /// The member that answered is behind, or the answer belongs to a store that was replaced since.
+    /// The member lags, or the answer belongs to a store that has been replaced since.
     Behind,
-    /// The store may have gone back: another linearizable answer decides.
+    /// The store may have been rewound: another linearizable answer decides.
     Doubtful,
-    /// The store went back: it lost data, or a backup was restored. A new epoch begins with it.
+    /// The store was rewound: it lost data, or a backup was restored. A new epoch starts.
     Rewound,
-    /// Another cluster answered. A new epoch begins with it.
+    /// Another cluster answered. A new epoch starts.
     Another,
 }
 
-/// What was known when a request was sent; its answer is judged by that.
+/// The state known when a request was sent. Its answer is compared with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownStore {
     /// How often the store was replaced.
     pub(crate) epoch: u64,
-    newest: Sighting,
+    newest: StorePosition,
     doubted: bool,
 }
 
-impl Known {
-    /// Whether an answer left open if the store went back.
+impl KnownStore {
+    /// Whether the last answer may show a rewound store.
     pub(crate) fn is_doubted(&self) -> bool {
         self.doubted
     }
@@ -67,72 +68,72 @@ impl Known {
 /// How a store was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Replacement {
-    /// What was known of the store before.
-    before: Sighting,
-    /// What the answer said that showed it.
-    after: Sighting,
+    /// The last known position before the replacement.
+    before: StorePosition,
+    /// The position that showed the replacement.
+    after: StorePosition,
 }
 
-/// The store that a client talks to, as far as response headers tell.
+/// The identity of the store that a client uses, derived from response headers.
 #[derive(Debug, Default)]
 pub(crate) struct StoreIdentity {
-    known: Known,
+    known: KnownStore,
     last: Option<Replacement>,
 }
 
 impl StoreIdentity {
-    /// What is known now, to judge the answer to a request that is about to be sent.
-    pub(crate) fn known(&self) -> Known {
+    /// The state to keep with a request that is about to be sent.
+    pub(crate) fn known(&self) -> KnownStore {
         self.known
     }
 
-    /// How the store was replaced, the last time that it was.
+    /// The last replacement of the store, if there was one.
     pub(crate) fn last_replacement(&self) -> Option<Replacement> {
         self.last
     }
 
-    /// Takes note of an answer, and says what it shows. `asked` is what was known when its request was
-    /// sent, or when its stream was opened.
+    /// Checks an answer. `asked` is the state that was known when its request was sent or its
+    /// stream was opened.
     pub(crate) fn judge(
         &mut self,
-        answer: Sighting,
+        answer: StorePosition,
         consistency: Consistency,
-        asked: Known,
-    ) -> Verdict {
+        asked: KnownStore,
+    ) -> StoreVerdict {
         if asked.epoch != self.known.epoch {
-            return Verdict::Behind;
+            return StoreVerdict::Behind;
         }
         let cluster = self.known.newest.cluster;
         if answer.cluster != 0 && cluster != 0 && answer.cluster != cluster {
             self.replace(answer);
-            return Verdict::Another;
+            return StoreVerdict::Another;
         }
         if !answer.is_older_than(asked.newest) {
             if consistency != Consistency::Local {
                 self.known.doubted = false;
             }
             self.known.newest.raise(answer);
-            return Verdict::Same;
+            return StoreVerdict::Same;
         }
         match consistency {
-            Consistency::Local => Verdict::Behind,
+            Consistency::Local => StoreVerdict::Behind,
             Consistency::Linearizable if !asked.doubted => {
                 self.known.doubted = true;
-                Verdict::Doubtful
+                StoreVerdict::Doubtful
             }
             Consistency::Linearizable | Consistency::Applied => {
                 self.replace(answer);
-                Verdict::Rewound
+                StoreVerdict::Rewound
             }
         }
     }
 
-    fn replace(&mut self, answer: Sighting) {
+    fn replace(&mut self, answer: StorePosition) {
         self.last = Some(Replacement {
             before: self.known.newest,
             after: answer,
         });
-        self.known = Known {
+        self.known = KnownStore {
             epoch: self.known.epoch + 1,
             newest: answer,
             doubted: false,
@@ -140,14 +141,14 @@ impl StoreIdentity {
     }
 }
 
-impl Sighting {
-    fn is_older_than(self, other: Sighting) -> bool {
+impl StorePosition {
+    fn is_older_than(self, other: StorePosition) -> bool {
         let behind = self.revision > 0 && self.revision < other.revision;
-        // A member that has applied nothing since it started names the term 0.
+        // A member that has applied nothing since its start reports term 0.
         behind || self.term > 0 && self.term < other.term
     }
 
-    fn raise(&mut self, other: Sighting) {
+    fn raise(&mut self, other: StorePosition) {
         if self.cluster == 0 {
             self.cluster = other.cluster;
         }
@@ -186,23 +187,30 @@ mod tests {
     use super::Consistency::{Applied, Linearizable, Local};
     use super::*;
 
-    fn at(revision: i64, term: u64) -> Sighting {
-        Sighting {
+    fn at(revision: i64, term: u64) -> StorePosition {
+        StorePosition {
             cluster: 7,
             revision,
             term,
         }
     }
 
-    /// An identity that has seen revision 100 in term 4.
+    /// An identity that has recorded revision 100 in term 4.
     fn seen() -> StoreIdentity {
         let mut store = StoreIdentity::default();
         let first = store.known();
-        assert_eq!(store.judge(at(100, 4), Linearizable, first), Verdict::Same);
+        assert_eq!(
+            store.judge(at(100, 4), Linearizable, first),
+            StoreVerdict::Same
+        );
         store
     }
 
-    fn ask(store: &mut StoreIdentity, answer: Sighting, consistency: Consistency) -> Verdict {
+    fn ask(
+        store: &mut StoreIdentity,
+        answer: StorePosition,
+        consistency: Consistency,
+    ) -> StoreVerdict {
         let asked = store.known();
         store.judge(answer, consistency, asked)
     }
@@ -211,17 +219,20 @@ mod tests {
     fn another_cluster_id_is_another_store_whoever_says_it() {
         for consistency in [Local, Linearizable, Applied] {
             let mut store = seen();
-            let other = Sighting {
+            let other = StorePosition {
                 cluster: 8,
                 ..at(500, 9)
             };
-            assert_eq!(ask(&mut store, other, consistency), Verdict::Another);
+            assert_eq!(ask(&mut store, other, consistency), StoreVerdict::Another);
             assert_eq!(store.known().epoch, 1);
-            assert_eq!(ask(&mut store, other, Linearizable), Verdict::Same);
-            // A header without an id takes away nothing that is known.
-            let silent = Sighting::default();
-            assert_eq!(ask(&mut store, silent, consistency), Verdict::Same);
-            assert_eq!(ask(&mut store, at(600, 9), consistency), Verdict::Another);
+            assert_eq!(ask(&mut store, other, Linearizable), StoreVerdict::Same);
+            // A header without an id changes nothing.
+            let silent = StorePosition::default();
+            assert_eq!(ask(&mut store, silent, consistency), StoreVerdict::Same);
+            assert_eq!(
+                ask(&mut store, at(600, 9), consistency),
+                StoreVerdict::Another
+            );
         }
     }
 
@@ -231,36 +242,36 @@ mod tests {
         assert_eq!(store.last_replacement(), None);
         let mut replaced = |answer, verdict| {
             assert_eq!(ask(&mut store, answer, Applied), verdict);
-            // One read that is older than the new store is no proof, as before.
+            // One read that is older than the new store is not a proof.
             let early = at(answer.revision - 1, answer.term);
-            let read = Sighting {
+            let read = StorePosition {
                 cluster: answer.cluster,
                 ..early
             };
-            assert_eq!(ask(&mut store, read, Linearizable), Verdict::Doubtful);
-            assert_eq!(ask(&mut store, answer, Applied), Verdict::Same);
+            assert_eq!(ask(&mut store, read, Linearizable), StoreVerdict::Doubtful);
+            assert_eq!(ask(&mut store, answer, Applied), StoreVerdict::Same);
             store.last_replacement().unwrap().to_string()
         };
         let rewound = "the store lost data or was restored: its";
-        let text = replaced(at(99, 5), Verdict::Rewound);
+        let text = replaced(at(99, 5), StoreVerdict::Rewound);
         assert_eq!(text, format!("{rewound} revision is 99 and was 100"));
-        let text = replaced(at(500, 3), Verdict::Rewound);
+        let text = replaced(at(500, 3), StoreVerdict::Rewound);
         assert_eq!(text, format!("{rewound} raft term is 3 and was 5"));
-        let other = Sighting {
+        let other = StorePosition {
             cluster: 0xab,
             ..at(500, 3)
         };
-        let text = replaced(other, Verdict::Another);
+        let text = replaced(other, StoreVerdict::Another);
         assert_eq!(text, "another cluster answers: its id is ab and was 7");
         assert_eq!(store.known().epoch, 3);
-        // The headers before did not say which cluster it was.
+        // The earlier headers did not report the cluster id.
         let mut store = StoreIdentity::default();
-        let nameless = Sighting {
+        let nameless = StorePosition {
             cluster: 0,
             ..at(100, 4)
         };
-        assert_eq!(ask(&mut store, nameless, Applied), Verdict::Same);
-        assert_eq!(ask(&mut store, at(99, 4), Applied), Verdict::Rewound);
+        assert_eq!(ask(&mut store, nameless, Applied), StoreVerdict::Same);
+        assert_eq!(ask(&mut store, at(99, 4), Applied), StoreVerdict::Rewound);
         let text = store.last_replacement().unwrap().to_string();
         assert_eq!(text, format!("{rewound} revision is 99 and was 100"));
     }
@@ -268,7 +279,10 @@ mod tests {
     #[test]
     fn an_election_is_the_same_store() {
         let mut store = seen();
-        assert_eq!(ask(&mut store, at(100, 5), Linearizable), Verdict::Same);
+        assert_eq!(
+            ask(&mut store, at(100, 5), Linearizable),
+            StoreVerdict::Same
+        );
         assert_eq!(store.known().epoch, 0);
     }
 
@@ -278,36 +292,51 @@ mod tests {
             let mut store = seen();
             assert_eq!(
                 ask(&mut store, older, Applied),
-                Verdict::Rewound,
+                StoreVerdict::Rewound,
                 "{older:?}"
             );
             let mut store = seen();
-            assert_eq!(ask(&mut store, older, Linearizable), Verdict::Doubtful);
+            assert_eq!(ask(&mut store, older, Linearizable), StoreVerdict::Doubtful);
             assert_eq!(store.known().epoch, 0, "one read is no proof");
-            assert_eq!(ask(&mut store, older, Linearizable), Verdict::Rewound);
+            assert_eq!(ask(&mut store, older, Linearizable), StoreVerdict::Rewound);
             assert_eq!(store.known().epoch, 1);
-            assert_eq!(ask(&mut store, older, Linearizable), Verdict::Same);
+            assert_eq!(ask(&mut store, older, Linearizable), StoreVerdict::Same);
         }
     }
 
     #[test]
     fn a_read_that_came_too_early_once_is_no_rewind() {
         let mut store = seen();
-        assert_eq!(ask(&mut store, at(99, 3), Linearizable), Verdict::Doubtful);
-        assert_eq!(ask(&mut store, at(100, 5), Linearizable), Verdict::Same);
-        assert_eq!(ask(&mut store, at(99, 4), Linearizable), Verdict::Doubtful);
+        assert_eq!(
+            ask(&mut store, at(99, 3), Linearizable),
+            StoreVerdict::Doubtful
+        );
+        assert_eq!(
+            ask(&mut store, at(100, 5), Linearizable),
+            StoreVerdict::Same
+        );
+        assert_eq!(
+            ask(&mut store, at(99, 4), Linearizable),
+            StoreVerdict::Doubtful
+        );
         assert_eq!(store.known().epoch, 0);
     }
 
     #[test]
     fn an_answer_that_may_lag_takes_no_doubt_away() {
         let mut store = seen();
-        assert_eq!(ask(&mut store, at(99, 4), Linearizable), Verdict::Doubtful);
-        for answer in [at(100, 4), at(99, 4), Sighting::default()] {
+        assert_eq!(
+            ask(&mut store, at(99, 4), Linearizable),
+            StoreVerdict::Doubtful
+        );
+        for answer in [at(100, 4), at(99, 4), StorePosition::default()] {
             ask(&mut store, answer, Local);
             assert!(store.known().is_doubted());
         }
-        assert_eq!(ask(&mut store, at(99, 4), Linearizable), Verdict::Rewound);
+        assert_eq!(
+            ask(&mut store, at(99, 4), Linearizable),
+            StoreVerdict::Rewound
+        );
         assert!(!store.known().is_doubted());
     }
 
@@ -317,7 +346,7 @@ mod tests {
         let asked = store.known();
         for _ in 0..2 {
             let verdict = store.judge(at(99, 4), Linearizable, asked);
-            assert_eq!(verdict, Verdict::Doubtful);
+            assert_eq!(verdict, StoreVerdict::Doubtful);
         }
     }
 
@@ -325,37 +354,41 @@ mod tests {
     fn a_member_that_is_behind_is_only_behind() {
         let mut store = seen();
         for older in [at(99, 4), at(100, 3), at(1, 1)] {
-            assert_eq!(ask(&mut store, older, Local), Verdict::Behind);
-            assert_eq!(ask(&mut store, older, Local), Verdict::Behind);
+            assert_eq!(ask(&mut store, older, Local), StoreVerdict::Behind);
+            assert_eq!(ask(&mut store, older, Local), StoreVerdict::Behind);
         }
         assert_eq!(store.known().epoch, 0);
-        assert_eq!(ask(&mut store, at(100, 4), Applied), Verdict::Same);
+        assert_eq!(ask(&mut store, at(100, 4), Applied), StoreVerdict::Same);
     }
 
     #[test]
     fn an_answer_to_what_was_asked_before_is_not_judged_by_what_came_since() {
         let mut store = seen();
         let asked = store.known();
-        assert_eq!(ask(&mut store, at(101, 5), Applied), Verdict::Same);
-        assert_eq!(store.judge(at(100, 4), Applied, asked), Verdict::Same);
-        assert_eq!(ask(&mut store, at(1, 2), Applied), Verdict::Rewound);
-        // It was asked of the store that is gone: it neither returns nor is replaced again.
-        assert_eq!(store.judge(at(102, 5), Applied, asked), Verdict::Behind);
+        assert_eq!(ask(&mut store, at(101, 5), Applied), StoreVerdict::Same);
+        assert_eq!(store.judge(at(100, 4), Applied, asked), StoreVerdict::Same);
+        assert_eq!(ask(&mut store, at(1, 2), Applied), StoreVerdict::Rewound);
+        // The request was sent to the replaced store: its answer neither restores that store nor
+        // replaces the new one.
+        assert_eq!(
+            store.judge(at(102, 5), Applied, asked),
+            StoreVerdict::Behind
+        );
         assert_eq!(store.known().epoch, 1);
     }
 
     #[test]
     fn what_a_header_does_not_say_proves_nothing() {
         let mut store = seen();
-        for silent in [Sighting::default(), at(0, 0), at(0, 4), at(100, 0)] {
-            assert_eq!(ask(&mut store, silent, Applied), Verdict::Same);
+        for silent in [StorePosition::default(), at(0, 0), at(0, 4), at(100, 0)] {
+            assert_eq!(ask(&mut store, silent, Applied), StoreVerdict::Same);
         }
     }
 
     proptest! {
-        /// Writes and elections of one cluster, seen through members that lag, with requests that
-        /// overtake each other: never a replacement. A rollback is told by the next write at the latest,
-        /// unless it grew back and had as many elections.
+        /// Writes and elections of one cluster, reported by members that lag, with requests that
+        /// overtake each other: never a replacement. The next write detects a rollback, unless the
+        /// rewound store reached the same revision and term.
         #[test]
         fn a_living_cluster_is_always_the_same_store(
             steps in prop::collection::vec((0..6u8, 0..4usize), 1..80),
@@ -371,21 +404,21 @@ mod tests {
                     1 => term += 1,
                     2 => flying.push((store.known(), history.len())),
                     3 if !flying.is_empty() => {
-                        // The answer shows any state from when it was asked for on.
+                        // The answer shows any state since the request.
                         let (asked, since) = flying.swap_remove(lag % flying.len());
                         let shown = history[(since - 1 + lag).min(history.len() - 1)];
-                        prop_assert_eq!(store.judge(shown, Linearizable, asked), Verdict::Same);
+                        prop_assert_eq!(store.judge(shown, Linearizable, asked), StoreVerdict::Same);
                     }
                     4 => {
                         let shown = history[history.len().saturating_sub(1 + lag)];
                         let asked = store.known();
                         let verdict = store.judge(shown, Local, asked);
-                        prop_assert!(matches!(verdict, Verdict::Same | Verdict::Behind));
+                        prop_assert!(matches!(verdict, StoreVerdict::Same | StoreVerdict::Behind));
                     }
                     _ => {
                         revision += 1;
                         let asked = store.known();
-                        prop_assert_eq!(store.judge(at(revision, term), Applied, asked), Verdict::Same);
+                        prop_assert_eq!(store.judge(at(revision, term), Applied, asked), StoreVerdict::Same);
                     }
                 }
                 history.push(at(revision, term));
@@ -395,7 +428,7 @@ mod tests {
                 let known = store.known();
                 let older = at(known.newest.revision - 1, 1);
                 if older.is_older_than(known.newest) && older.revision > 0 {
-                    prop_assert_eq!(store.judge(older, Applied, known), Verdict::Rewound);
+                    prop_assert_eq!(store.judge(older, Applied, known), StoreVerdict::Rewound);
                 }
             }
         }

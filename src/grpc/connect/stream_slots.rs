@@ -1,27 +1,27 @@
-//! The streams that a server permits on one connection.
+//! Limits the streams of one connection to what its server permits.
 //!
-//! h2 keeps a request beyond that limit to itself until a stream ends, and does not say so. Whoever
-//! waits here instead knows that nothing was sent.
+//! h2 queues a request beyond that limit until a stream ends, and does not report it. A request
+//! that waits here instead provably was not sent.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The slots of a connection; none for a server without a limit, which costs nothing then.
+/// The stream slots of a connection; empty for a server without a limit.
 ///
-/// The limit is that of the server's first SETTINGS. A server that lowers it later has h2 hold requests
-/// back.
+/// The limit is that of the server's first SETTINGS. If the server lowers it later, h2 queues the
+/// requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamSlots(Option<(usize, Arc<Semaphore>)>);
 
-/// A slot that is taken, until it is dropped.
+/// A slot in use. Its drop frees the slot.
 pub(crate) type StreamSlot = OwnedSemaphorePermit;
 
-/// A slot that was taken for a stream which is not open yet.
+/// A slot reserved for a stream that is not open yet.
 pub(crate) type Reserved = Arc<Mutex<Option<StreamSlot>>>;
 
-/// Every slot of a connection is in use.
+/// All slots of a connection are in use.
 #[derive(Debug)]
 pub(crate) struct Full;
 
@@ -29,7 +29,7 @@ impl StreamSlots {
     pub(crate) fn new(limit: usize) -> Self {
         let is_limit =
             limit < Semaphore::MAX_PERMITS && u32::try_from(limit).is_ok_and(|n| n < u32::MAX);
-        // A server that permits none cannot mean it.
+        // A limit of zero would make the connection useless.
         let limit = limit.max(1);
         StreamSlots(is_limit.then(|| (limit, Arc::new(Semaphore::new(limit)))))
     }
@@ -39,7 +39,7 @@ impl StreamSlots {
         self.0.as_ref().map(|(limit, _)| *limit)
     }
 
-    /// A slot that is free now; `None` where there is no limit.
+    /// Reserves a free slot; `None` when there is no limit.
     pub(crate) fn try_reserve(&self) -> Result<Option<Reserved>, Full> {
         let Some((_, slots)) = &self.0 else {
             return Ok(None);
@@ -50,7 +50,7 @@ impl StreamSlots {
         }
     }
 
-    /// Waits for a slot, behind those that wait already. An error says that the connection ended.
+    /// Waits for a slot, in first-come order. Fails when the connection ends.
     pub(crate) async fn reserve(&self) -> Result<Option<Reserved>, Full> {
         let Some((_, slots)) = &self.0 else {
             return Ok(None);
@@ -61,15 +61,15 @@ impl StreamSlots {
         }
     }
 
-    /// The slot of a stream that is being opened: the one that was reserved for it, or else one that
-    /// is free. A stream beyond the limit has none, and waits in h2.
+    /// Takes the slot for a stream that is being opened: the reserved one, or else a free one. A
+    /// stream beyond the limit has no slot and is queued by h2.
     pub(crate) fn take(&self, reserved: Option<&Reserved>) -> Option<StreamSlot> {
         let (_, slots) = self.0.as_ref()?;
         let brought = reserved.and_then(|reserved| reserved.lock().take());
         brought.or_else(|| Arc::clone(slots).try_acquire_owned().ok())
     }
 
-    /// The connection takes no more streams: who waits for a slot turns to another one.
+    /// Closes the slots: requests that wait for one use another connection.
     pub(crate) fn close(&self) {
         if let Some((_, slots)) = &self.0 {
             slots.close();
@@ -110,7 +110,7 @@ mod tests {
         assert!(slots.try_reserve().is_err());
         assert!(slots.take(None).is_none(), "beyond the limit");
         drop(first);
-        // One that is reserved and not used is free again with its handle.
+        // A reserved slot that is not used is freed with its handle.
         drop(slots.try_reserve().unwrap());
         assert!(slots.try_reserve().is_ok());
     }

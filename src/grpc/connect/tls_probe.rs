@@ -1,23 +1,23 @@
-//! Whether a server that hung up without a word speaks TLS where we do not, or the other way round.
+//! Detects that a server expects TLS where the client does not use it, or the reverse.
 //!
-//! etcd does not say: a client in the clear at a port with TLS is cut off, and so is one with TLS at
-//! a port without. A proxy whose servers are gone does the same, so nothing is concluded from the
-//! hang-up alone: the server is asked once in the other language, by the first words of it that any
-//! client says, and its answer is proof. Nothing of the user's is ever sent that way.
+//! etcd only closes the connection in both cases. A proxy without a backend does the same, so a
+//! closed connection is not a proof. The server is therefore probed once with the other protocol,
+//! by the fixed first message of a client, and its answer is the proof. A probe never contains data
+//! of the user.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// A server that is there answers sooner.
+/// How long a probe waits for an answer.
 const WITHIN: Duration = Duration::from_millis(500);
 
 /// The connection preface of HTTP/2, with an empty SETTINGS frame (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// A ClientHello of TLS 1.2 (RFC 5246, section 7.4.1.2), which any server answers with a handshake
-/// message or an alert.
+/// A ClientHello of TLS 1.2 (RFC 5246, section 7.4.1.2), which every TLS server answers with a
+/// handshake message or an alert.
 const HELLO: &[u8] = &[
     0x16, 0x03, 0x01, 0x00, 0x5d, // a handshake record of 93 bytes
     0x01, 0x00, 0x00, 0x59, // a ClientHello of 89 bytes
@@ -35,7 +35,7 @@ const HELLO: &[u8] = &[
     0x04, 0x03, 0x08, 0x04, 0x04, 0x01, 0x05, 0x03, 0x08, 0x05, 0x05, 0x01, 0x08, 0x06, 0x06, 0x01,
 ];
 
-/// What is wrong with speaking TLS, or not speaking it, to the server behind `io`.
+/// Probes the server behind `io`, and describes the mismatch if there is one.
 pub(crate) async fn probe(
     io: impl AsyncRead + AsyncWrite + Unpin,
     secure: bool,
@@ -43,19 +43,19 @@ pub(crate) async fn probe(
     let words = if secure { PREFACE } else { HELLO };
     let answer = timeout(WITHIN, ask(io, words)).await.ok()??;
     match (secure, answer) {
-        // The header of a SETTINGS frame on stream 0, which is what every server begins with.
+        // The header of a SETTINGS frame on stream 0, which every server sends first.
         (true, [_, _, _, 0x04, _, 0, 0, 0, 0]) => {
-            Some("it serves without TLS: the endpoint is http, not https")
+            Some("the server runs without TLS: write the endpoint with http, not https")
         }
-        // A record of TLS: a handshake message or an alert.
+        // A TLS record: a handshake message or an alert.
         (false, [0x15 | 0x16, 0x03, ..]) => {
-            Some("it serves under TLS: the endpoint is https, not http")
+            Some("the server runs under TLS: write the endpoint with https, not http")
         }
         _ => None,
     }
 }
 
-/// The first bytes of the answer; those that are missing are 0.
+/// The first bytes of the answer; missing bytes are 0.
 async fn ask(mut io: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) -> Option<[u8; 9]> {
     io.write_all(words).await.ok()?;
     let mut answer = [0; 9];

@@ -1,19 +1,19 @@
-//! Every failure, against what is known of it.
+//! Every failure, in every request class.
 
-use super::Class::{Forwarded, Repeatable, Write};
+use super::RequestClass::{Forwarded, Repeatable, Write};
 use super::*;
 use crate::error::all_messages;
 
-fn read(text: &str) -> Failure {
-    Failure::Answer(ServerError::read(2, text))
+fn read(text: &str) -> AttemptFailure {
+    AttemptFailure::Answer(ServerError::read(2, text))
 }
 
-fn answer(text: &str) -> Failure {
+fn answer(text: &str) -> AttemptFailure {
     read(&format!("etcdserver: {text}"))
 }
 
-fn broken(sent: Sent) -> Failure {
-    Failure::Broken(ConnectError {
+fn broken(sent: RequestSent) -> AttemptFailure {
+    AttemptFailure::Broken(ConnectError {
         sent,
         kind: ErrorKind::Unavailable,
         hung_up: false,
@@ -21,7 +21,7 @@ fn broken(sent: Sent) -> Failure {
     })
 }
 
-/// Said before the request was executed, and gone in a moment: writes are repeated, too.
+/// Temporary, and returned before the request is executed: writes are repeated too.
 const PASSING: &[&str] = &[
     "etcdserver: no leader",
     "etcdserver: rpc not supported for learner",
@@ -32,7 +32,7 @@ const PASSING: &[&str] = &[
     "raft proposal dropped",
 ];
 
-/// Gone in a moment, and no proof: reads are repeated, and writes are in doubt.
+/// Temporary, but not a proof: reads are repeated, and writes have an unknown outcome.
 const DOUBTFUL: &[&str] = &[
     "etcdserver: watch canceled",
     "etcdserver: leader changed",
@@ -46,7 +46,7 @@ const DOUBTFUL: &[&str] = &[
     "lost watcher waiting for delete",
 ];
 
-/// Repeating would not help, and there is no proof.
+/// Permanent, and not a proof.
 const FINAL_AND_DOUBTFUL: &[&str] = &[
     "etcdserver: mvcc: database space exceeded",
     "etcdserver: can only promote a learner member",
@@ -69,15 +69,15 @@ fn every_error_of_etcd_has_its_verdict_in_every_class() {
             () => (false, true),
         };
         seen += usize::from(retried || !proven);
-        let verdict = |class| {
-            let verdict = judge(&read(&text), class);
-            (verdict.retry, verdict.maybe_executed)
+        let decision = |class| {
+            let decision = judge(&read(&text), class);
+            (decision.retry, decision.maybe_executed)
         };
-        assert_eq!(verdict(Repeatable), (retried, false), "{text}");
-        assert_eq!(verdict(Write), (retried && proven, !proven), "{text}");
+        assert_eq!(decision(Repeatable), (retried, false), "{text}");
+        assert_eq!(decision(Write), (retried && proven, !proven), "{text}");
         let forwarded = proven && text != "etcdserver: no leader";
         assert_eq!(
-            verdict(Forwarded),
+            decision(Forwarded),
             (retried && forwarded, !forwarded),
             "{text}"
         );
@@ -89,20 +89,20 @@ fn every_error_of_etcd_has_its_verdict_in_every_class() {
 #[test]
 fn what_breaks_below_is_repeated_unless_it_may_have_been_executed() {
     let proven = [
-        Failure::NoConnection(ConnectError::unconnected("")),
-        broken(Sent::No),
+        AttemptFailure::NoConnection(ConnectError::unconnected("")),
+        broken(RequestSent::No),
     ];
     for failure in &proven {
         for class in [Repeatable, Write, Forwarded] {
-            let verdict = judge(failure, class);
-            assert!(verdict.retry && !verdict.maybe_executed, "{failure:?}");
+            let decision = judge(failure, class);
+            assert!(decision.retry && !decision.maybe_executed, "{failure:?}");
         }
     }
-    for failure in [broken(Sent::Maybe), Failure::Silence] {
+    for failure in [broken(RequestSent::Maybe), AttemptFailure::Silence] {
         assert!(judge(&failure, Repeatable).retry, "{failure:?}");
         for class in [Write, Forwarded] {
-            let verdict = judge(&failure, class);
-            assert!(!verdict.retry && verdict.maybe_executed, "{failure:?}");
+            let decision = judge(&failure, class);
+            assert!(!decision.retry && decision.maybe_executed, "{failure:?}");
         }
     }
 }
@@ -110,7 +110,7 @@ fn what_breaks_below_is_repeated_unless_it_may_have_been_executed() {
 #[test]
 fn a_code_alone_proves_nothing() {
     for code in 1..=16 {
-        let failure = Failure::Answer(ServerError::read(code, "said by a proxy"));
+        let failure = AttemptFailure::Answer(ServerError::read(code, "said by a proxy"));
         assert!(judge(&failure, Write).maybe_executed, "{code}");
         assert!(!judge(&failure, Write).retry, "{code}");
     }
@@ -119,8 +119,11 @@ fn a_code_alone_proves_nothing() {
 #[test]
 fn what_tls_fails_by_is_not_tried_again() {
     for class in [Repeatable, Write, Forwarded] {
-        let verdict = judge(&Failure::NoConnection(ConnectError::tls("expired")), class);
-        assert!(!verdict.retry && !verdict.maybe_executed);
+        let decision = judge(
+            &AttemptFailure::NoConnection(ConnectError::tls("expired")),
+            class,
+        );
+        assert!(!decision.retry && !decision.maybe_executed);
     }
 }
 
@@ -132,21 +135,27 @@ fn only_what_was_refused_for_its_token_asks_for_another() {
             "etcdserver: revision of auth store is old",
             "etcdserver: user name is empty",
         ];
-        let verdict = judge(&read(text), Write);
-        assert_eq!(verdict.token, asks.contains(text), "{text}");
+        let decision = judge(&read(text), Write);
+        assert_eq!(decision.token, asks.contains(text), "{text}");
     }
 }
 
 #[test]
 fn a_member_is_left_only_for_its_own_faults() {
-    let member = |failure: Failure| judge(&failure, Repeatable).member;
-    assert_eq!(member(answer("no leader")), Suspicion::Unable);
-    assert_eq!(member(read("raft: stopped")), Suspicion::Unable);
+    let member = |failure: AttemptFailure| judge(&failure, Repeatable).member;
+    assert_eq!(member(answer("no leader")), MemberCondition::Unable);
+    assert_eq!(member(read("raft: stopped")), MemberCondition::Unable);
     let learner = answer("rpc not supported for learner");
-    assert_eq!(member(learner), Suspicion::Learner);
-    assert_eq!(member(Failure::Silence), Suspicion::Silent);
-    assert_eq!(member(answer("key not found")), Suspicion::None);
-    assert_eq!(member(answer("too many requests")), Suspicion::None);
-    // The followers of a leader that hands over would wait for it.
-    assert_eq!(member(read("raft proposal dropped")), Suspicion::None);
+    assert_eq!(member(learner), MemberCondition::Learner);
+    assert_eq!(member(AttemptFailure::Silence), MemberCondition::Silent);
+    assert_eq!(member(answer("key not found")), MemberCondition::Healthy);
+    assert_eq!(
+        member(answer("too many requests")),
+        MemberCondition::Healthy
+    );
+    // The followers of a leader that transfers leadership would wait for it.
+    assert_eq!(
+        member(read("raft proposal dropped")),
+        MemberCondition::Healthy
+    );
 }

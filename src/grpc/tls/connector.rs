@@ -1,4 +1,4 @@
-//! From a description of TLS to connections: what it names is read again for each of them.
+//! Makes TLS connections. Certificate and key files are read again for each connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,28 +25,28 @@ use crate::grpc::connect::connect_error::{ConnectError, describe_io};
 use crate::grpc::connect::endpoint::Endpoint;
 use crate::grpc::connect::single_flight::SingleFlight;
 
-/// So often, and so far apart, files are looked at that do not go together: a certificate and its
-/// key cannot be replaced in one step.
+/// How often, and how far apart, files are read that do not match: a certificate and its key cannot
+/// be replaced in one step.
 const LOOKS: u32 = 3;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
-/// Makes connections under TLS.
+/// Makes TLS connections.
 pub(crate) struct Connector {
     tls: Tls,
-    /// The system's authorities, when no others are given.
+    /// The system's certificate authorities, when no others are given.
     system: Option<Arc<RootCertStore>>,
     current: Mutex<Current>,
-    /// The reading of the files that is under way: one at a time, whatever hangs.
+    /// The running read of the files: one at a time, even if it hangs.
     reading: Arc<SingleFlight<(), Result<Arc<ClientConfig>, String>>>,
 }
 
-/// What was read last, and what came of it.
+/// The last files that were read, and the configuration made from them.
 struct Current {
     read: Material,
     config: Arc<ClientConfig>,
 }
 
-/// The text of every source, in their order.
+/// The content of every source, in their order.
 #[derive(PartialEq)]
 struct Material {
     authorities: Vec<Pem>,
@@ -56,7 +56,7 @@ struct Material {
 type Pem = Zeroizing<Vec<u8>>;
 
 impl Connector {
-    /// Reads everything once, so that mistakes show before anything is sent.
+    /// Reads all sources once, so that errors are found before anything is sent.
     pub(crate) fn new(tls: Tls, endpoints: &[Endpoint]) -> Result<Self> {
         let system = match tls.authorities.is_empty() {
             true => Some(Arc::new(system_roots().map_err(Error::invalid)?)),
@@ -66,7 +66,7 @@ impl Connector {
             let named = Endpoint::parse(text, true)?;
             if !endpoints.iter().any(|one| one.text == named.text) {
                 return Err(Error::invalid(format!(
-                    "a server name is given for {text}, which is no endpoint of this client"
+                    "a server name is set for {text}, which is not an endpoint of this client"
                 )));
             }
         }
@@ -83,8 +83,8 @@ impl Connector {
         })
     }
 
-    /// Agrees on TLS over `io`, as of the files' content now.
-    pub(in crate::grpc) async fn connect<S>(
+    /// Runs the TLS handshake on `io` with the current content of the files.
+    pub(crate) async fn connect<S>(
         self: &Arc<Self>,
         endpoint: &Endpoint,
         io: S,
@@ -119,7 +119,7 @@ impl Connector {
         if !sources.any(Source::is_file) {
             return Ok(Arc::clone(&self.current.lock().config));
         }
-        // Not on the runtime's thread: a file may be on a network, and the network down.
+        // Runs on another thread: a file may be on a network file system that does not respond.
         let this = Arc::clone(self);
         let reading = self.reading.run((), move || this.read_again());
         reading.await.unwrap_or_else(|error| Err(error.to_string()))
@@ -147,7 +147,7 @@ impl Connector {
     }
 }
 
-/// Never with what was read.
+/// Omits the content of the files.
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Connector").field(&self.tls).finish()
@@ -188,7 +188,7 @@ fn configure(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?
-        // It verifies as the default does: all that is another is the text of an error.
+        // The verifier accepts and rejects like the default one; only its error texts differ.
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match (&tls.identity, &read.identity) {
@@ -202,12 +202,12 @@ fn configure(
         _ => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // A resumed session is not verified again, on neither side. Connections are rare enough.
+    // A resumed session is not verified again, on either side. Connections are rare enough.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
-/// A certificate with its key, or why they are none.
+/// Checks that a certificate and a key match.
 fn pair(
     cert: &Named<'_>,
     chain: Vec<Certificate>,
@@ -218,8 +218,8 @@ fn pair(
     let signing = provider.key_provider.load_private_key(private);
     let signing = signing.map_err(|_| {
         format!(
-            "{key}: it is malformed, or of a kind that cannot sign here: RSA of 2048 to 8192 bits, \
-             ECDSA on P-256 or P-384, and Ed25519 can"
+            "{key}: it is malformed or of an unsupported kind; supported are RSA of 2048 to 8192 bits, \
+             ECDSA on P-256 or P-384, and Ed25519"
         )
     })?;
     let goes = |chain: Vec<CertificateDer<'static>>| {
@@ -239,11 +239,13 @@ fn pair(
         let other = chain.iter().find(|one| goes(vec![one.der.clone()]).is_ok());
         match other {
             Some(own) => format!(
-                "{cert}: {} goes with {key}, and has to be the first: the client's own certificate \
-                 comes before those of its authorities",
+                "{cert}: {} matches {key}, but is not the first: put the client's own \
+                 certificate before those of its authorities",
                 own.place
             ),
-            None => format!("{cert} and {key} do not go together: the key is another's"),
+            None => {
+                format!("{cert} and {key} do not match: the key belongs to another certificate")
+            }
         }
     })
 }
@@ -261,14 +263,14 @@ fn server_name(tls: &Tls, endpoint: &Endpoint) -> Result<ServerName<'static>, St
         .map(|name| name.to_owned())
         .map_err(|_| {
             let endpoint = &endpoint.text;
-            format!("{endpoint}: {name:?} is neither a DNS name nor an address to verify")
+            format!("{endpoint}: {name:?} is neither a DNS name nor an IP address")
         })
 }
 
 fn system_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Systems have roots in their stores that are malformed; the others count.
+    // System stores may contain malformed roots; the other roots are used.
     roots.add_parsable_certificates(found.certs);
     if !roots.is_empty() {
         return Ok(roots);
@@ -278,7 +280,7 @@ fn system_roots() -> Result<RootCertStore, String> {
         None => String::new(),
     };
     Err(format!(
-        "this system has no certificate authorities{why}: name yours with Tls::ca_file"
+        "this system has no certificate authorities{why}: set yours with Tls::ca_file"
     ))
 }
 

@@ -1,4 +1,4 @@
-//! Certificates and keys: from where they are to what rustls takes, or the reason why not.
+//! Reads certificates and keys from PEM sources.
 
 use std::fmt;
 use std::fs::File;
@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 use super::pem::{self, Place, Section};
 use super::settings::Source;
 
-/// No bundle of certificates is as large; what is larger is something else.
+/// The largest file that is read. Certificate bundles are much smaller.
 const LARGEST: u64 = 16 << 20;
 
-/// The name of a source in errors.
+/// A source with the name that errors use.
 pub(super) struct Named<'a>(pub(super) &'a Source, pub(super) &'static str);
 
 impl fmt::Display for Named<'_> {
@@ -39,30 +39,31 @@ pub(super) fn read(named: &Named<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(bytes)
 }
 
-/// A certificate, and where it is in its source.
+/// A certificate and its place in the source.
 pub(super) struct Certificate {
     pub(super) place: Place,
     pub(super) der: CertificateDer<'static>,
 }
 
-/// All certificates of a source, in their order. Other sections are left alone, as bundles have them.
+/// Returns all certificates of a source, in their order. Other sections are skipped, because
+/// bundles may contain them.
 pub(super) fn chain(named: &Named<'_>, pem: &[u8]) -> Result<Vec<Certificate>, String> {
     let sections = sections(named, pem)?;
     let mut chain = Vec::new();
     for section in &sections {
         match section.label {
-            // The second name is an old one of the same.
+            // The second label is an older name of the first.
             "CERTIFICATE" | "X509 CERTIFICATE" => {
                 let read = CertificateDer::from_pem_slice(&section.text("CERTIFICATE"));
                 let der = read.map_err(|error| malformed(named, section, &error))?;
                 let place = section.place.clone();
                 chain.push(Certificate { place, der });
             }
-            // These hold certificates, and must not be passed over as if they did not.
+            // These sections contain certificates, so skipping them silently would hide an error.
             "TRUSTED CERTIFICATE" => {
-                let cure = "`openssl x509 -in FILE` writes it as others read it";
+                let cure = "`openssl x509 -in FILE` converts it";
                 return Err(format!(
-                    "{named}: {} is in OpenSSL's own form: {cure}",
+                    "{named}: {} is in OpenSSL's own format: {cure}",
                     section.place
                 ));
             }
@@ -106,8 +107,8 @@ pub(super) fn key(named: &Named<'_>, pem: &[u8]) -> Result<PrivateKeyDer<'static
     }
     match sections.iter().find(|section| section.is_encrypted()) {
         Some(section) => Err(format!(
-            "{named}: {} is encrypted, and there is no password to give: `openssl pkey -in FILE` \
-             takes it off",
+            "{named}: {} is encrypted, which is not supported: `openssl pkey -in FILE` \
+             decrypts it",
             section.place
         )),
         None => Err(format!(
@@ -124,7 +125,7 @@ fn sections<'a>(named: &Named<'_>, pem: &'a [u8]) -> Result<Vec<Section<'a>>, St
     pem::sections(pem).map_err(|why| format!("{named}: {why}"))
 }
 
-/// What there is in place of what was looked for.
+/// Describes the content that was found instead.
 fn instead(sections: &[Section<'_>]) -> String {
     match sections {
         [] => ", and nothing else in PEM".into(),
@@ -132,10 +133,10 @@ fn instead(sections: &[Section<'_>]) -> String {
     }
 }
 
-/// Never with a piece of what is malformed: it may be of a key.
+/// Describes a malformed section without its content, which may be part of a key.
 fn malformed(named: &Named<'_>, section: &Section<'_>, error: &PemError) -> String {
     let reason = match error {
-        _ if section.has_escaped_lines() => "it has \\n in letters where its line ends should be",
+        _ if section.has_escaped_lines() => "its line ends are written as the two characters \\n",
         PemError::Base64Decode(_) => "it is not Base64",
         _ => "it is not PEM",
     };
@@ -192,7 +193,7 @@ mod tests {
             (pem("ENCRYPTED PRIVATE KEY", "AAAA"), "openssl pkey"),
             (pem("RSA PRIVATE KEY", old), "is encrypted"),
             (pem("PRIVATE KEY", "CANARY!"), "it is not Base64"),
-            (pem("PRIVATE KEY", r"\nCANARY\n"), r"it has \n in letters"),
+            (pem("PRIVATE KEY", r"\nCANARY\n"), r"two characters \n"),
             (b"-----BEGIN PRIVATE KEY-----\nCANARY\n".to_vec(), "no end"),
             (vec![0x30, 0x82, 0xff], "it is binary (DER"),
         ] {
@@ -225,7 +226,7 @@ mod tests {
             ),
             (
                 [&good[..], &pem("TRUSTED CERTIFICATE", "AAAA")].concat(),
-                "section 2 (TRUSTED CERTIFICATE, line 4) is in OpenSSL's own form",
+                "section 2 (TRUSTED CERTIFICATE, line 4) is in OpenSSL's own format",
             ),
             (pem("PKCS7", "AAAA"), "openssl pkcs7"),
             (

@@ -1,8 +1,9 @@
-//! TLS: what a user says about it, and connections that keep to it.
+//! TLS: its settings, and connections that follow them.
 //!
-//! `settings` is the description; `pem` finds the sections of its files, and `material` makes certificates
-//! and keys of them. `connector` makes connections from both; `stream` is one of them. `verifier` looks
-//! with `x509` for what explains a refusal, and `reason` puts the errors of rustls into words.
+//! `settings` describes what the user wants; `pem` finds the sections of a file, and `material`
+//! converts them to certificates and keys. `connector` makes connections; `stream` is one
+//! connection. `verifier` and `x509` find the cause of a rejected certificate, and `reason`
+//! describes the errors of rustls.
 
 mod connector;
 mod material;

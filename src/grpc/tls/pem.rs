@@ -1,8 +1,8 @@
-//! The sections of a PEM text: found wherever they are, and none of them lost.
+//! Finds the sections of a PEM text without losing any.
 //!
-//! Readers of PEM skip what they do not take for the beginning of a section, so that a byte order mark,
-//! or two files joined without a line end between, cost a certificate without a word. Here each mark
-//! that begins a section is a section, or an error that names it.
+//! Common PEM readers skip everything that they do not recognize as the start of a section. A byte
+//! order mark, or two files joined without a newline, can therefore lose a certificate silently.
+//! Here each start marker is a section, or an error that names it.
 
 use std::fmt;
 
@@ -12,15 +12,15 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// One section; it may hold a key, and does not print its body.
+/// One section. It may contain a key, so it has no `Debug` output.
 pub(super) struct Section<'a> {
-    /// What is between BEGIN and the dashes, such as `CERTIFICATE`.
+    /// The text between BEGIN and the dashes, such as `CERTIFICATE`.
     pub(super) label: &'a str,
     pub(super) place: Place,
     body: &'a [u8],
 }
 
-/// Where a section is, for errors.
+/// The place of a section, for errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     number: usize,
@@ -39,7 +39,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// All sections of a text, or what is wrong with it.
+/// Returns all sections of a text.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, String> {
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = text {
         return Err("it is UTF-16: save it as UTF-8 or ASCII".into());
@@ -63,13 +63,12 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, String> {
     }
 }
 
-/// The section that begins with its label, and what comes behind it.
+/// Parses the section that begins with its label, and returns it with the text that follows.
 fn section(text: &[u8], number: usize, line: usize) -> Result<(Section<'_>, &[u8]), String> {
     let label = cut(text, DASHES).and_then(|(label, behind)| Some((readable(label)?, behind)));
     let Some((label, behind)) = label else {
         return Err(format!(
-            "malformed: section {number} (line {line}) begins wrongly: -----BEGIN and a name need \
-             five dashes behind them"
+            "malformed: section {number} (line {line}) has an invalid start: five dashes must follow -----BEGIN and a label"
         ));
     };
     let place = Place {
@@ -83,13 +82,13 @@ fn section(text: &[u8], number: usize, line: usize) -> Result<(Section<'_>, &[u8
     };
     let tail = end.strip_prefix(label.as_bytes());
     let Some(tail) = tail.and_then(|tail| tail.strip_prefix(DASHES)) else {
-        return Err(format!("malformed: {place} ends as something else"));
+        return Err(format!("malformed: {place} ends with another label"));
     };
     let section = Section { label, place, body };
     Ok((section, tail))
 }
 
-/// What is in front of `mark`, and what is behind it.
+/// Splits the text around the first `mark`.
 fn cut<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let at = text.windows(mark.len()).position(|window| window == mark)?;
     let (before, from) = text.split_at(at);
@@ -100,7 +99,7 @@ fn lines(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Labels are capitals, digits and spaces (RFC 7468 allows more, and nobody uses it).
+/// Labels are capitals, digits and spaces; RFC 7468 permits more, but no tool writes more.
 fn readable(label: &[u8]) -> Option<&str> {
     let label = std::str::from_utf8(label).ok()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == ' ';
@@ -113,9 +112,9 @@ fn is_binary(text: &[u8]) -> bool {
 }
 
 impl Section<'_> {
-    /// The section as a text of its own under the label that readers know, one mark to a line.
+    /// The section as PEM text with the given label, one marker to a line.
     pub(super) fn text(&self, label: &str) -> Zeroizing<Vec<u8>> {
-        // Made as large as it gets: what grows leaves copies behind.
+        // Allocated at full size: a growing vector would leave copies of a key behind.
         let mut text = Zeroizing::new(Vec::with_capacity(self.body.len() + 128));
         text.extend_from_slice(format!("-----BEGIN {label}-----\n").as_bytes());
         for line in self.body.split(|byte| *byte == b'\n') {
@@ -129,12 +128,13 @@ impl Section<'_> {
         text
     }
 
-    /// Whether a password is needed to read it.
+    /// Whether the section is encrypted with a password.
     pub(super) fn is_encrypted(&self) -> bool {
         self.label.starts_with("ENCRYPTED ") || cut(self.body, b"Proc-Type: 4,ENCRYPTED").is_some()
     }
 
-    /// Whether line ends were written as `\n` in letters, as it happens to variables.
+    /// Whether line ends are written as the two characters `\n`, as happens in environment
+    /// variables.
     pub(super) fn has_escaped_lines(&self) -> bool {
         cut(self.body, br"\n").is_some()
     }
@@ -209,15 +209,15 @@ mod tests {
             ),
             (
                 ONE.replace("END CERT", "END CANARY").into(),
-                "section 1 (CERTIFICATE, line 1) ends as something else",
+                "section 1 (CERTIFICATE, line 1) ends with another label",
             ),
             (
                 "\n-----BEGIN CANARY".into(),
-                "section 1 (line 2) begins wrongly",
+                "section 1 (line 2) has an invalid start",
             ),
             (
                 "-----BEGIN \u{202e}CANARY-----".into(),
-                "section 1 (line 1) begins wrongly",
+                "section 1 (line 1) has an invalid start",
             ),
             (vec![0xff, 0xfe, b'-', 0], "UTF-16"),
             (vec![0xfe, 0xff, 0, b'-'], "UTF-16"),

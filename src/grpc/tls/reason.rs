@@ -1,4 +1,4 @@
-//! Why TLS was not agreed on, in words that name what to look at.
+//! Describes why a TLS handshake failed, and what to check.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,36 +12,38 @@ use super::settings::Tls;
 use super::verifier::Explanation;
 use crate::error::printable;
 
-/// The reason behind an error of rustls, when it will not pass by itself.
+/// The reason of a rustls error; `None` when the error may be temporary.
 pub(super) fn reason(error: &Error, tls: &Tls) -> Option<String> {
     Some(match error {
         Error::InvalidCertificate(error) => certificate(error, tls),
         Error::AlertReceived(alert) => return refused(*alert, tls),
-        Error::InvalidMessage(_) => "it does not answer in TLS".into(),
+        Error::InvalidMessage(_) => "the server does not answer with TLS".into(),
         Error::NoApplicationProtocol => NO_HTTP2.into(),
         Error::PeerIncompatible(why) => incompatible(why).into(),
         Error::PeerMisbehaved(_) | Error::InappropriateMessage { .. } => {
-            "it breaks the rules of TLS".into()
+            "the server violates the TLS protocol".into()
         }
-        Error::InappropriateHandshakeMessage { .. } => "it breaks the rules of TLS".into(),
-        Error::DecryptError => "what it sends cannot be decrypted".into(),
+        Error::InappropriateHandshakeMessage { .. } => {
+            "the server violates the TLS protocol".into()
+        }
+        Error::DecryptError => "the messages of the server cannot be decrypted".into(),
         error => format!("TLS failed: {error}"),
     })
 }
 
-pub(super) const NO_HTTP2: &str = "it does not offer HTTP/2 over TLS (ALPN h2)";
+pub(super) const NO_HTTP2: &str = "the server does not offer HTTP/2 over TLS (ALPN h2)";
 
 fn incompatible(why: &PeerIncompatible) -> &'static str {
     use PeerIncompatible::*;
 
     match why {
         ServerDoesNotSupportTls12Or13 | ServerTlsVersionIsDisabledByOurConfig => {
-            "it has neither TLS 1.2 nor TLS 1.3"
+            "the server supports neither TLS 1.2 nor TLS 1.3"
         }
         NoCertificateRequestSignatureSchemesInCommon => {
-            "it takes no signature that the client certificate's key can make"
+            "the server accepts no signature that the client certificate's key can make"
         }
-        _ => "it has no TLS in common with us: neither ciphers, nor key exchange, nor signatures",
+        _ => "the server and the client share no ciphers, key exchange or signatures",
     }
 }
 
@@ -53,17 +55,17 @@ fn certificate(error: &CertificateError, tls: &Tls) -> String {
         ExpiredContext { time, not_after } => {
             let since = time.as_secs().saturating_sub(not_after.as_secs());
             let since = rough(since);
-            format!("the server's certificate expired {since} ago: renew it, or look at the clock")
+            format!("the server's certificate expired {since} ago: renew it, or check the clock")
         }
-        NotValidYet => "the server's certificate is not valid yet: look at the clocks".into(),
+        NotValidYet => "the server's certificate is not valid yet: check the clocks".into(),
         NotValidYetContext { time, not_before } => {
             let until = not_before.as_secs().saturating_sub(time.as_secs());
             let until = rough(until);
-            format!("the server's certificate is not valid yet, but in {until}: look at the clocks")
+            format!("the server's certificate is not valid yet, but in {until}: check the clocks")
         }
         UnknownIssuer => unknown_issuer(tls),
         BadSignature => format!(
-            "{}: one there has the name of its issuer, and another key",
+            "{}: one of them has the name of its issuer, but another key",
             unknown_issuer(tls)
         ),
         NotValidForNameContext {
@@ -79,12 +81,12 @@ fn certificate(error: &CertificateError, tls: &Tls) -> String {
         }
         BadEncoding => "the server's certificate is malformed, or not X.509 v3".into(),
         UnhandledCriticalExtension => {
-            "the server's certificate has a critical extension that is unknown here".into()
+            "the server's certificate has an unknown critical extension".into()
         }
         UnsupportedSignatureAlgorithmContext { .. }
         | UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "the server's certificate is signed in a way that is not accepted here: RSA with SHA-2, \
-             ECDSA on P-256 or P-384, and Ed25519 are"
+            "the server's certificate is signed with an algorithm that is not supported; \
+             supported are RSA with SHA-2, ECDSA on P-256 or P-384, and Ed25519"
                 .into()
         }
         Other(OtherError(why)) => match why.downcast_ref::<Explanation>() {
@@ -95,22 +97,22 @@ fn certificate(error: &CertificateError, tls: &Tls) -> String {
     }
 }
 
-/// `presented` are the alternative names of the certificate as rustls writes them: `DnsName("a")`,
+/// `presented` are the alternative names of the certificate as rustls prints them: `DnsName("a")`,
 /// `IpAddress(127.0.0.1)`.
 fn wrong_name(expected: &str, presented: &[String]) -> String {
     let is_address = expected.parse::<IpAddr>().is_ok();
     let kind = if is_address { "IP" } else { "DNS" };
     if presented.is_empty() {
         return format!(
-            "the server's certificate has no subject alternative name, and a common name does not \
-             count: make it anew with subjectAltName={kind}:{expected}"
+            "the server's certificate has no subject alternative name, and the \
+             common name is not used: reissue it with subjectAltName={kind}:{expected}"
         );
     }
     let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
     if is_address && names.contains(&expected) {
         return format!(
-            "the server's certificate has {expected} as a DNS name, and an address counts only as an \
-             IP one: make it anew with subjectAltName=IP:{expected}"
+            "the server's certificate has {expected} as a DNS name, but an IP \
+             address has to be an IP name: reissue it with subjectAltName=IP:{expected}"
         );
     }
     let names = printable(&names.join(", "));
@@ -133,31 +135,38 @@ fn unknown_issuer(tls: &Tls) -> String {
     format!("the server's certificate is not signed by an authority {trusted}")
 }
 
-/// A server says so, and no more, also when its certificate has a kind of key that we do not offer to
-/// verify.
-const NOTHING_IN_COMMON: &str = "it found nothing in common with us: its key may be of a kind that is \
-    not verified here, as ECDSA on P-521 is only with the feature tls-aws-lc (use P-256, P-384, Ed25519, \
-    or RSA of 2048 bits or more), or its ciphers may be older than those of TLS 1.2 with ECDHE";
+/// A server sends only this alert, also when its certificate has a kind of key that the client
+/// cannot verify.
+const NOTHING_IN_COMMON: &str = "the server and the client have nothing in common: its key may be of a \
+    kind that this build cannot verify (ECDSA on P-521 needs the feature tls-aws-lc; use P-256, P-384, \
+    Ed25519, or RSA of at least 2048 bits), or its ciphers may be older than those of TLS 1.2 with ECDHE";
 
-/// The server did not accept us. In TLS 1.3 that is heard only after the handshake.
+/// The reason of an alert from the server. In TLS 1.3 it arrives only after the handshake.
 fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
     use AlertDescription::*;
 
     let why = match alert {
-        // The server, not the certificates: it may pass.
+        // Caused by the server, not by certificates: it may be temporary.
         CloseNotify | UserCanceled | InternalError => return None,
-        ProtocolVersion => return Some("it has no version of TLS in common with us".into()),
+        ProtocolVersion => return Some("the server and the client share no TLS version".into()),
         NoApplicationProtocol => return Some(NO_HTTP2.into()),
-        UnrecognisedName => return Some("it does not know the server name asked for".into()),
+        UnrecognisedName => {
+            return Some("the server does not know the requested server name".into());
+        }
         CertificateExpired => "it expired",
-        UnknownCA => "its issuer is not trusted there",
+        UnknownCA => "the server does not trust its issuer",
         CertificateRevoked => "it is revoked",
         UnsupportedCertificate => "it is of an unsupported kind",
-        CertificateRequired | NoCertificate => "it does not count as one",
+        CertificateRequired | NoCertificate => "the server does not accept it as a certificate",
         DecryptError => "its signature does not verify",
-        AccessDenied | CertificateUnknown | BadCertificate => "it is not acceptable there",
+        AccessDenied | CertificateUnknown | BadCertificate => "the server does not accept it",
         HandshakeFailure => return Some(NOTHING_IN_COMMON.into()),
-        other => return Some(format!("it refused TLS with the alert {}", u8::from(other))),
+        other => {
+            return Some(format!(
+                "the server refused TLS with the alert {}",
+                u8::from(other)
+            ));
+        }
     };
     Some(match &tls.identity {
         Some((cert, _)) => {
@@ -168,7 +177,7 @@ fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
     })
 }
 
-/// `DnsName("a")` and `IpAddress(127.0.0.1)` without what is around them.
+/// The name inside `DnsName("a")` or `IpAddress(127.0.0.1)`.
 fn bare(name: &str) -> &str {
     let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
     inner.trim_end_matches(')').trim_matches('"')
@@ -201,7 +210,7 @@ mod tests {
                     time: secs(1_000_000),
                     not_after: secs(1_000_000 - 3 * 86_400),
                 },
-                "the server's certificate expired 3 days ago: renew it, or look at the clock",
+                "the server's certificate expired 3 days ago: renew it, or check the clock",
             ),
             (
                 CertificateError::UnknownIssuer,
@@ -220,16 +229,16 @@ mod tests {
                     expected: ServerName::try_from("10.0.0.1").unwrap(),
                     presented: vec!["DnsName(\"10.0.0.1\")".into()],
                 },
-                "the server's certificate has 10.0.0.1 as a DNS name, and an address counts only as an \
-                 IP one: make it anew with subjectAltName=IP:10.0.0.1",
+                "the server's certificate has 10.0.0.1 as a DNS name, but an IP \
+             address has to be an IP name: reissue it with subjectAltName=IP:10.0.0.1",
             ),
             (
                 CertificateError::NotValidForNameContext {
                     expected: ServerName::try_from("db").unwrap(),
                     presented: vec![],
                 },
-                "the server's certificate has no subject alternative name, and a common name does not \
-                 count: make it anew with subjectAltName=DNS:db",
+                "the server's certificate has no subject alternative name, and the \
+             common name is not used: reissue it with subjectAltName=DNS:db",
             ),
         ];
         for (error, text) in cases {

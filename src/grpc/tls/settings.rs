@@ -1,4 +1,4 @@
-//! What a user says about TLS.
+//! The TLS settings of a client.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,28 +6,29 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// How to make sure who a server is, and how to show who we are: given to
+/// The TLS settings of a client: which servers to trust, and which certificate to present. Given to
 /// [`ClientBuilder::tls`](crate::ClientBuilder::tls).
 ///
-/// It describes and does nothing: files are read by [`connect`](crate::ClientBuilder::connect), where
-/// mistakes show, and again for every connection that is made later. A certificate that is replaced
-/// on disk is used by the next connection; nothing has to be restarted. A pair that does not fit,
-/// because one file is replaced and the other not yet, is read again for a fifth of a second.
+/// This type only holds the settings. [`connect`](crate::ClientBuilder::connect) reads the files
+/// and reports errors in them, and each later connection reads them again: a certificate that is
+/// replaced on disk is used by the next connection, without a restart. If a certificate and its key
+/// do not match, because only one of them is replaced yet, they are read again for a fifth of a
+/// second.
 ///
 /// | what | rule |
 /// |---|---|
 /// | versions | TLS 1.2 and 1.3, HTTP/2 by ALPN |
 /// | authorities | those given; without any, the system's (read once, by `connect`) |
-/// | files | PEM, in any order and with anything between; a section that cannot be read is an error with its number and line |
-/// | server name | the host of each endpoint, a DNS name or an address; for `unixs:` the file's name |
-/// | client certificate | only if given; PEM, with a PKCS #8, PKCS #1 or SEC1 key that is not encrypted |
-/// | never | an unverified server, a connection in the clear instead, session resumption |
+/// | files | PEM, in any order and with any text between; a section that cannot be read is an error with its number and line |
+/// | server name | the host of each endpoint, a DNS name or an IP address; for `unixs:` the file's name |
+/// | client certificate | only if given; PEM, with an unencrypted PKCS #8, PKCS #1 or SEC1 key |
+/// | never | an unverified server, a fallback to plaintext, session resumption |
 ///
-/// What a server's certificate fails by, or ours at the server, is an error of the kind
-/// [`Tls`](crate::ErrorKind::Tls), at once, with the file, the endpoint and the reason.
+/// A certificate that either side rejects is reported at once, as an error of the kind
+/// [`Tls`](crate::ErrorKind::Tls) with the file, the endpoint and the reason.
 ///
-/// The cryptography is ring's, or aws-lc's with the feature `tls-aws-lc`, which wins when both are on.
-/// Nothing is installed for the whole process.
+/// The cryptography is ring, or aws-lc with the feature `tls-aws-lc`, which has priority when both
+/// are enabled. No process-wide default is installed.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Tls};
@@ -40,7 +41,7 @@ use zeroize::Zeroizing;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Default)]
-#[must_use = "it is a description: give it to ClientBuilder::tls"]
+#[must_use = "settings have no effect until they are passed to ClientBuilder::tls"]
 pub struct Tls {
     pub(super) authorities: Vec<Source>,
     pub(super) identity: Option<(Source, Source)>,
@@ -48,7 +49,7 @@ pub struct Tls {
     pub(super) names: Vec<(String, String)>,
 }
 
-/// Where certificates or a key come from.
+/// The source of certificates or of a key.
 #[derive(Clone)]
 pub(super) enum Source {
     File(PathBuf),
@@ -66,57 +67,60 @@ impl Source {
 }
 
 impl Tls {
-    /// The system's authorities, no client certificate, each endpoint's own name.
+    /// Creates settings with the system's authorities, no client certificate, and the host of each
+    /// endpoint as its name.
     pub fn new() -> Self {
         Tls::default()
     }
 
-    /// Trusts the authorities in this PEM file, and no longer the system's. May be given several
-    /// times, together with [`ca_pem`](Tls::ca_pem): all of them are trusted.
+    /// Trusts the authorities in this PEM file instead of the system's. Can be called several
+    /// times, also together with [`ca_pem`](Tls::ca_pem): all of them are trusted.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.authorities.push(Source::File(path.into()));
         self
     }
 
-    /// Trusts the authorities in this PEM text, as [`ca_file`](Tls::ca_file).
+    /// Trusts the authorities in this PEM text, like [`ca_file`](Tls::ca_file).
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authorities.push(Source::bytes(pem));
         self
     }
 
-    /// Shows this certificate to servers that ask for one: PEM files with the certificate, followed
-    /// by intermediate ones if there are any, and with its private key. They may be one file.
+    /// Presents this certificate to servers that request one. The PEM file `cert` has the
+    /// certificate, followed by intermediate certificates if there are any; `key` has its private
+    /// key. Both may be the same file.
     ///
-    /// With authentication on, etcd takes the certificate's common name for the user, unless the
-    /// client has a name and a password of its own.
+    /// If authentication is enabled, etcd uses the certificate's common name as the user, unless
+    /// the client has a user name and password.
     pub fn client_cert_files(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.identity = Some((Source::File(cert.into()), Source::File(key.into())));
         self
     }
 
-    /// The same from PEM texts. The key is wiped from memory with the last clone of this value and
-    /// of the client; the library that signs with it has a copy of its own.
+    /// Presents a certificate from PEM texts, like [`client_cert_files`](Tls::client_cert_files).
+    /// The key is erased from memory with the last clone of this value and of the client; the
+    /// signing library keeps its own copy.
     pub fn client_cert_pem(mut self, cert: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.identity = Some((Source::bytes(cert), Source::bytes(key)));
         self
     }
 
-    /// The name that every server's certificate must be for, instead of its endpoint's host: a DNS
-    /// name or an address.
+    /// Sets the name that the certificate of every server must be valid for, instead of the host of
+    /// its endpoint: a DNS name or an IP address.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The same for one endpoint, written as it is given to the client. It wins over
-    /// [`server_name`](Tls::server_name).
+    /// Sets the name that the certificate of one endpoint must be valid for. `endpoint` is written
+    /// as it is given to the client. It overrides [`server_name`](Tls::server_name).
     pub fn server_name_for(mut self, endpoint: impl Into<String>, name: impl Into<String>) -> Self {
         self.names.push((endpoint.into(), name.into()));
         self
     }
 }
 
-/// Never with a key, nor with anything else that was given as bytes.
+/// Omits keys and everything else that was given as bytes.
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

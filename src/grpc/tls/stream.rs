@@ -1,4 +1,4 @@
-//! A connection under TLS that remembers why the other side ended it.
+//! A TLS connection that keeps the reason why the server refused it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,24 +12,24 @@ use tokio_rustls::rustls::Error;
 use super::reason::reason;
 use super::settings::Tls;
 
-/// Why the server does not want this connection, once it has said so.
+/// The reason why the server refused the connection.
 ///
-/// A server of TLS 1.3 judges the client's certificate when the client already takes the handshake
-/// for done. Its alert then arrives somewhere below HTTP/2, which keeps of an error only its text.
+/// A TLS 1.3 server verifies the client's certificate after the client has finished the handshake.
+/// Its alert then arrives below HTTP/2, which keeps only the text of an error.
 #[derive(Clone, Debug, Default)]
-pub(in crate::grpc) struct Refusal(Arc<OnceLock<String>>);
+pub(crate) struct Refusal(Arc<OnceLock<String>>);
 
 impl Refusal {
-    pub(in crate::grpc) fn get(&self) -> Option<&str> {
+    pub(crate) fn get(&self) -> Option<&str> {
         self.0.get().map(String::as_str)
     }
 }
 
-pub(in crate::grpc) struct Stream<S> {
+pub(crate) struct Stream<S> {
     inner: TlsStream<S>,
     tls: Tls,
     refusal: Refusal,
-    /// Why it cannot be written to, until the alert that may explain it is read.
+    /// The write error, kept until the alert that may explain it is read.
     broken: Option<io::Error>,
 }
 
@@ -44,7 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
     }
 
-    pub(in crate::grpc) fn refusal(&self) -> Refusal {
+    pub(crate) fn refusal(&self) -> Refusal {
         self.refusal.clone()
     }
 
@@ -56,11 +56,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
     }
 
-    /// Writes, unless that failed before.
+    /// Writes, unless a write failed before.
     ///
-    /// A server that refuses sends its alert and hangs up at once. When a write notices the hang-up
-    /// first, the alert is still there to be read. Nothing else can be lost by that: a connection that
-    /// cannot be written to is over.
+    /// A server that refuses sends its alert and closes the connection at once. If a write fails
+    /// first, the alert can still be read. Nothing else can be lost: a connection that cannot be
+    /// written to is over.
     fn write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     }
 }
 
-/// The error of rustls in one of I/O.
+/// The rustls error inside an I/O error.
 pub(super) fn behind(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }

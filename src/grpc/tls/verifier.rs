@@ -1,4 +1,4 @@
-//! Verifies servers as rustls does, and explains why one is refused where rustls has no words for it.
+//! Verifies servers like rustls, with more specific errors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use tokio_rustls::rustls::{
 
 use super::x509::{self, Key, Weakness};
 
-/// Every verdict is that of rustls' own verifier; only the text of an error is another.
+/// Delegates each decision to rustls' own verifier, and changes only the text of an error.
 #[derive(Debug)]
 pub(super) struct Explaining {
     inner: Arc<WebPkiServerVerifier>,
     roots: Arc<RootCertStore>,
 }
 
-/// Why a certificate is refused.
+/// The cause of a rejected certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Explanation {
-    /// The server's own certificate is an authority's.
+    /// The server's own certificate is that of an authority.
     Authority,
-    /// The server's own certificate has a key that is of no use.
+    /// The server's own certificate has a key that is not accepted.
     Own(Weakness),
-    /// An authority above it has one.
+    /// The certificate of an issuing authority has a key that is not accepted.
     Above(Weakness),
 }
 
@@ -37,8 +37,9 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Explanation::Authority => f.write_str(
-                "the server's certificate is an authority's (CA:TRUE), as `openssl req -x509` makes \
-                 them: make it one of its own, or add -addext basicConstraints=critical,CA:FALSE",
+                "the server's certificate is that of an authority (CA:TRUE), as `openssl req -x509` \
+                 makes by default: issue a server certificate, or add -addext \
+                 basicConstraints=critical,CA:FALSE",
             ),
             Explanation::Own(weakness) => write!(f, "the server's certificate has {weakness}"),
             Explanation::Above(weakness) => {
@@ -81,7 +82,7 @@ impl Explaining {
     }
 }
 
-/// Only of what cannot be told otherwise: of the rest the server is told more by rustls' own error.
+/// Explains only causes that rustls does not describe itself.
 fn explanation(
     error: &Error,
     own: &[u8],

@@ -1,33 +1,35 @@
-//! What explains why a certificate is not accepted: its kind of key, and whether it is an authority's.
+//! Reads the facts that explain a rejected certificate: the kind of its key, and whether it is an
+//! authority.
 //!
-//! Nothing is decided here. Certificates are verified by rustls, which does not say these things.
+//! No decision depends on these facts. rustls verifies certificates, but does not report these
+//! causes.
 
 use std::fmt;
 
-/// The key of a certificate.
+/// The kind of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// RSA, with so many bits.
+    /// RSA, with this number of bits.
     Rsa(usize),
     /// ECDSA on the curve P-521.
     P521,
-    /// Another one.
+    /// Any other key.
     Other,
 }
 
-/// What is read of a certificate.
+/// The facts read from a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) key: Key,
-    /// It says of itself that it signs others.
+    /// The certificate declares itself an authority.
     pub(super) is_authority: bool,
 }
 
-/// The fewest bits of an RSA key that are verified, here and by everybody else.
+/// The smallest RSA key that rustls accepts, in bits.
 const LEAST_RSA: usize = 2048;
 
 impl Key {
-    /// Why signatures with it are not accepted, if that is so.
+    /// Why signatures with this key are not accepted.
     pub(super) fn weakness(self) -> Option<Weakness> {
         match self {
             Key::Rsa(bits) if bits < LEAST_RSA => Some(Weakness::Short(bits)),
@@ -37,24 +39,23 @@ impl Key {
     }
 }
 
-/// Why a key is of no use.
+/// Why a key is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weakness {
     Short(usize),
     Curve,
 }
 
-/// Behind "it has": what it has, and what to do.
+/// Completes the sentence "it has ..." with the cause and the remedy.
 impl fmt::Display for Weakness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Weakness::Short(bits) => write!(
                 f,
-                "an RSA key of {bits} bits, and {LEAST_RSA} are the least that is accepted: make it \
-                 anew with a longer key"
+                "an RSA key of {bits} bits, and at least {LEAST_RSA} are required: reissue it with a longer key"
             ),
             Weakness::Curve => f.write_str(
-                "an ECDSA key on the curve P-521, which this build cannot verify: make it anew with \
+                "an ECDSA key on the curve P-521, which this build cannot verify: reissue it with \
                  P-256 or P-384, or build with the feature tls-aws-lc",
             ),
         }
@@ -67,7 +68,7 @@ const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const INTEGER: u8 = 0x02;
 const BOOLEAN: u8 = 0x01;
-/// `[0]` and `[3]` of a certificate: its version, and its extensions.
+/// `[0]` and `[3]` of a certificate: its version and its extensions.
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 
@@ -76,13 +77,13 @@ const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const SECP521R1: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 
-/// Reads a certificate; `None` when it is none.
+/// Reads a certificate; `None` when the bytes are not one.
 pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
     let mut all = Der(certificate);
     let mut all = Der(all.expect(SEQUENCE)?);
     let mut tbs = Der(all.expect(SEQUENCE)?);
     tbs.skip_if(VERSION);
-    // The serial number, and the algorithm of the signature.
+    // The serial number and the signature algorithm.
     tbs.expect(INTEGER)?;
     tbs.expect(SEQUENCE)?;
     // The issuer, the validity and the subject.
@@ -99,7 +100,7 @@ pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
     Some(Facts { key, is_authority })
 }
 
-/// Reads what is inside a SubjectPublicKeyInfo.
+/// Reads the content of a SubjectPublicKeyInfo.
 pub(super) fn key(spki: &[u8]) -> Option<Key> {
     let mut spki = Der(spki);
     let mut algorithm = Der(spki.expect(SEQUENCE)?);
@@ -137,7 +138,7 @@ fn says_authority(extensions: &[u8]) -> Option<bool> {
     None
 }
 
-/// Elements of DER, one after the other.
+/// A sequence of DER elements.
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
@@ -146,7 +147,7 @@ impl<'a> Der<'a> {
         let (&[tag, first], rest) = self.0.split_first_chunk()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            // So many bytes of length; a certificate has no element of 4 GiB.
+            // The number of length bytes; a certificate has no element of 4 GiB.
             0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
                 let length = bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
@@ -159,7 +160,7 @@ impl<'a> Der<'a> {
         Some((tag, content))
     }
 
-    /// The content of the next element, which has to have this tag.
+    /// The content of the next element, if it has this tag.
     fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|next| next.0 == tag).map(|next| next.1)
     }
@@ -178,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// One of the certificates that `tests/certs/make` makes.
+    /// One of the certificates made by `tests/certs/make`.
     fn der(file: &str) -> CertificateDer<'static> {
         let file = format!("{}/tests/certs/{file}.pem", env!("CARGO_MANIFEST_DIR"));
         CertificateDer::from_pem_file(file).unwrap()

@@ -1,104 +1,107 @@
-//! When a token is fetched, and when not: one at a time, and only for a reason that is not known to
-//! be out of date.
+//! Decides when a token is fetched: one fetch at a time, and only if the reason is still current.
+//! Pure.
 //!
-//! Every token has a number, its *generation*, and so has the knowledge that there is none. Whoever
-//! is refused says which generation it sent: when there is a newer one by now, that is all it needs.
+//! Each token has a *generation* number, and so has the knowledge that no token is needed. A
+//! rejected request reports the generation that it sent: if there is a newer one, no fetch is
+//! needed.
 
 use std::time::{Duration, Instant};
 
-use crate::error::{Complaint, ErrorKind, ServerError};
+use crate::error::{ErrorKind, ServerError, TokenRejection};
 use crate::util::backoff::Backoff;
 
-/// The waits between two fetches while they fail, or while what they bring is refused at once. The
-/// cap leaves a call of 5 s, the default, several chances.
+/// The waits between fetches that fail, or whose tokens are rejected at once. The cap allows
+/// several attempts within the default timeout of 5 s.
 const PACE: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
-/// A token that held so long begins a new series.
+/// A token that was valid for this long resets the waits.
 const HELD: Duration = Duration::from_secs(1);
 
-/// A wrong password is tried again after so long: to check one costs a server up to 100 ms of CPU
-/// (bcrypt), and it gets right only by an operator's hand.
+/// The time until a wrong password is tried again: a check costs a server up to 100 ms of CPU
+/// (bcrypt), and only an operator can correct the password.
 const REFUSED: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(30));
 
-/// What to do before a request is sent, or after it was refused.
+/// What to do before a request is sent, or after it was rejected.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
-    /// Send it, with the token that there is.
+pub(super) enum TokenStep {
+    /// Send it with the current token.
     Go,
-    /// A fetch is on its way: wait for it, and ask again.
+    /// Wait for the running fetch, then ask again.
     Join,
-    /// Fetch, tell how it went, and ask again.
+    /// Fetch a token, report the result, then ask again.
     Fetch,
-    /// Ask again then.
+    /// Ask again at this time.
     Wait(Instant),
-    /// There will be no token, for this reason.
+    /// There is no token, for this reason.
     Refused(ServerError),
-    /// No other token can be had.
+    /// No other token can be fetched.
     Final,
 }
 
-/// How a fetch went.
+/// The result of a fetch.
 #[derive(Clone, Debug)]
-pub(super) enum Fetched {
-    Token(Form),
-    /// The cluster has authentication switched off.
+pub(super) enum FetchOutcome {
+    Token(TokenForm),
+    /// Authentication is disabled in the cluster.
     NotEnabled,
-    /// The server said no, and would say it again.
+    /// The server rejected the request, and would reject it again.
     Refused(ServerError),
-    /// No answer, or that of a member that cannot serve now.
+    /// No answer, or the answer of a member that cannot serve now.
     Failed,
 }
 
-/// What sort of token it is.
+/// The form of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// The server's own note of who it is. Changes of users and roles do not touch it.
+pub(super) enum TokenForm {
+    /// A simple token, which the server stores. Changes of users and roles do not affect it.
     Simple,
-    /// A signed statement with the revision of the auth store in it: any change makes it old.
+    /// A JWT, which contains the revision of the auth store: every change of users or roles
+    /// outdates it.
     Jwt,
 }
 
-impl Form {
-    /// A JWT is three parts with dots between; a simple token is a random text, a dot, and a number.
+impl TokenForm {
+    /// Detects the form: a JWT has three parts separated by dots; a simple token is random text, a
+    /// dot, and a number.
     pub(super) fn of(token: &str) -> Self {
         match token.split('.').count() {
-            3 => Form::Jwt,
-            _ => Form::Simple,
+            3 => TokenForm::Jwt,
+            _ => TokenForm::Simple,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    /// Nothing was fetched yet, or it is known that nothing can be.
+enum HeldToken {
+    /// No token was fetched, or none can be.
     Nothing,
-    /// There is none, and none is needed.
+    /// No token is needed.
     NotEnabled,
-    Token(Form),
+    Token(TokenForm),
 }
 
 /// The state of a client's token.
 #[derive(Debug)]
-pub(super) struct State {
-    /// It was given, and cannot be fetched.
+pub(super) struct TokenState {
+    /// The token was given by the user and cannot be fetched.
     fixed: bool,
-    held: Held,
+    held: HeldToken,
     generation: u64,
     since: Option<Instant>,
     fetching: bool,
     pace: Backoff,
-    /// No fetch before this.
+    /// The earliest time of the next fetch.
     rest: Option<Instant>,
     refusals: Backoff,
     refused: Option<(ServerError, Instant)>,
 }
 
-impl State {
-    /// One that is to be fetched.
+impl TokenState {
+    /// Creates the state of a token that is fetched when needed.
     pub(super) fn fetched_by_need() -> Self {
-        State {
+        TokenState {
             fixed: false,
-            held: Held::Nothing,
+            held: HeldToken::Nothing,
             generation: 0,
             since: None,
             fetching: false,
@@ -109,13 +112,13 @@ impl State {
         }
     }
 
-    /// One that was given.
-    pub(super) fn fixed(form: Form) -> Self {
-        State {
+    /// Creates the state of a given token.
+    pub(super) fn fixed(form: TokenForm) -> Self {
+        TokenState {
             fixed: true,
-            held: Held::Token(form),
+            held: HeldToken::Token(form),
             generation: 1,
-            ..State::fetched_by_need()
+            ..TokenState::fetched_by_need()
         }
     }
 
@@ -123,29 +126,37 @@ impl State {
         self.generation
     }
 
-    /// Whether a request can go at once.
+    /// Whether a request can be sent without a fetch.
     pub(super) fn is_settled(&self) -> bool {
-        self.held != Held::Nothing && !self.fetching
+        self.held != HeldToken::Nothing && !self.fetching
     }
 
-    /// A request is about to be sent.
-    pub(super) fn need(&mut self, now: Instant) -> Step {
+    /// Decides before a request is sent.
+    pub(super) fn need(&mut self, now: Instant) -> TokenStep {
         if self.is_settled() {
-            return Step::Go;
+            return TokenStep::Go;
         }
         self.fetch(now)
     }
 
-    /// A request with the token of `generation` was refused.
-    pub(super) fn complain(&mut self, generation: u64, complaint: Complaint, now: Instant) -> Step {
+    /// Decides after a request with the token of `generation` was rejected.
+    pub(super) fn rejected(
+        &mut self,
+        generation: u64,
+        rejection: TokenRejection,
+        now: Instant,
+    ) -> TokenStep {
         if generation < self.generation {
-            return Step::Go;
+            return TokenStep::Go;
         }
-        match (complaint, self.held) {
-            // The auth store moved on between the check of the token and that of the permission.
-            (Complaint::Old, Held::Token(Form::Simple)) => return Step::Go,
-            (Complaint::Denied, _) if self.fixed || !self.has_held(now) => return Step::Go,
-            _ if self.fixed => return Step::Final,
+        match (rejection, self.held) {
+            // The auth store changed between the check of the token and the check of the
+            // permission.
+            (TokenRejection::Old, HeldToken::Token(TokenForm::Simple)) => return TokenStep::Go,
+            (TokenRejection::Denied, _) if self.fixed || !self.has_held(now) => {
+                return TokenStep::Go;
+            }
+            _ if self.fixed => return TokenStep::Final,
             _ => {}
         }
         self.fetch(now)
@@ -156,47 +167,47 @@ impl State {
             .is_none_or(|since| now.saturating_duration_since(since) >= HELD)
     }
 
-    fn fetch(&mut self, now: Instant) -> Step {
+    fn fetch(&mut self, now: Instant) -> TokenStep {
         if self.fetching {
-            return Step::Join;
+            return TokenStep::Join;
         }
         if let Some((answer, until)) = &self.refused
             && *until > now
         {
-            return Step::Refused(answer.clone());
+            return TokenStep::Refused(answer.clone());
         }
         if let Some(until) = self.rest.filter(|until| *until > now) {
-            return Step::Wait(until);
+            return TokenStep::Wait(until);
         }
         self.fetching = true;
-        Step::Fetch
+        TokenStep::Fetch
     }
 
-    /// Takes note of how a fetch went; `random` is in 0..1.
-    pub(super) fn fetched(&mut self, outcome: Fetched, now: Instant, random: f64) {
+    /// Records the result of a fetch; `random` is in 0..1.
+    pub(super) fn fetched(&mut self, outcome: FetchOutcome, now: Instant, random: f64) {
         self.fetching = false;
         match outcome {
-            Fetched::Token(form) => self.hold(Held::Token(form), now),
-            Fetched::NotEnabled => self.hold(Held::NotEnabled, now),
-            Fetched::Refused(answer) if is_about_the_user(&answer) => {
-                self.held = Held::Nothing;
+            FetchOutcome::Token(form) => self.hold(HeldToken::Token(form), now),
+            FetchOutcome::NotEnabled => self.hold(HeldToken::NotEnabled, now),
+            FetchOutcome::Refused(answer) if is_about_the_user(&answer) => {
+                self.held = HeldToken::Nothing;
                 let pause = self.refusals.ceiling();
                 self.refusals.next(random);
                 self.refused = Some((answer, now + pause));
                 return;
             }
-            // It may be this member's alone, and costs it nothing: asked again soon. A token that there
-            // is stays.
-            Fetched::Refused(answer) => {
+            // The failure may concern only this member, and costs it little: ask again soon. A
+            // current token is kept.
+            FetchOutcome::Refused(answer) => {
                 self.refused = Some((answer, now + self.pace.next(random)));
                 return;
             }
-            Fetched::Failed => {}
+            FetchOutcome::Failed => {}
         }
         self.rest = Some(now + self.pace.next(random));
     }
 
-    fn hold(&mut self, held: Held, now: Instant) {
+    fn hold(&mut self, held: HeldToken, now: Instant) {
         if self.has_held(now) {
             self.pace.reset();
         }
@@ -208,7 +219,7 @@ impl State {
     }
 }
 
-/// Whether name or password are wrong.
+/// Whether the user name or the password is wrong.
 fn is_about_the_user(answer: &ServerError) -> bool {
     matches!(
         answer.kind,

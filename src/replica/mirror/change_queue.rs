@@ -211,7 +211,7 @@ impl MirrorChangeQueue {
     fn queue(&mut self, event: MirrorEvent) {
         if self.reported.is_none() {
             let size = size(&event);
-            self.bounded_sender.insist(Ok(event), size);
+            self.bounded_sender.send_over_capacity(Ok(event), size);
         }
     }
 

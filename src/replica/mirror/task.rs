@@ -16,13 +16,13 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::grpc::Transport;
 use crate::rpc::namespace::Namespace;
 use crate::rpc::watch::{TaskWatcher, TaskWatcherItem, Watch, WatchRegistry};
-use crate::runtime::{BoundedSender, Bridge, Here, Room, Spawn};
+use crate::runtime::{BoundedSender, Bridge, Capacity, CurrentRuntime, Spawn};
 use crate::types::key_range::KeyRange;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
 /// Bounds of the queue of changes; what does not fit becomes one `Reset`.
-const QUEUE: Room = Room {
+const QUEUE: Capacity = Capacity {
     items: 1024,
     bytes: 16 << 20,
 };
@@ -128,7 +128,7 @@ impl Task {
             if let Some(namespace) = &self.lister.namespace {
                 watch = watch.within(namespace);
             }
-            let mut watcher = match self.registry.open_for_task(&Here, watch) {
+            let mut watcher = match self.registry.open_for_task(&CurrentRuntime, watch) {
                 Ok(watcher) => watcher,
                 Err(error) => return Some(error),
             };

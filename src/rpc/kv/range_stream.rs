@@ -16,8 +16,8 @@ use super::get::Get;
 use crate::error::{ErrorKind, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
 use crate::grpc::{
-    ConnectError, Connection, ConnectionRole, Demand, RpcError, Suspicion, Transport, classify,
-    outgoing, suspicion,
+    ConnectError, Connection, ConnectionRole, MemberCondition, RpcError, Transport, Urgency,
+    classify, member_condition, outgoing,
 };
 use crate::rpc::namespace::Namespace;
 use crate::rpc::request::sealed::Rpc;
@@ -62,7 +62,7 @@ impl RangeStream {
                 Err(_) => return Err(RangeStreamEnd::Unsupported),
             },
         };
-        let connecting = transport.connection(ConnectionRole::Bulk, Demand::Call);
+        let connecting = transport.connection(ConnectionRole::Bulk, Urgency::Call);
         let Ok(Ok(connection)) = timeout(step_timeout, connecting).await else {
             return Err(RangeStreamEnd::Failed);
         };
@@ -135,16 +135,16 @@ fn failed(
     connection: &Connection,
     status: Option<&Status>,
 ) -> RangeStreamEnd {
-    let suspicion = match status.map(classify) {
-        None => Suspicion::Silent,
-        Some(RpcError::ConnectError(ConnectError { .. })) => Suspicion::None,
+    let member_condition = match status.map(classify) {
+        None => MemberCondition::Silent,
+        Some(RpcError::ConnectError(ConnectError { .. })) => MemberCondition::Healthy,
         Some(RpcError::Answer(answer)) if answer.kind == ErrorKind::Unimplemented => {
             connection.note_no_range_stream();
             return RangeStreamEnd::Unsupported;
         }
-        Some(RpcError::Answer(answer)) => suspicion(&answer),
+        Some(RpcError::Answer(answer)) => member_condition(&answer),
     };
-    transport.report(ConnectionRole::Bulk, connection, suspicion);
+    transport.report(ConnectionRole::Bulk, connection, member_condition);
     RangeStreamEnd::Failed
 }
 

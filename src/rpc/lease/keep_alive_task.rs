@@ -16,7 +16,7 @@ use super::renewal::Renewal;
 use super::renewal_schedule::{Action, Input, RenewalSchedule, StreamRole};
 use super::renewal_stream::{RenewalEvent, RenewalStream};
 use crate::error::{Error, ErrorKind};
-use crate::grpc::{Demand, Transport};
+use crate::grpc::{Transport, Urgency};
 use crate::observe::Observer;
 use crate::runtime::clock;
 use crate::types::LeaseId;
@@ -177,8 +177,8 @@ impl KeepAliveTask {
         match action {
             Action::Open(role) => {
                 let demand = match self.schedule.is_urgent(clock::now()) {
-                    true => Demand::Call,
-                    false => Demand::Background,
+                    true => Urgency::Call,
+                    false => Urgency::Background,
                 };
                 self.stream(role).open(demand);
             }

@@ -14,11 +14,11 @@ use super::lease_holder::LeaseHolder;
 use super::lease_status::lease_status;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
-use crate::runtime::{BoundedSender, Bridge, Room, Spawn};
+use crate::runtime::{BoundedSender, Bridge, Capacity, Spawn};
 use crate::types::LeaseId;
 
 /// The room for renewals that are not read.
-const ROOM: Room = Room {
+const ROOM: Capacity = Capacity {
     items: 16,
     bytes: usize::MAX,
 };

@@ -11,11 +11,11 @@ use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
 use super::renewal_schedule::{Input, StreamFailure, StreamRole};
-use crate::error::{ErrorKind, Remedy, ServerError};
+use crate::error::{ErrorKind, RetryHint, ServerError};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use crate::grpc::{
-    Connection, ConnectionRole, Demand, RpcError, Suspicion, Transport, classify, outgoing,
-    suspicion,
+    Connection, ConnectionRole, MemberCondition, RpcError, Transport, Urgency, classify,
+    member_condition, outgoing,
 };
 use crate::types::LeaseId;
 
@@ -85,14 +85,14 @@ impl RenewalStream {
     }
 
     /// Starts to open the stream. Drops an open one.
-    pub(super) fn open(&mut self, demand: Demand) {
+    pub(super) fn open(&mut self, urgency: Urgency) {
         let transport = Arc::clone(&self.transport);
         let refused = self.refused.take();
         self.state = State::Connecting(Box::pin(async move {
             if let Some((generation, answer)) = refused {
                 transport.renew(generation, &answer).await?;
             }
-            transport.connection(ConnectionRole::Leases, demand).await
+            transport.connection(ConnectionRole::Leases, urgency).await
         }));
     }
 
@@ -176,14 +176,15 @@ impl RenewalStream {
         let RpcError::Answer(answer) = &error else {
             return RenewalEvent::Broken(failure(error, endpoint));
         };
-        let suspicion = suspicion(answer);
+        let suspicion = member_condition(answer);
         self.transport
             .report(ConnectionRole::Leases, &connection, suspicion);
-        let is_token = matches!(answer.remedy, Remedy::Token(_));
+        let is_token = matches!(answer.retry_hint, RetryHint::NewToken(_));
         if is_token {
             self.refused = Some((generation, answer.clone()));
         }
-        let is_request = !is_token && suspicion == Suspicion::None && is_about_request(answer.kind);
+        let is_request =
+            !is_token && suspicion == MemberCondition::Healthy && is_about_request(answer.kind);
         let failure = failure(error, endpoint);
         match is_request {
             true => RenewalEvent::Refused(failure),

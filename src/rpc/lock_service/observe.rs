@@ -12,20 +12,20 @@ use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::leader::{Leader, LeaderResponse};
-use crate::error::{Error, Remedy, Result, ServerError};
+use crate::error::{Error, Result, RetryHint, ServerError};
 use crate::grpc::{
-    Connection, ConnectionRole, Demand, RpcError, Suspicion, Transport, classify, outgoing,
-    suspicion,
+    Connection, ConnectionRole, MemberCondition, RpcError, Transport, Urgency, classify,
+    member_condition, outgoing,
 };
 use crate::rpc::namespace::Namespace;
-use crate::runtime::{BoundedSender, Offer, Room, Spawn};
+use crate::runtime::{BoundedSender, Capacity, SendOutcome, Spawn};
 use crate::types::Revision;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 use crate::util::receive::receive_methods;
 
 /// The room for leaders that are not read.
-const ROOM: Room = Room {
+const ROOM: Capacity = Capacity {
     items: 128,
     bytes: usize::MAX,
 };
@@ -125,7 +125,7 @@ impl Observation {
     /// Observes over one connection until it ends. An error is permanent.
     async fn observe_once(&mut self) -> Result<(), ServerError> {
         let role = ConnectionRole::Waits;
-        let connection = match self.transport.connection(role, Demand::Background).await {
+        let connection = match self.transport.connection(role, Urgency::Background).await {
             Ok(connection) => connection,
             Err(RpcError::ConnectError(_)) => return Ok(()),
             Err(RpcError::Answer(refused)) => return Err(refused),
@@ -137,15 +137,15 @@ impl Observation {
         let RpcError::Answer(error) = classify(&status) else {
             return Ok(());
         };
-        if matches!(error.remedy, Remedy::Token(_)) {
+        if matches!(error.retry_hint, RetryHint::NewToken(_)) {
             return match self.transport.renew(generation, &error).await {
                 Ok(()) | Err(RpcError::ConnectError(_)) => Ok(()),
                 Err(RpcError::Answer(refused)) => Err(refused),
             };
         }
-        let member = suspicion(&error);
+        let member = member_condition(&error);
         self.transport.report(role, &connection, member);
-        if member == Suspicion::None {
+        if member == MemberCondition::Healthy {
             return Err(error);
         }
         Ok(())
@@ -206,7 +206,7 @@ impl Observation {
 
     fn flush(&mut self) {
         if let Some(leader) = self.pending.take()
-            && self.bounded_sender.offer(Ok(leader.clone()), 0) == Offer::Full
+            && self.bounded_sender.offer(Ok(leader.clone()), 0) == SendOutcome::Full
         {
             self.pending = Some(leader);
         }

@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use super::alarm::{Alarm, AlarmList, AlarmResponse};
 use super::endpoint_status::{EndpointStatus, StatusResponse};
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::grpc::{ConnectionRole, Demand, RpcError, Transport};
+use crate::grpc::{ConnectionRole, RpcError, Transport, Urgency};
 use crate::rpc::kv::Get;
 use crate::rpc::namespace::Namespace;
 use crate::rpc::request;
@@ -98,7 +98,7 @@ impl Rpc for HealthCheck {
         let begun = Instant::now();
         let endpoint = transport.name();
         // One attempt only: the result is about the present.
-        let connecting = transport.connection(ConnectionRole::Calls, Demand::Call);
+        let connecting = transport.connection(ConnectionRole::Calls, Urgency::Call);
         let failure = match timeout_at((begun + timeout).into(), connecting).await {
             Ok(Ok(_)) => None,
             Ok(Err(RpcError::ConnectError(error))) => {

@@ -10,7 +10,7 @@ use super::latest_feed::LatestFeed;
 use super::watch_id::WatchId;
 use super::watch_key::WatchKey;
 use crate::error::{Error, Result};
-use crate::runtime::{BoundedSender, Offer};
+use crate::runtime::{BoundedSender, SendOutcome};
 
 /// Readers of latest sets are woken when the task has no more input, or after this many deliveries.
 const WAKE_AFTER: usize = 256;
@@ -88,9 +88,9 @@ impl SetDeliveries {
         id: WatchId,
         response: WatchResponse,
         size: usize,
-    ) -> Offer {
+    ) -> SendOutcome {
         let Some(set) = self.sets.get_mut(&number) else {
-            return Offer::Gone;
+            return SendOutcome::Disconnected;
         };
         match &mut set.delivery {
             SetDelivery::All { bounded_sender, .. } => {
@@ -99,7 +99,7 @@ impl SetDeliveries {
             SetDelivery::Latest(feed) => {
                 feed.deliver(id, response);
                 self.mark_changed(number);
-                Offer::Taken
+                SendOutcome::Sent
             }
         }
     }
@@ -139,7 +139,8 @@ impl SetDeliveries {
         };
         match &mut set.delivery {
             SetDelivery::All { bounded_sender, .. } => {
-                bounded_sender.insist((WatchKey::of(id), Err(error)), size_of::<Error>());
+                bounded_sender
+                    .send_over_capacity((WatchKey::of(id), Err(error)), size_of::<Error>());
             }
             SetDelivery::Latest(feed) => {
                 feed.finish(id, error);

@@ -8,7 +8,7 @@ use super::set_delivery::SetDeliveries;
 use super::task_watcher_item::{RESERVED, TaskWatcherItem};
 use super::watch_id::WatchId;
 use crate::error::{Error, Result};
-use crate::runtime::{BoundedSender, Offer};
+use crate::runtime::{BoundedSender, SendOutcome};
 
 /// The destination of a watch's items.
 #[derive(Debug)]
@@ -32,18 +32,18 @@ impl Sink {
         id: WatchId,
         response: WatchResponse,
         size: usize,
-    ) -> Offer {
+    ) -> SendOutcome {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.offer(Ok(response), size),
             Sink::Task { items, .. } if items.capacity() <= RESERVED => match items.is_closed() {
-                true => Offer::Gone,
-                false => Offer::Full,
+                true => SendOutcome::Disconnected,
+                false => SendOutcome::Full,
             },
             Sink::Task { items, .. } => {
                 match items.try_send(TaskWatcherItem::Response(Ok(response))) {
-                    Ok(()) => Offer::Taken,
-                    Err(TrySendError::Full(_)) => Offer::Full,
-                    Err(TrySendError::Closed(_)) => Offer::Gone,
+                    Ok(()) => SendOutcome::Sent,
+                    Err(TrySendError::Full(_)) => SendOutcome::Full,
+                    Err(TrySendError::Closed(_)) => SendOutcome::Disconnected,
                 }
             }
             Sink::Set(set) => sets.offer(*set, id, response, size),
@@ -128,7 +128,7 @@ mod tests {
             sink.offer(sets, 1, WatchResponse::default(), 1)
         };
         let taken = (0..)
-            .take_while(|_| offer(&mut sink, &mut sets) == Offer::Taken)
+            .take_while(|_| offer(&mut sink, &mut sets) == SendOutcome::Sent)
             .count();
         assert_eq!(taken, CAPACITY - RESERVED - 1);
         for round in 0..10 {

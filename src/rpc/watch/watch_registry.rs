@@ -21,19 +21,19 @@ use super::watch_task::WatchTask;
 use super::watcher::Watcher;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
-use crate::runtime::{BoundedSender, Bridge, Room, Spawn};
+use crate::runtime::{BoundedSender, Bridge, Capacity, Spawn};
 
 /// The watches of a client.
 #[derive(Debug)]
 pub(crate) struct WatchRegistry {
     transport: Arc<Transport>,
-    room: Room,
+    room: Capacity,
     task: Mutex<Option<CommandSender>>,
     ids: AtomicU64,
 }
 
 impl WatchRegistry {
-    pub(crate) fn new(transport: Arc<Transport>, room: Room) -> Self {
+    pub(crate) fn new(transport: Arc<Transport>, room: Capacity) -> Self {
         WatchRegistry {
             transport,
             room,

@@ -17,8 +17,8 @@ use crate::grpc::etcd_rs_proto::etcdserverpb::{
     RangeRequest, StatusRequest, WatchRequest, WatchResponse,
 };
 use crate::grpc::{
-    Connection, ConnectionRole, Consistency, Demand, Framed, GrpcStream, Item, Known, RpcError,
-    Suspicion, Transport,
+    Connection, ConnectionRole, Consistency, Framed, GrpcStream, KnownStore, MemberCondition,
+    RpcError, StreamItem, Transport, Urgency,
 };
 
 /// The time limit of a read over the stream's connection. Bytes that arrive on the stream restart it,
@@ -45,7 +45,7 @@ pub(super) struct WatchStream {
 struct Open {
     connection: Connection,
     /// What was known of the store when the stream began.
-    known_at_open: Known,
+    known_at_open: KnownStore,
     /// The generation of the token that the stream was opened with. The server checks no other token
     /// during the stream.
     generation: u64,
@@ -80,10 +80,10 @@ impl WatchStream {
     }
 
     /// Starts to connect, with another token if the last one was refused.
-    pub(super) fn connect(&mut self, demand: Demand) {
+    pub(super) fn connect(&mut self, demand: Urgency) {
         let transport = Arc::clone(&self.transport);
         let refused = self.refused.take();
-        self.background = demand == Demand::Background && refused.is_none();
+        self.background = demand == Urgency::Background && refused.is_none();
         self.connecting = Some(Box::pin(async move {
             if let Some((generation, answer)) = refused {
                 transport
@@ -99,7 +99,7 @@ impl WatchStream {
     /// Raises the priority of the attempt to connect: a caller waits for it now.
     pub(super) fn hurry(&mut self) {
         if self.connecting.is_some() && self.background {
-            self.connect(Demand::Call);
+            self.connect(Urgency::Call);
         }
     }
 
@@ -110,12 +110,12 @@ impl WatchStream {
     }
 
     /// Drops both halves of the stream, which resets it.
-    pub(super) fn close(&mut self, suspicion: Suspicion) {
+    pub(super) fn close(&mut self, condition: MemberCondition) {
         self.connecting = None;
         self.postponed_read = None;
         let Some(open) = self.open.take() else { return };
         self.transport
-            .report(ConnectionRole::Watches, &open.connection, suspicion);
+            .report(ConnectionRole::Watches, &open.connection, condition);
     }
 
     /// Sends a request on the stream.
@@ -232,8 +232,8 @@ impl Open {
         };
         let item = stream.poll_next(cx);
         if let Poll::Ready(Some(Ok(
-            Item::Message(message)
-            | Item::TooLarge {
+            StreamItem::Message(message)
+            | StreamItem::TooLarge {
                 outline: message, ..
             },
         ))) = &item
@@ -243,8 +243,10 @@ impl Open {
             store.answered(header, Consistency::Local, self.known_at_open);
         }
         match item {
-            Poll::Ready(Some(Ok(Item::Message(message)))) => Poll::Ready(Input::Message(message)),
-            Poll::Ready(Some(Ok(Item::TooLarge {
+            Poll::Ready(Some(Ok(StreamItem::Message(message)))) => {
+                Poll::Ready(Input::Message(message))
+            }
+            Poll::Ready(Some(Ok(StreamItem::TooLarge {
                 outline,
                 entries,
                 bytes,

@@ -19,9 +19,9 @@ use super::watch_id::WatchId;
 use super::watch_request::Watch;
 use super::watch_stream::WatchStream;
 use crate::error::{Error, ErrorKind, Result};
-use crate::grpc::{Demand, Transport};
+use crate::grpc::{Transport, Urgency};
 use crate::observe::{Observer, Subject};
-use crate::runtime::Offer;
+use crate::runtime::SendOutcome;
 use crate::util::jitter;
 
 /// How often the readers of paused watches are checked for room.
@@ -245,8 +245,8 @@ impl WatchTask {
                 let stream = self.streams.entry(stream);
                 let new = || WatchStream::new(Arc::clone(&self.transport));
                 stream.or_insert_with(new).connect(match has_caller {
-                    true => Demand::Call,
-                    false => Demand::Background,
+                    true => Urgency::Call,
+                    false => Urgency::Background,
                 });
             }
             Action::RenewToken(refused) => self.streams.get_mut(&stream)?.renew(refused),
@@ -276,20 +276,20 @@ impl WatchTask {
                 let progress = response.is_progress();
                 let entry = self.entries.get_mut(&id)?;
                 match entry.sink.offer(&mut self.sets, id, response, size) {
-                    Offer::Taken => {
+                    SendOutcome::Sent => {
                         self.observer.watches.delivered();
                         if up {
                             self.up(id);
                         }
                     }
                     // Requested again when there is room: now it could not be delivered either.
-                    Offer::Full if progress => drop(self.postponed_progress.insert(id)),
-                    Offer::Full => {
+                    SendOutcome::Full if progress => drop(self.postponed_progress.insert(id)),
+                    SendOutcome::Full => {
                         self.observer.watches.paused(&entry.about);
                         self.stalled.push(id);
                         return Some(Input::Full(id, undo));
                     }
-                    Offer::Gone => {
+                    SendOutcome::Disconnected => {
                         if let Some(entry) = self.entries.remove(&id) {
                             entry.sink.end(&mut self.sets, id);
                         }

@@ -23,8 +23,8 @@ fn a_panic_reaches_the_caller_and_only_that_caller() {
             assert_eq!(error.kind(), ErrorKind::Panicked, "{drive:?}");
             assert_eq!(bridge.call(async { Ok(1) }).unwrap(), 1, "{drive:?}");
         }
-        let lost = Lost {
-            in_doubt: true,
+        let lost = LostRequest {
+            outcome_unknown: true,
             operation: Some(Operation::new("test")),
         };
         let waited = bridge.submit_or(lost.clone(), panics()).wait().unwrap_err();
@@ -41,8 +41,8 @@ fn a_panic_reaches_the_caller_and_only_that_caller() {
 fn a_call_that_waits_when_the_bridge_closes_is_in_doubt_and_a_later_one_is_not() {
     for drive in DRIVES {
         let bridge = bridge(drive);
-        let lost = Lost {
-            in_doubt: true,
+        let lost = LostRequest {
+            outcome_unknown: true,
             operation: Some(Operation::new("test")),
         };
         thread::scope(|scope| {
@@ -76,7 +76,7 @@ fn closing_does_not_wait_for_a_name_lookup_that_hangs() {
         let bridge = bridge(drive);
         let (hang_up, hung) = channel::<()>();
         let (begun, begins) = channel();
-        // A thread that nothing can interrupt.
+        // This thread cannot be interrupted.
         bridge
             .spawn(Box::pin(async move {
                 let hanging = tokio::task::spawn_blocking(move || {
@@ -89,7 +89,7 @@ fn closing_does_not_wait_for_a_name_lookup_that_hangs() {
         begins.recv().unwrap();
         let start = Instant::now();
         drop(bridge);
-        // It never ends; a busy machine may be slow to notice that time is up.
+        // The look-up never ends; a busy machine may notice the end of the limit late.
         assert!(
             start.elapsed() < 10 * CLOSE_WITHIN,
             "{drive:?} {:?}",

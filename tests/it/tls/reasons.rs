@@ -86,7 +86,7 @@ fn names_that_do_not_count_are_said_not_to() {
         &refused(&bare, ca.ca_file()),
         &[
             "no subject alternative name",
-            "common name does not count",
+            "common name is not used",
             "subjectAltName=IP:127.0.0.1",
         ],
     );
@@ -97,7 +97,7 @@ fn a_certificate_of_the_future_is_a_matter_of_clocks() {
     let ca = Authority::new("the authority");
     let early = ca.sign("early", &Leaf::server().not_valid_yet());
     let text = refused(&early, ca.ca_file());
-    says(&text, &["is not valid yet, but in", "look at the clocks"]);
+    says(&text, &["is not valid yet, but in", "check the clocks"]);
 }
 
 /// Files come from editors that begin with a mark, and from `cat` of files without a last line end.

@@ -207,7 +207,7 @@ fn a_client_under_tls_learns_that_the_server_is_not() {
     let endpoint = format!("https://{}", other.addr());
     fails(
         &connect(&endpoint, tls),
-        &[&endpoint, "does not answer in TLS"],
+        &[&endpoint, "does not answer with TLS"],
     );
 }
 
@@ -306,7 +306,7 @@ fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
     );
     let below = text(ca.ca_file()).lines().count() + 1;
     let goes =
-        format!("upside-down.pem: section 2 (CERTIFICATE, line {below}) goes with private key");
+        format!("upside-down.pem: section 2 (CERTIFICATE, line {below}) matches private key");
     let short = fixture("rsa1024");
     let trust = || Tls::new().ca_file(ca.ca_file());
     let server = RawServer::silent();
@@ -352,7 +352,7 @@ fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
         (
             &https,
             trust().client_cert_files(&alice.cert, &bob.key),
-            "do not go together",
+            "do not match",
         ),
         (
             &https,
@@ -362,7 +362,7 @@ fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
         (
             &https,
             trust().client_cert_files(&short.cert, &short.key),
-            "of a kind that cannot sign here: RSA of 2048",
+            "of an unsupported kind; supported are RSA of 2048",
         ),
         (
             &https,
@@ -377,12 +377,12 @@ fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
         (
             &https,
             trust().server_name("not a name"),
-            "neither a DNS name nor an address",
+            "neither a DNS name nor an IP address",
         ),
         (
             &https,
             trust().server_name_for("https://10.0.0.9:1", "a"),
-            "no endpoint of this client",
+            "not an endpoint of this client",
         ),
         ("http://127.0.0.1:1", trust(), "write https://"),
     ];

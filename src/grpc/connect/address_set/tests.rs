@@ -77,7 +77,7 @@ fn an_address_that_was_looked_up_has_the_port_of_its_endpoint() {
     let tcp = |text: &str| Target::Tcp(text.parse().unwrap());
     let expected = ["10.0.0.1:2380", "127.0.0.1:2379", "127.0.0.2:2379"].map(tcp);
     assert_eq!(targets, expected);
-    // The first one is known by its address, and the others by their name and theirs.
+    // A literal address is named by its endpoint; the others by the name and the address.
     let labels = set.dialable().map(|entry| set.label(entry.id));
     let labels: Vec<String> = labels.collect();
     let named = "http://a:2379 at 127.0.0";
@@ -106,7 +106,7 @@ fn the_addresses_of_an_endpoint_that_goes_are_forgotten_also_while_they_are_conn
     set.disconnected(known);
 }
 
-/// The budget of an endpoint after any dials of addresses that failed, asked at any time.
+/// The budget of an endpoint after any number of dials of failing addresses, at any time.
 #[test]
 fn an_endpoint_dials_four_that_failed_at_once_and_eight_in_a_second() {
     let start = Instant::now();
@@ -124,7 +124,7 @@ fn an_endpoint_dials_four_that_failed_at_once_and_eight_in_a_second() {
         }
         for after in 0..1000u32 {
             let now = start + ms(after.into());
-            // What was spent comes back one by one, each after another 125 ms.
+            // The budget recovers by one dial every 125 ms.
             let spent = dials.saturating_sub(after / 125);
             let expected = 4usize.saturating_sub(spent as usize);
             assert_eq!(set.budget(0, now), expected, "{dials} dials, {after} ms");

@@ -1,4 +1,4 @@
-//! Asking a name server for the endpoints of a domain.
+//! Looks up the endpoints of a cluster in DNS SRV records.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -9,27 +9,28 @@ use super::message::{Answer, Server, answer, question};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::util::jitter;
 
-/// Where a system names its name servers.
+/// The file that lists the name servers of the system.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// How long one name server has, when there is another to ask: a packet may be lost.
+/// How long one name server has to answer when there is another one: UDP may lose a packet.
 const ONE_TRY: Duration = Duration::from_secs(1);
 
-/// A longer timeout is none; and this one can be added to any time there is.
+/// The longest timeout. It can be added to any `Instant` without overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// The largest answer over UDP to who did not say that it takes more (RFC 1035, section 4.2.1), and
-/// some, for servers that do not care.
+/// The size of the receive buffer. Answers over UDP have at most 512 bytes (RFC 1035, section
+/// 4.2.1), but some servers send more.
 const PACKET: usize = 4096;
 
-/// Finds the endpoints of a cluster in the SRV records of a domain, as `etcdctl --discovery-srv` does.
+/// Finds the endpoints of a cluster in the SRV records of a domain, as `etcdctl --discovery-srv`
+/// does.
 ///
 /// The records of `_etcd-client-ssl._tcp.DOMAIN` are `https` endpoints, those of
-/// `_etcd-client._tcp.DOMAIN` are `http`. Where there are `https` ones, only those are taken: endpoints
-/// are never mixed.
+/// `_etcd-client._tcp.DOMAIN` are `http`. If there are `https` endpoints, only those are returned:
+/// the two are never mixed.
 ///
-/// **DNS is not authenticated**: who can forge an answer chooses the servers. Over `https`, have the
-/// certificates checked against the domain itself, not against the names that DNS gave.
+/// **DNS is not authenticated**: a forged answer decides which servers the client uses. With
+/// `https`, verify the certificates against the domain itself, not against the names from DNS.
 ///
 /// ```no_run
 /// use etcd_blocking::Client;
@@ -41,7 +42,7 @@ const PACKET: usize = 4096;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "nothing is asked before endpoints()"]
+#[must_use = "no query is sent before endpoints()"]
 pub struct SrvLookup {
     domain: String,
     name: Option<String>,
@@ -51,7 +52,7 @@ pub struct SrvLookup {
 }
 
 impl SrvLookup {
-    /// The endpoints of this domain, asked of the system's name servers (`/etc/resolv.conf`).
+    /// Creates a look-up for this domain that uses the system's name servers (`/etc/resolv.conf`).
     pub fn new(domain: impl Into<String>) -> Self {
         SrvLookup {
             domain: domain.into(),
@@ -62,41 +63,41 @@ impl SrvLookup {
         }
     }
 
-    /// One of several clusters of the domain: `_etcd-client-NAME._tcp.DOMAIN`, as
-    /// `etcdctl --discovery-srv-name`.
+    /// Selects one of several clusters of the domain: `_etcd-client-NAME._tcp.DOMAIN`, as `etcdctl
+    /// --discovery-srv-name` does.
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Asks this name server instead; called again, that one too.
+    /// Uses this name server instead of the system's. Further calls add further name servers.
     pub fn nameserver(mut self, address: SocketAddr) -> Self {
         self.nameservers.push(address);
         self
     }
 
-    /// Takes `https` endpoints only.
+    /// Returns `https` endpoints only.
     pub fn secure_only(mut self) -> Self {
         self.secure_only = true;
         self
     }
 
-    /// How long to wait for answers altogether, whatever servers are asked and however slowly they
-    /// send; 5 s unless set.
+    /// Sets the total time to wait for answers, for all name servers together. The default is 5 s;
+    /// the maximum is one day.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Asks, and returns the endpoints, those of the best priority first. Blocks for at most the
+    /// Runs the look-up and returns the endpoints, best priority first. Blocks for at most the
     /// timeout.
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for what is no domain;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) when the domain is not a valid name;
     /// [`NotFound`](ErrorKind::NotFound) when it has no such records;
-    /// [`Timeout`](ErrorKind::Timeout) or [`Unavailable`](ErrorKind::Unavailable) when no name server
-    /// answers, or none that answers knows.
+    /// [`Timeout`](ErrorKind::Timeout) when no name server answers;
+    /// [`Unavailable`](ErrorKind::Unavailable) when the name servers fail or refuse.
     pub fn endpoints(&self) -> Result<Vec<String>> {
         let named =
             |e: Error| e.operation(Operation::about("look up SRV records of", &self.domain));
@@ -128,12 +129,12 @@ impl SrvLookup {
         }
         Err(Error::new(
             ErrorKind::NotFound,
-            "it has none for etcd clients",
+            "the domain has no SRV records for etcd clients",
         ))
     }
 }
 
-/// Asks one name server after the other, around and around, until one knows.
+/// Queries the name servers in turn until one answers.
 fn ask(name: &str, nameservers: &[SocketAddr], deadline: Instant) -> Result<Vec<Server>> {
     let mut last = None;
     for nameserver in nameservers.iter().cycle() {
@@ -141,9 +142,9 @@ fn ask(name: &str, nameservers: &[SocketAddr], deadline: Instant) -> Result<Vec<
         if left.is_zero() {
             break;
         }
-        // An answer belongs to its question by this number, and by the port that it comes to.
+        // The id and the local port match an answer to its question.
         let Some(question) = question(jitter::number() as u16, name) else {
-            return Err(Error::invalid("that is no domain name"));
+            return Err(Error::invalid("the domain name is not valid"));
         };
         let within = left.min(ONE_TRY);
         let asked = match over_udp(&question, *nameserver, within) {
@@ -154,11 +155,11 @@ fn ask(name: &str, nameservers: &[SocketAddr], deadline: Instant) -> Result<Vec<
             Ok(Answer::Servers(servers)) => return Ok(servers),
             Ok(Answer::None) => return Ok(Vec::new()),
             Ok(Answer::Truncated) => {
-                last = Some(format!("{nameserver} cuts its answers short"));
+                last = Some(format!("{nameserver} truncates its answers"));
                 true
             }
             Ok(Answer::Refused(code)) => {
-                last = Some(format!("{nameserver} refused, by code {code}"));
+                last = Some(format!("{nameserver} refused the query with code {code}"));
                 true
             }
             Err(error) => {
@@ -170,12 +171,12 @@ fn ask(name: &str, nameservers: &[SocketAddr], deadline: Instant) -> Result<Vec<
             }
         };
         if pause {
-            // One that fails at once must not be asked a thousand times a second.
+            // Bounds the rate of queries to a name server that fails at once.
             std::thread::sleep(left.min(Duration::from_millis(100)));
         }
     }
     let (kind, reason) = match last {
-        Some(_) => (ErrorKind::Unavailable, "no name server knows"),
+        Some(_) => (ErrorKind::Unavailable, "the name servers cannot answer"),
         None => (ErrorKind::Timeout, "no name server answered in time"),
     };
     let error = Error::new(kind, reason);
@@ -191,7 +192,7 @@ fn over_udp(question: &[u8], nameserver: SocketAddr, within: Duration) -> io::Re
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0))?;
-    // Packets from anywhere else do not arrive.
+    // A connected socket only receives packets from this name server.
     socket.connect(nameserver)?;
     socket.send(question)?;
     let deadline = Instant::now() + within;
@@ -203,7 +204,7 @@ fn over_udp(question: &[u8], nameserver: SocketAddr, within: Duration) -> io::Re
         }
         socket.set_read_timeout(Some(left))?;
         let size = socket.recv(&mut packet)?;
-        // What answers another question is let pass.
+        // Answers to other questions are ignored.
         let read = packet.get(..size).and_then(|bytes| answer(question, bytes));
         if let Some(answer) = read {
             return Ok(answer);
@@ -224,8 +225,8 @@ fn over_tcp(question: &[u8], nameserver: SocketAddr, within: Duration) -> io::Re
     answer(question, &bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Fills `bytes`. The deadline is that of all of them: the timeout of a socket is that of one read, and
-/// a server may send a byte at a time.
+/// Fills `bytes` before the deadline. A socket timeout applies to a single read, and a server may
+/// send one byte at a time.
 fn read_until(stream: &mut TcpStream, mut bytes: &mut [u8], deadline: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         stream.set_read_timeout(Some(left_until(deadline)?))?;
@@ -247,7 +248,7 @@ fn left_until(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// Those of the system; this machine when it names none, as resolvers do.
+/// The name servers of the system; this machine when none is configured, as system resolvers do.
 fn system_nameservers() -> Vec<SocketAddr> {
     let text = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     let found = nameservers_in(&text);

@@ -1,16 +1,15 @@
-//! DNS messages, as much as one question for SRV records takes (RFC 1035, RFC 2782): pure bytes.
+//! Encodes a DNS question for SRV records, and decodes the answer (RFC 1035, RFC 2782). Pure.
 //!
-//! What a server answers is input: it is read with bounds everywhere, and names that refer to
-//! themselves end.
+//! The answer is untrusted input: every access is bounds-checked, and compressed names cannot loop.
 
-/// The record type that is asked for, and the class of all of them.
+/// The record type SRV, and the class IN.
 const SRV: u16 = 33;
 const INTERNET: u16 = 1;
 
 /// The longest name (RFC 1035, section 2.3.4).
 const LONGEST_NAME: usize = 255;
 
-/// What one record says: a server of the service.
+/// One SRV record: a server of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server {
     pub(super) priority: u16,
@@ -19,22 +18,22 @@ pub(super) struct Server {
     pub(super) port: u16,
 }
 
-/// What an answer says.
+/// A decoded answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Servers(Vec<Server>),
     /// The name does not exist, or has no such records.
     None,
-    /// It did not fit: ask again over TCP.
+    /// The answer was truncated: repeat the question over TCP.
     Truncated,
-    /// The server does not answer the question, and says so by this code.
+    /// The server refused the question with this response code.
     Refused(u8),
 }
 
-/// A question for the SRV records of `name`; `None` when that is no name.
+/// Encodes a question for the SRV records of `name`; `None` when the name is not valid.
 pub(super) fn question(id: u16, name: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(64);
-    // Recursion desired, one question.
+    // Flags: recursion desired. Counts: one question.
     for word in [id, 0x0100, 1, 0, 0, 0] {
         bytes.extend(word.to_be_bytes());
     }
@@ -59,13 +58,13 @@ pub(super) fn question(id: u16, name: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Reads the answer to `question`; `None` when it is none: another one's, or no DNS at all.
+/// Decodes the answer to `question`; `None` when the bytes are not an answer to it.
 pub(super) fn answer(question: &[u8], bytes: &[u8]) -> Option<Answer> {
     let asked = question.get(12..)?;
     let head = Reader { bytes, at: 2 };
     let (id, flags) = (bytes.get(..2)?, head.clone().word()?);
     let is_response = flags & 0x8000 != 0;
-    // The question comes back, with its letters in any case.
+    // The answer repeats the question; the case of its letters may differ.
     let echoed = bytes.get(12..12 + asked.len())?;
     if id != question.get(..2)? || !is_response || !echoed.eq_ignore_ascii_case(asked) {
         return None;
@@ -75,7 +74,7 @@ pub(super) fn answer(question: &[u8], bytes: &[u8]) -> Option<Answer> {
     }
     match (flags & 0x000f) as u8 {
         0 => {}
-        // The name does not exist.
+        // NXDOMAIN: the name does not exist.
         3 => return Some(Answer::None),
         code => return Some(Answer::Refused(code)),
     }
@@ -88,7 +87,7 @@ pub(super) fn answer(question: &[u8], bytes: &[u8]) -> Option<Answer> {
     for _ in 0..count {
         reader.name()?;
         let (kind, class) = (reader.word()?, reader.word()?);
-        // How long it may be kept: it is not.
+        // The TTL, which is not used.
         reader.word()?;
         reader.word()?;
         let length = usize::from(reader.word()?);
@@ -99,7 +98,7 @@ pub(super) fn answer(question: &[u8], bytes: &[u8]) -> Option<Answer> {
         if (kind, class) == (SRV, INTERNET) {
             let (priority, weight, port) = (reader.word()?, reader.word()?, reader.word()?);
             let host = reader.name()?;
-            // A lone dot: there is decidedly no such service here.
+            // A target of "." means that the service is not available at this domain (RFC 2782).
             if !host.is_empty() && port != 0 {
                 servers.push(Server {
                     priority,
@@ -131,7 +130,7 @@ impl Reader<'_> {
         Some(u16::from_be_bytes(word.try_into().ok()?))
     }
 
-    /// A name, without its dot at the end. It may go on elsewhere in the message, before here
+    /// Reads a name without its trailing dot. It may continue at an earlier place in the message
     /// (RFC 1035, section 4.1.4).
     fn name(&mut self) -> Option<String> {
         let mut name = String::new();
@@ -163,7 +162,7 @@ impl Reader<'_> {
                     }
                     jumped = true;
                     let target = usize::from(length & 0x3f) << 8 | usize::from(low);
-                    // Only ever backwards, so it ends.
+                    // Pointers only go backwards, so this loop ends.
                     if target >= at {
                         return None;
                     }
@@ -188,7 +187,7 @@ mod tests {
 
     const NAME: &str = "_etcd-client._tcp.example.com";
 
-    /// An answer with these records behind the question.
+    /// An answer with these records after the question.
     fn reply(question: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = question[..2].to_vec();
         bytes.extend(flags.to_be_bytes());
@@ -198,7 +197,7 @@ mod tests {
         bytes
     }
 
-    /// A record for the name in the question; its host ends with the domain in the question.
+    /// A record for the name in the question. Its target ends with the domain in the question.
     fn record(kind: u16, priority: u16, port: u16, host: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0xc0, 12];
         for word in [kind, 1, 0, 60, 6 + host.len() as u16, priority, 0, port] {
@@ -211,7 +210,7 @@ mod tests {
     #[test]
     fn records_are_read_with_names_written_either_way() {
         let question = question(7, NAME).unwrap();
-        // "example.com" begins behind the 13 and 5 bytes of the first two labels.
+        // "example.com" follows the 13 and 5 bytes of the first two labels.
         let short = b"\x02e1\xc0\x1e";
         let long = b"\x02e2\x05other\x00";
         let records = [
@@ -266,7 +265,7 @@ mod tests {
                 let _ = answer(&question, &bytes);
             }
         }
-        // A name that is its own end.
+        // A name that points to itself.
         let at = 12 + question.len() - 12 + 2 + 10 + 6;
         let own = record(33, 1, 1, &[0xc0, u8::try_from(at).unwrap()]);
         assert_eq!(answer(&question, &reply(&question, 0x8180, &[own])), None);

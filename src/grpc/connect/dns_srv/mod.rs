@@ -1,4 +1,4 @@
-//! EndpointSet from DNS: the SRV records of a domain.
+//! Endpoints from DNS SRV records.
 
 mod lookup;
 mod message;

@@ -1,4 +1,4 @@
-//! The rules one by one, and then connections on which anything happens at any time.
+//! The rules one by one, then connections with random events.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A connection, and when its server is heard.
+/// A connection, and when its server showed the last sign of life.
 struct Wire {
     begun: Instant,
     now: Instant,
@@ -32,24 +32,24 @@ impl Wire {
         }
     }
 
-    fn step(&mut self, busy: bool) -> Step {
+    fn step(&mut self, busy: bool) -> KeepaliveStep {
         let step = self.liveness.step(self.now, self.heard, busy, INTERVAL);
-        if step == Step::Ping {
+        if step == KeepaliveStep::Ping {
             self.pings.push(self.now);
             return self.step(busy);
         }
         step
     }
 
-    /// Lets time pass in silence, up to `end`; says when the server was given up.
+    /// Lets time pass in silence, up to `end`. Returns when the server was given up.
     fn silence(&mut self, end: u64, busy: bool) -> Option<Duration> {
         let end = self.begun + ms(end);
         loop {
             match self.step(busy) {
-                Step::GiveUp => return Some(self.now - self.begun),
-                Step::Wait(at) if at <= end => self.now = at,
-                Step::Wait(_) => break,
-                Step::Ping => panic!("the wire answers pings"),
+                KeepaliveStep::GiveUp => return Some(self.now - self.begun),
+                KeepaliveStep::Wait(at) if at <= end => self.now = at,
+                KeepaliveStep::Wait(_) => break,
+                KeepaliveStep::Ping => panic!("the wire answers pings"),
             }
         }
         self.now = end;
@@ -71,10 +71,10 @@ fn a_server_that_falls_silent_is_given_up_after_a_ping() {
 #[test]
 fn a_server_of_which_nobody_wants_anything_is_left_alone() {
     let mut wire = Wire::new();
-    assert_eq!(wire.step(false), Step::Wait(wire.now + INTERVAL));
+    assert_eq!(wire.step(false), KeepaliveStep::Wait(wire.now + INTERVAL));
     assert_eq!(wire.silence(3_600_000, false), None);
     assert!(wire.pings.is_empty());
-    // Then somebody does.
+    // Then a request is opened.
     assert_eq!(wire.silence(3_700_000, true), Some(ms(3_605_000)));
 }
 
@@ -120,16 +120,19 @@ fn a_process_that_stood_still_gives_its_server_another_chance() {
     assert_eq!(wire.silence(10_000, true), None);
     assert_eq!(wire.pings.len(), 1);
     wire.now += Duration::from_secs(3600);
-    assert_eq!(wire.step(true), Step::Wait(wire.now + WITHIN));
+    assert_eq!(wire.step(true), KeepaliveStep::Wait(wire.now + WITHIN));
     let end = wire.now - wire.begun + WITHIN;
     assert_eq!(wire.silence(4_000_000, true), Some(end));
-    // A timer that is a little late is no such thing.
-    for (late, expected) in [(1000, Step::GiveUp), (1001, Step::Wait(wire.now))] {
+    // A timer that is a little late does not count as a suspension.
+    for (late, expected) in [
+        (1000, KeepaliveStep::GiveUp),
+        (1001, KeepaliveStep::Wait(wire.now)),
+    ] {
         let mut wire = Wire::new();
         assert_eq!(wire.silence(10_000, true), None);
         wire.now += WITHIN + ms(late);
         let expected = match expected {
-            Step::Wait(_) => Step::Wait(wire.now + WITHIN),
+            KeepaliveStep::Wait(_) => KeepaliveStep::Wait(wire.now + WITHIN),
             step => step,
         };
         assert_eq!(wire.step(true), expected, "{late} ms");
@@ -151,7 +154,7 @@ enum Happening {
     Silence(u64),
     Heard,
     Pong,
-    Suspicion,
+    MemberCondition,
     Busy(bool),
     StoodStill(u64),
 }
@@ -161,7 +164,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => (1..12_000u64).prop_map(Happening::Silence),
         3 => Just(Happening::Heard),
         2 => Just(Happening::Pong),
-        2 => Just(Happening::Suspicion),
+        2 => Just(Happening::MemberCondition),
         2 => any::<bool>().prop_map(Happening::Busy),
         1 => (1..60_000u64).prop_map(Happening::StoodStill),
     ]
@@ -174,8 +177,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Pings are spaced, nobody is given up who was heard within the time of an answer, and nobody
-    /// who is waited for is silent for longer than an interval, a spacing and that time.
+    /// Pings are spaced; a server with a sign of life within the answer time is not given up; and a
+    /// busy connection is never silent for longer than an interval, a spacing and the answer time.
     #[test]
     fn whatever_happens(happenings in prop::collection::vec(happening(), 1..80)) {
         let mut wire = Wire::new();
@@ -198,7 +201,7 @@ proptest! {
                     wire.liveness.answered();
                 }
                 Happening::Pong => {}
-                Happening::Suspicion => wire.liveness.suspect(wire.now),
+                Happening::MemberCondition => wire.liveness.suspect(wire.now),
                 Happening::Busy(now) => {
                     busy = now;
                     awake = wire.now;

@@ -6,8 +6,7 @@ fn endpoint(text: &str) -> Arc<Endpoint> {
     Arc::new(Endpoint::parse(text, false).unwrap())
 }
 
-/// EndpointSet that need no look-up, of these numbers; their addresses are numbered in the order in
-/// which they come.
+/// Endpoints that need no look-up, with these numbers. Their addresses are numbered in this order.
 fn literals(numbers: impl IntoIterator<Item = usize>) -> Vec<(usize, Arc<Endpoint>)> {
     let numbered = |number| (number, endpoint(&format!("10.0.0.1:{}", number + 1)));
     numbers.into_iter().map(numbered).collect()
@@ -17,8 +16,8 @@ fn picker_of(endpoints: usize, random: f64) -> MemberPicker {
     MemberPicker::new(literals(0..endpoints), ms(3000), random)
 }
 
-fn dial(addresses: &[usize]) -> Plan {
-    Plan::Dial(Start {
+fn dial(addresses: &[usize]) -> DialPlan {
+    DialPlan::Dial(DialTargets {
         addresses: addresses.to_vec(),
         names: Vec::new(),
     })
@@ -32,12 +31,12 @@ fn ms(n: u64) -> Duration {
 fn all_are_raced_and_the_one_that_worked_goes_first() {
     let now = Instant::now();
     let mut picker = picker_of(3, 0.0);
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[0, 1, 2]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[0, 1, 2]));
     picker.connected(1);
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[1, 2, 0]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[1, 2, 0]));
     let besides = |ids: &[usize]| {
-        let under_way: Vec<UnderWay> = ids.iter().map(|id| (*id, now)).collect();
-        picker.start(now, Demand::Call, &under_way).addresses
+        let pending: Vec<PendingDial> = ids.iter().map(|id| (*id, now)).collect();
+        picker.start(now, Urgency::Call, &pending).addresses
     };
     assert_eq!(besides(&[2]), [1, 0]);
     assert!(besides(&[2, 0, 1]).is_empty());
@@ -49,28 +48,28 @@ fn a_member_that_failed_goes_last_and_not_too_soon() {
     let mut picker = picker_of(2, 0.0);
     picker.dialling(0, now);
     picker.failed(0, now, 1.0);
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[1]));
-    assert_eq!(picker.plan(now + ms(250), Demand::Call), dial(&[1, 0]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[1]));
+    assert_eq!(picker.plan(now + ms(250), Urgency::Call), dial(&[1, 0]));
 }
 
 #[test]
 fn an_outage_costs_at_most_four_dials_a_second_and_member() {
-    for demand in [Demand::Call, Demand::Background] {
+    for urgency in [Urgency::Call, Urgency::Background] {
         for random in [0.0, 0.3, 1.0] {
             let start = Instant::now();
             let mut now = start;
             let mut picker = picker_of(2, 0.0);
             let mut dials = 0;
             while now < start + ms(10_000) {
-                match picker.plan(now, demand) {
-                    Plan::Dial(start) => {
+                match picker.plan(now, urgency) {
+                    DialPlan::Dial(start) => {
                         for member in start.addresses {
                             dials += 1;
                             picker.dialling(member, now);
                             picker.failed(member, now, random);
                         }
                     }
-                    Plan::Wait(until) => {
+                    DialPlan::Wait(until) => {
                         assert!(until > now, "a wait that is over is a busy loop");
                         now = until;
                     }
@@ -78,7 +77,7 @@ fn an_outage_costs_at_most_four_dials_a_second_and_member() {
             }
             assert!(
                 dials <= 2 * (10 * 4 + 2),
-                "{demand:?} {random}: {dials} dials in 10 s"
+                "{urgency:?} {random}: {dials} dials in 10 s"
             );
         }
     }
@@ -91,12 +90,12 @@ fn a_wait_in_the_background_never_exceeds_the_ceiling() {
     for _ in 0..50 {
         picker.dialling(0, now);
         picker.failed(0, now, 1.0);
-        match picker.plan(now, Demand::Background) {
-            Plan::Wait(until) => {
+        match picker.plan(now, Urgency::Background) {
+            DialPlan::Wait(until) => {
                 assert!(until <= now + ms(1500));
                 now = until;
             }
-            Plan::Dial(_) => {}
+            DialPlan::Dial(_) => {}
         }
     }
 }
@@ -106,12 +105,12 @@ fn a_member_that_cannot_serve_is_set_aside_only_while_there_are_others() {
     let now = Instant::now();
     let mut picker = picker_of(2, 0.0);
     assert!(picker.set_aside(0, now));
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[1]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[1]));
     assert!(!picker.set_aside(1, now), "it is all there is");
-    assert_eq!(picker.plan(now + ms(1001), Demand::Call), dial(&[0, 1]));
+    assert_eq!(picker.plan(now + ms(1001), Urgency::Call), dial(&[0, 1]));
     let mut lone = picker_of(1, 0.0);
     assert!(!lone.learner(0, now));
-    assert_eq!(lone.plan(now, Demand::Call), dial(&[0]));
+    assert_eq!(lone.plan(now, Urgency::Call), dial(&[0]));
 }
 
 #[test]
@@ -125,9 +124,9 @@ fn one_that_is_behind_is_left_for_one_that_failed_but_not_for_nothing() {
         "it serves, and the other one does not"
     );
     assert!(!picker.learner(0, t));
-    assert_eq!(picker.plan(t, Demand::Call), dial(&[0, 1]));
+    assert_eq!(picker.plan(t, Urgency::Call), dial(&[0, 1]));
     assert!(picker.behind(0, t));
-    assert_eq!(picker.plan(t, Demand::Call), dial(&[1, 0]));
+    assert_eq!(picker.plan(t, Urgency::Call), dial(&[1, 0]));
     picker.behind(1, t);
     assert!(!picker.behind(0, t), "nobody is left to turn to");
     assert!(picker.behind(0, t + ms(1000)));
@@ -140,7 +139,7 @@ fn one_set_aside_is_used_again_when_all_others_fail() {
     picker.learner(0, now);
     picker.dialling(1, now);
     picker.failed(1, now, 1.0);
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[0]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[0]));
 }
 
 #[test]
@@ -148,9 +147,9 @@ fn a_dial_that_is_silent_is_repeated_beside_it_and_counts_as_failing() {
     let start = Instant::now();
     let mut picker = picker_of(2, 0.0);
     assert!(picker.set_aside(1, start));
-    let dialled = |picker: &MemberPicker, at, under_way: &[UnderWay]| {
+    let dialled = |picker: &MemberPicker, at, pending: &[PendingDial]| {
         picker
-            .start(start + ms(at), Demand::Call, under_way)
+            .start(start + ms(at), Urgency::Call, pending)
             .addresses
     };
     picker.dialling(0, start);
@@ -158,12 +157,12 @@ fn a_dial_that_is_silent_is_repeated_beside_it_and_counts_as_failing() {
     assert_eq!(dialled(&picker, 499, &[first]), [0; 0], "a sixth of 3 s");
     assert_eq!(dialled(&picker, 500, &[first]), [0, 1]);
     picker.dialling(0, start + ms(500));
-    let under_way = [first, (0, start + ms(500)), (1, start + ms(500))];
-    assert_eq!(dialled(&picker, 999, &under_way), [0; 0]);
-    assert_eq!(dialled(&picker, 1000, &under_way), [0, 1]);
-    // Somebody else's dial of it says nothing about this one.
+    let pending = [first, (0, start + ms(500)), (1, start + ms(500))];
+    assert_eq!(dialled(&picker, 999, &pending), [0; 0]);
+    assert_eq!(dialled(&picker, 1000, &pending), [0, 1]);
+    // Another caller's dial of the address does not count for this one.
     assert_eq!(dialled(&picker, 700, &[first]), [0, 1]);
-    // One that failed is not dialled more often for it.
+    // A failing address is not dialled more often because of a silent dial.
     picker.failed(0, start + ms(1000), 1.0);
     picker.dialling(0, start + ms(1000));
     assert_eq!(dialled(&picker, 1200, &[first]), [1]);
@@ -210,14 +209,14 @@ fn when_endpoints_change_what_is_known_of_the_others_stays() {
     picker.failed(2, now, 1.0);
     // The address of the new endpoint is the fourth.
     picker.change(literals([1, 2, 7]));
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[1, 3]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[1, 3]));
     picker.change(literals([7, 2]));
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[3]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[3]));
     assert_eq!(picker.address_count(), 2);
-    // One that comes back is new, and what goes is no longer judged.
+    // An endpoint that is added again is new, and a removed one is not recorded.
     picker.change(literals([7, 9]));
     picker.connected(0);
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[3, 4]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[3, 4]));
 }
 
 // Fault: N7
@@ -227,25 +226,24 @@ fn one_that_is_behind_is_known_by_its_number_and_not_by_its_place() {
     let mut picker = picker_of(1, 0.0);
     picker.change(literals([7, 8]));
     assert!(picker.behind(1, now), "the other one is left");
-    assert_eq!(picker.plan(now, Demand::Call), dial(&[2]));
+    assert_eq!(picker.plan(now, Urgency::Call), dial(&[2]));
 }
 
 #[test]
 fn clients_begin_anywhere() {
     let now = Instant::now();
     for (random, first) in [(0.0, 0), (0.5, 1), (0.99, 2)] {
-        match picker_of(3, random).plan(now, Demand::Call) {
-            Plan::Dial(start) => assert_eq!(start.addresses[0], first),
-            Plan::Wait(_) => panic!("nothing to wait for"),
+        match picker_of(3, random).plan(now, Urgency::Call) {
+            DialPlan::Dial(start) => assert_eq!(start.addresses[0], first),
+            DialPlan::Wait(_) => panic!("nothing to wait for"),
         }
     }
     assert!(
-        matches!(picker_of(3, 1.0).plan(now, Demand::Call), Plan::Dial(start) if start.addresses.len() == 3)
+        matches!(picker_of(3, 1.0).plan(now, Urgency::Call), DialPlan::Dial(start) if start.addresses.len() == 3)
     );
 }
 
-/// A picker of endpoints of which these are names, with the addresses that a look-up found. Ends with
-/// the look-ups done, and with what worked being what was found first.
+/// A picker whose endpoints are host names with these addresses. All look-ups have ended.
 fn named(found: &[(&str, &[u8])], now: Instant) -> MemberPicker {
     let endpoints = found.iter().map(|(text, _)| endpoint(text));
     let mut picker = MemberPicker::new(endpoints.enumerate().collect(), ms(3000), 0.0);
@@ -262,9 +260,9 @@ fn ips(hosts: &[u8]) -> Vec<SocketAddr> {
     hosts.iter().map(ip).collect()
 }
 
-/// The last part of the addresses that would be dialled.
-fn hosts(picker: &MemberPicker, plan: &Plan) -> Vec<u8> {
-    let Plan::Dial(start) = plan else {
+/// The last byte of each address that would be dialled.
+fn hosts(picker: &MemberPicker, plan: &DialPlan) -> Vec<u8> {
+    let DialPlan::Dial(start) = plan else {
         return Vec::new();
     };
     let host = |id: &usize| match picker.to_dial(*id) {
@@ -280,9 +278,9 @@ fn the_addresses_of_endpoints_take_turns_and_those_that_worked_go_first() {
     let found: &[(&str, &[u8])] = &[("a:1", &[1, 2, 3, 4]), ("b:1", &[5]), ("c:1", &[6, 7])];
     let mut picker = named(found, now);
     let plan =
-        |picker: &MemberPicker, after| hosts(picker, &picker.plan(now + ms(after), Demand::Call));
+        |picker: &MemberPicker, after| hosts(picker, &picker.plan(now + ms(after), Urgency::Call));
     assert_eq!(plan(&picker, 0), [1, 5, 6, 2, 7, 3, 4]);
-    // What worked last, and its endpoint, come first.
+    // The address and the endpoint that worked last are first.
     picker.connected(2);
     picker.connected(6);
     picker.connected(1);
@@ -297,19 +295,19 @@ fn the_addresses_of_endpoints_take_turns_and_those_that_worked_go_first() {
 fn a_name_is_looked_up_before_it_is_dialled_and_now_and_then_after() {
     let t = Instant::now();
     let mut picker = MemberPicker::new(vec![(0, endpoint("a:1"))], ms(3000), 0.0);
-    let names = |picker: &MemberPicker, at| match picker.plan(at, Demand::Call) {
-        Plan::Dial(start) => start.names,
-        Plan::Wait(until) => panic!("{:?}", until - at),
+    let names = |picker: &MemberPicker, at| match picker.plan(at, Urgency::Call) {
+        DialPlan::Dial(start) => start.names,
+        DialPlan::Wait(until) => panic!("{:?}", until - at),
     };
     assert_eq!(names(&picker, t), [0]);
     assert_eq!(picker.begin_look_up(0, t).unwrap(), "a");
     assert_eq!(picker.begin_look_up(0, t), None, "one at a time");
-    // There is nothing to dial, but something to wait for, for as long as patience lasts.
-    assert_eq!(picker.plan(t + ms(2999), Demand::Call), dial(&[]));
+    // There is no address to dial yet, but a look-up to wait for until its time is over.
+    assert_eq!(picker.plan(t + ms(2999), Urgency::Call), dial(&[]));
     assert!(!picker.awaits_look_up(t + ms(3000)));
     assert!(matches!(
-        picker.plan(t + ms(3000), Demand::Call),
-        Plan::Wait(_)
+        picker.plan(t + ms(3000), Urgency::Call),
+        DialPlan::Wait(_)
     ));
     let (label, fault) = picker.faults().remove(0);
     let text = fault.unwrap().text;
@@ -317,9 +315,9 @@ fn a_name_is_looked_up_before_it_is_dialled_and_now_and_then_after() {
         (&*label, &*text),
         ("http://a:1", "name look-up: no answer in 3s")
     );
-    // It ended after all.
+    // The look-up ends late.
     picker.looked_up(0, Ok(ips(&[1])), t + ms(4000), 0.0);
-    assert_eq!(picker.plan(t + ms(4999), Demand::Call), dial(&[0]));
+    assert_eq!(picker.plan(t + ms(4999), Urgency::Call), dial(&[0]));
     assert_eq!(
         picker.faults(),
         [("http://a:1 at 127.0.0.1".to_owned(), None)]
@@ -333,16 +331,16 @@ fn a_look_up_that_fails_takes_no_address_away_and_is_spaced() {
     let mut picker = named(&[("a:1", &[1])], t);
     picker.begin_look_up(0, t + ms(1000));
     picker.looked_up(0, Err("no such host".into()), t + ms(1000), 0.0);
-    assert_eq!(picker.plan(t + ms(1249), Demand::Call), dial(&[0]));
-    let Plan::Dial(start) = picker.plan(t + ms(1250), Demand::Call) else {
+    assert_eq!(picker.plan(t + ms(1249), Urgency::Call), dial(&[0]));
+    let DialPlan::Dial(start) = picker.plan(t + ms(1250), Urgency::Call) else {
         panic!("there is something to dial");
     };
     assert_eq!((start.addresses, start.names), (vec![0], vec![0]));
-    // Of this one there is no address at all.
+    // This name has no address at all.
     let mut unknown = MemberPicker::new(vec![(0, endpoint("b:1"))], ms(3000), 0.0);
     unknown.begin_look_up(0, t);
     unknown.looked_up(0, Ok(Vec::new()), t, 0.0);
-    assert_eq!(unknown.plan(t, Demand::Call), Plan::Wait(t + ms(250)));
+    assert_eq!(unknown.plan(t, Urgency::Call), DialPlan::Wait(t + ms(250)));
     let fault = unknown.faults().remove(0).1.unwrap();
     assert_eq!(fault.text, "name look-up: it has no address");
 }
@@ -358,15 +356,15 @@ fn an_address_that_a_name_no_longer_has_goes_with_its_last_connection() {
     picker.connected(0);
     picker.connected(0);
     look_up(&mut picker, &[3]);
-    assert_eq!(picker.plan(t, Demand::Call), dial(&[2]));
+    assert_eq!(picker.plan(t, Urgency::Call), dial(&[2]));
     assert!(picker.to_dial(0).is_none() && picker.to_dial(1).is_none());
     picker.disconnected(0);
     look_up(&mut picker, &[3, 1]);
-    assert_eq!(picker.plan(t, Demand::Call), dial(&[0, 2]), "it was known");
+    assert_eq!(picker.plan(t, Urgency::Call), dial(&[0, 2]), "it was known");
     look_up(&mut picker, &[3]);
     picker.disconnected(0);
     look_up(&mut picker, &[1, 3]);
-    assert_eq!(picker.plan(t, Demand::Call), dial(&[3, 2]), "it is new");
+    assert_eq!(picker.plan(t, Urgency::Call), dial(&[3, 2]), "it is new");
 }
 
 #[test]
@@ -380,15 +378,15 @@ fn an_answer_with_a_thousand_addresses_is_cut_short() {
 }
 
 proptest! {
-    /// Dead addresses cost a bounded number of dials, however many a name has; they all get their
-    /// turn; and the time between questions never is none.
+    /// In an outage the number of dials is bounded, however many addresses a name has; every
+    /// address is dialled; and the picker never returns a wait of zero.
     #[test]
     fn an_outage_costs_a_bounded_number_of_dials(
         counts in prop::collection::vec(1u8..20, 1..4),
         background in any::<bool>(),
         random in 0.0..1.0f64,
     ) {
-        let demand = if background { Demand::Background } else { Demand::Call };
+        let urgency = if background { Urgency::Background } else { Urgency::Call };
         let start = Instant::now();
         let texts: Vec<_> = (0..counts.len()).map(|n| format!("h{n}:1")).collect();
         let all: Vec<u8> = (0..20).collect();
@@ -401,15 +399,15 @@ proptest! {
         let mut dials = std::collections::HashMap::<usize, Vec<Instant>>::new();
         let mut now = start;
         while now < start + ms(10_000) {
-            match picker.plan(now, demand) {
-                Plan::Dial(planned) => {
+            match picker.plan(now, urgency) {
+                DialPlan::Dial(planned) => {
                     for id in planned.addresses {
                         dials.entry(id).or_default().push(now);
                         picker.dialling(id, now);
                         picker.failed(id, now, random);
                     }
                 }
-                Plan::Wait(until) => {
+                DialPlan::Wait(until) => {
                     prop_assert!(until > now, "a wait that is over is a busy loop");
                     now = until;
                 }
@@ -426,8 +424,8 @@ proptest! {
         prop_assert!(total <= bound, "{} dials, and at most {} are due", total, bound);
     }
 
-    /// Whatever look-ups find, when, and whatever happens to dials: what may be dialled is what the
-    /// last look-up that succeeded found, and what is connected is known.
+    /// For any results of look-ups and dials: the addresses that may be dialled are those of the
+    /// last successful look-up, and connected addresses stay known.
     #[test]
     fn what_is_dialled_is_what_was_found_last(
         steps in prop::collection::vec((0u8..5, prop::collection::vec(1u8..6, 0..5), any::<bool>()), 1..60),
@@ -438,13 +436,13 @@ proptest! {
         let mut open: Vec<usize> = Vec::new();
         for (kind, found, fails) in steps {
             now += ms(5000);
-            let plan = picker.plan(now, Demand::Call);
+            let plan = picker.plan(now, Urgency::Call);
             let mut dialled = hosts(&picker, &plan);
             dialled.sort_unstable();
             prop_assert_eq!(&dialled, &expected);
             let first = match plan {
-                Plan::Dial(start) => start.addresses.first().copied(),
-                Plan::Wait(_) => None,
+                DialPlan::Dial(start) => start.addresses.first().copied(),
+                DialPlan::Wait(_) => None,
             };
             match (kind, first) {
                 (0, _) if picker.begin_look_up(0, now).is_some() => {

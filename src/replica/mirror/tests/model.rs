@@ -18,7 +18,7 @@ use crate::replica::mirror::change_queue::MirrorChangeQueue;
 use crate::replica::mirror::event::{KeyChange, MirrorEvent, ResetCause};
 use crate::replica::mirror::handle::Shared;
 use crate::rpc::watch::{Event, WatchResponse};
-use crate::runtime::{BoundedSender, Room};
+use crate::runtime::{BoundedSender, Capacity};
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
 type Keys = BTreeMap<Bytes, KeyValue>;
@@ -149,11 +149,11 @@ struct World {
     epoch: u64,
     reader: Reader,
     losses: usize,
-    room: Room,
+    room: Capacity,
 }
 
 impl World {
-    fn new(seed: u64, room: Room) -> Self {
+    fn new(seed: u64, room: Capacity) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut store = Store::default();
         for _ in 0..rng.usize(0..10) {
@@ -280,7 +280,7 @@ impl World {
 fn a_reader_of_any_speed_ends_with_what_the_store_has() {
     for seed in 0..4_000 {
         let mut rng = Rng::with_seed(seed);
-        let room = Room {
+        let room = Capacity {
             items: rng.usize(2..8),
             bytes: rng.usize(500..4_000),
         };
@@ -294,7 +294,7 @@ fn a_reader_of_any_speed_ends_with_what_the_store_has() {
 
 #[test]
 fn a_quick_reader_gets_one_reset_for_every_loss_and_no_other() {
-    let room = Room {
+    let room = Capacity {
         items: 1 << 20,
         bytes: 1 << 30,
     };

@@ -46,7 +46,11 @@ pub(super) async fn open(
     let attempt = |connection| {
         Box::pin(async { begin(connection).await.map_err(|status| classify(&status)) })
     };
-    let opening = transport.calling(Call::read(timeout).alone(), operation, attempt);
+    let opening = transport.calling(
+        Call::read(timeout).dedicated_connection(),
+        operation,
+        attempt,
+    );
     opening.await
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::error::{Error, ServerError};
-use crate::grpc::Suspicion;
+use crate::grpc::MemberCondition;
 use crate::grpc::etcd_rs_proto::etcdserverpb as pb;
 use crate::rpc::watch::event::WatchResponse;
 use crate::rpc::watch::watch_id::WatchId;
@@ -16,7 +16,7 @@ pub(crate) enum Action {
     /// Use another token for the next stream: the server refused this one.
     RenewToken(ServerError),
     /// Drop the stream, the attempt to open one, and the read. Report the suspicion of its member.
-    Close(Suspicion),
+    Close(MemberCondition),
     /// Send a request on the stream.
     Send(pb::WatchRequest),
     /// Read the store's revision with a linearizable read of this key, over the stream's connection.

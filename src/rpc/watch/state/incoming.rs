@@ -6,7 +6,7 @@ use super::action::Action;
 use super::input::StreamEnd;
 use super::watch_entry::EntryPhase;
 use super::watches::{StreamState, Watches};
-use crate::error::{Complaint, Error, ErrorKind, Remedy, ServerError};
+use crate::error::{Error, ErrorKind, RetryHint, ServerError, TokenRejection};
 use crate::grpc::etcd_rs_proto::etcdserverpb as pb;
 use crate::grpc::etcd_rs_proto::etcdserverpb::{WatchCancelRequest, watch_request};
 use crate::rpc::kv::header;
@@ -113,7 +113,7 @@ impl Watches {
                 (Err(transient), Some(_)) => Err(StreamEnd::Answer(transient)),
                 (Ok(error), Some(id)) if self.may_concern_token(&error, id) => {
                     Err(StreamEnd::Answer(ServerError {
-                        remedy: Remedy::Token(Complaint::Denied),
+                        retry_hint: RetryHint::NewToken(TokenRejection::Denied),
                         ..ServerError::read(7, &message.cancel_reason)
                     }))
                 }
@@ -357,9 +357,11 @@ fn refusal(message: &pb::WatchResponse) -> Result<Error, ServerError> {
         _ => None,
     };
     let answer = ServerError::read(2, reason);
-    match answer.remedy {
-        Remedy::Elsewhere | Remedy::Learner | Remedy::Token(_) => Err(answer),
-        Remedy::None | Remedy::Again => Ok(Error::new(kind.unwrap_or(answer.kind), answer.text)),
+    match answer.retry_hint {
+        RetryHint::OtherMember | RetryHint::Learner | RetryHint::NewToken(_) => Err(answer),
+        RetryHint::None | RetryHint::SameMember => {
+            Ok(Error::new(kind.unwrap_or(answer.kind), answer.text))
+        }
     }
 }
 

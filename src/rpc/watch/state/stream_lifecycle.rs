@@ -6,8 +6,8 @@ use super::action::Action;
 use super::input::StreamEnd;
 use super::watch_entry::EntryPhase;
 use super::watches::{StreamState, Watches};
-use crate::error::{Error, ErrorKind, Remedy, ServerError};
-use crate::grpc::{Suspicion, suspicion};
+use crate::error::{Error, ErrorKind, RetryHint, ServerError};
+use crate::grpc::{MemberCondition, member_condition};
 use crate::rpc::watch::watch_id::WatchId;
 
 /// The time limit of a request to create a watch: some 3.4 releases stop reading a stream after a
@@ -138,7 +138,7 @@ impl Watches {
 
     /// Whether the stream ended because of its token, and another token should be tried.
     fn may_renew(&mut self, answer: &ServerError, now: Instant) -> bool {
-        if !matches!(answer.remedy, Remedy::Token(_)) {
+        if !matches!(answer.retry_hint, RetryHint::NewToken(_)) {
             return false;
         }
         let (count, since) = self.token_refusals.unwrap_or((0, now));
@@ -271,14 +271,14 @@ impl Watches {
 }
 
 /// What the end of a stream says about its member.
-fn suspicion_of(end: &StreamEnd) -> Suspicion {
+fn suspicion_of(end: &StreamEnd) -> MemberCondition {
     match end {
-        StreamEnd::Silent(_) => Suspicion::Silent,
-        StreamEnd::Answer(answer) => suspicion(answer),
+        StreamEnd::Silent(_) => MemberCondition::Silent,
+        StreamEnd::Answer(answer) => member_condition(answer),
         StreamEnd::Unconnected(_)
         | StreamEnd::TlsFailed(_)
         | StreamEnd::Broken(_)
-        | StreamEnd::Eof => Suspicion::None,
+        | StreamEnd::Eof => MemberCondition::Healthy,
     }
 }
 

@@ -8,7 +8,7 @@ use super::input::Input;
 use super::progress_requests::ProgressRequests;
 use super::watch_entry::WatchEntry;
 use crate::error::Error;
-use crate::grpc::Suspicion;
+use crate::grpc::MemberCondition;
 use crate::grpc::etcd_rs_proto::etcdserverpb as pb;
 use crate::rpc::watch::watch_id::WatchId;
 use crate::util::backoff::Backoff;
@@ -246,7 +246,7 @@ impl Watches {
         if self.entries.is_empty() && self.stream != StreamState::Closed {
             self.reset_stream();
             self.stream = StreamState::Closed;
-            self.actions.push(Action::Close(Suspicion::None));
+            self.actions.push(Action::Close(MemberCondition::Healthy));
         }
         match self.stream {
             StreamState::Closed if !self.entries.is_empty() => self.open(),

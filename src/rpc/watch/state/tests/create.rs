@@ -130,7 +130,7 @@ fn a_create_without_an_answer_gives_the_stream_up() {
     assert!(
         matches!(
             actions[..],
-            [Action::Close(Suspicion::Silent), Action::Open]
+            [Action::Close(MemberCondition::Silent), Action::Open]
         ),
         "{actions:?}"
     );
@@ -152,7 +152,7 @@ fn an_answer_to_a_create_may_wait_behind_a_long_message() {
     let actions = state.on(Input::Tick, due, 0.5);
     assert!(matches!(
         actions[..],
-        [Action::Close(Suspicion::Silent), Action::Open]
+        [Action::Close(MemberCondition::Silent), Action::Open]
     ));
 }
 

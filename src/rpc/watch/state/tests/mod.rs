@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::watches::{StreamKind, Watches};
 use super::{Action, Input, StreamEnd};
 use crate::error::{ErrorKind, ServerError};
-use crate::grpc::Suspicion;
+use crate::grpc::MemberCondition;
 use crate::grpc::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::grpc::etcd_rs_proto::etcdserverpb::{ResponseHeader, WatchResponse};
 use crate::rpc::watch::state::tests::model::event;

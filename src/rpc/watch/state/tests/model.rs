@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::grpc::Suspicion;
+use crate::grpc::MemberCondition;
 use crate::grpc::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::rpc::watch::state::{Action, Input, SHARED, StreamEnd, StreamNo, Streams};
 use crate::rpc::watch::watch_id::WatchId;
@@ -363,7 +363,10 @@ impl World {
             }
             Action::RenewToken(_) => assert!(self.streams.contains_key(&no), "of a stream"),
             Action::Close(doubt) => {
-                assert!(matches!(doubt, Suspicion::None | Suspicion::Silent));
+                assert!(matches!(
+                    doubt,
+                    MemberCondition::Healthy | MemberCondition::Silent
+                ));
                 self.opening.remove(&no);
                 self.streams.remove(&no);
             }

@@ -16,7 +16,7 @@ fn a_member_without_a_leader_is_left_and_the_watch_lives() {
                 actions[..],
                 [
                     Action::Down(1),
-                    Action::Close(Suspicion::Unable),
+                    Action::Close(MemberCondition::Unable),
                     Action::Open
                 ]
             ),
@@ -40,7 +40,7 @@ fn the_last_watch_closes_the_stream() {
     let actions = state.on(Input::Remove(1), now, 0.5);
     assert!(matches!(
         actions.last(),
-        Some(Action::Close(Suspicion::None))
+        Some(Action::Close(MemberCondition::Healthy))
     ));
     assert_eq!(state.deadline(), None);
 }
@@ -54,7 +54,7 @@ fn a_silent_stream_is_asked_and_then_given_up() {
         let actions = state.on(Input::Tick, due, 0.5);
         if actions
             .iter()
-            .any(|action| matches!(action, Action::Close(Suspicion::Silent)))
+            .any(|action| matches!(action, Action::Close(MemberCondition::Silent)))
         {
             assert_eq!(due, begun + Duration::from_secs(60));
             break;

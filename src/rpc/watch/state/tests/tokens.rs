@@ -1,7 +1,7 @@
 //! Tokens that expire while a stream is open.
 
 use super::*;
-use crate::error::{Complaint, Remedy};
+use crate::error::{RetryHint, TokenRejection};
 
 const INVALID: &str = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
 const DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
@@ -13,10 +13,10 @@ fn one_more(state: &mut Watches, now: Instant) {
     assert!(matches!(actions[..], [Action::Send(_)]), "{actions:?}");
 }
 
-fn complaint(action: &Action) -> Option<Complaint> {
+fn rejection(action: &Action) -> Option<TokenRejection> {
     match action {
-        Action::RenewToken(refused) => match refused.remedy {
-            Remedy::Token(complaint) => Some(complaint),
+        Action::RenewToken(refused) => match refused.retry_hint {
+            RetryHint::NewToken(rejection) => Some(rejection),
             _ => None,
         },
         _ => None,
@@ -26,9 +26,12 @@ fn complaint(action: &Action) -> Option<Complaint> {
 #[test]
 fn a_token_that_is_refused_moves_all_watches_to_a_stream_with_another() {
     for (reason, why) in [
-        (INVALID, Complaint::Invalid),
-        ("etcdserver: revision of auth store is old", Complaint::Old),
-        ("etcdserver: user name is empty", Complaint::Missing),
+        (INVALID, TokenRejection::Invalid),
+        (
+            "etcdserver: revision of auth store is old",
+            TokenRejection::Old,
+        ),
+        ("etcdserver: user name is empty", TokenRejection::Missing),
     ] {
         let (mut state, now) = one_live(Watch::key("k"));
         one_more(&mut state, now);
@@ -36,8 +39,8 @@ fn a_token_that_is_refused_moves_all_watches_to_a_stream_with_another() {
         assert!(
             matches!(
                 &actions[..],
-                [Action::Down(1), renew, Action::Close(Suspicion::None), Action::Open]
-                    if complaint(renew) == Some(why)
+                [Action::Down(1), renew, Action::Close(MemberCondition::Healthy), Action::Open]
+                    if rejection(renew) == Some(why)
             ),
             "{actions:?}"
         );
@@ -48,11 +51,11 @@ fn a_token_that_is_refused_moves_all_watches_to_a_stream_with_another() {
 fn a_running_watch_that_loses_its_token_resumes() {
     let (mut state, now) = one_live(Watch::key("k"));
     let actions = state.on(canceled(0, false, INVALID), now, 0.5);
-    assert_eq!(complaint(&actions[1]), Some(Complaint::Invalid));
+    assert_eq!(rejection(&actions[1]), Some(TokenRejection::Invalid));
     let (mut state, now) = one_live(Watch::key("k"));
     let ended = StreamEnd::Answer(ServerError::read(16, "etcdserver: invalid auth token"));
     let actions = state.on(Input::Ended(ended), now, 0.5);
-    assert_eq!(complaint(&actions[1]), Some(Complaint::Invalid));
+    assert_eq!(rejection(&actions[1]), Some(TokenRejection::Invalid));
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn a_permission_is_believed_at_once_unless_the_server_may_mean_the_token() {
             );
             continue;
         }
-        assert_eq!(complaint(&actions[1]), Some(Complaint::Denied));
+        assert_eq!(rejection(&actions[1]), Some(TokenRejection::Denied));
         state.on(Input::Opened, now, 0.5);
         state.on(Input::Version { orders_progress }, now, 0.5);
         state.on(Input::Read(Ok(10)), now, 0.5);

@@ -1,50 +1,50 @@
-//! What a message that is too large to keep says besides its contents: a pure scanner of protobuf.
+//! Scans a protobuf message that is too large to keep, and keeps only its small fields. Pure.
 //!
-//! It reads a message in whatever pieces it comes and keeps what is small by its nature: numbers, and
-//! field 1, which is the header in every response of etcd. Strings, lists and nested messages are
-//! passed over. What is kept is again a message of the same type.
+//! The scanner accepts the message in pieces of any size. It keeps numbers and field 1, which is
+//! the header in every response of etcd; it skips strings, lists and nested messages. The kept
+//! bytes are a message of the same type.
 
 use bytes::Bytes;
 
-/// The longest header that is kept; etcd's has some 40 bytes.
+/// The longest header that is kept; etcd's has about 40 bytes.
 const LONGEST_HEADER: u64 = 256;
 
-/// The most that is kept. A message has tens of fields that are not repeated; more is no message of
-/// etcd's.
+/// The most bytes that are kept. Messages of etcd have tens of fields that are not repeated; a
+/// message with more is malformed.
 const MOST_KEPT: usize = 1024;
 
-/// The most bytes that a tag and a length or a number can have: two varints.
+/// The longest tag followed by a length or a number: two varints.
 const LONGEST_HEAD: usize = 20;
 
-/// The field that every response of etcd has its header in.
+/// The number of the header field in every response of etcd.
 const HEADER: u64 = 1;
 
-/// A message that makes no sense.
+/// The message is not valid protobuf, or not a message of etcd.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The outline of a message that comes in.
+/// Scans an oversized message as it arrives.
 #[derive(Debug, Default)]
-pub(super) struct Outline {
+pub(super) struct OversizedScanner {
     kept: Vec<u8>,
-    /// The tag of a field, and its length or number, as far as they came in.
+    /// The tag of the current field with its length or number, as far as received.
     head: Vec<u8>,
-    /// The bytes that are left of the field, and whether they are kept.
+    /// The remaining bytes of the current field, and whether they are kept.
     left: u64,
     keeping: bool,
-    /// The strings, lists and messages that are not kept.
+    /// How many strings, lists and messages were skipped.
     passed: usize,
 }
 
-/// What follows the head of a field.
+/// The payload that follows the head of a field.
 #[derive(Debug, PartialEq, Eq)]
 struct Payload {
     length: u64,
     keep: bool,
 }
 
-impl Outline {
-    /// Takes the next bytes of the message.
+impl OversizedScanner {
+    /// Scans the next bytes of the message.
     pub(super) fn push(&mut self, mut data: &[u8]) -> Result<(), Malformed> {
         while let Some((first, rest)) = data.split_first() {
             if self.left > 0 {
@@ -74,8 +74,8 @@ impl Outline {
         Ok(())
     }
 
-    /// The message without what was passed over, and how many fields that were, once all of it came
-    /// in.
+    /// Returns the message without its skipped fields, and how many were skipped. Fails when the
+    /// message is incomplete.
     pub(super) fn finish(self) -> Result<(Bytes, usize), Malformed> {
         match self.head.is_empty() && self.left == 0 {
             true => Ok((self.kept.into(), self.passed)),
@@ -92,7 +92,7 @@ impl Outline {
     }
 }
 
-/// What follows this head; `None` while the head is not complete.
+/// The payload after this head; `None` while the head is incomplete.
 fn payload(head: &[u8]) -> Result<Option<Payload>, Malformed> {
     let Some((tag, rest)) = varint(head) else {
         return Ok(None);
@@ -110,7 +110,7 @@ fn payload(head: &[u8]) -> Result<Option<Payload>, Malformed> {
     })
 }
 
-/// A number at the beginning, and what follows it.
+/// Decodes a varint, and returns it with the bytes that follow.
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     for (n, byte) in bytes.iter().enumerate().take(10) {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn outline(bytes: &[u8], pieces: usize) -> Result<(Bytes, usize), Malformed> {
-        let mut outline = Outline::default();
+        let mut outline = OversizedScanner::default();
         for piece in bytes.chunks(pieces) {
             outline.push(piece)?;
         }
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(outline(&bytes[..end], 9), Err(Malformed), "{end}");
         }
         assert_eq!(outline(&[0xff; 30], 4), Err(Malformed));
-        // A group, which no message of etcd has.
+        // A group, which etcd does not use.
         assert_eq!(outline(&[0x0b], 1), Err(Malformed));
     }
 

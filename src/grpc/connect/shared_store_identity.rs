@@ -2,48 +2,49 @@
 
 use parking_lot::Mutex;
 
-use super::store_identity::{Consistency, Known, Replacement, Sighting, StoreIdentity, Verdict};
+use super::store_identity::{
+    Consistency, KnownStore, Replacement, StoreIdentity, StorePosition, StoreVerdict,
+};
 use crate::grpc::etcd_rs_proto::etcdserverpb::ResponseHeader;
 
-/// What a transport knows of the store behind its endpoints. Every header that arrives over it is judged
-/// here.
+/// The store identity of a transport. It checks the header of every response.
 #[derive(Debug, Default)]
-pub(crate) struct Store(Mutex<StoreIdentity>);
+pub(crate) struct SharedStoreIdentity(Mutex<StoreIdentity>);
 
-impl Store {
-    /// What is known when a request is sent, or a stream opened.
-    pub(crate) fn known(&self) -> Known {
+impl SharedStoreIdentity {
+    /// The known state when a request is sent or a stream is opened.
+    pub(crate) fn known(&self) -> KnownStore {
         self.0.lock().known()
     }
 
-    /// How often the store was replaced. What was read in an earlier epoch is not to be trusted.
+    /// How often the store was replaced. Data that was read in an earlier epoch is no longer valid.
     pub(crate) fn epoch(&self) -> u64 {
         self.known().epoch
     }
 
-    /// Whether an answer left open if the store went back; the next linearizable one decides.
+    /// Whether the last answer may show a rewound store; the next linearizable answer decides.
     pub(crate) fn is_doubted(&self) -> bool {
         self.known().is_doubted()
     }
 
-    /// How the store was replaced last, if it ever was.
+    /// The last replacement of the store, if there was one.
     pub(crate) fn last_replacement(&self) -> Option<Replacement> {
         self.0.lock().last_replacement()
     }
 
-    /// Takes note of the header of an answer.
+    /// Checks the header of an answer.
     pub(crate) fn answered(
         &self,
         header: &ResponseHeader,
         consistency: Consistency,
-        asked: Known,
-    ) -> Verdict {
-        let sighting = Sighting {
+        asked: KnownStore,
+    ) -> StoreVerdict {
+        let position = StorePosition {
             cluster: header.cluster_id,
             revision: header.revision,
             term: header.raft_term,
         };
-        self.0.lock().judge(sighting, consistency, asked)
+        self.0.lock().judge(position, consistency, asked)
     }
 }
 
@@ -63,16 +64,16 @@ mod tests {
     #[test]
     fn all_that_a_header_says_of_the_store_counts() {
         let older = [
-            (header(8, 10, 2), Verdict::Another),
-            (header(7, 9, 2), Verdict::Rewound),
-            (header(7, 10, 1), Verdict::Rewound),
+            (header(8, 10, 2), StoreVerdict::Another),
+            (header(7, 9, 2), StoreVerdict::Rewound),
+            (header(7, 10, 1), StoreVerdict::Rewound),
         ];
         for (header_after, verdict) in older {
-            let store = Store::default();
+            let store = SharedStoreIdentity::default();
             let write = |header: &ResponseHeader| {
                 store.answered(header, Consistency::Applied, store.known())
             };
-            assert_eq!(write(&header(7, 10, 2)), Verdict::Same);
+            assert_eq!(write(&header(7, 10, 2)), StoreVerdict::Same);
             assert_eq!((store.epoch(), store.last_replacement()), (0, None));
             assert_eq!(write(&header_after), verdict);
             assert_eq!(store.epoch(), 1);
@@ -82,14 +83,14 @@ mod tests {
 
     #[test]
     fn a_read_that_is_older_leaves_a_doubt() {
-        let store = Store::default();
+        let store = SharedStoreIdentity::default();
         let read = |revision| {
             let (header, asked) = (header(7, revision, 2), store.known());
             store.answered(&header, Consistency::Linearizable, asked)
         };
         read(10);
         assert!(!store.is_doubted());
-        assert_eq!(read(9), Verdict::Doubtful);
+        assert_eq!(read(9), StoreVerdict::Doubtful);
         assert!(store.is_doubted());
     }
 }

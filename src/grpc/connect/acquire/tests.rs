@@ -1,7 +1,8 @@
-//! Pools over real connections to servers that permit so many streams, and answer pings only.
+//! Connections to real HTTP/2 servers that limit their streams and answer pings only.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -10,18 +11,19 @@ use tokio::task::JoinHandle;
 use super::ConnectionRole::{Bulk, Calls, Leases, Waits, Watches};
 use super::*;
 use crate::grpc::connect::endpoint::Endpoint;
+use crate::grpc::retry::MemberCondition;
 use crate::grpc::tests::settings;
 
 const ROLES: [ConnectionRole; 5] = [Calls, Leases, Watches, Waits, Bulk];
 
-/// Longer than anything here takes.
+/// Longer than any step of these tests.
 const SOON: Duration = Duration::from_secs(30);
 const FAR: Duration = Duration::from_secs(3600);
 
-/// The ends of the connections that servers have; each ends with its task.
+/// The server side of the connections; each ends with its task.
 type Ends = Rc<RefCell<Vec<JoinHandle<()>>>>;
 
-/// A transport to so many members.
+/// A transport to several members.
 struct Cluster {
     transport: Arc<Transport>,
     ends: Ends,
@@ -42,21 +44,21 @@ impl Cluster {
     }
 
     async fn dial(&self, role: ConnectionRole) -> Connection {
-        self.transport.dialled(role, Demand::Call).await.unwrap()
+        self.transport.dialled(role, Urgency::Call).await.unwrap()
     }
 
     async fn fault(&self, role: ConnectionRole) -> ConnectError {
-        let dialled = self.transport.dialled(role, Demand::Call).await;
+        let dialled = self.transport.dialled(role, Urgency::Call).await;
         dialled.unwrap_err()
     }
 
-    /// Whether requests of the role go over this one.
+    /// Whether requests of the role use this connection.
     fn goes_over(&self, role: ConnectionRole, connection: &Connection) -> bool {
         let current = self.transport.current(role);
         current.is_some_and(|current| current.is_same(connection))
     }
 
-    /// Every connection ends, and the servers take new ones.
+    /// Closes every connection; the servers accept new ones.
     async fn hang_up(&self, connections: &[Connection]) {
         self.ends.borrow_mut().drain(..).for_each(|end| end.abort());
         for connection in connections {
@@ -88,7 +90,7 @@ fn run(test: impl Future<Output = ()>) {
     runtime.unwrap().block_on(test).unwrap();
 }
 
-/// Another handle of a connection, which has no slot of its own.
+/// Another handle of a connection, without a reserved slot.
 fn without_slot(connection: Connection) -> Connection {
     Connection::revive(&connection.downgrade()).unwrap()
 }
@@ -99,13 +101,13 @@ fn each_role_has_a_connection_of_its_own_and_requests_share_it() {
         let cluster = Cluster::start(1, u32::MAX).await;
         let mut connections = Vec::new();
         for role in ROLES {
-            assert!(cluster.transport.at_hand(role).is_none());
+            assert!(cluster.transport.ready_connection(role).is_none());
             let connection = cluster.dial(role).await;
             assert!(cluster.dial(role).await.is_same(&connection));
             assert!(
                 cluster
                     .transport
-                    .at_hand(role)
+                    .ready_connection(role)
                     .unwrap()
                     .is_same(&connection)
             );
@@ -115,7 +117,10 @@ fn each_role_has_a_connection_of_its_own_and_requests_share_it() {
         }
         cluster.hang_up(&connections).await;
         for (role, old) in ROLES.into_iter().zip(&connections) {
-            assert!(cluster.transport.at_hand(role).is_none(), "it ended");
+            assert!(
+                cluster.transport.ready_connection(role).is_none(),
+                "it ended"
+            );
             assert!(!cluster.dial(role).await.is_same(old));
             assert!(cluster.transport.pool(role).lock().dialling.is_none());
         }
@@ -132,7 +137,7 @@ fn a_call_and_a_large_range_wait_for_a_stream_of_the_one_connection() {
             let shortage = cluster.transport.stream_shortage(Some(role)).unwrap();
             assert!(shortage.contains("permits 1 streams"), "{shortage}");
             assert!(shortage.contains("of 1 connections"), "{shortage}");
-            assert!(cluster.transport.at_hand(role).is_none());
+            assert!(cluster.transport.ready_connection(role).is_none());
             let mut second = std::pin::pin!(cluster.dial(role));
             let early = tokio::time::timeout(Duration::from_millis(20), second.as_mut());
             assert!(early.await.is_err(), "the stream is in use");
@@ -160,12 +165,12 @@ fn what_does_not_end_by_itself_has_up_to_32_connections() {
             let fault = cluster.fault(role).await;
             assert_eq!(fault.kind, ErrorKind::RateLimited);
             assert!(fault.text.contains("32 connections are in use"), "{fault}");
-            // A stream that ends makes room, wherever it was.
+            // A stream that ends frees its slot, on any connection.
             let free = without_slot(connections.remove(7));
             let again = cluster.dial(role).await;
             assert!(again.is_same(&free));
             assert_eq!(cluster.fault(role).await.kind, ErrorKind::RateLimited);
-            // Those that end do not count, also while somebody has a handle.
+            // Closed connections do not count, even if a handle exists.
             connections.push(again);
             cluster.hang_up(&connections).await;
             let first = cluster.dial(role).await;
@@ -190,13 +195,13 @@ fn a_connection_that_is_let_go_takes_no_more_requests() {
         let cluster = Cluster::start(1, 1).await;
         let first = cluster.dial(Watches).await;
         let second = cluster.dial(Watches).await;
-        cluster.transport.let_go(Watches, &second);
+        cluster.transport.release(Watches, &second);
         let second = without_slot(second);
         let third = cluster.dial(Watches).await;
         assert!(!third.is_same(&second), "it has a stream that is free");
-        cluster.transport.let_go(Watches, &first);
+        cluster.transport.release(Watches, &first);
         assert!(cluster.transport.current(Watches).is_none());
-        // So it is when its endpoint is taken out of the list.
+        // Removing an endpoint also stops the use of its connections.
         let calls = cluster.dial(Calls).await;
         let text = Arc::clone(&calls.endpoint.text);
         cluster.transport.keep_only(&[text]);
@@ -214,18 +219,24 @@ fn the_next_connection_is_to_another_member_than_the_one_that_failed() {
         cluster.hang_up(std::slice::from_ref(&first)).await;
         let second = cluster.dial(Calls).await;
         assert_ne!(first.index, second.index, "it broke");
-        for suspicion in [Suspicion::Unable, Suspicion::Silent, Suspicion::Learner] {
+        for condition in [
+            MemberCondition::Unable,
+            MemberCondition::Silent,
+            MemberCondition::Learner,
+        ] {
             let cluster = Cluster::start(2, u32::MAX).await;
             let first = cluster.dial(Calls).await;
-            cluster.transport.report(Calls, &first, Suspicion::None);
+            cluster
+                .transport
+                .report(Calls, &first, MemberCondition::Healthy);
             assert!(cluster.goes_over(Calls, &first));
-            cluster.transport.report(Calls, &first, suspicion);
+            cluster.transport.report(Calls, &first, condition);
             assert!(!cluster.goes_over(Calls, &first));
             let second = cluster.dial(Calls).await;
-            assert_ne!(first.index, second.index, "{suspicion:?}");
-            // There is nobody else now.
-            cluster.transport.report(Calls, &second, suspicion);
-            assert!(cluster.goes_over(Calls, &second), "{suspicion:?}");
+            assert_ne!(first.index, second.index, "{condition:?}");
+            // There is no other member now.
+            cluster.transport.report(Calls, &second, condition);
+            assert!(cluster.goes_over(Calls, &second), "{condition:?}");
         }
     });
 }
@@ -256,7 +267,7 @@ fn a_member_that_is_behind_is_left_while_there_is_another_one() {
         assert!(!two.goes_over(Calls, &first));
         let second = two.dial(Calls).await;
         assert_ne!(first.index, second.index);
-        // An answer that was on its way since before says nothing about where calls go now.
+        // A late answer says nothing about the connection that calls use now.
         assert!(!two.transport.behind(Calls, &first));
         assert!(two.goes_over(Calls, &second));
         let alone = Cluster::start(1, u32::MAX).await;

@@ -1,0 +1,107 @@
+//! The state that the handles and the tasks of one connection share.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::stream_slots::StreamSlots;
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    pub(super) open_streams: AtomicUsize,
+    /// The open streams that last as long as the connection does.
+    pub(super) open_flows: AtomicUsize,
+    /// When the last sign of life of the server arrived.
+    heard: Mutex<Instant>,
+    /// Why the connection ended.
+    pub(super) end: watch::Sender<Option<Arc<str>>>,
+    /// The connection accepts no more requests, but may still answer those it has.
+    draining: AtomicBool,
+    /// The stream slots, which are closed when the connection ends.
+    pub(super) slots: OnceLock<StreamSlots>,
+    /// The server has no RangeStream (etcd before 3.7, gRPC proxy). A replacement server is reached
+    /// over a new connection.
+    pub(super) no_range_stream: AtomicBool,
+    /// Requests a keepalive check after an unanswered request.
+    pub(crate) suspected: Notify,
+    /// Requests the end of the connection.
+    pub(crate) kill: Notify,
+}
+
+impl ConnectionState {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(ConnectionState {
+            open_streams: AtomicUsize::new(0),
+            open_flows: AtomicUsize::new(0),
+            heard: Mutex::new(Instant::now()),
+            end: watch::Sender::new(None),
+            draining: AtomicBool::new(false),
+            slots: OnceLock::new(),
+            no_range_stream: AtomicBool::new(false),
+            suspected: Notify::new(),
+            kill: Notify::new(),
+        })
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.open_streams.load(Relaxed) > 0
+    }
+
+    /// When the last sign of life of the server arrived.
+    pub(crate) fn heard(&self) -> Instant {
+        *self.heard.lock()
+    }
+
+    /// Records a sign of life of the server.
+    pub(crate) fn touch(&self) {
+        *self.heard.lock() = Instant::now();
+    }
+
+    /// Records why the connection ended; the first reason is kept.
+    pub(crate) fn ended(&self, why: &str) {
+        self.end.send_if_modified(|end| match end {
+            Some(_) => false,
+            None => {
+                *end = Some(why.into());
+                true
+            }
+        });
+        self.close_slots();
+    }
+
+    pub(crate) fn why_ended(&self) -> Option<Arc<str>> {
+        self.end.borrow().clone()
+    }
+
+    /// Stops new requests. Requests that are under way continue.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Relaxed);
+        self.close_slots();
+    }
+
+    fn close_slots(&self) {
+        if let Some(slots) = self.slots.get() {
+            slots.close();
+        }
+    }
+
+    /// Whether only long-lived streams remain open while draining. They never end by themselves,
+    /// and a server that shuts down waits for them for seconds, so they are ended from here.
+    pub(crate) fn is_drained(&self) -> bool {
+        let (streams, flows) = (&self.open_streams, &self.open_flows);
+        self.draining.load(Relaxed) && streams.load(Relaxed) <= flows.load(Relaxed)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    pub(crate) async fn until_ended(&self) {
+        // The sender is a field of `self`, so the channel cannot be closed.
+        let _ = self.end.subscribe().wait_for(Option::is_some).await;
+    }
+}

@@ -1,0 +1,69 @@
+//! An open stream of a connection.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::connect_error::{ConnectError, RequestSent};
+use super::connection::Connection;
+use super::connection_state::ConnectionState;
+use super::stream_slots::StreamSlot;
+
+/// Counts a stream as open until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenStream {
+    state: Arc<ConnectionState>,
+    flow: bool,
+    _slot: Option<StreamSlot>,
+}
+
+impl OpenStream {
+    pub(crate) fn new(connection: &Connection) -> Self {
+        connection.state.open_streams.fetch_add(1, Relaxed);
+        OpenStream {
+            state: Arc::clone(&connection.state),
+            flow: false,
+            _slot: connection.slots.take(connection.reserved.as_ref()),
+        }
+    }
+
+    /// Marks the stream as one that lasts as long as the connection.
+    pub(super) fn flows(&mut self) {
+        self.flow = true;
+        self.state.open_flows.fetch_add(1, Relaxed);
+    }
+
+    /// The error of a stream that could not be opened.
+    #[cold]
+    pub(crate) fn not_sent(&self, error: &h2::Error) -> ConnectError {
+        // The next request needs another connection, even if this one is not closed yet.
+        self.state.drain();
+        ConnectError {
+            sent: RequestSent::No,
+            ..match self.state.why_ended() {
+                Some(why) => ConnectError::unconnected(&*why),
+                None => ConnectError::of_stream(error),
+            }
+        }
+    }
+
+    /// The error of a stream, with the reason of its connection if that ended.
+    pub(crate) fn explain(&self, error: &h2::Error) -> ConnectError {
+        let fault = ConnectError::of_stream(error);
+        match self.state.why_ended() {
+            Some(why) => ConnectError {
+                text: why.to_string(),
+                ..fault
+            },
+            None => fault,
+        }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.state.open_streams.fetch_sub(1, Relaxed);
+        if self.flow {
+            self.state.open_flows.fetch_sub(1, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Fetches the token of a client, as `state` decides.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+
+use super::bearer::header;
+use super::identity::Identity;
+use super::state::{FetchOutcome, TokenForm, TokenState, TokenStep};
+use super::tokens::{PATIENCE, Round, Tokens};
+use crate::error::{Error, ErrorKind, RetryHint, ServerError, TokenRejection};
+use crate::grpc::connect::connect_error::ConnectError;
+use crate::grpc::connect::connection_role::ConnectionRole;
+use crate::grpc::connect::urgency::Urgency;
+use crate::grpc::etcd_rs_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
+use crate::grpc::retry::{MemberCondition, member_condition};
+use crate::grpc::rpc_error::RpcError;
+use crate::grpc::transport::Transport;
+use crate::grpc::unary::Framed;
+use crate::observe::Observer;
+
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Transport {
+    /// The generation of the current token. Requests sent from now on carry this token or a newer
+    /// one.
+    pub(crate) fn generation(&self) -> u64 {
+        let tokens = self.settings.tokens.as_ref();
+        tokens.map_or(0, |tokens| tokens.bearer.generation.load(Ordering::Acquire))
+    }
+
+    /// Waits until a request can be sent: with a token, if the client has a user. The caller sets
+    /// the deadline. A `ConnectError` is the result of one attempt.
+    pub(in crate::grpc) async fn authenticated(
+        self: &Arc<Self>,
+        urgency: Urgency,
+    ) -> Result<(), RpcError> {
+        match &self.settings.tokens {
+            Some(tokens) if !self.is_authenticated() => {
+                Box::pin(self.settle(tokens, urgency, TokenState::need)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a request can be sent without fetching a token.
+    pub(in crate::grpc) fn is_authenticated(&self) -> bool {
+        let tokens = self.settings.tokens.as_ref();
+        tokens.is_none_or(|tokens| tokens.shared.lock().state.is_settled())
+    }
+
+    /// Waits for a new token after a server answered `refused` to a request with the token of
+    /// `generation`.
+    ///
+    /// `Ok` means that the request may be sent again. An error is the final answer, or the failure
+    /// of one attempt to fetch a token.
+    pub(crate) async fn renew(
+        self: &Arc<Self>,
+        generation: u64,
+        refused: &ServerError,
+    ) -> Result<(), RpcError> {
+        let RetryHint::NewToken(rejection) = refused.retry_hint else {
+            return Ok(());
+        };
+        let Some(tokens) = &self.settings.tokens else {
+            return match rejection {
+                // A client identified by a certificate has no token that could be outdated: the
+                // error is temporary.
+                TokenRejection::Old | TokenRejection::Denied => Ok(()),
+                TokenRejection::Invalid | TokenRejection::Missing => {
+                    Err(RpcError::Answer(refused.clone()))
+                }
+            };
+        };
+        let rejected =
+            |state: &mut TokenState, now| match state.rejected(generation, rejection, now) {
+                TokenStep::Final => TokenStep::Refused(refused.clone()),
+                step => step,
+            };
+        Box::pin(self.settle(tokens, Urgency::Call, rejected)).await
+    }
+
+    async fn settle(
+        self: &Arc<Self>,
+        tokens: &Arc<Tokens>,
+        urgency: Urgency,
+        ask: impl Fn(&mut TokenState, Instant) -> TokenStep,
+    ) -> Result<(), RpcError> {
+        loop {
+            let (step, mut round) = self.step(tokens, urgency, &ask);
+            match step {
+                TokenStep::Go | TokenStep::Final => return Ok(()),
+                TokenStep::Refused(answer) => return Err(RpcError::Answer(answer)),
+                TokenStep::Wait(until) => sleep_until(until.into()).await,
+                TokenStep::Fetch | TokenStep::Join => {
+                    let over = round.wait_for(Option::is_some).await;
+                    match over.ok().and_then(|round| round.clone()) {
+                        Some(Ok(())) => {}
+                        Some(Err(fault)) => return Err(RpcError::ConnectError(fault)),
+                        None => return Err(RpcError::ConnectError(dropped())),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decides the next step, and starts a fetch if that is due.
+    fn step(
+        self: &Arc<Self>,
+        tokens: &Arc<Tokens>,
+        urgency: Urgency,
+        ask: impl Fn(&mut TokenState, Instant) -> TokenStep,
+    ) -> (TokenStep, watch::Receiver<Round>) {
+        let mut shared = tokens.shared.lock();
+        let step = ask(&mut shared.state, Instant::now());
+        if step == TokenStep::Fetch {
+            let (sender, round) = watch::channel(None);
+            shared.round = round;
+            self.start_fetch(tokens, urgency, sender);
+        }
+        (step, shared.round.clone())
+    }
+
+    /// Runs the fetch in its own task: a caller that stops waiting does not cancel it for the
+    /// others.
+    fn start_fetch(
+        self: &Arc<Self>,
+        tokens: &Arc<Tokens>,
+        urgency: Urgency,
+        sender: watch::Sender<Round>,
+    ) {
+        let mut fetch = Fetch {
+            tokens: Arc::clone(tokens),
+            observer: Arc::clone(self.observer()),
+            over: false,
+            sender,
+        };
+        let transport = Arc::clone(self);
+        tokio::spawn(async move {
+            let outcome = transport.authenticate(&fetch.tokens, urgency).await;
+            fetch.end(outcome);
+        });
+    }
+
+    async fn authenticate(self: &Arc<Self>, tokens: &Tokens, urgency: Urgency) -> Outcome {
+        let Identity::User { name, password } = &tokens.identity else {
+            return Err(ConnectError::unconnected(
+                "a configured token cannot be fetched",
+            ));
+        };
+        let failed =
+            |why: &str| ConnectError::unconnected(format!("authenticate user {name:?}: {why}"));
+        let connection = self.dialled(ConnectionRole::Calls, urgency).await?;
+        let request = AuthenticateRequest {
+            name: name.clone(),
+            password: password.reveal().to_owned(),
+        };
+        let within = match self.has_others(connection.index) {
+            true => *tokens.patience.lock(),
+            false => LONGEST_PATIENCE,
+        };
+        let asking = connection.clone().ask(Framed::new(&request));
+        let asked = timeout(within, asking).await;
+        let Ok(answered) = asked else {
+            let mut patience = tokens.patience.lock();
+            *patience = (*patience * 2).min(LONGEST_PATIENCE);
+            self.report(ConnectionRole::Calls, &connection, MemberCondition::Silent);
+            return Err(failed(&format!("no answer in {within:?}")));
+        };
+        *tokens.patience.lock() = PATIENCE;
+        let problem = match answered {
+            Ok(AuthenticateResponse { token, .. }) => {
+                let Some(header) = header(&token) else {
+                    return Err(failed(
+                        "the server returned a token that is not a valid header",
+                    ));
+                };
+                return Ok((FetchOutcome::Token(TokenForm::of(&token)), Some(header)));
+            }
+            Err(problem) => problem,
+        };
+        match problem {
+            RpcError::ConnectError(fault) => Err(ConnectError {
+                text: failed(&fault.text).text,
+                ..fault
+            }),
+            RpcError::Answer(answer) => {
+                let member = member_condition(&answer);
+                self.report(ConnectionRole::Calls, &connection, member);
+                match answer.kind {
+                    ErrorKind::FailedPrecondition
+                        if answer.text.ends_with("authentication is not enabled") =>
+                    {
+                        Ok((FetchOutcome::NotEnabled, None))
+                    }
+                    _ if passes(&answer) => Err(failed(&answer.text)),
+                    _ => Ok((FetchOutcome::Refused(final_answer(answer, name)), None)),
+                }
+            }
+        }
+    }
+}
+
+/// Whether an answer to Authenticate concerns only the member at this moment. Every other answer is
+/// final, also an unknown one: a repetition would not change it.
+fn passes(answer: &ServerError) -> bool {
+    matches!(
+        answer.kind,
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited
+    )
+}
+
+/// The answer for all requests that need a token. A new token would not help them.
+fn final_answer(answer: ServerError, user: &str) -> ServerError {
+    ServerError {
+        text: format!("{} (user {user:?})", answer.text),
+        retry_hint: RetryHint::None,
+        ..answer
+    }
+}
+
+/// The result of a fetch.
+type Outcome = Result<(FetchOutcome, Option<HeaderValue>), ConnectError>;
+
+/// A running fetch. Dropping it before its end reports a failure.
+struct Fetch {
+    tokens: Arc<Tokens>,
+    observer: Arc<Observer>,
+    over: bool,
+    sender: watch::Sender<Round>,
+}
+
+impl Fetch {
+    fn end(&mut self, outcome: Outcome) {
+        self.over = true;
+        let failure = match &outcome {
+            Ok((FetchOutcome::Refused(answer), _)) => Some((answer.kind, &answer.text)),
+            Ok(_) => None,
+            Err(fault) => Some((ErrorKind::Unavailable, &fault.text)),
+        };
+        let failure = failure.map(|(kind, text)| Error::new(kind, text.clone()));
+        self.observer.token_refreshed(failure.as_ref());
+        let round = match outcome {
+            Ok((fetched, header)) => {
+                self.tokens.fetched(fetched, header);
+                Ok(())
+            }
+            Err(fault) => {
+                self.tokens.fetched(FetchOutcome::Failed, None);
+                Err(fault)
+            }
+        };
+        self.sender.send_replace(Some(round));
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        if !self.over {
+            self.end(Err(dropped()));
+        }
+    }
+}
+
+fn dropped() -> ConnectError {
+    ConnectError::unconnected("the token request was dropped")
+}
