@@ -1,4 +1,4 @@
-//! A key that programs wait for to go.
+//! A barrier: programs wait until a key is deleted.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use crate::types::LeaseId;
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::{KeyRange, Printed};
 
-/// A barrier in etcd: while its key exists, whoever [waits](Barrier::wait) at it is kept.
+/// A barrier in etcd: [`wait`](Barrier::wait) blocks while its key exists.
 ///
-/// The key is the barrier's name and nothing else, as Go's `recipe.Barrier` has it.
+/// The key is the name of the barrier, as in Go's `recipe.Barrier`.
 ///
 /// ```
 /// use etcd_blocking::{Client, concurrency::Barrier};
@@ -26,7 +26,7 @@ use crate::types::key_range::{KeyRange, Printed};
 /// # let client = Client::connect([etcd.endpoint()])?;
 /// let migration = Barrier::new(&client, "barrier/migration");
 /// migration.hold()?;
-/// // ... here in one program; the others wait in migration.wait()
+/// // ... work in this program, while others block in migration.wait()
 /// migration.release()?;
 /// migration.wait()?;
 /// # Ok(()) }
@@ -38,7 +38,7 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// The barrier with this key.
+    /// Creates a handle of the barrier with this key. It sends nothing.
     pub fn new(client: &Client, key: impl IntoBytes) -> Self {
         Barrier {
             client: client.clone(),
@@ -46,18 +46,21 @@ impl Barrier {
         }
     }
 
-    /// Sets the barrier up: from now on whoever waits is kept. It stays until it is
-    /// [released](Barrier::release), by this program or another.
+    /// Creates the key of the barrier, so that [`wait`](Barrier::wait) blocks until it is
+    /// [released](Barrier::release) by any program.
+    ///
+    /// Blocks for the client's timeout at most.
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) when it is held already; else as [`Client::put`].
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) when the barrier is already held; otherwise as
+    /// [`Client::put`].
     pub fn hold(&self) -> Result<()> {
         self.create(Put::new(self.key.clone(), ""))
     }
 
-    /// The same on a lease: the barrier falls when that ends, so that nobody waits for a program that
-    /// died.
+    /// Creates the key of the barrier under a lease: the barrier is released when the lease ends, for
+    /// example because its program crashed.
     ///
     /// # Errors
     ///
@@ -73,10 +76,12 @@ impl Barrier {
         if held.map_err(|error| error.operation(about()))?.succeeded() {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::AlreadyExists, "the barrier is held already").operation(about()))
+        Err(Error::new(ErrorKind::AlreadyExists, "the barrier is already held").operation(about()))
     }
 
-    /// Lets everybody go. Releasing a barrier that is not held is no error.
+    /// Deletes the key of the barrier, so that all waiting programs continue.
+    ///
+    /// Releasing a barrier that is not held is not an error.
     ///
     /// # Errors
     ///
@@ -86,8 +91,7 @@ impl Barrier {
         Ok(())
     }
 
-    /// Blocks while the barrier is held; returns at once when it is not. It waits without polling, in
-    /// a watch.
+    /// Blocks while the barrier is held, without a limit in time. It uses a watch, and does not poll.
     ///
     /// # Errors
     ///
@@ -96,11 +100,11 @@ impl Barrier {
         self.wait_timeout(Duration::MAX)
     }
 
-    /// The same, for at most `timeout` and a call.
+    /// Blocks while the barrier is held, for at most `timeout` and one call.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) when it is still held after `timeout`; else as
+    /// [`Timeout`](ErrorKind::Timeout) when it is still held after `timeout`; otherwise as
     /// [`wait`](Barrier::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();

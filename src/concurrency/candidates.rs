@@ -1,4 +1,4 @@
-//! The candidates of an election, as a mirror reports them, and the leader among them. Pure.
+//! Determines the leader of an election from the changes of a mirror. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,43 +7,43 @@ use bytes::Bytes;
 use crate::replica::mirror::{KeyChange, MirrorEvent};
 use crate::types::{KeyValue, Revision};
 
-/// The candidates of an election, and what was said last about who leads.
+/// The candidates of an election, and the last reported leader.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    /// The one that was created first leads. Of those that one transaction created, the first by name
-    /// does, as etcd sorts them.
+    /// The candidate with the lowest create_revision leads. If one transaction created several, the
+    /// first key leads, in the sort order of etcd.
     queue: BTreeMap<(Revision, Bytes), KeyValue>,
     /// When each candidate was created.
     created: HashMap<Bytes, Revision>,
-    /// The leader's key and its last change; `None` when nothing was said yet.
-    said: Option<Option<(Bytes, Revision)>>,
+    /// The key of the reported leader and its mod_revision; `None` before the first report.
+    reported: Option<Option<(Bytes, Revision)>>,
 }
 
 impl Candidates {
-    /// Takes note, and returns the leaders to tell about, in order.
+    /// Applies an event, and returns the leaders to report, in order.
     ///
     /// All changes of one revision take effect together: no candidate leads between two of them.
     pub(super) fn on(&mut self, event: MirrorEvent) -> Vec<Option<KeyValue>> {
-        let mut told = Vec::new();
+        let mut leaders = Vec::new();
         match event {
             MirrorEvent::Changed { changes, .. } => {
                 for revision in changes.chunk_by(|a, b| a.revision() == b.revision()) {
                     for change in revision {
                         self.change(change);
                     }
-                    told.extend(self.news());
+                    leaders.extend(self.new_leader());
                 }
             }
-            // A difference has no order; only its end was ever true.
+            // The changes of a reset have no order; only their result was ever true.
             MirrorEvent::Reset { changes, .. } => {
                 for change in &changes {
                     self.change(change);
                 }
-                told.extend(self.news());
+                leaders.extend(self.new_leader());
             }
             MirrorEvent::Stale { .. } | MirrorEvent::Live => {}
         }
-        told
+        leaders
     }
 
     fn change(&mut self, change: &KeyChange) {
@@ -58,13 +58,13 @@ impl Candidates {
         }
     }
 
-    fn news(&mut self) -> Option<Option<KeyValue>> {
+    fn new_leader(&mut self) -> Option<Option<KeyValue>> {
         let leader = self.queue.first_key_value().map(|(_, kv)| kv);
         let now = leader.map(|kv| (kv.key().clone(), kv.mod_revision()));
-        if self.said.as_ref() == Some(&now) {
+        if self.reported.as_ref() == Some(&now) {
             return None;
         }
-        self.said = Some(now);
+        self.reported = Some(now);
         Some(leader.cloned())
     }
 }
@@ -96,9 +96,9 @@ mod tests {
         }
     }
 
-    fn names(told: Vec<Option<KeyValue>>) -> Vec<Option<(String, i64)>> {
+    fn names(leaders: Vec<Option<KeyValue>>) -> Vec<Option<(String, i64)>> {
         let name = |kv: KeyValue| (kv.key_lossy().into_owned(), kv.mod_revision().get());
-        told.into_iter().map(|kv| kv.map(name)).collect()
+        leaders.into_iter().map(|kv| kv.map(name)).collect()
     }
 
     fn changed(changes: Vec<KeyChange>) -> MirrorEvent {

@@ -1,4 +1,4 @@
-//! A barrier that a number of programs enter together and leave together.
+//! A double barrier: a fixed number of programs enter together and leave together.
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,14 @@ use crate::rpc::watch::{Watch, Watcher};
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
 
-/// A barrier in etcd for a fixed number of programs: nobody gets in before all are there, and nobody
-/// gets out before all want to.
+/// A barrier in etcd for a fixed number of programs: [`enter`](DoubleBarrier::enter) blocks until all
+/// have entered, and [`leave`](Inside::leave) until all leave.
 ///
 /// The keys are those of Go's `recipe.DoubleBarrier`: `<key>/waiters/<nanoseconds since 1970>` on the
-/// session's lease for who is there, and `<key>/ready`. A program that dies is counted out when its
-/// lease ends, and those that leave do not wait for it any longer.
+/// lease of each program's session, and `<key>/ready`. When the lease of a crashed program ends, the
+/// others do not wait for it any longer.
 ///
-/// As in Go, who enters the next round while others are still inside counts those as having come.
+/// As in Go, a program that enters the next round while others are still inside counts those as entered.
 ///
 /// ```
 /// use etcd_blocking::Client;
@@ -33,9 +33,9 @@ use crate::types::{KeyValue, Revision};
 /// # let etcd = etcd_blocking::local::LocalEtcd::start()?;
 /// # let client = Client::connect([etcd.endpoint()])?;
 /// let session = Session::builder(&client).start()?;
-/// // A party of one; the others would be other programs with the same key and count.
+/// // A count of one; other programs would use the same key and count.
 /// let inside = DoubleBarrier::new(&session, "barrier/step-1", 1).enter()?;
-/// // ... all of them are here
+/// // ... all programs are inside
 /// inside.leave()?;
 /// # Ok(()) }
 /// ```
@@ -46,7 +46,7 @@ pub struct DoubleBarrier {
     count: usize,
 }
 
-/// A place inside a [`DoubleBarrier`], from [`enter`](DoubleBarrier::enter) until
+/// A own_key inside a [`DoubleBarrier`], from [`enter`](DoubleBarrier::enter) until
 /// [`leave`](Inside::leave).
 ///
 /// Dropping it does not leave: the others wait until the session is over.
@@ -54,32 +54,33 @@ pub struct DoubleBarrier {
 #[must_use = "the others wait until it leaves, or its session is over"]
 pub struct Inside {
     barrier: DoubleBarrier,
-    place: Own,
-    /// Who came later is of the next round.
+    own_key: OwnKey,
+    /// Programs that entered after this revision belong to the next round.
     opened: Revision,
 }
 
 /// The key of one program that entered.
 #[derive(Clone, Debug)]
-struct Own {
+struct OwnKey {
     key: Bytes,
     created: Revision,
 }
 
-impl Own {
-    /// Holds while the key is the one that this program put.
+impl OwnKey {
+    /// A condition that is true while the key is the one that this program put.
     fn is_there(&self) -> Compare {
         Compare::create_revision(self.key.clone()).eq(self.created)
     }
 
-    /// Deletes the key, and no other of its name.
+    /// Deletes the key, and no later key of the same name.
     fn deletion(&self) -> Txn {
         Txn::when([self.is_there()]).then([Delete::key(self.key.clone())])
     }
 }
 
 impl DoubleBarrier {
-    /// The barrier with this key, for so many programs (at least 1), all of which say the same number.
+    /// Creates a handle of the barrier with this key for `count` programs (at least 1). All programs must
+    /// use the same count.
     pub fn new(session: &Session, key: impl AsRef<[u8]>, count: usize) -> Self {
         DoubleBarrier {
             session: session.clone(),
@@ -88,41 +89,42 @@ impl DoubleBarrier {
         }
     }
 
-    /// Blocks until all are there. It waits without polling, in a watch.
+    /// Enters the barrier, and blocks until all programs have entered. It uses a watch, and does not
+    /// poll.
     ///
-    /// Whatever it fails with, no key of this call is left behind: when etcd cannot be told, it goes
-    /// with the session.
+    /// After an error the key of this call is deleted; if etcd is unreachable, it is deleted with the
+    /// session.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](ErrorKind::Conflict) when as many as it is for are inside already;
-    /// [`NotFound`](ErrorKind::NotFound) as soon as somebody deletes the key that this call put; why the
-    /// session was lost; else as [`Client::put`] and [`Client::watch`].
+    /// [`Conflict`](ErrorKind::Conflict) when `count` programs are already inside;
+    /// [`NotFound`](ErrorKind::NotFound) when the key of this call is deleted; the reason of the session
+    /// when it is lost; otherwise as [`Client::put`] and [`Client::watch`].
     pub fn enter(&self) -> Result<Inside> {
         self.enter_timeout(Duration::MAX)
     }
 
-    /// The same, for at most `timeout` and a call.
+    /// Enters the barrier as [`enter`](DoubleBarrier::enter), and blocks for at most `timeout` and one call.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) when not all came in time; else as
+    /// [`Timeout`](ErrorKind::Timeout) when not all entered in time; otherwise as
     /// [`enter`](DoubleBarrier::enter).
     pub fn enter_timeout(&self, timeout: Duration) -> Result<Inside> {
         let begun = Instant::now();
         let about = || Operation::on("enter", KeyRange::key(self.key.clone()));
-        let (place, entered) = self
+        let (own_key, entered) = self
             .take_place()
             .map_err(|error| error.operation(about()))?;
-        match self.wait_for_all(&place, &entered, (begun, timeout)) {
+        match self.wait_for_all(&own_key, &entered, (begun, timeout)) {
             Ok(opened) => Ok(Inside {
                 barrier: self.clone(),
-                place,
+                own_key,
                 opened,
             }),
             Err(error) => {
                 // Else the lease takes it along.
-                let _ = self.client().txn(place.deletion());
+                let _ = self.client().txn(own_key.deletion());
                 Err(error.operation(about()))
             }
         }
@@ -140,7 +142,7 @@ impl DoubleBarrier {
         self.below(b"/ready")
     }
 
-    /// Everybody who is there, in the order in which they came.
+    /// All programs inside, in the order in which they entered.
     fn waiters(&self) -> Get {
         // Without a slash at the end, as Go reads them.
         Get::prefix(self.below(b"/waiters"))
@@ -149,18 +151,18 @@ impl DoubleBarrier {
     }
 
     /// Makes a key of its own, and returns who was there just then.
-    fn take_place(&self) -> Result<(Own, GetResponse)> {
+    fn take_place(&self) -> Result<(OwnKey, GetResponse)> {
         loop {
-            let place = self.below(format!("/waiters/{}", nanos()).as_bytes());
-            let put = Put::new(place.clone(), "").lease(self.session.lease());
-            let take = Txn::when([Compare::version(place.clone()).eq(0)])
+            let own_key = self.below(format!("/waiters/{}", nanos()).as_bytes());
+            let put = Put::new(own_key.clone(), "").lease(self.session.lease());
+            let take = Txn::when([Compare::version(own_key.clone()).eq(0)])
                 .then([Op::from(put), self.waiters().into()]);
             let taken = match self.client().txn(take) {
                 Ok(taken) => taken,
                 Err(error) => {
                     if error.outcome_unknown() {
-                        let ours = Compare::lease(place.clone()).eq(self.session.lease());
-                        let delete = Txn::when([ours]).then([Delete::key(place)]);
+                        let ours = Compare::lease(own_key.clone()).eq(self.session.lease());
+                        let delete = Txn::when([ours]).then([Delete::key(own_key)]);
                         let _ = self.client().txn(delete);
                     }
                     return Err(error);
@@ -168,8 +170,8 @@ impl DoubleBarrier {
             };
             if let (true, Some(waiters)) = (taken.succeeded(), taken.get(1)) {
                 let created = taken.revision();
-                let own = Own {
-                    key: place,
+                let own = OwnKey {
+                    key: own_key,
                     created,
                 };
                 return Ok((own, waiters.clone()));
@@ -177,8 +179,8 @@ impl DoubleBarrier {
         }
     }
 
-    /// Waits for the first event of `awaited`; `None` when that has to be looked at anew. An event of
-    /// `own`, the deletion of our own key, is an error.
+    /// Waits for the first event of `awaited`; `None` means that the keys must be read again. An event
+    /// of `own`, the deletion of our own key, is an error.
     fn wait(
         &self,
         awaited: Watch,
@@ -189,30 +191,30 @@ impl DoubleBarrier {
         let events = self.client().watch(awaited)?;
         loop {
             self.session.check()?;
-            // First: what was opened before our key was deleted was opened for us.
+            // Checked first: if the barrier opened before our key was deleted, it opened for us.
             match event(&events)? {
-                Seen::Nothing => {}
-                Seen::At(revision) => return Ok(Some(revision)),
-                Seen::Unknown => return Ok(None),
+                WatchItem::None => {}
+                WatchItem::At(revision) => return Ok(Some(revision)),
+                WatchItem::Unknown => return Ok(None),
             }
             match own.map(event).transpose()? {
-                None | Some(Seen::Nothing) => {}
-                Some(Seen::At(_)) => return Err(gone(&self.session, self.client().timeout())),
-                Some(Seen::Unknown) => return Ok(None),
+                None | Some(WatchItem::None) => {}
+                Some(WatchItem::At(_)) => return Err(gone(&self.session, self.client().timeout())),
+                Some(WatchItem::Unknown) => return Ok(None),
             }
             let left = timeout.saturating_sub(begun.elapsed());
             if left.is_zero() {
-                let reason = format!("the others did not come along in {timeout:?}");
+                let reason = format!("not all programs arrived in {timeout:?}");
                 return Err(Error::new(ErrorKind::Timeout, reason));
             }
-            // Looks only: what is lost is for the owner of the session to receive.
+            // Only selected on: the item belongs to the reader of `lost`.
             let mut select = Select::new();
             select.recv(events.receiver());
             select.recv(self.session.lost());
             if let Some(own) = own {
                 select.recv(own.receiver());
             }
-            // Whichever it is, or the time is over, the next turn sees it.
+            // The next iteration handles whatever is ready, and the timeout.
             let _ = match begun.checked_add(timeout) {
                 Some(end) => select.ready_deadline(end).ok(),
                 None => Some(select.ready()),
@@ -220,23 +222,26 @@ impl DoubleBarrier {
         }
     }
 
-    /// Waits until the barrier opens, and returns when it did; whoever comes last opens it.
+    /// Waits until the barrier opens, and returns its revision. The last program opens it.
     fn wait_for_all(
         &self,
-        place: &Own,
+        own_key: &OwnKey,
         entered: &GetResponse,
         until: (Instant, Duration),
     ) -> Result<Revision> {
-        let index = entered.kvs().iter().position(|kv| *kv.key() == place.key);
+        let index = entered.kvs().iter().position(|kv| *kv.key() == own_key.key);
         let position = index.map_or(entered.kvs().len(), |index| index + 1);
         if position > self.count {
-            let reason = format!("{} are inside already: too many clients", self.count);
+            let reason = format!(
+                "{} programs are already inside: the barrier is full",
+                self.count
+            );
             return Err(Error::new(ErrorKind::Conflict, reason));
         }
-        let came = place.created;
+        let came = own_key.created;
         if position == self.count {
-            // On the condition that it still counts: late, this would open the next round.
-            let open = Txn::when([place.is_there()]).then([Put::new(self.ready(), "")]);
+            // Only if our key still exists: a late request would open the next round.
+            let open = Txn::when([own_key.is_there()]).then([Put::new(self.ready(), "")]);
             let opened = self.client().txn(open)?;
             if opened.succeeded() {
                 return Ok(opened.revision());
@@ -245,14 +250,14 @@ impl DoubleBarrier {
         }
         let mut after = came;
         loop {
-            let deletion = Watch::key(place.key.clone()).after(after).no_put();
+            let deletion = Watch::key(own_key.key.clone()).after(after).no_put();
             let own = self.client().watch(deletion)?;
             let opening = Watch::key(self.ready()).after(after).no_delete();
             if let Some(opened) = self.wait(opening, Some(&own), until)? {
                 return Ok(opened);
             }
-            // History is gone: was it opened since, and are we still there?
-            let looked = [Get::key(self.ready()), Get::key(place.key.clone())];
+            // Events are missing: read whether it opened, and whether our key still exists.
+            let looked = [Get::key(self.ready()), Get::key(own_key.key.clone())];
             let looked = self.client().txn(Txn::always(looked))?;
             let first = |index| looked.get(index).and_then(GetResponse::first);
             match first(0).map(KeyValue::mod_revision) {
@@ -267,48 +272,49 @@ impl DoubleBarrier {
 }
 
 /// An item of a watch.
-enum Seen {
-    Nothing,
+enum WatchItem {
+    None,
     At(Revision),
-    /// It cannot say any more.
+    /// Events may be missing.
     Unknown,
 }
 
-fn event(watcher: &Watcher) -> Result<Seen> {
+fn event(watcher: &Watcher) -> Result<WatchItem> {
     match watcher.try_recv() {
-        Ok(Ok(response)) if response.events().is_empty() => Ok(Seen::Nothing),
-        Ok(Ok(response)) => Ok(Seen::At(response.revision())),
+        Ok(Ok(response)) if response.events().is_empty() => Ok(WatchItem::None),
+        Ok(Ok(response)) => Ok(WatchItem::At(response.revision())),
         Ok(Err(error)) if !missed(&error) => Err(error),
-        Ok(Err(_)) => Ok(Seen::Unknown),
-        Err(error) if error.is_disconnected() => Ok(Seen::Unknown),
-        Err(_) => Ok(Seen::Nothing),
+        Ok(Err(_)) => Ok(WatchItem::Unknown),
+        Err(error) if error.is_disconnected() => Ok(WatchItem::Unknown),
+        Err(_) => Ok(WatchItem::None),
     }
 }
 
 impl Inside {
-    /// Blocks until all want to leave, or are gone. It waits without polling, in a watch.
+    /// Leaves the barrier, and blocks until all programs leave or are gone. It uses a watch, and does
+    /// not poll.
     ///
-    /// When it fails, this client does not keep the others: it is counted out, at the latest when
-    /// its session is over.
+    /// After an error the others do not wait for this program: its key is deleted, with the session at
+    /// the latest.
     ///
     /// # Errors
     ///
-    /// Why the session was lost; else as [`Client::delete`] and [`Client::watch`].
+    /// The reason of the session when it is lost; otherwise as [`Client::delete`] and [`Client::watch`].
     pub fn leave(self) -> Result<()> {
         self.leave_timeout(Duration::MAX)
     }
 
-    /// The same, for at most `timeout` and a call.
+    /// Leaves the barrier as [`leave`](Inside::leave), and blocks for at most `timeout` and one call.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) when not all left in time; else as [`leave`](Inside::leave).
+    /// [`Timeout`](ErrorKind::Timeout) when not all left in time; otherwise as [`leave`](Inside::leave).
     pub fn leave_timeout(self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
         let left = self.leave_together(begun, timeout);
         left.map_err(|error| {
             // Else the lease takes it along.
-            let _ = self.barrier.client().txn(self.place.deletion());
+            let _ = self.barrier.client().txn(self.own_key.deletion());
             error.operation(Operation::on(
                 "leave",
                 KeyRange::key(self.barrier.key.clone()),
@@ -316,8 +322,8 @@ impl Inside {
         })
     }
 
-    /// Go's way out: the first who came waits for the last one; the others give up their places and
-    /// wait for the first; who is alone takes the `ready` key along.
+    /// Leaves as Go does: the first program waits for the last one; the others delete their keys and
+    /// wait for the first; the only one left also deletes the `ready` key.
     fn leave_together(&self, begun: Instant, timeout: Duration) -> Result<()> {
         let barrier = &self.barrier;
         let client = barrier.client();
@@ -328,18 +334,18 @@ impl Inside {
             let (Some(first), Some(last)) = (there.first(), there.kvs().last()) else {
                 return Ok(());
             };
-            let is_first = *first.key() == self.place.key;
+            let is_first = *first.key() == self.own_key.key;
             if is_first && there.kvs().len() == 1 {
                 let close = [
                     Delete::key(barrier.ready()),
-                    Delete::key(self.place.key.clone()),
+                    Delete::key(self.own_key.key.clone()),
                 ];
                 client.txn(Txn::always(close))?;
                 return Ok(());
             }
             let awaited = if is_first { last } else { first };
             if !is_first {
-                client.txn(self.place.deletion())?;
+                client.txn(self.own_key.deletion())?;
             }
             let left = Watch::key(awaited.key().clone()).after(revision).no_put();
             barrier.wait(left, None, (begun, timeout))?;

@@ -1,4 +1,4 @@
-//! Elections: one of many leads.
+//! Elections: one of many candidates leads.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 
 use super::mutex::{below, key_of};
 use super::observer::Observer;
-use super::queue::{Hold, Limit, Queue};
+use super::queue::{HeldKey, Limit, Queue};
 use super::queue_position::{PositionRequest, QueuePosition, first};
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,13 +17,13 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
 
-/// An election: of those who campaign, the first leads, then the next. It is the same election as
-/// Go's `concurrency.Election` of the same name.
+/// An election: the first of the candidates leads, then the next. It is compatible with Go's
+/// `concurrency.Election` of the same name.
 ///
-/// Each candidate puts the key `name/<lease in hexadecimal>` with what it proclaims, and waits as a
-/// [`Mutex`](super::Mutex) does. What is true of its waiting, its errors, and of one session being
-/// one contender, is true here. A candidate whose session ends is out; a leader whose session ends
-/// leads no more, and learns it as the holder of a lock does.
+/// Each candidate puts the key `name/<lease in hexadecimal>` with its proclaimed value, and waits as a
+/// [`Mutex`](super::Mutex) does, with the same errors and with one session as one candidate. A
+/// candidate whose session ends leaves the election; a leader whose session ends leads no more, and
+/// detects that as the holder of a lock does.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Election {
 }
 
 impl Election {
-    /// The election of this name. It asks nobody.
+    /// Creates a handle of the election with this name. It sends nothing.
     pub fn new(session: &Session, name: impl IntoBytes) -> Self {
         Election {
             session: session.clone(),
@@ -57,32 +57,35 @@ impl Election {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &Bytes {
         &self.name
     }
 
-    /// Campaigns; blocks until we lead, however long that takes. `value` is what others see of the
-    /// leader, such as its address. A session that leads already proclaims `value` and goes on.
+    /// Campaigns, and blocks until this session leads, without a limit in time.
+    ///
+    /// Other programs read `value` from the key of the leader; it is usually an address. A session that
+    /// already leads proclaims `value`.
     ///
     /// # Errors
     ///
-    /// Those of [`Mutex::lock`](super::Mutex::lock). Whoever fails is no candidate any more.
+    /// As [`Mutex::lock`](super::Mutex::lock). After an error the session is not a candidate.
     pub fn campaign(&self, value: impl IntoBytes) -> Result<Leadership> {
         self.run(value.into_bytes(), None)
     }
 
-    /// The same, for at most `timeout`.
+    /// Campaigns, and blocks for at most `timeout` until this session leads.
     ///
     /// # Errors
     ///
-    /// Those of [`Mutex::lock_timeout`](super::Mutex::lock_timeout).
+    /// As [`Mutex::lock_timeout`](super::Mutex::lock_timeout).
     pub fn campaign_timeout(&self, value: impl IntoBytes, timeout: Duration) -> Result<Leadership> {
         self.run(value.into_bytes(), Some(timeout))
     }
 
-    /// Who leads now: the key of the leader, with what it proclaimed. Blocks for at most the client's
-    /// timeout.
+    /// Returns the key of the current leader with its proclaimed value, or `None` if there is none.
+    ///
+    /// Blocks for the client's timeout at most.
     ///
     /// # Errors
     ///
@@ -94,7 +97,7 @@ impl Election {
         Ok(found.into_kvs().into_iter().next())
     }
 
-    /// Follows who leads, and what they proclaim. Blocks until the candidates are listed.
+    /// Returns an observer of the leaders and their values. Blocks until the candidates are listed.
     ///
     /// # Errors
     ///
@@ -104,13 +107,13 @@ impl Election {
         Observer::start(&self.session, self.candidates()).map_err(|error| limit.named(error))
     }
 
-    /// Goes on with a leadership that was [kept](Leadership::keep), such as by an earlier run of this
-    /// program: the session stands on the same lease.
+    /// Resumes a leadership that was [kept](Leadership::keep), for example by an earlier run of this
+    /// program. The session must have the same lease.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) when that key does not lead any more;
-    /// [`Conflict`](ErrorKind::Conflict) when it hangs on another lease than that of the session;
+    /// [`NotFound`](ErrorKind::NotFound) when the key does not lead any more;
+    /// [`Conflict`](ErrorKind::Conflict) when it is attached to another lease than that of the session;
     /// as [`Client::get`](crate::Client::get).
     pub fn resume(&self, key: impl IntoBytes, revision: Revision) -> Result<Leadership> {
         let limit = self.limit("resume election", None);
@@ -119,7 +122,7 @@ impl Election {
     }
 
     fn resumed(&self, key: Bytes, revision: Revision, limit: &Limit) -> Result<Leadership> {
-        let place = QueuePosition {
+        let position = QueuePosition {
             key,
             revision,
             before: self.candidates(),
@@ -127,7 +130,7 @@ impl Election {
         self.session.check()?;
         let leads = self.session.client().call(first(self.candidates()))?;
         match leads.first() {
-            Some(kv) if *kv.key() == place.key && kv.create_revision() == revision => {
+            Some(kv) if *kv.key() == position.key && kv.create_revision() == revision => {
                 if kv.lease() != Some(self.session.lease()) {
                     let reason = "the leader's key is not on the lease of this session";
                     return Err(Error::new(ErrorKind::Conflict, reason));
@@ -136,8 +139,8 @@ impl Election {
             _ => return Err(not_leader()),
         }
         let session = &self.session;
-        let hold = Hold::resume(&Queue { session, limit }, &place)?;
-        Leadership::new(hold, place, limit.clone())
+        let hold = HeldKey::resume(&Queue { session, limit }, &position)?;
+        Leadership::new(hold, position, limit.clone())
     }
 
     fn run(&self, value: Bytes, timeout: Option<Duration>) -> Result<Leadership> {
@@ -147,22 +150,23 @@ impl Election {
             limit: &limit,
         };
         let prefix = below(&self.name, "");
-        let ticket = PositionRequest {
+        let request = PositionRequest {
             key: key_of(&prefix, self.session.lease()),
             value,
             lease: self.session.lease(),
             before: self.candidates(),
         };
-        let won = queue.draw(&ticket).and_then(|drawn| {
-            let stale = |found: &KeyValue| *found.value() != ticket.value;
-            if drawn.found.as_ref().is_some_and(stale) {
-                queue.insist(|| put_again(&self.session, &drawn.place, ticket.value.clone()))?;
+        let won = queue.draw(&request).and_then(|queued| {
+            let stale = |found: &KeyValue| *found.value() != request.value;
+            if queued.found.as_ref().is_some_and(stale) {
+                queue
+                    .retry(|| put_again(&self.session, &queued.position, request.value.clone()))?;
             }
-            queue.wait(&drawn)?;
-            Ok(drawn)
+            queue.wait(&queued)?;
+            Ok(queued)
         });
         match won {
-            Ok(drawn) => Leadership::new(drawn.hold, drawn.place, limit),
+            Ok(queued) => Leadership::new(queued.hold, queued.position, limit),
             Err(error) => Err(limit.named(error)),
         }
     }
@@ -176,52 +180,55 @@ impl Election {
     }
 }
 
-/// Leading, until this is dropped.
+/// The leadership of a won election. Dropping it resigns.
 ///
-/// Everything that [`LockGuard`](super::LockGuard) says about holding a lock is true of leading: it
-/// ends with the session, whatever this process does. Look at [`check`](Leadership::check), listen to
-/// [`lost`](Leadership::lost), and guard what must not be done by two: with
-/// [`is_leader`](Leadership::is_leader) in etcd, with the [`fencing_token`](Leadership::fencing_token)
-/// elsewhere.
+/// A leadership ends with its session, as a lock does; see [`LockGuard`](super::LockGuard). Call
+/// [`check`](Leadership::check), select on [`lost`](Leadership::lost), and guard writes: with
+/// [`is_leader`](Leadership::is_leader) in etcd, and with the
+/// [`fencing_token`](Leadership::fencing_token) elsewhere.
 ///
-/// Dropping it resigns, in at most 1 s, and in the background when etcd is out of reach.
-/// [`resign`](Leadership::resign) says whether it worked; [`keep`](Leadership::keep) goes on leading
-/// without it.
+/// Dropping it resigns in 1 s at most, and in the background when etcd is unreachable.
+/// [`resign`](Leadership::resign) also returns the outcome; [`keep`](Leadership::keep) continues to
+/// lead without it.
 #[must_use = "the leader resigns when this is dropped"]
 pub struct Leadership {
-    hold: Hold,
-    place: QueuePosition,
+    hold: HeldKey,
+    position: QueuePosition,
     limit: Limit,
 }
 
 impl Leadership {
-    /// The guard of an election that was won, on a session that lives: see [`LockGuard`].
+    /// The guard of a won election, whose session is checked again: see [`LockGuard`].
     ///
     /// [`LockGuard`]: super::LockGuard
-    fn new(hold: Hold, place: QueuePosition, limit: Limit) -> Result<Self> {
+    fn new(hold: HeldKey, position: QueuePosition, limit: Limit) -> Result<Self> {
         hold.session().check().map_err(|error| limit.named(error))?;
-        Ok(Leadership { hold, place, limit })
+        Ok(Leadership {
+            hold,
+            position,
+            limit,
+        })
     }
 
-    /// Puts another value in place of the one campaigned with; observers see it. Blocks for at most
-    /// the client's timeout.
+    /// Replaces the value of the leader, which observers receive. Blocks for the client's timeout at
+    /// most.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) when we do not lead any more; as [`check`](Leadership::check);
-    /// as [`Client::txn`](crate::Client::txn), and then it may have been proclaimed all the same if
-    /// [`outcome_unknown`](Error::outcome_unknown) says so.
+    /// [`NotFound`](ErrorKind::NotFound) when this session does not lead any more; as
+    /// [`check`](Leadership::check); as [`Client::txn`](crate::Client::txn), and then the value may
+    /// have been replaced if [`outcome_unknown`](Error::outcome_unknown) is true.
     pub fn proclaim(&self, value: impl IntoBytes) -> Result<()> {
-        let put = put_again(self.session(), &self.place, value.into_bytes());
+        let put = put_again(self.session(), &self.position, value.into_bytes());
         put.map_err(|error| self.limit.named(error))
     }
 
-    /// Resigns: the next candidate leads. Blocks for at most the client's timeout.
+    /// Resigns, so that the next candidate leads. Blocks for the client's timeout at most.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) when we did not lead any more; as
-    /// [`Client::delete`](crate::Client::delete) when it did not work, and then it is tried again in
+    /// [`NotFound`](ErrorKind::NotFound) when this session did not lead any more; as
+    /// [`Client::delete`](crate::Client::delete) when the request failed, and then it is repeated in
     /// the background.
     pub fn resign(self) -> Result<()> {
         let Leadership { hold, limit, .. } = self;
@@ -233,73 +240,75 @@ impl Leadership {
         }
     }
 
-    /// Leads on without this guard, for as long as the lease lives: what
-    /// [`Election::resume`] needs to take it up again, also in another process. It asks nobody.
+    /// Continues to lead without this guard while the lease lives.
+    ///
+    /// Returns the key and its revision, with which [`Election::resume`] resumes the leadership, also
+    /// in another process. It sends no request.
     pub fn keep(self) -> (Bytes, Revision) {
-        let Leadership { hold, place, .. } = self;
+        let Leadership { hold, position, .. } = self;
         hold.keep();
-        (place.key, place.revision)
+        (position.key, position.revision)
     }
 
-    /// The key that leads.
+    /// Returns the key of the leader.
     pub fn key(&self) -> &Bytes {
-        &self.place.key
+        &self.position.key
     }
 
-    /// The number of this leadership, greater than that of every one before: the create revision of
-    /// its key.
+    /// Returns the number of this leadership, which is greater than that of every earlier one: the
+    /// create_revision of its key.
     pub fn fencing_token(&self) -> Revision {
-        self.place.revision
+        self.position.revision
     }
 
-    /// Holds for as long as we lead: for [`Txn::when`](crate::Txn::when).
+    /// Returns a condition for [`Txn::when`](crate::Txn::when) that is true while this session leads.
     pub fn is_leader(&self) -> Compare {
-        self.place.guard()
+        self.position.guard()
     }
 
-    /// Whether the session lives on which we lead: see [`Session::check`]. It asks nobody.
+    /// Returns an error if the session has ended. It sends no request; see [`Session::check`].
     ///
     /// # Errors
     ///
-    /// Why it is over; somebody else may lead.
+    /// Why the session ended. Another candidate may lead.
     pub fn check(&self) -> Result<()> {
         self.session().check()
     }
 
-    /// Fires when the session is lost: see [`Session::lost`].
+    /// Returns the channel that receives the reason when the session is lost; see [`Session::lost`].
     pub fn lost(&self) -> &Receiver<Error> {
         self.session().lost()
     }
 
-    /// The session.
+    /// Returns the session.
     pub fn session(&self) -> &Session {
         self.hold.session()
     }
 
-    /// Asks etcd whether we still lead.
+    /// Asks etcd whether this session still leads. Blocks for the client's timeout at most.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) when we do not; as [`check`](Leadership::check) when the
-    /// session is over; as [`Client::get`](crate::Client::get).
+    /// [`NotFound`](ErrorKind::NotFound) when it does not; as [`check`](Leadership::check) when the
+    /// session has ended; as [`Client::get`](crate::Client::get).
     pub fn verify(&self) -> Result<()> {
         self.check()?;
-        let key = Get::key(self.place.key.clone()).keys_only();
+        let key = Get::key(self.position.key.clone()).keys_only();
         let found = self.session().client().call(key)?;
         match found.first() {
-            Some(kv) if kv.create_revision() == self.place.revision => self.check(),
+            Some(kv) if kv.create_revision() == self.position.revision => self.check(),
             _ => Err(self.limit.named(not_leader())),
         }
     }
 }
 
-/// Puts another value under our key, if it is still ours.
-fn put_again(session: &Session, place: &QueuePosition, value: Bytes) -> Result<()> {
+/// Replaces the value of our key, if the key still exists.
+fn put_again(session: &Session, position: &QueuePosition, value: Bytes) -> Result<()> {
     session.check()?;
-    let put = Put::new(place.key.clone(), value).lease(session.lease());
+    let put = Put::new(position.key.clone(), value).lease(session.lease());
     let put = session
         .client()
-        .txn(Txn::when([place.guard()]).then([put]))?;
+        .txn(Txn::when([position.guard()]).then([put]))?;
     if put.succeeded() {
         Ok(())
     } else {
@@ -308,14 +317,17 @@ fn put_again(session: &Session, place: &QueuePosition, value: Bytes) -> Result<(
 }
 
 fn not_leader() -> Error {
-    Error::new(ErrorKind::NotFound, "not the leader: its key is gone")
+    Error::new(
+        ErrorKind::NotFound,
+        "this session is not the leader: its key is gone",
+    )
 }
 
 impl fmt::Debug for Leadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leadership")
-            .field("key", &String::from_utf8_lossy(&self.place.key))
-            .field("fencing_token", &self.place.revision)
+            .field("key", &String::from_utf8_lossy(&self.position.key))
+            .field("fencing_token", &self.position.revision)
             .field("session", self.session())
             .finish()
     }

@@ -1,4 +1,4 @@
-//! What queues hold, and how one of several consumers gets it.
+//! The elements of queues, and how one of several consumers takes an element.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use crate::rpc::watch::Watch;
 use crate::types::key_range::{KeyRange, Printed};
 use crate::types::{KeyValue, Revision};
 
-/// Elements to read at once: who loses the first to another consumer tries the next.
-const READ: u32 = 8;
+/// How many elements are read at once. A consumer that loses the first to another one tries the next.
+const READ_AT_ONCE: u32 = 8;
 
 /// An element of a [`Queue`](crate::concurrency::Queue) or a [`PriorityQueue`](crate::concurrency::PriorityQueue).
 #[derive(Clone, PartialEq, Eq)]
@@ -24,27 +24,27 @@ pub struct Element {
 }
 
 impl Element {
-    /// The key it had: which element it is.
+    /// Returns its key, which identifies the element.
     pub fn key(&self) -> &Bytes {
         self.kv.key()
     }
 
-    /// What was enqueued.
+    /// Returns the value.
     pub fn value(&self) -> &Bytes {
         self.kv.value()
     }
 
-    /// What was enqueued, to keep.
+    /// Returns the value, and consumes the element.
     pub fn into_value(self) -> Bytes {
         self.kv.value
     }
 
-    /// When it was enqueued.
+    /// Returns the revision at which it was enqueued.
     pub fn revision(&self) -> Revision {
         self.kv.mod_revision()
     }
 
-    /// Its priority, if it is of a [`PriorityQueue`](crate::concurrency::PriorityQueue).
+    /// Returns its priority, if it belongs to a [`PriorityQueue`](crate::concurrency::PriorityQueue).
     pub fn priority(&self) -> Option<u16> {
         let mut fields = self.kv.key().rsplit(|byte| *byte == b'/').skip(1);
         let digits = fields.next().filter(|digits| digits.len() == 5)?;
@@ -52,7 +52,7 @@ impl Element {
     }
 }
 
-/// Values can be large and can be secret.
+/// Without the value, which can be large or secret.
 impl fmt::Debug for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Element")
@@ -63,16 +63,16 @@ impl fmt::Debug for Element {
     }
 }
 
-/// The first element, left where it is.
+/// Reads the first element.
 pub(super) fn peek(client: &Client, first: &Get) -> Result<Option<Element>> {
     let kvs = client.call(first.clone().limit(1))?.into_kvs();
     Ok(kvs.into_iter().next().map(|kv| Element { kv }))
 }
 
-/// Takes the first element; with none there, the revision at which there was none.
+/// Takes the first element, or returns the revision at which the queue was empty.
 pub(super) fn try_take(client: &Client, first: &Get) -> Result<Result<Element, Revision>> {
     loop {
-        let response = client.call(first.clone().limit(READ))?;
+        let response = client.call(first.clone().limit(READ_AT_ONCE))?;
         let revision = response.header().revision;
         let kvs = response.into_kvs();
         if kvs.is_empty() {
@@ -83,11 +83,11 @@ pub(super) fn try_take(client: &Client, first: &Get) -> Result<Result<Element, R
                 return Ok(Ok(Element { kv }));
             }
         }
-        // Others took them all: the queue moves, and there may be more.
+        // Other consumers took all of them, and there may be more.
     }
 }
 
-/// Deletes an element if nobody did before, which only one consumer can.
+/// Deletes an element if it still exists. Only one consumer succeeds.
 fn claim(client: &Client, kv: &KeyValue) -> Result<bool> {
     let there = Compare::mod_revision(kv.key().clone()).eq(kv.mod_revision());
     let claim = client.txn(Txn::when([there]).then([Delete::key(kv.key().clone())]));
@@ -95,10 +95,10 @@ fn claim(client: &Client, kv: &KeyValue) -> Result<bool> {
     Ok(claim.map_err(named)?.succeeded())
 }
 
-/// Takes the first element, and waits for one when there is none.
+/// Takes the first element, and waits until there is one.
 pub(super) fn take(client: &Client, keys: &KeyRange, first: &Get) -> Result<Element> {
     loop {
-        // For ever is a time that has no end on this clock.
+        // `take_within` returns `None` only after the whole duration.
         if let Some(element) = take_within(client, keys, first, Duration::MAX)? {
             return Ok(element);
         }
@@ -128,7 +128,7 @@ pub(super) fn take_within(
         };
         match puts.recv_timeout(left) {
             Ok(Ok(_)) => {
-                // One look at the queue is enough for all that waits here.
+                // One read of the queue covers all events that are waiting.
                 while let Ok(Ok(_)) = puts.try_recv() {}
                 watcher = Some(puts);
             }
@@ -136,7 +136,7 @@ pub(super) fn take_within(
             Ok(Err(error)) if !missed(&error) => {
                 return Err(error.operation(Operation::on("dequeue", keys.clone())));
             }
-            // Looking again says what the watch missed.
+            // Reading the queue again shows what the watch missed.
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {}
         }
     }

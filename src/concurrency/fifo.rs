@@ -1,4 +1,4 @@
-//! A queue that many programs fill and empty.
+//! A first-in, first-out queue.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,15 +11,15 @@ use crate::rpc::kv::{Compare, Get, Put, SortOrder, SortTarget, Txn};
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 
-/// A queue in etcd: first in, first out, each element to one consumer.
+/// A first-in, first-out queue in etcd. Each element goes to one consumer.
 ///
-/// Elements are keys `<prefix>/<nanoseconds since 1970>`, as Go's `recipe.Queue` has them, so that its
-/// programs and ours share queues. Their order is the order of the revisions that enqueued them, not
-/// of anybody's clock. Consumers claim an element by deleting it on the condition that it is still
-/// there, so no two get the same one.
+/// Elements are keys `<prefix>/<nanoseconds since 1970>`, as in Go's `recipe.Queue`, so that Go programs
+/// can share the queue. Their order is that of the revisions that enqueued them, and does not depend on
+/// clocks. A consumer takes an element by deleting it under the condition that it still exists, so that
+/// no two consumers get the same one.
 ///
-/// A consumer that dies after it took an element takes it along. An element is at most as large as
-/// a request (1.5 MiB unless the server is told otherwise).
+/// If a consumer crashes after it took an element, the element is lost. The size of an element is
+/// limited by that of a request (1.5 MiB by default, `--max-request-bytes`).
 ///
 /// ```
 /// use etcd_blocking::{Client, concurrency::Queue};
@@ -42,7 +42,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue of this name. Its elements are all keys that begin with `<prefix>/`.
+    /// Creates a handle of the queue with this name. Its elements are all keys that begin with
+    /// `<prefix>/`.
     pub fn new(client: &Client, prefix: impl AsRef<[u8]>) -> Self {
         Queue {
             client: client.clone(),
@@ -50,12 +51,12 @@ impl Queue {
         }
     }
 
-    /// Adds an element at the end and returns its key. Blocks for one round trip.
+    /// Adds an element at the end, and returns its key. Blocks for one round trip.
     ///
     /// # Errors
     ///
     /// As [`Client::put`]. After an [unknown outcome](crate::Error::outcome_unknown) the element may
-    /// be in the queue, or may be consumed already; the text names its key.
+    /// be in the queue or already consumed; the text names its key.
     pub fn enqueue(&self, value: impl IntoBytes) -> Result<Bytes> {
         let value = value.into_bytes();
         loop {
@@ -69,22 +70,23 @@ impl Queue {
             if put.succeeded() {
                 return Ok(key);
             }
-            // Somebody else had the same nanosecond; the next one is another.
+            // Another producer used the same nanosecond.
         }
     }
 
-    /// Takes the first element; blocks until there is one. It waits without polling, in a watch.
+    /// Takes the first element, and blocks until there is one. It uses a watch, and does not poll.
     ///
     /// # Errors
     ///
     /// As [`Client::call`] and [`Client::watch`]. After an
-    /// [unknown outcome](crate::Error::outcome_unknown) the element may be taken, and then nobody
-    /// else gets it; the text names its key.
+    /// [unknown outcome](crate::Error::outcome_unknown) the element may be deleted, and then no
+    /// consumer gets it; the text names its key.
     pub fn dequeue(&self) -> Result<Element> {
         element::take(&self.client, &self.keys(), &self.first())
     }
 
-    /// The same, for at most `timeout` and a call; `None` when there was none in that time.
+    /// Takes the first element, and blocks for at most `timeout` and one call until there is one;
+    /// otherwise returns `None`.
     ///
     /// # Errors
     ///
@@ -93,7 +95,7 @@ impl Queue {
         element::take_within(&self.client, &self.keys(), &self.first(), timeout)
     }
 
-    /// Takes the first element if there is one.
+    /// Takes the first element, or returns `None` if the queue is empty.
     ///
     /// # Errors
     ///
@@ -102,7 +104,7 @@ impl Queue {
         Ok(element::try_take(&self.client, &self.first())?.ok())
     }
 
-    /// The first element, left where it is.
+    /// Returns the first element without taking it.
     ///
     /// # Errors
     ///
@@ -111,7 +113,7 @@ impl Queue {
         element::peek(&self.client, &self.first())
     }
 
-    /// How many elements there are.
+    /// Returns the number of elements.
     ///
     /// # Errors
     ///
@@ -132,7 +134,7 @@ impl Queue {
     }
 }
 
-/// A number that no other key of the recipes has, nearly surely: whoever uses it makes sure.
+/// The time in nanoseconds since 1970. It is probably unique; callers must check that.
 pub(super) fn nanos() -> u128 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_nanos()

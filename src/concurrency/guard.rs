@@ -1,35 +1,34 @@
-//! What the holder of a lock holds.
+//! The guard of a lock.
 
 use std::fmt;
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
-use super::queue::{Hold, Limit};
+use super::queue::{HeldKey, Limit};
 use super::queue_position::QueuePosition;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::kv::{Compare, Get};
 use crate::types::Revision;
 
-/// A lock that is held, until this is dropped.
+/// A held lock. Dropping the guard unlocks it.
 ///
-/// Holding it means: the key of the holder is in etcd, and it is the oldest one of the lock. etcd
-/// deletes the key when the [`Session`] ends, and then somebody else gets the lock, whatever this
-/// process does. So:
+/// A lock is held while the key of the holder is the oldest key of the lock. etcd deletes the key when
+/// the [`Session`] ends, and then another program gets the lock, whatever this process does. So:
 ///
-/// - look at [`check`](LockGuard::check) before every step that must not happen twice: it asks
-///   nobody and costs a look at the clock;
-/// - let [`lost`](LockGuard::lost) stop the work;
-/// - guard what is written to etcd by [`is_owner`](LockGuard::is_owner), and everything else by the
-///   [`fencing_token`](LockGuard::fencing_token). Only these two hold whatever happens: a process
-///   can be paused between any check and the write after it.
+/// - call [`check`](LockGuard::check) before every step that must not happen twice: it sends no
+///   request, and only reads the clock;
+/// - stop the work when [`lost`](LockGuard::lost) receives an item;
+/// - guard writes to etcd with [`is_owner`](LockGuard::is_owner), and other writes with the
+///   [`fencing_token`](LockGuard::fencing_token). Only these two are safe in all cases, because a
+///   process can be paused between a check and the following write.
 ///
 /// # Dropping
 ///
-/// Unlocks, in at most 1 s. When etcd is out of reach for that long, the key is deleted later, in
-/// the background, for as long as the session lives; and with it at the latest.
-/// [`unlock`](LockGuard::unlock) does the same and says whether it worked.
+/// Dropping the guard unlocks in 1 s at most. If etcd is unreachable for that time, the key is deleted
+/// in the background while the session lives, and with the session at the latest.
+/// [`unlock`](LockGuard::unlock) also returns the outcome.
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Put, Txn};
@@ -40,65 +39,74 @@ use crate::types::Revision;
 /// let session = Session::builder(&client).start()?;
 /// let guard = Mutex::new(&session, "locks/report").lock()?;
 /// let written = client.txn(Txn::when([guard.is_owner()]).then([Put::new("report", "done")]))?;
-/// assert!(written.succeeded(), "somebody else holds the lock by now");
+/// assert!(written.succeeded(), "another program holds the lock");
 /// guard.unlock()?;
 /// # Ok(()) }
 /// ```
 #[must_use = "the lock is unlocked when this is dropped"]
 pub struct LockGuard {
-    hold: Hold,
-    place: QueuePosition,
+    hold: HeldKey,
+    position: QueuePosition,
     limit: Limit,
 }
 
 impl LockGuard {
-    /// The guard of a lock that was acquired. Between the last answer and here the session may have
-    /// ended, or the process may have been stopped for longer than the lease lives.
-    pub(super) fn new(hold: Hold, place: QueuePosition, limit: Limit) -> Result<Self> {
+    /// The guard of an acquired lock. The session is checked again, because it may have ended since
+    /// the last answer.
+    pub(super) fn new(hold: HeldKey, position: QueuePosition, limit: Limit) -> Result<Self> {
         hold.session().check().map_err(|error| limit.named(error))?;
-        Ok(LockGuard { hold, place, limit })
+        Ok(LockGuard {
+            hold,
+            position,
+            limit,
+        })
     }
 
-    /// The number of this holder: greater than that of everybody who held the lock before. What the
-    /// lock protects can refuse whoever comes with a smaller one than it has seen.
+    /// Returns the number of this holder, which is greater than that of every earlier holder.
     ///
-    /// It is the create revision of the [`key`](LockGuard::key). Two that read under a
-    /// [`RwLock`](super::RwLock) have different ones.
+    /// A protected resource can refuse requests with a smaller number than the highest it has received.
+    /// The number is the create_revision of the [`key`](LockGuard::key). Two readers of a
+    /// [`RwLock`](super::RwLock) have different numbers.
     pub fn fencing_token(&self) -> Revision {
-        self.place.revision
+        self.position.revision
     }
 
-    /// The key that holds the lock.
+    /// Returns the key that holds the lock.
     pub fn key(&self) -> &Bytes {
-        &self.place.key
+        &self.position.key
     }
 
-    /// Holds for as long as the lock is held: for [`Txn::when`](crate::Txn::when). A transaction that
-    /// is guarded by it is not executed for a holder that has lost the lock.
+    /// Returns a condition for [`Txn::when`](crate::Txn::when) that is true while the lock is held.
+    ///
+    /// A transaction with this condition is not executed for a holder that has lost the lock.
     pub fn is_owner(&self) -> Compare {
-        self.place.guard()
+        self.position.guard()
     }
 
-    /// Whether the session lives on which the lock is held: see [`Session::check`]. It asks nobody.
+    /// Returns an error if the session of the lock has ended. It sends no request; see
+    /// [`Session::check`].
     ///
     /// # Errors
     ///
-    /// Why it is over; somebody else may hold the lock.
+    /// Why the session ended. Another program may hold the lock.
     pub fn check(&self) -> Result<()> {
         self.session().check()
     }
 
-    /// Fires when the session is lost, and the lock with it: see [`Session::lost`].
+    /// Returns the channel that receives the reason when the session, and so the lock, is lost; see
+    /// [`Session::lost`].
     pub fn lost(&self) -> &Receiver<Error> {
         self.session().lost()
     }
 
-    /// The session.
+    /// Returns the session.
     pub fn session(&self) -> &Session {
         self.hold.session()
     }
 
-    /// Asks etcd whether the lock is still held: also a key that somebody deleted is noticed.
+    /// Asks etcd whether the lock is still held. This also detects a deleted key.
+    ///
+    /// Blocks for the client's timeout at most.
     ///
     /// # Errors
     ///
@@ -109,21 +117,23 @@ impl LockGuard {
         let found = self
             .session()
             .client()
-            .call(Get::key(self.place.key.clone()).keys_only())?;
+            .call(Get::key(self.position.key.clone()).keys_only())?;
         match found.first() {
-            Some(kv) if kv.create_revision() == self.place.revision => self.check(),
+            Some(kv) if kv.create_revision() == self.position.revision => self.check(),
             _ => Err(self.limit.named(not_held())),
         }
     }
 
-    /// Unlocks. Blocks for at most the client's timeout. While the session holds the lock by other
-    /// guards too, it stays locked, and etcd is asked whether it was held until now.
+    /// Unlocks. Blocks for the client's timeout at most.
+    ///
+    /// While the session has other guards of the lock, it stays locked, and etcd is asked whether the
+    /// lock was held until now.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) when the lock was not held any more, and somebody else may
-    /// have held it meanwhile; as [`Client::delete`](crate::Client::delete) when it did not work,
-    /// and then it is tried again in the background.
+    /// [`NotFound`](ErrorKind::NotFound) when the lock was not held any more, so that another program
+    /// may have held it; as [`Client::delete`](crate::Client::delete) when the request failed, and then
+    /// it is repeated in the background.
     pub fn unlock(self) -> Result<()> {
         let LockGuard { hold, limit, .. } = self;
         let within = hold.session().client().timeout();
@@ -138,15 +148,15 @@ impl LockGuard {
 fn not_held() -> Error {
     Error::new(
         ErrorKind::NotFound,
-        "it was not held any more: its key is gone",
+        "the lock was not held any more: its key is gone",
     )
 }
 
 impl fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockGuard")
-            .field("key", &String::from_utf8_lossy(&self.place.key))
-            .field("fencing_token", &self.place.revision)
+            .field("key", &String::from_utf8_lossy(&self.position.key))
+            .field("fencing_token", &self.position.revision)
             .field("session", self.session())
             .finish()
     }

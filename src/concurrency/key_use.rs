@@ -18,20 +18,20 @@ pub(super) enum KeyUse {
     /// Perhaps something: the answer is not known.
     Asked,
     /// The key that was created at this revision.
-    Drawn(Revision),
+    Created(Revision),
 }
 
 /// The users of one key.
 #[derive(Debug, Default)]
 pub(super) struct KeyUsers {
-    /// Users that have not drawn the key.
+    /// Users that have not queued the key.
     asking: usize,
     /// Users that have, by the revision that created the key they have.
     holders: BTreeMap<Revision, usize>,
     /// The newest of these revisions that there was.
     newest: Revision,
-    /// What the users that have left put.
-    left: KeyUse,
+    /// What the users that have leftover put.
+    leftover: KeyUse,
     stage: Stage,
 }
 
@@ -40,25 +40,25 @@ enum Stage {
     #[default]
     Free,
     /// Somebody is deleting the key right now.
-    Going,
+    Deleting,
     /// The key is still to be deleted.
-    Owed,
+    Pending,
 }
 
 /// What a user that enters is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entering {
+pub(super) enum EnterAction {
     /// Nothing: it is counted.
     Entered,
     /// Wait, and enter again.
     Wait,
-    /// Delete what is left of an earlier use, [settle](KeyUsers::settle), and enter again.
+    /// Delete what is leftover of an earlier use, [settle](KeyUsers::settle), and enter again.
     Delete(KeyUse),
 }
 
 /// What a user that leaves is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaving {
+pub(super) enum LeaveAction {
     /// Nothing: there is no key, or it stays.
     Nothing,
     /// Nothing: others use the same key.
@@ -70,84 +70,84 @@ pub(super) enum Leaving {
 }
 
 impl KeyUsers {
-    pub(super) fn enter(&mut self) -> Entering {
+    pub(super) fn enter(&mut self) -> EnterAction {
         match self.stage {
             Stage::Free => {
                 self.asking += 1;
-                Entering::Entered
+                EnterAction::Entered
             }
-            Stage::Going => Entering::Wait,
-            Stage::Owed => {
-                self.stage = Stage::Going;
-                Entering::Delete(self.left)
+            Stage::Deleting => EnterAction::Wait,
+            Stage::Pending => {
+                self.stage = Stage::Deleting;
+                EnterAction::Delete(self.leftover)
             }
         }
     }
 
-    /// A user that entered has drawn the key that was created at `revision`.
-    pub(super) fn drew(&mut self, revision: Revision) {
+    /// A user that entered has queued the key that was created at `revision`.
+    pub(super) fn created(&mut self, revision: Revision) {
         self.asking = self.asking.saturating_sub(1);
         *self.holders.entry(revision).or_default() += 1;
         if revision >= self.newest {
             self.newest = revision;
-            // Whatever those who left have put: it is this key, or it is gone.
-            self.left = KeyUse::None;
+            // Whatever those who leftover have put: it is this key, or it is gone.
+            self.leftover = KeyUse::None;
         }
     }
 
     /// A user leaves with what it has put. The last one that uses a key is to delete it, unless it is
     /// to `keep` it.
-    pub(super) fn leave(&mut self, claim: KeyUse, keep: bool) -> Leaving {
-        match claim {
-            KeyUse::Drawn(revision) => {
+    pub(super) fn leave(&mut self, key_use: KeyUse, keep: bool) -> LeaveAction {
+        match key_use {
+            KeyUse::Created(revision) => {
                 if let Some(users) = self.holders.get_mut(&revision) {
                     *users = users.saturating_sub(1);
                 }
                 self.holders.retain(|_, users| *users > 0);
                 if revision < self.newest {
-                    return Leaving::Gone;
+                    return LeaveAction::Gone;
                 }
                 if self.holders.contains_key(&revision) {
-                    return Leaving::Shared;
+                    return LeaveAction::Shared;
                 }
-                self.left = if keep { KeyUse::None } else { claim };
+                self.leftover = if keep { KeyUse::None } else { key_use };
                 if self.asking > 0 {
-                    return Leaving::Shared;
+                    return LeaveAction::Shared;
                 }
             }
             KeyUse::None | KeyUse::Asked => {
                 self.asking = self.asking.saturating_sub(1);
-                self.left = self.left.max(claim);
+                self.leftover = self.leftover.max(key_use);
                 if self.asking > 0 || self.holders.contains_key(&self.newest) {
-                    return Leaving::Shared;
+                    return LeaveAction::Shared;
                 }
             }
         }
-        match self.left {
-            KeyUse::None => Leaving::Nothing,
-            left => {
-                self.stage = Stage::Going;
-                Leaving::Delete(left)
+        match self.leftover {
+            KeyUse::None => LeaveAction::Nothing,
+            leftover => {
+                self.stage = Stage::Deleting;
+                LeaveAction::Delete(leftover)
             }
         }
     }
 
-    /// The key is deleted, or still owed.
-    pub(super) fn settle(&mut self, owed: bool) {
-        if owed {
-            self.stage = Stage::Owed;
+    /// The key is deleted, or still pending.
+    pub(super) fn settle(&mut self, pending: bool) {
+        if pending {
+            self.stage = Stage::Pending;
         } else {
-            (self.stage, self.left) = (Stage::Free, KeyUse::None);
+            (self.stage, self.leftover) = (Stage::Free, KeyUse::None);
         }
     }
 
-    /// What is owed, for somebody who deletes it now and then [settles](KeyUsers::settle).
-    pub(super) fn take_owed(&mut self) -> Option<KeyUse> {
-        if self.stage != Stage::Owed {
+    /// What is pending, for somebody who deletes it now and then [settles](KeyUsers::settle).
+    pub(super) fn take_pending(&mut self) -> Option<KeyUse> {
+        if self.stage != Stage::Pending {
             return None;
         }
-        self.stage = Stage::Going;
-        Some(self.left)
+        self.stage = Stage::Deleting;
+        Some(self.leftover)
     }
 
     /// Whether nothing has to be remembered of the key.
@@ -165,13 +165,13 @@ mod tests {
         Revision::new(revision)
     }
 
-    fn drawn(revision: i64) -> KeyUse {
-        KeyUse::Drawn(at(revision))
+    fn queued(revision: i64) -> KeyUse {
+        KeyUse::Created(at(revision))
     }
 
     fn holder(key: &mut KeyUsers, revision: i64) {
-        assert_eq!(key.enter(), Entering::Entered);
-        key.drew(at(revision));
+        assert_eq!(key.enter(), EnterAction::Entered);
+        key.created(at(revision));
     }
 
     #[test]
@@ -179,9 +179,9 @@ mod tests {
         let mut key = KeyUsers::default();
         holder(&mut key, 5);
         holder(&mut key, 5);
-        assert_eq!(key.leave(drawn(5), false), Leaving::Shared);
-        assert_eq!(key.leave(drawn(5), false), Leaving::Delete(drawn(5)));
-        assert_eq!(key.enter(), Entering::Wait);
+        assert_eq!(key.leave(queued(5), false), LeaveAction::Shared);
+        assert_eq!(key.leave(queued(5), false), LeaveAction::Delete(queued(5)));
+        assert_eq!(key.enter(), EnterAction::Wait);
         key.settle(false);
         assert!(key.is_over());
     }
@@ -191,29 +191,32 @@ mod tests {
         let mut key = KeyUsers::default();
         holder(&mut key, 5);
         holder(&mut key, 9);
-        assert_eq!(key.leave(drawn(9), false), Leaving::Delete(drawn(9)));
+        assert_eq!(key.leave(queued(9), false), LeaveAction::Delete(queued(9)));
         key.settle(false);
-        assert_eq!(key.leave(drawn(5), false), Leaving::Gone);
+        assert_eq!(key.leave(queued(5), false), LeaveAction::Gone);
         assert!(key.is_over());
 
         holder(&mut key, 11);
         holder(&mut key, 15);
-        assert_eq!(key.leave(drawn(11), true), Leaving::Gone);
-        assert_eq!(key.leave(drawn(15), false), Leaving::Delete(drawn(15)));
+        assert_eq!(key.leave(queued(11), true), LeaveAction::Gone);
+        assert_eq!(
+            key.leave(queued(15), false),
+            LeaveAction::Delete(queued(15))
+        );
     }
 
     #[test]
     fn what_nobody_knows_the_outcome_of_is_deleted_by_the_last() {
         let mut key = KeyUsers::default();
-        assert_eq!(key.enter(), Entering::Entered);
-        assert_eq!(key.enter(), Entering::Entered);
-        assert_eq!(key.leave(KeyUse::Asked, false), Leaving::Shared);
+        assert_eq!(key.enter(), EnterAction::Entered);
+        assert_eq!(key.enter(), EnterAction::Entered);
+        assert_eq!(key.leave(KeyUse::Asked, false), LeaveAction::Shared);
         assert_eq!(
             key.leave(KeyUse::None, false),
-            Leaving::Delete(KeyUse::Asked)
+            LeaveAction::Delete(KeyUse::Asked)
         );
         key.settle(true);
-        assert_eq!(key.enter(), Entering::Delete(KeyUse::Asked));
+        assert_eq!(key.enter(), EnterAction::Delete(KeyUse::Asked));
         key.settle(false);
         assert!(key.is_over());
     }
@@ -222,14 +225,14 @@ mod tests {
     fn a_key_that_is_kept_is_deleted_by_nobody() {
         let mut key = KeyUsers::default();
         holder(&mut key, 5);
-        assert_eq!(key.leave(drawn(5), true), Leaving::Nothing);
+        assert_eq!(key.leave(queued(5), true), LeaveAction::Nothing);
         assert!(key.is_over());
     }
 
     /// A user of the model: it entered, and drew the key that was there then, or created one.
     #[derive(Clone, Copy)]
     struct User {
-        claim: KeyUse,
+        key_use: KeyUse,
     }
 
     /// Users of one session, and an operator that deletes their key.
@@ -247,31 +250,34 @@ mod tests {
                 self.clock += 1;
                 Revision::new(self.clock)
             });
-            self.key.drew(revision);
-            self.users[index].claim = KeyUse::Drawn(revision);
+            self.key.created(revision);
+            self.users[index].key_use = KeyUse::Created(revision);
         }
 
         fn leave(&mut self, index: usize) {
             let user = self.users.swap_remove(index);
-            match self.key.leave(user.claim, false) {
-                Leaving::Delete(claim) => self.delete(claim),
-                Leaving::Gone => assert_ne!(Some(user.claim), self.stored.map(KeyUse::Drawn)),
-                Leaving::Shared => assert!(!self.users.is_empty()),
-                Leaving::Nothing => assert!(!matches!(user.claim, KeyUse::Drawn(_))),
+            match self.key.leave(user.key_use, false) {
+                LeaveAction::Delete(key_use) => self.delete(key_use),
+                LeaveAction::Gone => {
+                    assert_ne!(Some(user.key_use), self.stored.map(KeyUse::Created))
+                }
+                LeaveAction::Shared => assert!(!self.users.is_empty()),
+                LeaveAction::Nothing => assert!(!matches!(user.key_use, KeyUse::Created(_))),
             }
         }
 
         /// Somebody was told to delete the key.
-        fn delete(&mut self, claim: KeyUse) {
-            let used = |user: &User| Some(user.claim) == self.stored.map(KeyUse::Drawn);
+        fn delete(&mut self, key_use: KeyUse) {
+            let used = |user: &User| Some(user.key_use) == self.stored.map(KeyUse::Created);
             assert!(!self.users.iter().any(used), "a key in use is deleted");
-            assert!(self.deleting.replace(claim).is_none(), "deleted by two");
+            assert!(self.deleting.replace(key_use).is_none(), "deleted by two");
         }
 
         fn settle(&mut self, failed: bool) {
-            if let Some(claim) = self.deleting.take() {
+            if let Some(key_use) = self.deleting.take() {
                 if !failed
-                    && (claim == KeyUse::Asked || self.stored.map(KeyUse::Drawn) == Some(claim))
+                    && (key_use == KeyUse::Asked
+                        || self.stored.map(KeyUse::Created) == Some(key_use))
                 {
                     self.stored = None;
                 }
@@ -283,7 +289,7 @@ mod tests {
     #[test]
     fn a_key_is_there_while_it_is_used_and_goes_with_its_last_user() {
         for seed in 0..2000 {
-            let mut chance = Jitter::seeded(seed);
+            let mut jitter = Jitter::seeded(seed);
             let mut world = World {
                 key: KeyUsers::default(),
                 users: Vec::new(),
@@ -292,32 +298,32 @@ mod tests {
                 deleting: None,
             };
             for _ in 0..40 {
-                let any = |chance: &mut Jitter, below: usize| {
-                    ((chance.fraction() * below as f64) as usize).min(below - 1)
+                let any = |jitter: &mut Jitter, below: usize| {
+                    ((jitter.fraction() * below as f64) as usize).min(below - 1)
                 };
-                match any(&mut chance, 6) {
+                match any(&mut jitter, 6) {
                     0 | 1 => match world.key.enter() {
-                        Entering::Entered => world.users.push(User {
-                            claim: KeyUse::None,
+                        EnterAction::Entered => world.users.push(User {
+                            key_use: KeyUse::None,
                         }),
-                        Entering::Wait => assert!(world.deleting.is_some()),
-                        Entering::Delete(claim) => world.delete(claim),
+                        EnterAction::Wait => assert!(world.deleting.is_some()),
+                        EnterAction::Delete(key_use) => world.delete(key_use),
                     },
                     2 if !world.users.is_empty() => {
-                        let index = any(&mut chance, world.users.len());
-                        if !matches!(world.users[index].claim, KeyUse::Drawn(_)) {
+                        let index = any(&mut jitter, world.users.len());
+                        if !matches!(world.users[index].key_use, KeyUse::Created(_)) {
                             world.draw(index);
                         }
                     }
                     3 if !world.users.is_empty() => {
-                        let index = any(&mut chance, world.users.len());
+                        let index = any(&mut jitter, world.users.len());
                         world.leave(index);
                     }
                     4 => {
                         world.clock += 1;
                         world.stored = None;
                     }
-                    _ => world.settle(chance.fraction() < 0.3),
+                    _ => world.settle(jitter.fraction() < 0.3),
                 }
             }
             world.settle(false);
@@ -325,12 +331,12 @@ mod tests {
                 world.leave(0);
                 world.settle(false);
             }
-            if let Some(claim) = world.key.take_owed() {
-                world.delete(claim);
+            if let Some(key_use) = world.key.take_pending() {
+                world.delete(key_use);
                 world.settle(false);
             }
             assert!(world.key.is_over(), "seed {seed}");
-            assert_eq!(world.stored, None, "seed {seed}: a key is left over");
+            assert_eq!(world.stored, None, "seed {seed}: a key is leftover over");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! What programs agree on through etcd: who holds a lock, who leads.
+//! Locks, elections, queues, barriers and software transactions.
 //!
-//! Locks and elections stand on a [`Session`]: a lease that is kept alive. The keys are laid out as
-//! Go's packages `concurrency` and `recipes` lay them out, so that Go programs and programs of this
-//! crate contend for the same locks and elections.
+//! Locks and elections are based on a [`Session`]: a lease that is kept alive. Their keys have the
+//! layout of Go's packages `concurrency` and `recipes`, so that Go programs and programs of this crate
+//! share locks and elections.
 //!
-//! No lock service can stop a process that was paused while it held a lock. Two things can be done,
-//! and both are here: the holder learns of its loss as soon as it runs again
-//! ([`lost`](Session::lost), [`check`](Session::check): by the local clock, without asking anybody),
-//! and what it protects can refuse it, by the *fencing token* that every holder has and that grows
-//! from holder to holder, or by a transaction that is guarded by the holder's key.
+//! No lock service can stop a process that was paused while it held a lock. This module offers two
+//! protections. The holder detects its loss as soon as it runs again, with [`lost`](Session::lost) and
+//! [`check`](Session::check), by the local clock and without a request. And the protected resource can
+//! refuse a former holder, by the *fencing token*, which increases from holder to holder, or by a
+//! transaction that is guarded by the holder's key.
 //!
-//! Transactions that read and write as if alone ([`Stm`]), a [`Queue`] and a [`Barrier`] need no session.
+//! Software transactions ([`Stm`]), a [`Queue`] and a [`Barrier`] need no session.
 
 mod barrier;
 mod candidates;
@@ -46,9 +46,9 @@ pub use stm::{Committed, Isolation, Stm, Tx};
 
 use crate::error::{Error, ErrorKind};
 
-/// Whether an error may be gone at the next attempt. What is written here can be written again: a
-/// key is created once and deleted once, whatever became of an attempt. TLS worked when the session
-/// began: a certificate that is wrong now can be put right while the session lasts.
+/// Whether the next attempt may succeed after an error. All writes of this module can be repeated: a
+/// key is created once and deleted once, whatever the outcome of an attempt. TLS worked when the
+/// session started, so an invalid certificate may be replaced while the session lives.
 fn may_pass(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -56,7 +56,7 @@ fn may_pass(error: &Error) -> bool {
     )
 }
 
-/// Whether a watch ended because it could not tell everything: reading, and watching anew, helps.
+/// Whether a watch ended because events are missing, so that the keys must be read and watched again.
 fn missed(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound)
 }

@@ -1,4 +1,4 @@
-//! A lock that one session holds at a time.
+//! A mutex: a lock that one session holds at a time.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use crate::types::LeaseId;
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 
-/// A lock that one session holds at a time, and that those who wait get in the order in which they
-/// asked. It contends with Go's `concurrency.Mutex` of the same name.
+/// A lock that one session holds at a time. Waiting sessions get it in the order of their requests. It
+/// is compatible with Go's `concurrency.Mutex` of the same name.
 ///
-/// Each contender puts the key `name/<lease in hexadecimal>` and waits by two watches, on the key in
-/// front of its own and on its own; nothing polls, and no thread is started. What one session holds, all its clones
-/// hold: [one session is one contender](Session#one-session-is-one-contender). Locking again through
-/// it succeeds at once, and the lock is free when the last guard is gone.
+/// Each contender puts the key `name/<lease in hexadecimal>`, and waits with two watches, on the key
+/// before its own and on its own key. It does not poll, and starts no thread. A lock is held by a
+/// session with all its clones:
+/// [one session is one contender](Session#one-session-is-one-contender). Locking again through the same
+/// session succeeds at once, and the lock is free when the last guard is dropped.
 ///
-/// While it waits, connections may break, members stop, leaders change, history be compacted: it goes
-/// on waiting until its turn comes, the time is over, or the session is. Who stops waiting takes its
-/// key away, as a [`LockGuard`] that is dropped does.
+/// Broken connections, stopped members, changes of the leader and compactions do not end the wait. It
+/// ends when the lock is acquired, the timeout passes, or the session ends. A wait that fails deletes
+/// its key, as a dropped [`LockGuard`] does.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -46,7 +47,7 @@ pub struct Mutex {
 }
 
 impl Mutex {
-    /// The lock of this name. It asks nobody.
+    /// Creates a handle of the lock with this name. It sends nothing.
     pub fn new(session: &Session, name: impl IntoBytes) -> Self {
         Mutex {
             session: session.clone(),
@@ -59,34 +60,34 @@ impl Mutex {
         &self.name
     }
 
-    /// Locks; blocks until it is our turn, however long that takes.
+    /// Locks, and blocks until the lock is acquired, without a limit in time.
     ///
-    /// It returns with an error when the session is over ([`Session::close`] in another thread is
-    /// the way to stop waiting), promptly while it waits for its turn, and after the client's timeout
-    /// at most while it waits for an answer.
+    /// It fails when the session ends, at once while it waits for the lock, and after the client's
+    /// timeout at most while it waits for an answer. [`Session::close`] in another thread ends the wait.
     ///
     /// # Errors
     ///
-    /// As [`Session::check`] when the session is over; [`NotFound`](crate::ErrorKind::NotFound) as soon
-    /// as somebody deletes our key while we wait; [`Conflict`](crate::ErrorKind::Conflict) when there is a key with our
-    /// name that does not hang on our lease; as [`Client::txn`](crate::Client::txn) for what does not
-    /// pass, such as [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    /// As [`Session::check`] when the session has ended; [`NotFound`](crate::ErrorKind::NotFound) when
+    /// the key of this session is deleted during the wait; [`Conflict`](crate::ErrorKind::Conflict) when
+    /// a key of the same name is attached to another lease; as [`Client::txn`](crate::Client::txn) for
+    /// lasting errors, such as [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
     pub fn lock(&self) -> Result<LockGuard> {
         self.acquire(None)
     }
 
-    /// The same, for at most `timeout`, and 1 s more to take the key away when etcd is out of reach.
+    /// Locks, and blocks for at most `timeout`, and 1 s more to delete its key if etcd is unreachable.
     ///
     /// # Errors
     ///
-    /// Those of [`lock`](Mutex::lock); [`Timeout`](crate::ErrorKind::Timeout) when our turn did not
-    /// come in time, and the last trouble when etcd was out of reach all that time.
+    /// As [`lock`](Mutex::lock); [`Timeout`](crate::ErrorKind::Timeout) when the lock was not acquired
+    /// in time, and the last error when etcd was unreachable for the whole time.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<LockGuard> {
         self.acquire(Some(timeout))
     }
 
-    /// Locks if that needs no waiting; `None` when somebody else holds it or waits for it. Nothing
-    /// is put then. Blocks for at most the client's timeout.
+    /// Locks if that is possible at once. Blocks for the client's timeout at most.
+    ///
+    /// Returns `None`, and puts no key, when another session holds the lock or waits for it.
     ///
     /// # Errors
     ///
@@ -102,9 +103,9 @@ impl Mutex {
             session: &self.session,
             limit: &limit,
         };
-        match queue.try_acquire(&self.ticket()) {
+        match queue.try_acquire(&self.request()) {
             Ok(None) => Ok(None),
-            Ok(Some((hold, place))) => LockGuard::new(hold, place, limit).map(Some),
+            Ok(Some((hold, position))) => LockGuard::new(hold, position, limit).map(Some),
             Err(error) => Err(limit.named(error)),
         }
     }
@@ -115,13 +116,13 @@ impl Mutex {
             session: &self.session,
             limit: &limit,
         };
-        match queue.acquire(&self.ticket()) {
-            Ok((hold, place)) => LockGuard::new(hold, place, limit),
+        match queue.acquire(&self.request()) {
+            Ok((hold, position)) => LockGuard::new(hold, position, limit),
             Err(error) => Err(limit.named(error)),
         }
     }
 
-    fn ticket(&self) -> PositionRequest {
+    fn request(&self) -> PositionRequest {
         let prefix = below(&self.name, "");
         let lease = self.session.lease();
         PositionRequest {

@@ -1,61 +1,61 @@
-//! Transactions of many operations: etcd limits each list of one, and nested ones hold more.
+//! Nests the operations of large transactions, because etcd limits each list of operations. Pure.
 
 use crate::rpc::kv::{Op, OpResponse, Txn};
 
-/// Levels of lists that are used at most. More hold less with any limit that a server has.
-const LEVELS: u32 = 8;
+/// The most levels of lists. More levels would hold fewer operations with any realistic limit.
+const MAX_LEVELS: u32 = 8;
 
-/// Operations in one transaction at most, however many the lists could hold: it is one request, and
-/// one revision that every watcher gets at once.
-const MOST: usize = 4096;
+/// The most operations in one transaction, because it is one request and one revision.
+const MAX_OPS: usize = 4096;
 
 /// How many operations are in a list at each level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
+struct ListSizes {
     outermost: usize,
     inner: usize,
 }
 
-/// Operations in lists of at most `list`, by nesting: what fits stays as it is. They still happen
-/// together, at one revision.
+/// Nests operations so that no list has more than `list`. Operations that fit are not nested. They are
+/// still executed at one revision.
 ///
-/// A server that takes 128 operations takes 128 *along a path*: what is nested has what is left of
-/// it (`checkTxnRequest`). So two levels have 64 each, and hold 4096 operations; three have 42.
+/// A server that allows 128 operations allows 128 *along a path*: a nested transaction gets what its
+/// parents leave (`checkTxnRequest`). So two levels have 64 each, and hold 4096 operations; three levels
+/// have 42 each.
 pub(crate) fn nested(ops: Vec<Op>, list: usize) -> Vec<Op> {
-    // Two in a list is the least that gets shorter; the server says what it thinks of it.
-    let least = Shape {
+    // Shorter lists would not terminate. The server refuses the transaction if it is still too large.
+    let least = ListSizes {
         outermost: 2,
         inner: 2,
     };
-    let shape = shape(ops.len(), 0, list).unwrap_or(least);
-    fold(ops, shape)
+    let sizes = sizes(ops.len(), 0, list).unwrap_or(least);
+    fold(ops, sizes)
 }
 
-/// The same beside `guards` comparisons in the outermost transaction, which take as much of the limit as
-/// the longest list beside them. `None` when it cannot be done: guards cannot be nested.
+/// Nests operations beside `guards` comparisons in the outermost transaction. Returns `None` when that
+/// is impossible, because comparisons cannot be nested.
 pub(crate) fn nested_beside(guards: usize, ops: Vec<Op>, list: usize) -> Option<Vec<Op>> {
-    shape(ops.len(), guards, list).map(|shape| fold(ops, shape))
+    sizes(ops.len(), guards, list).map(|sizes| fold(ops, sizes))
 }
 
-/// How many operations one transaction holds, by nesting.
+/// How many operations one transaction holds with nesting.
 pub(crate) fn most(list: usize) -> usize {
     let held = |levels: u32| {
         let width = usize::try_from(levels).map_or(0, |levels| list / levels);
         width.saturating_pow(levels)
     };
-    (1..=LEVELS)
+    (1..=MAX_LEVELS)
         .map(held)
         .max()
         .unwrap_or(0)
-        .clamp(1, MOST.max(list))
+        .clamp(1, MAX_OPS.max(list))
 }
 
-fn fold(mut ops: Vec<Op>, shape: Shape) -> Vec<Op> {
-    while ops.len() > shape.outermost {
-        let mut outer = Vec::with_capacity(ops.len().div_ceil(shape.inner));
+fn fold(mut ops: Vec<Op>, sizes: ListSizes) -> Vec<Op> {
+    while ops.len() > sizes.outermost {
+        let mut outer = Vec::with_capacity(ops.len().div_ceil(sizes.inner));
         let mut rest = ops.into_iter();
         loop {
-            let inner: Vec<Op> = rest.by_ref().take(shape.inner).collect();
+            let inner: Vec<Op> = rest.by_ref().take(sizes.inner).collect();
             if inner.is_empty() {
                 break;
             }
@@ -66,31 +66,31 @@ fn fold(mut ops: Vec<Op>, shape: Shape) -> Vec<Op> {
     ops
 }
 
-/// The lists with as few levels as it takes.
-fn shape(ops: usize, guards: usize, list: usize) -> Option<Shape> {
+/// The sizes of the lists with the fewest levels.
+fn sizes(ops: usize, guards: usize, list: usize) -> Option<ListSizes> {
     if guards > list {
         return None;
     }
     if ops <= list {
-        return Some(Shape {
+        return Some(ListSizes {
             outermost: list,
             inner: list,
         });
     }
-    (2..=LEVELS).find_map(|levels| {
+    (2..=MAX_LEVELS).find_map(|levels| {
         let wide = usize::try_from(levels).map_or(0, |levels| list / levels);
-        // The outermost list costs no more than the guards beside it.
+        // etcd counts only the longest list of the outermost transaction.
         let inner = match usize::try_from(levels - 1) {
             Ok(rest) if guards > wide => (list - guards) / rest,
             _ => wide,
         };
         let outermost = inner.max(guards);
         let holds = outermost.saturating_mul(inner.saturating_pow(levels - 1));
-        (inner >= 2 && holds >= ops).then_some(Shape { outermost, inner })
+        (inner >= 2 && holds >= ops).then_some(ListSizes { outermost, inner })
     })
 }
 
-/// The answers to [`nested`] operations, in their order.
+/// The responses to [`nested`] operations, in their order.
 pub(crate) fn flat(responses: &[OpResponse]) -> Vec<&OpResponse> {
     let mut all = Vec::with_capacity(responses.len());
     for response in responses {
@@ -121,11 +121,11 @@ mod tests {
     fn what_does_not_fit_is_nested_within_what_a_path_may_hold() {
         assert_eq!(nested(gets(129), 128).len(), 3);
         assert_eq!(nested(gets(64 * 64), 128).len(), 64);
-        let inner = |ops, list| shape(ops, 0, list).map(|shape| shape.inner);
+        let inner = |ops, list| sizes(ops, 0, list).map(|sizes| sizes.inner);
         assert_eq!(inner(64 * 64 + 1, 128), Some(42));
         assert_eq!(inner(128, 128), Some(128));
         assert_eq!((inner(100, 2), inner(100, 0)), (None, None));
-        assert_eq!((most(128), most(16), most(2)), (MOST, 256, 2));
+        assert_eq!((most(128), most(16), most(2)), (MAX_OPS, 256, 2));
         assert_eq!((most(10_000), most(0)), (10_000, 1));
     }
 

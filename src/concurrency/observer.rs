@@ -1,4 +1,4 @@
-//! Following an election: a mirror of the candidates, told as a flow of leaders.
+//! The observer of an election: reports each new leader from a mirror of the candidates.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use crate::types::key_range::KeyRange;
 use crate::util::receive::receive_methods;
 use crate::worker::{AT_ONCE, Next, Part, Worker};
 
-/// So many leaders wait for a reader; one who is slower misses some, and never the last.
-const ROOM: usize = 128;
+/// How many leaders wait for a slow reader.
+const CAPACITY: usize = 128;
 
-/// Who leads an election, from now on. Made by [`Election::observe`](super::Election::observe).
+/// The leaders of an election, received as a channel. [`Election::observe`](super::Election::observe)
+/// creates it.
 ///
-/// The first item is there at once: the leader, or `None` when nobody leads. Then one for each
-/// change: another leader, another value that the leader proclaimed, nobody. An observer sees every
-/// proclamation that it has time to see: when more than 128 items wait, the oldest of those that
-/// came since are left out, and the newest one always arrives.
+/// The first item is the current leader, or `None` if there is none. One item follows for each change:
+/// another leader, another value of the leader, or no leader. When more than 128 items wait for the
+/// reader, older items are dropped; the newest one always arrives.
 ///
-/// Connections, members and history may come and go meanwhile. An `Err` is the last item, and says
-/// why nothing more can be observed: the client was closed. While it may not read the keys, nothing is told;
-/// it goes on by itself once it may.
+/// Outages, changes of members and compactions do not end an observer. While the keys may not be read,
+/// it reports nothing, and continues once they may. An `Err` is the last item; it is sent when the
+/// client is closed.
 ///
-/// Dropping it ends it, without blocking.
+/// Dropping the observer ends it, without blocking.
 ///
 /// ```no_run
 /// # use etcd_blocking::Client;
@@ -41,7 +41,7 @@ const ROOM: usize = 128;
 /// for leader in observer.receiver() {
 ///     match leader? {
 ///         Some(kv) => println!("{:?} leads, since {}", kv.value_str(), kv.create_revision()),
-///         None => println!("nobody leads"),
+///         None => println!("there is no leader"),
 ///     }
 /// }
 /// # Ok(()) }
@@ -50,7 +50,8 @@ const ROOM: usize = 128;
 #[must_use = "an observer that is dropped sees nothing"]
 pub struct Observer {
     leaders: Receiver<Result<Option<KeyValue>>>,
-    // Carries nothing: it ends with the observer. Before the worker, which waits for its parts.
+    // Carries no items, and is disconnected with the observer. It is declared before the worker, which
+    // ends when its tasks have ended.
     _alive: Sender<()>,
     _worker: Arc<Worker>,
 }
@@ -59,12 +60,12 @@ impl Observer {
     pub(super) fn start(session: &Session, candidates: KeyRange) -> Result<Observer> {
         let mirror = session.client().mirror(candidates)?;
         let worker = Worker::of(session.client())?;
-        let (told, leaders) = bounded(ROOM);
+        let (sender, leaders) = bounded(CAPACITY);
         let (alive, owner) = bounded(0);
-        worker.serve(Box::new(Telling {
+        worker.serve(Box::new(ObserverTask {
             mirror,
             owner,
-            told,
+            sender,
             waiting: VecDeque::new(),
             candidates: Candidates::default(),
             ended: false,
@@ -76,7 +77,7 @@ impl Observer {
         })
     }
 
-    /// The channel that leaders arrive on, for `select!`.
+    /// Returns the channel of leaders, for `select!`.
     pub fn receiver(&self) -> &Receiver<Result<Option<KeyValue>>> {
         &self.leaders
     }
@@ -85,19 +86,19 @@ impl Observer {
 receive_methods!(Observer, Result<Option<KeyValue>>);
 
 /// One observer, on the worker of its client.
-struct Telling {
+struct ObserverTask {
     mirror: Mirror,
     owner: Receiver<()>,
-    told: Sender<Result<Option<KeyValue>>>,
-    /// What the channel has no room for.
+    sender: Sender<Result<Option<KeyValue>>>,
+    /// Items that do not fit into the channel.
     waiting: VecDeque<Result<Option<KeyValue>>>,
     candidates: Candidates,
     ended: bool,
 }
 
-impl Telling {
-    fn tell(&mut self, item: Result<Option<KeyValue>>) {
-        if self.waiting.len() >= ROOM {
+impl ObserverTask {
+    fn push(&mut self, item: Result<Option<KeyValue>>) {
+        if self.waiting.len() >= CAPACITY {
             self.waiting.pop_front();
         }
         self.waiting.push_back(item);
@@ -108,17 +109,17 @@ impl Telling {
             match self.mirror.changes().try_recv() {
                 Ok(Ok(event)) => {
                     for leader in self.candidates.on(event) {
-                        self.tell(Ok(leader));
+                        self.push(Ok(leader));
                     }
                 }
                 Ok(Err(ended)) => {
-                    self.tell(Err(ended));
+                    self.push(Err(ended));
                     self.ended = true;
                 }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
                     if !self.ended {
-                        self.tell(Err(Error::abandoned()));
+                        self.push(Err(Error::abandoned()));
                         self.ended = true;
                     }
                     return;
@@ -128,7 +129,7 @@ impl Telling {
     }
 }
 
-impl Part for Telling {
+impl Part for ObserverTask {
     fn work(&mut self, now: Instant) -> Option<Next> {
         if self.owner.try_recv() == Err(TryRecvError::Disconnected) {
             return None;
@@ -137,7 +138,7 @@ impl Part for Telling {
             self.follow();
         }
         while let Some(item) = self.waiting.pop_front() {
-            match self.told.try_send(item) {
+            match self.sender.try_send(item) {
                 Ok(()) => {}
                 Err(TrySendError::Full(item)) => {
                     self.waiting.push_front(item);
@@ -154,7 +155,7 @@ impl Part for Telling {
     }
 
     fn failed(&mut self, error: &Error) {
-        let _ = self.told.try_send(Err(error.clone()));
+        let _ = self.sender.try_send(Err(error.clone()));
     }
 
     fn wait<'a>(&'a self, select: &mut Select<'a>) {
@@ -163,7 +164,7 @@ impl Part for Telling {
             select.recv(self.mirror.changes());
         }
         if !self.waiting.is_empty() {
-            select.send(&self.told);
+            select.send(&self.sender);
         }
     }
 }

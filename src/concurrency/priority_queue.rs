@@ -14,18 +14,18 @@ use crate::types::key_range::{KeyRange, Printed};
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// The wait after another producer was faster, from the second time on.
-const BETWEEN: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+/// The wait after a conflict with another producer, from the second conflict on.
+const CONFLICT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
 
-/// A queue in etcd whose elements come out by priority, lowest number first, and those of one
-/// priority in the order in which they went in; each goes to one consumer.
+/// A queue in etcd with priorities: elements with the lowest number come first, and those of one
+/// priority in the order of their enqueueing. Each element goes to one consumer.
 ///
-/// Elements are keys `<key>/<priority, 5 digits>/<number, 16 digits>`, as Go's `recipe.PriorityQueue`
-/// has them, so that its programs and ours share queues. Producers agree on the numbers by a key
-/// `__<key>/<priority>` beside the queue, which stays.
+/// Elements are keys `<key>/<priority, 5 digits>/<number, 16 digits>`, as in Go's
+/// `recipe.PriorityQueue`, so that Go programs can share the queue. Producers coordinate the numbers with
+/// a key `__<key>/<priority>`, which is not deleted.
 ///
-/// Producers of the same priority wait for each other: one that was overtaken tries again, for as
-/// long as the client's timeout.
+/// Producers of the same priority conflict: a producer that lost a conflict tries again, for the
+/// client's timeout at most.
 ///
 /// ```
 /// use etcd_blocking::{Client, concurrency::PriorityQueue};
@@ -48,7 +48,7 @@ pub struct PriorityQueue {
 }
 
 impl PriorityQueue {
-    /// The queue of this name. Its elements are all keys that begin with `<key>/`.
+    /// Creates a handle of the queue with this name. Its elements are all keys that begin with `<key>/`.
     pub fn new(client: &Client, key: impl AsRef<[u8]>) -> Self {
         PriorityQueue {
             client: client.clone(),
@@ -56,14 +56,15 @@ impl PriorityQueue {
         }
     }
 
-    /// Adds an element behind those of the same priority and returns its key. Blocks for two round
-    /// trips, and for one more each time that another producer of this priority was faster.
+    /// Adds an element after those of the same priority, and returns its key.
+    ///
+    /// Blocks for two round trips, and for one more after each conflict with another producer.
     ///
     /// # Errors
     ///
-    /// As [`Client::put`]; [`Conflict`](ErrorKind::Conflict) when others were faster for as long
-    /// as the client's timeout. After an [unknown outcome](Error::outcome_unknown) the element may be
-    /// in the queue, or may be consumed already; the text names its key.
+    /// As [`Client::put`]; [`Conflict`](ErrorKind::Conflict) when it lost all conflicts during the
+    /// client's timeout. After an [unknown outcome](Error::outcome_unknown) the element may be in the
+    /// queue or already consumed; the text names its key.
     pub fn enqueue(&self, value: impl IntoBytes, priority: u16) -> Result<Bytes> {
         let value = value.into_bytes();
         let level = Bytes::from([&self.prefix[..], format!("{priority:05}").as_bytes()].concat());
@@ -72,13 +73,14 @@ impl PriorityQueue {
             .sort(SortTarget::Key, SortOrder::Descend)
             .limit(1);
         let begun = Instant::now();
-        let mut backoff = BETWEEN;
+        let mut backoff = CONFLICT_BACKOFF;
         let mut tries = 1;
         let mut read = self.client.call(last.clone())?;
         loop {
             let number = next_number(&read)?;
             let key = Bytes::from([&level[..], format!("/{number:016}").as_bytes()].concat());
-            // Else a number could be given twice: one that was taken and consumed since the read.
+            // Without this condition a number that was used and consumed since the read could be
+            // assigned twice.
             let current = Compare::mod_revision(base.clone()).lt(read.header().revision.next());
             let enqueue = Txn::when([current])
                 .then([
@@ -93,7 +95,7 @@ impl PriorityQueue {
                 return Ok(key);
             }
             if begun.elapsed() >= self.client.timeout() {
-                let reason = "other producers of this priority were faster each time";
+                let reason = "every attempt conflicted with another producer of this priority";
                 return Err(Error::new(ErrorKind::Conflict, reason)
                     .operation(Operation::on("enqueue", KeyRange::prefix(level)))
                     .tried(tries, begun.elapsed()));
@@ -109,18 +111,19 @@ impl PriorityQueue {
         }
     }
 
-    /// Takes the first element of the lowest number; blocks until there is one. It waits without polling, in a watch.
+    /// Takes the first element, and blocks until there is one. It uses a watch, and does not poll.
     ///
     /// # Errors
     ///
     /// As [`Client::call`] and [`Client::watch`]. After an
-    /// [unknown outcome](Error::outcome_unknown) the element may be taken, and then nobody
-    /// else gets it; the text names its key.
+    /// [unknown outcome](Error::outcome_unknown) the element may be deleted, and then no consumer gets
+    /// it; the text names its key.
     pub fn dequeue(&self) -> Result<Element> {
         element::take(&self.client, &self.keys(), &self.first())
     }
 
-    /// The same, for at most `timeout` and a call; `None` when there was none in that time.
+    /// Takes the first element, and blocks for at most `timeout` and one call until there is one;
+    /// otherwise returns `None`.
     ///
     /// # Errors
     ///
@@ -129,7 +132,7 @@ impl PriorityQueue {
         element::take_within(&self.client, &self.keys(), &self.first(), timeout)
     }
 
-    /// Takes the first element if there is one.
+    /// Takes the first element, or returns `None` if the queue is empty.
     ///
     /// # Errors
     ///
@@ -138,7 +141,7 @@ impl PriorityQueue {
         Ok(element::try_take(&self.client, &self.first())?.ok())
     }
 
-    /// The first element, left where it is.
+    /// Returns the first element without taking it.
     ///
     /// # Errors
     ///
@@ -147,7 +150,7 @@ impl PriorityQueue {
         element::peek(&self.client, &self.first())
     }
 
-    /// How many elements there are.
+    /// Returns the number of elements.
     ///
     /// # Errors
     ///
@@ -179,7 +182,8 @@ fn next_number(last: &GetResponse) -> Result<u64> {
         .and_then(|number| number.checked_add(1))
         .ok_or_else(|| {
             let reason = format!(
-                "the key {:?} is in the way: it is no element of a priority queue",
+                "the key {:?} under the prefix of the queue is not an element of a priority queue: \
+                 delete it, or use another name for the queue",
                 Printed(kv.key())
             );
             Error::new(ErrorKind::FailedPrecondition, reason).operation(Operation::new("enqueue"))

@@ -1,11 +1,12 @@
-//! Waiting for one's turn: draws the ticket, watches the key in front, gives up cleanly.
+//! Acquires a position in a queue of keys: puts the key, watches the key before it, and deletes its own
+//! key after a failure.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Select, TryRecvError};
 
-use super::key_use::{KeyUse, Leaving};
+use super::key_use::{KeyUse, LeaveAction};
 use super::queue_position::{PositionRequest, QueuePosition, QueueTurn};
 use super::session::Session;
 use super::{may_pass, missed};
@@ -18,65 +19,65 @@ use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
 /// The waits after a call that failed and may succeed.
-const AGAIN: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 
-/// How long giving up a key takes at most when nobody is there to be told.
+/// How long the deletion of a key may take in a drop.
 pub(super) const DROP_WITHIN: Duration = Duration::from_secs(1);
 
 /// The use of a key by one guard or one waiter; dropped, the key goes with its last user.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct HeldKey {
     session: Session,
     key: Bytes,
     /// `None` when it was given up.
-    claim: Option<KeyUse>,
+    key_use: Option<KeyUse>,
 }
 
-impl Hold {
+impl HeldKey {
     /// Uses a key. Waits for an earlier use of it that is still being given up.
-    fn enter(queue: &Queue<'_>, key: &Bytes) -> Result<Hold> {
+    fn enter(queue: &Queue<'_>, key: &Bytes) -> Result<HeldKey> {
         let session = queue.session;
-        queue.insist(|| {
-            let until = Instant::now() + queue.patience()?;
+        queue.retry(|| {
+            let until = Instant::now() + queue.call_timeout()?;
             session.session_keys().enter(key, until)
         })?;
-        Ok(Hold {
+        Ok(HeldKey {
             session: session.clone(),
             key: key.clone(),
-            claim: Some(KeyUse::None),
+            key_use: Some(KeyUse::None),
         })
     }
 
     /// A key that this session has put before.
-    pub(super) fn resume(queue: &Queue<'_>, place: &QueuePosition) -> Result<Hold> {
-        let mut hold = Hold::enter(queue, &place.key)?;
-        hold.drew(place.revision);
+    pub(super) fn resume(queue: &Queue<'_>, position: &QueuePosition) -> Result<HeldKey> {
+        let mut hold = HeldKey::enter(queue, &position.key)?;
+        hold.created(position.revision);
         Ok(hold)
     }
 
     /// The key is the one that was created at `revision`.
-    fn drew(&mut self, revision: Revision) {
-        self.session.session_keys().drew(&self.key, revision);
-        self.claim = Some(KeyUse::Drawn(revision));
+    fn created(&mut self, revision: Revision) {
+        self.session.session_keys().created(&self.key, revision);
+        self.key_use = Some(KeyUse::Created(revision));
     }
 
     pub(super) fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Deletes the key, if nobody else uses it. `false` when it was not there any more.
+    /// Deletes the key if it has no other user. Returns `false` if it did not exist any more.
     pub(super) fn give_up(mut self, within: Duration) -> Result<bool> {
         let until = Instant::now() + within;
-        let claim = self.claim;
-        match (self.leave(false, within)?, claim) {
-            (Left::Gone, _) => Ok(false),
+        let key_use = self.key_use;
+        match (self.leave(false, within)?, key_use) {
+            (ReleaseOutcome::Gone, _) => Ok(false),
             // Whoever goes on using the key finds out for itself.
-            (Left::Shared, Some(KeyUse::Drawn(revision))) => {
+            (ReleaseOutcome::Shared, Some(KeyUse::Created(revision))) => {
                 let left = until.saturating_duration_since(Instant::now());
-                let ring = self.session.session_keys();
-                Ok(!self.session.is_revoked() && ring.is_there(&self.key, revision, left)?)
+                let keys = self.session.session_keys();
+                Ok(!self.session.is_revoked() && keys.is_there(&self.key, revision, left)?)
             }
-            (Left::Shared | Left::Alone, _) => Ok(true),
+            (ReleaseOutcome::Shared | ReleaseOutcome::Last, _) => Ok(true),
         }
     }
 
@@ -85,44 +86,48 @@ impl Hold {
         let _ = self.leave(true, Duration::ZERO);
     }
 
-    fn leave(&mut self, keep: bool, within: Duration) -> Result<Left> {
-        let Some(claim) = self.claim.take() else {
-            return Ok(Left::Alone);
+    fn leave(&mut self, keep: bool, within: Duration) -> Result<ReleaseOutcome> {
+        let Some(key_use) = self.key_use.take() else {
+            return Ok(ReleaseOutcome::Last);
         };
-        let ring = self.session.session_keys();
-        let claim = match ring.leave(&self.key, claim, keep) {
-            Leaving::Nothing => return Ok(Left::Alone),
-            Leaving::Shared => return Ok(Left::Shared),
-            Leaving::Gone => return Ok(Left::Gone),
-            Leaving::Delete(claim) => claim,
+        let keys = self.session.session_keys();
+        let key_use = match keys.leave(&self.key, key_use, keep) {
+            LeaveAction::Nothing => return Ok(ReleaseOutcome::Last),
+            LeaveAction::Shared => return Ok(ReleaseOutcome::Shared),
+            LeaveAction::Gone => return Ok(ReleaseOutcome::Gone),
+            LeaveAction::Delete(key_use) => key_use,
         };
         // With the lease go its keys.
         if self.session.is_revoked() {
-            ring.settle(&self.key, false);
-            return Ok(Left::Gone);
+            keys.settle(&self.key, false);
+            return Ok(ReleaseOutcome::Gone);
         }
-        let deleted = ring.delete(&self.key, claim, Instant::now() + within);
-        let owed = deleted.as_ref().is_err_and(may_pass);
-        ring.settle(&self.key, owed);
-        if owed {
-            self.session.sweep();
+        let deleted = keys.delete(&self.key, key_use, Instant::now() + within);
+        let pending = deleted.as_ref().is_err_and(may_pass);
+        keys.settle(&self.key, pending);
+        if pending {
+            self.session.delete_pending();
         }
-        Ok(if deleted? { Left::Alone } else { Left::Gone })
+        Ok(if deleted? {
+            ReleaseOutcome::Last
+        } else {
+            ReleaseOutcome::Gone
+        })
     }
 }
 
 /// How a key was left.
 #[derive(Clone, Copy, Debug)]
-enum Left {
+enum ReleaseOutcome {
     /// Nobody else uses it: it is deleted, or kept.
-    Alone,
+    Last,
     /// Others use it.
     Shared,
     /// It was not there any more.
     Gone,
 }
 
-impl Drop for Hold {
+impl Drop for HeldKey {
     fn drop(&mut self) {
         // What fails here is tried again behind it, for as long as the session lives.
         let _ = self.leave(false, DROP_WITHIN);
@@ -173,31 +178,31 @@ pub(super) struct Queue<'a> {
     pub(super) limit: &'a Limit,
 }
 
-/// A ticket that was drawn, or found.
-pub(super) struct Drawn {
-    pub(super) hold: Hold,
-    pub(super) place: QueuePosition,
+/// A request that was queued, or found.
+pub(super) struct QueuedKey {
+    pub(super) hold: HeldKey,
+    pub(super) position: QueuePosition,
     /// The key as it was found, when it was there before.
     pub(super) found: Option<KeyValue>,
     /// It is our turn already.
     ours: bool,
-    /// An attempt before the one that was answered may have drawn it.
-    doubt: bool,
+    /// An attempt before the one that was answered may have queued it.
+    may_exist: bool,
 }
 
 impl Queue<'_> {
-    /// Draws a ticket and waits for its turn.
-    pub(super) fn acquire(&self, ticket: &PositionRequest) -> Result<(Hold, QueuePosition)> {
-        let drawn = self.draw(ticket)?;
-        self.wait(&drawn)?;
-        Ok((drawn.hold, drawn.place))
+    /// Draws a request and waits for its turn.
+    pub(super) fn acquire(&self, request: &PositionRequest) -> Result<(HeldKey, QueuePosition)> {
+        let queued = self.draw(request)?;
+        self.wait(&queued)?;
+        Ok((queued.hold, queued.position))
     }
 
-    /// Draws a ticket, or finds the one that this session has.
-    pub(super) fn draw(&self, ticket: &PositionRequest) -> Result<Drawn> {
-        let mut hold = Hold::enter(self, &ticket.key)?;
-        let response = self.ask(|| ticket.draw(), &mut hold)?;
-        let doubt = hold.claim == Some(KeyUse::Asked);
+    /// Draws a request, or finds the one that this session has.
+    pub(super) fn draw(&self, request: &PositionRequest) -> Result<QueuedKey> {
+        let mut hold = HeldKey::enter(self, &request.key)?;
+        let response = self.ask(|| request.draw(), &mut hold)?;
+        let may_exist = hold.key_use == Some(KeyUse::Asked);
         let (put, found, first) = match (response.succeeded(), response.responses()) {
             (true, [OpResponse::Put(put), OpResponse::Get(first)]) => (put.revision(), None, first),
             (false, [OpResponse::Get(own), OpResponse::Get(first)]) => {
@@ -207,39 +212,39 @@ impl Queue<'_> {
             _ => return Err(broken()),
         };
         self.refuse_foreign(found.as_ref(), &mut hold)?;
-        hold.drew(put);
-        let place = ticket.place(put);
-        let ours = place.is_ours(first.first());
-        Ok(Drawn {
+        hold.created(put);
+        let position = request.position(put);
+        let ours = position.is_ours(first.first());
+        Ok(QueuedKey {
             hold,
-            place,
+            position,
             found,
             ours,
-            doubt,
+            may_exist,
         })
     }
 
-    /// Draws a ticket that nobody has; `None` when somebody has it after all.
-    pub(super) fn draw_new(&self, ticket: &PositionRequest) -> Result<Option<Drawn>> {
-        let drawn = match self.draw(ticket) {
+    /// Puts a key that must be new. Returns `None` if it exists already.
+    pub(super) fn draw_new(&self, request: &PositionRequest) -> Result<Option<QueuedKey>> {
+        let queued = match self.draw(request) {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(None),
-            drawn => drawn?,
+            queued => queued?,
         };
         // It was found, and no attempt of ours can have put it.
-        if drawn.found.is_some() && !drawn.doubt {
-            drawn.hold.keep();
+        if queued.found.is_some() && !queued.may_exist {
+            queued.hold.keep();
             return Ok(None);
         }
-        Ok(Some(drawn))
+        Ok(Some(queued))
     }
 
-    /// Draws a ticket only when its turn comes at once.
+    /// Puts a key only if no contender comes before it.
     pub(super) fn try_acquire(
         &self,
-        ticket: &PositionRequest,
-    ) -> Result<Option<(Hold, QueuePosition)>> {
-        let mut hold = Hold::enter(self, &ticket.key)?;
-        let response = self.ask(|| ticket.draw_if_first(), &mut hold)?;
+        request: &PositionRequest,
+    ) -> Result<Option<(HeldKey, QueuePosition)>> {
+        let mut hold = HeldKey::enter(self, &request.key)?;
+        let response = self.ask(|| request.draw_if_first(), &mut hold)?;
         let revision = match (response.succeeded(), response.responses()) {
             (true, [OpResponse::Put(put)]) => put.revision(),
             (false, [OpResponse::Get(first), OpResponse::Get(own)]) => {
@@ -247,11 +252,11 @@ impl Queue<'_> {
                 let Some(own) = own.first() else {
                     return Ok(None);
                 };
-                let place = ticket.place(own.create_revision());
-                if !place.is_ours(first.first()) {
-                    // The ticket of another waiter of this lease; or of an attempt of ours.
-                    if hold.claim == Some(KeyUse::Asked) {
-                        hold.drew(place.revision);
+                let position = request.position(own.create_revision());
+                if !position.is_ours(first.first()) {
+                    // The request of another waiter of this lease; or of an attempt of ours.
+                    if hold.key_use == Some(KeyUse::Asked) {
+                        hold.created(position.revision);
                     }
                     return Ok(None);
                 }
@@ -259,27 +264,27 @@ impl Queue<'_> {
             }
             _ => return Err(broken()),
         };
-        hold.drew(revision);
-        Ok(Some((hold, ticket.place(revision))))
+        hold.created(revision);
+        Ok(Some((hold, request.position(revision))))
     }
 
     /// Waits until everything in front is gone. Two watches at a time, whoever else waits: one on our
     /// own key, and one on the key in front.
-    pub(super) fn wait(&self, drawn: &Drawn) -> Result<()> {
-        if drawn.ours {
+    pub(super) fn wait(&self, queued: &QueuedKey) -> Result<()> {
+        if queued.ours {
             return Ok(());
         }
         let mut own = None;
-        self.insist(|| {
-            while !self.step(&drawn.place, &mut own)? {}
+        self.retry(|| {
+            while !self.step(&queued.position, &mut own)? {}
             Ok(())
         })
     }
 
     /// Tries until it works, the session ends or the time is over, as long as what is in the way may
     /// pass. What is done here can be done again.
-    pub(super) fn insist<T>(&self, mut step: impl FnMut() -> Result<T>) -> Result<T> {
-        let mut backoff = AGAIN;
+    pub(super) fn retry<T>(&self, mut step: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut backoff = RETRY_BACKOFF;
         loop {
             let error = match step() {
                 Err(error) if may_pass(&error) => error,
@@ -295,46 +300,48 @@ impl Queue<'_> {
 
     /// Looks whose turn it is; waits for the key in front, or for our `own` one, to go when it is not
     /// ours.
-    fn step(&self, place: &QueuePosition, own: &mut Option<Watcher>) -> Result<bool> {
+    fn step(&self, position: &QueuePosition, own: &mut Option<Watcher>) -> Result<bool> {
         let client = self.session.client();
-        let looked = client.with_timeout(self.patience()?).txn(place.look())?;
+        let looked = client
+            .with_timeout(self.call_timeout()?)
+            .txn(position.look())?;
         let [OpResponse::Get(found), OpResponse::Get(older)] = looked.responses() else {
             return Err(broken());
         };
-        let key = match place.turn(found.first(), older.first()) {
+        let key = match position.turn(found.first(), older.first()) {
             QueueTurn::Ours => return Ok(true),
-            QueueTurn::Gone => return Err(gone(self.session, self.patience()?)),
+            QueueTurn::Gone => return Err(gone(self.session, self.call_timeout()?)),
             QueueTurn::After(key) => key,
         };
         let deletion_of = |key: Bytes| {
             let watch = Watch::key(key).no_put().after(looked.revision());
-            client.with_timeout(self.patience()?).watch(watch)
+            client.with_timeout(self.call_timeout()?).watch(watch)
         };
         let ours = match own.take() {
             Some(ours) => ours,
-            None => deletion_of(place.key.clone())?,
+            None => deletion_of(position.key.clone())?,
         };
         let front = deletion_of(key)?;
-        if self.until_deleted(&ours, &front)? == Fired::Front {
+        if self.until_deleted(&ours, &front)? == DeletedKey::Front {
             *own = Some(ours);
         }
         Ok(false)
     }
 
     /// Waits for one of two watched keys to go, for the session to end, for the time to be over.
-    fn until_deleted(&self, ours: &Watcher, front: &Watcher) -> Result<Fired> {
+    fn until_deleted(&self, ours: &Watcher, front: &Watcher) -> Result<DeletedKey> {
         loop {
             let mut select = Select::new();
             select.recv(front.receiver());
             select.recv(ours.receiver());
-            // Only looked at: the item belongs to whoever reads `lost`.
+            // Only selected on: the item belongs to the reader of `lost`.
             select.recv(self.session.lost());
             match self.limit.until {
                 Some(until) => drop(select.ready_deadline(until)),
                 None => drop(select.ready()),
             }
             self.session.check()?;
-            for (watcher, fired) in [(front, Fired::Front), (ours, Fired::Ours)] {
+            for (watcher, fired) in [(front, DeletedKey::Front), (ours, DeletedKey::Ours)] {
                 if is_deleted(watcher)? {
                     return Ok(fired);
                 }
@@ -344,19 +351,19 @@ impl Queue<'_> {
     }
 
     /// Runs a transaction that puts the key of `hold`.
-    fn ask(&self, request: impl Fn() -> Txn, hold: &mut Hold) -> Result<TxnResponse> {
-        self.insist(|| {
-            let client = self.session.client().with_timeout(self.patience()?);
+    fn ask(&self, request: impl Fn() -> Txn, hold: &mut HeldKey) -> Result<TxnResponse> {
+        self.retry(|| {
+            let client = self.session.client().with_timeout(self.call_timeout()?);
             client.txn(request()).inspect_err(|error| {
                 if error.outcome_unknown() {
-                    hold.claim = Some(KeyUse::Asked);
+                    hold.key_use = Some(KeyUse::Asked);
                 }
             })
         })
     }
 
     /// How long one call may take: a session that ends meanwhile is to be noticed.
-    fn patience(&self) -> Result<Duration> {
+    fn call_timeout(&self) -> Result<Duration> {
         self.session.check()?;
         self.limit.check()?;
         let valid = self.session.valid_for().max(Duration::from_millis(10));
@@ -375,11 +382,11 @@ impl Queue<'_> {
         self.session.check()
     }
 
-    /// A key with our name that does not hang on our lease is nobody's of ours.
-    fn refuse_foreign(&self, found: Option<&KeyValue>, hold: &mut Hold) -> Result<()> {
+    /// Refuses a key of our name that is attached to another lease.
+    fn refuse_foreign(&self, found: Option<&KeyValue>, hold: &mut HeldKey) -> Result<()> {
         match found {
             Some(kv) if kv.lease() != Some(self.session.lease()) => {
-                hold.claim = Some(KeyUse::None);
+                hold.key_use = Some(KeyUse::None);
                 let reason = format!(
                     "the key {} is not on our lease",
                     KeyRange::key(kv.key().clone())
@@ -393,7 +400,7 @@ impl Queue<'_> {
 
 /// Which of two watches says that there is something to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fired {
+enum DeletedKey {
     Front,
     Ours,
 }
@@ -419,13 +426,13 @@ pub(super) fn gone(session: &Session, within: Duration) -> Error {
     }
     let client = session.client().with_timeout(within);
     match client.time_to_live(session.lease()) {
-        Ok(life) if life.remaining().is_none() => {
+        Ok(state) if state.remaining().is_none() => {
             let reason = "the lease of the session is gone: it expired or was revoked";
             Error::new(ErrorKind::LeaseNotFound, reason)
         }
         _ => Error::new(
             ErrorKind::NotFound,
-            "somebody deleted the key that we waited with",
+            "the key of this waiting session was deleted by another client",
         ),
     }
 }

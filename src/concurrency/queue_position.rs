@@ -1,8 +1,8 @@
-//! A place in a queue of keys, and whose turn it is. It does no I/O.
+//! The position of a contender in a queue of keys. Pure.
 //!
-//! Who put a key first goes first: the create revision is the number that one draws, and etcd never
-//! gives one twice. A contender waits for the youngest key that is older than its own, and looks again
-//! when that is gone: whoever was in front of it may have left before.
+//! The order of contenders is that of the create_revisions of their keys, which are unique in etcd. A
+//! contender waits for the newest key that is older than its own, and reads the queue again when that
+//! key is gone, because earlier contenders may still be there.
 
 use bytes::Bytes;
 
@@ -10,39 +10,39 @@ use crate::rpc::kv::{Compare, Get, Put, SortOrder, SortTarget, Txn};
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, LeaseId, Revision};
 
-/// What somebody queues with: a key, and the keys that go before it when they are older.
+/// The key of a contender, and the range of keys that it waits for if they are older.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PositionRequest {
     pub(super) key: Bytes,
     pub(super) value: Bytes,
     pub(super) lease: LeaseId,
-    /// Older keys in here go first.
+    /// The range of keys that come first if they are older.
     pub(super) before: KeyRange,
 }
 
-/// A ticket that was drawn.
+/// A request that was queued.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct QueuePosition {
     pub(super) key: Bytes,
-    /// When the key was created: the number of this place, and its fencing token.
+    /// When the key was created: the number of this position, and its fencing token.
     pub(super) revision: Revision,
     pub(super) before: KeyRange,
 }
 
-/// Whose turn it is.
+/// What a contender waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum QueueTurn {
-    /// Ours.
+    /// Nothing: it is first.
     Ours,
-    /// Ours when this key is gone, at the earliest.
+    /// It waits at least until this key is gone.
     After(Bytes),
-    /// Never: our key is gone, or it is not the one that we put.
+    /// Its key is gone, or is not the one that it put.
     Gone,
 }
 
 impl PositionRequest {
-    /// Draws the ticket, or finds it drawn: by an attempt whose answer was lost, or by this session
-    /// before. The second answer tells who is first of those that go before.
+    /// Puts the key, or reads it if it exists: an earlier attempt or this session may have put it. The
+    /// second response contains the first key in the range.
     pub(super) fn draw(&self) -> Txn {
         Txn::when([Compare::create_revision(self.key.clone()).eq(Revision::NONE)])
             .then([self.put()])
@@ -50,14 +50,14 @@ impl PositionRequest {
             .or_else([Get::key(self.key.clone()), self.first()])
     }
 
-    /// Draws the ticket only when nobody goes before; else tells who.
+    /// Puts the key only if the range is empty; otherwise reads the first key in the range.
     pub(super) fn draw_if_first(&self) -> Txn {
         Txn::when([Compare::version(self.before.clone()).eq(0)])
             .then([self.put()])
             .or_else([self.first(), Get::key(self.key.clone())])
     }
 
-    pub(super) fn place(&self, revision: Revision) -> QueuePosition {
+    pub(super) fn position(&self, revision: Revision) -> QueuePosition {
         QueuePosition {
             key: self.key.clone(),
             revision,
@@ -74,7 +74,7 @@ impl PositionRequest {
     }
 }
 
-/// Who is first in a queue.
+/// Reads the first key of a queue.
 pub(super) fn first(range: KeyRange) -> Get {
     Get::range(range)
         .sort(SortTarget::CreateRevision, SortOrder::Ascend)
@@ -82,7 +82,7 @@ pub(super) fn first(range: KeyRange) -> Get {
 }
 
 impl QueuePosition {
-    /// Reads our own key and the one to wait for, at one revision.
+    /// Reads our own key and the key to wait for, at one revision.
     pub(super) fn look(&self) -> Txn {
         let older = Revision::new(self.revision.get().saturating_sub(1));
         let next = Get::range(self.before.clone())
@@ -93,7 +93,7 @@ impl QueuePosition {
         Txn::always([Get::key(self.key.clone()).keys_only(), next])
     }
 
-    /// What it says, given our key and the youngest older one.
+    /// What to wait for, given our own key and the newest older one.
     pub(super) fn turn(&self, own: Option<&KeyValue>, older: Option<&KeyValue>) -> QueueTurn {
         if own.is_none_or(|own| own.create_revision() != self.revision) {
             return QueueTurn::Gone;
@@ -106,12 +106,12 @@ impl QueuePosition {
         }
     }
 
-    /// Whether it is ours, given the first of those that go before.
+    /// Whether this contender is first, given the first key in the range.
     pub(super) fn is_ours(&self, first: Option<&KeyValue>) -> bool {
         first.is_none_or(|first| first.create_revision() >= self.revision)
     }
 
-    /// Holds while our key is the one that we put.
+    /// A condition that is true while our key is the one that we put.
     pub(super) fn guard(&self) -> Compare {
         Compare::create_revision(self.key.clone()).eq(self.revision)
     }

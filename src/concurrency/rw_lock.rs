@@ -1,4 +1,4 @@
-//! A lock that many read under, or one writes under.
+//! A read-write lock: many readers or one writer.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
@@ -7,20 +7,20 @@ use bytes::Bytes;
 
 use super::guard::LockGuard;
 use super::mutex::below;
-use super::queue::{Hold, Limit, Queue};
+use super::queue::{HeldKey, Limit, Queue};
 use super::queue_position::{PositionRequest, QueuePosition};
 use super::session::Session;
 use crate::error::Result;
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 
-/// A lock that many sessions read under, or one writes under. It contends with the `RWMutex` of
-/// Go's `recipes` of the same name.
+/// A lock for many readers or one writer. It is compatible with `RWMutex` of Go's `recipes` of the same
+/// name.
 ///
-/// Readers wait for the writers that asked before them, writers for everybody who asked before them:
-/// nobody starves. Unlike with a [`Mutex`](super::Mutex), every guard is a contender of its own, also
-/// two of one session: who holds one guard and waits for the other waits for itself. Everything
-/// else is as with a `Mutex`: the waiting, the errors, and what a [`LockGuard`] does.
+/// Readers wait for earlier writers, and writers wait for all earlier contenders, so that none starves.
+/// Unlike with a [`Mutex`](super::Mutex), every guard is a separate contender, also two guards of one
+/// session: a thread that holds one guard and waits for another may wait for itself. Waits, errors and
+/// the [`LockGuard`] are otherwise those of a `Mutex`.
 ///
 /// ```no_run
 /// use etcd_blocking::Client;
@@ -32,7 +32,7 @@ use crate::types::key_range::KeyRange;
 /// let schema = RwLock::new(&session, "locks/schema");
 /// drop((schema.read()?, schema.read()?));
 /// let guard = schema.write()?;
-/// println!("nobody reads, and I write with token {}", guard.fencing_token());
+/// println!("writing with token {}", guard.fencing_token());
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ enum Mode {
 }
 
 impl RwLock {
-    /// The lock of this name. It asks nobody.
+    /// Creates a handle of the lock with this name. It sends nothing.
     pub fn new(session: &Session, name: impl IntoBytes) -> Self {
         RwLock {
             session: session.clone(),
@@ -56,12 +56,12 @@ impl RwLock {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &Bytes {
         &self.name
     }
 
-    /// Locks for reading; blocks until every writer that asked before is gone.
+    /// Locks for reading, and blocks until all earlier writers are gone.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl RwLock {
         self.acquire("lock for reading", Mode::Read, None)
     }
 
-    /// The same, for at most `timeout`.
+    /// Locks as the method without a timeout, and blocks for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl RwLock {
         self.acquire("lock for reading", Mode::Read, Some(timeout))
     }
 
-    /// Locks for reading if no writer holds it or waits for it.
+    /// Locks for reading if no writer holds the lock or waits for it, otherwise returns `None`.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl RwLock {
         self.attempt("try lock for reading", Mode::Read)
     }
 
-    /// Locks for writing; blocks until everybody who asked before is gone.
+    /// Locks for writing, and blocks until all earlier contenders are gone.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl RwLock {
         self.acquire("lock for writing", Mode::Write, None)
     }
 
-    /// The same, for at most `timeout`.
+    /// Locks as the method without a timeout, and blocks for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl RwLock {
         self.acquire("lock for writing", Mode::Write, Some(timeout))
     }
 
-    /// Locks for writing if nobody holds it or waits for it.
+    /// Locks for writing if no contender holds the lock or waits for it, otherwise returns `None`.
     ///
     /// # Errors
     ///
@@ -122,20 +122,20 @@ impl RwLock {
         timeout: Option<Duration>,
     ) -> Result<LockGuard> {
         let limit = Limit::new(verb, &self.name, timeout);
-        let held: Result<(Hold, QueuePosition)> = (|| {
+        let held: Result<(HeldKey, QueuePosition)> = (|| {
             let queue = Queue {
                 session: &self.session,
                 limit: &limit,
             };
             loop {
-                if let Some(drawn) = queue.draw_new(&self.ticket(mode))? {
-                    queue.wait(&drawn)?;
-                    return Ok((drawn.hold, drawn.place));
+                if let Some(queued) = queue.draw_new(&self.request(mode))? {
+                    queue.wait(&queued)?;
+                    return Ok((queued.hold, queued.position));
                 }
             }
         })();
         match held {
-            Ok((hold, place)) => LockGuard::new(hold, place, limit),
+            Ok((hold, position)) => LockGuard::new(hold, position, limit),
             Err(error) => Err(limit.named(error)),
         }
     }
@@ -146,15 +146,15 @@ impl RwLock {
             session: &self.session,
             limit: &limit,
         };
-        match queue.try_acquire(&self.ticket(mode)) {
+        match queue.try_acquire(&self.request(mode)) {
             Ok(None) => Ok(None),
-            Ok(Some((hold, place))) => LockGuard::new(hold, place, limit).map(Some),
+            Ok(Some((hold, position))) => LockGuard::new(hold, position, limit).map(Some),
             Err(error) => Err(limit.named(error)),
         }
     }
 
-    /// A ticket that nobody has, with the keys that Go's recipe would wait for.
-    fn ticket(&self, mode: Mode) -> PositionRequest {
+    /// A request with a unique key, and with the keys that Go's recipe waits for.
+    fn request(&self, mode: Mode) -> PositionRequest {
         let (own, before) = match mode {
             Mode::Read => ("read", "write"),
             Mode::Write => ("write", ""),
@@ -168,7 +168,7 @@ impl RwLock {
     }
 }
 
-/// The time in nanoseconds, and never the same twice in this process.
+/// The time in nanoseconds since 1970, unique within this process.
 fn unique_nanos() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
 

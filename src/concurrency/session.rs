@@ -1,4 +1,4 @@
-//! A lease that is kept alive, and what everything that hangs on it learns from it.
+//! The session: a lease that is kept alive for locks and elections.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,30 +18,30 @@ use crate::worker::Worker;
 /// How long dropping the last handle may take.
 const DROP_WITHIN: Duration = Duration::from_secs(1);
 
-/// What Go's sessions live for without a renewal.
+/// The default TTL of a session in Go.
 const DEFAULT_TTL: Duration = Duration::from_secs(60);
 
-/// A lease that is kept alive for as long as this exists: what locks and elections stand on.
+/// A lease that is kept alive while the session exists. Locks and elections are based on it.
 ///
-/// # When it is lost
+/// # Losing a session
 ///
-/// The lease can end although the program runs: somebody revokes it, etcd is out of reach for
-/// longer than it lives, the process is stopped or the machine sleeps. Then everything that hung on
-/// it is gone, and others may hold it. [`lost`](Session::lost) fires, once and with the reason, and
-/// [`check`](Session::check) fails from then on. A lost session stays lost: no new lease is taken
-/// behind your back. Start a new one, and acquire again.
+/// The lease can end while the program runs: it is revoked, etcd is unreachable for longer than its
+/// TTL, the process is stopped, or the machine sleeps. Then all keys attached to it are deleted, and
+/// other programs may acquire the locks. [`lost`](Session::lost) receives the reason once, and
+/// [`check`](Session::check) fails from then on. A lost session is not restored: start a new one, and
+/// acquire the locks again.
 ///
 /// # One session is one contender
 ///
-/// It is a handle: clones share the lease, and with it the keys. What a session holds, all its clones
-/// hold, as in Go: acquiring a lock twice through one session succeeds at once. Threads that are to
-/// exclude each other need sessions of their own.
+/// A session is a handle: clones share the lease and its keys. As in Go, a lock that one clone holds is
+/// held by all: acquiring it again through the same session succeeds at once. Threads that must exclude
+/// each other need separate sessions.
 ///
 /// # Dropping
 ///
-/// The last handle revokes the lease, and so gives up everything that hangs on it; that takes at
-/// most 1 s. Locks, guards and elections hold handles. [`close`](Session::close) does it now, and
-/// says whether it worked; [`orphan`](Session::orphan) leaves the lease alone until its time is over.
+/// Dropping the last handle revokes the lease, and so deletes all keys attached to it. That takes 1 s
+/// at most. Locks, guards and elections hold handles. [`close`](Session::close) revokes the lease at
+/// once and returns the outcome; [`orphan`](Session::orphan) lets the lease expire.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -51,7 +51,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(60);
 /// # fn main() -> etcd_blocking::Result<()> {
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
 /// let session = Session::builder(&client).ttl(Duration::from_secs(10)).start()?;
-/// println!("everything of mine hangs on lease {}", session.lease());
+/// println!("all keys of this program are attached to lease {}", session.lease());
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -63,17 +63,18 @@ struct Inner {
     client: Client,
     lease: LeaseId,
     ttl: Duration,
-    life: Mutex<Life>,
+    state: Mutex<LeaseState>,
     lost: Receiver<Error>,
     session_keys: Arc<SessionKeys>,
-    // Carries nothing: it ends with the session. Before the worker, which ends when its parts do.
+    // Carries no items, and is disconnected with the session. It is declared before the worker, which
+    // ends when its tasks have ended.
     alive: (Sender<()>, Receiver<()>),
     worker: OnceLock<Arc<Worker>>,
 }
 
-enum Life {
-    Kept(KeepAlive),
-    /// It was closed or orphaned here; closing revokes.
+enum LeaseState {
+    Alive(KeepAlive),
+    /// It was closed or orphaned by this program.
     Over {
         why: Error,
         revoked: bool,
@@ -90,26 +91,29 @@ pub struct SessionBuilder {
 }
 
 impl SessionBuilder {
-    /// How long the lease lives without a renewal: after so long others get what a dead process
-    /// held. 60 s unless set, as in Go; whole seconds, rounded up, and the server may make it longer.
+    /// Sets how long the lease lives without a renewal. The default is 60 s, as in Go.
+    ///
+    /// After this time other programs acquire the locks of a crashed program. Fractions of a second
+    /// are rounded up, and the server may grant more.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Goes on with a lease that exists, such as that of an earlier run of this program, instead of
-    /// a new one. Closing the session revokes it all the same.
+    /// Uses an existing lease, such as that of an earlier run of this program, instead of a new one.
+    ///
+    /// Closing the session revokes this lease too.
     pub fn lease(mut self, lease: LeaseId) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// Takes the lease and renews it once. Blocks for at most twice the client's timeout.
+    /// Grants the lease and renews it once. Blocks for twice the client's timeout at most.
     ///
     /// # Errors
     ///
-    /// As [`Client::grant`]; [`LeaseNotFound`](ErrorKind::LeaseNotFound) when the lease that was
-    /// given does not exist. A lease that was granted and could not be renewed is revoked.
+    /// As [`Client::grant`]; [`LeaseNotFound`](ErrorKind::LeaseNotFound) when the lease set by
+    /// [`lease`](SessionBuilder::lease) does not exist. A new lease that cannot be renewed is revoked.
     pub fn start(self) -> Result<Session> {
         let named = |error: Error| error.operation(Operation::new("start session"));
         let SessionBuilder { client, ttl, lease } = self;
@@ -118,7 +122,7 @@ impl SessionBuilder {
             None => (client.call(Grant::ttl(ttl)).map_err(named)?.id(), true),
         };
         let renewed = client.keep_alive(id).and_then(|alive| {
-            // It ends by itself, with the reason, when no renewal is answered in the client's timeout.
+            // It ends with the reason when no renewal is answered in the client's timeout.
             let first = alive.receiver().recv();
             let renewal = first.unwrap_or_else(|_| Err(Error::closed()))?;
             Ok((alive, renewal))
@@ -127,7 +131,7 @@ impl SessionBuilder {
             Ok(renewed) => renewed,
             Err(error) => {
                 if granted {
-                    // It would end by itself, later.
+                    // If this fails, the lease expires.
                     let _ = client.with_timeout(DROP_WITHIN).revoke(id);
                 }
                 return Err(named(error));
@@ -138,7 +142,7 @@ impl SessionBuilder {
                 lease: id,
                 ttl: renewal.ttl(),
                 lost: alive.lost().clone(),
-                life: Mutex::new(Life::Kept(alive)),
+                state: Mutex::new(LeaseState::Alive(alive)),
                 session_keys: Arc::new(SessionKeys::new(client.clone(), id)),
                 client,
                 alive: bounded(0),
@@ -149,7 +153,9 @@ impl SessionBuilder {
 }
 
 impl Session {
-    /// The settings of a new session on this client. Its calls have the client's timeout.
+    /// Returns the settings of a new session, which [`SessionBuilder::start`] starts.
+    ///
+    /// Its calls have the client's timeout.
     pub fn builder(client: &Client) -> SessionBuilder {
         SessionBuilder {
             client: client.clone(),
@@ -158,68 +164,70 @@ impl Session {
         }
     }
 
-    /// The lease: what to hang keys on that are to go with the session.
+    /// Returns the lease. Keys attached to it are deleted with the session.
     pub fn lease(&self) -> LeaseId {
         self.inner.lease
     }
 
-    /// The client it stands on.
+    /// Returns the client of the session.
     pub fn client(&self) -> &Client {
         &self.inner.client
     }
 
-    /// How long the lease lives without a renewal, as the server said first.
+    /// Returns the TTL of the lease, as the server first granted it.
     pub fn ttl(&self) -> Duration {
         self.inner.ttl
     }
 
-    /// How long the lease surely lives from now on; zero when the session is over. It asks nobody.
+    /// Returns how long the lease lives at least, or zero when the session has ended. It sends no
+    /// request.
     pub fn valid_for(&self) -> Duration {
-        match &*self.inner.life.lock() {
-            Life::Kept(alive) => alive.valid_for(),
-            Life::Over { .. } => Duration::ZERO,
+        match &*self.inner.state.lock() {
+            LeaseState::Alive(alive) => alive.valid_for(),
+            LeaseState::Over { .. } => Duration::ZERO,
         }
     }
 
-    /// Fires once, with the reason, when the session is lost; it ends without an item when the
-    /// session is closed or orphaned here.
+    /// Returns a channel that receives the reason once when the session is lost.
     ///
-    /// All clones share it, and one of them gets the item. It is for `select!` in the one place that
-    /// stops the work; everybody else asks [`check`](Session::check).
+    /// The channel ends without an item when this program closes or orphans the session. All clones
+    /// share it, and one reader gets the item: use it with `select!` in the one place that stops the
+    /// work, and [`check`](Session::check) elsewhere.
     pub fn lost(&self) -> &Receiver<Error> {
         &self.inner.lost
     }
 
-    /// Whether the session is over, and why. It asks nobody and looks at the clock that runs on while
-    /// a machine sleeps: a process that was stopped for longer than the lease lives learns it from
-    /// the first look. Once it has failed it fails for ever.
+    /// Returns an error if the session has ended.
+    ///
+    /// It sends no request, and reads a clock that also runs while the machine sleeps: a process that
+    /// was stopped for longer than the lease lives detects it with the first call. Once it has failed,
+    /// it always fails.
     ///
     /// # Errors
     ///
-    /// [`LeaseExpired`](ErrorKind::LeaseExpired) when the time of the lease ran out,
-    /// [`LeaseNotFound`](ErrorKind::LeaseNotFound) when the server said that it is gone,
+    /// [`LeaseExpired`](ErrorKind::LeaseExpired) when the lease expired by the local clock,
+    /// [`LeaseNotFound`](ErrorKind::LeaseNotFound) when the server reported that it does not exist, and
     /// [`Closed`](ErrorKind::Closed) when the client or the session was closed.
     pub fn check(&self) -> Result<()> {
-        match &*self.inner.life.lock() {
-            Life::Kept(alive) => alive.check(),
-            Life::Over { why, .. } => Err(why.clone()),
+        match &*self.inner.state.lock() {
+            LeaseState::Alive(alive) => alive.check(),
+            LeaseState::Over { why, .. } => Err(why.clone()),
         }
     }
 
-    /// Whether the session is over: [`check`](Session::check) fails.
+    /// Returns whether the session has ended, that is, whether [`check`](Session::check) fails.
     pub fn is_lost(&self) -> bool {
         self.check().is_err()
     }
 
-    /// Revokes the lease, and with it gives up all that hangs on it. Whoever waits for something
-    /// through this session, in any thread, stops waiting.
+    /// Revokes the lease, and so deletes all keys attached to it.
     ///
-    /// Blocks for at most the client's timeout, and not longer than the lease lives. Of a session
-    /// that is over nothing is left to do.
+    /// Calls that wait through this session, in any thread, fail. Blocks for the client's timeout or
+    /// the TTL of the lease at most, whichever is shorter. A session that has ended is not changed.
     ///
     /// # Errors
     ///
-    /// As [`Client::revoke`]. The lease then ends by itself, when its time is over.
+    /// As [`Client::revoke`]. Then the lease expires.
     pub fn close(&self) -> Result<()> {
         if !self.inner.end("the session was closed", true) {
             return Ok(());
@@ -228,8 +236,8 @@ impl Session {
         self.inner.revoke(timeout)
     }
 
-    /// Ends the session and leaves the lease alone: what hangs on it stays until its time is over.
-    /// Does not block.
+    /// Ends the session without revoking the lease: its keys stay until the lease expires. It does not
+    /// block.
     pub fn orphan(&self) {
         self.inner.end("the session was orphaned", false);
     }
@@ -238,18 +246,18 @@ impl Session {
         &self.inner.session_keys
     }
 
-    /// Whether the lease is gone for sure, and its keys with it.
+    /// Whether the lease certainly does not exist, and so none of its keys.
     pub(super) fn is_revoked(&self) -> bool {
-        match &*self.inner.life.lock() {
-            Life::Kept(alive) => {
+        match &*self.inner.state.lock() {
+            LeaseState::Alive(alive) => {
                 let gone = |why: &Error| why.kind() == ErrorKind::LeaseNotFound;
                 alive.check().as_ref().is_err_and(gone)
             }
-            Life::Over { revoked, .. } => *revoked,
+            LeaseState::Over { revoked, .. } => *revoked,
         }
     }
 
-    /// The worker of the client, for what runs while nobody waits.
+    /// The worker of the client, for background tasks.
     pub(super) fn worker(&self) -> Result<&Arc<Worker>> {
         if let Some(worker) = self.inner.worker.get() {
             return Ok(worker);
@@ -258,25 +266,27 @@ impl Session {
         Ok(self.inner.worker.get_or_init(|| worker))
     }
 
-    /// Has the keys taken away that could not be taken away at once.
-    pub(super) fn sweep(&self) {
-        let ring = &self.inner.session_keys;
-        if let Some(part) = ring.sweep(self.inner.alive.1.clone()) {
+    /// Starts a background task that deletes the keys that could not be deleted at once.
+    pub(super) fn delete_pending(&self) {
+        let keys = &self.inner.session_keys;
+        if let Some(part) = keys.delete_pending(self.inner.alive.1.clone()) {
             let begun = self.worker().and_then(|worker| worker.serve(part));
             if begun.is_err() {
-                ring.unswept();
+                keys.deletion_task_ended();
             }
         }
     }
 }
 
-/// A session that is over keeps nothing alive: what is asked for under it fails with its reason.
+/// A put under a session that has ended fails with the reason of the session.
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl HasLease for Session {
     fn lease_waiter(&self) -> LeaseWaiter {
-        match &*self.inner.life.lock() {
-            Life::Kept(alive) => alive.lease_waiter(),
-            Life::Over { why, .. } => LeaseWaiter::ended(self.inner.lease, why.clone()),
+        match &*self.inner.state.lock() {
+            LeaseState::Alive(alive) => alive.lease_waiter(),
+            LeaseState::Over { why, .. } => {
+                LeaseWaiter::ended(self.inner.lease, why.clone())
+            }
         }
     }
 }
@@ -286,14 +296,14 @@ impl Inner {
     fn end(&self, why: &'static str, revoked: bool) -> bool {
         let about = Operation::about("session on lease", self.lease);
         let why = Error::new(ErrorKind::Closed, why).operation(about);
-        let over = Life::Over { why, revoked };
-        let mut life = self.life.lock();
-        if matches!(*life, Life::Over { .. }) {
+        let over = LeaseState::Over { why, revoked };
+        let mut state = self.state.lock();
+        if matches!(*state, LeaseState::Over { .. }) {
             return false;
         }
         // Dropped without the lock.
-        let kept = std::mem::replace(&mut *life, over);
-        drop(life);
+        let kept = std::mem::replace(&mut *state, over);
+        drop(state);
         drop(kept);
         true
     }
@@ -309,7 +319,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.end("the session was dropped", true) {
-            // It ends by itself when this fails.
+            // If this fails, the lease expires.
             let _ = self.revoke(DROP_WITHIN.min(self.ttl));
         }
     }

@@ -1,7 +1,7 @@
-//! The keys that a session has in etcd, and those that it still has to delete.
+//! The keys that a session has in etcd, and those that it must still delete.
 //!
-//! `key_use` decides who deletes a key. Deleting can fail while etcd is out of reach, although the
-//! session lives on; nobody else would get the lock then, so it is tried again until the key is gone.
+//! `key_use` decides which user deletes a key. A deletion can fail while etcd is unreachable and the
+//! session lives. The lock would stay held then, so a background task repeats the deletion.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Select, TryRecvError};
 use parking_lot::{Condvar, Mutex};
 
-use super::key_use::{Entering, KeyUse, KeyUsers, Leaving};
+use super::key_use::{EnterAction, KeyUse, KeyUsers, LeaveAction};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::kv::{Compare, Delete, Get, Txn, TxnResponse};
@@ -21,8 +21,8 @@ use crate::util::backoff::Backoff;
 use crate::util::jitter;
 use crate::worker::{Next, Part};
 
-/// The waits between attempts to take a key away.
-const AGAIN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+/// The waits between attempts to delete a key.
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// The keys of one session.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct SessionKeys {
 #[derive(Debug, Default)]
 struct Keys {
     entries: HashMap<Bytes, KeyUsers>,
-    swept: bool,
+    has_deletion_task: bool,
 }
 
 impl SessionKeys {
@@ -49,55 +49,55 @@ impl SessionKeys {
         }
     }
 
-    /// Counts one more user of a key. What is left of an earlier use is deleted before.
+    /// Counts one more user of a key. A key that is left from an earlier use is deleted first.
     pub(super) fn enter(&self, key: &Bytes, deadline: Instant) -> Result<()> {
         loop {
             let mut keys = self.keys.lock();
             let entry = keys.entries.entry(key.clone()).or_default();
-            let claim = match entry.enter() {
-                Entering::Entered => return Ok(()),
-                Entering::Delete(claim) => claim,
-                Entering::Wait => {
+            let key_use = match entry.enter() {
+                EnterAction::Entered => return Ok(()),
+                EnterAction::Delete(key_use) => key_use,
+                EnterAction::Wait => {
                     if self.changed.wait_until(&mut keys, deadline).timed_out() {
-                        let reason = "an earlier use of the key is still being given up";
+                        let reason = "an earlier use of the key is still being deleted";
                         return Err(Error::new(ErrorKind::Timeout, reason));
                     }
                     continue;
                 }
             };
             drop(keys);
-            let deleted = self.delete(key, claim, deadline);
+            let deleted = self.delete(key, key_use, deadline);
             self.settle(key, deleted.is_err());
             deleted?;
         }
     }
 
-    /// A user that [entered](SessionKeys::enter) has drawn the key that was created at `revision`.
-    pub(super) fn drew(&self, key: &Bytes, revision: Revision) {
+    /// A user that [entered](SessionKeys::enter) has queued the key that was created at `revision`.
+    pub(super) fn created(&self, key: &Bytes, revision: Revision) {
         if let Some(entry) = self.keys.lock().entries.get_mut(key) {
-            entry.drew(revision);
+            entry.created(revision);
         }
     }
 
     /// Counts a user out. One that is to delete the key [settles](SessionKeys::settle) afterwards: nobody
     /// else uses the key until then.
-    pub(super) fn leave(&self, key: &Bytes, claim: KeyUse, keep: bool) -> Leaving {
+    pub(super) fn leave(&self, key: &Bytes, key_use: KeyUse, keep: bool) -> LeaveAction {
         let mut keys = self.keys.lock();
         let Some(entry) = keys.entries.get_mut(key) else {
-            return Leaving::Nothing;
+            return LeaveAction::Nothing;
         };
-        let leaving = entry.leave(claim, keep);
+        let leaving = entry.leave(key_use, keep);
         if entry.is_over() {
             keys.entries.remove(key);
         }
         leaving
     }
 
-    /// The key is gone, or still owed; in that case the caller sees to it that it is swept.
-    pub(super) fn settle(&self, key: &Bytes, owed: bool) {
+    /// The key is gone, or still pending; in that case the caller sees to it that it is has_deletion_task.
+    pub(super) fn settle(&self, key: &Bytes, pending: bool) {
         let mut keys = self.keys.lock();
         if let Some(entry) = keys.entries.get_mut(key) {
-            entry.settle(owed);
+            entry.settle(pending);
             if entry.is_over() {
                 keys.entries.remove(key);
             }
@@ -120,17 +120,17 @@ impl SessionKeys {
             .is_some_and(|kv| kv.create_revision() == revision))
     }
 
-    /// Takes a key of ours away, and nobody else's. `false` when it was not there any more.
-    pub(super) fn delete(&self, key: &Bytes, claim: KeyUse, deadline: Instant) -> Result<bool> {
-        let mut backoff = AGAIN;
-        let mut doubt = claim == KeyUse::Asked;
+    /// Deletes a key of this session. Returns `false` when it did not exist any more.
+    pub(super) fn delete(&self, key: &Bytes, key_use: KeyUse, deadline: Instant) -> Result<bool> {
+        let mut backoff = RETRY_BACKOFF;
+        let mut may_exist = key_use == KeyUse::Asked;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let client = self.client.with_timeout(left.min(self.client.timeout()));
-            match client.txn(self.deletion(key, claim)) {
-                Ok(deleted) => return Ok(deleted.succeeded() || doubt),
+            match client.txn(self.deletion(key, key_use)) {
+                Ok(deleted) => return Ok(deleted.succeeded() || may_exist),
                 Err(error) => {
-                    doubt |= error.outcome_unknown();
+                    may_exist |= error.outcome_unknown();
                     let pause = backoff.next(jitter::fraction());
                     if !super::may_pass(&error) || Instant::now() + pause >= deadline {
                         return Err(error);
@@ -141,85 +141,89 @@ impl SessionKeys {
         }
     }
 
-    /// A number that is not known belongs to a ticket whose drawing was not answered.
-    fn deletion(&self, key: &Bytes, claim: KeyUse) -> Txn {
-        let ours = match claim {
-            KeyUse::Drawn(revision) => Compare::create_revision(key.clone()).eq(revision),
+    /// The create_revision is unknown if the put was not answered; then the lease identifies the key.
+    fn deletion(&self, key: &Bytes, key_use: KeyUse) -> Txn {
+        let ours = match key_use {
+            KeyUse::Created(revision) => Compare::create_revision(key.clone()).eq(revision),
             KeyUse::None | KeyUse::Asked => Compare::lease(key.clone()).eq(self.lease),
         };
         Txn::when([ours]).then([Delete::key(key.clone())])
     }
 
-    /// What takes away the keys that are owed; `None` when there is such a part already.
-    pub(super) fn sweep(self: &Arc<Self>, owner: Receiver<()>) -> Option<Box<dyn Part>> {
-        if std::mem::replace(&mut self.keys.lock().swept, true) {
+    /// Creates the task that deletes pending keys, or returns `None` if there is one already.
+    pub(super) fn delete_pending(self: &Arc<Self>, owner: Receiver<()>) -> Option<Box<dyn Part>> {
+        if std::mem::replace(&mut self.keys.lock().has_deletion_task, true) {
             return None;
         }
-        Some(Box::new(Sweep {
-            ring: Arc::clone(self),
+        Some(Box::new(DeletionTask {
+            session_keys: Arc::clone(self),
             owner,
             deleting: None,
             next: Instant::now(),
-            backoff: AGAIN,
+            backoff: RETRY_BACKOFF,
         }))
     }
 
-    /// The sweeping could not begin.
-    pub(super) fn unswept(&self) {
-        self.keys.lock().swept = false;
+    /// Records that the deletion task has ended or could not start.
+    pub(super) fn deletion_task_ended(&self) {
+        self.keys.lock().has_deletion_task = false;
     }
 }
 
-/// Takes away what is owed, one key after the other, on the worker.
-struct Sweep {
-    ring: Arc<SessionKeys>,
+/// Deletes pending keys one after the other, on the worker.
+struct DeletionTask {
+    session_keys: Arc<SessionKeys>,
     owner: Receiver<()>,
     deleting: Option<(Bytes, KeyUse, Pending<TxnResponse>)>,
     next: Instant,
     backoff: Backoff,
 }
 
-impl Part for Sweep {
+impl Part for DeletionTask {
     fn work(&mut self, now: Instant) -> Option<Next> {
-        // The lease is revoked, or left to its end: the keys go with it.
-        if self.owner.try_recv() == Err(TryRecvError::Disconnected) || self.ring.client.is_closed()
+        // The session has ended: the keys are deleted with the lease.
+        if self.owner.try_recv() == Err(TryRecvError::Disconnected)
+            || self.session_keys.client.is_closed()
         {
             return None;
         }
-        if let Some((key, claim, pending)) = self.deleting.take() {
+        if let Some((key, key_use, pending)) = self.deleting.take() {
             match pending.try_wait() {
-                None => self.deleting = Some((key, claim, pending)),
+                None => self.deleting = Some((key, key_use, pending)),
                 Some(Ok(_)) => {
-                    self.ring.settle(&key, false);
+                    self.session_keys.settle(&key, false);
                     self.backoff.reset();
                 }
                 Some(Err(error)) => {
-                    // What is refused once is refused for ever; the lease takes it along.
-                    self.ring.settle(&key, super::may_pass(&error));
+                    // A refused deletion is not repeated; the key is deleted with the lease.
+                    self.session_keys.settle(&key, super::may_pass(&error));
                     self.next = now + self.backoff.next(jitter::fraction());
                 }
             }
         }
         if self.deleting.is_none() && self.next <= now {
-            let mut keys = self.ring.keys.lock();
-            let owed = keys
+            let mut keys = self.session_keys.keys.lock();
+            let pending = keys
                 .entries
                 .iter_mut()
-                .find_map(|(key, entry)| Some((key.clone(), entry.take_owed()?)));
-            let Some((key, claim)) = owed else {
-                keys.swept = false;
+                .find_map(|(key, entry)| Some((key.clone(), entry.take_pending()?)));
+            let Some((key, key_use)) = pending else {
+                keys.has_deletion_task = false;
                 return None;
             };
             drop(keys);
-            let pending = self.ring.client.submit(self.ring.deletion(&key, claim));
-            self.deleting = Some((key, claim, pending));
+            let pending = self
+                .session_keys
+                .client
+                .submit(self.session_keys.deletion(&key, key_use));
+            self.deleting = Some((key, key_use, pending));
         }
         Some(Next(self.deleting.is_none().then_some(self.next)))
     }
 
     fn failed(&mut self, _: &Error) {
-        // The next key that is owed starts another.
-        self.ring.unswept();
+        // The next pending key starts another task.
+        self.session_keys.deletion_task_ended();
     }
 
     fn wait<'a>(&'a self, select: &mut Select<'a>) {

@@ -336,7 +336,7 @@ fn one_client_more_is_too_many_and_leaves_no_key() {
     let refused = third.enter_timeout(SOON).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
     assert!(
-        refused.to_string().contains("too many clients"),
+        refused.to_string().contains("the barrier is full"),
         "{refused}"
     );
     assert_eq!(waiters(&client), 2);

@@ -28,7 +28,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
     Away,
-    /// The ticket is drawn, and it was not our turn; `None`: about to look.
+    /// The request is queued, and it was not our turn; `None`: about to look.
     Waiting(QueuePosition, Option<(Bytes, Option<i64>)>),
     Holds(QueuePosition),
 }
@@ -96,7 +96,7 @@ fn kv(key: &Bytes, created: i64) -> KeyValue {
     }
 }
 
-fn ticket(number: usize, program: &Program) -> PositionRequest {
+fn request(number: usize, program: &Program) -> PositionRequest {
     let unique = program.draws;
     let (key, before) = match program.kind {
         Kind::Exclusive => (format!("q/{number:x}"), "q/"),
@@ -136,11 +136,11 @@ impl World {
             Step::Act | Step::ActTwice => self.act(number, matches!(step, Step::ActTwice)),
             Step::Die => self.leave(number),
             Step::Robbed => {
-                let place = match &self.programs[number].phase {
+                let position = match &self.programs[number].phase {
                     Phase::Away => return,
-                    Phase::Waiting(place, _) | Phase::Holds(place) => place.clone(),
+                    Phase::Waiting(position, _) | Phase::Holds(position) => position.clone(),
                 };
-                self.store.delete(&place.key);
+                self.store.delete(&position.key);
                 // A holder cannot know; what it does under its guard is refused from now on.
                 if matches!(self.programs[number].phase, Phase::Holds(_)) {
                     self.programs[number].phase = Phase::Away;
@@ -154,34 +154,36 @@ impl World {
         match self.programs[number].phase.clone() {
             Phase::Away => {
                 self.programs[number].draws += 1;
-                let ticket = ticket(number, &self.programs[number]);
-                let created = self.store.create(&ticket.key);
+                let request = request(number, &self.programs[number]);
+                let created = self.store.create(&request.key);
                 if twice {
-                    assert_eq!(self.store.create(&ticket.key), created, "one ticket");
+                    assert_eq!(self.store.create(&request.key), created, "one request");
                 }
-                let place = ticket.place(Revision::new(created));
-                let first = self.store.find(&place.before, i64::MAX, true);
-                let phase = if place.is_ours(first.as_ref()) {
-                    Phase::Holds(place)
+                let position = request.position(Revision::new(created));
+                let first = self.store.find(&position.before, i64::MAX, true);
+                let phase = if position.is_ours(first.as_ref()) {
+                    Phase::Holds(position)
                 } else {
-                    Phase::Waiting(place, None)
+                    Phase::Waiting(position, None)
                 };
                 self.enter(number, phase);
             }
-            Phase::Waiting(place, Some(key)) => {
+            Phase::Waiting(position, Some(key)) => {
                 // The watch says so when it is gone, also when it was put again since, and not before.
                 if self.store.keys.get(&key.0).copied() != key.1 {
-                    self.programs[number].phase = Phase::Waiting(place, None);
+                    self.programs[number].phase = Phase::Waiting(position, None);
                 }
             }
-            Phase::Waiting(place, None) => {
-                let own = self.store.kv(&place.key);
-                let older = self.store.find(&place.before, place.revision.get(), false);
-                let phase = match place.turn(own.as_ref(), older.as_ref()) {
-                    QueueTurn::Ours => Phase::Holds(place),
+            Phase::Waiting(position, None) => {
+                let own = self.store.kv(&position.key);
+                let older = self
+                    .store
+                    .find(&position.before, position.revision.get(), false);
+                let phase = match position.turn(own.as_ref(), older.as_ref()) {
+                    QueueTurn::Ours => Phase::Holds(position),
                     QueueTurn::After(key) => {
                         let created = self.store.keys.get(&key).copied();
-                        Phase::Waiting(place, Some((key, created)))
+                        Phase::Waiting(position, Some((key, created)))
                     }
                     QueueTurn::Gone => Phase::Away,
                 };
@@ -192,11 +194,11 @@ impl World {
     }
 
     fn enter(&mut self, number: usize, phase: Phase) {
-        if let Phase::Holds(place) = &phase {
+        if let Phase::Holds(position) = &phase {
             let kind = self.programs[number].kind;
             if kind != Kind::Read {
-                assert!(place.revision > self.last_exclusive, "numbers grow");
-                self.last_exclusive = place.revision;
+                assert!(position.revision > self.last_exclusive, "numbers grow");
+                self.last_exclusive = position.revision;
             }
         }
         self.programs[number].phase = phase;
@@ -205,7 +207,9 @@ impl World {
     fn leave(&mut self, number: usize) {
         match std::mem::replace(&mut self.programs[number].phase, Phase::Away) {
             Phase::Away => {}
-            Phase::Waiting(place, _) | Phase::Holds(place) => self.store.delete(&place.key),
+            Phase::Waiting(position, _) | Phase::Holds(position) => {
+                self.store.delete(&position.key)
+            }
         }
     }
 
@@ -278,12 +282,12 @@ proptest! {
 
 #[test]
 fn a_key_that_was_put_by_somebody_else_since_is_not_ours() {
-    let place = QueuePosition {
+    let position = QueuePosition {
         key: "q/1".into(),
         revision: Revision::new(5),
         before: KeyRange::prefix("q/"),
     };
-    let own = kv(&place.key, 9);
-    assert_eq!(place.turn(Some(&own), None), QueueTurn::Gone);
-    assert_eq!(place.turn(None, None), QueueTurn::Gone);
+    let own = kv(&position.key, 9);
+    assert_eq!(position.turn(Some(&own), None), QueueTurn::Gone);
+    assert_eq!(position.turn(None, None), QueueTurn::Gone);
 }

@@ -23,7 +23,7 @@ use crate::types::{KeyValue, LeaseId, Revision};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// Serializable, and nobody else wrote what it writes since its first read (the default).
+    /// Serializable, and the keys that it writes are unchanged since its first read (the default).
     #[default]
     SerializableSnapshot,
     /// Serializable: it reads one revision, and what it read is unchanged when it commits.

@@ -1,4 +1,5 @@
-//! Software transactional memory: read and write keys as if alone, and commit if nobody interfered.
+//! Software transactional memory: a function reads and writes keys, and its writes are committed if no
+//! key that it depends on was changed.
 
 mod attempt;
 mod run;

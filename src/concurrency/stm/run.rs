@@ -20,16 +20,16 @@ use crate::util::jitter;
 
 /// How often a transaction is tried again unless told otherwise. Of those that conflict one commits,
 /// so this is a crowd that something is wrong with.
-const RETRIES: u32 = 100;
+const DEFAULT_RETRIES: u32 = 100;
 
 /// The wait after a conflict, from the second on.
-const BETWEEN: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(100));
+const CONFLICT_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(1), Duration::from_millis(100));
 
 /// Keys that the error after the last conflict names.
-const NAMED: usize = 8;
+const MAX_NAMED_KEYS: usize = 8;
 
-/// Runs functions as transactions: they read and write keys as if nobody else did, and run again when
-/// somebody did.
+/// Runs functions as transactions, and runs them again after a conflict with another client.
 ///
 /// The function runs once per attempt, so whatever else it does happens as often. Its writes stay in
 /// memory until it returns `Ok`, and are then committed as one transaction of etcd, which fails when
@@ -91,7 +91,7 @@ impl Stm {
         Stm {
             client: client.clone(),
             isolation: Isolation::default(),
-            retries: RETRIES,
+            retries: DEFAULT_RETRIES,
             prefetch: Vec::new(),
         }
     }
@@ -156,13 +156,13 @@ impl Stm {
         mut apply: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<Committed<T>, E> {
         let begun = Instant::now();
-        let mut backoff = BETWEEN;
-        let mut ahead = Ahead::Keys(self.prefetch.clone());
+        let mut backoff = CONFLICT_BACKOFF;
+        let mut first_reads = FirstReads::Keys(self.prefetch.clone());
         let mut number = 1;
         loop {
             let attempt = Attempt::new(self.isolation, number > 1);
             let mut tx = Tx::new(&self.client, attempt, number);
-            let applied = match ahead.fill(&mut tx) {
+            let applied = match first_reads.fill(&mut tx) {
                 Ok(()) => apply(&mut tx),
                 Err(error) => Err(error.operation(Operation::new("stm")).into()),
             };
@@ -171,7 +171,7 @@ impl Stm {
                 (_, Err(refused)) => return Err(refused),
                 (Some(Failed::For(error)), Ok(_)) => return Err(error.into()),
                 (None, Ok(value)) => match self.commit(&tx.attempt)? {
-                    Outcome::Committed(revision, response) => {
+                    CommitOutcome::Committed(revision, response) => {
                         return Ok(Committed {
                             value,
                             revision,
@@ -179,25 +179,28 @@ impl Stm {
                             response,
                         });
                     }
-                    Outcome::Conflict(conflict) => conflict,
+                    CommitOutcome::Conflict(conflict) => conflict,
                 },
             };
             if number > self.retries {
                 return Err(conflict.error(number, begun.elapsed()).into());
             }
-            ahead = conflict.ahead;
+            first_reads = conflict.first_reads;
             if number > 1 {
                 // What came with the refusal will be old after the wait.
-                ahead = ahead.forget();
+                first_reads = first_reads.forget();
                 thread::sleep(backoff.next(jitter::fraction()));
             }
             number += 1;
         }
     }
 
-    fn commit(&self, attempt: &Attempt) -> Result<Outcome> {
+    fn commit(&self, attempt: &Attempt) -> Result<CommitOutcome> {
         if attempt.needs_no_commit() {
-            return Ok(Outcome::Committed(attempt.base().unwrap_or_default(), None));
+            return Ok(CommitOutcome::Committed(
+                attempt.base().unwrap_or_default(),
+                None,
+            ));
         }
         let guards = attempt.guards();
         let (ops, limit) = (attempt.ops(), self.client.max_txn_ops());
@@ -217,9 +220,9 @@ impl Stm {
         let response = self.client.txn(txn);
         let response = response.map_err(|error| error.operation(Operation::new("stm commit")))?;
         Ok(if response.succeeded() {
-            Outcome::Committed(response.revision(), Some(response))
+            CommitOutcome::Committed(response.revision(), Some(response))
         } else {
-            Outcome::Conflict(Conflict::refused(&guards, &response))
+            CommitOutcome::Conflict(Conflict::refused(&guards, &response))
         })
     }
 }
@@ -235,51 +238,51 @@ fn too_many(guards: usize, writes: usize, limit: usize) -> Error {
     Error::invalid(reason).operation(Operation::new("stm commit"))
 }
 
-enum Outcome {
+enum CommitOutcome {
     Committed(Revision, Option<TxnResponse>),
     Conflict(Conflict),
 }
 
 /// What an attempt begins with.
-enum Ahead {
+enum FirstReads {
     /// To be read.
     Keys(Vec<Bytes>),
     /// Read already, at this revision.
     Found(Revision, Found),
 }
 
-impl Ahead {
+impl FirstReads {
     fn fill(&mut self, tx: &mut Tx<'_>) -> Result<()> {
-        match std::mem::replace(self, Ahead::Keys(Vec::new())) {
-            Ahead::Keys(keys) => tx.fetch(&keys),
-            Ahead::Found(revision, found) => {
+        match std::mem::replace(self, FirstReads::Keys(Vec::new())) {
+            FirstReads::Keys(keys) => tx.fetch(&keys),
+            FirstReads::Found(revision, found) => {
                 tx.attempt.learn(revision, found);
                 Ok(())
             }
         }
     }
 
-    fn forget(self) -> Ahead {
+    fn forget(self) -> FirstReads {
         match self {
-            Ahead::Found(_, found) => Ahead::Keys(found.into_keys().collect()),
-            keys @ Ahead::Keys(_) => keys,
+            FirstReads::Found(_, found) => FirstReads::Keys(found.into_keys().collect()),
+            keys @ FirstReads::Keys(_) => keys,
         }
     }
 }
 
 /// Somebody was in between.
 struct Conflict {
-    /// The keys that were changed, if the answer told.
+    /// The changed keys, if they are known.
     keys: Vec<Bytes>,
     /// What the next attempt begins with: this one's reads.
-    ahead: Ahead,
+    first_reads: FirstReads,
 }
 
 impl Conflict {
     fn overtaken(attempt: &Attempt) -> Self {
         Conflict {
             keys: Vec::new(),
-            ahead: Ahead::Keys(attempt.looked_at().cloned().collect()),
+            first_reads: FirstReads::Keys(attempt.looked_at().cloned().collect()),
         }
     }
 
@@ -297,7 +300,7 @@ impl Conflict {
         }
         Conflict {
             keys,
-            ahead: Ahead::Found(response.revision(), found),
+            first_reads: FirstReads::Found(response.revision(), found),
         }
     }
 
@@ -308,13 +311,13 @@ impl Conflict {
             let named = self
                 .keys
                 .iter()
-                .take(NAMED)
+                .take(MAX_NAMED_KEYS)
                 .map(|key| format!("{:?}", Printed(key)));
             let mut named = named.collect::<Vec<_>>().join(", ");
-            if self.keys.len() > NAMED {
-                named.push_str(&format!(" and {} more", self.keys.len() - NAMED));
+            if self.keys.len() > MAX_NAMED_KEYS {
+                named.push_str(&format!(" and {} more", self.keys.len() - MAX_NAMED_KEYS));
             }
-            format!("somebody else changed {named}")
+            format!("another client changed {named}")
         };
         Error::new(ErrorKind::Conflict, reason)
             .operation(Operation::new("stm"))
