@@ -154,7 +154,7 @@ impl Registrar {
             return waited.map(drop);
         };
         let left = match client.time_to_live(holder).map(|lease| lease.remaining()) {
-            Ok(Some(left)) => format!(" and has {left:?} left"),
+            Ok(Some(left)) => format!(" with {left:?} left"),
             _ => String::new(),
         };
         let id = &registration.instance().id;
