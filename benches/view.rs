@@ -1,0 +1,171 @@
+//! Prints what a pick and a change of a view cost, by the number of instances, and what a change costs by
+//! the number of views of a client.
+//!
+//! `cargo bench --bench view`. CPU time is that of the threads of the client that has the views (Linux);
+//! another client of the same process makes the changes.
+
+use std::collections::HashSet;
+use std::fs;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::{Balance, Client, Discovery, Put, Revision, ServiceView, Txn};
+
+const CHANGES: usize = 500;
+const SOON: Duration = Duration::from_secs(60);
+
+fn threads() -> HashSet<String> {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
+    tasks
+        .filter_map(|task| task.ok()?.file_name().into_string().ok())
+        .collect()
+}
+
+/// The time that these threads have run.
+fn cpu(threads: &HashSet<String>) -> Duration {
+    let nanos = threads.iter().filter_map(|thread| {
+        let stat = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+        stat.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+fn value(n: usize, load: usize) -> String {
+    let weight = 1 + n % 7;
+    format!(
+        r#"{{"addr":"10.0.0.1:{}","weight":{weight},"version":"{load}"}}"#,
+        1 + n % 60_000
+    )
+}
+
+fn key(service: usize, n: usize) -> String {
+    format!("/services/s{service}/{n}")
+}
+
+fn fill(client: &Client, puts: impl Iterator<Item = Put>) -> Revision {
+    let puts: Vec<_> = puts.collect();
+    let txns = puts
+        .chunks(100)
+        .map(|puts| client.submit(Txn::when([]).then(puts.to_vec())));
+    let txns: Vec<_> = txns.collect();
+    let revisions = txns
+        .into_iter()
+        .map(|txn| txn.wait().expect("put").revision());
+    revisions.max().unwrap_or(Revision::NONE)
+}
+
+/// Changes instances one after the other; returns the CPU time for each of them.
+fn change(
+    writer: &Client,
+    watched: &HashSet<String>,
+    view: &ServiceView,
+    instances: usize,
+) -> Duration {
+    let before = cpu(watched);
+    let mut last = Revision::NONE;
+    for load in 0..CHANGES {
+        let n = load * 7919 % instances;
+        last = writer
+            .put(key(0, n), value(n, load))
+            .expect("put")
+            .revision();
+    }
+    view.wait_revision(last, SOON).expect("shown");
+    (cpu(watched) - before) / CHANGES as u32
+}
+
+fn pick(view: &ServiceView) -> Duration {
+    const PICKS: u32 = 200_000;
+    let begun = Instant::now();
+    for _ in 0..PICKS {
+        black_box(view.pick());
+    }
+    begun.elapsed() / PICKS
+}
+
+/// The slowest of a hundred picks, of 16 threads, while instances change a thousand times a second.
+fn busy_pick(writer: &Client, view: &ServiceView, instances: usize) -> (Duration, Duration) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let pickers = [(); 16].map(|()| {
+            scope.spawn(|| {
+                let mut took = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    black_box(view.pick());
+                    took.push(begun.elapsed());
+                    if took.len() % 64 == 0 {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                }
+                took
+            })
+        });
+        let begun = Instant::now();
+        let mut pending = Vec::new();
+        for load in 0..2_000usize {
+            let n = load * 7919 % instances;
+            pending.push(writer.submit(Put::new(key(0, n), value(n, load))));
+            let due = begun + Duration::from_millis(load as u64);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let mut took: Vec<_> = pickers
+            .into_iter()
+            .flat_map(|picker| picker.join().expect("picked"))
+            .collect();
+        took.sort_unstable();
+        (took[took.len() / 2], took[took.len() * 99 / 100])
+    })
+}
+
+fn main() {
+    let etcd = LocalEtcd::start().expect("etcd starts");
+    let writer = Client::connect(etcd.endpoint()).expect("a client");
+    writer.ready(SOON).expect("etcd serves");
+    println!("instances  pick, weighted  pick, in turn   change    busy p50 / p99");
+    for instances in [10, 1_000, 10_000, 100_000] {
+        let last = fill(
+            &writer,
+            (0..instances).map(|n| Put::new(key(0, n), value(n, 0))),
+        );
+        let others = threads();
+        let client = Client::connect(etcd.endpoint()).expect("a client");
+        let view = Discovery::new(&client).service("s0").expect("a view");
+        let watched: HashSet<_> = threads().difference(&others).cloned().collect();
+        let round = Discovery::new(&client)
+            .balance(Balance::RoundRobin)
+            .service("s0")
+            .expect("a view");
+        view.wait_revision(last, SOON).expect("shown");
+        let (weighted, in_turn) = (pick(&view), pick(&round));
+        drop(round);
+        let changed = change(&writer, &watched, &view, instances);
+        let (p50, p99) = busy_pick(&writer, &view, instances);
+        println!(
+            "{instances:>9} {weighted:>15.2?} {in_turn:>14.2?} {changed:>8.2?}  {p50:>9.2?} / {p99:.2?}"
+        );
+    }
+    writer.delete_prefix("/services/").expect("deleted");
+    println!("    views  opened in    change of one");
+    for views in [1, 100, 1_000, 10_000] {
+        fill(
+            &writer,
+            (0..views).map(|n| Put::new(key(n, 0), value(n, 0))),
+        );
+        let others = threads();
+        let client = Client::connect(etcd.endpoint()).expect("a client");
+        let discovery = Discovery::new(&client);
+        let begun = Instant::now();
+        let all: Vec<_> = (0..views)
+            .map(|n| discovery.service(&format!("s{n}")).expect("a view"))
+            .collect();
+        let opened = begun.elapsed();
+        let watched: HashSet<_> = threads().difference(&others).cloned().collect();
+        let changed = change(&writer, &watched, &all[0], 1);
+        println!("{views:>9} {opened:>10.2?} {changed:>16.2?}");
+    }
+}
