@@ -4,6 +4,14 @@
 //! `cargo bench --bench memory`. Each row is a process of its own: its resident memory at the end, less that
 //! of a client that is ready, divided by the count (Linux). A figure includes the allocator's own share.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark, not a library"
+)]
+
 use std::process::Command;
 use std::time::Duration;
 use std::{env, fs, thread};

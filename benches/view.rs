@@ -4,6 +4,14 @@
 //! `cargo bench --bench view`. CPU time is that of the threads of the client that has the views (Linux);
 //! another client of the same process makes the changes.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark, not a library"
+)]
+
 use std::collections::HashSet;
 use std::fs;
 use std::hint::black_box;

@@ -284,9 +284,7 @@ impl HasLease for Session {
     fn lease_waiter(&self) -> LeaseWaiter {
         match &*self.inner.state.lock() {
             LeaseState::Alive(alive) => alive.lease_waiter(),
-            LeaseState::Over { why, .. } => {
-                LeaseWaiter::ended(self.inner.lease, why.clone())
-            }
+            LeaseState::Over { why, .. } => LeaseWaiter::ended(self.inner.lease, why.clone()),
         }
     }
 }

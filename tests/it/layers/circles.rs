@@ -6,14 +6,7 @@ use super::imports::{Imports, Path, imports};
 use super::sources;
 
 /// Sets of files that still import each other: the modules whose paths begin so.
-const KNOWN: &[&[&str]] = &[
-    &["client"],
-    &["discovery::codec"],
-    &["discovery::register"],
-    &["grpc"],
-    &["rpc::lease"],
-    &["rpc::watch"],
-];
+const KNOWN: &[&[&str]] = &[&["client"]];
 
 /// The modules that a module reaches through imports.
 fn reachable<'a>(imports: &'a Imports, from: &'a Path) -> BTreeSet<&'a Path> {
