@@ -1,20 +1,21 @@
 //! A blocking etcd v3 client, with service registration and discovery as its main job.
 //!
-//! No function of this crate is async and no type of it is a future. Every verb blocks the calling
-//! thread until its answer is there or its deadline has passed, and what flows (watch events, lease
-//! renewals, changes of services) arrives on [`crossbeam_channel`] receivers, so that a program can
-//! `select!` over etcd and its own channels.
+//! No function of this crate is async and no type is a future. Every verb blocks the calling thread until
+//! the response arrives or the deadline passes. Watch events, lease renewals and changes of services
+//! arrive on [`crossbeam_channel`] receivers, so that a program can `select!` over etcd and its own
+//! channels.
 //!
 //! # Calling from async code
 //!
-//! It works: a call never panics inside an async runtime, and neither do making and dropping a
-//! client. But it *blocks* the worker thread that it is called on. In a server with few workers, use
-//! the runtime's own way of running blocking code (tokio's `spawn_blocking`).
+//! A call inside an async runtime works and never panics; the same is true for making and dropping a
+//! client. But the call *blocks* its worker thread. In a server with few workers, use the runtime's
+//! function for blocking code (tokio's `spawn_blocking`).
 //!
-//! # Be found, and find
+//! # Registration and discovery
 //!
-//! A [`Registrar`] keeps all instances of a process registered under one lease, whatever happens; a
-//! [`Discovery`] makes views of services that never forget the last good list.
+//! A [`Registrar`] keeps all instances of a process registered under one lease, and registers them again
+//! after any failure. A [`Discovery`] opens views of services; a view keeps the last good list while etcd
+//! is unreachable.
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,13 +37,13 @@
 //! # Ok(()) }
 //! ```
 //!
-//! How a registration is, is a [`State`]; what happens to a service, is a [`Change`], and each
-//! instance that goes has a [`Cause`]. [`Codec::Plain`] is what the usual Go programs write.
+//! [`State`] is the state of a registration. [`Change`] is a change of a service; each removal of an
+//! instance has a [`Cause`]. [`Codec::Plain`] is the format that many Go programs use.
 //!
 //! # Keys and values
 //!
-//! Plain verbs for plain things; every option of etcd is a method of a request, and a request is a
-//! value that can be called, submitted, or put into a transaction. Keys and values are text or bytes,
+//! The client has a verb for each common request. Every option of etcd is a method of a request value,
+//! which can be called, submitted, or put into a transaction. Keys and values are text or bytes,
 //! borrowed or owned, or [types of your own](IntoBytes).
 //!
 //! ```
@@ -71,8 +72,8 @@
 //!
 //! # Large ranges
 //!
-//! One answer holds what fits into it. [`pages`](Client::pages) reads any number of keys, all as of one
-//! revision, and in bounded memory; where etcd can stream a range (3.7), it does.
+//! The size of one response is limited. [`pages`](Client::pages) reads any number of keys at one revision
+//! in bounded memory; it uses etcd's range streams where the server has them (3.7).
 //!
 //! ```
 //! use etcd_blocking::{Client, Get, Put, Txn};
@@ -91,9 +92,9 @@
 //!
 //! # Watching
 //!
-//! A [`Watcher`] delivers every change of a range, in order and without a gap, whatever happens to
-//! connections and servers. When that is impossible (the history is compacted, or the store lost
-//! data), its last item is an `Err` that says so.
+//! A [`Watcher`] delivers every change of a range in order and without a gap, also when connections and
+//! servers fail. When that is impossible (the history is compacted, or the store lost data), its last
+//! item is an `Err` with the reason.
 //!
 //! ```
 //! use etcd_blocking::{Client, EventKind, KeyRange};
@@ -110,19 +111,19 @@
 //!
 //! | guarantee | meaning |
 //! |---|---|
-//! | ordered, unique, atomic | revisions strictly increase; nothing comes twice; what happened at one revision is one item |
-//! | reliable, resumable | it survives any disconnect and goes on after what was delivered, elsewhere if need be |
+//! | ordered, unique, atomic | revisions strictly increase; no event is delivered twice; the events of one revision are one item |
+//! | reliable, resumable | it survives any disconnect, and resumes after the last delivered revision, on another member if necessary |
 //! | no silent gap | compacted, rewound or forbidden: the last item is an `Err` |
 //! | bounded | a slow reader holds 128 responses and 8 MiB at most; then the watch pauses, and resumes when it has caught up |
-//! | lively | a server that is silent is asked, and left when it does not answer |
+//! | lively | a silent server is asked for progress, and replaced when it does not answer |
 //!
-//! A [`Mirror`](mirror::Mirror) puts list and watch together: a range of keys in memory, always consistent, that
-//! lists again by itself when a watch has to give up.
+//! A [`Mirror`](mirror::Mirror) combines list and watch: it keeps a consistent copy of a range in memory, and
+//! lists again when a watch ends.
 //!
 //! # Caches and copies
 //!
-//! A [`Cache`](mirror::Cache) is a prefix that is read from memory, and that sees what was written through it at once.
-//! For what others wrote, each read says how new it has to be.
+//! A [`Cache`](mirror::Cache) serves reads of a prefix from memory. Writes through the cache are visible in it
+//! at once; for the writes of others, each read sets the staleness that it accepts.
 //!
 //! ```
 //! use etcd_blocking::Client;
@@ -139,12 +140,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`MakeMirror`](mirror::MakeMirror) copies a prefix to another cluster and keeps the copy up to date, through outages of
-//! both, and goes on where it was.
+//! [`MakeMirror`](mirror::MakeMirror) copies a prefix to another cluster and keeps the copy up to date. It resumes
+//! after outages of both clusters.
 //!
 //! # Leases
 //!
-//! A key on a lease is gone when nobody renews the lease any more.
+//! etcd deletes the keys that are attached to a lease when the lease expires.
 //!
 //! ```
 //! use std::time::Duration;
@@ -164,9 +165,9 @@
 //! # Locks and elections
 //!
 //! A [`Session`](concurrency::Session) is a lease that is kept alive; a
-//! [`Mutex`](concurrency::Mutex) and an [`Election`](concurrency::Election) stand on it. No lock stops a
-//! process that is paused: what the lock protects is to look at the fencing token, or, in etcd, at the
-//! holder's key.
+//! [`Mutex`](concurrency::Mutex) and an [`Election`](concurrency::Election) use it. No lock stops a
+//! process that is paused: check the fencing token where the protected resource is written, or, for
+//! resources in etcd, guard the write with the holder's key.
 //!
 //! ```
 //! use std::time::Duration;
@@ -188,15 +189,15 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The module [`concurrency`] has more that programs agree by: reader-writer locks, queues, barriers, and
-//! [`Stm`](concurrency::Stm), which runs a closure as if it were alone.
+//! The module [`concurrency`] has also reader-writer locks, queues, barriers, and
+//! [`Stm`](concurrency::Stm), which runs a closure as a transaction.
 //!
 //! # Views
 //!
-//! A view is the same client with a rule. It is cheap, and shares everything with its client: a
-//! [namespace](Client::namespace), whose keys are all under a prefix, whatever they go through; a client
-//! that reads [in order](Client::ordered), never an older state than it has shown; one with
-//! [another deadline](Client::with_timeout); one [aimed at](Client::at) an endpoint.
+//! A view is the same client with another setting. It is cheap, and shares everything with its client.
+//! There are views whose keys are all under a prefix ([namespace](Client::namespace)), whose reads are
+//! [ordered](Client::ordered), with [another deadline](Client::with_timeout), and that use
+//! [one endpoint](Client::at).
 //!
 //! ```
 //! use etcd_blocking::{Client, Get};
@@ -218,8 +219,8 @@
 //!
 //! # TLS, users and permissions
 //!
-//! `https` endpoints are verified, always, by the system's authorities unless a `Tls` says otherwise. Files
-//! are read again for every connection, so that a rotation needs no restart.
+//! The client always verifies `https` endpoints, by the system's certificate authorities or those of a
+//! `Tls`. It reads files again for every connection, so that a rotation needs no restart.
 //!
 //! ```no_run
 //! # #[cfg(any(feature = "tls", feature = "tls-aws-lc"))]
@@ -234,8 +235,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! A [user](ClientBuilder::user) has the permissions of its roles. Its token is renewed unseen, also under
-//! watches and leases. Over a connection without TLS a password goes only where that is
+//! A [user](ClientBuilder::user) has the permissions of its roles. The client renews its token, also for open
+//! watches and leases. It sends a password over a connection without TLS only when that is
 //! [allowed](ClientBuilder::allow_plaintext_credentials).
 //!
 //! ```
@@ -266,8 +267,8 @@
 //!
 //! # A cluster and its members
 //!
-//! Name all endpoints: a client uses one that works, and leaves one that does not. What is about one
-//! member goes to a view that is aimed at it.
+//! Give a client all endpoints: it uses those that work. For requests about one member, use a view that is
+//! aimed at the member.
 //!
 //! ```
 //! use etcd_blocking::Client;
@@ -294,7 +295,7 @@
 //!
 //! # Configuration
 //!
-//! Every setting is a method of [`ClientBuilder`]. [`ClientBuilder::from_env`] takes them from the environment,
+//! Every setting is a method of [`ClientBuilder`]. [`ClientBuilder::from_env`] reads them from the environment,
 //! and with the feature `serde` a [`Config`](config::Config) is read from a file, under the names of clientv3.
 //!
 //! ```
@@ -312,10 +313,10 @@
 //!
 #![doc = include_str!("client/config/defaults.md")]
 //!
-//! # Seeing what it does
+//! # Metrics and tracing
 //!
-//! [`Client::metrics`] is a snapshot of plain numbers: calls by verb and outcome, latencies, connections,
-//! watches, leases. Counting is always on and costs some tens of nanoseconds a call.
+//! [`Client::metrics`] returns plain numbers: calls by verb and outcome, latencies, connections,
+//! watches and leases. Counting is always on and costs some tens of nanoseconds a call.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -329,8 +330,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The feature `tracing` tells the same as spans and events. Keys are in them, as in errors; values,
-//! passwords and tokens are not.
+//! The feature `tracing` emits spans and events. They contain keys, as errors do; they contain no values,
+//! passwords and tokens.
 //!
 //! | target | level | what | fields |
 //! |---|---|---|---|
@@ -351,7 +352,7 @@
 //!
 //! # Channels
 //!
-//! What flows arrives on bounded [`crossbeam_channel`] receivers. Handles whose purpose is one flow
+//! Items of flows arrive on bounded [`crossbeam_channel`] receivers. Handles of one flow
 //! ([`Watcher`], [`watch::WatchSet`], [`KeepAlive`], [`concurrency::Observer`], [`lock_service::Leaders`]) share one
 //! vocabulary:
 //!
@@ -368,19 +369,19 @@
 //! [`ServiceView::changes`], [`Mirror::changes`](mirror::Mirror::changes),
 //! [`Cache::changes`](mirror::Cache::changes) and [`Registration::states`].
 //!
-//! # When things fail
+//! # Errors
 //!
-//! Reads are repeated until the deadline, elsewhere first. Writes are repeated only with proof that
+//! Reads are repeated until the deadline, on other members first. Writes are repeated only with proof that
 //! they were not executed; otherwise the [`Error`] says [`outcome_unknown`](Error::outcome_unknown).
-//! Every error names the operation, the endpoint, the attempts and the cause; programs decide by its
+//! Every error names the operation, the endpoint, the attempts and the cause; programs use its
 //! [`kind`](Error::kind).
 //!
 //! # Features
 //!
-//! | feature | default | what it brings |
+//! | feature | default | what it adds |
 //! |---|---|---|
 //! | `tls` | yes | TLS and mTLS by rustls, with ring: `Tls` |
-//! | `tls-aws-lc` | no | the same with aws-lc, which wins when both are on |
+//! | `tls-aws-lc` | no | TLS by rustls with aws-lc, which takes precedence over ring |
 //! | `serde` | no | [`Config`](config::Config) from files |
 //! | `tracing` | no | spans and events |
 //! | `local` | no | the module `local`: private etcd processes for demos and tests |

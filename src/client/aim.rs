@@ -1,4 +1,4 @@
-//! Which endpoints a client talks to: all it knows, others, or one of choice.
+//! The endpoints of a client, and views that use a single endpoint.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -12,14 +12,13 @@ use crate::grpc::connect::endpoint::{Endpoint, parse_all};
 use crate::rpc::lease::LeaseRegistry;
 use crate::rpc::watch::WatchRegistry;
 
-/// The views of a client that are aimed at an endpoint, by its text, for as long as somebody has
-/// them.
+/// The views of a client that are aimed at one endpoint, by the text of the endpoint. An entry ends with its
+/// last view.
 #[derive(Default)]
 pub(super) struct Views(Mutex<HashMap<Arc<str>, Weak<Core>>>);
 
 impl Client {
-    /// This client, aimed at one endpoint: everything called on the view goes to that endpoint and
-    /// nowhere else, its watches and lease renewals included.
+    /// Returns a view of this client that uses one endpoint only, also for its watches and lease renewals.
     ///
     /// The endpoint need not be one of the client's own; it may come from the
     /// [member list](crate::cluster::Cluster::member_list). Without a scheme it has that of the client's endpoints. The
@@ -42,8 +41,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an endpoint that makes no sense, or whose
-    /// scheme is not that of the client: what is meant for `https` never goes over `http`.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an endpoint that cannot be parsed, or
+    /// whose scheme is not that of the client.
     pub fn at(&self, endpoint: impl AsRef<str>) -> Result<Client> {
         let wanted = endpoint.as_ref().trim();
         let refused = |e: Error| e.operation(Operation::about("at", wanted));
@@ -68,24 +67,23 @@ impl Client {
         })
     }
 
-    /// The endpoints of this client: those that were configured, and those that were learned from
-    /// the cluster. Does not block.
+    /// Returns the endpoints of this client: those that were configured, and those that were read from the
+    /// member list. Does not block.
     pub fn endpoints(&self) -> Vec<String> {
         let texts = self.core.transport.endpoints();
         texts.iter().map(ToString::to_string).collect()
     }
 
-    /// Replaces the endpoints of this client and all its clones, the configured ones and the learned
-    /// ones.
+    /// Replaces all endpoints of this client and its clones.
     ///
-    /// Connections to endpoints that stay are not touched. A connection to one that goes takes no
-    /// more calls: calls under way are answered, watches and leases move to another endpoint. Does
-    /// not block.
+    /// Connections to endpoints that stay are kept. A connection to a removed endpoint accepts no new
+    /// calls: calls in progress are answered, watches and leases move to another endpoint. Does not
+    /// block.
     ///
     /// # Errors
     ///
     /// [`InvalidArgument`](ErrorKind::InvalidArgument), and nothing is changed, for an empty list, an
-    /// endpoint that makes no sense, or one whose scheme is not that of the client;
+    /// endpoint that cannot be parsed, or one whose scheme is not that of the client;
     /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) on a view that is aimed at one endpoint.
     pub fn set_endpoints(&self, endpoints: impl IntoEndpoints) -> Result<()> {
         let refused = |e: Error| e.operation(Operation::new("set endpoints"));

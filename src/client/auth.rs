@@ -1,4 +1,4 @@
-//! The verbs about users, roles and permissions.
+//! The verbs of the auth service.
 
 use super::Client;
 use crate::error::Result;
@@ -10,9 +10,11 @@ use crate::rpc::auth::{
 };
 use crate::types::key_range::KeyRange;
 
-/// The verbs of users, roles and permissions: made by [`Client::auth`]. Cheap to clone.
+/// The verbs of users, roles and permissions, returned by [`Client::auth`].
 ///
-/// Users, roles and permissions. All but [`status`](crate::auth::Auth::status),
+/// A handle is cheap to clone and shares everything with its client.
+///
+/// All verbs but [`status`](crate::auth::Auth::status),
 /// [`user_get`](crate::auth::Auth::user_get) and [`role_get`](crate::auth::Auth::role_get) need the role `root` once
 /// authentication is on.
 ///
@@ -38,7 +40,9 @@ pub struct Auth {
 }
 
 impl Client {
-    /// The verbs of users, roles and permissions, over this client: its namespace, timeout and endpoints.
+    /// Returns the verbs of users, roles and permissions.
+    ///
+    /// They use the timeout, the endpoints and the namespace of this client.
     pub fn auth(&self) -> Auth {
         Auth {
             client: self.clone(),
@@ -47,7 +51,7 @@ impl Client {
 }
 
 impl Auth {
-    /// Switches authentication on for the whole cluster: see [`AuthEnable`].
+    /// Enables authentication for the whole cluster: see [`AuthEnable`].
     ///
     /// # Errors
     ///
@@ -56,7 +60,7 @@ impl Auth {
         self.client.call(AuthEnable::new())
     }
 
-    /// Switches authentication off for the whole cluster.
+    /// Disables authentication for the whole cluster.
     ///
     /// # Errors
     ///
@@ -65,7 +69,7 @@ impl Auth {
         self.client.call(AuthDisable::new())
     }
 
-    /// Whether authentication is on: see [`AuthStatus`].
+    /// Reads whether authentication is enabled: see [`AuthStatus`].
     ///
     /// # Errors
     ///

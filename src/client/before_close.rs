@@ -10,27 +10,28 @@ use super::Client;
 /// The time limit for all hooks together.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Something that has to be done while calls still get through, such as taking keys out of etcd.
+/// An action that needs a working client, such as the removal of keys from etcd.
 pub(crate) trait BeforeClose: Send + Sync {
-    /// Begins it, without blocking. What it returns waits for its end, at most until the deadline.
+    /// Starts the action without blocking. The closure that it returns waits for the end of the action, at
+    /// most until the deadline.
     fn begin(&self) -> Box<dyn FnOnce(Instant)>;
 }
 
-/// All that is to be done, for as long as somebody else has it.
+/// The hooks of a client. A hook is removed when its owner drops it.
 #[derive(Default)]
 pub(super) struct BeforeCloses(Mutex<Vec<Weak<dyn BeforeClose>>>);
 
 impl BeforeCloses {
     fn add(&self, hook: &Arc<dyn BeforeClose>) {
         let mut hooks = self.0.lock();
-        // Looked through when it would grow anyway, so that adding costs the same however many.
+        // Removed when the list would grow anyway, so that the cost of adding does not depend on the count.
         if hooks.len() == hooks.capacity() {
             hooks.retain(|hook| hook.strong_count() > 0);
         }
         hooks.push(Arc::downgrade(hook));
     }
 
-    /// Does all of it, at the same time.
+    /// Runs all hooks at the same time.
     pub(super) fn run(&self) {
         let deadline = Instant::now() + WITHIN;
         let hooks: Vec<Arc<dyn BeforeClose>> =
@@ -43,7 +44,7 @@ impl BeforeCloses {
 }
 
 impl Client {
-    /// Has this done by [`close`](Client::close), on this client or any clone or view of it.
+    /// Adds a hook that [`close`](Client::close) of this client, or of any clone or view, runs.
     pub(crate) fn before_close(&self, hook: &Arc<dyn BeforeClose>) {
         self.core.before_closes.add(hook);
     }

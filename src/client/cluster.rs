@@ -1,4 +1,4 @@
-//! The verbs about members.
+//! The verbs of the cluster service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,18 @@ use crate::rpc::cluster::{
 use crate::runtime::Spawn as _;
 use crate::types::MemberId;
 
-/// The verbs of the members of the cluster: made by [`Client::cluster`]. Cheap to clone.
+/// The verbs of the members of the cluster, returned by [`Client::cluster`].
+///
+/// A handle is cheap to clone and shares everything with its client.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     client: Client,
 }
 
 impl Client {
-    /// The verbs of the members of the cluster, over this client: its namespace, timeout and endpoints.
+    /// Returns the verbs of the members of the cluster.
+    ///
+    /// They use the timeout, the endpoints and the namespace of this client.
     pub fn cluster(&self) -> Cluster {
         Cluster {
             client: self.clone(),
@@ -52,7 +56,7 @@ impl Client {
         Ok(self.endpoints())
     }
 
-    /// Does so again and again in the background.
+    /// Reads the member list at an interval, in the background.
     pub(crate) fn keep_in_sync(&self, interval: Duration) -> Result<()> {
         let transport = Arc::downgrade(&self.core.transport);
         let syncing = cluster::keep_in_sync(transport, interval);
@@ -61,7 +65,7 @@ impl Client {
 }
 
 impl Cluster {
-    /// The members of the cluster, as a majority knows them now.
+    /// Lists the members of the cluster, by a linearizable read.
     ///
     /// # Errors
     ///
@@ -70,7 +74,7 @@ impl Cluster {
         self.client.call(MemberList::new())
     }
 
-    /// Adds a member, which counts for the majority from now on; see [`MemberAdd`], also for learners.
+    /// Adds a voting member, which counts for the majority at once. See [`MemberAdd`], also for learners.
     ///
     /// # Errors
     ///
@@ -82,7 +86,7 @@ impl Cluster {
         self.client.call(MemberAdd::new(peer_urls))
     }
 
-    /// Makes a learner that has caught up a voting member.
+    /// Promotes a learner that has caught up to a voting member.
     ///
     /// # Errors
     ///
@@ -100,7 +104,7 @@ impl Cluster {
         self.client.call(MemberRemove::new(id))
     }
 
-    /// Gives a member other peer URLs.
+    /// Changes the peer URLs of a member.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What a client is made from.
+//! The builder of a client.
 
 mod env;
 #[cfg(feature = "serde")]
@@ -22,24 +22,24 @@ use crate::runtime::{Capacity, DriveMode};
 use crate::util::secret::Secret;
 pub use values::{Config, SecureConfig};
 
-/// The settings of a [`Client`], and the making of one.
+/// The settings of a [`Client`], which [`connect`](ClientBuilder::connect) makes.
 ///
 /// | setting | default | meaning |
 /// |---|---|---|
 /// | `discovery_srv` | no lookup | endpoints from DNS instead of a list |
 /// | `timeout` | 5 s | the deadline of every call, retries included |
 /// | `connect_timeout` | 3 s | one connection attempt, up to the server's first answer |
-/// | `ping_interval` | 10 s | how long a server may be silent while something waits for it |
-/// | `ping_timeout` | 5 s | how long it then has to answer a ping |
+/// | `ping_interval` | 10 s | how long a server may be silent while a request waits |
+/// | `ping_timeout` | 5 s | how long a server has to answer a ping |
 /// | `receive_limit` | 64 MiB | the largest reply |
 /// | `send_limit` | 2 MiB | the largest request |
 /// | `max_txn_ops` | 128 | the most operations of a transaction |
 /// | `tls` | the system's authorities | for `https` endpoints: a `Tls` |
-/// | `watch_queue` | 128 responses, 8 MiB | what a watch holds for a slow reader |
-/// | `user` | nobody | the user whose permissions count |
-/// | `token` | none | the same, by a token from elsewhere |
+/// | `watch_queue` | 128 responses, 8 MiB | the responses that wait for a slow reader of a watch |
+/// | `user` | none | the user, with a password |
+/// | `token` | none | a token made elsewhere, instead of a user |
 /// | `allow_plaintext_credentials` | no | send password and token over connections without TLS |
-/// | `sync_interval` | never | how often endpoints are learned from the member list |
+/// | `sync_interval` | never | how often the endpoints are read from the member list |
 /// | `reject_old_cluster` | no | whether `connect` refuses servers before 3.6 |
 ///
 /// ```
@@ -104,8 +104,8 @@ impl ClientBuilder {
         }
     }
 
-    /// A builder with the settings that the environment has: `ETCD_ENDPOINTS`, and the variables of
-    /// etcdctl, as [`Config`] lists them.
+    /// Makes a builder with the settings of the environment: `ETCD_ENDPOINTS`, and the variables of
+    /// etcdctl that [`Config`] lists.
     ///
     /// ```no_run
     /// use etcd_blocking::ClientBuilder;
@@ -116,17 +116,18 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), with the variable's name, for what
-    /// makes no sense or cannot be kept.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), with the variable's name, for a
+    /// value that is invalid or not supported.
     pub fn from_env() -> Result<Self> {
         Config::from_env()?.builder()
     }
 
-    /// Has [`connect`](ClientBuilder::connect) find the endpoints in DNS, instead of a list of them.
+    /// Finds the endpoints in DNS, instead of a list of them, when [`connect`](ClientBuilder::connect) is
+    /// called.
     ///
     /// `connect` then waits for name servers, for at most the lookup's
-    /// [timeout](SrvLookup::timeout). They are asked once: what changes in DNS later is seen by the
-    /// next client, and [`sync_interval`](ClientBuilder::sync_interval) follows the cluster itself.
+    /// [timeout](SrvLookup::timeout). It asks them once: later changes in DNS do not reach this
+    /// client. [`sync_interval`](ClientBuilder::sync_interval) follows the member list instead.
     ///
     /// ```no_run
     /// use etcd_blocking::Client;
@@ -141,67 +142,67 @@ impl ClientBuilder {
         self
     }
 
-    /// The deadline of every call, retries and connecting included.
-    /// [`Client::with_timeout`] changes it for some calls.
+    /// Sets the deadline of every call, retries and connecting included. [`Client::with_timeout`] returns a
+    /// view with another deadline.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long one attempt to connect may take, until the server has answered.
+    /// Sets how long one attempt to connect may take, until the server has answered.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long a server may be silent, while something waits for it, before it is pinged.
+    /// Sets how long a server may be silent, while a request waits for it, before it is pinged.
     ///
-    /// Shorter than 5 s counts as 5 s: etcd hangs up on clients that ping more often
+    /// Less than 5 s means 5 s: etcd closes the connections of clients that ping more often
     /// (`--grpc-keepalive-min-time`).
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.ping_interval = interval;
         self
     }
 
-    /// How long a pinged server has to answer before its connection is given up.
+    /// Sets how long a server has to answer a ping before its connection is closed.
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.ping_timeout = timeout;
         self
     }
 
-    /// The largest reply in bytes; a larger one is an error of the kind
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) and harms nothing else.
+    /// Sets the largest reply in bytes; a larger one is an error of the kind
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) of its request only.
     ///
-    /// It is the limit of one revision of a watch, too. Keep it at 2 MiB at least: etcd cuts what a
-    /// watch has missed into parts of that size.
+    /// It is also the limit of one revision of a watch. Keep it at 2 MiB at least: etcd splits the backlog
+    /// of a watch into parts of that size.
     pub fn receive_limit(mut self, bytes: usize) -> Self {
         self.limits.receive = bytes;
         self
     }
 
-    /// The largest request in bytes; a larger one is refused before it is sent.
+    /// Sets the largest request in bytes; a larger one is refused before it is sent.
     ///
     /// etcd has two limits, both set by `--max-request-bytes`: by default it stores no request over
     /// 1.5 MiB, and reads no message over 2 MiB. The first is answered with the kind
     /// [`TooLarge`](crate::ErrorKind::TooLarge) as well, so the default here is the second. With
-    /// servers that take more, set it to theirs plus 512 KiB.
+    /// servers that accept more, set it to their limit plus 512 KiB.
     pub fn send_limit(mut self, bytes: usize) -> Self {
         self.limits.send = bytes;
         self
     }
 
-    /// The most operations of a transaction; one with more is refused before it is sent. Set it to
-    /// the `--max-txn-ops` of the servers.
+    /// Sets the largest number of operations in a transaction; one with more is refused before it is sent.
+    /// Set it to the `--max-txn-ops` of the servers.
     ///
-    /// etcd counts the longest of the three lists (guards, `then`, `or_else`), and for a transaction
-    /// within one the sum of the two.
+    /// etcd counts the longest of the three lists (comparisons, `then`, `or_else`), and for a nested
+    /// transaction the sum of both.
     pub fn max_txn_ops(mut self, operations: usize) -> Self {
         self.limits.txn_ops = operations;
         self
     }
 
-    /// What each watch holds for a reader that is slow, in responses and in bytes. Beyond it the
-    /// watch pauses on the server, and resumes without a gap when the reader has caught up.
+    /// Sets how many responses and bytes of each watch may wait for a slow reader. Beyond it the client
+    /// cancels the watch on the server, and resumes it without a gap when the reader has caught up.
     pub fn watch_queue(mut self, responses: usize, bytes: usize) -> Self {
         self.watch_room = Capacity {
             items: responses,
@@ -210,26 +211,25 @@ impl ClientBuilder {
         self
     }
 
-    /// How to verify servers, and what certificate to show them: see [`Tls`]. Endpoints that do not
-    /// say whether they are under TLS (`host:port`, `unix:path`) are, with it.
+    /// Sets how servers are verified, and the client's certificate: see [`Tls`]. With it, endpoints without
+    /// a scheme (`host:port`, `unix:path`) use TLS.
     ///
-    /// Without it, `https` endpoints are verified by the system's authorities.
+    /// Without it, `https` endpoints are verified by the system's certificate authorities.
     #[cfg(feature = "__tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// The user of etcd that the client is, and its password.
+    /// Sets the etcd user of the client, and its password.
     ///
-    /// The first call exchanges them for a token, which everything that the client sends carries
-    /// then, and which is replaced when a server refuses it: it expired, a server was restarted,
-    /// users or roles changed. Calls and streams do not fail for that. When name or password are
-    /// wrong, calls and flows end with [`Unauthenticated`](crate::ErrorKind::Unauthenticated), and
-    /// the server is asked again at most every 5 s, up to every 30 s, however many calls are made.
+    /// The first call exchanges them for a token, which all later requests carry. The client replaces the
+    /// token when a server refuses it, because it expired, a server was restarted, or users or roles
+    /// changed; calls and streams do not fail for that. When the name or the password is wrong, calls and
+    /// flows end with [`Unauthenticated`](crate::ErrorKind::Unauthenticated), and the client asks the
+    /// server again after 5 s, and then up to 30 s, for any number of calls.
     ///
-    /// On a cluster that has authentication switched off the user does not matter; once it is
-    /// switched on, it does.
+    /// On a cluster with authentication disabled, the user has no effect until it is enabled.
     ///
     /// ```no_run
     /// # use etcd_blocking::Client;
@@ -243,7 +243,7 @@ impl ClientBuilder {
         self
     }
 
-    /// A token that was made elsewhere, such as a JWT, instead of name and password.
+    /// Sets a token that was made elsewhere, such as a JWT, instead of a name and a password.
     ///
     /// The client cannot replace it: once the server refuses it, calls and flows end with
     /// [`Unauthenticated`](crate::ErrorKind::Unauthenticated).
@@ -252,25 +252,25 @@ impl ClientBuilder {
         self
     }
 
-    /// Lets the password or the token go over connections without TLS, where whoever sees the packets
-    /// can read it. Unix sockets need no such permission; the loopback interface does.
+    /// Allows the password or the token on connections without TLS, where anybody who sees the packets can
+    /// read it. Unix sockets do not need this; the loopback interface does.
     pub fn allow_plaintext_credentials(mut self) -> Self {
         self.plaintext_credentials = true;
         self
     }
 
-    /// Learns the endpoints of the cluster from its member list, at once and then this often, in the
-    /// background: see [`Client::sync_endpoints`]. Off unless set.
+    /// Reads the endpoints of the cluster from its member list, at once and then at this interval, in the
+    /// background: see [`Client::sync_endpoints`]. Off by default.
     ///
-    /// The configured endpoints stay whatever the list says. When the list cannot be had, the endpoints
-    /// stay what they are until the next time.
+    /// The configured endpoints always stay. When the list cannot be read, the endpoints stay as they are
+    /// until the next interval.
     pub fn sync_interval(mut self, interval: Duration) -> Self {
         self.sync_interval = Some(interval);
         self
     }
 
-    /// Has [`connect`](ClientBuilder::connect) ask every endpoint for its version, and refuse a cluster
-    /// with a server that is older than 3.6, the minor release before the newest this client knows.
+    /// Makes [`connect`](ClientBuilder::connect) ask every endpoint for its version, and refuse a cluster
+    /// with a server before 3.6, the minor release before the newest that this client supports.
     ///
     /// `connect` then waits for etcd, for at most the `timeout`, and fails when an endpoint does not
     /// answer, as clientv3 does.
@@ -295,15 +295,14 @@ impl ClientBuilder {
 
     /// Makes the client. It does not wait for etcd, unless
     /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
-    /// says so if it cannot. With [`discovery_srv`](ClientBuilder::discovery_srv) it waits for DNS.
+    /// fails if it cannot. With [`discovery_srv`](ClientBuilder::discovery_srv) it waits for DNS.
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings that cannot work, among
-    /// them a password or a token for an endpoint without TLS, and files for TLS that cannot be read
-    /// or make no sense; [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for invalid settings, such as a
+    /// password or a token for an endpoint without TLS, and TLS files that cannot be read or parsed; [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
     /// `reject_old_cluster`, [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for an old
-    /// server, and what an endpoint fails with that does not tell its version. With `discovery_srv`,
+    /// server, and the error of an endpoint that does not return its version. With `discovery_srv`,
     /// those of [`SrvLookup::endpoints`].
     pub fn connect(mut self) -> Result<Client> {
         let named = |e: Error| e.operation(Operation::new("connect"));
@@ -361,7 +360,7 @@ impl ClientBuilder {
         Ok(Some(identity))
     }
 
-    /// Asks DNS, when that was said.
+    /// Asks DNS for the endpoints, if a look-up is configured.
     fn look_up(&mut self) -> Result<()> {
         let Some(lookup) = &self.srv else {
             return Ok(());

@@ -10,7 +10,7 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::{KeyValue, Revision};
 
 impl Client {
-    /// The value of one key.
+    /// Reads one key. Returns `None` when it does not exist.
     ///
     /// # Errors
     ///
@@ -19,7 +19,7 @@ impl Client {
         Ok(self.call(Get::key(key))?.into_kvs().into_iter().next())
     }
 
-    /// Every key with this prefix, in one answer. For very many keys see [`pages`](Client::pages).
+    /// Reads every key with this prefix, in one response. For very many keys see [`pages`](Client::pages).
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`call`](Client::call). [`Error::outcome_unknown`](crate::Error::outcome_unknown) says
-    /// whether it may have been stored all the same.
+    /// whether it may have been stored nevertheless.
     pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<PutResponse> {
         self.call(Put::new(key, value))
     }
@@ -63,7 +63,7 @@ impl Client {
         self.call(Delete::prefix(prefix))
     }
 
-    /// Runs a transaction. One that only reads is repeated like any read.
+    /// Runs a transaction. A transaction that only reads is repeated like any read.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Client {
         self.call(txn)
     }
 
-    /// Forgets the history before `revision`.
+    /// Compacts the store: deletes the history before `revision`.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use crate::rpc::request;
 use crate::types::LeaseId;
 
 impl Client {
-    /// Makes a lease that lives for `ttl` unless it is renewed: see [`Grant`].
+    /// Grants a lease that expires after `ttl` unless it is renewed: see [`Grant`].
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl Client {
         self.call(Grant::ttl(ttl))
     }
 
-    /// Ends a lease and deletes every key that hangs on it.
+    /// Revokes a lease, which deletes every key that is attached to it.
     ///
     /// # Errors
     ///
@@ -30,16 +30,16 @@ impl Client {
         self.call(Revoke::new(lease))
     }
 
-    /// How long a lease will live if nobody renews it.
+    /// Reads the remaining time of a lease.
     ///
     /// # Errors
     ///
-    /// As [`call`](Client::call). A lease that is gone is an answer, not an error.
+    /// As [`call`](Client::call). A lease that does not exist is a response, not an error.
     pub fn time_to_live(&self, lease: LeaseId) -> Result<TimeToLiveResponse> {
         self.call(TimeToLive::new(lease))
     }
 
-    /// Every lease of the cluster.
+    /// Lists every lease of the cluster.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Client {
 
     /// Keeps a lease alive in the background for as long as the [`KeepAlive`] exists.
     ///
-    /// It does not wait for etcd: the first renewal, or the reason why there is none, arrives in the
+    /// It does not wait for etcd: the first renewal, or the reason why it failed, arrives in the
     /// [`KeepAlive`], at the latest when the [timeout](Client::timeout) of this client has passed.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What paged reads need of a client, besides its calls.
+//! Reading ahead for paged reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::error::Result;
 use crate::rpc::kv::Get;
 use crate::runtime::Spawn as _;
 
-/// Pages that may wait for their reader.
+/// How many pages may wait for the reader.
 const AHEAD: usize = 1;
 
 impl Client {
-    /// Reads ahead, by a stream, into pages of `size` keys.
+    /// Starts a task that reads a range by a stream, into pages of `size` keys.
     pub(crate) fn read_ahead(&self, get: Get, size: usize) -> Result<mpsc::Receiver<Piece>> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let order = Order {
@@ -31,7 +31,7 @@ impl Client {
         Ok(receiver)
     }
 
-    /// Waits for what was read ahead; `None` when nothing came in time.
+    /// Waits for the next page; returns `None` when it does not arrive in time.
     pub(crate) fn await_piece(
         &self,
         mut pieces: mpsc::Receiver<Piece>,

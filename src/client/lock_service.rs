@@ -12,14 +12,18 @@ use crate::rpc::lock_service::{
 };
 use crate::types::into_bytes::IntoBytes;
 
-/// The verbs of the lock and election services that run inside the server: made by [`Client::lock_service`]. Cheap to clone.
+/// The verbs of the lock and election services that run inside the server, returned by [`Client::lock_service`].
+///
+/// A handle is cheap to clone and shares everything with its client.
 #[derive(Clone, Debug)]
 pub struct LockService {
     client: Client,
 }
 
 impl Client {
-    /// The verbs of the lock and election services that run inside the server, over this client: its namespace, timeout and endpoints.
+    /// Returns the verbs of the lock and election services that run inside the server.
+    ///
+    /// They use the timeout, the endpoints and the namespace of this client.
     pub fn lock_service(&self) -> LockService {
         LockService {
             client: self.clone(),
@@ -28,10 +32,10 @@ impl Client {
 }
 
 impl LockService {
-    /// Has the server take a lock, under the lease that `alive` (a [`KeepAlive`](crate::KeepAlive) or
-    /// a [`Session`](crate::concurrency::Session)) keeps; blocks until it is ours, whatever the
-    /// client's timeout is. For a limit see [`Lock::within`], and for more than the server knows
-    /// [`concurrency::Mutex`](crate::concurrency::Mutex).
+    /// Acquires a lock on the server, under the lease that `alive` (a [`KeepAlive`](crate::KeepAlive) or
+    /// a [`Session`](crate::concurrency::Session)) keeps; blocks until it is acquired, without
+    /// regard to the client's timeout. For a limit see [`Lock::within`]; for a lock that notices the loss
+    /// of its lease see [`concurrency::Mutex`](crate::concurrency::Mutex).
     ///
     /// ```no_run
     /// # use etcd_blocking::Client;
@@ -47,21 +51,22 @@ impl LockService {
     ///
     /// # Errors
     ///
-    /// As [`call`](Client::call); why the lease is not kept alive any more, when that ends the wait.
+    /// As [`call`](Client::call); the reason why the lease is no longer kept alive, when that ends the wait.
     pub fn lock(&self, name: impl IntoBytes, alive: &impl KeepsAlive) -> Result<LockResponse> {
         self.client.call(Lock::new(name, alive))
     }
 
-    /// Has the server give back the lock that this key holds: see [`Unlock`].
+    /// Releases the lock that this key holds: see [`Unlock`].
     ///
     /// # Errors
     ///
-    /// As [`put`](Client::put): when the answer is lost, the lock may have been given back or not.
+    /// As [`put`](Client::put): when the response is lost, the lock may or may not have been released.
     pub fn unlock(&self, key: impl IntoBytes) -> Result<UnlockResponse> {
         self.client.call(Unlock::new(key))
     }
 
-    /// Has the server campaign, as [`lock`](crate::lock_service::LockService::lock) has it lock; blocks until we lead.
+    /// Campaigns on the server. Blocks until this client leads, as
+    /// [`lock`](crate::lock_service::LockService::lock) blocks until it has the lock.
     ///
     /// # Errors
     ///
@@ -75,17 +80,17 @@ impl LockService {
         self.client.call(Campaign::new(name, value, alive))
     }
 
-    /// Has the server put another value in place of the one campaigned with.
+    /// Replaces the value of the leader on the server.
     ///
     /// # Errors
     ///
-    /// As [`put`](Client::put); [`NotFound`](crate::ErrorKind::NotFound) for who does not lead any
-    /// more.
+    /// As [`put`](Client::put); [`NotFound`](crate::ErrorKind::NotFound) when this client no longer
+    /// leads.
     pub fn proclaim(&self, leader: &LeaderKey, value: impl IntoBytes) -> Result<ProclaimResponse> {
         self.client.call(Proclaim::new(leader, value))
     }
 
-    /// Has the server resign.
+    /// Gives up the leadership on the server.
     ///
     /// # Errors
     ///
@@ -94,16 +99,16 @@ impl LockService {
         self.client.call(Resign::new(leader))
     }
 
-    /// Asks the server who leads an election.
+    /// Reads the leader of an election.
     ///
     /// # Errors
     ///
-    /// As [`call`](Client::call); [`NotFound`](crate::ErrorKind::NotFound) when nobody does.
+    /// As [`call`](Client::call); [`NotFound`](crate::ErrorKind::NotFound) when there is no leader.
     pub fn leader(&self, name: impl IntoBytes) -> Result<LeaderResponse> {
         self.client.call(Leader::of(name))
     }
 
-    /// Follows who leads an election, over a stream from the server. It does not wait for etcd.
+    /// Follows the leader of an election over a stream from the server. It does not wait for etcd.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The verbs of maintenance.
+//! The verbs of the maintenance service.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,14 +15,18 @@ use crate::rpc::maintenance::{
 };
 use crate::types::{MemberId, Revision};
 
-/// The verbs of maintenance: made by [`Client::maintenance`]. Cheap to clone.
+/// The verbs of maintenance, returned by [`Client::maintenance`].
+///
+/// A handle is cheap to clone and shares everything with its client.
 #[derive(Clone, Debug)]
 pub struct Maintenance {
     client: Client,
 }
 
 impl Client {
-    /// The verbs of maintenance, over this client: its namespace, timeout and endpoints.
+    /// Returns the verbs of maintenance.
+    ///
+    /// They use the timeout, the endpoints and the namespace of this client.
     pub fn maintenance(&self) -> Maintenance {
         Maintenance {
             client: self.clone(),
@@ -47,7 +51,7 @@ impl Client {
                     return Err(old(&endpoint, status.version()));
                 }
                 Ok(_) => {}
-                // Only 3.6 and later want a permission for this.
+                // Only 3.6 and later require a permission for this.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
                 Err(error) => return Err(error),
             }
@@ -57,7 +61,7 @@ impl Client {
 }
 
 impl Maintenance {
-    /// The status of a member: of any that answers, or of the one that the client is
+    /// Reads the status of a member: of any that answers, or of the one that the client is
     /// [aimed at](Client::at).
     ///
     /// # Errors
@@ -67,10 +71,10 @@ impl Maintenance {
         self.client.call(EndpointStatus::new())
     }
 
-    /// How each endpoint of the client is: a linearizable read is served, and no alarm is raised.
+    /// Checks each endpoint of the client: it serves a linearizable read, and no alarm is raised.
     ///
-    /// All are asked at the same time, each over a connection of its own, and an endpoint that cannot
-    /// be connected to says so at once. Blocks until all have answered, for at most the client's
+    /// All endpoints are asked at the same time, each over a connection of its own; an endpoint that
+    /// refuses connections is reported at once. Blocks until all have answered, for at most the client's
     /// timeout. See [`EndpointHealth::is_healthy`].
     ///
     /// ```no_run
@@ -84,7 +88,7 @@ impl Maintenance {
     ///
     /// # Errors
     ///
-    /// [`Closed`](ErrorKind::Closed) when the client is closed. An endpoint that fails is an answer.
+    /// [`Closed`](ErrorKind::Closed) when the client is closed. The failure of an endpoint is a result, not an error.
     pub fn health(&self) -> Result<Vec<EndpointHealth>> {
         let begun = Instant::now();
         self.client.core.bridge.check_open()?;
@@ -104,7 +108,7 @@ impl Maintenance {
         answers.collect()
     }
 
-    /// The alarms of the cluster.
+    /// Lists the alarms of the cluster.
     ///
     /// # Errors
     ///
@@ -148,7 +152,7 @@ impl Maintenance {
         self.client.call(Defragment::new())
     }
 
-    /// The hash of a member's keys as of a revision; [`Revision::NONE`] is its newest. See [`HashKv`].
+    /// Reads the hash of a member's keys at a revision; [`Revision::NONE`] means the newest. See [`HashKv`].
     ///
     /// # Errors
     ///
@@ -157,17 +161,16 @@ impl Maintenance {
         self.client.call(HashKv::at(revision))
     }
 
-    /// Moves the leadership to another member, and returns when that one leads.
+    /// Moves the leadership to another member. Returns when that member leads.
     ///
-    /// Only the leader can do it. A client looks for the leader, among its endpoints and then in the
-    /// member list, and asks there; a view that is [aimed](Client::at) at a member that does not lead
-    /// says so. Blocks for at most the client's timeout for each of these steps.
+    /// Only the leader accepts the request. The client finds the leader among its endpoints, and then in
+    /// the member list; a view that is [aimed](Client::at) at another member fails. Blocks for at most the client's timeout for each of these steps.
     ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`MoveLeader`];
     /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) when the member asked is not the leader;
-    /// [`Unavailable`](ErrorKind::Unavailable) when there is none, or none that can be reached.
+    /// [`Unavailable`](ErrorKind::Unavailable) when there is no leader, or it cannot be reached.
     pub fn move_leader(&self, target: MemberId) -> Result<()> {
         if self.client.core.aimed {
             return self.client.call(MoveLeader::to(target));
@@ -177,7 +180,7 @@ impl Maintenance {
         self.leader().map_err(named)?.call(MoveLeader::to(target))
     }
 
-    /// A view of the client that is aimed at the leader.
+    /// Returns a view of the client that is aimed at the leader.
     fn leader(&self) -> Result<Client> {
         let mut asked = Vec::new();
         for endpoint in self.client.endpoints() {
@@ -207,7 +210,7 @@ impl Maintenance {
         })
     }
 
-    /// Asks whether the cluster can be downgraded to `version`, such as `3.6.0`.
+    /// Checks whether the cluster can be downgraded to `version`, such as `3.6.0`.
     ///
     /// # Errors
     ///
@@ -216,7 +219,7 @@ impl Maintenance {
         self.client.call(Downgrade::validate(version))
     }
 
-    /// Begins a downgrade to `version`.
+    /// Starts a downgrade to `version`.
     ///
     /// # Errors
     ///
@@ -225,7 +228,7 @@ impl Maintenance {
         self.client.call(Downgrade::enable(version))
     }
 
-    /// Calls off the downgrade under way.
+    /// Cancels the current downgrade.
     ///
     /// # Errors
     ///
@@ -234,10 +237,10 @@ impl Maintenance {
         self.client.call(Downgrade::cancel())
     }
 
-    /// The database of a member as it is now, to be read: see [`SnapshotStream`].
+    /// Opens a snapshot of the database of a member: see [`SnapshotStream`].
     ///
-    /// It comes from one member, and says from which; [`at`](Client::at) chooses. Blocks until the
-    /// first bytes are here, for at most the client's timeout.
+    /// The stream names the member; [`at`](Client::at) chooses one. Blocks until the first bytes have
+    /// arrived, for at most the client's timeout.
     ///
     /// # Errors
     ///
@@ -269,8 +272,8 @@ impl Maintenance {
     ///
     /// It is written to a new file `PATH.part.NUMBER`, which only this user can read and which is removed
     /// when anything fails; then that takes the place of `path`, in one step. Several can save to one
-    /// path at the same time: the last one to finish stays. What a crash left of such a file is removed
-    /// by a later call, when it is a day old. `progress` is called after each piece.
+    /// path at the same time: the last one to finish stays. A later call removes such a file that
+    /// a crash has left when it is a day old. `progress` is called after each piece.
     ///
     /// ```no_run
     /// # fn main() -> etcd_blocking::Result<()> {

@@ -1,13 +1,13 @@
-//! What a client tells of itself.
+//! The metrics of a client.
 
 use super::Client;
 use crate::observe::Metrics;
 use crate::runtime::clock;
 
 impl Client {
-    /// What this client and its clones have done, and how they are: calls, connections, watches, leases.
+    /// Returns the counters of this client and its clones: calls, connections, watches and leases.
     ///
-    /// Counting is always on and costs a call some tens of nanoseconds. This asks nobody and does not block;
+    /// Counting is always on and costs a call some tens of nanoseconds. This sends nothing and does not block;
     /// it takes a few microseconds, and one more for every ten watches.
     ///
     /// ```no_run

@@ -1,4 +1,4 @@
-//! The client: a cheap handle, and every verb.
+//! The client: a cheap handle to the connections to one cluster.
 
 mod aim;
 pub(crate) mod auth;
@@ -44,7 +44,7 @@ use crate::runtime::{Bridge, Capacity, DriveMode, LostRequest, Pending};
 use crate::types::key_range::KeyRange;
 use scope::Scope;
 
-/// A longer deadline is none; and this one can be added to any time there is.
+/// The longest deadline. It can be added to any time without overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A connection to an etcd cluster, shared by all its clones.
@@ -87,14 +87,14 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Client {
     core: Arc<Core>,
     timeout: Duration,
-    /// What a view does to requests; none for the client itself, which does nothing to them.
+    /// The settings of a view; `None` for the client itself.
     scope: Option<Arc<Scope>>,
 }
 
 /// What the clones of a client share.
 struct Core {
-    // First, so that it is dropped first: it ends the tasks that use the rest. Views that are aimed
-    // at an endpoint have it too.
+    // The first field is dropped first: it ends the tasks that use the others. Views that are aimed at an
+    // endpoint share it.
     bridge: Arc<Bridge>,
     watches: Arc<WatchRegistry>,
     transport: Arc<Transport>,
@@ -102,7 +102,7 @@ struct Core {
     watch_room: Capacity,
     views: Arc<Views>,
     before_closes: Arc<BeforeCloses>,
-    /// It is a view, aimed at one endpoint.
+    /// Whether this is a view that uses one endpoint only.
     aimed: bool,
     id: u64,
 }
@@ -110,8 +110,8 @@ struct Core {
 impl Drop for Core {
     fn drop(&mut self) {
         if self.bridge.is_forked() {
-            // What is shared with the runtime stays where it is: another thread of the parent may
-            // have held a lock of it when the process was forked, and nobody here ever lets go of it.
+            // Leaks what is shared with the runtime: another thread of the parent may have held one of its
+            // locks when the process was forked, and no thread of the child releases it.
             std::mem::forget(Arc::clone(&self.transport));
             std::mem::forget(Arc::clone(&self.watches));
             std::mem::forget(std::mem::take(&mut self.leases));
@@ -179,9 +179,8 @@ impl Client {
         })
     }
 
-    /// The same client with another deadline for its calls, a year at most. With a deadline that has
-    /// passed, zero, they send nothing: each is a [`Timeout`](crate::ErrorKind::Timeout) that was not
-    /// executed.
+    /// Returns a view of this client whose calls have another deadline, a year at most. With a deadline of
+    /// zero, a call sends nothing and fails with [`Timeout`](crate::ErrorKind::Timeout).
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -198,20 +197,20 @@ impl Client {
         }
     }
 
-    /// The deadline of its calls.
+    /// Returns the deadline of this client's calls.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// A number that tells the clients of a process apart; clones and views share it.
+    /// Returns the number of this client, which is unique in the process. Clones and views have the same.
     pub fn id(&self) -> u64 {
         self.core.id
     }
 
     /// Waits until the cluster serves a linearizable read, for at most `timeout`.
     ///
-    /// It says that a member can be reached and that a majority is there. A user who may not read is
-    /// ready as well: the cluster answered.
+    /// Success means that a member can be reached and that a majority of members is available. A user
+    /// without the permission to read is ready as well, because the cluster answered.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -235,7 +234,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for its response: every option of every request goes this way.
+    /// Sends a request and blocks until its response arrives. Request values have all options of a verb.
     ///
     /// # Errors
     ///
@@ -270,7 +269,7 @@ impl Client {
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
         let call = Underway::begin(transport.observer(), request.verb(), || request.operation());
         let bridge = &self.core.bridge;
-        // What is refused is not even encoded: it may be as large as memory.
+        // A refused request is not encoded: its size may be anything.
         let exchange: request::Boxed<'_, _> = match (checked, self.scope.clone()) {
             (Err(error), _) => Box::pin(std::future::ready(Err(error))),
             (Ok(()), None) => Box::pin(request.exchange(transport, timeout)),
@@ -279,11 +278,11 @@ impl Client {
         bridge.submit_or(lost, request::run(call, exchange))
     }
 
-    /// Keeps a range of keys in memory as etcd has it. Blocks until the first list is there.
+    /// Keeps a copy of a range of keys in memory and up to date. Blocks until the first list was read.
     ///
     /// # Errors
     ///
-    /// As [`call`](Client::call); when the list takes longer than the client's timeout a page.
+    /// As [`call`](Client::call). Each page of the list has the client's timeout.
     pub fn mirror(&self, range: impl Into<KeyRange>) -> Result<Mirror> {
         let core = &self.core;
         let (transport, registry) = (Arc::clone(&core.transport), Arc::clone(&core.watches));
@@ -298,22 +297,22 @@ impl Client {
         )
     }
 
-    /// Whether it was closed.
+    /// Returns whether the client was closed.
     pub fn is_closed(&self) -> bool {
         self.core.bridge.check_open().is_err()
     }
 
-    /// Closes the client and all its clones: calls that wait return
-    /// [`Closed`](crate::ErrorKind::Closed) at once, flows end with it, connections and the
-    /// runtime's thread are gone when it returns.
+    /// Closes the client and all its clones. Waiting calls return [`Closed`](crate::ErrorKind::Closed) at
+    /// once, and it is the last item of every flow. When `close` returns, the connections are closed and
+    /// the runtime's thread has ended.
     ///
-    /// Registrations leave first: their keys are gone when it returns, if etcd answers within a
-    /// second. Dropping the last clone does the same (a registration has a clone). Blocks for as long
-    /// as that takes, at most 1 s, and at most 1 s more.
+    /// Registrations leave first: their keys are deleted when it returns, if etcd answers within a
+    /// second. Dropping the last clone does the same; a registration has a clone. Blocks for at most 1 s
+    /// until registrations have left, and at most 1 s more.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) when the thread did not end in that last second.
+    /// [`Timeout`](crate::ErrorKind::Timeout) when the thread did not end within the last second.
     pub fn close(self) -> Result<()> {
         if !self.is_closed() {
             self.core.before_closes.run();
@@ -343,7 +342,7 @@ impl WatchContext for Client {
     }
 }
 
-/// A write that the end of the client (or a panic) interrupts may have been executed.
+/// A write that is interrupted by the end of the client, or by a panic, may have been executed.
 fn lost(request: &impl Request) -> LostRequest {
     LostRequest {
         operation: Some(request.operation()),

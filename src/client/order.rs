@@ -1,4 +1,4 @@
-//! Reads that never go back: a view remembers the newest revision it has shown.
+//! Ordered reads: a view remembers the newest revision that it has returned, and rejects older answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -13,33 +13,33 @@ use crate::types::Revision;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// The wait between answers that are too old, when there is nobody else to ask.
+/// The wait between answers that are too old, when no other member can be asked.
 const BETWEEN_ANSWERS: Backoff =
     Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
 
-/// So many answers may be too old, for each endpoint.
+/// How many answers may be too old, for each endpoint.
 const TRIES: usize = 5;
 
-/// The newest revision that a view has shown.
+/// The newest revision that a view has returned.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     shown: AtomicI64,
 }
 
-/// What an answer is worth.
+/// How an answer compares with what the view has returned.
 #[derive(Debug, PartialEq, Eq)]
 enum Worth {
     /// It is new enough.
     Good,
     /// The member that gave it is behind.
     Behind,
-    /// The store is.
+    /// The whole store is behind.
     Rewound,
 }
 
-/// Judges what an answer shows by what was shown before it was asked for.
+/// Compares the revision of an answer with the newest one that was returned before its request.
 fn judge(shown: Revision, before: Revision, writes: bool, repeatable: bool) -> Worth {
-    // A write is what it is: the next read will tell.
+    // A write is done, whatever it shows: the next read detects a rewound store.
     if shown >= before || shown == Revision::NONE || writes {
         Worth::Good
     } else if repeatable {

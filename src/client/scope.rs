@@ -1,4 +1,4 @@
-//! Views of a client: its keys under a prefix, its reads never older than the last.
+//! Views of a client: a namespace, and ordered reads.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::rpc::request::Request;
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::Printed;
 
-/// What a view does to the requests that go through it.
+/// The settings of a view, which apply to every request sent through it.
 #[derive(Clone, Default)]
 pub(super) struct Scope {
     pub(super) namespace: Option<Namespace>,
@@ -24,7 +24,7 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// Exchanges a request as this view does.
+    /// Sends a request with the settings of this view.
     pub(super) async fn exchange<R: Request>(
         self: Arc<Self>,
         request: R,
@@ -50,24 +50,23 @@ impl fmt::Debug for Scope {
 }
 
 impl Client {
-    /// A view of this client whose keys are all under `prefix`: it goes in front of every key that
-    /// is sent, and is taken off every key that comes back.
+    /// Returns a view of this client whose keys are all under `prefix`: the view adds the prefix to
+    /// every key that it sends, and removes it from every key that it receives.
     ///
-    /// That holds for reads, writes, transactions with all that is in them, watches and sets of
-    /// them, mirrors, pages, the keys of leases, the server's own locks and elections, and everything
-    /// that is built on those: discovery, [`concurrency`](crate::concurrency), caches, copies. What
-    /// has no keys is as without a namespace: leases (their ids are the cluster's), compaction, the
-    /// revision, members, users and roles. A request with keys that cannot be confined, which is one
-    /// about permissions, is refused with [`InvalidArgument`](crate::ErrorKind::InvalidArgument) and
-    /// not sent.
+    /// This applies to reads, writes, transactions, watches, mirrors, pages, the keys of leases, the
+    /// server's own locks and elections, and to what is built on them: discovery,
+    /// [`concurrency`](crate::concurrency), caches and copies. It does not apply to what has no keys:
+    /// leases (their ids are those of the cluster), compaction, members, users and roles. A request about
+    /// permissions is refused with [`InvalidArgument`](crate::ErrorKind::InvalidArgument) and not sent,
+    /// because its keys would not be those of the namespace.
     ///
-    /// Ranges end with the namespace: [`KeyRange::all`](crate::KeyRange::all) is every key that is in
-    /// it. The key that equals `prefix` is not: it would have no name. Separators are part of the
-    /// prefix: `app/`, not `app`.
+    /// Ranges end with the namespace: [`KeyRange::all`](crate::KeyRange::all) is every key in it. The key
+    /// that equals `prefix` is not in it, because its name would be empty. A separator is part of the
+    /// prefix: write `app/`, not `app`.
     ///
-    /// A namespace is cheap to make and to clone, shares everything with its client, and can be
-    /// made of a namespace: the prefixes join. It is no protection: who has it has the client. Give
-    /// out rights to a prefix for that.
+    /// A namespace is cheap to make and to clone, and shares everything with its client. A namespace of a
+    /// namespace joins the prefixes. A namespace does not restrict access: for that, grant a role
+    /// permission for the prefix.
     ///
     /// ```no_run
     /// # fn main() -> etcd_blocking::Result<()> {
@@ -81,8 +80,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty prefix, which would be no
-    /// namespace at all.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty prefix.
     pub fn namespace(&self, prefix: impl IntoBytes) -> Result<Client> {
         let prefix = prefix.into_bytes();
         let mut scope = self.scope.as_deref().cloned().unwrap_or_default();
@@ -95,17 +93,17 @@ impl Client {
         Ok(self.scoped(scope))
     }
 
-    /// A view of this client that never shows an older state of the store than it has shown
-    /// before: its own writes are in what it reads, and what it read stays read.
+    /// Returns a view of this client whose reads never return an older state of the store than the view
+    /// has returned before. Its reads include its own writes.
     ///
-    /// It is for [serializable](crate::Get::serializable) reads, which a member answers from what it
-    /// has; one that is behind may have less than another one had shown. Such an answer is thrown
-    /// away, and another member is asked, up to five times as often as there are endpoints and
-    /// within the timeout. Linearizable reads are in order by themselves, and cost nothing more.
+    /// The view is for [serializable](crate::Get::serializable) reads, which a member answers from its own
+    /// data; a member that is behind may return less than another one did. The view drops such an answer
+    /// and asks another member, at most five times for each endpoint and within the timeout. Linearizable
+    /// reads are always in order, and cost nothing more.
     ///
-    /// What counts is what came through this view and its clones and views (also those of other
-    /// namespaces); two calls of `ordered` know nothing of each other. Of two calls that overlap
-    /// neither is the earlier one. Watches and mirrors have an order of their own.
+    /// The order covers this view, its clones and its views, also those of other namespaces. Two calls of
+    /// `ordered` make two independent orders. Two calls that overlap have no order. Watches and mirrors
+    /// have an order of their own.
     ///
     /// ```no_run
     /// # use etcd_blocking::Get;
@@ -136,7 +134,7 @@ impl Client {
         }
     }
 
-    /// What a prefix is on the server, for whom it matters whether two views see the same keys.
+    /// The prefix as the server sees it, to compare the prefixes of two views.
     pub(crate) fn absolute(&self, prefix: &Bytes) -> Bytes {
         let mut absolute = prefix.clone();
         if let Some(namespace) = self.namespace_of_view() {

@@ -8,8 +8,8 @@ use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 
 impl Client {
-    /// Watches a key or a range: every change from now on, or from a revision on, in order and
-    /// without a gap, whatever happens to connections and servers.
+    /// Watches a key or a range: receives every change from now on, or from a revision on, in order and
+    /// without a gap, also when connections and servers fail.
     ///
     /// Blocks until the server has the watch, at most for the client's timeout. All watches of a
     /// client share one stream.
@@ -27,8 +27,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a watch that makes no sense, before
-    /// anything is sent; what the server refuses it with, such as
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid watch, before anything
+    /// is sent; what the server refuses it with, such as
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
     /// [`Timeout`](crate::ErrorKind::Timeout) or [`Unavailable`](crate::ErrorKind::Unavailable) when
     /// it was not created in time, and then it is cancelled. A start revision that is compacted is
@@ -60,7 +60,7 @@ impl Client {
         self.watch(KeyRange::prefix(prefix))
     }
 
-    /// An empty set of watches, to read many from one channel.
+    /// Makes an empty set of watches, which delivers many watches to one channel.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Client {
         WatchSet::open(Box::new(self.clone()), &*self.core.bridge)
     }
 
-    /// An empty set of watches of single keys that keeps the newest event of each.
+    /// Makes an empty set of watches of single keys that keeps the newest event of each key.
     ///
     /// It does not wait for etcd.
     ///

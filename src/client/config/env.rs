@@ -1,4 +1,4 @@
-//! The settings that environment variables have: a pure function of them.
+//! Reads the settings of a client from environment variables. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How single settings are read from files and written to them.
+//! Reads and writes single settings in files.
 //!
 //! A setting that is null or an empty text is not set, as an empty variable of the environment is: files
 //! are made from templates, and their holes are filled with nothing.

@@ -1,4 +1,4 @@
-//! Times as Go writes them: `5s`, `500ms`, `1m30s`.
+//! Reads and writes times in the format of Go: `5s`, `500ms`, `1m30s`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Large ranges, read in pages that all show the same revision.
+//! Large ranges, read in pages at one revision.
 
 mod pump;
 
@@ -13,26 +13,25 @@ use crate::types::{KeyValue, Revision};
 use pump::PATIENCE;
 pub(crate) use pump::{Order, Piece, pump};
 
-/// A large range, read in pages that all show the same revision.
+/// The pages of a large range, all at the same revision.
 ///
-/// The first page is one request, and the only one when it holds everything. Where the server can
-/// stream a range (etcd 3.7) what follows is one stream, at the revision of the first page; elsewhere
-/// each page is a request at that revision. The pages are the same. A stream costs the server less: for
-/// every request it counts all the keys that are left.
+/// The first page is one request, and the only one when it holds all keys. Where the server has range
+/// streams (etcd 3.7), the other pages are one stream at the revision of the first page; elsewhere each
+/// page is a request at that revision. The pages are the same. A stream costs the server less, because
+/// the server counts all remaining keys for every request.
 ///
-/// A page that is over the [`receive_limit`](crate::ClientBuilder::receive_limit) is asked for again with
-/// fewer keys, and later ones with more again. One key that is over it by itself is an error of the kind
+/// A page over the [`receive_limit`](crate::ClientBuilder::receive_limit) is requested again with fewer
+/// keys; later pages grow again. A single key over the limit is an error of the kind
 /// [`TooLarge`](crate::ErrorKind::TooLarge) that names the key.
 ///
-/// A stream is read ahead of its reader by a page or two, and memory holds at most four. A reader that
-/// takes longer than half a second over a page is not read ahead for: its pages are requests, each
-/// made when it is asked for. A stream that breaks is gone on with after the last key it brought, and
-/// no page shows that. It has a connection of its own, so that it never delays a call.
+/// A stream is read ahead by one or two pages, and memory holds at most four. For a reader that takes
+/// longer than half a second for a page, the client stops reading ahead: each page is then a request,
+/// sent when the reader asks for it. After a stream breaks, the next one continues after the last key,
+/// and the pages do not show it. A stream has a connection of its own, so that it never delays a call.
 ///
-/// When the history it reads from is compacted meanwhile, there comes an error of the kind
-/// [`Compacted`](crate::ErrorKind::Compacted) that names the revision, and it is the last item. An
-/// error is always the last item; each page waits at most as long as a call, that is the client's
-/// [timeout](Client::timeout).
+/// When the history of the revision is compacted meanwhile, the last item is an error of the kind
+/// [`Compacted`](crate::ErrorKind::Compacted) that names the revision. An error is always the last item.
+/// Each page blocks for at most the client's [timeout](Client::timeout).
 ///
 /// ```no_run
 /// use etcd_blocking::{Client, Get};
@@ -54,7 +53,7 @@ pub struct Pages {
     failed: bool,
     ahead: Option<mpsc::Receiver<Piece>>,
     range_streams: RangeStreamAttempts,
-    /// When the last page was handed out.
+    /// When the last page was returned.
     handed: Option<Instant>,
 }
 
@@ -70,12 +69,12 @@ impl Pages {
         })
     }
 
-    /// The revision that all pages show; known after the first.
+    /// Returns the revision of all pages, which is known after the first page.
     pub fn revision(&self) -> Option<Revision> {
         self.paging.revision()
     }
 
-    /// The next page of a stream, if there is one that goes on.
+    /// Reads the next page of the stream, if one is open.
     fn streamed(&mut self, begun: Instant) -> Option<Vec<KeyValue>> {
         // What was asked for page by page is: with the first page, and by a reader who is slow.
         let quick = self.handed.is_some_and(|at| begun - at < PATIENCE);
@@ -109,7 +108,7 @@ impl Pages {
         }
     }
 
-    /// The next page by a request, in the time that is left.
+    /// Reads the next page by a request, within the remaining time.
     fn requested(&mut self, mut request: Get, begun: Instant) -> Result<Vec<KeyValue>> {
         let client = self.client.clone();
         let left = || client.timeout().saturating_sub(begun.elapsed());

@@ -1,4 +1,4 @@
-//! Reads a stream ahead of its reader: into pages, and never far.
+//! Reads a range stream into pages, a bounded number of pages ahead of the reader.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::rpc::kv::{Get, RangeStream, RangeStreamEnd};
 use crate::rpc::namespace::Namespace;
 use crate::types::KeyValue;
 
-/// How long a reader may take over a page. A stream that nobody reads holds up its connection, so it
-/// is given up; what comes next is read by a request when it is wanted.
+/// How long a reader may take for a page. A stream that is not read blocks its connection, so the task
+/// closes it; the next page is then read by a request.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What a reader gets. A channel that ends without `Last` or `Ended` was given up.
+/// An item of the reader. A channel that ends without `Last` or `Ended` was closed by the task.
 #[derive(Debug)]
 pub(crate) enum Piece {
     Page(Vec<KeyValue>),
@@ -24,17 +24,17 @@ pub(crate) enum Piece {
     Ended(RangeStreamEnd),
 }
 
-/// What to read, and how.
+/// The range to read, and its settings.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) get: Get,
     pub(crate) size: usize,
     pub(crate) namespace: Option<Namespace>,
-    /// How long the server may take over each step.
+    /// How long the server may take for each step.
     pub(crate) patience: Duration,
 }
 
-/// Reads until the end, or until nobody wants more.
+/// Reads until the end of the range, or until the reader is dropped.
 pub(crate) async fn pump(transport: Arc<Transport>, order: Order, pages: mpsc::Sender<Piece>) {
     let read = read(transport, order, &pages);
     let mut read = std::pin::pin!(read);

@@ -257,7 +257,7 @@ fn users_and_roles_have_no_keys_and_permissions_do() {
     ] {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
         assert!(
-            error.to_string().contains("permissions name keys"),
+            error.to_string().contains("permissions apply to full keys"),
             "{error}"
         );
     }
