@@ -161,7 +161,7 @@ fn an_expired_client_is_told_so() {
     let file = old.cert.to_str().unwrap();
     // The server says what is wrong with it; the Go that Debian's 3.4 is built with says only that it is bad.
     let reason = if version() < Version(3, 5, 0) {
-        "not acceptable"
+        "does not accept it"
     } else {
         "expired"
     };
