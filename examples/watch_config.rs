@@ -20,12 +20,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     // connections, restarts of etcd and compactions.
     let config = client.mirror(KeyRange::prefix("config/"))?;
 
-    // An operator changes settings.
+    // An operator changes settings. The mirror ends with the last clone of its client: keep one here.
+    let writer = client.clone();
     let operator = thread::spawn(move || {
-        client.put("config/log-level", "debug")?;
-        client.put("config/workers", "8")?;
-        client.delete("config/log-level")?;
-        client.put("config/stop", "now")
+        writer.put("config/log-level", "debug")?;
+        writer.put("config/workers", "8")?;
+        writer.delete("config/log-level")?;
+        writer.put("config/stop", "now")
     });
 
     for event in config.changes() {
