@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::rpc::kv::Get;
 use crate::runtime::Spawn as _;
 
-/// How many pages may wait for the reader.
+/// The maximum number of pages that wait for the reader.
 const AHEAD: usize = 1;
 
 impl Client {

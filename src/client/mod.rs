@@ -102,7 +102,7 @@ struct Core {
     watch_room: Capacity,
     views: Arc<Views>,
     before_closes: Arc<BeforeCloses>,
-    /// Whether this is a view that uses one endpoint only.
+    /// True for a view that uses one endpoint only.
     aimed: bool,
     id: u64,
 }

@@ -17,7 +17,7 @@ use crate::util::jitter;
 const BETWEEN_ANSWERS: Backoff =
     Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
 
-/// How many answers may be too old, for each endpoint.
+/// The maximum number of answers that are too old, for each endpoint.
 const TRIES: usize = 5;
 
 /// The newest revision that a view has returned.
@@ -26,7 +26,7 @@ pub(super) struct Order {
     shown: AtomicI64,
 }
 
-/// How an answer compares with what the view has returned.
+/// The age of an answer, compared with the newest that the view has returned.
 #[derive(Debug, PartialEq, Eq)]
 enum Worth {
     /// It is new enough.

@@ -14,7 +14,7 @@ use crate::rpc::watch::Watch;
 use crate::types::key_range::{KeyRange, Printed};
 use crate::types::{KeyValue, Revision};
 
-/// How many elements are read at once. A consumer that loses the first to another one tries the next.
+/// The number of elements in one read. A consumer that loses the first to another one tries the next.
 const READ_AT_ONCE: u32 = 8;
 
 /// An element of a [`Queue`](crate::concurrency::Queue) or a [`PriorityQueue`](crate::concurrency::PriorityQueue).

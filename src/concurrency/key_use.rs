@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::types::Revision;
 
-/// What one user knows about the key that it put, ordered from least to most certain.
+/// The knowledge of one user about the key that it put, ordered from least to most certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum KeyUse {
     /// Nothing.
@@ -30,7 +30,7 @@ pub(super) struct KeyUsers {
     holders: BTreeMap<Revision, usize>,
     /// The newest of these revisions that there was.
     newest: Revision,
-    /// What the users that have leftover put.
+    /// The knowledge of the users that have left.
     leftover: KeyUse,
     stage: Stage,
 }
@@ -141,7 +141,7 @@ impl KeyUsers {
         }
     }
 
-    /// What is pending, for somebody who deletes it now and then [settles](KeyUsers::settle).
+    /// Returns the pending deletion. The caller deletes the key and then [settles](KeyUsers::settle) it.
     pub(super) fn take_pending(&mut self) -> Option<KeyUse> {
         if self.stage != Stage::Pending {
             return None;

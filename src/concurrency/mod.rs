@@ -46,7 +46,7 @@ pub use stm::{Committed, Isolation, Stm, Tx};
 
 use crate::error::{Error, ErrorKind};
 
-/// Whether the next attempt may succeed after an error. All writes of this module can be repeated: a
+/// Returns whether the next attempt may succeed after an error. All writes of this module can be repeated: a
 /// key is created once and deleted once, whatever the outcome of an attempt. TLS worked when the
 /// session started, so an invalid certificate may be replaced while the session lives.
 fn may_pass(error: &Error) -> bool {
@@ -56,7 +56,7 @@ fn may_pass(error: &Error) -> bool {
     )
 }
 
-/// Whether a watch ended because events are missing, so that the keys must be read and watched again.
+/// Returns whether a watch ended because events are missing, so that the keys must be read and watched again.
 fn missed(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound)
 }

@@ -12,7 +12,7 @@ use crate::rpc::kv::{Get, RangeStream, RangeStreamEnd};
 use crate::rpc::namespace::Namespace;
 use crate::types::KeyValue;
 
-/// How long a reader may take for a page. A stream that is not read blocks its connection, so the task
+/// The time limit of a reader for one page. A stream that is not read blocks its connection, so the task
 /// closes it; the next page is then read by a request.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -30,7 +30,7 @@ pub(crate) struct Order {
     pub(crate) get: Get,
     pub(crate) size: usize,
     pub(crate) namespace: Option<Namespace>,
-    /// How long the server may take for each step.
+    /// The time limit of the server for each step.
     pub(crate) patience: Duration,
 }
 
