@@ -1,6 +1,6 @@
 //! A read-write lock: many readers or one writer.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use super::session::Session;
 use crate::error::Result;
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
+use crate::util::atomic::AtomicU64;
 
 /// A lock for many readers or one writer. It is compatible with `RWMutex` of Go's `recipes` of the same
 /// name.

@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -27,6 +27,7 @@ use super::oversized_message::OversizedScanner;
 use super::rpc_error::RpcError;
 use super::unary::{HEAD, announced, check, malformed, not_grpc};
 use crate::grpc::etcd_rs_proto::Duplex;
+use crate::util::atomic::AtomicU64;
 
 /// A message of this size gets its own memory. Smaller messages share a buffer with their
 /// neighbours, so a part of one that is kept retains at most this many bytes.

@@ -1,7 +1,9 @@
 //! Histograms of latencies, with logarithmic buckets.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+use crate::util::atomic::AtomicU64;
 
 /// The buckets for each doubling of the time: a bucket is at most a quarter of its lower bound
 /// wide.

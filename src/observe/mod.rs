@@ -17,7 +17,7 @@ mod subject;
 mod verbs;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::types::LeaseId;
+use crate::util::atomic::AtomicU64;
 use crate::util::boot_time::BootTime;
 pub(crate) use call::{Call, Underway};
 pub use latencies::Latencies;

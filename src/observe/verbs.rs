@@ -2,7 +2,7 @@
 //! of verbs.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::latencies::Buckets;
 use super::metrics::CallMetrics;
 use crate::error::ErrorKind;
+use crate::util::atomic::AtomicU64;
 
 /// The slots for verbs; etcd has about sixty. Further verbs share one additional slot.
 const SLOTS: usize = 128;

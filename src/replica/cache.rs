@@ -1,7 +1,7 @@
 //! Read-through cache of a prefix, based on a mirror.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::rpc::kv::{Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResp
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
+use crate::util::atomic::AtomicI64;
 
 /// Default of [`CacheBuilder::wait_timeout`]; the same as in etcd's own cache package.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,5 +1,6 @@
-//! Small types without knowledge of etcd: backoff, jitter, a clock, secrets, receiving handles.
+//! Small types without knowledge of etcd: atomics, backoff, jitter, a clock, secrets, receiving handles.
 
+pub(crate) mod atomic;
 pub(crate) mod backoff;
 pub(crate) mod boot_time;
 pub(crate) mod jitter;

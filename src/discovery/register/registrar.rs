@@ -1,7 +1,7 @@
 //! The registrar of a process, and its builder.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::discovery::codec::Codec;
 use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::util::atomic::AtomicU64;
 use crate::worker::Worker;
 
 /// The longest TTL of a lease in etcd (`MaxLeaseTTL`).

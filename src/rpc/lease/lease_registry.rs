@@ -1,7 +1,7 @@
 //! The leases that a client keeps alive: starts the keep-alive task, and adds leases to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
 use crate::runtime::{BoundedSender, Bridge, Capacity, Spawn};
 use crate::types::LeaseId;
+use crate::util::atomic::AtomicU64;
 
 /// The room for renewals that are not read.
 const ROOM: Capacity = Capacity {

@@ -3,7 +3,7 @@
 //! The loss of a lease is final, because its holder acts on it. An answer to a renewal that arrives
 //! later does not revive the lease.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Operation};
 use crate::types::LeaseId;
+use crate::util::atomic::AtomicU64;
 use crate::util::boot_time::BootTime;
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The watches of a client: starts the watch task, and hands watches to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use super::watcher::Watcher;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
 use crate::runtime::{BoundedSender, Bridge, Capacity, Spawn};
+use crate::util::atomic::AtomicU64;
 
 /// The watches of a client.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::grpc::{
     Connection, ConnectionRole, Consistency, Framed, GrpcStream, KnownStore, MemberCondition,
     RpcError, StreamItem, Transport, Urgency,
 };
+use crate::util::atomic::AtomicU64;
 
 /// The time limit of a read over the stream's connection. Bytes that arrive on the stream restart it,
 /// because the answer to the read comes behind them on the same connection.
