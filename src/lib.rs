@@ -238,32 +238,7 @@
 //! A [user](ClientBuilder::user) has the permissions of its roles. The client renews its token, also for open
 //! watches and leases. It sends a password over a connection without TLS only when that is
 //! [allowed](ClientBuilder::allow_plaintext_credentials).
-//!
-//! ```
-//! use etcd_blocking::{Client, ErrorKind, KeyRange};
-//! use etcd_blocking::auth::Permission;
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let etcd = etcd_blocking::local::LocalEtcd::start()?;
-//! # let (endpoint, password, root_password) = (etcd.endpoint(), "secret", "very secret");
-//! let admin = Client::connect([&endpoint])?;
-//! admin.auth().role_add("reader")?;
-//! admin.auth().role_grant_permission("reader", Permission::read(KeyRange::prefix("app/")))?;
-//! admin.auth().user_add("api", password)?;
-//! admin.auth().user_grant_role("api", "reader")?;
-//! admin.auth().user_add("root", root_password)?;
-//! admin.auth().user_grant_role("root", "root")?;
-//! admin.auth().enable()?;
-//!
-//! let api = Client::builder([&endpoint])
-//!     .user("api", password)
-//!     .allow_plaintext_credentials()
-//!     .connect()?;
-//! assert!(api.get("app/color")?.is_none());
-//! let refused = api.put("app/color", "red").unwrap_err();
-//! assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
-//! # Ok(()) }
-//! ```
+//! [The page about security](docs::security) has an example.
 //!
 //! # A cluster and its members
 //!
@@ -330,25 +305,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The feature `tracing` emits spans and events. They contain keys, as errors do; they contain no values,
-//! passwords and tokens.
-//!
-//! | target | level | what | fields |
-//! |---|---|---|---|
-//! | `etcd_blocking::call` | DEBUG | the span `call`, also while the runtime's thread works on it | `verb`, `request`, `outcome` (`ok`, or the error's kind), `error`, `attempts` |
-//! | `etcd_blocking::call` | DEBUG | `retry`, within the span of its call | `attempt`, `endpoint`, `reason` |
-//! | `etcd_blocking::connection` | INFO | `connected` | `endpoint`, `elapsed` |
-//! | `etcd_blocking::connection` | WARN | `dial failed`, `ejected` | `endpoint`, `reason` |
-//! | `etcd_blocking::connection` | DEBUG | `closed` | `endpoint` |
-//! | `etcd_blocking::token` | INFO | `refreshed` | |
-//! | `etcd_blocking::token` | WARN | `refresh failed` | `reason` |
-//! | `etcd_blocking::watch` | DEBUG | `stream opened`, `created`, `its reader has caught up` | `keys` |
-//! | `etcd_blocking::watch` | INFO | `stream lost`, `resumed`, `paused: its reader is slow` | `reason` or `keys` |
-//! | `etcd_blocking::watch` | WARN | `ended` | `keys`, `error` |
-//! | `etcd_blocking::lease` | DEBUG | `stream opened` | |
-//! | `etcd_blocking::lease` | TRACE | `renewed` | `lease`, `ttl` |
-//! | `etcd_blocking::lease` | INFO | `stream lost` | `reason` |
-//! | `etcd_blocking::lease` | WARN | `lost` | `lease`, `error` |
+//! The feature `tracing` emits spans and events, which [a table](docs::observability) lists. They contain
+//! keys, as errors do; they contain no values, passwords and tokens.
 //!
 //! # Channels
 //!
@@ -409,7 +367,7 @@ pub use bytes;
 pub use crossbeam_channel;
 
 pub use client::Client;
-pub use client::config::ClientBuilder;
+pub use client::builder::ClientBuilder;
 pub use client::pages::Pages;
 pub use discovery::{
     Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
@@ -508,7 +466,8 @@ pub mod mirror {
 
 /// The settings of a client, from code, files and the environment.
 pub mod config {
-    pub use crate::client::config::{ClientBuilder, Config, SecureConfig};
+    pub use crate::client::builder::ClientBuilder;
+    pub use crate::client::config::{Config, SecureConfig};
     pub use crate::client::into_endpoints::IntoEndpoints;
     pub use crate::grpc::connect::dns_srv::SrvLookup;
     #[cfg(feature = "__tls")]

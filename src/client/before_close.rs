@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Client;
-
 /// The time limit for all hooks together.
 const WITHIN: Duration = Duration::from_secs(1);
 
@@ -22,7 +20,7 @@ pub(crate) trait BeforeClose: Send + Sync {
 pub(super) struct BeforeCloses(Mutex<Vec<Weak<dyn BeforeClose>>>);
 
 impl BeforeCloses {
-    fn add(&self, hook: &Arc<dyn BeforeClose>) {
+    pub(super) fn add(&self, hook: &Arc<dyn BeforeClose>) {
         let mut hooks = self.0.lock();
         // Removed when the list would grow anyway, so that the cost of adding does not depend on the count.
         if hooks.len() == hooks.capacity() {
@@ -40,12 +38,5 @@ impl BeforeCloses {
         for wait in begun {
             wait(deadline);
         }
-    }
-}
-
-impl Client {
-    /// Adds a hook that [`close`](Client::close) of this client, or of any clone or view, runs.
-    pub(crate) fn before_close(&self, hook: &Arc<dyn BeforeClose>) {
-        self.core.before_closes.add(hook);
     }
 }

@@ -1,10 +1,12 @@
 //! The client: a cheap handle to the connections to one cluster.
 
-mod aim;
 pub(crate) mod auth;
 mod before_close;
+pub(crate) mod builder;
 pub(crate) mod cluster;
 pub(crate) mod config;
+mod core;
+mod endpoints;
 pub(crate) mod into_endpoints;
 mod kv;
 mod lease;
@@ -16,19 +18,17 @@ mod metrics;
 mod order;
 pub(crate) mod pages;
 mod scope;
+mod views;
 mod watch;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use aim::Views;
+use self::core::Core;
 pub(crate) use before_close::BeforeClose;
-use before_close::BeforeCloses;
 
-use crate::client::config::ClientBuilder;
-use crate::client::into_endpoints::IntoEndpoints;
 use crate::error::{ErrorKind, Result};
 use crate::grpc::connect::endpoint::Endpoint;
 use crate::grpc::{Transport, TransportSettings};
@@ -42,6 +42,7 @@ use crate::rpc::request::Request;
 use crate::rpc::watch::{Watch, WatchContext, WatchRegistry};
 use crate::runtime::{Bridge, Capacity, DriveMode, LostRequest, Pending};
 use crate::types::key_range::KeyRange;
+use crate::util::atomic::AtomicU64;
 use scope::Scope;
 
 /// The longest deadline. It can be added to any time without overflow.
@@ -91,66 +92,7 @@ pub struct Client {
     scope: Option<Arc<Scope>>,
 }
 
-/// What the clones of a client share.
-struct Core {
-    // The first field is dropped first: it ends the tasks that use the others. Views that are aimed at an
-    // endpoint share it.
-    bridge: Arc<Bridge>,
-    watches: Arc<WatchRegistry>,
-    transport: Arc<Transport>,
-    leases: LeaseRegistry,
-    watch_room: Capacity,
-    views: Arc<Views>,
-    before_closes: Arc<BeforeCloses>,
-    /// True for a view that uses one endpoint only.
-    aimed: bool,
-    id: u64,
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        if self.bridge.is_forked() {
-            // Leaks what is shared with the runtime: another thread of the parent may have held one of its
-            // locks when the process was forked, and no thread of the child releases it.
-            std::mem::forget(Arc::clone(&self.transport));
-            std::mem::forget(Arc::clone(&self.watches));
-            std::mem::forget(std::mem::take(&mut self.leases));
-        }
-    }
-}
-
 impl Client {
-    /// Makes a client for these endpoints with the default settings.
-    ///
-    /// It does not wait for etcd: the first call connects. [`ready`](Client::ready) waits.
-    /// The endpoints are one text, a list separated by commas, or a collection. An endpoint is
-    /// `http://host:port`, `host:port` or `unix:/path/to/socket`; under TLS it is `https://host:port` or
-    /// `unixs:/path/to/socket`. TLS uses the system's certificate authorities unless
-    /// [`ClientBuilder::tls`](crate::ClientBuilder) says otherwise. All endpoints use TLS, or none does.
-    ///
-    /// ```no_run
-    /// use etcd_blocking::Client;
-    ///
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// let one = Client::connect("http://127.0.0.1:2379")?;
-    /// let cluster = Client::connect("10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379")?;
-    /// let listed = Client::connect(["10.0.0.1:2379", "10.0.0.2:2379"])?;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an endpoint that cannot be parsed;
-    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started.
-    pub fn connect(endpoints: impl IntoEndpoints) -> Result<Client> {
-        Client::builder(endpoints).connect()
-    }
-
-    /// Starts a [`ClientBuilder`] for these endpoints, which has all settings.
-    pub fn builder(endpoints: impl IntoEndpoints) -> ClientBuilder {
-        ClientBuilder::new(endpoints)
-    }
-
     pub(crate) fn start(
         endpoints: Vec<Endpoint>,
         settings: TransportSettings,
@@ -295,6 +237,11 @@ impl Client {
             namespace,
             self.timeout,
         )
+    }
+
+    /// Adds a hook that [`close`](Client::close) of this client, or of any clone or view, runs.
+    pub(crate) fn before_close(&self, hook: &Arc<dyn BeforeClose>) {
+        self.core.before_closes.add(hook);
     }
 
     /// Returns whether the client was closed.

@@ -1,7 +1,7 @@
 //! Ordered reads: a view remembers the newest revision that it has returned, and rejects older answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -10,6 +10,7 @@ use crate::rpc::namespace::Namespace;
 use crate::rpc::request;
 use crate::rpc::request::Request;
 use crate::types::Revision;
+use crate::util::atomic::AtomicI64;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 

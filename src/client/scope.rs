@@ -1,19 +1,15 @@
-//! Views of a client: a namespace, and ordered reads.
+//! The settings of a view, and how a request is sent with them.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::Client;
 use super::order::Order;
-use crate::error::{Operation, Result};
+use crate::error::Result;
 use crate::grpc::Transport;
 use crate::rpc::namespace::Namespace;
 use crate::rpc::request;
 use crate::rpc::request::Request;
-use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::Printed;
 
 /// The settings of a view, which apply to every request sent through it.
@@ -46,104 +42,5 @@ impl fmt::Debug for Scope {
             .field("namespace", &prefix)
             .field("ordered", &self.order.is_some())
             .finish()
-    }
-}
-
-impl Client {
-    /// Returns a view of this client whose keys are all under `prefix`: the view adds the prefix to
-    /// every key that it sends, and removes it from every key that it receives.
-    ///
-    /// This applies to reads, writes, transactions, watches, mirrors, pages, the keys of leases, the
-    /// server's own locks and elections, and to what is built on them: discovery,
-    /// [`concurrency`](crate::concurrency), caches and copies. It does not apply to what has no keys:
-    /// leases (their ids are those of the cluster), compaction, members, users and roles. A request about
-    /// permissions is refused with [`InvalidArgument`](crate::ErrorKind::InvalidArgument) and not sent,
-    /// because its keys would not be those of the namespace.
-    ///
-    /// Ranges end with the namespace: [`KeyRange::all`](crate::KeyRange::all) is every key in it. The key
-    /// that equals `prefix` is not in it, because its name would be empty. A separator is part of the
-    /// prefix: write `app/`, not `app`.
-    ///
-    /// A namespace is cheap to make and to clone, and shares everything with its client. A namespace of a
-    /// namespace joins the prefixes. A namespace does not restrict access: for that, grant a role
-    /// permission for the prefix.
-    ///
-    /// ```no_run
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
-    /// let app = client.namespace("app/")?;
-    /// app.put("color", "red")?;
-    /// assert_eq!(client.get("app/color")?.expect("just put").value(), "red");
-    /// assert_eq!(app.get_prefix("")?[0].key(), "color");
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty prefix.
-    pub fn namespace(&self, prefix: impl IntoBytes) -> Result<Client> {
-        let prefix = prefix.into_bytes();
-        let mut scope = self.scope.as_deref().cloned().unwrap_or_default();
-        let namespace = match &scope.namespace {
-            Some(outer) => outer.nested(&prefix),
-            None => Namespace::new(prefix),
-        };
-        let namespace = namespace.map_err(|e| e.operation(Operation::new("namespace")))?;
-        scope.namespace = Some(namespace);
-        Ok(self.scoped(scope))
-    }
-
-    /// Returns a view of this client whose reads never return an older state of the store than the view
-    /// has returned before. Its reads include its own writes.
-    ///
-    /// The view is for [serializable](crate::Get::serializable) reads, which a member answers from its own
-    /// data; a member that is behind may return less than another one did. The view drops such an answer
-    /// and asks another member, at most five times for each endpoint and within the timeout. Linearizable
-    /// reads are always in order, and cost nothing more.
-    ///
-    /// The order covers this view, its clones and its views, also those of other namespaces. Two calls of
-    /// `ordered` make two independent orders. Two calls that overlap have no order. Watches and mirrors
-    /// have an order of their own.
-    ///
-    /// ```no_run
-    /// # use etcd_blocking::Get;
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
-    /// let ordered = client.ordered();
-    /// ordered.put("k", "v")?;
-    /// // From any member, and it is there.
-    /// assert!(ordered.call(Get::key("k").serializable())?.first().is_some());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Its reads fail with [`Stale`](crate::ErrorKind::Stale) when every member that answers is
-    /// behind, and with [`Rewound`](crate::ErrorKind::Rewound) when a linearizable read shows that
-    /// the whole store is.
-    pub fn ordered(&self) -> Client {
-        let mut scope = self.scope.as_deref().cloned().unwrap_or_default();
-        scope.order = Some(Arc::default());
-        self.scoped(scope)
-    }
-
-    fn scoped(&self, scope: Scope) -> Client {
-        Client {
-            scope: Some(Arc::new(scope)),
-            ..self.clone()
-        }
-    }
-
-    /// The prefix as the server sees it, to compare the prefixes of two views.
-    pub(crate) fn absolute(&self, prefix: &Bytes) -> Bytes {
-        let mut absolute = prefix.clone();
-        if let Some(namespace) = self.namespace_of_view() {
-            namespace.enter_name(&mut absolute);
-        }
-        absolute
-    }
-
-    pub(super) fn namespace_of_view(&self) -> Option<&Namespace> {
-        self.scope.as_ref()?.namespace.as_ref()
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use crate::client::config::ClientBuilder;
+use crate::client::builder::ClientBuilder;
 use crate::grpc::Resolver;
 
 /// Replaces the system's name resolver of a client with `resolve`.

@@ -195,6 +195,7 @@ fn discovery_and_concurrency_use_only_the_public_api() {
         for inside in [
             "crate::grpc",
             "crate::rpc::request",
+            "crate::client::builder",
             "crate::client::config",
             "tokio",
         ] {
@@ -206,4 +207,24 @@ fn discovery_and_concurrency_use_only_the_public_api() {
             "{name} uses more of the runtime than Pending"
         );
     }
+}
+
+/// `util/atomic` has them for targets whose processor does not.
+#[test]
+fn atomics_of_64_bits_come_from_util() {
+    let mut found = Vec::new();
+    for source in sources::library() {
+        if source.name == "util/atomic.rs" || source.is_test() {
+            continue;
+        }
+        let code = source.code();
+        for imported in code.split("sync::atomic::").skip(1) {
+            let end = if imported.starts_with('{') { '}' } else { ';' };
+            let names = imported.split(end).next().unwrap_or_default();
+            if names.contains("I64") || names.contains("U64") {
+                found.push(format!("{} imports {names}", source.name));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }

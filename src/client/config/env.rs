@@ -7,11 +7,56 @@ use super::span;
 use super::values::Config;
 use crate::error::{Error, Operation, Result};
 
+impl Config {
+    /// The settings that the environment of this process has.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_vars`](Config::from_vars).
+    pub fn from_env() -> Result<Self> {
+        let vars = std::env::vars_os().map(|(name, value)| {
+            let text = value.into_string().ok();
+            (name.to_string_lossy().into_owned(), text)
+        });
+        read(vars)
+    }
+
+    /// The settings that these variables have: `ETCD_ENDPOINTS`, and those of etcdctl, as the table
+    /// says. An empty variable counts as not set. `ETCD_ENDPOINTS` wins over `ETCDCTL_ENDPOINTS`.
+    ///
+    /// Variables of etcdctl that are about the tool and not about the client (`ETCDCTL_API`,
+    /// `ETCDCTL_WRITE_OUT`...), and those that nobody knows, are ignored.
+    ///
+    /// ```
+    /// use etcd_blocking::config::Config;
+    ///
+    /// let config = Config::from_vars([
+    ///     ("ETCD_ENDPOINTS", "10.0.0.1:2379,10.0.0.2:2379"),
+    ///     ("ETCDCTL_DIAL_TIMEOUT", "500ms"),
+    /// ])?;
+    /// assert_eq!(config.endpoints, ["10.0.0.1:2379", "10.0.0.2:2379"]);
+    /// # Ok::<(), etcd_blocking::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), with the variable's name, for a value
+    /// that makes no sense, and for a setting that this crate does not have and that must not be
+    /// ignored, such as not verifying certificates.
+    pub fn from_vars<N: Into<String>, V: Into<String>>(
+        vars: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self> {
+        read(vars.into_iter().map(|(n, v)| (n.into(), Some(v.into()))))
+    }
+}
+
 /// The variables that mean something; empty ones are not there.
 struct Vars(BTreeMap<String, Option<String>>);
 
 /// Reads variables; `None` is a value that is not UTF-8, which matters only when it is asked for.
-pub(super) fn read(vars: impl IntoIterator<Item = (String, Option<String>)>) -> Result<Config> {
+pub(in crate::client) fn read(
+    vars: impl IntoIterator<Item = (String, Option<String>)>,
+) -> Result<Config> {
     let ours = |name: &str| name == "ETCD_ENDPOINTS" || name.starts_with("ETCDCTL_");
     let there = |value: &Option<String>| value.as_ref().is_none_or(|text| !text.is_empty());
     let vars = vars.into_iter();

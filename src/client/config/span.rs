@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
 
 /// Writes one so that it is read as the same.
 #[cfg(any(feature = "serde", test))]
-pub(super) fn format(span: Duration) -> String {
+pub(in crate::client) fn format(span: Duration) -> String {
     let nanos = span.as_nanos();
     let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
     let whole = units.iter().find(|(unit, _)| nanos.is_multiple_of(*unit));

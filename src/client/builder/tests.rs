@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::client::config::{env, span};
 use crate::error::ErrorKind;
 
-const TABLE: &str = include_str!("defaults.md");
+const TABLE: &str = include_str!("../config/defaults.md");
 
 /// The default that the table has for a setting, by its name in a file.
 fn told(setting: &str) -> &'static str {
