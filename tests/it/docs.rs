@@ -16,8 +16,10 @@ fn read(path: impl AsRef<Path>) -> String {
 /// The pages of `docs/`, by their names without `.md`.
 fn pages() -> BTreeSet<String> {
     let files = fs::read_dir(root().join("docs")).unwrap();
+    let pages = files.map(|file| file.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     let stem = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
-    files.map(|file| stem(file.unwrap().path())).collect()
+    pages.map(stem).collect()
 }
 
 #[test]
