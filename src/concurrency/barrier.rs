@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
 
-use super::missed;
+use super::events_are_missing;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::rpc::kv::{Compare, Get, Put, Txn};
@@ -126,7 +126,9 @@ impl Barrier {
                         format!("{:?} is still held after {timeout:?}", Printed(&self.key));
                     return Err(Error::new(ErrorKind::Timeout, reason).operation(about()));
                 }
-                Ok(Err(error)) if !missed(&error) => return Err(error.operation(about())),
+                Ok(Err(error)) if !events_are_missing(&error) => {
+                    return Err(error.operation(about()));
+                }
                 Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {}
             }
         }

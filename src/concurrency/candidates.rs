@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_leads_and_every_proclamation_is_told() {
+    fn the_oldest_candidate_leads_and_each_proclamation_is_reported() {
         let mut all = Candidates::default();
         assert_eq!(names(all.on(reset(vec![]))), [None]);
         assert_eq!(
@@ -137,7 +137,7 @@ mod tests {
 
     // Fault: W4
     #[test]
-    fn what_one_transaction_does_is_told_as_one_change() {
+    fn the_changes_of_one_transaction_are_reported_as_one_change() {
         let mut all = Candidates::default();
         let candidates = ["a", "b", "c", "d", "e"].into_iter().zip(2..);
         let begun = candidates.map(|(key, n)| put(key, n, n)).collect();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn of_candidates_of_one_transaction_the_first_by_name_leads() {
+    fn of_candidates_created_by_one_transaction_the_first_key_leads() {
         let mut all = Candidates::default();
         assert_eq!(
             names(all.on(changed(vec![put("b", 2, 2), put("a", 2, 2)]))),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_made_anew_tells_only_what_is_true_now() {
+    fn a_reset_reports_only_the_present_leader() {
         let mut all = Candidates::default();
         all.on(reset(vec![put("a", 2, 2), put("b", 3, 3)]));
         assert_eq!(

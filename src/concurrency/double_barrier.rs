@@ -6,9 +6,9 @@ use bytes::Bytes;
 use crossbeam_channel::Select;
 
 use super::Session;
+use super::events_are_missing;
 use super::fifo::nanos;
-use super::missed;
-use super::queue::gone;
+use super::queue::key_gone_error;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::rpc::kv::{Compare, Delete, Get, GetResponse, Op, Put, SortOrder, SortTarget, Txn};
@@ -46,7 +46,7 @@ pub struct DoubleBarrier {
     count: usize,
 }
 
-/// A own_key inside a [`DoubleBarrier`], from [`enter`](DoubleBarrier::enter) until
+/// A program inside a [`DoubleBarrier`], from [`enter`](DoubleBarrier::enter) until
 /// [`leave`](Inside::leave).
 ///
 /// Dropping it does not leave: the others wait until the session is over.
@@ -123,7 +123,7 @@ impl DoubleBarrier {
                 opened,
             }),
             Err(error) => {
-                // Else the lease takes it along.
+                // If this fails, the key is deleted with the lease.
                 let _ = self.client().txn(own_key.deletion());
                 Err(error.operation(about()))
             }
@@ -150,7 +150,7 @@ impl DoubleBarrier {
             .keys_only()
     }
 
-    /// Makes a key of its own, and returns who was there just then.
+    /// Creates the key of this program, and returns the programs that were inside at that revision.
     fn take_place(&self) -> Result<(OwnKey, GetResponse)> {
         loop {
             let own_key = self.below(format!("/waiters/{}", nanos()).as_bytes());
@@ -199,7 +199,9 @@ impl DoubleBarrier {
             }
             match own.map(event).transpose()? {
                 None | Some(WatchItem::None) => {}
-                Some(WatchItem::At(_)) => return Err(gone(&self.session, self.client().timeout())),
+                Some(WatchItem::At(_)) => {
+                    return Err(key_gone_error(&self.session, self.client().timeout()));
+                }
                 Some(WatchItem::Unknown) => return Ok(None),
             }
             let left = timeout.saturating_sub(begun.elapsed());
@@ -246,7 +248,7 @@ impl DoubleBarrier {
             if opened.succeeded() {
                 return Ok(opened.revision());
             }
-            return Err(gone(&self.session, self.client().timeout()));
+            return Err(key_gone_error(&self.session, self.client().timeout()));
         }
         let mut after = came;
         loop {
@@ -265,7 +267,7 @@ impl DoubleBarrier {
                 _ => after = looked.revision(),
             }
             if first(1).is_none_or(|kv| kv.create_revision() != came) {
-                return Err(gone(&self.session, self.client().timeout()));
+                return Err(key_gone_error(&self.session, self.client().timeout()));
             }
         }
     }
@@ -283,7 +285,7 @@ fn event(watcher: &Watcher) -> Result<WatchItem> {
     match watcher.try_recv() {
         Ok(Ok(response)) if response.events().is_empty() => Ok(WatchItem::None),
         Ok(Ok(response)) => Ok(WatchItem::At(response.revision())),
-        Ok(Err(error)) if !missed(&error) => Err(error),
+        Ok(Err(error)) if !events_are_missing(&error) => Err(error),
         Ok(Err(_)) => Ok(WatchItem::Unknown),
         Err(error) if error.is_disconnected() => Ok(WatchItem::Unknown),
         Err(_) => Ok(WatchItem::None),
@@ -313,7 +315,7 @@ impl Inside {
         let begun = Instant::now();
         let left = self.leave_together(begun, timeout);
         left.map_err(|error| {
-            // Else the lease takes it along.
+            // If this fails, the key is deleted with the lease.
             let _ = self.barrier.client().txn(self.own_key.deletion());
             error.operation(Operation::on(
                 "leave",

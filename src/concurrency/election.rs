@@ -156,7 +156,7 @@ impl Election {
             lease: self.session.lease(),
             before: self.candidates(),
         };
-        let won = queue.draw(&request).and_then(|queued| {
+        let won = queue.enqueue(&request).and_then(|queued| {
             let stale = |found: &KeyValue| *found.value() != request.value;
             if queued.found.as_ref().is_some_and(stale) {
                 queue
@@ -233,7 +233,7 @@ impl Leadership {
     pub fn resign(self) -> Result<()> {
         let Leadership { hold, limit, .. } = self;
         let within = hold.session().client().timeout();
-        match hold.give_up(within) {
+        match hold.release(within) {
             Ok(true) => Ok(()),
             Ok(false) => Err(limit.named(not_leader())),
             Err(error) => Err(limit.named(error)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
 
-use super::missed;
+use super::events_are_missing;
 use crate::client::Client;
 use crate::error::{Error, Operation, Result};
 use crate::rpc::kv::{Compare, Delete, Get, Txn};
@@ -133,10 +133,10 @@ pub(super) fn take_within(
                 watcher = Some(puts);
             }
             Err(RecvTimeoutError::Timeout) => return Ok(None),
-            Ok(Err(error)) if !missed(&error) => {
+            Ok(Err(error)) if !events_are_missing(&error) => {
                 return Err(error.operation(Operation::on("dequeue", keys.clone())));
             }
-            // Reading the queue again shows what the watch missed.
+            // Reading the queue again shows the elements that the watch missed.
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {}
         }
     }

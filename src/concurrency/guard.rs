@@ -137,7 +137,7 @@ impl LockGuard {
     pub fn unlock(self) -> Result<()> {
         let LockGuard { hold, limit, .. } = self;
         let within = hold.session().client().timeout();
-        match hold.give_up(within) {
+        match hold.release(within) {
             Ok(true) => Ok(()),
             Ok(false) => Err(limit.named(not_held())),
             Err(error) => Err(limit.named(error)),

@@ -1,36 +1,36 @@
 //! Counts the users of one key in a session, and decides which of them deletes it. Pure.
 //!
-//! A key is named after the lease, so all users of one session that want the same lock share one key.
-//! What a user holds is the key as it was created at one revision. When somebody else deletes the key
-//! and the session puts it again, the users of the deleted key hold nothing: they neither keep the new
-//! key nor delete it.
+//! The name of a key contains the lease, so all users of one lock in one session share one key. A user
+//! holds the key with the create_revision that its put returned. If another client deletes the key and
+//! the session puts it again, users of the deleted key hold nothing: they neither keep the new key nor
+//! delete it.
 
 use std::collections::BTreeMap;
 
 use crate::types::Revision;
 
-/// The knowledge of one user about the key that it put, ordered from least to most certain.
+/// Whether one user has put the key, ordered from least to most certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum KeyUse {
-    /// Nothing.
+    /// It has not put the key.
     #[default]
-    None,
-    /// Perhaps something: the answer is not known.
-    Asked,
-    /// The key that was created at this revision.
+    NotPut,
+    /// It sent a put whose outcome is unknown.
+    MaybePut,
+    /// It uses the key that was created at this revision.
     Created(Revision),
 }
 
 /// The users of one key.
 #[derive(Debug, Default)]
 pub(super) struct KeyUsers {
-    /// Users that have not queued the key.
-    asking: usize,
-    /// Users that have, by the revision that created the key they have.
+    /// The number of users that entered and have no key yet.
+    without_key: usize,
+    /// The number of users of each key, by its create_revision.
     holders: BTreeMap<Revision, usize>,
-    /// The newest of these revisions that there was.
+    /// The highest create_revision so far.
     newest: Revision,
-    /// The knowledge of the users that have left.
+    /// The key that users which have left may have put.
     leftover: KeyUse,
     stage: Stage,
 }
@@ -39,29 +39,29 @@ pub(super) struct KeyUsers {
 enum Stage {
     #[default]
     Free,
-    /// Somebody is deleting the key right now.
+    /// A user or the deletion task is deleting the key.
     Deleting,
-    /// The key is still to be deleted.
+    /// A deletion failed, and must be repeated.
     Pending,
 }
 
-/// What a user that enters is to do.
+/// What a user that enters must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EnterAction {
-    /// Nothing: it is counted.
+    /// Nothing: the user is counted.
     Entered,
     /// Wait, and enter again.
     Wait,
-    /// Delete what is leftover of an earlier use, [settle](KeyUsers::settle), and enter again.
+    /// Delete the key of an earlier use, [settle](KeyUsers::settle), and enter again.
     Delete(KeyUse),
 }
 
-/// What a user that leaves is to do.
+/// What a user that leaves must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeaveAction {
-    /// Nothing: there is no key, or it stays.
+    /// Nothing: there is no key, or it is kept.
     Nothing,
-    /// Nothing: others use the same key.
+    /// Nothing: other users have the same key.
     Shared,
     /// Nothing: the user's key is gone, because a newer one was created.
     Gone,
@@ -73,7 +73,7 @@ impl KeyUsers {
     pub(super) fn enter(&mut self) -> EnterAction {
         match self.stage {
             Stage::Free => {
-                self.asking += 1;
+                self.without_key += 1;
                 EnterAction::Entered
             }
             Stage::Deleting => EnterAction::Wait,
@@ -84,19 +84,18 @@ impl KeyUsers {
         }
     }
 
-    /// A user that entered has queued the key that was created at `revision`.
+    /// Records that a user that entered has the key that was created at `revision`.
     pub(super) fn created(&mut self, revision: Revision) {
-        self.asking = self.asking.saturating_sub(1);
+        self.without_key = self.without_key.saturating_sub(1);
         *self.holders.entry(revision).or_default() += 1;
         if revision >= self.newest {
             self.newest = revision;
-            // Whatever those who leftover have put: it is this key, or it is gone.
-            self.leftover = KeyUse::None;
+            // A key put by a user that has left is either this key or was deleted before it.
+            self.leftover = KeyUse::NotPut;
         }
     }
 
-    /// A user leaves with what it has put. The last one that uses a key is to delete it, unless it is
-    /// to `keep` it.
+    /// Removes a user, and returns `Delete` for the last user of a key, unless `keep` is set.
     pub(super) fn leave(&mut self, key_use: KeyUse, keep: bool) -> LeaveAction {
         match key_use {
             KeyUse::Created(revision) => {
@@ -110,21 +109,21 @@ impl KeyUsers {
                 if self.holders.contains_key(&revision) {
                     return LeaveAction::Shared;
                 }
-                self.leftover = if keep { KeyUse::None } else { key_use };
-                if self.asking > 0 {
+                self.leftover = if keep { KeyUse::NotPut } else { key_use };
+                if self.without_key > 0 {
                     return LeaveAction::Shared;
                 }
             }
-            KeyUse::None | KeyUse::Asked => {
-                self.asking = self.asking.saturating_sub(1);
+            KeyUse::NotPut | KeyUse::MaybePut => {
+                self.without_key = self.without_key.saturating_sub(1);
                 self.leftover = self.leftover.max(key_use);
-                if self.asking > 0 || self.holders.contains_key(&self.newest) {
+                if self.without_key > 0 || self.holders.contains_key(&self.newest) {
                     return LeaveAction::Shared;
                 }
             }
         }
         match self.leftover {
-            KeyUse::None => LeaveAction::Nothing,
+            KeyUse::NotPut => LeaveAction::Nothing,
             leftover => {
                 self.stage = Stage::Deleting;
                 LeaveAction::Delete(leftover)
@@ -132,12 +131,12 @@ impl KeyUsers {
         }
     }
 
-    /// The key is deleted, or still pending.
+    /// Records the result of a deletion: `pending` if it must be repeated.
     pub(super) fn settle(&mut self, pending: bool) {
         if pending {
             self.stage = Stage::Pending;
         } else {
-            (self.stage, self.leftover) = (Stage::Free, KeyUse::None);
+            (self.stage, self.leftover) = (Stage::Free, KeyUse::NotPut);
         }
     }
 
@@ -150,9 +149,9 @@ impl KeyUsers {
         Some(self.leftover)
     }
 
-    /// Whether nothing has to be remembered of the key.
-    pub(super) fn is_over(&self) -> bool {
-        self.asking == 0 && self.holders.is_empty() && self.stage == Stage::Free
+    /// Whether the key has no user and no pending deletion.
+    pub(super) fn is_unused(&self) -> bool {
+        self.without_key == 0 && self.holders.is_empty() && self.stage == Stage::Free
     }
 }
 
@@ -165,78 +164,84 @@ mod tests {
         Revision::new(revision)
     }
 
-    fn queued(revision: i64) -> KeyUse {
+    fn created(revision: i64) -> KeyUse {
         KeyUse::Created(at(revision))
     }
 
-    fn holder(key: &mut KeyUsers, revision: i64) {
+    fn add_holder(key: &mut KeyUsers, revision: i64) {
         assert_eq!(key.enter(), EnterAction::Entered);
         key.created(at(revision));
     }
 
     #[test]
-    fn the_last_of_those_who_share_a_key_deletes_it() {
+    fn the_last_user_deletes_a_shared_key() {
         let mut key = KeyUsers::default();
-        holder(&mut key, 5);
-        holder(&mut key, 5);
-        assert_eq!(key.leave(queued(5), false), LeaveAction::Shared);
-        assert_eq!(key.leave(queued(5), false), LeaveAction::Delete(queued(5)));
+        add_holder(&mut key, 5);
+        add_holder(&mut key, 5);
+        assert_eq!(key.leave(created(5), false), LeaveAction::Shared);
+        assert_eq!(
+            key.leave(created(5), false),
+            LeaveAction::Delete(created(5))
+        );
         assert_eq!(key.enter(), EnterAction::Wait);
         key.settle(false);
-        assert!(key.is_over());
+        assert!(key.is_unused());
     }
 
     #[test]
-    fn a_holder_of_a_key_that_is_gone_neither_keeps_nor_deletes_the_new_one() {
+    fn a_user_of_a_deleted_key_neither_keeps_nor_deletes_the_new_key() {
         let mut key = KeyUsers::default();
-        holder(&mut key, 5);
-        holder(&mut key, 9);
-        assert_eq!(key.leave(queued(9), false), LeaveAction::Delete(queued(9)));
-        key.settle(false);
-        assert_eq!(key.leave(queued(5), false), LeaveAction::Gone);
-        assert!(key.is_over());
-
-        holder(&mut key, 11);
-        holder(&mut key, 15);
-        assert_eq!(key.leave(queued(11), true), LeaveAction::Gone);
+        add_holder(&mut key, 5);
+        add_holder(&mut key, 9);
         assert_eq!(
-            key.leave(queued(15), false),
-            LeaveAction::Delete(queued(15))
+            key.leave(created(9), false),
+            LeaveAction::Delete(created(9))
+        );
+        key.settle(false);
+        assert_eq!(key.leave(created(5), false), LeaveAction::Gone);
+        assert!(key.is_unused());
+
+        add_holder(&mut key, 11);
+        add_holder(&mut key, 15);
+        assert_eq!(key.leave(created(11), true), LeaveAction::Gone);
+        assert_eq!(
+            key.leave(created(15), false),
+            LeaveAction::Delete(created(15))
         );
     }
 
     #[test]
-    fn what_nobody_knows_the_outcome_of_is_deleted_by_the_last() {
+    fn the_last_user_deletes_a_key_whose_put_has_an_unknown_outcome() {
         let mut key = KeyUsers::default();
         assert_eq!(key.enter(), EnterAction::Entered);
         assert_eq!(key.enter(), EnterAction::Entered);
-        assert_eq!(key.leave(KeyUse::Asked, false), LeaveAction::Shared);
+        assert_eq!(key.leave(KeyUse::MaybePut, false), LeaveAction::Shared);
         assert_eq!(
-            key.leave(KeyUse::None, false),
-            LeaveAction::Delete(KeyUse::Asked)
+            key.leave(KeyUse::NotPut, false),
+            LeaveAction::Delete(KeyUse::MaybePut)
         );
         key.settle(true);
-        assert_eq!(key.enter(), EnterAction::Delete(KeyUse::Asked));
+        assert_eq!(key.enter(), EnterAction::Delete(KeyUse::MaybePut));
         key.settle(false);
-        assert!(key.is_over());
+        assert!(key.is_unused());
     }
 
     #[test]
-    fn a_key_that_is_kept_is_deleted_by_nobody() {
+    fn a_kept_key_is_not_deleted() {
         let mut key = KeyUsers::default();
-        holder(&mut key, 5);
-        assert_eq!(key.leave(queued(5), true), LeaveAction::Nothing);
-        assert!(key.is_over());
+        add_holder(&mut key, 5);
+        assert_eq!(key.leave(created(5), true), LeaveAction::Nothing);
+        assert!(key.is_unused());
     }
 
-    /// A user of the model: it entered, and drew the key that was there then, or created one.
+    /// A user of the model: it has entered, and later finds or creates the key.
     #[derive(Clone, Copy)]
     struct User {
         key_use: KeyUse,
     }
 
     /// Users of one session, and an operator that deletes their key.
-    struct World {
+    struct Model {
         key: KeyUsers,
         users: Vec<User>,
         stored: Option<Revision>,
@@ -244,8 +249,8 @@ mod tests {
         deleting: Option<KeyUse>,
     }
 
-    impl World {
-        fn draw(&mut self, index: usize) {
+    impl Model {
+        fn put(&mut self, index: usize) {
             let revision = *self.stored.get_or_insert_with(|| {
                 self.clock += 1;
                 Revision::new(self.clock)
@@ -266,17 +271,20 @@ mod tests {
             }
         }
 
-        /// Somebody was told to delete the key.
+        /// Begins the deletion of the key.
         fn delete(&mut self, key_use: KeyUse) {
             let used = |user: &User| Some(user.key_use) == self.stored.map(KeyUse::Created);
-            assert!(!self.users.iter().any(used), "a key in use is deleted");
-            assert!(self.deleting.replace(key_use).is_none(), "deleted by two");
+            assert!(!self.users.iter().any(used), "a key with users is deleted");
+            assert!(
+                self.deleting.replace(key_use).is_none(),
+                "two users delete the key"
+            );
         }
 
         fn settle(&mut self, failed: bool) {
             if let Some(key_use) = self.deleting.take() {
                 if !failed
-                    && (key_use == KeyUse::Asked
+                    && (key_use == KeyUse::MaybePut
                         || self.stored.map(KeyUse::Created) == Some(key_use))
                 {
                     self.stored = None;
@@ -287,10 +295,10 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_there_while_it_is_used_and_goes_with_its_last_user() {
+    fn a_key_exists_while_it_has_users_and_is_deleted_with_the_last_one() {
         for seed in 0..2000 {
             let mut jitter = Jitter::seeded(seed);
-            let mut world = World {
+            let mut model = Model {
                 key: KeyUsers::default(),
                 users: Vec::new(),
                 stored: None,
@@ -302,41 +310,41 @@ mod tests {
                     ((jitter.fraction() * below as f64) as usize).min(below - 1)
                 };
                 match any(&mut jitter, 6) {
-                    0 | 1 => match world.key.enter() {
-                        EnterAction::Entered => world.users.push(User {
-                            key_use: KeyUse::None,
+                    0 | 1 => match model.key.enter() {
+                        EnterAction::Entered => model.users.push(User {
+                            key_use: KeyUse::NotPut,
                         }),
-                        EnterAction::Wait => assert!(world.deleting.is_some()),
-                        EnterAction::Delete(key_use) => world.delete(key_use),
+                        EnterAction::Wait => assert!(model.deleting.is_some()),
+                        EnterAction::Delete(key_use) => model.delete(key_use),
                     },
-                    2 if !world.users.is_empty() => {
-                        let index = any(&mut jitter, world.users.len());
-                        if !matches!(world.users[index].key_use, KeyUse::Created(_)) {
-                            world.draw(index);
+                    2 if !model.users.is_empty() => {
+                        let index = any(&mut jitter, model.users.len());
+                        if !matches!(model.users[index].key_use, KeyUse::Created(_)) {
+                            model.put(index);
                         }
                     }
-                    3 if !world.users.is_empty() => {
-                        let index = any(&mut jitter, world.users.len());
-                        world.leave(index);
+                    3 if !model.users.is_empty() => {
+                        let index = any(&mut jitter, model.users.len());
+                        model.leave(index);
                     }
                     4 => {
-                        world.clock += 1;
-                        world.stored = None;
+                        model.clock += 1;
+                        model.stored = None;
                     }
-                    _ => world.settle(jitter.fraction() < 0.3),
+                    _ => model.settle(jitter.fraction() < 0.3),
                 }
             }
-            world.settle(false);
-            while !world.users.is_empty() {
-                world.leave(0);
-                world.settle(false);
+            model.settle(false);
+            while !model.users.is_empty() {
+                model.leave(0);
+                model.settle(false);
             }
-            if let Some(key_use) = world.key.take_pending() {
-                world.delete(key_use);
-                world.settle(false);
+            if let Some(key_use) = model.key.take_pending() {
+                model.delete(key_use);
+                model.settle(false);
             }
-            assert!(world.key.is_over(), "seed {seed}");
-            assert_eq!(world.stored, None, "seed {seed}: a key is leftover over");
+            assert!(model.key.is_unused(), "seed {seed}");
+            assert_eq!(model.stored, None, "seed {seed}: a key is left");
         }
     }
 }

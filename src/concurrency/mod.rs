@@ -49,7 +49,7 @@ use crate::error::{Error, ErrorKind};
 /// Returns whether the next attempt may succeed after an error. All writes of this module can be repeated: a
 /// key is created once and deleted once, whatever the outcome of an attempt. TLS worked when the
 /// session started, so an invalid certificate may be replaced while the session lives.
-fn may_pass(error: &Error) -> bool {
+fn is_transient(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited | ErrorKind::Tls
@@ -57,6 +57,6 @@ fn may_pass(error: &Error) -> bool {
 }
 
 /// Returns whether a watch ended because events are missing, so that the keys must be read and watched again.
-fn missed(error: &Error) -> bool {
+fn events_are_missing(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound)
 }

@@ -108,7 +108,7 @@ mod tests {
     use crate::rpc::kv::Get;
 
     #[test]
-    fn what_fits_is_not_nested() {
+    fn operations_within_the_limit_are_not_nested() {
         let gets: Vec<Op> = (0..128).map(|n| Get::key(format!("k{n}")).into()).collect();
         assert_eq!(nested(gets.clone(), 128), gets);
     }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_nested_within_what_a_path_may_hold() {
+    fn more_operations_are_nested_within_the_limit_of_a_path() {
         assert_eq!(nested(gets(129), 128).len(), 3);
         assert_eq!(nested(gets(64 * 64), 128).len(), 64);
         let inner = |ops, list| sizes(ops, 0, list).map(|sizes| sizes.inner);
@@ -129,8 +129,8 @@ mod tests {
         assert_eq!((most(10_000), most(0)), (10_000, 1));
     }
 
-    /// Every combination of guards, operations and limit: what comes out is what etcd takes, and what is
-    /// refused cannot be had with any number of levels.
+    /// For every combination of guards, operations and limit: etcd accepts the result, and a combination
+    /// that is refused does not fit with any number of levels.
     #[test]
     fn guards_and_operations_together_are_within_the_limit() {
         use crate::rpc::kv::Compare;

@@ -9,7 +9,7 @@ use crossbeam_channel::{Select, TryRecvError};
 use super::key_use::{KeyUse, LeaveAction};
 use super::queue_position::{PositionRequest, QueuePosition, QueueTurn};
 use super::session::Session;
-use super::{may_pass, missed};
+use super::{events_are_missing, is_transient};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::rpc::kv::{OpResponse, Txn, TxnResponse};
 use crate::rpc::watch::{Event, EventKind, Watch, Watcher};
@@ -21,20 +21,20 @@ use crate::util::jitter;
 /// The waits after a call that failed and may succeed.
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 
-/// How long the deletion of a key may take in a drop.
+/// The longest time that a drop may block to delete a key.
 pub(super) const DROP_WITHIN: Duration = Duration::from_secs(1);
 
-/// The use of a key by one guard or one waiter; dropped, the key goes with its last user.
+/// The use of a key by one guard or one waiter. Dropping the last use of a key deletes it.
 #[derive(Debug)]
 pub(super) struct HeldKey {
     session: Session,
     key: Bytes,
-    /// `None` when it was given up.
+    /// `None` after the release.
     key_use: Option<KeyUse>,
 }
 
 impl HeldKey {
-    /// Uses a key. Waits for an earlier use of it that is still being given up.
+    /// Registers a use of a key. Waits while the key of an earlier use is being deleted.
     fn enter(queue: &Queue<'_>, key: &Bytes) -> Result<HeldKey> {
         let session = queue.session;
         queue.retry(|| {
@@ -44,18 +44,18 @@ impl HeldKey {
         Ok(HeldKey {
             session: session.clone(),
             key: key.clone(),
-            key_use: Some(KeyUse::None),
+            key_use: Some(KeyUse::NotPut),
         })
     }
 
-    /// A key that this session has put before.
+    /// Registers a use of a key that this session has put before.
     pub(super) fn resume(queue: &Queue<'_>, position: &QueuePosition) -> Result<HeldKey> {
         let mut hold = HeldKey::enter(queue, &position.key)?;
         hold.created(position.revision);
         Ok(hold)
     }
 
-    /// The key is the one that was created at `revision`.
+    /// Records that this use has the key that was created at `revision`.
     fn created(&mut self, revision: Revision) {
         self.session.session_keys().created(&self.key, revision);
         self.key_use = Some(KeyUse::Created(revision));
@@ -66,12 +66,12 @@ impl HeldKey {
     }
 
     /// Deletes the key if it has no other user. Returns `false` if it did not exist any more.
-    pub(super) fn give_up(mut self, within: Duration) -> Result<bool> {
+    pub(super) fn release(mut self, within: Duration) -> Result<bool> {
         let until = Instant::now() + within;
         let key_use = self.key_use;
         match (self.leave(false, within)?, key_use) {
             (ReleaseOutcome::Gone, _) => Ok(false),
-            // Whoever goes on using the key finds out for itself.
+            // Other users keep the key, so a read shows whether it still exists.
             (ReleaseOutcome::Shared, Some(KeyUse::Created(revision))) => {
                 let left = until.saturating_duration_since(Instant::now());
                 let keys = self.session.session_keys();
@@ -81,7 +81,7 @@ impl HeldKey {
         }
     }
 
-    /// Leaves the key where it is.
+    /// Ends the use without deleting the key.
     pub(super) fn keep(mut self) {
         let _ = self.leave(true, Duration::ZERO);
     }
@@ -97,13 +97,13 @@ impl HeldKey {
             LeaveAction::Gone => return Ok(ReleaseOutcome::Gone),
             LeaveAction::Delete(key_use) => key_use,
         };
-        // With the lease go its keys.
+        // etcd deleted the keys together with the lease.
         if self.session.is_revoked() {
             keys.settle(&self.key, false);
             return Ok(ReleaseOutcome::Gone);
         }
         let deleted = keys.delete(&self.key, key_use, Instant::now() + within);
-        let pending = deleted.as_ref().is_err_and(may_pass);
+        let pending = deleted.as_ref().is_err_and(is_transient);
         keys.settle(&self.key, pending);
         if pending {
             self.session.delete_pending();
@@ -116,25 +116,25 @@ impl HeldKey {
     }
 }
 
-/// How a key was left.
+/// The result of the end of a use.
 #[derive(Clone, Copy, Debug)]
 enum ReleaseOutcome {
-    /// Nobody else uses it: it is deleted, or kept.
+    /// There was no other user: the key is deleted, or kept.
     Last,
-    /// Others use it.
+    /// The key has other users.
     Shared,
-    /// It was not there any more.
+    /// The key did not exist any more.
     Gone,
 }
 
 impl Drop for HeldKey {
     fn drop(&mut self) {
-        // What fails here is tried again behind it, for as long as the session lives.
+        // A deletion that fails is repeated in the background while the session lives.
         let _ = self.leave(false, DROP_WITHIN);
     }
 }
 
-/// Until when to try, and what it is called when it fails.
+/// The deadline of an operation, and its name for errors.
 #[derive(Clone, Debug)]
 pub(super) struct Limit {
     until: Option<Instant>,
@@ -165,51 +165,54 @@ impl Limit {
 
     fn check(&self) -> Result<()> {
         if self.left().is_zero() {
-            let reason = format!("it was not our turn in {:?}", self.span);
+            let reason = format!(
+                "it did not become the turn of this session within {:?}",
+                self.span
+            );
             return Err(Error::new(ErrorKind::Timeout, reason));
         }
         Ok(())
     }
 }
 
-/// One acquisition: a session, what it is called, and until when.
+/// One acquisition: the session and the limit.
 pub(super) struct Queue<'a> {
     pub(super) session: &'a Session,
     pub(super) limit: &'a Limit,
 }
 
-/// A request that was queued, or found.
+/// A position that was created or found.
 pub(super) struct QueuedKey {
     pub(super) hold: HeldKey,
     pub(super) position: QueuePosition,
-    /// The key as it was found, when it was there before.
+    /// The existing key, if this call did not create it.
     pub(super) found: Option<KeyValue>,
-    /// It is our turn already.
+    /// The position is the first.
     ours: bool,
-    /// An attempt before the one that was answered may have queued it.
+    /// An earlier attempt without an answer may have created the key.
     may_exist: bool,
 }
 
 impl Queue<'_> {
-    /// Draws a request and waits for its turn.
+    /// Enqueues the key, and waits until it is the first.
     pub(super) fn acquire(&self, request: &PositionRequest) -> Result<(HeldKey, QueuePosition)> {
-        let queued = self.draw(request)?;
+        let queued = self.enqueue(request)?;
         self.wait(&queued)?;
         Ok((queued.hold, queued.position))
     }
 
-    /// Draws a request, or finds the one that this session has.
-    pub(super) fn draw(&self, request: &PositionRequest) -> Result<QueuedKey> {
+    /// Puts the key, or finds the key that this session has already put.
+    pub(super) fn enqueue(&self, request: &PositionRequest) -> Result<QueuedKey> {
         let mut hold = HeldKey::enter(self, &request.key)?;
-        let response = self.ask(|| request.draw(), &mut hold)?;
-        let may_exist = hold.key_use == Some(KeyUse::Asked);
+        let response = self.send_put(|| request.enqueue(), &mut hold)?;
+        let may_exist = hold.key_use == Some(KeyUse::MaybePut);
         let (put, found, first) = match (response.succeeded(), response.responses()) {
             (true, [OpResponse::Put(put), OpResponse::Get(first)]) => (put.revision(), None, first),
             (false, [OpResponse::Get(own), OpResponse::Get(first)]) => {
-                let found = own.first().ok_or_else(broken)?;
+                let found = own.first().ok_or_else(unexpected_response)?;
                 (found.create_revision(), Some(found.clone()), first)
             }
-            _ => return Err(broken()),
+            _ => return Err(unexpected_response()),
         };
         self.refuse_foreign(found.as_ref(), &mut hold)?;
         hold.created(put);
@@ -225,12 +228,12 @@ impl Queue<'_> {
     }
 
     /// Puts a key that must be new. Returns `None` if it exists already.
-    pub(super) fn draw_new(&self, request: &PositionRequest) -> Result<Option<QueuedKey>> {
-        let queued = match self.draw(request) {
+    pub(super) fn enqueue_new(&self, request: &PositionRequest) -> Result<Option<QueuedKey>> {
+        let queued = match self.enqueue(request) {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(None),
             queued => queued?,
         };
-        // It was found, and no attempt of ours can have put it.
+        // The key existed, and no attempt of this call can have put it.
         if queued.found.is_some() && !queued.may_exist {
             queued.hold.keep();
             return Ok(None);
@@ -244,7 +247,7 @@ impl Queue<'_> {
         request: &PositionRequest,
     ) -> Result<Option<(HeldKey, QueuePosition)>> {
         let mut hold = HeldKey::enter(self, &request.key)?;
-        let response = self.ask(|| request.draw_if_first(), &mut hold)?;
+        let response = self.send_put(|| request.enqueue_if_first(), &mut hold)?;
         let revision = match (response.succeeded(), response.responses()) {
             (true, [OpResponse::Put(put)]) => put.revision(),
             (false, [OpResponse::Get(first), OpResponse::Get(own)]) => {
@@ -254,40 +257,40 @@ impl Queue<'_> {
                 };
                 let position = request.position(own.create_revision());
                 if !position.is_ours(first.first()) {
-                    // The request of another waiter of this lease; or of an attempt of ours.
-                    if hold.key_use == Some(KeyUse::Asked) {
+                    // The key belongs to another waiter of this session, or to an earlier attempt.
+                    if hold.key_use == Some(KeyUse::MaybePut) {
                         hold.created(position.revision);
                     }
                     return Ok(None);
                 }
                 own.create_revision()
             }
-            _ => return Err(broken()),
+            _ => return Err(unexpected_response()),
         };
         hold.created(revision);
         Ok(Some((hold, request.position(revision))))
     }
 
-    /// Waits until everything in front is gone. Two watches at a time, whoever else waits: one on our
-    /// own key, and one on the key in front.
+    /// Waits until no older key is left. There are two watches at a time, however many contenders wait:
+    /// one on our own key, and one on the key in front.
     pub(super) fn wait(&self, queued: &QueuedKey) -> Result<()> {
         if queued.ours {
             return Ok(());
         }
         let mut own = None;
         self.retry(|| {
-            while !self.step(&queued.position, &mut own)? {}
+            while !self.check_turn(&queued.position, &mut own)? {}
             Ok(())
         })
     }
 
-    /// Tries until it works, the session ends or the time is over, as long as what is in the way may
-    /// pass. What is done here can be done again.
+    /// Repeats `step` after transient errors, until the session ends or the time is over. `step` must be
+    /// repeatable.
     pub(super) fn retry<T>(&self, mut step: impl FnMut() -> Result<T>) -> Result<T> {
         let mut backoff = RETRY_BACKOFF;
         loop {
             let error = match step() {
-                Err(error) if may_pass(&error) => error,
+                Err(error) if is_transient(&error) => error,
                 settled => return settled,
             };
             self.session.check()?;
@@ -298,23 +301,23 @@ impl Queue<'_> {
         }
     }
 
-    /// Looks whose turn it is; waits for the key in front, or for our `own` one, to go when it is not
-    /// ours.
-    fn step(&self, position: &QueuePosition, own: &mut Option<Watcher>) -> Result<bool> {
+    /// Reads the queue. Returns `true` if it is our turn; otherwise waits until the key in front or our
+    /// `own` key is deleted.
+    fn check_turn(&self, position: &QueuePosition, own: &mut Option<Watcher>) -> Result<bool> {
         let client = self.session.client();
-        let looked = client
+        let read = client
             .with_timeout(self.call_timeout()?)
-            .txn(position.look())?;
-        let [OpResponse::Get(found), OpResponse::Get(older)] = looked.responses() else {
-            return Err(broken());
+            .txn(position.read_turn())?;
+        let [OpResponse::Get(found), OpResponse::Get(older)] = read.responses() else {
+            return Err(unexpected_response());
         };
         let key = match position.turn(found.first(), older.first()) {
             QueueTurn::Ours => return Ok(true),
-            QueueTurn::Gone => return Err(gone(self.session, self.call_timeout()?)),
+            QueueTurn::Gone => return Err(key_gone_error(self.session, self.call_timeout()?)),
             QueueTurn::After(key) => key,
         };
         let deletion_of = |key: Bytes| {
-            let watch = Watch::key(key).no_put().after(looked.revision());
+            let watch = Watch::key(key).no_put().after(read.revision());
             client.with_timeout(self.call_timeout()?).watch(watch)
         };
         let ours = match own.take() {
@@ -328,7 +331,7 @@ impl Queue<'_> {
         Ok(false)
     }
 
-    /// Waits for one of two watched keys to go, for the session to end, for the time to be over.
+    /// Waits until one of two watched keys is deleted. Fails when the session ends or the time is over.
     fn until_deleted(&self, ours: &Watcher, front: &Watcher) -> Result<DeletedKey> {
         loop {
             let mut select = Select::new();
@@ -351,18 +354,18 @@ impl Queue<'_> {
     }
 
     /// Runs a transaction that puts the key of `hold`.
-    fn ask(&self, request: impl Fn() -> Txn, hold: &mut HeldKey) -> Result<TxnResponse> {
+    fn send_put(&self, request: impl Fn() -> Txn, hold: &mut HeldKey) -> Result<TxnResponse> {
         self.retry(|| {
             let client = self.session.client().with_timeout(self.call_timeout()?);
             client.txn(request()).inspect_err(|error| {
                 if error.outcome_unknown() {
-                    hold.key_use = Some(KeyUse::Asked);
+                    hold.key_use = Some(KeyUse::MaybePut);
                 }
             })
         })
     }
 
-    /// How long one call may take: a session that ends meanwhile is to be noticed.
+    /// The timeout of one call. It is not longer than the session is valid, so that its end is detected.
     fn call_timeout(&self) -> Result<Duration> {
         self.session.check()?;
         self.limit.check()?;
@@ -382,13 +385,13 @@ impl Queue<'_> {
         self.session.check()
     }
 
-    /// Refuses a key of our name that is attached to another lease.
+    /// Returns an error if the key with our name is attached to another lease.
     fn refuse_foreign(&self, found: Option<&KeyValue>, hold: &mut HeldKey) -> Result<()> {
         match found {
             Some(kv) if kv.lease() != Some(self.session.lease()) => {
-                hold.key_use = Some(KeyUse::None);
+                hold.key_use = Some(KeyUse::NotPut);
                 let reason = format!(
-                    "the key {} is not on our lease",
+                    "the key {} is not attached to the lease of this session",
                     KeyRange::key(kv.key().clone())
                 );
                 Err(Error::new(ErrorKind::Conflict, reason))
@@ -398,29 +401,29 @@ impl Queue<'_> {
     }
 }
 
-/// Which of two watches says that there is something to look at.
+/// Which of the two watched keys is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DeletedKey {
     Front,
     Ours,
 }
 
-/// Whether a watch says that its key is deleted, or cannot say that any more: then looking does.
+/// Whether the watched key is deleted, or the watch has ended: then the caller reads the key.
 fn is_deleted(watcher: &Watcher) -> Result<bool> {
     match watcher.try_recv() {
         Ok(Ok(response)) => {
             let deleted = |event: &Event| event.kind() == EventKind::Delete;
             Ok(response.events().iter().any(deleted))
         }
-        Ok(Err(error)) if missed(&error) => Ok(true),
+        Ok(Err(error)) if events_are_missing(&error) => Ok(true),
         Ok(Err(error)) => Err(error),
         Err(TryRecvError::Disconnected) => Ok(true),
         Err(TryRecvError::Empty) => Ok(false),
     }
 }
 
-/// Why the key that a session waits with is gone. Blocks for at most `within`.
-pub(super) fn gone(session: &Session, within: Duration) -> Error {
+/// The error for a waiting session whose key is gone. Blocks for at most `within`.
+pub(super) fn key_gone_error(session: &Session, within: Duration) -> Error {
     if let Err(over) = session.check() {
         return over;
     }
@@ -432,11 +435,11 @@ pub(super) fn gone(session: &Session, within: Duration) -> Error {
         }
         _ => Error::new(
             ErrorKind::NotFound,
-            "the key of this waiting session was deleted by another client",
+            "another client deleted the key with which this session waits",
         ),
     }
 }
 
-fn broken() -> Error {
-    Error::protocol("the answer to a transaction does not fit its operations")
+fn unexpected_response() -> Error {
+    Error::protocol("the responses of a transaction do not match its operations")
 }

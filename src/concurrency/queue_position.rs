@@ -20,11 +20,11 @@ pub(super) struct PositionRequest {
     pub(super) before: KeyRange,
 }
 
-/// A request that was queued.
+/// The position of a contender whose key exists.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct QueuePosition {
     pub(super) key: Bytes,
-    /// When the key was created: the number of this position, and its fencing token.
+    /// The create_revision of the key: the number of this position, and its fencing token.
     pub(super) revision: Revision,
     pub(super) before: KeyRange,
 }
@@ -43,7 +43,7 @@ pub(super) enum QueueTurn {
 impl PositionRequest {
     /// Puts the key, or reads it if it exists: an earlier attempt or this session may have put it. The
     /// second response contains the first key in the range.
-    pub(super) fn draw(&self) -> Txn {
+    pub(super) fn enqueue(&self) -> Txn {
         Txn::when([Compare::create_revision(self.key.clone()).eq(Revision::NONE)])
             .then([self.put()])
             .then([self.first()])
@@ -51,7 +51,7 @@ impl PositionRequest {
     }
 
     /// Puts the key only if the range is empty; otherwise reads the first key in the range.
-    pub(super) fn draw_if_first(&self) -> Txn {
+    pub(super) fn enqueue_if_first(&self) -> Txn {
         Txn::when([Compare::version(self.before.clone()).eq(0)])
             .then([self.put()])
             .or_else([self.first(), Get::key(self.key.clone())])
@@ -83,7 +83,7 @@ pub(super) fn first(range: KeyRange) -> Get {
 
 impl QueuePosition {
     /// Reads our own key and the key to wait for, at one revision.
-    pub(super) fn look(&self) -> Txn {
+    pub(super) fn read_turn(&self) -> Txn {
         let older = Revision::new(self.revision.get().saturating_sub(1));
         let next = Get::range(self.before.clone())
             .sort(SortTarget::CreateRevision, SortOrder::Descend)

@@ -129,7 +129,7 @@ impl RwLock {
                 limit: &limit,
             };
             loop {
-                if let Some(queued) = queue.draw_new(&self.request(mode))? {
+                if let Some(queued) = queue.enqueue_new(&self.request(mode))? {
                     queue.wait(&queued)?;
                     return Ok((queued.hold, queued.position));
                 }

@@ -72,33 +72,33 @@ impl SessionKeys {
         }
     }
 
-    /// A user that [entered](SessionKeys::enter) has queued the key that was created at `revision`.
+    /// Records that a user that [entered](SessionKeys::enter) has the key that was created at `revision`.
     pub(super) fn created(&self, key: &Bytes, revision: Revision) {
         if let Some(entry) = self.keys.lock().entries.get_mut(key) {
             entry.created(revision);
         }
     }
 
-    /// Counts a user out. One that is to delete the key [settles](SessionKeys::settle) afterwards: nobody
-    /// else uses the key until then.
+    /// Removes a user. A user that must delete the key calls [settle](SessionKeys::settle) afterwards; no
+    /// other user enters until then.
     pub(super) fn leave(&self, key: &Bytes, key_use: KeyUse, keep: bool) -> LeaveAction {
         let mut keys = self.keys.lock();
         let Some(entry) = keys.entries.get_mut(key) else {
             return LeaveAction::Nothing;
         };
         let leaving = entry.leave(key_use, keep);
-        if entry.is_over() {
+        if entry.is_unused() {
             keys.entries.remove(key);
         }
         leaving
     }
 
-    /// The key is gone, or still pending; in that case the caller sees to it that it is has_deletion_task.
+    /// Records the result of a deletion. If it is `pending`, the caller starts the deletion task.
     pub(super) fn settle(&self, key: &Bytes, pending: bool) {
         let mut keys = self.keys.lock();
         if let Some(entry) = keys.entries.get_mut(key) {
             entry.settle(pending);
-            if entry.is_over() {
+            if entry.is_unused() {
                 keys.entries.remove(key);
             }
         }
@@ -123,7 +123,7 @@ impl SessionKeys {
     /// Deletes a key of this session. Returns `false` when it did not exist any more.
     pub(super) fn delete(&self, key: &Bytes, key_use: KeyUse, deadline: Instant) -> Result<bool> {
         let mut backoff = RETRY_BACKOFF;
-        let mut may_exist = key_use == KeyUse::Asked;
+        let mut may_exist = key_use == KeyUse::MaybePut;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let client = self.client.with_timeout(left.min(self.client.timeout()));
@@ -132,7 +132,7 @@ impl SessionKeys {
                 Err(error) => {
                     may_exist |= error.outcome_unknown();
                     let pause = backoff.next(jitter::fraction());
-                    if !super::may_pass(&error) || Instant::now() + pause >= deadline {
+                    if !super::is_transient(&error) || Instant::now() + pause >= deadline {
                         return Err(error);
                     }
                     std::thread::sleep(pause);
@@ -145,7 +145,7 @@ impl SessionKeys {
     fn deletion(&self, key: &Bytes, key_use: KeyUse) -> Txn {
         let ours = match key_use {
             KeyUse::Created(revision) => Compare::create_revision(key.clone()).eq(revision),
-            KeyUse::None | KeyUse::Asked => Compare::lease(key.clone()).eq(self.lease),
+            KeyUse::NotPut | KeyUse::MaybePut => Compare::lease(key.clone()).eq(self.lease),
         };
         Txn::when([ours]).then([Delete::key(key.clone())])
     }
@@ -196,7 +196,7 @@ impl Part for DeletionTask {
                 }
                 Some(Err(error)) => {
                     // A refused deletion is not repeated; the key is deleted with the lease.
-                    self.session_keys.settle(&key, super::may_pass(&error));
+                    self.session_keys.settle(&key, super::is_transient(&error));
                     self.next = now + self.backoff.next(jitter::fraction());
                 }
             }

@@ -1,9 +1,9 @@
-//! The queue against a store in memory, in many random orders of what can happen.
+//! Runs the queue against a store in memory, with many random orders of steps.
 //!
-//! Programs draw tickets (and lose the answers), look, wait for one key, hold, leave and die; others
-//! delete keys. Whatever the order: nobody is told that it is their turn while an older key of theirs
-//! to wait for is there, nobody holds together with somebody they exclude, numbers grow, and nobody
-//! waits for a key that is gone without being woken by its deletion.
+//! Programs put their keys (and lose the answers), read the queue, wait for a key, hold the lock, leave
+//! and crash; an operator deletes keys. In every order: no program holds the lock together with a program
+//! that it excludes, fencing tokens increase, and a waiting program is woken when the key that it waits
+//! for is deleted.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What contends: a mutex, or the readers and writers of a lock.
+/// The kind of a contender: of a mutex, or a reader or writer of a read-write lock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Exclusive,
@@ -27,8 +27,8 @@ impl Kind {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
-    Away,
-    /// The request is queued, and it was not our turn; `None`: about to look.
+    Idle,
+    /// The key is in the queue and not first. `None`: the program reads the queue next.
     Waiting(QueuePosition, Option<(Bytes, Option<i64>)>),
     Holds(QueuePosition),
 }
@@ -37,18 +37,18 @@ enum Phase {
 struct Program {
     kind: Kind,
     phase: Phase,
-    draws: u64,
+    attempts: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Draws, looks or leaves: whatever it is at.
+    /// Enqueues, reads the queue, or leaves, depending on the phase.
     Act,
-    /// The answer to the draw is lost, and it draws again.
+    /// As `Act`, but the answer to the put is lost, and the put is repeated.
     ActTwice,
-    Die,
-    /// Somebody deletes its key.
-    Robbed,
+    Crash,
+    /// An operator deletes the key of the program.
+    KeyDeleted,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +97,7 @@ fn kv(key: &Bytes, created: i64) -> KeyValue {
 }
 
 fn request(number: usize, program: &Program) -> PositionRequest {
-    let unique = program.draws;
+    let unique = program.attempts;
     let (key, before) = match program.kind {
         Kind::Exclusive => (format!("q/{number:x}"), "q/"),
         Kind::Read => (format!("q/read/{number}-{unique}"), "q/write"),
@@ -111,20 +111,20 @@ fn request(number: usize, program: &Program) -> PositionRequest {
     }
 }
 
-struct World {
+struct Model {
     store: Store,
     programs: Vec<Program>,
     last_exclusive: Revision,
 }
 
-impl World {
-    fn new(kinds: &[Kind]) -> World {
+impl Model {
+    fn new(kinds: &[Kind]) -> Model {
         let program = |kind: &Kind| Program {
             kind: *kind,
-            phase: Phase::Away,
-            draws: 0,
+            phase: Phase::Idle,
+            attempts: 0,
         };
-        World {
+        Model {
             store: Store::default(),
             programs: kinds.iter().map(program).collect(),
             last_exclusive: Revision::NONE,
@@ -134,16 +134,16 @@ impl World {
     fn step(&mut self, number: usize, step: Step) {
         match step {
             Step::Act | Step::ActTwice => self.act(number, matches!(step, Step::ActTwice)),
-            Step::Die => self.leave(number),
-            Step::Robbed => {
+            Step::Crash => self.leave(number),
+            Step::KeyDeleted => {
                 let position = match &self.programs[number].phase {
-                    Phase::Away => return,
+                    Phase::Idle => return,
                     Phase::Waiting(position, _) | Phase::Holds(position) => position.clone(),
                 };
                 self.store.delete(&position.key);
-                // A holder cannot know; what it does under its guard is refused from now on.
+                // The holder does not notice; etcd refuses its guarded writes from now on.
                 if matches!(self.programs[number].phase, Phase::Holds(_)) {
-                    self.programs[number].phase = Phase::Away;
+                    self.programs[number].phase = Phase::Idle;
                 }
             }
         }
@@ -152,12 +152,16 @@ impl World {
 
     fn act(&mut self, number: usize, twice: bool) {
         match self.programs[number].phase.clone() {
-            Phase::Away => {
-                self.programs[number].draws += 1;
+            Phase::Idle => {
+                self.programs[number].attempts += 1;
                 let request = request(number, &self.programs[number]);
                 let created = self.store.create(&request.key);
                 if twice {
-                    assert_eq!(self.store.create(&request.key), created, "one request");
+                    assert_eq!(
+                        self.store.create(&request.key),
+                        created,
+                        "a repeated put creates no second key"
+                    );
                 }
                 let position = request.position(Revision::new(created));
                 let first = self.store.find(&position.before, i64::MAX, true);
@@ -169,7 +173,7 @@ impl World {
                 self.enter(number, phase);
             }
             Phase::Waiting(position, Some(key)) => {
-                // The watch says so when it is gone, also when it was put again since, and not before.
+                // The watch reports the deletion, even if the key was put again since then.
                 if self.store.keys.get(&key.0).copied() != key.1 {
                     self.programs[number].phase = Phase::Waiting(position, None);
                 }
@@ -185,7 +189,7 @@ impl World {
                         let created = self.store.keys.get(&key).copied();
                         Phase::Waiting(position, Some((key, created)))
                     }
-                    QueueTurn::Gone => Phase::Away,
+                    QueueTurn::Gone => Phase::Idle,
                 };
                 self.enter(number, phase);
             }
@@ -197,7 +201,10 @@ impl World {
         if let Phase::Holds(position) = &phase {
             let kind = self.programs[number].kind;
             if kind != Kind::Read {
-                assert!(position.revision > self.last_exclusive, "numbers grow");
+                assert!(
+                    position.revision > self.last_exclusive,
+                    "fencing tokens increase"
+                );
                 self.last_exclusive = position.revision;
             }
         }
@@ -205,15 +212,15 @@ impl World {
     }
 
     fn leave(&mut self, number: usize) {
-        match std::mem::replace(&mut self.programs[number].phase, Phase::Away) {
-            Phase::Away => {}
+        match std::mem::replace(&mut self.programs[number].phase, Phase::Idle) {
+            Phase::Idle => {}
             Phase::Waiting(position, _) | Phase::Holds(position) => {
                 self.store.delete(&position.key)
             }
         }
     }
 
-    /// Nobody holds together with somebody it excludes.
+    /// No two holders exclude each other.
     fn check(&self) {
         let holders: Vec<_> = self
             .programs
@@ -227,11 +234,11 @@ impl World {
         }
     }
 
-    /// When nobody comes any more, everybody who waits has their turn.
+    /// Without new contenders, every waiting program gets the lock in turn.
     fn drain(&mut self) {
         for _ in 0..self.programs.len() * 4 {
             for number in 0..self.programs.len() {
-                if self.programs[number].phase != Phase::Away {
+                if self.programs[number].phase != Phase::Idle {
                     self.act(number, false);
                     self.check();
                 }
@@ -240,9 +247,9 @@ impl World {
         assert!(
             self.programs
                 .iter()
-                .all(|program| program.phase == Phase::Away)
+                .all(|program| program.phase == Phase::Idle)
         );
-        assert!(self.store.keys.is_empty(), "nothing is left behind");
+        assert!(self.store.keys.is_empty(), "all keys are deleted");
     }
 }
 
@@ -250,8 +257,8 @@ fn steps(programs: usize) -> impl Strategy<Value = Vec<(usize, Step)>> {
     let step = prop_oneof![
         8 => Just(Step::Act),
         1 => Just(Step::ActTwice),
-        1 => Just(Step::Die),
-        1 => Just(Step::Robbed),
+        1 => Just(Step::Crash),
+        1 => Just(Step::KeyDeleted),
     ];
     prop::collection::vec((0..programs, step), 0..120)
 }
@@ -260,28 +267,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn one_holds_a_mutex_at_a_time_and_everybody_has_a_turn(steps in steps(5)) {
-        let mut world = World::new(&[Kind::Exclusive; 5]);
+    fn a_mutex_has_one_holder_at_a_time_and_every_waiter_gets_it(steps in steps(5)) {
+        let mut model = Model::new(&[Kind::Exclusive; 5]);
         for (number, step) in steps {
-            world.step(number, step);
+            model.step(number, step);
         }
-        world.drain();
+        model.drain();
     }
 
     #[test]
-    fn readers_share_and_writers_do_not_and_everybody_has_a_turn(steps in steps(6)) {
+    fn readers_share_a_lock_writers_do_not_and_every_waiter_gets_it(steps in steps(6)) {
         use Kind::{Read, Write};
 
-        let mut world = World::new(&[Read, Read, Read, Write, Write, Read]);
+        let mut model = Model::new(&[Read, Read, Read, Write, Write, Read]);
         for (number, step) in steps {
-            world.step(number, step);
+            model.step(number, step);
         }
-        world.drain();
+        model.drain();
     }
 }
 
 #[test]
-fn a_key_that_was_put_by_somebody_else_since_is_not_ours() {
+fn a_key_with_another_create_revision_is_not_ours() {
     let position = QueuePosition {
         key: "q/1".into(),
         revision: Revision::new(5),

@@ -1,5 +1,5 @@
-//! One attempt of a transaction in memory: what it read, what it will write, and which comparisons
-//! make the commit fail when somebody else was in between.
+//! One attempt of a transaction, in memory: the keys it read, the writes of its commit, and the
+//! comparisons that make the commit fail after a conflict. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,36 +8,36 @@ use bytes::Bytes;
 use crate::rpc::kv::{Compare, Delete, Op, Put};
 use crate::types::{KeyValue, LeaseId, Revision};
 
-/// What a transaction of an [`Stm`](crate::concurrency::Stm) is protected from.
+/// The conflicts from which a transaction of an [`Stm`](crate::concurrency::Stm) is protected.
 ///
 /// | level | reads | the commit fails when |
 /// |---|---|---|
 /// | `SerializableSnapshot` | all show one revision | a key that was read or written has changed since |
 /// | `Serializable` | all show one revision | a key that was read has changed since |
-/// | `RepeatableReads` | each shows its key at some time, and stays | a key that was read has changed since |
-/// | `ReadCommitted` | as before, and may be behind | never |
+/// | `RepeatableReads` | each shows a committed value, and repeating it returns the same | a key that was read has changed since |
+/// | `ReadCommitted` | as `RepeatableReads` | never |
 ///
-/// At the first three levels the transactions that commit are serializable: their outcome is that of
-/// running them one after the other. `ReadCommitted` loses updates, and is for writes that do not
-/// depend on what was read.
+/// At the first three levels, committed transactions are serializable: the result is as if they had run
+/// one after the other. `ReadCommitted` can lose updates. Use it for writes that do not depend on the
+/// values that were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// Serializable, and the keys that it writes are unchanged since its first read (the default).
+    /// The default: serializable, and the keys that it writes have not changed since its first read.
     #[default]
     SerializableSnapshot,
-    /// Serializable: it reads one revision, and what it read is unchanged when it commits.
+    /// All reads show one revision, and the keys that were read have not changed when it commits.
     Serializable,
-    /// What it read is unchanged when it commits; but until then it may have seen values that never
-    /// were there at the same time.
+    /// The keys that were read have not changed when it commits. Before the commit, the function may
+    /// see values of different revisions.
     RepeatableReads,
-    /// It reads what was committed at some time, and its commit never fails.
+    /// Reads return committed values, which may be old, and the commit never fails.
     ReadCommitted,
 }
 
 impl Isolation {
     /// Whether all reads of an attempt show one revision.
-    fn pins(self) -> bool {
+    fn reads_one_revision(self) -> bool {
         matches!(
             self,
             Isolation::SerializableSnapshot | Isolation::Serializable
@@ -45,23 +45,23 @@ impl Isolation {
     }
 }
 
-/// How the next read is to be made.
+/// The revision that the next read returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadAt {
-    /// What every acknowledged write is in.
+    /// The newest revision: a linearizable read.
     Newest,
-    /// What the member that is asked has.
+    /// The revision of the member that answers: a serializable read.
     Local,
-    /// The store as it was.
+    /// This revision.
     Pinned(Revision),
 }
 
-/// What the commit demands of a key.
+/// The condition of the commit on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guard {
-    /// Its last change is the one that was read; [`Revision::NONE`] when it was not there.
+    /// Its mod_revision is the one that was read; [`Revision::NONE`] if the key did not exist.
     Unchanged(Revision),
-    /// Its last change is not after this revision.
+    /// Its mod_revision is at most this revision.
     NotAfter(Revision),
 }
 
@@ -73,7 +73,7 @@ impl Guard {
         }
     }
 
-    /// Whether it holds for a key that last changed then.
+    /// Whether a key with this mod_revision satisfies the guard.
     pub(super) fn holds(self, mod_revision: Revision) -> bool {
         match self {
             Guard::Unchanged(at) => mod_revision == at,
@@ -82,59 +82,60 @@ impl Guard {
     }
 }
 
-/// What an attempt does to a key; the last write to a key counts.
+/// A write of the commit. The last write to a key counts.
 #[derive(Clone, PartialEq)]
 pub(super) enum Write {
     Put(Bytes, Option<LeaseId>),
     Delete,
 }
 
-pub(super) type Found = BTreeMap<Bytes, Option<KeyValue>>;
+/// Keys with their values in etcd; `None` for a key that does not exist.
+pub(super) type Fetched = BTreeMap<Bytes, Option<KeyValue>>;
 
 #[derive(Clone)]
 pub(super) struct Attempt {
     isolation: Isolation,
-    /// What is known of keys, be it asked for or fetched in advance.
-    known: Found,
-    /// What the transaction has looked at.
+    /// The keys that were fetched, including prefetched keys that the function has not read.
+    fetched: Fetched,
+    /// The keys that the function has read.
     read: BTreeSet<Bytes>,
     writes: BTreeMap<Bytes, Write>,
-    /// The revision of the first answer: what all reads show at the levels that promise it.
+    /// The revision of the first answer. At the levels with one revision, all reads show this one.
     base: Option<Revision>,
-    /// An attempt after a conflict does not read what a member that is behind has: it would fail
-    /// again until that has caught up.
-    again: bool,
+    /// Whether this attempt follows a conflict. Then its reads are linearizable, because the values of
+    /// a member that is behind would cause the same conflict.
+    is_retry: bool,
 }
 
 impl Attempt {
-    pub(super) fn new(isolation: Isolation, again: bool) -> Self {
+    pub(super) fn new(isolation: Isolation, is_retry: bool) -> Self {
         Attempt {
             isolation,
-            known: Found::new(),
+            fetched: Fetched::new(),
             read: BTreeSet::new(),
             writes: BTreeMap::new(),
             base: None,
-            again,
+            is_retry,
         }
     }
 
     pub(super) fn read_at(&self) -> ReadAt {
         match self.base {
-            Some(base) if self.isolation.pins() => ReadAt::Pinned(base),
-            _ if self.isolation.pins() || self.again => ReadAt::Newest,
+            Some(base) if self.isolation.reads_one_revision() => ReadAt::Pinned(base),
+            _ if self.isolation.reads_one_revision() || self.is_retry => ReadAt::Newest,
             _ => ReadAt::Local,
         }
     }
 
-    /// Takes the answer to a read, which the store gave at `revision`.
-    pub(super) fn learn(&mut self, revision: Revision, found: Found) {
+    /// Records the answer to a read at `revision`.
+    pub(super) fn record(&mut self, revision: Revision, found: Fetched) {
         self.base.get_or_insert(revision);
         for (key, kv) in found {
-            self.known.entry(key).or_insert(kv);
+            self.fetched.entry(key).or_insert(kv);
         }
     }
 
-    /// What it will have written to this key: `Some(None)` is a deletion.
+    /// The value that the attempt writes to this key; `Some(None)` for a deletion.
     pub(super) fn written(&self, key: &[u8]) -> Option<Option<Bytes>> {
         self.writes.get(key).map(|write| match write {
             Write::Put(value, _) => Some(value.clone()),
@@ -142,30 +143,31 @@ impl Attempt {
         })
     }
 
-    pub(super) fn knows(&self, key: &[u8]) -> bool {
-        self.known.contains_key(key)
+    pub(super) fn is_fetched(&self, key: &[u8]) -> bool {
+        self.fetched.contains_key(key)
     }
 
-    /// Looks at a key that it [knows](Attempt::knows): from now on the commit depends on it.
-    pub(super) fn look(&mut self, key: &Bytes) -> Option<&KeyValue> {
+    /// Returns a key that [was fetched](Attempt::is_fetched). From now on the commit depends on it.
+    pub(super) fn read(&mut self, key: &Bytes) -> Option<&KeyValue> {
         if !self.read.contains(key) {
             self.read.insert(key.clone());
         }
-        self.known.get(key)?.as_ref()
+        self.fetched.get(key)?.as_ref()
     }
 
     pub(super) fn write(&mut self, key: Bytes, write: Write) {
         self.writes.insert(key, write);
     }
 
-    /// Every key it looked at.
-    pub(super) fn looked_at(&self) -> impl Iterator<Item = &Bytes> {
+    /// The keys that the function has read.
+    pub(super) fn read_keys(&self) -> impl Iterator<Item = &Bytes> {
         self.read.iter()
     }
 
-    /// Whether what it saw is a consistent answer already, with nothing to send.
+    /// Whether the reads are consistent without a commit, and there are no writes.
     pub(super) fn needs_no_commit(&self) -> bool {
-        let sound = self.isolation.pins() || self.isolation == Isolation::ReadCommitted;
+        let sound =
+            self.isolation.reads_one_revision() || self.isolation == Isolation::ReadCommitted;
         sound && self.writes.is_empty()
     }
 
@@ -179,7 +181,7 @@ impl Attempt {
             return Vec::new();
         }
         let unchanged = |key: &Bytes| {
-            let kv = self.known.get(key).and_then(Option::as_ref);
+            let kv = self.fetched.get(key).and_then(Option::as_ref);
             let at = kv.map_or(Revision::NONE, KeyValue::mod_revision);
             (key.clone(), Guard::Unchanged(at))
         };

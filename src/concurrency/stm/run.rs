@@ -1,4 +1,4 @@
-//! Running a transaction: attempt, commit, and again after a conflict.
+//! Runs a function as a transaction: an attempt, its commit, and another attempt after a conflict.
 
 use std::fmt;
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::nest::nested_beside;
-use super::attempt::{Attempt, Found, Guard, Isolation};
+use super::attempt::{Attempt, Fetched, Guard, Isolation};
 use super::tx::{Failed, Tx};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -18,32 +18,33 @@ use crate::types::{KeyValue, Revision};
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// How often a transaction is tried again unless told otherwise. Of those that conflict one commits,
-/// so this is a crowd that something is wrong with.
+/// The default number of retries. Of the transactions that conflict, at least one commits, so 100 conflicts
+/// show a problem in the program.
 const DEFAULT_RETRIES: u32 = 100;
 
-/// The wait after a conflict, from the second on.
+/// The wait after a conflict, from the second conflict on.
 const CONFLICT_BACKOFF: Backoff =
     Backoff::new(Duration::from_millis(1), Duration::from_millis(100));
 
-/// Keys that the error after the last conflict names.
+/// The number of keys in the error after the last conflict.
 const MAX_NAMED_KEYS: usize = 8;
 
 /// Runs functions as transactions, and runs them again after a conflict with another client.
 ///
-/// The function runs once per attempt, so whatever else it does happens as often. Its writes stay in
-/// memory until it returns `Ok`, and are then committed as one transaction of etcd, which fails when
-/// a key was changed meanwhile: see [`Isolation`]. After a conflict it runs again at once; from the
-/// second conflict on after a wait of up to 100 ms, at random. If it returns `Err`, nothing is written.
+/// The function runs once per attempt, and so do its side effects. Its writes stay in memory until it
+/// returns `Ok`, and are then committed as one transaction of etcd, which fails when another client
+/// changed a key meanwhile: see [`Isolation`]. After the first conflict the function runs again at once,
+/// and after each further conflict it waits a random time of up to 100 ms. If it returns `Err`, nothing
+/// is written.
 ///
-/// A commit whose answer is lost is not repeated: the error says
-/// [`outcome_unknown`](crate::Error::outcome_unknown), and the function does not run again.
+/// A commit whose answer is lost is not repeated, and the function does not run again: the error has
+/// [`outcome_unknown`](crate::Error::outcome_unknown).
 ///
 /// A server compares at most 128 keys in one transaction (`--max-txn-ops`, and
 /// [`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops) here), so the commit can depend on
 /// that many: every key that was read, and with the default level every key that is written after a
-/// read. One that depends on more is [`InvalidArgument`](ErrorKind::InvalidArgument), before it is sent.
-/// Reads and writes are not limited so: they are nested.
+/// read. A commit that depends on more keys is refused with [`InvalidArgument`](ErrorKind::InvalidArgument)
+/// before it is sent. The limit does not apply to the numbers of reads and writes, which are nested.
 ///
 /// ```
 /// use etcd_blocking::{Client, concurrency::Stm};
@@ -85,8 +86,8 @@ pub struct Committed<T> {
 }
 
 impl Stm {
-    /// Transactions of this client, with [`Isolation::SerializableSnapshot`] and 100 retries. The
-    /// client's timeout is that of each read and of the commit.
+    /// Creates transactions of this client, with [`Isolation::SerializableSnapshot`] and 100 retries. The
+    /// client's timeout applies to each read and to the commit.
     pub fn new(client: &Client) -> Self {
         Stm {
             client: client.clone(),
@@ -96,40 +97,40 @@ impl Stm {
         }
     }
 
-    /// What the transaction is protected from.
+    /// Sets the conflicts from which the transaction is protected.
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
         self
     }
 
-    /// How often the function runs again after a conflict; 0 is a single attempt.
+    /// Sets how often the function runs again after a conflict; 0 is a single attempt.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
     }
 
-    /// Keys to read in advance, all in one round trip, because the function will surely need them.
-    /// Of these the commit depends only on those that the function then looks at.
+    /// Adds keys that are read before the function runs, in one round trip. The commit depends only on
+    /// those that the function then reads.
     pub fn prefetch(mut self, keys: impl IntoIterator<Item = impl IntoBytes>) -> Self {
         self.prefetch
             .extend(keys.into_iter().map(IntoBytes::into_bytes));
         self
     }
 
-    /// Runs `apply` until it commits. Blocks for as many round trips as the attempts take, and waits
-    /// between them.
+    /// Runs `apply` until its writes are committed. Blocks for the round trips of all attempts, and for
+    /// the waits between them.
     ///
     /// # Errors
     ///
     /// [`Conflict`](ErrorKind::Conflict) after the last retry: its text names the keys, and
-    /// [`attempts`](Error::attempts) says how often it was tried. What a read or the commit failed
-    /// with; [`outcome_unknown`](Error::outcome_unknown) when the commit may have been executed.
+    /// [`attempts`](Error::attempts) is their number. Otherwise the error of a read or of the commit, with
+    /// [`outcome_unknown`](Error::outcome_unknown) when the commit may have been executed.
     pub fn run<T>(&self, apply: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<Committed<T>> {
         self.try_run(apply)
     }
 
-    /// As [`run`](Stm::run), with errors of your own: an `Err` of `apply` ends the transaction, and
-    /// nothing is written.
+    /// Runs `apply` as [`run`](Stm::run) does, with an error type of your choice: an `Err` of `apply` ends
+    /// the transaction, and nothing is written.
     ///
     /// ```
     /// use etcd_blocking::{Client, concurrency::Stm};
@@ -150,7 +151,7 @@ impl Stm {
     ///
     /// # Errors
     ///
-    /// Those of `apply`, and those of [`run`](Stm::run) turned into them.
+    /// Those of `apply`, and those of [`run`](Stm::run), converted with `From`.
     pub fn try_run<T, E: From<Error>>(
         &self,
         mut apply: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
@@ -167,9 +168,9 @@ impl Stm {
                 Err(error) => Err(error.operation(Operation::new("stm")).into()),
             };
             let conflict = match (tx.failed.take(), applied) {
-                (Some(Failed::Overtaken), _) => Conflict::overtaken(&tx.attempt),
+                (Some(Failed::Compacted), _) => Conflict::compacted(&tx.attempt),
                 (_, Err(refused)) => return Err(refused),
-                (Some(Failed::For(error)), Ok(_)) => return Err(error.into()),
+                (Some(Failed::Call(error)), Ok(_)) => return Err(error.into()),
                 (None, Ok(value)) => match self.commit(&tx.attempt)? {
                     CommitOutcome::Committed(revision, response) => {
                         return Ok(Committed {
@@ -187,8 +188,8 @@ impl Stm {
             }
             first_reads = conflict.first_reads;
             if number > 1 {
-                // What came with the refusal will be old after the wait.
-                first_reads = first_reads.forget();
+                // After the wait, the values that came with the refusal may be old.
+                first_reads = first_reads.discard_values();
                 thread::sleep(backoff.next(jitter::fraction()));
             }
             number += 1;
@@ -208,7 +209,7 @@ impl Stm {
         let ops = nested_beside(guards.len(), ops, limit)
             .ok_or_else(|| too_many(guards.len(), writes, limit))?;
         let compares = guards.iter().map(|(key, guard)| guard.compare(key.clone()));
-        // A refusal brings what the next attempt will want to know.
+        // A refusal returns the values for the next attempt.
         let reads = guards.iter().map(|(key, guard)| {
             let get = Get::key(key.clone());
             match guard {
@@ -227,7 +228,7 @@ impl Stm {
     }
 }
 
-/// The error of a commit that no transaction can hold.
+/// The error of a commit that does not fit into a transaction.
 #[cold]
 fn too_many(guards: usize, writes: usize, limit: usize) -> Error {
     let reason = format!(
@@ -243,52 +244,52 @@ enum CommitOutcome {
     Conflict(Conflict),
 }
 
-/// What an attempt begins with.
+/// The reads before the function of an attempt runs.
 enum FirstReads {
-    /// To be read.
+    /// Keys that are to be read.
     Keys(Vec<Bytes>),
-    /// Read already, at this revision.
-    Found(Revision, Found),
+    /// Keys that were read at this revision.
+    Fetched(Revision, Fetched),
 }
 
 impl FirstReads {
     fn fill(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         match std::mem::replace(self, FirstReads::Keys(Vec::new())) {
             FirstReads::Keys(keys) => tx.fetch(&keys),
-            FirstReads::Found(revision, found) => {
-                tx.attempt.learn(revision, found);
+            FirstReads::Fetched(revision, found) => {
+                tx.attempt.record(revision, found);
                 Ok(())
             }
         }
     }
 
-    fn forget(self) -> FirstReads {
+    fn discard_values(self) -> FirstReads {
         match self {
-            FirstReads::Found(_, found) => FirstReads::Keys(found.into_keys().collect()),
+            FirstReads::Fetched(_, found) => FirstReads::Keys(found.into_keys().collect()),
             keys @ FirstReads::Keys(_) => keys,
         }
     }
 }
 
-/// Somebody was in between.
+/// Another client changed a key of the transaction.
 struct Conflict {
     /// The changed keys, if they are known.
     keys: Vec<Bytes>,
-    /// What the next attempt begins with: this one's reads.
+    /// The first reads of the next attempt: the keys that this attempt read.
     first_reads: FirstReads,
 }
 
 impl Conflict {
-    fn overtaken(attempt: &Attempt) -> Self {
+    fn compacted(attempt: &Attempt) -> Self {
         Conflict {
             keys: Vec::new(),
-            first_reads: FirstReads::Keys(attempt.looked_at().cloned().collect()),
+            first_reads: FirstReads::Keys(attempt.read_keys().cloned().collect()),
         }
     }
 
     fn refused(guards: &[(Bytes, Guard)], response: &TxnResponse) -> Self {
         let mut keys = Vec::new();
-        let mut found = Found::new();
+        let mut found = Fetched::new();
         for (index, (key, guard)) in guards.iter().enumerate() {
             let kv = response.get(index).and_then(GetResponse::first);
             if !guard.holds(kv.map_or(Revision::NONE, KeyValue::mod_revision)) {
@@ -300,13 +301,13 @@ impl Conflict {
         }
         Conflict {
             keys,
-            first_reads: FirstReads::Found(response.revision(), found),
+            first_reads: FirstReads::Fetched(response.revision(), found),
         }
     }
 
     fn error(self, attempts: u32, elapsed: Duration) -> Error {
         let reason = if self.keys.is_empty() {
-            "keys that it depends on changed in every attempt".to_owned()
+            "in every attempt, another client changed keys that the transaction read".to_owned()
         } else {
             let named = self
                 .keys
@@ -326,35 +327,35 @@ impl Conflict {
 }
 
 impl<T> Committed<T> {
-    /// What the function returned.
+    /// Returns the value that the function returned.
     pub fn value(&self) -> &T {
         &self.value
     }
 
-    /// What the function returned, to keep.
+    /// Converts this into the value that the function returned.
     pub fn into_value(self) -> T {
         self.value
     }
 
-    /// The revision of its writes. A transaction that only read has the revision that it read; one
-    /// that neither read nor wrote has none.
+    /// Returns the revision of its writes. A transaction without writes has the revision of its reads; one
+    /// without reads and writes has [`Revision::NONE`].
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// How often the function ran.
+    /// Returns how often the function ran.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// What etcd answered to the commit; `None` when nothing had to be sent: a transaction that only
-    /// read one revision is a consistent answer already.
+    /// Returns etcd's response to the commit, or `None` if no commit was needed: the reads of a
+    /// transaction without writes are consistent when all show one revision.
     pub fn response(&self) -> Option<&TxnResponse> {
         self.response.as_ref()
     }
 }
 
-/// Without the value, which can be secret.
+/// Omits the value, which can be secret.
 impl<T> fmt::Debug for Committed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Committed")

@@ -1,11 +1,11 @@
-//! What the function of a transaction works with.
+//! The handle with which the function of a transaction reads and writes.
 
 use std::fmt;
 
 use bytes::Bytes;
 
 use super::super::nest::{flat, most, nested};
-use super::attempt::{Attempt, Found, ReadAt, Write};
+use super::attempt::{Attempt, Fetched, ReadAt, Write};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::kv::{Get, Op, OpResponse, Txn};
@@ -14,10 +14,10 @@ use crate::types::{KeyValue, LeaseId, Revision};
 
 /// A transaction of an [`Stm`](crate::concurrency::Stm) while its function runs.
 ///
-/// Reads ask etcd once per key and attempt; what was [put](Tx::put) or [deleted](Tx::delete) before
-/// is read back. Writes stay in memory until the function has returned.
+/// Each key is read from etcd once per attempt. A read returns the value that the function
+/// [put](Tx::put) or [deleted](Tx::delete) before. Writes stay in memory until the function has returned.
 ///
-/// A read that failed makes the transaction fail, also when the function goes on without it.
+/// A failed read makes the transaction fail, even if the function ignores the error.
 pub struct Tx<'a> {
     client: &'a Client,
     pub(super) attempt: Attempt,
@@ -27,9 +27,10 @@ pub struct Tx<'a> {
 
 /// Why an attempt cannot commit any more.
 pub(super) enum Failed {
-    /// The revision that it reads is compacted: one more conflict.
-    Overtaken,
-    For(Error),
+    /// The revision that it reads is compacted. This counts as a conflict.
+    Compacted,
+    /// A read failed.
+    Call(Error),
 }
 
 impl<'a> Tx<'a> {
@@ -42,22 +43,23 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// The value of a key, or `None` when it does not exist. Blocks for one round trip when it is read
-    /// for the first time.
+    /// Returns the value of a key, or `None` if it does not exist. Blocks for one round trip at the first
+    /// read of the key.
     ///
     /// # Errors
     ///
-    /// As [`Client::call`]. Hand them on with `?`: the attempt is over.
+    /// As [`Client::call`]. Return them from the function with `?`: the attempt has failed.
     pub fn get(&mut self, key: impl IntoBytes) -> Result<Option<Bytes>> {
         let key = key.into_bytes();
         if let Some(written) = self.attempt.written(&key) {
             return Ok(written);
         }
         self.fetch(std::slice::from_ref(&key))?;
-        Ok(self.attempt.look(&key).map(|kv| kv.value().clone()))
+        Ok(self.attempt.read(&key).map(|kv| kv.value().clone()))
     }
 
-    /// The values of several keys, in the order of the keys and in one round trip.
+    /// Returns the values of several keys, in their order. Blocks for one round trip if some were not read
+    /// before.
     ///
     /// # Errors
     ///
@@ -74,7 +76,7 @@ impl<'a> Tx<'a> {
         keys.into_iter().map(|key| self.get(key)).collect()
     }
 
-    /// The key with its revisions as etcd has it, whatever this transaction writes to it.
+    /// Returns the key with its revisions as it is stored in etcd, without the writes of this transaction.
     ///
     /// # Errors
     ///
@@ -82,16 +84,16 @@ impl<'a> Tx<'a> {
     pub fn stored(&mut self, key: impl IntoBytes) -> Result<Option<KeyValue>> {
         let key = key.into_bytes();
         self.fetch(std::slice::from_ref(&key))?;
-        Ok(self.attempt.look(&key).cloned())
+        Ok(self.attempt.read(&key).cloned())
     }
 
-    /// Stores a value under a key when the transaction commits.
+    /// Puts a value under a key when the transaction commits.
     pub fn put(&mut self, key: impl IntoBytes, value: impl IntoBytes) {
         self.attempt
             .write(key.into_bytes(), Write::Put(value.into_bytes(), None));
     }
 
-    /// The same, with the key on a lease.
+    /// Puts a value under a key that is attached to a lease, when the transaction commits.
     pub fn put_on_lease(&mut self, key: impl IntoBytes, value: impl IntoBytes, lease: LeaseId) {
         self.attempt.write(
             key.into_bytes(),
@@ -104,36 +106,35 @@ impl<'a> Tx<'a> {
         self.attempt.write(key.into_bytes(), Write::Delete);
     }
 
-    /// Which attempt this is, from 1 on: how often the function has run, this time included.
+    /// Returns the number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.number
     }
 
-    /// Reads those keys that are not known yet.
+    /// Reads the keys that are not fetched yet.
     pub(super) fn fetch(&mut self, keys: &[Bytes]) -> Result<()> {
         match &self.failed {
-            Some(Failed::For(error)) => return Err(error.clone()),
-            Some(Failed::Overtaken) => return Err(overtaken()),
+            Some(Failed::Call(error)) => return Err(error.clone()),
+            Some(Failed::Compacted) => return Err(compacted()),
             None => {}
         }
         let mut missing: Vec<Bytes> = keys.to_vec();
-        missing.retain(|key| !self.attempt.knows(key));
+        missing.retain(|key| !self.attempt.is_fetched(key));
         missing.sort();
         missing.dedup();
         if missing.is_empty() {
             return Ok(());
         }
-        // What one transaction does not hold is read by several: those after the first read what that
-        // one fixed, as every later read does.
+        // Keys beyond the limit are read by further transactions, at the revision of the first one.
         for keys in missing.chunks(most(self.client.max_txn_ops())) {
             match self.read(keys.to_vec(), self.attempt.read_at()) {
-                Ok((revision, found)) => self.attempt.learn(revision, found),
+                Ok((revision, found)) => self.attempt.record(revision, found),
                 Err(error) if error.kind() == ErrorKind::Compacted => {
-                    self.failed = Some(Failed::Overtaken);
+                    self.failed = Some(Failed::Compacted);
                     return Err(error);
                 }
                 Err(error) => {
-                    self.failed = Some(Failed::For(error.clone()));
+                    self.failed = Some(Failed::Call(error.clone()));
                     return Err(error);
                 }
             }
@@ -141,7 +142,7 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    fn read(&self, keys: Vec<Bytes>, at: ReadAt) -> Result<(Revision, Found)> {
+    fn read(&self, keys: Vec<Bytes>, at: ReadAt) -> Result<(Revision, Fetched)> {
         let ReadAt::Pinned(revision) = at else {
             let local = at == ReadAt::Local;
             return read(self.client, keys, |get| {
@@ -152,7 +153,7 @@ impl<'a> Tx<'a> {
             get.revision(revision).serializable()
         });
         match here {
-            // This member is behind the one that answered first.
+            // This member has not reached the revision of the first answer.
             Err(error) if error.kind() == ErrorKind::FutureRevision => {
                 read(self.client, keys, |get| get.revision(revision))
             }
@@ -161,17 +162,17 @@ impl<'a> Tx<'a> {
     }
 }
 
-/// Reads keys at one revision, in one request: no more than [`most`].
+/// Reads at most [`most`] keys at one revision, in one request.
 fn read(
     client: &Client,
     keys: Vec<Bytes>,
     option: impl Fn(Get) -> Get,
-) -> Result<(Revision, Found)> {
+) -> Result<(Revision, Fetched)> {
     if let [key] = &*keys {
         let response = client.call(option(Get::key(key.clone())))?;
         let revision = response.header().revision;
         let kv = response.into_kvs().into_iter().next();
-        return Ok((revision, Found::from([(key.clone(), kv)])));
+        return Ok((revision, Fetched::from([(key.clone(), kv)])));
     }
     let gets: Vec<Op> = keys
         .iter()
@@ -191,17 +192,17 @@ fn read(
     Ok((response.revision(), found.collect()))
 }
 
-fn overtaken() -> Error {
+fn compacted() -> Error {
     let reason = "the revision that the transaction reads was compacted meanwhile";
     Error::new(ErrorKind::Compacted, reason)
 }
 
-/// Shows keys' numbers only: values can be secret.
+/// Shows only the numbers of keys: values can be secret.
 impl fmt::Debug for Tx<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tx")
             .field("attempt", &self.number)
-            .field("reads", &self.attempt.looked_at().count())
+            .field("reads", &self.attempt.read_keys().count())
             .field("writes", &self.attempt.ops().len())
             .finish_non_exhaustive()
     }

@@ -1,21 +1,21 @@
-//! Attempts against a store in memory, in thousands of random interleavings: those that commit are
-//! serializable, and a snapshot is one also for an attempt that fails.
+//! Runs attempts against a store in memory, in thousands of random interleavings. Checks that committed
+//! transactions are serializable, and that a failed attempt also reads one revision.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::concurrency::stm::attempt::{Attempt, Found, Isolation, ReadAt, Write};
+use crate::concurrency::stm::attempt::{Attempt, Fetched, Isolation, ReadAt, Write};
 use crate::types::{KeyValue, Revision};
 
-/// What a key is at a time; `None` is absent.
+/// The values of all keys that exist at one revision.
 type Values = BTreeMap<u8, Vec<u8>>;
 
 /// A store with its whole history.
 #[derive(Default)]
 struct Store {
-    /// What was written at each revision; revision 1 is the empty store.
+    /// The writes of each revision; revision 1 is the empty store.
     history: Vec<BTreeMap<u8, Option<Vec<u8>>>>,
 }
 
@@ -43,7 +43,7 @@ impl Store {
         (0..KEYS).filter_map(value).collect()
     }
 
-    /// As etcd does it: all guards, then all writes.
+    /// Checks all guards, then executes all writes, as etcd does.
     fn commit(&mut self, attempt: &Attempt) -> Option<i64> {
         let holds = attempt.guards().iter().all(|(key, guard)| {
             let kv = self.key(key[0], self.revision());
@@ -69,24 +69,24 @@ const KEYS: u8 = 4;
 #[derive(Clone, Debug)]
 enum Step {
     Get(u8),
-    /// Stores something made of everything that the transaction has read.
+    /// Stores a value that depends on all values that the transaction has read.
     Put(u8),
     Delete(u8),
 }
 
-/// A transaction, run step by step; it begins again after a conflict.
+/// A transaction that runs step by step, and starts again after a conflict.
 struct Actor {
     number: u8,
     program: Vec<Step>,
     isolation: Isolation,
     next: usize,
     attempt: Attempt,
-    /// What it has read, in this attempt.
+    /// The values that this attempt has read.
     seen: Vec<(u8, Option<Vec<u8>>)>,
     done: bool,
 }
 
-/// A transaction that committed: where it stands in the order, what it saw and did.
+/// A committed transaction: its revision, its program and the values that it read.
 struct Record {
     at: i64,
     wrote: bool,
@@ -128,16 +128,16 @@ impl Actor {
         if let Some(written) = self.attempt.written(&name) {
             return self.seen.push((key, written.map(|value| value.to_vec())));
         }
-        if !self.attempt.knows(&name) {
+        if !self.attempt.is_fetched(&name) {
             let at = match self.attempt.read_at() {
                 ReadAt::Newest => store.revision(),
                 ReadAt::Local => (store.revision() - lag).max(1),
                 ReadAt::Pinned(at) => at.get(),
             };
-            let found = Found::from([(name.clone(), store.key(key, at))]);
-            self.attempt.learn(Revision::new(at), found);
+            let found = Fetched::from([(name.clone(), store.key(key, at))]);
+            self.attempt.record(Revision::new(at), found);
         }
-        let value = self.attempt.look(&name).map(|kv| kv.value().to_vec());
+        let value = self.attempt.read(&name).map(|kv| kv.value().to_vec());
         self.seen.push((key, value));
     }
 
@@ -148,14 +148,14 @@ impl Actor {
         } else if let Some(at) = store.commit(&self.attempt) {
             at
         } else {
-            // As after a refusal: what it looked at is read again, all at one revision.
+            // The refusal returns the keys that were read, all at one revision.
             let again = self
                 .attempt
-                .looked_at()
+                .read_keys()
                 .map(|key| (key.clone(), store.key(key[0], store.revision())));
             let again = again.collect();
             self.attempt = Attempt::new(self.isolation, true);
-            self.attempt.learn(Revision::new(store.revision()), again);
+            self.attempt.record(Revision::new(store.revision()), again);
             self.seen.clear();
             self.next = 0;
             return None;
@@ -215,11 +215,11 @@ fn levels() -> impl Strategy<Value = Isolation> {
     ]
 }
 
-/// Runs the programs in the order of `turns`, and then each to its end.
+/// Runs the programs in the order of `turns`, and then each one to its end.
 fn interleave(
     programs: Vec<(Vec<Step>, Isolation)>,
     turns: &[(usize, i64)],
-    mut look: impl FnMut(&Actor, &Store),
+    mut check: impl FnMut(&Actor, &Store),
 ) -> (Store, Vec<Record>) {
     let mut store = Store::default();
     let mut records = Vec::new();
@@ -227,18 +227,18 @@ fn interleave(
     let mut actors: Vec<Actor> = numbered
         .map(|((program, level), number)| Actor::new(number, program, level))
         .collect();
-    let rest = (0..actors.len()).flat_map(|who| std::iter::repeat_n((who, 0), 40));
-    for (who, lag) in turns.iter().copied().chain(rest) {
+    let rest = (0..actors.len()).flat_map(|index| std::iter::repeat_n((index, 0), 40));
+    for (index, lag) in turns.iter().copied().chain(rest) {
         let actors_len = actors.len();
-        let actor = &mut actors[who % actors_len];
+        let actor = &mut actors[index % actors_len];
         if !actor.done {
             records.extend(actor.step(&mut store, lag));
-            look(actor, &store);
+            check(actor, &store);
         }
     }
     assert!(
         actors.iter().all(|actor| actor.done),
-        "alone, nothing conflicts for ever"
+        "a transaction without competitors commits"
     );
     (store, records)
 }
@@ -247,12 +247,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn what_commits_is_serializable(
+    fn committed_transactions_are_serializable(
         programs in prop::collection::vec((steps(), levels()), 2..6),
         turns in prop::collection::vec((0usize..6, 0i64..3), 0..60),
     ) {
         let (store, mut records) = interleave(programs, &turns, |_, _| {});
-        // The order that the store gave them; who only read comes after the writes that it saw.
+        // The order of revisions; a transaction without writes follows the writes that it read.
         records.sort_by_key(|record| (record.at, !record.wrote));
         let mut values = Values::new();
         for record in &records {
@@ -263,7 +263,7 @@ proptest! {
     }
 
     #[test]
-    fn an_attempt_at_the_serializable_levels_sees_one_revision_also_when_it_fails(
+    fn attempts_at_the_serializable_levels_read_one_revision_even_if_they_fail(
         programs in prop::collection::vec((steps(), prop_oneof![
             Just(Isolation::SerializableSnapshot),
             Just(Isolation::Serializable),
@@ -296,12 +296,12 @@ proptest! {
 }
 
 #[test]
-fn read_committed_loses_an_update_and_the_others_do_not() {
+fn only_read_committed_loses_updates() {
     let lost = |level| {
         let program = vec![Step::Get(0), Step::Put(0)];
         let both = vec![(program.clone(), level), (program, level)];
         // Both read, then both commit.
-        let turns: Vec<_> = [0, 1, 0, 1, 0, 1].map(|who| (who, 0)).into();
+        let turns: Vec<_> = [0, 1, 0, 1, 0, 1].map(|index| (index, 0)).into();
         let (_, records) = interleave(both, &turns, |_, _| {});
         records.iter().all(|record| record.seen == [(0, None)])
     };
@@ -316,13 +316,13 @@ fn read_committed_loses_an_update_and_the_others_do_not() {
 }
 
 #[test]
-fn only_a_snapshot_minds_that_a_key_it_writes_was_written() {
+fn only_snapshot_isolation_conflicts_on_a_key_that_was_only_written() {
     let conflicts = |level| {
         let mut store = Store::default();
         let mut attempt = Attempt::new(level, false);
         let key = |key: u8| Bytes::from(vec![key]);
-        attempt.learn(Revision::new(1), Found::from([(key(0), None)]));
-        attempt.look(&key(0));
+        attempt.record(Revision::new(1), Fetched::from([(key(0), None)]));
+        attempt.read(&key(0));
         attempt.write(key(1), Write::Put("mine".into(), None));
         let mut other = Attempt::new(level, false);
         other.write(key(1), Write::Put("theirs".into(), None));
