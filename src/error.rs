@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_one_line_with_everything_in_it() {
+    fn the_text_of_an_error_is_one_line_with_all_details() {
         let error = Error::new(ErrorKind::Timeout, "no answer in 5s")
             .operation(Operation::about("put", "\"svc/a\""))
             .at(Some("http://10.0.0.1:2379".into()))
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_one_word_and_goes_anywhere() {
+    fn an_error_has_the_size_of_a_pointer_and_is_send_and_sync() {
         fn everywhere<T: Send + Sync + Clone + 'static>() {}
         everywhere::<Error>();
         assert_eq!(size_of::<Error>(), size_of::<usize>());

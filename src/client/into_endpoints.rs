@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_a_list_and_an_element_is_one_endpoint() {
+    fn a_text_is_split_at_commas_and_a_list_element_is_not() {
         let two = ["a:1", "b:2"];
         for given in [
             "a:1,b:2".into_endpoints(),

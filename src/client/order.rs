@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_older_answer_to_a_read_is_no_good() {
+    fn only_an_older_answer_to_a_read_is_refused() {
         let judge =
             |shown, writes, again| judge(Revision::new(shown), Revision::new(5), writes, again);
         for repeatable in [true, false] {

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_laid_out_as_go_lays_them_out() {
+    fn keys_have_the_layout_of_go() {
         let lease = LeaseId::new(0x0694_d7a3_c5f1_b0a2).unwrap();
         let prefix = below(&Bytes::from("my-lock"), "");
         assert_eq!(key_of(&prefix, lease), "my-lock/694d7a3c5f1b0a2");

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_can_connect_to_is_an_address() {
+    fn reachable_addresses_are_accepted() {
         for (addr, host, port) in [
             ("127.0.0.1:8080", "127.0.0.1", 8080),
             ("localhost:1", "localhost", 1),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_only_good_for_listening_says_what_to_do() {
+    fn an_unspecified_address_is_refused_with_advice() {
         for addr in [
             "0.0.0.0:80",
             "[::]:80",
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_host_and_port_is_refused() {
+    fn an_address_without_host_or_port_is_refused() {
         for (addr, reason) in [
             ("", NO_PORT),
             ("web", NO_PORT),

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_prefix_service_id_is_bad() {
+    fn a_key_with_another_layout_is_malformed() {
         for codec in BOTH {
             let bad = |key: &[u8]| codec.decode("/svc/", key, b"a:1").unwrap_err();
             assert!(
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_nobody_else_can_reach_is_bad_in_every_codec() {
+    fn an_address_for_listening_only_is_malformed_in_every_codec() {
         let plain = Codec::Plain.decode("/", b"/web/0.0.0.0:80", b"0.0.0.0:80");
         let native = Codec::Native.decode("/", b"/web/x", br#"{"addr":"0.0.0.0:80"}"#);
         for bad in [plain, native] {

@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_refused_as_an_address_and_not_as_the_id_that_comes_of_it() {
+    fn a_url_as_address_is_refused_with_a_reason_about_the_address() {
         let error = Instance::new("api", "http://h:80").check().unwrap_err();
         assert!(error.to_string().contains("is a URL"), "{error}");
     }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_break_a_key_are_refused() {
+    fn names_that_are_invalid_in_a_key_are_refused() {
         let addr = "10.0.0.5:80";
         assert!(refusal(Instance::new("", addr)).contains("service \"\" is empty"));
         assert!(refusal(Instance::new("a/b", addr)).contains("'/'"));
@@ -269,14 +269,14 @@ mod tests {
 
     // Fault: N14
     #[test]
-    fn an_address_that_nobody_can_reach_is_refused_with_advice() {
+    fn an_unreachable_address_is_refused_with_advice() {
         let text = refusal(Instance::new("api", "0.0.0.0:80"));
         assert!(text.contains("\"0.0.0.0:80\"") && text.contains("they can reach"));
         assert!(refusal(Instance::new("api", "web").id("x")).contains("host:port"));
     }
 
     #[test]
-    fn addresses_are_good_ids() {
+    fn an_address_is_a_valid_id() {
         let v6: std::net::SocketAddr = "[::1]:80".parse().unwrap();
         let instance = Instance::new("api", v6);
         assert_eq!(instance.id, "[::1]:80");
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn weight_zero_is_up_but_not_pickable() {
+    fn an_instance_with_weight_zero_is_not_pickable() {
         let instance = Instance::new("api", "a:1");
         assert!(instance.is_pickable());
         assert!(!instance.clone().weight(0).is_pickable());
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_of_range_is_no_time() {
+    fn a_registration_time_out_of_range_is_absent() {
         let instance = Instance::new("api", "a:1");
         assert_eq!(instance.since(), None);
         let ms = Duration::from_millis(1500);

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_is_found_by_its_name_and_nothing_else_is() {
+    fn every_status_is_parsed_from_its_name_and_other_texts_are_not() {
         for status in Status::ALL {
             assert_eq!(Status::from_name(status.as_str()), Some(status));
         }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn only_up_is_pickable() {
+    fn only_the_status_up_is_pickable() {
         let pickable = Status::ALL.map(Status::is_pickable);
         assert_eq!(pickable, [false, true, false, false, false]);
     }

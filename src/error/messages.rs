@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tables_are_complete_and_have_no_text_twice() {
+    fn the_message_tables_are_complete_and_without_duplicates() {
         let mut texts: Vec<_> = all().map(|message| message.to_string()).collect();
         assert_eq!((ETCD.len(), texts.len()), (65, 73));
         texts.sort_unstable();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_auth_store_is_understood_in_its_own_words() {
+    fn errors_of_the_auth_store_are_recognised() {
         let store = [
             "root user does not exist",
             "root user does not have root role",
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_resembles_an_error_of_etcd_is_none() {
+    fn similar_texts_are_not_recognised_as_errors_of_etcd() {
         for text in [
             "permission denied",
             "etcdserver: raft proposal dropped",

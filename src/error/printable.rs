@@ -37,7 +37,7 @@ mod tests {
 
     // Fault: Q10
     #[test]
-    fn what_would_be_obeyed_instead_of_shown_is_escaped() {
+    fn control_and_invisible_characters_are_escaped() {
         let obeyed = ['\u{0}', '\u{1b}', '\u{7f}', '\u{85}', '\n', '\r', '\t'];
         let hidden = [
             0xad, 0x61c, 0x180e, 0x2028, 0x2029, 0xfeff, 0xfff9, 0xe0001, 0xe0020, 0xe007f,
@@ -56,13 +56,13 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_is_kept() {
+    fn printable_text_is_unchanged() {
         let text = r#"user "søren" may not write 'C:\key' – 名前, 50 %"#;
         assert_eq!(printable(text), text);
     }
 
     #[test]
-    fn a_text_without_end_is_cut_and_says_so() {
+    fn a_long_text_is_truncated_and_ends_with_dots() {
         let whole = "x".repeat(LONGEST_TEXT);
         assert_eq!(printable(&whole), whole);
         assert_eq!(printable(&(whole.clone() + "x")), whole.clone() + "...");

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_http_is_no_reply() {
+    fn text_that_is_not_http_is_an_error() {
         for bytes in [
             "",
             "HTTP/1.1 200 OK\r\n",

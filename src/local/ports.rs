@@ -61,7 +61,7 @@ mod tests {
     use std::{collections::HashSet, thread};
 
     #[test]
-    fn no_port_is_handed_out_twice_to_threads_that_ask_at_once() {
+    fn concurrent_threads_get_different_ports() {
         let threads: Vec<_> = (0..8)
             .map(|_| thread::spawn(|| (0..50).map(|_| super::free().unwrap()).collect::<Vec<_>>()))
             .collect();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_listened_on_is_passed_over() {
+    fn a_port_in_use_is_skipped() {
         let held: Vec<_> = (0..20)
             .filter_map(|_| std::net::TcpListener::bind(super::free().unwrap()).ok())
             .collect();

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_from_etcd_is_no_status() {
+    fn text_that_is_not_from_etcd_is_an_error() {
         for text in [
             "",
             "{}",

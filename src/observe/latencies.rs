@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_buckets_follow_one_another_without_a_gap() {
+    fn the_buckets_have_no_gaps() {
         for index in 0..BUCKETS - 1 {
             let end = above(index);
             assert_eq!(bucket(end - 1), index, "{end}");
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_is_never_too_short_and_at_most_a_quarter_too_long() {
+    fn a_quantile_is_never_too_low_and_at_most_a_quarter_too_high() {
         let buckets = Buckets::new();
         for micros in 1..=10_000 {
             buckets.count(Duration::from_micros(micros));
@@ -187,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_quantile() {
+    fn an_empty_histogram_has_no_quantile() {
         for empty in [Latencies::default(), Buckets::new().snapshot()] {
             assert_eq!((empty.quantile(0.5), empty.mean()), (None, None));
         }
     }
 
     #[test]
-    fn merging_adds_and_limits_are_counted_below() {
+    fn merged_histograms_have_the_sum_of_their_counts() {
         let (fast, slow) = (Buckets::new(), Buckets::new());
         fast.count(Duration::from_micros(100));
         slow.count(Duration::from_secs(3));

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verb_keeps_its_place_and_no_other_has_it() {
+    fn each_verb_has_a_fixed_slot_of_its_own() {
         // More verbs than slots: those that find none share the last slot.
         let names: Vec<&'static str> = (0..SLOTS + 9).map(|n| &*n.to_string().leak()).collect();
         let verbs = Verbs::new();

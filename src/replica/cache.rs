@@ -442,7 +442,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_covered_when_all_of_it_is() {
+    fn only_ranges_inside_the_prefix_are_covered() {
         let outer = KeyRange::prefix("b/");
         for inside in [
             KeyRange::key("b/x"),

@@ -97,7 +97,7 @@ mod tests {
 
     // Case: NS-03
     #[test]
-    fn intervals_move_under_the_prefix_and_end_with_it() {
+    fn ranges_are_moved_under_the_prefix_and_end_with_it() {
         let moved = |prefix: &'static [u8], key: &'static [u8], end: &'static [u8]| {
             namespace(prefix).outer(&KeyRange::range(key, end))
         };
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_has_a_prefix_and_nests() {
+    fn a_namespace_needs_a_prefix_and_can_be_nested() {
         assert!(Namespace::new(Bytes::new()).is_err());
         let outer = namespace(b"a/");
         assert!(outer.nested(&Bytes::new()).is_err());
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_empty_inside() {
+    fn a_name_may_be_empty_in_a_namespace() {
         for name in ["", "vote"] {
             let mut moved = Bytes::from(name);
             namespace(b"a/").enter_name(&mut moved);

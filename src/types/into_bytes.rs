@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_it_is_given_as_it_is_the_same() {
+    fn all_types_convert_to_the_same_bytes() {
         let (text, bytes) = (String::from("key"), b"key".to_vec());
         let shared = Bytes::from_static(b"key");
         let given = [

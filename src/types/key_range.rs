@@ -205,14 +205,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_prefix_is_every_key() {
+    fn an_empty_prefix_contains_every_key() {
         assert_eq!(KeyRange::prefix(""), KeyRange::all());
         assert_eq!(KeyRange::all().range_end(), "\0");
         assert_eq!(KeyRange::all().start(), "\0");
     }
 
     #[test]
-    fn problems_are_named() {
+    fn invalid_ranges_have_a_problem() {
         assert!(KeyRange::key("").problem().is_some());
         assert!(KeyRange::range("b", "a").problem().is_some());
         assert!(KeyRange::range("b", "b").problem().is_some());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn long_and_odd_keys_print_short_and_escaped() {
+    fn long_and_binary_keys_are_printed_short_and_escaped() {
         assert_eq!(format!("{:?}", Printed(b"a\x1b\"")), r#""a\x1b\"""#);
         assert!(format!("{:?}", Printed(&[b'x'; 100])).ends_with("...(100 bytes)"));
     }

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ceiling_doubles_up_to_the_cap_and_begins_again() {
+    fn the_maximum_wait_doubles_up_to_the_cap_until_a_reset() {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(300));
         let ceilings: Vec<_> = (0..5).map(|_| backoff.next(1.0).as_millis()).collect();
         assert_eq!(ceilings, [50, 100, 200, 300, 300]);
@@ -67,7 +67,7 @@ mod tests {
 
     // Case: CN-16
     #[test]
-    fn jitter_is_full_and_never_overflows() {
+    fn waits_have_full_jitter_and_never_overflow() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::MAX);
         assert_eq!(backoff.next(0.0), Duration::ZERO);
         for _ in 0..100 {

@@ -55,14 +55,14 @@ mod tests {
     }
 
     #[test]
-    fn fractions_are_anything_from_0_to_1() {
+    fn fractions_cover_the_range_from_0_to_1() {
         assert!(is_even(std::iter::repeat_with(fraction)));
         let mut chance = Jitter::seeded(1);
         assert!(is_even(std::iter::repeat_with(|| chance.fraction())));
     }
 
     #[test]
-    fn numbers_differ_and_rows_are_their_seed_s() {
+    fn random_numbers_differ_and_a_seed_determines_the_sequence() {
         let numbers: std::collections::BTreeSet<u64> = (0..1000).map(|_| number()).collect();
         assert_eq!(numbers.len(), 1000);
         let row = |seed| {

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_does_not_print() {
+    fn a_secret_is_not_printed() {
         let secret = Secret::new("canary-4711");
         assert_eq!(
             format!("{secret:?} {:#?}", Some(&secret)),

@@ -22,7 +22,7 @@ fn bytes(text: &str) -> usize {
 }
 
 #[test]
-fn the_table_has_the_defaults_that_the_code_has() {
+fn the_documented_defaults_match_the_code() {
     let builder = ClientBuilder::new(["a:1"]);
     let spans = [
         ("request-timeout", builder.timeout),
@@ -47,7 +47,7 @@ fn the_table_has_the_defaults_that_the_code_has() {
 }
 
 #[test]
-fn a_config_that_says_nothing_is_the_default() {
+fn an_empty_config_has_the_default_values() {
     let config = Config {
         endpoints: vec!["a:1".to_owned()],
         max_call_send_msg_size: Some(0),
@@ -94,7 +94,7 @@ fn every_setting_reaches_the_builder() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_by_name_and_without_secrets() {
+fn an_invalid_variable_is_refused_by_name_and_without_its_value() {
     let wrong: &[&[(&str, &str)]] = &[
         &[("ETCDCTL_DIAL_TIMEOUT", "5")],
         &[("ETCDCTL_MAX_RECV_BYTES", "many")],
@@ -126,7 +126,7 @@ fn what_makes_no_sense_is_refused_by_name_and_without_secrets() {
 }
 
 #[test]
-fn users_are_read_as_etcdctl_reads_them_and_passwords_do_not_show() {
+fn users_are_parsed_as_in_etcdctl_and_passwords_are_not_printed() {
     let both = Config::from_vars([("ETCDCTL_USER", "root:canary:x")]).unwrap();
     let apart = [("ETCDCTL_USER", "ro:ot"), ("ETCDCTL_PASSWORD", "canary")];
     let apart = Config::from_vars(apart).unwrap();
@@ -140,7 +140,7 @@ fn users_are_read_as_etcdctl_reads_them_and_passwords_do_not_show() {
 }
 
 #[test]
-fn settings_that_cannot_be_kept_are_refused() {
+fn unsupported_and_incomplete_settings_are_refused() {
     let refused = |change: fn(&mut Config), why: &str| {
         let mut config = Config::default();
         change(&mut config);
@@ -164,7 +164,7 @@ fn settings_that_cannot_be_kept_are_refused() {
 }
 
 #[test]
-fn a_lookup_in_dns_reaches_the_builder() {
+fn dns_srv_settings_reach_the_builder() {
     let config = Config::from_vars([
         ("ETCDCTL_DISCOVERY_SRV", "example.com"),
         ("ETCDCTL_DISCOVERY_SRV_NAME", "prod"),
@@ -182,7 +182,7 @@ fn a_lookup_in_dns_reaches_the_builder() {
 
 #[cfg(feature = "__tls")]
 #[test]
-fn a_lookup_that_is_not_trusted_takes_certificates_for_the_domain_only() {
+fn with_untrusted_dns_srv_certificates_are_verified_against_the_domain() {
     let built = |server_name: Option<&str>| {
         let mut config = Config::from_vars([
             ("ETCDCTL_DISCOVERY_SRV", "example.com"),
@@ -205,7 +205,7 @@ fn a_lookup_that_is_not_trusted_takes_certificates_for_the_domain_only() {
 
 #[cfg(feature = "__tls")]
 #[test]
-fn tls_reaches_the_builder_from_files_variables_and_a_switch() {
+fn tls_settings_reach_the_builder() {
     let vars = [
         ("ETCD_ENDPOINTS", "a:1"),
         ("ETCDCTL_CACERT", "ca.pem"),
@@ -231,7 +231,7 @@ fn tls_reaches_the_builder_from_files_variables_and_a_switch() {
 
 #[cfg(not(feature = "__tls"))]
 #[test]
-fn tls_that_was_not_built_in_is_refused_and_not_ignored() {
+fn tls_settings_are_refused_in_a_build_without_tls() {
     let config = Config::from_vars([("ETCDCTL_CACERT", "ca.pem")]).unwrap();
     let text = config.builder().unwrap_err().to_string();
     assert!(text.contains("feature `tls`"), "{text}");
@@ -242,7 +242,7 @@ mod files {
     use super::*;
 
     #[test]
-    fn a_file_has_the_names_of_clientv3_and_times_with_units() {
+    fn a_file_has_the_field_names_of_clientv3_and_times_with_units() {
         let config: Config = serde_json::from_str(
             r#"{
                 "endpoints": ["a:1"],
@@ -267,7 +267,7 @@ mod files {
     }
 
     #[test]
-    fn every_name_of_the_table_is_one_in_a_file() {
+    fn every_documented_name_is_a_field_of_the_file() {
         for row in TABLE.lines().skip(2) {
             let names = row.split('|').nth(1).unwrap().split(',');
             for name in names.map(|name| name.trim().trim_matches('`')) {
@@ -285,7 +285,7 @@ mod files {
     }
 
     #[test]
-    fn what_is_unknown_or_without_a_unit_is_refused_and_no_secret_is_shown() {
+    fn invalid_fields_are_refused_and_secrets_are_not_printed() {
         let cases = [
             (r#"{"endpoint": []}"#, "unknown field `endpoint`"),
             (r#"{"secure": {"ca": ""}}"#, "unknown field `ca`"),
@@ -308,7 +308,7 @@ mod files {
 
     // Fault: N13
     #[test]
-    fn what_is_null_or_an_empty_text_is_not_set() {
+    fn null_and_an_empty_text_set_nothing() {
         let default = format!("{:?}", Config::default());
         for row in TABLE.lines().skip(2) {
             let names = row.split('|').nth(1).unwrap().split(',');

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_go_writes_is_read() {
+    fn durations_that_go_writes_are_parsed() {
         let cases = [
             ("5s", 5_000_000_000),
             ("500ms", 500_000_000),
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_unit_or_no_meaning_is_refused() {
+    fn invalid_durations_are_refused() {
         let wrong = [
             "", "5", "s", "-5s", "5 s", "5s ", "5x", "1.2.3s", ".s", "1e3s", "inf", "NaNs",
             "9999999h",
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_the_same() {
+    fn a_written_duration_parses_to_the_same_value() {
         for nanos in [
             0,
             1,

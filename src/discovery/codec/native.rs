@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_full() {
+    fn an_instance_with_all_fields_has_the_documented_encoding() {
         let instance = Instance::new("api", "10.0.0.5:8080")
             .id("api-7")
             .version("1.4.2")
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_small() {
+    fn a_minimal_instance_has_the_documented_encoding() {
         assert_eq!(
             Codec::Native.encode(&Instance::new("api", "a:1"), 0),
             r#"{"addr":"a:1","id":"a:1","inc":0,"status":"up","v":1,"weight":1}"#
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_enough_and_null_is_missing() {
+    fn only_the_address_is_required_and_null_means_absent() {
         let bare = Instance::new("api", "a:1").id("api-7");
         assert_eq!(read(r#"{"addr":"a:1"}"#), Ok(bare.clone()));
         let nulls = r#"{"addr":"a:1","id":null,"tags":null,"meta":null,"weight":null,"v":null}"#;
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_kept_and_written_again() {
+    fn unknown_fields_are_preserved() {
         let instance = read(r#"{"v":2,"addr":"a:1","lane":{"b":[1,null],"a":"x"}}"#).unwrap();
         assert_eq!(
             Codec::Native.encode(&instance.weight(5), 1),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_says_what_is_wrong_and_shows_nothing_of_itself() {
+    fn the_error_of_a_malformed_value_has_the_reason_and_not_the_value() {
         for (value, expected) in [
             ("", "not JSON"),
             ("secret", "not JSON"),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_without_end_is_an_error_not_a_crash() {
+    fn deep_nesting_is_an_error() {
         let deep = format!("{{\"addr\":{}", "[".repeat(100_000));
         assert!(reason(&deep).contains("not JSON"));
     }
@@ -293,7 +293,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(instance in any_instance(), prefix in "(/?[a-z]{1,3}/?)?") {
+        fn an_encoded_instance_decodes_to_the_same_instance(instance in any_instance(), prefix in "(/?[a-z]{1,3}/?)?") {
             prop_assert!(instance.check().is_ok());
             let key = Codec::Native.key(&prefix, &instance);
             let value = Codec::Native.encode(&instance, instance.incarnation);
@@ -310,7 +310,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_a_codec_panic(key in vec(any::<u8>(), 0..20), value in vec(any::<u8>(), 0..40)) {
+        fn arbitrary_bytes_do_not_make_a_codec_panic(key in vec(any::<u8>(), 0..20), value in vec(any::<u8>(), 0..40)) {
             for codec in [Codec::Plain, Codec::Native] {
                 let _ = codec.decode("/", &key, &value);
                 let _ = codec.decode("/", b"/a/b", &value);

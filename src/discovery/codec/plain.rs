@@ -21,7 +21,7 @@ mod tests {
     use crate::discovery::{Codec, Instance};
 
     #[test]
-    fn the_bytes_are_those_of_the_go_program() {
+    fn plain_keys_and_values_are_those_of_the_go_program() {
         let web = Instance::new("web", "127.0.0.1:8080")
             .id("ignored")
             .weight(9);
@@ -32,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_go_program_wrote_is_read_with_defaults() {
+    fn plain_values_of_go_programs_are_decoded_with_defaults() {
         let read = Codec::Plain.decode("/", b"/web/localhost:8000", b"localhost:8000");
         assert_eq!(read, Ok(Instance::new("web", "localhost:8000")));
         let named = Codec::Plain.decode("/", b"/web/7587862094", b"localhost:8000");
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_address_is_bad() {
+    fn a_plain_value_that_is_not_an_address_is_malformed() {
         for value in [
             b"".as_slice(),
             b"web",

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_of_the_client_are_kept() {
+    fn batches_respect_the_limits_of_the_client() {
         let default = size(128, 2 << 20);
         assert_eq!((default.steps(), default.bytes()), (100, 512 << 10));
         assert_eq!(size(64, 100_000).steps(), 62);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_a_server_is_found_and_kept() {
+    fn the_limit_of_a_server_is_found_and_respected() {
         for server in [1, 2, 7, 62, 99, 100, 1000] {
             let (mut size, mut now) = (size(128, 2 << 20), Instant::now());
             let mut refused = 0;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_size_is_tried_again_much_later() {
+    fn a_refused_size_is_tried_again_after_a_long_time() {
         let (mut size, now) = (size(128, 2 << 20), Instant::now());
         size.too_many(100, now);
         for _ in 0..100 {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn of_batches_that_are_refused_together_the_smallest_counts() {
+    fn the_smallest_of_several_refused_batches_sets_the_limit() {
         let (mut size, now) = (size(128, 2 << 20), Instant::now());
         for batch in [40, 10, 90] {
             size.too_many(batch, now);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn small_batches_are_no_proof_and_silence_has_a_floor() {
+    fn small_batches_do_not_raise_the_limit_and_missing_answers_lower_it_to_a_minimum() {
         let (mut size, now) = (size(128, 2 << 20), Instant::now());
         size.unanswered(MAX_BYTES);
         assert_eq!(size.bytes(), MAX_BYTES / 2);

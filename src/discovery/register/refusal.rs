@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_error_that_leaves_the_outcome_open_is_no_refusal() {
+    fn a_server_error_with_unknown_outcome_is_not_a_refusal() {
         let unknown = Error::new(ErrorKind::Server, "").unknown_outcome(true);
         assert_eq!(Refusal::of(&unknown), Refusal::NoAnswer);
     }

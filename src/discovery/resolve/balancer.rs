@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_share_one_order() {
+    fn all_threads_pick_from_one_sequence() {
         let edits = [("a", 2), ("b", 1), ("c", 1)].map(|(id, weight)| {
             let instance = Instance::new("web", "a:1").id(id).weight(weight);
             (id.into(), Some(Arc::new(instance)))

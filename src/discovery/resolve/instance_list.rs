@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_never_changes_and_is_made_once_for_each_change() {
+    fn a_snapshot_is_immutable_and_made_once_per_change() {
         let mut list = InstanceList::default();
         assert!(list.snapshot().is_empty());
         put(&mut list, "b", 1);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_accept_calls_are_counted() {
+    fn pickable_instances_are_counted() {
         let mut list = InstanceList::default();
         for (weight, pickable) in [(1, 1), (0, 0), (2, 1), (3, 1)] {
             put(&mut list, "a", weight);

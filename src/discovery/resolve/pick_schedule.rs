@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn round_robin_goes_round_whatever_the_weights() {
+    fn round_robin_ignores_weights() {
         let weights = [("a", 1), ("b", 100), ("z", 0), ("c", 1)];
         let mut schedule = schedule(Balance::RoundRobin, &weights);
         assert_eq!(picks(&mut schedule, 9), "abcabcabc");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn weighted_is_exact_and_mixed() {
+    fn weighted_picks_are_exact_and_interleaved() {
         let weights = [("a", 5), ("b", 1), ("z", 0), ("c", 1)];
         let mut schedule = schedule(Balance::Weighted, &weights);
         for _ in 0..10 {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn weighted_with_equal_weights_goes_round() {
+    fn weighted_picks_with_equal_weights_go_round() {
         let weights = [("a", 3), ("b", 3), ("c", 3), ("d", 3)];
         let mut schedule = schedule(Balance::Weighted, &weights);
         let round = picks(&mut schedule, 4);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_keeps_the_place_in_the_order() {
+    fn an_update_keeps_the_position_of_the_instance() {
         let weights = [("a", 1), ("b", 1), ("c", 2)];
         let mut schedule = schedule(Balance::Weighted, &weights);
         let mut picked = String::new();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn one_heavy_instance_that_leaves_does_not_skew_the_rest() {
+    fn the_removal_of_a_heavy_instance_does_not_skew_the_others() {
         let weights = [("a", 1000), ("b", 1), ("c", 1)];
         let mut schedule = schedule(Balance::Weighted, &weights);
         picks(&mut schedule, 500);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_weight_counts_from_now_on() {
+    fn a_changed_weight_applies_to_the_next_picks() {
         let mut schedule = schedule(Balance::Weighted, &[("a", 1), ("b", 1)]);
         picks(&mut schedule, 100);
         set(&mut schedule, "a", u32::MAX);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_picked_when_none_accepts_calls() {
+    fn nothing_is_picked_without_pickable_instances() {
         for balance in [Balance::RoundRobin, Balance::Weighted] {
             let mut schedule = schedule(balance, &[("zero", 0)]);
             for status in [Status::Starting, Status::Draining, Status::OutOfService] {
@@ -344,7 +344,7 @@ mod tests {
     proptest! {
         /// Between two changes each instance gets its share, to within one call of each of the others.
         #[test]
-        fn each_gets_its_share(
+        fn each_instance_is_picked_in_proportion_to_its_weight(
             weights in proptest::collection::vec(0u32..6, 1..8),
             changes in proptest::collection::vec((0usize..8, 0u32..6), 0..20),
         ) {

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_instances_of_one_lease_share_one_question() {
+    fn removals_of_one_lease_share_one_query() {
         let mut causes = RemovalCauses::default();
         assert_eq!(
             deleted(&mut causes, "a", 1),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_lease_shows_nothing_about_later_deletions() {
+    fn an_answer_about_a_lease_does_not_apply_to_later_deletions() {
         let mut causes = RemovalCauses::default();
         let _ = deleted(&mut causes, "a", 1);
         assert_eq!(deleted(&mut causes, "b", 1), None);

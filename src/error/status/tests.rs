@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_text_decides_and_not_the_code() {
+fn the_message_decides_the_kind_and_not_the_code() {
     let compacted = "etcdserver: mvcc: required revision has been compacted";
     for code in [2, 11, 14] {
         assert_eq!(ServerError::read(code, compacted).kind, Compacted);
@@ -14,7 +14,7 @@ fn the_text_decides_and_not_the_code() {
 }
 
 #[test]
-fn a_reply_that_is_not_grpc_is_a_breach_of_protocol() {
+fn a_reply_that_is_not_grpc_is_a_protocol_error() {
     let malformed = ServerError::read(13, "failed to decode Protobuf message: invalid varint");
     assert_eq!((malformed.kind, malformed.executed), (Protocol, Unknown));
     let missing = "grpc-status header missing, mapped from HTTP status code";
@@ -33,7 +33,7 @@ fn a_reply_that_is_not_grpc_is_a_breach_of_protocol() {
 }
 
 #[test]
-fn a_rendered_status_is_read_by_its_tail() {
+fn a_status_inside_a_text_is_recognised_by_its_description() {
     let reason = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
     assert_eq!(ServerError::read(2, reason).kind, PermissionDenied);
 }
@@ -62,7 +62,7 @@ fn all_token_failures_ask_for_a_new_token_and_prove_that_nothing_happened() {
 }
 
 #[test]
-fn a_wrong_password_is_no_reason_to_ask_again() {
+fn a_wrong_password_is_not_retried() {
     let text = "etcdserver: authentication failed, invalid user ID or password";
     let error = ServerError::read(3, text);
     assert_eq!(
@@ -72,7 +72,7 @@ fn a_wrong_password_is_no_reason_to_ask_again() {
 }
 
 #[test]
-fn a_learner_is_recognised_under_both_its_codes() {
+fn a_learner_is_recognised_with_both_codes() {
     for code in [9, 14] {
         let error = ServerError::read(code, "etcdserver: rpc not supported for learner");
         assert_eq!((error.retry_hint, error.executed), (RetryHint::Learner, No));
@@ -80,7 +80,7 @@ fn a_learner_is_recognised_under_both_its_codes() {
 }
 
 #[test]
-fn an_answer_proves_something_only_if_it_is_never_given_after_execution() {
+fn an_error_is_a_proof_only_if_etcd_never_returns_it_after_execution() {
     let executed = |text: &str| ServerError::read(14, &format!("etcdserver: {text}")).executed;
     assert_eq!(executed("no leader"), No);
     assert_eq!(executed("too many requests"), No);
@@ -92,7 +92,7 @@ fn an_answer_proves_something_only_if_it_is_never_given_after_execution() {
 }
 
 #[test]
-fn what_the_servers_own_recipes_say_is_understood() {
+fn errors_of_the_servers_lock_and_election_services_are_recognised() {
     for text in ["election: not leader", "election: no leader"] {
         assert_eq!(ServerError::read(2, text).kind, NotFound);
     }
@@ -101,7 +101,7 @@ fn what_the_servers_own_recipes_say_is_understood() {
 }
 
 #[test]
-fn hostile_text_is_cut_and_cleaned() {
+fn a_server_text_is_truncated_and_escaped() {
     let error = ServerError::read(2, &"\u{1b}[2J\u{202e}".repeat(1000));
     assert!(error.text.len() < 1100, "{}", error.text.len());
     assert!(!error.text.contains(['\u{1b}', '\u{202e}']));

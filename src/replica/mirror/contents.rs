@@ -197,7 +197,7 @@ mod tests {
 
     // Fault: W9
     #[test]
-    fn contents_do_not_keep_the_reply_buffer_alive() {
+    fn contents_do_not_hold_the_reply_buffer() {
         let mut snapshot = Snapshot::default();
         let reply = Bytes::from(vec![b'k'; 1 << 20]);
         let listed = KeyValue {

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_access_is_no_permission() {
+    fn an_unknown_access_is_not_decoded() {
         let unknown = PbPermission {
             perm_type: 7,
             ..PbPermission::default()

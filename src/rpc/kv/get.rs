@@ -378,7 +378,7 @@ mod tests {
 
     // Case: KV-32
     #[test]
-    fn the_order_in_which_keys_are_stored_is_not_requested() {
+    fn the_default_sort_order_is_not_sent() {
         use range_request::SortOrder as PbOrder;
 
         let sorted = |target, order| Get::prefix("a").sort(target, order).limit(10).pb;

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_go_on_after_the_last_key_at_the_first_revision() {
+    fn each_page_begins_after_the_last_key_at_the_first_revision() {
         let mut paging = Paging::new(Get::prefix("a"), 2).unwrap();
         assert_eq!(paging.next().unwrap().pb.revision, 0);
         paging.take(answer(&["a1", "a2"], 7, true));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_reads_what_is_left_at_the_revision_of_the_first_page() {
+    fn a_stream_reads_the_remaining_keys_at_the_revision_of_the_first_page() {
         let mut paging = Paging::new(Get::prefix("a").keys_only(), 2).unwrap();
         assert!(paging.stream().is_none(), "the revision is unknown");
         paging.take(answer(&["a1", "a2"], 7, true));

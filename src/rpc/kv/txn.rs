@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_that_of_the_message() {
+    fn encoded_len_is_the_length_of_the_message() {
         let large = Put::new("k", vec![0; 300]);
         let inner = Txn::when([Compare::version("k").eq(0)])
             .then([large])
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_of_serializable_reads_may_be_answered_by_one_that_is_behind() {
+    fn only_a_transaction_of_serializable_reads_accepts_a_member_that_is_behind() {
         let behind = Get::key("a").serializable();
         let again = |txn: Txn| txn.again().is_some();
         assert!(again(Txn::always([behind.clone()])));

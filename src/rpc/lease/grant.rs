@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_is_rounded_up_to_whole_seconds() {
+    fn a_ttl_is_rounded_up_to_whole_seconds() {
         let wire = |ttl| Grant::ttl(ttl).message().ttl;
         assert_eq!(wire(Duration::from_nanos(1)), 1);
         assert_eq!(wire(Duration::from_secs(1)), 1);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_etcd_does_not_accept_are_refused_before_sending() {
+    fn invalid_ttls_are_refused_before_sending() {
         for ttl in [
             Duration::ZERO,
             Duration::from_secs(MAX_TTL + 1),

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_before_the_first_renewal() {
+    fn a_lease_is_not_lost_before_its_first_renewal() {
         let (_writer, status) = new();
         assert!(status.check(at(100)).is_ok());
         assert!(status.remaining(at(100)).is_zero());
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_fires_once_and_then_ends_and_not_for_a_dropped_holder() {
+    fn lost_receives_one_reason_and_none_after_drop() {
         let (writer, status) = new();
         writer.lost(Error::new(ErrorKind::LeaseNotFound, "gone"));
         assert_eq!(status.lost().iter().count(), 1);

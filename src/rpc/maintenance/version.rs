@@ -19,7 +19,7 @@ mod tests {
     use super::is_old;
 
     #[test]
-    fn old_is_older_than_the_previous_minor() {
+    fn only_versions_before_the_previous_minor_are_old() {
         for (version, old) in [
             ("3.7.2", false),
             ("3.6.0", false),

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_is_woken_by_whatever_changes_what_it_can_see() {
+    fn a_reader_is_woken_by_each_visible_change() {
         let now = Instant::now();
         let mut slots = LatestSlots::default();
         let changed = |slots: &mut LatestSlots| std::mem::take(&mut slots.changed);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_of_a_watch_that_was_removed_or_has_ended() {
+    fn a_removed_or_ended_watch_delivers_nothing() {
         let now = Instant::now();
         let mut slots = LatestSlots::default();
         slots.add(1, now);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_begins_when_the_last_watch_that_was_lost_is_back_or_gone() {
+    fn a_generation_begins_when_no_lost_watch_is_left() {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut slots = LatestSlots::default();
@@ -287,7 +287,7 @@ mod tests {
 
     // Fault: R11
     #[test]
-    fn a_watch_that_waits_while_a_stream_opens_is_one_of_a_new_generation() {
+    fn a_watch_that_was_added_before_the_stream_opens_belongs_to_a_new_generation() {
         let now = Instant::now();
         let mut slots = LatestSlots::default();
         slots.add(1, now);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_set_comes_last() {
+    fn the_error_of_the_set_is_the_last_item() {
         let mut slots = LatestSlots::default();
         slots.add(1, Instant::now());
         slots.end(Error::closed());

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn down_and_up_alternate() {
+    fn down_and_up_are_delivered_alternately() {
         let (sender, mut receiver) = mpsc::channel(CAPACITY);
         let mut sink = Sink::Task {
             items: sender,

@@ -50,7 +50,7 @@ mod tests {
     use crate::rpc::watch::watch_request::Watch;
 
     #[test]
-    fn a_task_is_told_when_its_watch_is_down_and_up_again() {
+    fn a_task_receives_down_and_up_of_its_watch() {
         let mut etcd = LocalEtcd::start().unwrap();
         let client = Client::connect([etcd.endpoint()]).unwrap();
         let bridge = client.bridge();

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_namespace_the_server_is_asked_for_the_keys_that_are_there() {
+    fn a_watch_in_a_namespace_sends_the_prefixed_keys() {
         let namespace = Namespace::new("app/".into()).unwrap();
         let create = Watch::prefix("").within(&namespace).create(1, false);
         assert_eq!(create.key, "app/\0");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_request_asks_for_progress_and_for_no_id() {
+    fn a_create_request_has_progress_notify_and_no_watch_id() {
         let create = Watch::key("a").no_put().create(7, false);
         assert!(!create.fragment && create.progress_notify);
         assert_eq!((create.watch_id, create.start_revision), (0, 7));

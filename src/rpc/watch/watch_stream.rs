@@ -366,7 +366,7 @@ mod tests {
     use super::is_ordered;
 
     #[test]
-    fn the_versions_that_order_progress() {
+    fn versions_with_ordered_progress_are_recognised() {
         for version in ["3.4.25", "3.5.8", "3.6.0", "3.7.2", "3.6.0-rc.1", "4.0.0"] {
             assert!(is_ordered(version), "{version}");
         }

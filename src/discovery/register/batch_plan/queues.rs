@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sort_pauses_once_for_what_fails_together_and_longer_for_what_fails_again() {
+    fn failures_at_once_cause_one_pause_and_later_failures_longer_pauses() {
         let mut now = Instant::now();
         let mut queue = StepQueue::default();
         for wait in [50, 100, 200, 400, 700, 700] {

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_64th_refusal_in_a_row_waits_and_each_one_after_a_wait_waits_longer() {
+    fn from_the_64th_refusal_in_a_row_each_one_waits_longer() {
         let mut now = Instant::now();
         let mut backoff = RefusalBackoff::new();
         refused(&mut backoff, 63, now);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_are_a_second_apart_are_in_a_row_and_no_more() {
+    fn refusals_more_than_a_second_apart_are_not_in_a_row() {
         let mut now = Instant::now();
         let mut backoff = RefusalBackoff::new();
         for _ in 0..1000 {

@@ -263,7 +263,7 @@ fn every_permitted_step_is_done_after_any_sequence_of_server_failures() {
 }
 
 #[test]
-fn a_user_who_may_do_nothing_does_not_send_without_end() {
+fn a_user_without_permissions_does_not_send_endlessly() {
     let mut world = World::new(1);
     (world.steps, world.bytes) = (1000, 10 << 20);
     for _ in 0..10_000 {
@@ -293,7 +293,7 @@ fn a_user_who_may_do_nothing_does_not_send_without_end() {
 }
 
 #[test]
-fn a_delete_that_is_not_answered_holds_up_no_write() {
+fn an_unanswered_delete_does_not_delay_writes() {
     let mut world = World::new(1);
     world.add(StepKind::Delete, 50, false);
     world.add(StepKind::Delete, 50, false);

@@ -50,7 +50,7 @@ fn held(policy: OnConflict) -> OwnedKey {
 }
 
 #[test]
-fn a_free_key_is_taken_and_kept() {
+fn an_absent_key_is_put_and_then_held() {
     let mut owned_key = held(OnConflict::Fail);
     assert_eq!(
         owned_key.phase,
@@ -70,7 +70,7 @@ fn a_free_key_is_taken_and_kept() {
 }
 
 #[test]
-fn a_key_of_another_process_stays_untouched_when_a_retired_lease_ends() {
+fn the_end_of_a_retired_lease_does_not_change_a_key_of_another_process() {
     let mut owned_key = held(OnConflict::Replace);
     let mut ours = leases(1, &[]);
     let loss = owned_key.event(Revision::new(11), Some(kv("you", 9, 11)), &ours, |_| true);
@@ -96,7 +96,7 @@ fn nothing_is_written_without_a_lease() {
 }
 
 #[test]
-fn each_policy_decides_about_a_key_that_another_process_holds() {
+fn each_policy_has_its_effect_on_a_key_of_another_process() {
     for (policy, phase) in [
         (OnConflict::Fail, Phase::Conflict(Some(lease(9)))),
         (
@@ -118,7 +118,7 @@ fn each_policy_decides_about_a_key_that_another_process_holds() {
 }
 
 #[test]
-fn a_waiting_registration_takes_the_key_when_it_is_gone() {
+fn a_waiting_registration_puts_the_key_after_its_deletion() {
     let mut owned_key = owned_key(OnConflict::WaitForExpiry);
     next(&mut owned_key, &leases(1, &[]));
     owned_key.found(
@@ -211,7 +211,7 @@ fn a_write_whose_answer_was_lost_is_recognised() {
 }
 
 #[test]
-fn what_happens_between_a_write_and_its_answer_is_not_missed() {
+fn a_deletion_before_the_answer_to_a_write_is_not_missed() {
     let mut owned_key = owned_key(OnConflict::Replace);
     let ours = leases(1, &[]);
     next(&mut owned_key, &ours);
@@ -254,14 +254,14 @@ fn leaving_deletes_only_a_key_on_our_lease() {
 }
 
 #[test]
-fn leaving_before_anything_was_written_needs_nothing() {
+fn leaving_before_the_first_write_sends_nothing() {
     let mut owned_key = owned_key(OnConflict::Replace);
     owned_key.leave();
     assert_eq!(owned_key.phase, Phase::Released);
 }
 
 #[test]
-fn leaving_while_a_write_is_on_its_way_waits_for_it() {
+fn leaving_waits_for_a_write_in_flight() {
     let mut owned_key = owned_key(OnConflict::Replace);
     let ours = leases(1, &[]);
     next(&mut owned_key, &ours);
@@ -272,7 +272,7 @@ fn leaving_while_a_write_is_on_its_way_waits_for_it() {
 }
 
 #[test]
-fn an_update_goes_out_under_our_lease_and_is_remembered() {
+fn an_update_is_written_under_our_lease_and_restored_later() {
     let mut owned_key = held(OnConflict::Replace);
     let ours = leases(1, &[]);
     owned_key.update("new".into());
@@ -286,7 +286,7 @@ fn an_update_goes_out_under_our_lease_and_is_remembered() {
 }
 
 #[test]
-fn an_update_that_is_refused_leaves_the_old_value_where_it_is() {
+fn a_refused_update_leaves_the_old_value() {
     let mut owned_key = held(OnConflict::Replace);
     let ours = leases(1, &[]);
     owned_key.update("too large".into());
@@ -324,7 +324,7 @@ fn an_update_that_is_refused_leaves_the_old_value_where_it_is() {
 }
 
 #[test]
-fn a_first_write_that_is_refused_leaves_nothing_to_delete() {
+fn after_a_refused_first_write_there_is_nothing_to_delete() {
     let mut owned_key = owned_key(OnConflict::Replace);
     next(&mut owned_key, &leases(1, &[]));
     owned_key.refused(true);
@@ -383,7 +383,7 @@ fn an_event_that_arrives_during_a_refused_update_is_not_lost() {
 }
 
 #[test]
-fn a_key_that_may_not_be_deleted_is_left_to_its_lease() {
+fn a_key_that_cannot_be_deleted_ends_with_its_lease() {
     let mut owned_key = held(OnConflict::Replace);
     let ours = leases(1, &[]);
     owned_key.leave();

@@ -76,7 +76,7 @@ fn a_full_queue_wakes_no_worker_until_its_reader_takes_a_change() {
 
 // Fault: R17
 #[test]
-fn ten_thousand_that_go_at_once_go_one_by_one_each_with_its_cause() {
+fn ten_thousand_removals_at_once_are_reported_each_with_its_cause() {
     let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(64);
     wanted.want();
     let directory = directory();
@@ -115,7 +115,7 @@ fn received_late(records: impl IntoIterator<Item = ChangeRecord>) -> Vec<Change>
 }
 
 #[test]
-fn a_slow_reader_receives_the_difference_to_what_it_knows() {
+fn a_slow_reader_receives_the_difference_to_its_last_change() {
     let (old, new) = (instance("a", 1), instance("a", 2));
     let added = |instance: &Arc<Instance>| Change::Added(instance.clone());
     let updated = |before: &Arc<Instance>, instance: &Arc<Instance>| Change::Updated {
@@ -203,7 +203,7 @@ fn a_queue_has_room_for_64_and_its_backlog_for_twice_the_instances() {
 }
 
 #[test]
-fn what_comes_and_goes_while_the_reader_is_away_takes_no_room() {
+fn instances_that_appear_and_disappear_unread_use_no_memory() {
     let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(4);
     wanted.want();
     (0..5).for_each(|n| queue.push(added(n)));

@@ -82,7 +82,7 @@ fn apply(directory: &mut Directory, events: impl IntoIterator<Item = KeyEvent>) 
 }
 
 #[test]
-fn nothing_is_known_before_the_first_list_and_an_empty_list_is_known() {
+fn a_view_is_not_ready_before_the_first_list_and_ready_after_an_empty_list() {
     let mut directory = Directory::new(Codec::Native, PREFIX);
     assert_eq!(directory.revision(), None);
     let update = apply(&mut directory, [KeyEvent::Put(put(&instance("a"), 1))]);
@@ -96,7 +96,7 @@ fn nothing_is_known_before_the_first_list_and_an_empty_list_is_known() {
 }
 
 #[test]
-fn the_first_list_adds_everything_sorted_by_id() {
+fn the_first_list_adds_all_instances_sorted_by_id() {
     let mut directory = Directory::new(Codec::Native, PREFIX);
     let list = ["b", "a", "c"].map(|id| put(&instance(id), 1));
     let update = directory.reset(list, Revision::new(5));
@@ -121,7 +121,7 @@ fn a_put_adds_updates_replaces_or_changes_nothing() {
 }
 
 #[test]
-fn what_changes_nothing_is_no_edit() {
+fn events_without_a_difference_make_no_edit() {
     let mut directory = read([put(&instance("a"), 1)]);
     assert_eq!(directory.take_edits().len(), 1);
     let _ = apply(&mut directory, [KeyEvent::Put(put(&instance("a"), 2))]);
@@ -149,7 +149,7 @@ fn the_removal_of_a_draining_instance_needs_no_query() {
 }
 
 #[test]
-fn a_deleted_instance_is_gone_at_once_and_its_cause_follows() {
+fn a_deleted_instance_is_removed_at_once_and_its_cause_follows() {
     for (alive, cause) in [
         (Some(true), "-a Left"),
         (Some(false), "-a Expired"),
@@ -170,7 +170,7 @@ fn a_deleted_instance_is_gone_at_once_and_its_cause_follows() {
 }
 
 #[test]
-fn the_lease_that_counts_is_the_one_of_the_last_put() {
+fn the_removal_cause_is_queried_with_the_lease_of_the_last_put() {
     let mut directory = read([put(&instance("a"), 1)]);
     let update = apply(
         &mut directory,
@@ -199,7 +199,7 @@ fn a_removal_is_reported_before_the_same_key_is_added_again() {
 }
 
 #[test]
-fn a_bad_value_replaces_its_own_instance_and_no_other() {
+fn a_malformed_value_removes_its_own_instance_and_no_other() {
     let mut directory = Directory::new(Codec::Native, PREFIX);
     let update = directory.reset(
         [
@@ -227,7 +227,7 @@ fn a_bad_value_replaces_its_own_instance_and_no_other() {
 }
 
 #[test]
-fn a_reset_is_the_exact_difference() {
+fn a_reset_reports_exactly_the_difference() {
     let mut moved = instance("d");
     moved.addr = "b:1".into();
     let mut directory = read(["a", "b", "c", "d", "e"].map(|id| put(&instance(id), 1)));
@@ -249,7 +249,7 @@ fn a_reset_is_the_exact_difference() {
 }
 
 #[test]
-fn a_reset_without_a_difference_says_nothing_even_about_bad_values() {
+fn a_reset_without_a_difference_reports_nothing() {
     let list = || [put(&instance("a"), 1), bad("b", "?")];
     let mut directory = read(list());
     let update = directory.reset(list(), Revision::new(20));
@@ -258,7 +258,7 @@ fn a_reset_without_a_difference_says_nothing_even_about_bad_values() {
 }
 
 #[test]
-fn the_revision_grows_with_events_and_progress_and_a_reset_may_take_it_back() {
+fn events_and_progress_raise_the_revision_and_a_reset_may_lower_it() {
     let mut directory = read([]);
     let _ = directory.apply([], Revision::new(30));
     assert_eq!(directory.revision(), Some(Revision::new(30)));

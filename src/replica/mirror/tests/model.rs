@@ -277,7 +277,7 @@ impl World {
 }
 
 #[test]
-fn a_reader_of_any_speed_ends_with_what_the_store_has() {
+fn a_reader_of_any_speed_ends_with_the_contents_of_the_store() {
     for seed in 0..4_000 {
         let mut rng = Rng::with_seed(seed);
         let room = Capacity {
@@ -293,7 +293,7 @@ fn a_reader_of_any_speed_ends_with_what_the_store_has() {
 }
 
 #[test]
-fn a_quick_reader_gets_one_reset_for_every_loss_and_no_other() {
+fn a_fast_reader_gets_exactly_one_reset_per_loss() {
     let room = Capacity {
         items: 1 << 20,
         bytes: 1 << 30,

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn sha_256_is_sha_256() {
+    fn the_digest_is_sha_256() {
         // FIPS 180-2, appendix B.1.
         let abc = Hash::hash(b"abc");
         assert_eq!(abc[..4], [0xba, 0x78, 0x16, 0xbf]);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_snapshot_passes_however_it_is_cut() {
+    fn a_complete_snapshot_is_valid_in_any_pieces() {
         let snapshot = snapshot();
         for piece in [1, 31, 33, 512, 4096, 16384, snapshot.len()] {
             let (accepted, result) = verify(16384, &snapshot, piece);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_false_announcement_is_refused() {
+    fn a_wrong_announced_size_is_refused() {
         let snapshot = snapshot();
         for announced in [0, 1, 15872, 16383, 16385, 16896, 1 << 40] {
             assert!(verify(announced, &snapshot, 4096).1.is_err(), "{announced}");

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_on_one_revision_and_not_on_a_response() {
+    fn the_fragment_limit_applies_to_one_revision() {
         let size = events(&[1])[0].wire_size();
         let mut fragments = Fragments::default();
         for revision in 1..100 {

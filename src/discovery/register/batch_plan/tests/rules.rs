@@ -85,7 +85,7 @@ fn isolated_entries_are_sent_in_order_with_a_pause_after_each_refusal() {
 }
 
 #[test]
-fn an_isolated_entry_that_changes_in_flight_is_not_due_before_it_is_wanted() {
+fn an_isolated_entry_that_changes_in_flight_is_not_due_before_it_is_requested() {
     let (mut plan, mut now) = with_isolated(1);
     now += ms(50);
     let batch = send(&mut plan, now).remove(0);
@@ -152,7 +152,7 @@ fn forgive_ends_the_waits_of_earlier_refusals() {
 }
 
 #[test]
-fn a_step_of_another_sort_than_it_was_wanted_for_goes_with_that_sort() {
+fn a_step_is_sent_with_other_steps_of_its_present_kind() {
     let (mut plan, now) = plan();
     want(&mut plan, 0..3);
     let step_of = |number: u64| {
@@ -173,7 +173,7 @@ fn a_step_of_another_sort_than_it_was_wanted_for_goes_with_that_sort() {
 }
 
 #[test]
-fn the_parts_of_a_refused_batch_pause_with_their_sort_and_go_on_in_order() {
+fn the_parts_of_a_refused_batch_pause_with_their_kind_and_continue_in_order() {
     let (mut plan, now) = plan();
     want(&mut plan, 0..8);
     assert_eq!(end(&mut plan, Refusal::Step, now), Consequence::Split);
@@ -262,7 +262,7 @@ fn refusals_in_a_row_delay_split_groups_until_something_else_is_accepted() {
 }
 
 #[test]
-fn nothing_is_due_when_there_is_nothing_to_search() {
+fn nothing_is_due_while_no_batch_is_split() {
     let (mut plan, now) = plan();
     for number in 0..64 {
         want(&mut plan, [number]);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_lease_that_nobody_renews_in_time_is_gone_with_the_reason() {
+fn a_lease_that_is_not_renewed_in_time_ends_with_the_reason() {
     let mut schedule = alive();
     schedule.on(broken(), at(5_000));
     let gone = loop {
@@ -28,7 +28,7 @@ fn a_lease_that_nobody_renews_in_time_is_gone_with_the_reason() {
 }
 
 #[test]
-fn a_lease_that_was_never_answered_is_gone_when_its_time_is_over() {
+fn a_lease_without_any_answer_ends_when_its_time_is_over() {
     let mut schedule = RenewalSchedule::new(1);
     schedule.on(add(1), at(0));
     let (when, actions) = run(&mut schedule, 60_000);
@@ -50,7 +50,7 @@ fn a_lease_that_was_never_answered_is_gone_when_its_time_is_over() {
 }
 
 #[test]
-fn after_a_sleep_longer_than_its_life_a_lease_is_over_and_nothing_is_sent() {
+fn after_a_sleep_longer_than_the_ttl_the_lease_ends_and_nothing_is_sent() {
     let mut schedule = alive();
     let actions = schedule.on(Input::Tick, at(30_000));
     assert!(matches!(
@@ -66,7 +66,7 @@ fn after_a_sleep_longer_than_its_life_a_lease_is_over_and_nothing_is_sent() {
 }
 
 #[test]
-fn an_answer_that_waited_while_nobody_looked_still_counts_from_its_sending() {
+fn an_answer_that_is_read_late_counts_from_the_time_of_its_request() {
     let mut schedule = alive();
     let (sent, _) = run(&mut schedule, 60_000);
     // The old time is over by now, that of the answer is not.
@@ -86,7 +86,7 @@ fn an_answer_that_waited_while_nobody_looked_still_counts_from_its_sending() {
 }
 
 #[test]
-fn a_lease_that_does_not_exist_is_asked_for_twice_before_its_first_renewal_and_once_after() {
+fn a_missing_lease_is_checked_twice_before_its_first_renewal_and_once_after_it() {
     let mut schedule = asked();
     assert_eq!(schedule.on(answer(1, 0), at(1)), []);
     assert_eq!(
@@ -107,7 +107,7 @@ fn a_lease_that_does_not_exist_is_asked_for_twice_before_its_first_renewal_and_o
 }
 
 #[test]
-fn answers_that_nobody_asked_for_change_nothing() {
+fn unsolicited_answers_change_nothing() {
     let mut schedule = alive();
     assert_eq!(schedule.on(answer(7, TTL), at(20)), []);
     assert_eq!(schedule.on(answer(1, 3600), at(20)), []);
@@ -117,7 +117,7 @@ fn answers_that_nobody_asked_for_change_nothing() {
 }
 
 #[test]
-fn a_longer_life_from_a_new_leader_is_accepted() {
+fn a_longer_ttl_from_a_new_leader_is_accepted() {
     let mut schedule = alive();
     let (sent, _) = run(&mut schedule, 60_000);
     let actions = schedule.on(answer(1, 60), at(sent + 1));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn it_counts_from_when_the_renewal_was_sent_and_renews_at_a_third() {
+fn the_ttl_counts_from_the_sending_and_a_third_of_it_passes_before_a_renewal() {
     let mut schedule = asked();
     assert_eq!(
         schedule.on(answer(1, TTL), at(1500)),
@@ -15,7 +15,7 @@ fn it_counts_from_when_the_renewal_was_sent_and_renews_at_a_third() {
 }
 
 #[test]
-fn nothing_wakes_it_when_there_is_nothing_to_keep() {
+fn without_leases_there_is_no_deadline() {
     let mut schedule = RenewalSchedule::new(1);
     assert_eq!(schedule.wake_at(), None);
     assert_eq!(schedule.on(Input::Tick, at(0)), []);
@@ -32,7 +32,7 @@ fn nothing_wakes_it_when_there_is_nothing_to_keep() {
 }
 
 #[test]
-fn few_are_unanswered_at_a_time_and_those_that_end_first_go_first() {
+fn unanswered_renewals_are_limited_and_the_earliest_expiry_is_sent_first() {
     let mut schedule = RenewalSchedule::new(1);
     for n in 1..=1000 {
         let within = Duration::from_secs(u64::try_from(2000 - n).unwrap());
@@ -54,7 +54,7 @@ fn few_are_unanswered_at_a_time_and_those_that_end_first_go_first() {
 }
 
 #[test]
-fn after_a_shorter_sleep_it_is_renewed_first_of_all() {
+fn after_a_sleep_shorter_than_the_ttl_the_lease_is_renewed_at_once() {
     let mut schedule = alive();
     assert_eq!(
         schedule.on(Input::Tick, at(29_000)),
@@ -63,7 +63,7 @@ fn after_a_shorter_sleep_it_is_renewed_first_of_all() {
 }
 
 #[test]
-fn an_outage_is_no_storm() {
+fn streams_are_opened_at_a_bounded_rate_during_an_outage() {
     let mut schedule = asked();
     schedule.on(answer(1, 3600), at(0));
     let (mut now, mut opens) = (0, 0);
@@ -80,7 +80,7 @@ fn an_outage_is_no_storm() {
 }
 
 #[test]
-fn ten_thousand_leases_cost_what_they_must() {
+fn the_cost_of_ten_thousand_leases_is_proportional_to_their_renewals() {
     const LEASES: i64 = 10_000;
     let mut schedule = RenewalSchedule::new(1);
     for n in 1..=LEASES {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_stream_is_in_a_hurry_when_a_lease_ends_soon() {
+fn opening_a_stream_is_urgent_when_a_lease_ends_soon() {
     let mut schedule = RenewalSchedule::new(1);
     assert!(!schedule.is_urgent(at(0)), "there is none");
     schedule.on(
@@ -21,7 +21,7 @@ fn a_stream_is_in_a_hurry_when_a_lease_ends_soon() {
 }
 
 #[test]
-fn a_late_answer_sends_the_renewal_elsewhere_at_once_and_then_with_pauses() {
+fn after_a_late_answer_a_new_stream_is_opened_at_once_and_later_ones_after_pauses() {
     let mut schedule = alive();
     let (sent, _) = run(&mut schedule, 60_000);
     let (late, actions) = run(&mut schedule, 60_000);
@@ -41,7 +41,7 @@ fn a_late_answer_sends_the_renewal_elsewhere_at_once_and_then_with_pauses() {
 }
 
 #[test]
-fn the_shortest_lives_have_a_second_chance_on_another_stream() {
+fn leases_with_the_shortest_ttl_get_a_second_attempt_on_another_stream() {
     for ttl in 1..=3 {
         let mut schedule = asked();
         schedule.on(answer(1, ttl), at(0));
@@ -59,7 +59,7 @@ fn the_shortest_lives_have_a_second_chance_on_another_stream() {
 }
 
 #[test]
-fn a_stream_that_answers_is_not_late_however_many_wait() {
+fn a_stream_that_answers_is_not_late_however_many_renewals_wait() {
     let mut schedule = RenewalSchedule::new(1);
     for n in 1..=100 {
         let within = Duration::from_secs(1000);
@@ -79,7 +79,7 @@ fn a_stream_that_answers_is_not_late_however_many_wait() {
 }
 
 #[test]
-fn of_several_unanswered_renewals_the_least_patient_one_decides() {
+fn the_unanswered_renewal_with_the_earliest_deadline_decides() {
     let mut schedule = asked();
     schedule.on(answer(1, 6), at(0));
     schedule.on(add(2), at(1_700));
@@ -118,7 +118,7 @@ fn an_answer_ends_the_pauses_between_streams() {
 }
 
 #[test]
-fn a_lease_that_comes_back_gets_the_answer_to_the_renewal_that_is_on_its_way() {
+fn a_lease_that_is_added_again_receives_the_answer_of_its_renewal_in_flight() {
     let mut schedule = asked();
     schedule.on(add(2), at(0));
     schedule.on(Input::Remove(lease(1)), at(100));
@@ -130,7 +130,7 @@ fn a_lease_that_comes_back_gets_the_answer_to_the_renewal_that_is_on_its_way() {
 }
 
 #[test]
-fn after_a_cut_only_what_was_not_answered_is_sent_again() {
+fn after_a_disconnect_only_unanswered_renewals_are_sent_again() {
     let mut schedule = asked();
     schedule.on(add(2), at(0));
     schedule.on(answer(1, TTL), at(10));
@@ -145,7 +145,7 @@ fn after_a_cut_only_what_was_not_answered_is_sent_again() {
 }
 
 #[test]
-fn tls_that_fails_ends_what_was_never_alive_and_nothing_else() {
+fn a_tls_failure_ends_only_leases_that_were_never_renewed() {
     let mut schedule = asked();
     schedule.on(answer(1, TTL), at(10));
     schedule.on(add(2), at(20));

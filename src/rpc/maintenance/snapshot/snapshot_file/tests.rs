@@ -129,7 +129,7 @@ fn save_two_pieces(disk: &CrashDisk) -> Result<()> {
 
 // Fault: M4
 #[test]
-fn a_file_is_on_the_disk_before_it_takes_its_place_and_its_name_is_when_that_is_reported() {
+fn the_file_and_then_its_name_are_synced_before_success_is_reported() {
     let disk = CrashDisk::default();
     save_two_pieces(&disk).unwrap();
     let operations = disk.operations.borrow().clone();
@@ -142,7 +142,7 @@ fn a_file_is_on_the_disk_before_it_takes_its_place_and_its_name_is_when_that_is_
 }
 
 #[test]
-fn whatever_fails_the_path_holds_the_old_file_or_the_new_one() {
+fn after_any_failure_the_path_holds_the_old_or_the_new_file() {
     for broken in ["create", "sync", "rename", "sync folder"] {
         let disk = CrashDisk {
             broken: Some(broken),
@@ -168,7 +168,7 @@ fn whatever_fails_the_path_holds_the_old_file_or_the_new_one() {
 
 // Fault: W10
 #[test]
-fn two_that_save_to_one_path_never_share_a_file_and_the_one_that_fails_takes_nothing_along() {
+fn two_writers_of_one_path_use_separate_files() {
     let disk = CrashDisk::default();
     save_on(&disk, Path::new("d/backup"), |outer| {
         let _ = outer.write_all(b"whole");
@@ -185,7 +185,7 @@ fn two_that_save_to_one_path_never_share_a_file_and_the_one_that_fails_takes_not
 }
 
 #[test]
-fn parts_that_a_crash_left_are_removed_and_nothing_else_is() {
+fn only_partial_files_of_crashed_writers_are_removed() {
     let left = "d/backup.part.0123456789abcdef";
     let others = [
         "d/backup.part.0123456789abcdee",

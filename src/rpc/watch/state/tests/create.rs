@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_refusal_names_no_watch_whatever_id_it_carries() {
+fn the_watch_id_of_a_refused_create_is_ignored() {
     for wire in [-1, 0] {
         let (mut state, now) = one_live(Watch::key("k"));
         state.on(
@@ -22,7 +22,7 @@ fn a_refusal_names_no_watch_whatever_id_it_carries() {
 }
 
 #[test]
-fn reasons_have_kinds() {
+fn cancel_reasons_are_mapped_to_error_kinds() {
     for (reason, kind) in [
         ("mvcc: watcher range is empty", ErrorKind::InvalidArgument),
         (
@@ -85,7 +85,7 @@ fn creates_are_pipelined_up_to_a_limit_and_answered_in_order() {
 }
 
 #[test]
-fn watches_share_a_read_that_began_after_they_were_asked_for() {
+fn watches_share_a_read_that_was_sent_after_they_were_added() {
     let now = Instant::now();
     let mut state = Watches::new(KIND, now);
     state.on(Input::Add(1, Watch::key("a")), now, 0.5);
@@ -103,7 +103,7 @@ fn watches_share_a_read_that_began_after_they_were_asked_for() {
 }
 
 #[test]
-fn a_forbidden_read_ends_only_the_watch_it_was_for() {
+fn a_denied_read_ends_only_its_own_watch() {
     let now = Instant::now();
     let mut state = Watches::new(KIND, now);
     state.on(Input::Add(1, Watch::key("a")), now, 0.5);
@@ -115,7 +115,7 @@ fn a_forbidden_read_ends_only_the_watch_it_was_for() {
 }
 
 #[test]
-fn a_create_without_an_answer_gives_the_stream_up() {
+fn an_unanswered_create_abandons_the_stream() {
     let now = Instant::now();
     let mut state = Watches::new(KIND, now);
     state.on(
@@ -157,7 +157,7 @@ fn an_answer_to_a_create_may_wait_behind_a_long_message() {
 }
 
 #[test]
-fn a_create_that_the_server_finds_too_large_ends_only_the_longest() {
+fn a_create_refused_as_too_large_ends_only_the_watch_with_the_longest_key() {
     let (mut state, now) = one_live(Watch::key("k"));
     for (id, key) in [(2, "short".to_owned()), (3, "long".repeat(99))] {
         let watch = Watch::key(key).start_revision(Revision::new(5));

@@ -44,14 +44,14 @@ fn histories(count: u64, faults: Faults) -> Seen {
 }
 
 #[test]
-fn nothing_is_missing_or_double_without_faults() {
+fn no_event_is_missing_or_duplicated_without_faults() {
     let seen = histories(300, Faults::default());
     assert!(seen.items > 10_000 && seen.pauses > 300, "{seen:?}");
     assert_eq!((seen.compacted, seen.rewound), (0, 0));
 }
 
 #[test]
-fn nothing_is_missing_or_double_across_cuts() {
+fn no_event_is_missing_or_duplicated_after_disconnects() {
     let cuts = true;
     let seen = histories(
         600,
@@ -64,7 +64,7 @@ fn nothing_is_missing_or_double_across_cuts() {
 }
 
 #[test]
-fn nothing_is_missing_or_double_when_a_server_sends_old_events_again() {
+fn no_event_is_missing_or_duplicated_when_a_server_repeats_events() {
     let (cuts, resent) = (true, true);
     let seen = histories(
         400,
@@ -78,7 +78,7 @@ fn nothing_is_missing_or_double_when_a_server_sends_old_events_again() {
 }
 
 #[test]
-fn nothing_is_missing_or_double_across_tokens_that_expire() {
+fn no_event_is_missing_or_duplicated_when_tokens_expire() {
     let (cuts, expiry) = (true, true);
     let seen = histories(
         400,
@@ -93,7 +93,7 @@ fn nothing_is_missing_or_double_across_tokens_that_expire() {
 
 // Fault: Q5
 #[test]
-fn responses_that_are_too_large_delay_and_lose_nothing() {
+fn oversized_responses_do_not_delay_or_lose_events() {
     for cuts in [false, true] {
         let seen = histories(
             600,
@@ -109,7 +109,7 @@ fn responses_that_are_too_large_delay_and_lose_nothing() {
 }
 
 #[test]
-fn a_gap_made_by_compaction_is_always_told() {
+fn a_gap_from_a_compaction_is_always_reported() {
     let (cuts, compaction) = (true, true);
     let seen = histories(
         600,
@@ -123,7 +123,7 @@ fn a_gap_made_by_compaction_is_always_told() {
 }
 
 #[test]
-fn a_rewound_store_is_always_told() {
+fn a_rewound_store_is_always_reported() {
     let (cuts, wipes) = (true, true);
     let seen = histories(
         800,
@@ -137,7 +137,7 @@ fn a_rewound_store_is_always_told() {
 }
 
 #[test]
-fn a_reader_that_never_reads_delays_nobody() {
+fn a_watch_without_a_reader_delays_no_other_watch() {
     for seed in 0..200 {
         let mut world = World::new(seed, Faults::default());
         let stuck = world.add_watch(KeyRange::all(), Some(1), true);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn streams_that_make_no_sense_are_given_up() {
+fn streams_with_invalid_messages_are_abandoned() {
     let nonsense = [
         created(3, 10),
         events(0, 20, &[0], false),
@@ -54,7 +54,7 @@ fn any_message() -> impl Strategy<Value = WatchResponse> {
 
 proptest! {
     #[test]
-    fn no_message_makes_it_panic_or_deliver_out_of_order(
+    fn no_message_causes_a_panic_or_events_out_of_order(
         messages in prop::collection::vec(any_message(), 1..40),
     ) {
         let (mut state, mut now) = one_live(Watch::key("k"));

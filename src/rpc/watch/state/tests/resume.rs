@@ -10,14 +10,14 @@ fn a_watch_resumes_after_its_last_event_and_not_after_the_header() {
 }
 
 #[test]
-fn progress_of_the_watch_itself_moves_its_point() {
+fn progress_of_a_watch_moves_its_resume_revision() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(events(0, 40, &[], false), now, 0.5);
     assert_eq!(starts(&reopened(&mut state, now, 40)), [41]);
 }
 
 #[test]
-fn requested_progress_counts_only_from_servers_that_order_it() {
+fn requested_progress_is_used_only_from_servers_that_order_it() {
     for (orders_progress, start) in [(true, 41), (false, 11)] {
         let (mut state, now) = one_live(Watch::key("k"));
         state.on(Input::Version { orders_progress }, now, 0.5);
@@ -28,7 +28,7 @@ fn requested_progress_counts_only_from_servers_that_order_it() {
 }
 
 #[test]
-fn a_late_answer_to_an_older_question_says_nothing_about_a_newer_watch() {
+fn a_late_progress_response_does_not_apply_to_a_newer_watch() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(Input::Progress(1), now, 0.5);
     // A watch of history that is created after the request; the answer comes after its creation.
@@ -42,7 +42,7 @@ fn a_late_answer_to_an_older_question_says_nothing_about_a_newer_watch() {
 }
 
 #[test]
-fn fragments_are_one_item_and_end_with_their_stream() {
+fn fragments_are_joined_and_discarded_with_their_stream() {
     let (mut state, now) = one_live(Watch::key("k"));
     assert!(
         state
@@ -58,7 +58,7 @@ fn fragments_are_one_item_and_end_with_their_stream() {
 }
 
 #[test]
-fn a_quiet_watch_at_the_end_of_the_store_answers_for_itself() {
+fn a_watch_that_has_caught_up_answers_a_progress_request_with_a_read() {
     let (mut state, now) = one_live(Watch::key("k"));
     let actions = state.on(Input::Progress(1), now, 0.5);
     assert!(

@@ -16,7 +16,7 @@ fn a_rewound_store_ends_the_watch_before_it_is_created_again() {
 }
 
 #[test]
-fn a_read_that_comes_too_early_once_is_asked_again() {
+fn a_read_with_a_lower_revision_is_repeated_once() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(events(0, 20, &[20], false), now, 0.5);
     state.on(Input::Ended(StreamEnd::Eof), now, 0.0);
@@ -27,7 +27,7 @@ fn a_read_that_comes_too_early_once_is_asked_again() {
 }
 
 #[test]
-fn a_paused_watch_learns_of_a_rewind_from_the_read_of_another() {
+fn a_paused_watch_ends_when_the_read_of_another_watch_shows_a_rewind() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(events(0, 20, &[20], false), now, 0.5);
     state.on(Input::Full(1, 20), now, 0.5);
@@ -50,7 +50,7 @@ fn replaced(state: &mut Watches, now: Instant) {
 
 // Fault: R11
 #[test]
-fn a_store_that_was_replaced_ends_its_watches_although_it_has_grown_past_them() {
+fn a_replaced_store_ends_watches_even_at_a_higher_revision() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(events(0, 20, &[20], false), now, 0.5);
     state.on(Input::Ended(StreamEnd::Eof), now, 0.0);
@@ -71,7 +71,7 @@ fn a_store_that_was_replaced_ends_its_watches_although_it_has_grown_past_them() 
 }
 
 #[test]
-fn a_watch_goes_on_from_a_store_that_was_replaced_only_if_it_knows_the_new_one() {
+fn a_watch_continues_in_a_replaced_store_only_with_a_revision_of_that_store() {
     for (epoch, ends) in [(0, true), (1, false)] {
         let now = Instant::now();
         let mut state = Watches::new(KIND, now);
@@ -97,7 +97,7 @@ fn a_paused_watch_of_a_store_that_was_replaced_is_not_resumed() {
 }
 
 #[test]
-fn what_the_caller_knows_counts_before_the_watch_is_created() {
+fn a_requested_revision_above_that_of_the_store_is_a_rewind() {
     let now = Instant::now();
     let mut state = Watches::new(KIND, now);
     state.on(

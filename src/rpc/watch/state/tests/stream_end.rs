@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_member_without_a_leader_is_left_and_the_watch_lives() {
+fn a_watch_moves_away_from_a_member_without_a_leader() {
     let no_leader = ServerError::read(14, "etcdserver: no leader");
     for input in [
         canceled(0, false, "etcdserver: no leader"),
@@ -46,7 +46,7 @@ fn the_last_watch_closes_the_stream() {
 }
 
 #[test]
-fn a_silent_stream_is_asked_and_then_given_up() {
+fn a_silent_stream_is_checked_and_then_abandoned() {
     let (mut state, begun) = one_live(Watch::key("k"));
     let mut asked = 0;
     loop {
@@ -65,7 +65,7 @@ fn a_silent_stream_is_asked_and_then_given_up() {
 }
 
 #[test]
-fn a_server_that_breaks_every_stream_is_not_stormed() {
+fn streams_to_a_server_that_ends_each_of_them_are_opened_at_a_bounded_rate() {
     let (mut state, mut now) = one_live(Watch::key("k"));
     let (begun, mut opens) = (now, 0);
     while now < begun + Duration::from_secs(60) {
@@ -83,7 +83,7 @@ fn a_server_that_breaks_every_stream_is_not_stormed() {
 }
 
 #[test]
-fn streams_that_deliver_have_worked_however_short_they_are() {
+fn a_short_stream_that_delivered_an_event_resets_the_backoff() {
     let (mut state, mut now) = one_live(Watch::key("k"));
     for revision in 11..40 {
         state.on(events(0, revision, &[revision], false), now, 0.5);

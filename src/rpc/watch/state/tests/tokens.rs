@@ -24,7 +24,7 @@ fn rejection(action: &Action) -> Option<TokenRejection> {
 }
 
 #[test]
-fn a_token_that_is_refused_moves_all_watches_to_a_stream_with_another() {
+fn a_refused_token_moves_all_watches_to_a_stream_with_a_new_token() {
     for (reason, why) in [
         (INVALID, TokenRejection::Invalid),
         (
@@ -48,7 +48,7 @@ fn a_token_that_is_refused_moves_all_watches_to_a_stream_with_another() {
 }
 
 #[test]
-fn a_running_watch_that_loses_its_token_resumes() {
+fn a_running_watch_resumes_after_the_loss_of_its_token() {
     let (mut state, now) = one_live(Watch::key("k"));
     let actions = state.on(canceled(0, false, INVALID), now, 0.5);
     assert_eq!(rejection(&actions[1]), Some(TokenRejection::Invalid));
@@ -59,7 +59,7 @@ fn a_running_watch_that_loses_its_token_resumes() {
 }
 
 #[test]
-fn when_there_is_no_other_token_every_watch_ends() {
+fn every_watch_ends_when_no_new_token_can_be_obtained() {
     let (mut state, now) = one_live(Watch::key("k"));
     let actions = state.on(canceled(0, false, INVALID), now, 0.5);
     assert!(matches!(actions.last(), Some(Action::Open)));
@@ -71,7 +71,7 @@ fn when_there_is_no_other_token_every_watch_ends() {
 }
 
 #[test]
-fn a_token_that_nobody_can_replace_is_not_tried_again() {
+fn watches_end_when_a_refused_token_cannot_be_replaced() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(canceled(0, false, INVALID), now, 0.5);
     let refused = StreamEnd::Answer(ServerError::read(16, "etcdserver: invalid auth token"));
@@ -80,7 +80,7 @@ fn a_token_that_nobody_can_replace_is_not_tried_again() {
 }
 
 #[test]
-fn a_server_that_refuses_every_token_is_believed_in_the_end() {
+fn watches_end_after_many_refused_tokens() {
     let (mut state, begun) = one_live(Watch::key("k"));
     let mut now = begun;
     let mut actions = state.on(canceled(0, false, INVALID), now, 1.0);
@@ -102,7 +102,7 @@ fn a_server_that_refuses_every_token_is_believed_in_the_end() {
 }
 
 #[test]
-fn a_permission_is_believed_at_once_unless_the_server_may_mean_the_token() {
+fn a_denied_watch_ends_at_once_unless_the_token_may_be_the_reason() {
     for orders_progress in [true, false] {
         let (mut state, now) = one_live(Watch::key("k"));
         state.on(Input::Version { orders_progress }, now, 0.5);

@@ -297,7 +297,7 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_happens_no_lease_is_said_to_live_that_is_over(
+    fn an_expired_lease_is_never_reported_as_live(
         seed in any::<u64>(),
         steps in prop::collection::vec(step(), 1..120),
     ) {
@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn after_whatever_happened_a_lease_that_lives_is_kept_alive(
+    fn after_any_faults_a_live_lease_is_renewed(
         seed in any::<u64>(),
         steps in prop::collection::vec(step(), 1..120),
     ) {
@@ -412,7 +412,7 @@ proptest! {
     /// Up to 16 of 48 are refused, on a network with a latency of 100 ms.
     // Fault: N6
     #[test]
-    fn those_that_are_refused_cost_the_others_nothing(
+    fn refused_leases_do_not_affect_the_other_leases(
         seed in any::<u64>(),
         good in prop::collection::vec(4..40i64, 0..32),
         denied in prop::collection::vec(4..40i64, 0..16),
