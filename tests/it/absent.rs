@@ -15,7 +15,7 @@ fn secs(n: u64) -> Duration {
 
 // Case: KV-10
 #[test]
-fn without_a_majority_a_put_says_that_there_is_no_leader() {
+fn without_a_majority_the_error_of_a_put_names_the_missing_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let client = Client::builder([cluster.member(0).endpoint()])
         .timeout(secs(2))
@@ -41,7 +41,7 @@ fn without_a_majority_a_put_says_that_there_is_no_leader() {
 // Case: KV-26
 // Case: TXN-03
 #[test]
-fn calls_to_a_server_that_is_stopped_fail_in_time_and_are_not_sent_later() {
+fn calls_to_a_stopped_server_fail_in_time_and_are_not_sent_later() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .timeout(secs(1))

@@ -111,7 +111,7 @@ fn value(watcher: &Watcher) -> String {
 
 // Fault: N1
 #[test]
-fn an_address_that_says_nothing_is_left_for_the_next_one_of_the_name() {
+fn after_a_silent_address_the_next_address_of_the_name_is_used() {
     let etcd = LocalEtcd::start().unwrap();
     let good = proxy(1, 0, &etcd);
     let port = good.addr().port();
@@ -150,7 +150,7 @@ fn an_address_that_says_nothing_is_left_for_the_next_one_of_the_name() {
 
 // Fault: N1
 #[test]
-fn an_address_that_fails_is_left_for_the_next_one_of_the_name() {
+fn after_a_failing_address_the_next_address_of_the_name_is_used() {
     let scripts: [fn(TcpStream, usize); 3] = [
         |stream, _| drop(stream),
         |mut stream, _| {
@@ -180,7 +180,7 @@ fn an_address_that_fails_is_left_for_the_next_one_of_the_name() {
 
 // Fault: N2
 #[test]
-fn a_name_whose_look_up_hangs_costs_the_others_nothing() {
+fn a_hanging_lookup_does_not_delay_other_names() {
     let mut etcd = LocalEtcd::start().unwrap();
     let proxy = proxy(1, 0, &etcd);
     let names = Names::default().at("good.test", &[1]);
@@ -209,7 +209,7 @@ fn a_name_whose_look_up_hangs_costs_the_others_nothing() {
 }
 
 #[test]
-fn a_client_of_a_name_that_hangs_says_so_and_closes_in_time() {
+fn a_client_whose_lookup_hangs_reports_it_and_closes_in_time() {
     let names = Names::default();
     names.set("slow.test", Found::Hangs);
     let _let_go = LetGo(names.clone());
@@ -232,7 +232,7 @@ fn a_client_of_a_name_that_hangs_says_so_and_closes_in_time() {
 }
 
 #[test]
-fn known_addresses_are_dialled_while_a_look_up_hangs_or_fails() {
+fn known_addresses_are_dialled_while_a_lookup_hangs_or_fails() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = proxy(1, 0, &etcd);
     let names = Names::default().at("etcd.test", &[1]);
@@ -260,7 +260,7 @@ fn known_addresses_are_dialled_while_a_look_up_hangs_or_fails() {
 }
 
 #[test]
-fn when_a_name_moves_its_new_address_is_found() {
+fn the_new_address_of_a_name_is_used_after_a_change() {
     let etcd = LocalEtcd::start().unwrap();
     let old = proxy(2, 0, &etcd);
     let port = old.addr().port();
@@ -328,7 +328,7 @@ fn an_outage_of_all_addresses_costs_a_bounded_number_of_dials() {
 }
 
 #[test]
-fn a_name_that_nobody_knows_and_a_resolver_that_panics_are_errors_that_say_so() {
+fn an_unknown_name_and_a_panicking_resolver_are_errors_with_the_reason() {
     let names = Names::default();
     let client = names
         .client([String::from("http://nowhere.test:1")])

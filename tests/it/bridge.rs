@@ -26,7 +26,7 @@ fn secs(n: u64) -> Duration {
 
 /// The documented `Send`, `Sync` and `Clone` of the public types.
 #[test]
-fn everything_that_a_client_returns_can_be_used_by_every_thread() {
+fn every_handle_can_be_used_by_every_thread() {
     use etcd_blocking::concurrency::{Leadership, LockGuard, Observer, Session};
     use etcd_blocking::lock_service::Leaders;
     use etcd_blocking::maintenance::SnapshotStream;
@@ -82,7 +82,7 @@ fn each_caller_gets_its_own_result_in_every_drive_mode() {
 }
 
 #[test]
-fn the_longest_timeout_is_no_deadline() {
+fn the_maximum_timeout_means_no_deadline() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .timeout(Duration::MAX)
@@ -105,9 +105,9 @@ fn the_longest_timeout_is_no_deadline() {
 }
 
 #[test]
-fn a_forked_child_gets_errors_and_leaves_its_parent_alone() {
+fn a_forked_child_gets_errors_and_does_not_affect_its_parent() {
     alone(
-        "bridge::a_forked_child_gets_errors_and_leaves_its_parent_alone",
+        "bridge::a_forked_child_gets_errors_and_does_not_affect_its_parent",
         secs(60),
         || {
             let etcd = LocalEtcd::start().unwrap();

@@ -47,7 +47,7 @@ fn writes_through_a_cache_are_read_from_it() {
 
 // Case: LS-01, LS-08
 #[test]
-fn writes_of_another_client_are_seen_by_linearizable_reads_and_from_their_revision_on() {
+fn writes_of_another_client_are_visible_to_linearizable_reads_and_from_their_revision_on() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -68,7 +68,7 @@ fn writes_of_another_client_are_seen_by_linearizable_reads_and_from_their_revisi
 }
 
 #[test]
-fn a_linearizable_snapshot_has_the_revisions_that_did_not_touch_the_prefix_too() {
+fn a_linearizable_snapshot_reaches_revisions_outside_the_prefix() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -269,7 +269,7 @@ fn reads_that_the_mirror_cannot_answer_in_time_go_to_etcd() {
 
 // Case: LS-03
 #[test]
-fn a_key_that_expires_is_gone_from_it() {
+fn an_expired_key_is_removed_from_the_cache() {
     let (_etcd, client) = start();
     let cache = Cache::open(&client, "c/").unwrap();
     let lease = client.grant(Duration::from_secs(60)).unwrap().id();
@@ -304,7 +304,7 @@ fn concurrent_puts_through_several_caches_end_with_exact_versions() {
 
 // Case: LS-12
 #[test]
-fn a_disconnected_cache_catches_up_also_after_a_compaction() {
+fn a_disconnected_cache_catches_up_even_after_a_compaction() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();

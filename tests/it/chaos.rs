@@ -87,12 +87,12 @@ fn with_users(builder: impl Fn() -> ClientBuilder) -> Client {
 }
 
 #[test]
-fn no_update_event_or_lock_is_lost_or_had_twice_while_leaders_die() {
+fn no_update_event_or_lock_is_lost_or_duplicated_while_leaders_are_killed() {
     endure(&[Fault::Kill]);
 }
 
 #[test]
-fn no_update_event_or_lock_is_lost_or_had_twice_while_leaders_freeze_and_connections_fail() {
+fn no_update_event_or_lock_is_lost_or_duplicated_while_leaders_pause_and_links_fail() {
     endure(&[Fault::Freeze, Fault::Cut, Fault::Drop]);
 }
 

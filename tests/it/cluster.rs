@@ -85,7 +85,7 @@ fn members_are_listed_added_updated_and_removed() {
 
 // Case: C-03
 #[test]
-fn peer_urls_that_make_no_sense_are_refused_before_anything_is_sent() {
+fn malformed_peer_urls_are_refused_before_sending() {
     // Nobody answers there: what is sent would take its time to fail.
     let client = Client::connect(["http://127.0.0.1:1"]).unwrap();
     for url in [
@@ -218,7 +218,7 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
 
 // Case: C-09
 #[test]
-fn a_client_learns_the_endpoints_of_members_that_serve() {
+fn sync_endpoints_sets_the_endpoints_of_started_voting_members() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let three = sorted(cluster.endpoints());
     let all = Client::connect(cluster.endpoints()).unwrap();
@@ -257,7 +257,7 @@ fn a_client_learns_the_endpoints_of_members_that_serve() {
 }
 
 #[test]
-fn syncing_goes_on_in_the_background() {
+fn endpoints_are_synced_in_the_background() {
     let mut cluster = LocalCluster::start(1).unwrap();
     let client = Client::builder(cluster.endpoints())
         .sync_interval(Duration::from_millis(100))

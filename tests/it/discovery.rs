@@ -117,7 +117,7 @@ fn a_registered_instance_is_found_and_picked() {
 
 // Case: N-01, N-03
 #[test]
-fn leaving_and_dropping_are_seen_as_left_and_take_no_longer_than_a_round_trip() {
+fn leave_and_drop_are_reported_as_left_and_take_one_round_trip() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = registrar(&client, 5);
@@ -138,7 +138,7 @@ fn leaving_and_dropping_are_seen_as_left_and_take_no_longer_than_a_round_trip() 
 
 // Case: N-02
 #[test]
-fn instances_that_change_together_are_seen_together() {
+fn changes_of_one_revision_are_visible_together() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let view = Discovery::new(&client).service("web").unwrap();
@@ -177,7 +177,7 @@ fn instances_of_equal_weight_are_picked_equally_often() {
 
 // Case: N-08
 #[test]
-fn a_process_that_dies_expires_and_the_others_never_flicker() {
+fn a_crashed_process_expires_and_other_instances_stay() {
     let etcd = LocalEtcd::start().unwrap();
     let survivor = client(&etcd);
     let view = Discovery::new(&survivor).service("web").unwrap();
@@ -217,7 +217,7 @@ fn registered_after_loss() -> impl Fn(&State) -> bool {
 
 // Case: N-03
 #[test]
-fn an_update_is_seen_in_place_and_survives_a_loss() {
+fn an_update_is_one_change_and_is_restored_after_a_loss() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let view = Discovery::new(&client).service("web").unwrap();
@@ -314,7 +314,7 @@ fn a_malformed_value_hides_no_other_instance() {
 }
 
 #[test]
-fn a_program_can_start_while_etcd_is_away() {
+fn a_program_can_start_while_etcd_is_unreachable() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     etcd.kill().unwrap();

@@ -55,7 +55,7 @@ fn every_relative_link_leads_to_a_file() {
 
 /// A path is what stands in backquotes and begins with a folder of the repository or of `src/`.
 #[test]
-fn every_path_that_is_named_exists() {
+fn every_path_in_the_documents_exists() {
     let mut named = 0;
     for file in [
         "README.md",
@@ -85,7 +85,7 @@ fn every_path_that_is_named_exists() {
 }
 
 #[test]
-fn the_readme_fits_on_a_few_screens() {
+fn the_readme_is_at_most_8_kb() {
     let bytes = read("README.md").len();
     assert!(bytes <= 8_000, "{bytes} bytes: move a part to docs/");
 }
@@ -99,7 +99,7 @@ fn the_configuration_page_has_the_table_of_defaults() {
 }
 
 #[test]
-fn every_kind_of_error_has_a_row() {
+fn every_error_kind_has_a_row_in_its_table() {
     let (code, page) = (read("src/error.rs"), read("docs/errors.md"));
     let (_, kinds) = code.split_once("pub enum ErrorKind {").unwrap();
     let (kinds, _) = kinds.split_once("\n}").unwrap();

@@ -20,7 +20,7 @@ fn next_value(watcher: &Watcher) -> String {
 
 // Case: CN-02
 #[test]
-fn when_the_only_endpoint_dies_another_can_be_set() {
+fn a_dead_endpoint_can_be_replaced_with_another() {
     for before in [true, false] {
         let mut cluster = LocalCluster::start(3).unwrap();
         let client = Client::connect([cluster.member(0).endpoint()]).unwrap();
@@ -41,7 +41,7 @@ fn when_the_only_endpoint_dies_another_can_be_set() {
 
 // Case: CN-03
 #[test]
-fn a_client_leaves_a_member_that_is_cut_off() {
+fn a_client_moves_away_from_an_isolated_member() {
     let (cluster, links) = PeerLinks::start(3, &[]);
     let client = Client::connect([cluster.member(0).endpoint()]).unwrap();
     let watcher = client.watch("k").unwrap();
@@ -76,7 +76,7 @@ fn a_view_can_be_aimed_at_an_endpoint_that_is_not_configured() {
 
 // Case: CN-05
 #[test]
-fn after_new_endpoints_are_set_a_put_goes_there() {
+fn a_put_after_set_endpoints_goes_to_a_new_endpoint() {
     let cluster = LocalCluster::start(2).unwrap();
     let client = Client::connect(["http://127.0.0.1:1"]).unwrap();
     let view_of_old = client.clone();
@@ -91,7 +91,7 @@ fn after_new_endpoints_are_set_a_put_goes_there() {
 }
 
 #[test]
-fn an_endpoint_that_stays_is_not_disturbed_and_one_that_goes_is_left_in_order() {
+fn set_endpoints_keeps_connections_of_kept_endpoints_and_drains_the_others() {
     let etcd = LocalEtcd::start().unwrap();
     let [a, b] = [0, 1].map(|_| Proxy::start(etcd.client_addr()));
     let client = Client::connect([a.endpoint()]).unwrap();
@@ -125,7 +125,7 @@ fn an_endpoint_that_stays_is_not_disturbed_and_one_that_goes_is_left_in_order() 
 }
 
 #[test]
-fn endpoints_that_cannot_be_meant_change_nothing() {
+fn invalid_endpoints_are_refused_and_change_nothing() {
     let client = Client::connect(["http://127.0.0.1:1"]).unwrap();
     let before = client.endpoints();
     for bad in [vec![], vec!["https://127.0.0.1:1"], vec!["nonsense"]] {
@@ -147,7 +147,7 @@ fn endpoints_that_cannot_be_meant_change_nothing() {
 }
 
 #[test]
-fn a_view_sends_everything_to_its_endpoint_and_equal_views_share_it() {
+fn an_aimed_view_uses_only_its_endpoint_and_equal_views_share_a_connection() {
     let etcd = LocalEtcd::start().unwrap();
     let (own, chosen) = (
         Proxy::start(etcd.client_addr()),
@@ -184,7 +184,7 @@ fn a_view_sends_everything_to_its_endpoint_and_equal_views_share_it() {
 }
 
 #[test]
-fn a_view_closes_with_its_client_and_lives_as_long_as_any_of_them() {
+fn an_aimed_view_keeps_its_client_open_and_closes_it() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let view = client.at(etcd.endpoint()).unwrap();

@@ -50,7 +50,7 @@ fn quickstart_shows_every_step_and_ends_with_success() {
 }
 
 #[test]
-fn the_short_examples_do_what_they_show() {
+fn the_short_examples_print_the_expected_output() {
     let last_lines = [
         ("cache", "100,000 reads in "),
         ("leader", "both candidates have led"),
@@ -74,7 +74,7 @@ fn the_short_examples_do_what_they_show() {
 }
 
 #[test]
-fn quickstart_that_is_stopped_leaves_nothing_running() {
+fn a_stopped_quickstart_leaves_no_process() {
     let quickstart = Running::start("quickstart", &[], &[]);
     let etcd = quickstart.line(|line| line.contains("etcd answers at"));
     let mut addrs = vec![etcd.rsplit_once("http://").unwrap().1.to_owned()];
@@ -97,7 +97,7 @@ fn quickstart_that_is_stopped_leaves_nothing_running() {
 }
 
 #[test]
-fn register_and_discover_tell_how_instances_come_and_go() {
+fn register_and_discover_print_added_and_removed_instances() {
     for codec in ["native", "plain"] {
         let scene = Scene::new(codec);
         let discover = scene.discover(&[]);
@@ -136,7 +136,7 @@ fn register_and_discover_tell_how_instances_come_and_go() {
 }
 
 #[test]
-fn register_and_discover_heal_when_etcd_loses_everything() {
+fn register_and_discover_recover_after_etcd_lost_all_data() {
     let mut scene = Scene::new("native");
     let register = scene.register("127.0.0.1:8080", &[]);
     register.line(|line| line.starts_with("registered: "));
@@ -155,7 +155,7 @@ fn register_and_discover_heal_when_etcd_loses_everything() {
 /// The usual Go program, spoken by hand: `/web/ADDR` holds `ADDR`, under a lease that is revoked to
 /// leave; it looks at everything that begins with `/web`.
 #[test]
-fn the_plain_codec_and_the_usual_go_program_see_each_other() {
+fn the_plain_codec_and_a_go_program_discover_each_other() {
     let scene = Scene::new("plain");
     let discover = scene.discover(&[]);
 
@@ -186,7 +186,7 @@ fn the_plain_codec_and_the_usual_go_program_see_each_other() {
 }
 
 #[test]
-fn a_prefix_is_where_the_keys_are() {
+fn the_keys_are_below_the_prefix() {
     let scene = Scene::new("plain");
     let register = scene.register("127.0.0.1:8080", &["--prefix", "/demo/"]);
     register.line(|line| line.starts_with("registered: "));
@@ -201,7 +201,7 @@ fn a_prefix_is_where_the_keys_are() {
 }
 
 #[test]
-fn threads_does_all_its_work_on_an_etcd_of_its_own_or_on_a_given_one() {
+fn the_threads_example_works_with_its_own_or_a_given_etcd() {
     let given = LocalEtcd::start().unwrap();
     let endpoint = given.endpoint();
     let own = Running::start("threads", &[], &[]);

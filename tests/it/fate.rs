@@ -19,7 +19,7 @@ fn secs(n: u64) -> Duration {
 
 // Fault: N3
 #[test]
-fn a_large_put_over_a_slow_link_is_not_taken_for_silence() {
+fn a_large_put_over_a_slow_link_does_not_look_like_a_silent_server() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -35,7 +35,7 @@ fn a_large_put_over_a_slow_link_is_not_taken_for_silence() {
 
 // Fault: N3
 #[test]
-fn renewals_and_calls_hold_over_a_slow_link_that_takes_200_ms_each_way() {
+fn renewals_and_calls_succeed_over_a_slow_link_with_200_ms_latency() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     proxy.latency(Duration::from_millis(200));
@@ -65,7 +65,7 @@ fn renewals_and_calls_hold_over_a_slow_link_that_takes_200_ms_each_way() {
 
 // Fault: N4
 #[test]
-fn a_lease_lives_while_its_client_reads_a_large_value_over_a_slow_link() {
+fn a_lease_is_kept_alive_while_a_large_value_is_read_over_a_slow_link() {
     let etcd = LocalEtcd::start().unwrap();
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     direct.put("large", vec![b'x'; 1_400_000]).unwrap();
@@ -83,7 +83,7 @@ fn a_lease_lives_while_its_client_reads_a_large_value_over_a_slow_link() {
 
 // Fault: N5
 #[test]
-fn waiters_of_the_servers_lock_leave_streams_to_calls() {
+fn calls_get_streams_while_many_waiters_use_the_servers_lock() {
     let etcd = LocalEtcd::builder()
         .arg("--max-concurrent-streams=4")
         .start()
@@ -118,7 +118,7 @@ fn waiters_of_the_servers_lock_leave_streams_to_calls() {
 
 // Fault: N15
 #[test]
-fn a_deadline_that_has_passed_sends_nothing() {
+fn a_call_after_its_deadline_sends_nothing() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let before = client.put("k", "before").unwrap().header().revision;

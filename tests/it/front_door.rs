@@ -53,7 +53,7 @@ fn a_prefix_is_watched_and_deleted() {
 }
 
 #[test]
-fn a_kept_lease_is_received_from_like_any_flow() {
+fn keep_alive_has_the_methods_of_a_receiving_handle() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect(etcd.endpoint()).unwrap();
     let lease = client.grant(Duration::from_secs(2)).unwrap().id();
@@ -84,7 +84,7 @@ fn ready_waits_until_etcd_serves() {
 }
 
 #[test]
-fn who_may_not_read_is_ready_as_well() {
+fn ready_succeeds_for_a_user_without_read_permission() {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
     let root = Client::connect(etcd.endpoint()).unwrap();
     let auth = root.auth();

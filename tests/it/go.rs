@@ -133,7 +133,7 @@ fn keys_become(client: &Client, prefix: &'static str, count: usize) {
 }
 
 #[test]
-fn a_mutex_that_go_holds_is_waited_for_and_the_other_way_round() {
+fn rust_waits_for_a_mutex_held_by_go_and_go_for_one_held_by_rust() {
     let Some(program) = program() else { return };
     let (etcd, client, session) = start();
     let mutex = Mutex::new(&session, "lock");
@@ -159,7 +159,7 @@ fn a_mutex_that_go_holds_is_waited_for_and_the_other_way_round() {
 }
 
 #[test]
-fn go_and_rust_count_together_under_one_mutex() {
+fn go_and_rust_increment_one_counter_under_one_mutex() {
     let Some(program) = program() else { return };
     let (etcd, client, _session) = start();
     client.put("counter", "0").unwrap();
@@ -191,7 +191,7 @@ fn go_and_rust_count_together_under_one_mutex() {
 }
 
 #[test]
-fn readers_and_writers_of_both_keep_each_other_out() {
+fn readers_and_writers_of_go_and_rust_exclude_each_other() {
     let Some(program) = program() else { return };
     let (etcd, client, session) = start();
     let lock = RwLock::new(&session, "rw");
@@ -216,7 +216,7 @@ fn readers_and_writers_of_both_keep_each_other_out() {
 }
 
 #[test]
-fn an_election_is_the_same_for_both() {
+fn go_and_rust_share_an_election() {
     let Some(program) = program() else { return };
     let (etcd, client, session) = start();
     let election = Election::new(&session, "vote");

@@ -69,7 +69,7 @@ fn assert_reset(stream: &mut TcpStream) {
 }
 
 #[test]
-fn proxy_forwards_both_ways_and_counts() {
+fn proxy_forwards_both_directions_and_counts_bytes() {
     let server = echo();
     let proxy = Proxy::start(server.addr());
     let (mut one, mut two) = (dial(&proxy), dial(&proxy));
@@ -87,7 +87,7 @@ fn proxy_forwards_both_ways_and_counts() {
 }
 
 #[test]
-fn proxy_passes_on_half_a_close() {
+fn proxy_forwards_a_half_close() {
     let server = RawServer::start(|mut stream, _| {
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
@@ -169,7 +169,7 @@ fn black_hole_swallows_and_keeps_connections_open() {
 }
 
 #[test]
-fn pause_holds_one_direction_back_and_loses_nothing() {
+fn pause_delays_one_direction_and_loses_nothing() {
     let server = echo();
     let proxy = Proxy::start(server.addr());
     let mut stream = dial(&proxy);
@@ -186,7 +186,7 @@ fn pause_holds_one_direction_back_and_loses_nothing() {
 }
 
 #[test]
-fn silence_of_one_direction_leaves_the_other_and_loses_for_good() {
+fn silence_drops_the_bytes_of_one_direction_only() {
     let server = echo();
     let proxy = Proxy::start(server.addr());
     let (mut idle, mut used) = (dial(&proxy), dial(&proxy));
@@ -223,7 +223,7 @@ fn silence_of_one_direction_leaves_the_other_and_loses_for_good() {
 }
 
 #[test]
-fn a_throttled_link_is_slow_and_shared_fairly_until_it_is_not() {
+fn a_throttled_link_is_slow_and_shared_fairly_until_the_throttle_ends() {
     let server = RawServer::start(|mut stream, _| {
         // Sends as many bytes as it receives.
         let mut chunk = [0; 64 * 1024];
@@ -259,7 +259,7 @@ fn a_throttled_link_is_slow_and_shared_fairly_until_it_is_not() {
 }
 
 #[test]
-fn latency_delays_each_direction_and_takes_nothing_of_the_throughput() {
+fn latency_delays_each_direction_and_does_not_limit_the_throughput() {
     let server = echo();
     let proxy = Proxy::start(server.addr());
     let mut stream = dial(&proxy);
@@ -310,7 +310,7 @@ fn limit_data_ends_each_new_connection_after_exactly_so_many_bytes() {
 }
 
 #[test]
-fn slice_changes_the_pieces_and_not_the_bytes() {
+fn slice_changes_the_segments_and_not_the_bytes() {
     let server = echo();
     let proxy = Proxy::start(server.addr());
     proxy.slice(1);
@@ -331,7 +331,7 @@ fn set_upstream_moves_new_connections() {
 }
 
 #[test]
-fn cut_from_hits_one_dialler_and_leaves_others() {
+fn cut_from_resets_the_connections_of_one_client_only() {
     let server = echo();
     let proxy = Proxy::identifying(server.addr(), |head| Some(u64::from(*head.first()?)));
     let (mut bad, mut good) = (dial(&proxy), dial(&proxy));
@@ -355,7 +355,7 @@ fn absent_upstream_resets_the_connection() {
 }
 
 #[test]
-fn dropped_proxy_is_gone_even_when_stuck_in_a_write() {
+fn a_dropped_proxy_closes_its_connections_even_in_a_blocked_write() {
     let server = RawServer::start(|mut stream, _| while stream.write_all(&[0; 65536]).is_ok() {});
     let proxy = Proxy::start(server.addr());
     let unread = dial(&proxy);
@@ -394,7 +394,7 @@ fn dropped_raw_server_closes_its_connections() {
 }
 
 #[test]
-fn the_process_is_measured() {
+fn threads_files_memory_and_cpu_of_the_process_are_measured() {
     assert!(threads() >= 2);
     assert!(open_fds() >= 3);
     assert!(rss_kib() > 1000);
@@ -407,7 +407,7 @@ fn the_process_is_measured() {
 }
 
 #[test]
-fn a_machine_that_is_asked_for_too_much_owes_time() {
+fn pace_measures_the_delay_of_an_overloaded_machine() {
     let pace = Pace::start();
     let begun = Instant::now();
     let stop = AtomicBool::new(false);
@@ -433,12 +433,12 @@ fn a_machine_that_is_asked_for_too_much_owes_time() {
 
 #[test]
 #[should_panic(expected = "not within 10ms: the moon")]
-fn eventually_says_what_did_not_come() {
+fn eventually_panics_with_the_awaited_condition() {
     eventually(Duration::from_millis(10), "the moon", || None::<()>);
 }
 
 #[test]
-fn a_proxy_that_holds_bytes_back_can_be_dropped() {
+fn a_paused_proxy_can_be_dropped() {
     let server = RawServer::silent();
     for _ in 0..300 {
         let proxy = Proxy::start(server.addr());

@@ -75,7 +75,7 @@ fn a_key_is_put_read_and_deleted() {
 
 // Case: KV-14
 #[test]
-fn empty_values_and_binary_keys_are_values_and_keys() {
+fn empty_values_and_binary_keys_are_supported() {
     let (_etcd, client) = start();
     client.put("empty", "").unwrap();
     assert_eq!(client.get("empty").unwrap().unwrap().value().len(), 0);
@@ -186,7 +186,7 @@ fn a_put_attaches_a_key_to_a_lease_keeps_it_attached_or_detaches_it() {
 }
 
 #[test]
-fn a_put_can_keep_the_value() {
+fn a_put_can_keep_the_existing_value() {
     let (_etcd, client) = start();
     assert_eq!(
         kind("put", client.call(Put::keep_value("k"))),

@@ -132,7 +132,7 @@ fn no_file_imports_from_a_layer_above_its_own() {
 }
 
 #[test]
-fn files_that_decide_do_no_io_and_read_no_clock() {
+fn decision_files_do_no_io_and_read_no_clock() {
     let mut found = Vec::new();
     for source in sources::library() {
         let (name, code) = (&source.name, source.code());
@@ -164,7 +164,7 @@ fn files_that_decide_do_no_io_and_read_no_clock() {
 }
 
 #[test]
-fn the_runtime_knows_nothing_about_etcd_and_tonic_stays_below() {
+fn the_runtime_does_not_import_etcd_code_and_only_grpc_imports_tonic() {
     for source in sources::library() {
         let (name, code) = (&source.name, source.code());
         if name.starts_with("runtime/") {

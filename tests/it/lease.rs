@@ -87,7 +87,7 @@ fn exists(client: &Client, key: &str) -> bool {
 
 // Case: L-18
 #[test]
-fn a_key_goes_with_its_lease_when_nobody_renews_it() {
+fn a_key_is_deleted_with_its_lease_without_renewals() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let lease = client.grant(Duration::from_millis(1200)).unwrap();
@@ -126,7 +126,7 @@ fn revoking_deletes_the_keys_of_the_lease_and_an_unknown_lease_is_not_found() {
 }
 
 #[test]
-fn a_chosen_id_is_taken_and_is_taken_once() {
+fn a_chosen_lease_id_is_granted_once() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let id = LeaseId::new(4711).unwrap();
@@ -151,7 +151,7 @@ fn lose_the_answer<R: Request>(
 }
 
 #[test]
-fn a_grant_whose_answer_is_lost_makes_one_lease() {
+fn a_grant_whose_answer_is_lost_creates_one_lease() {
     let (etcd, proxy, client) = behind_a_proxy();
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     client.get("connected").unwrap();
@@ -177,7 +177,7 @@ fn a_revocation_whose_answer_is_lost_succeeds() {
 
 // Case: L-11
 #[test]
-fn time_to_live_tells_what_is_left_and_which_keys_hang_on_it() {
+fn time_to_live_returns_the_remaining_time_and_the_attached_keys() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let lease = client.grant(secs(60)).unwrap();
@@ -219,7 +219,7 @@ fn leases_are_listed() {
 }
 
 #[test]
-fn one_renewal_gives_the_full_time_again_and_an_unknown_lease_is_not_found() {
+fn one_renewal_restores_the_full_ttl_and_an_unknown_lease_is_not_found() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let lease = client.grant(secs(60)).unwrap();
@@ -233,7 +233,7 @@ fn one_renewal_gives_the_full_time_again_and_an_unknown_lease_is_not_found() {
 
 // Case: L-05
 #[test]
-fn a_lease_is_kept_alive_at_a_third_of_its_time() {
+fn a_lease_is_renewed_after_a_third_of_its_ttl() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let lease = client.grant(secs(2)).unwrap();
@@ -257,7 +257,7 @@ fn a_lease_is_kept_alive_at_a_third_of_its_time() {
 
 // Case: L-04
 #[test]
-fn several_owners_of_a_lease_share_its_renewals_and_leave_one_by_one() {
+fn several_handles_of_a_lease_share_its_renewals_until_the_last_is_dropped() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let lease = client.grant(secs(3)).unwrap();
@@ -283,7 +283,7 @@ fn several_owners_of_a_lease_share_its_renewals_and_leave_one_by_one() {
 }
 
 #[test]
-fn dropping_it_stops_renewing_and_does_not_revoke() {
+fn dropping_a_keep_alive_stops_renewals_and_does_not_revoke() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let lease = client.grant(secs(2)).unwrap();
@@ -309,7 +309,7 @@ fn dropping_it_stops_renewing_and_does_not_revoke() {
 
 // Case: L-06
 #[test]
-fn a_lease_that_is_revoked_says_so_within_a_third_of_its_time_and_others_live_on() {
+fn a_revoked_lease_is_reported_within_a_third_of_its_ttl() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let leases: Vec<_> = (0..3)
@@ -335,7 +335,7 @@ fn a_lease_that_is_revoked_says_so_within_a_third_of_its_time_and_others_live_on
 }
 
 #[test]
-fn an_unknown_lease_is_not_found() {
+fn keep_alive_of_an_unknown_lease_ends_with_not_found() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let alive = client.keep_alive(LeaseId::new(4711).unwrap()).unwrap();
@@ -351,7 +351,7 @@ fn an_unknown_lease_is_not_found() {
 
 // Case: L-14
 #[test]
-fn a_closed_client_keeps_nothing_alive() {
+fn a_closed_client_renews_no_lease() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let lease = client.grant(secs(3)).unwrap();
@@ -370,7 +370,7 @@ fn a_closed_client_keeps_nothing_alive() {
 
 // Case: L-09
 #[test]
-fn a_server_that_was_never_there_is_reported_in_the_timeout_of_the_client() {
+fn keep_alive_without_a_server_ends_within_the_client_timeout() {
     let mut etcd = etcd();
     etcd.kill().unwrap();
     let client = client(&etcd.endpoint()).with_timeout(secs(1));
@@ -381,7 +381,7 @@ fn a_server_that_was_never_there_is_reported_in_the_timeout_of_the_client() {
 }
 
 #[test]
-fn a_thousand_leases_need_one_connection_beside_that_of_calls() {
+fn a_thousand_leases_share_one_connection() {
     let (_etcd, proxy, client) = behind_a_proxy();
     let granting: Vec<_> = (0..1000)
         .map(|_| client.submit(Grant::ttl(secs(6))))
@@ -413,7 +413,7 @@ fn a_thousand_leases_need_one_connection_beside_that_of_calls() {
 
 // Case: L-07
 #[test]
-fn a_receiver_that_is_never_read_changes_nothing_and_still_gets_the_last_item() {
+fn an_unread_receiver_does_not_stop_renewals_and_gets_the_last_item() {
     let etcd = etcd();
     let client = client(&etcd.endpoint());
     let lease = client.grant(secs(1)).unwrap();

@@ -36,7 +36,7 @@ fn start_returns_a_server_that_answers() {
 }
 
 #[test]
-fn servers_started_at_once_do_not_disturb_each_other() {
+fn concurrently_started_servers_do_not_affect_each_other() {
     let starts: Vec<_> = (0..4).map(|_| thread::spawn(LocalEtcd::start)).collect();
     let servers: Vec<_> = starts
         .into_iter()
@@ -67,7 +67,7 @@ fn restart_keeps_address_ids_and_data() {
 }
 
 #[test]
-fn wiped_server_comes_back_with_its_ids_and_no_data() {
+fn a_wiped_server_restarts_with_its_ids_and_without_data() {
     let mut etcd = LocalEtcd::start().unwrap();
     let before = etcd.status().unwrap();
     assert!(put_foo(etcd.client_addr(), SOON));
@@ -142,7 +142,7 @@ fn drop_leaves_no_process_and_no_files() {
 }
 
 #[test]
-fn arguments_reach_etcd_and_a_wrong_one_is_an_error_with_the_log() {
+fn arguments_reach_etcd_and_an_invalid_one_is_an_error_with_the_log() {
     let error = LocalEtcd::builder()
         .arg("--no-such-flag")
         .start()
@@ -163,7 +163,7 @@ fn arguments_reach_etcd_and_a_wrong_one_is_an_error_with_the_log() {
 }
 
 #[test]
-fn port_that_is_taken_is_reported_as_such() {
+fn a_port_in_use_is_reported() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let urls = format!("--listen-client-urls=http://{}", held.local_addr().unwrap());
     let error = LocalEtcd::builder().arg(urls).start().unwrap_err();
@@ -171,7 +171,7 @@ fn port_that_is_taken_is_reported_as_such() {
 }
 
 #[test]
-fn cluster_has_one_leader_that_all_members_know() {
+fn all_members_of_a_cluster_report_the_same_leader() {
     let cluster = LocalCluster::start(3).unwrap();
     assert_eq!(cluster.endpoints().len(), 3);
     let leader = leader(&cluster);
@@ -184,7 +184,7 @@ fn cluster_has_one_leader_that_all_members_know() {
 }
 
 #[test]
-fn cluster_survives_the_death_of_its_leader() {
+fn a_cluster_survives_the_crash_of_its_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let old = leader(&cluster);
     let addr = cluster.member((old + 1) % 3).client_addr();
@@ -226,7 +226,7 @@ fn isolated_leader_is_replaced_and_catches_up_after_healing() {
 }
 
 #[test]
-fn isolated_follower_does_not_disturb_the_others() {
+fn an_isolated_follower_does_not_affect_the_other_members() {
     // Long enough that a leader which waits for a processor is not regarded as dead.
     let patient = ["--heartbeat-interval=100", "--election-timeout=3000"];
     let (cluster, links) = PeerLinks::start(3, &patient);

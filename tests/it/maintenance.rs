@@ -22,7 +22,7 @@ fn minor(client: &Client) -> u32 {
 
 // Case: M-07
 #[test]
-fn each_member_tells_its_own_status() {
+fn status_returns_the_state_of_the_addressed_member() {
     let cluster = LocalCluster::start(3).unwrap();
     let client = Client::connect(cluster.endpoints()).unwrap();
     client.put("k", "v").unwrap();
@@ -54,7 +54,7 @@ fn each_member_tells_its_own_status() {
 
 // Case: M-01
 #[test]
-fn members_that_have_a_revision_have_the_same_hash_of_it() {
+fn members_have_the_same_hash_of_a_common_revision() {
     let cluster = LocalCluster::start(3).unwrap();
     let client = Client::connect(cluster.endpoints()).unwrap();
     let mut revision = Revision::NONE;
@@ -96,7 +96,7 @@ fn members_that_have_a_revision_have_the_same_hash_of_it() {
 
 // Case: M-02
 #[test]
-fn only_the_leader_hands_over_and_a_client_finds_it() {
+fn move_leader_is_accepted_by_the_leader_only_and_a_client_finds_the_leader() {
     let cluster = LocalCluster::start(3).unwrap();
     let client = Client::connect(cluster.endpoints()).unwrap();
     let id = |index: usize| MemberId::new(cluster.member(index).status().unwrap().member_id);
@@ -137,7 +137,7 @@ fn only_the_leader_hands_over_and_a_client_finds_it() {
 // Case: M-08
 // Case: M-10
 #[test]
-fn a_full_store_raises_an_alarm_until_it_is_cured_and_disarmed() {
+fn a_full_store_raises_an_alarm_until_it_is_compacted_and_disarmed() {
     let etcd = LocalEtcd::builder()
         .arg("--quota-backend-bytes=4194304")
         .start()
@@ -211,7 +211,7 @@ fn the_member_to_defragment_must_be_chosen() {
 
 // Case: M-10
 #[test]
-fn health_tells_of_each_endpoint_how_it_is() {
+fn health_returns_the_state_of_each_endpoint() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let client = Client::builder(cluster.endpoints())
         .timeout(Duration::from_secs(3))
@@ -269,7 +269,7 @@ fn refusing(code: &'static str, text: &'static str) -> RawServer {
 
 // Case: M-10
 #[test]
-fn who_is_refused_was_answered_by_a_healthy_member() {
+fn a_member_that_denies_the_status_request_is_healthy() {
     let server = refusing("7", "etcdserver: permission denied");
     let client = Client::connect([server.endpoint()]).unwrap();
     let health = client.maintenance().health().unwrap();
@@ -299,7 +299,7 @@ fn of_version(version: &'static str) -> RawServer {
 
 // Case: C-10
 #[test]
-fn an_old_cluster_is_refused_when_asked_for() {
+fn reject_old_cluster_refuses_a_cluster_with_an_old_member() {
     let strict = |endpoints: &[String]| {
         let builder = Client::builder(endpoints).reject_old_cluster(true);
         builder.timeout(Duration::from_secs(3)).connect()
@@ -336,7 +336,7 @@ fn an_old_cluster_is_refused_when_asked_for() {
 }
 
 #[test]
-fn a_downgrade_is_validated_begun_and_called_off() {
+fn a_downgrade_is_validated_enabled_and_cancelled() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let minor = minor(&client);

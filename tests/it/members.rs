@@ -59,7 +59,7 @@ fn only_doubtful_writes_fail(report: &Report) {
 }
 
 #[test]
-fn a_follower_that_is_killed_is_left_within_a_second() {
+fn calls_move_away_from_a_killed_follower_within_a_second() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let (client, used) = client_of(&cluster, false);
     let load = Load::start(&client, 2);
@@ -76,7 +76,7 @@ fn a_follower_that_is_killed_is_left_within_a_second() {
 
 // Case: CN-11
 #[test]
-fn a_member_that_shuts_down_fails_nothing_and_is_not_held_up() {
+fn a_shutdown_of_a_member_fails_no_read_and_is_not_delayed() {
     for leader in [false, true] {
         let mut cluster = LocalCluster::start(3).unwrap();
         let (client, used) = client_of(&cluster, leader);
@@ -100,7 +100,7 @@ fn a_member_that_shuts_down_fails_nothing_and_is_not_held_up() {
 
 // Case: CN-11
 #[test]
-fn a_leader_that_is_killed_is_left_within_an_election() {
+fn calls_continue_after_the_election_that_follows_a_killed_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let (client, used) = client_of(&cluster, true);
     let load = Load::start(&client, 2);
@@ -115,7 +115,7 @@ fn a_leader_that_is_killed_is_left_within_an_election() {
 }
 
 #[test]
-fn a_member_that_falls_silent_is_left_within_fifteen_seconds() {
+fn calls_move_away_from_a_silent_member_within_15_seconds() {
     let cluster = LocalCluster::start(3).unwrap();
     let (client, used) = client_of(&cluster, false);
     let load = Load::start(&client, 2);
@@ -133,7 +133,7 @@ fn a_member_that_falls_silent_is_left_within_fifteen_seconds() {
 
 // Case: CN-03
 #[test]
-fn a_member_without_a_leader_is_left_within_five_seconds() {
+fn calls_move_away_from_a_member_without_a_leader_within_5_seconds() {
     for leader in [false, true] {
         let (cluster, links) = PeerLinks::start(3, &[]);
         let (client, used) = client_of(&cluster, leader);
@@ -204,7 +204,7 @@ fn tries(client: &Client, attempt: &Attempt) -> Vec<Error> {
 
 // Case: CN-07
 #[test]
-fn a_member_behind_a_black_hole_costs_reads_nothing_and_writes_a_timeout_at_most() {
+fn a_member_behind_a_black_hole_fails_no_read_and_at_most_one_write() {
     let cluster = LocalCluster::start(3).unwrap();
     for attempt in ATTEMPTS {
         let (proxies, client, used) = behind_proxies(&cluster);
@@ -225,7 +225,7 @@ fn a_member_behind_a_black_hole_costs_reads_nothing_and_writes_a_timeout_at_most
 
 // Case: CN-08
 #[test]
-fn a_member_that_is_cut_off_from_the_others_answers_no_read_and_costs_a_write_at_most() {
+fn an_isolated_member_answers_no_read_and_fails_at_most_one_write() {
     let (cluster, links) = PeerLinks::start(3, &[]);
     for attempt in ATTEMPTS {
         let (_proxies, client, used) = behind_proxies(&cluster);
@@ -249,7 +249,7 @@ fn a_member_that_is_cut_off_from_the_others_answers_no_read_and_costs_a_write_at
 
 // Case: CN-13
 #[test]
-fn a_read_in_flight_survives_the_end_of_its_member() {
+fn a_read_in_flight_survives_the_stop_of_its_member() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let pace = Pace::start();
     for (of_leader, paused_first) in [(true, true), (true, false), (false, true), (false, false)] {

@@ -73,7 +73,7 @@ fn calls_are_counted_by_verb_and_outcome_and_timed() {
 }
 
 #[test]
-fn calls_in_flight_are_seen_and_end_as_closed_with_their_client() {
+fn calls_in_flight_are_counted_and_end_as_closed_with_their_client() {
     let silent = RawServer::silent();
     let client = Client::builder([silent.endpoint()])
         .timeout(SOON)
@@ -126,7 +126,7 @@ fn connections_failed_dials_retries_and_ejections_are_counted_by_endpoint() {
 }
 
 #[test]
-fn a_slow_watch_shows_what_waits_for_its_reader_and_that_it_pauses() {
+fn unread_items_and_pauses_of_a_slow_watch_are_counted() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .watch_queue(4, 1 << 20)
@@ -164,7 +164,7 @@ fn a_slow_watch_shows_what_waits_for_its_reader_and_that_it_pauses() {
 }
 
 #[test]
-fn a_watch_that_loses_its_server_is_seen_to_resume() {
+fn resumed_watches_are_counted() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let watcher = client.watch("k").unwrap();
@@ -176,7 +176,7 @@ fn a_watch_that_loses_its_server_is_seen_to_resume() {
 }
 
 #[test]
-fn leases_show_their_slack_their_renewals_and_their_loss() {
+fn renewals_lost_leases_and_the_time_to_expiry_are_counted() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let (long, short) = (Duration::from_secs(600), Duration::from_secs(60));
@@ -242,7 +242,7 @@ fn a_dead_member_is_an_ejection_and_costs_no_failed_call() {
 }
 
 #[test]
-fn tokens_that_were_fetched_and_refused_are_counted() {
+fn fetched_and_refused_tokens_are_counted() {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
     let anybody = Client::connect([etcd.endpoint()]).unwrap();
     anybody.auth().user_add("root", "root-pw").unwrap();
@@ -272,7 +272,7 @@ fn tokens_that_were_fetched_and_refused_are_counted() {
 }
 
 #[test]
-fn what_a_client_asks_by_itself_is_counted_as_what_is_asked_of_it() {
+fn internal_requests_are_counted_like_calls() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     client.sync_endpoints().unwrap();
@@ -299,7 +299,7 @@ fn what_a_client_asks_by_itself_is_counted_as_what_is_asked_of_it() {
 }
 
 #[test]
-fn large_ranges_that_are_streamed_show_the_pieces() {
+fn pieces_of_streamed_ranges_are_counted() {
     if skip_unless_since(3, 7, "there is no RangeStream") {
         return;
     }

@@ -65,7 +65,7 @@ fn follow(mirror: &Mirror, keys: &mut Keys, done: impl Fn(&Keys) -> bool) -> usi
 }
 
 #[test]
-fn the_events_lead_to_the_snapshot_from_the_first_list_on() {
+fn the_list_and_the_events_produce_the_snapshot() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     for n in 0..2500 {
@@ -96,7 +96,7 @@ fn the_events_lead_to_the_snapshot_from_the_first_list_on() {
 }
 
 #[test]
-fn revisions_that_change_no_key_of_the_range_are_reached_too() {
+fn a_mirror_reaches_revisions_outside_its_range() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -117,7 +117,7 @@ fn revisions_that_change_no_key_of_the_range_are_reached_too() {
 }
 
 #[test]
-fn history_compacted_while_it_was_disconnected_is_one_reset_with_exactly_the_difference() {
+fn a_compaction_during_a_disconnect_is_one_reset_with_the_exact_difference() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let direct = Client::connect([etcd.endpoint()]).unwrap();
@@ -209,7 +209,7 @@ fn a_slow_reader_gets_one_reset_for_all_missed_changes() {
 }
 
 #[test]
-fn the_end_of_the_client_is_the_last_event() {
+fn closing_the_client_is_the_last_event_of_a_mirror() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();

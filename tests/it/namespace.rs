@@ -42,7 +42,7 @@ fn fill(client: &Client) {
 
 // Case: NS-01
 #[test]
-fn keys_go_out_with_the_prefix_and_come_back_without() {
+fn keys_are_sent_with_the_prefix_and_returned_without_it() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     app.put("k", "one").unwrap();
@@ -108,7 +108,7 @@ fn every_range_ends_with_the_namespace() {
 }
 
 #[test]
-fn pages_of_a_namespace_stream_like_others() {
+fn pages_in_a_namespace_are_streamed() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let keys: Vec<String> = (0..2_000).map(|n| format!("{n:04}")).collect();
@@ -126,7 +126,7 @@ fn pages_of_a_namespace_stream_like_others() {
 
 // Case: NS-04
 #[test]
-fn an_empty_key_is_none_in_a_namespace_either() {
+fn an_empty_key_is_refused_in_a_namespace() {
     let (_etcd, client) = start();
     client.put("app/", "not a key of the namespace").unwrap();
     let app = client.namespace("app/").unwrap();
@@ -149,7 +149,7 @@ fn an_empty_key_is_none_in_a_namespace_either() {
 
 // Case: NS-02
 #[test]
-fn watches_see_what_is_inside_by_its_name_there() {
+fn watches_in_a_namespace_report_keys_without_the_prefix() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let all = app.watch(Watch::range(KeyRange::all()).prev_kv()).unwrap();
@@ -199,7 +199,7 @@ fn watches_see_what_is_inside_by_its_name_there() {
 
 // Case: NS-05
 #[test]
-fn a_transaction_is_inside_with_all_that_is_in_it() {
+fn all_parts_of_a_transaction_are_moved_into_the_namespace() {
     let (_etcd, client) = start();
     fill(&client);
     let app = client.namespace("app/").unwrap();
@@ -240,7 +240,7 @@ fn a_transaction_is_inside_with_all_that_is_in_it() {
 
 // Case: NS-06
 #[test]
-fn a_lease_shows_its_keys_of_the_namespace() {
+fn time_to_live_in_a_namespace_returns_the_keys_of_the_namespace() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let lease = app.grant(Duration::from_secs(60)).unwrap().id();
@@ -283,7 +283,7 @@ fn namespaces_nest_and_share_the_client() {
 }
 
 #[test]
-fn errors_name_keys_as_they_were_written() {
+fn errors_contain_keys_as_the_caller_wrote_them() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let missing = app.call(Put::keep_value("k")).unwrap_err();
@@ -306,7 +306,7 @@ fn errors_name_keys_as_they_were_written() {
 }
 
 #[test]
-fn a_mirror_shows_the_namespace_and_follows_it() {
+fn a_mirror_of_a_namespace_has_its_keys_and_their_changes() {
     let (_etcd, client) = start();
     fill(&client);
     let app = client.namespace("app/").unwrap();
@@ -336,7 +336,7 @@ fn a_mirror_shows_the_namespace_and_follows_it() {
 
 /// The worker of discovery is the client's, and serves all its views: each by its own keys.
 #[test]
-fn services_of_a_namespace_and_of_its_client_are_not_mixed_up() {
+fn services_of_a_namespace_and_of_its_client_are_separate() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let register = |client: &Client, n: u16| {
@@ -376,7 +376,7 @@ fn services_of_a_namespace_and_of_its_client_are_not_mixed_up() {
 }
 
 #[test]
-fn what_has_no_keys_works_in_a_namespace() {
+fn requests_without_keys_work_in_a_namespace() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     assert_eq!(app.cluster().member_list().unwrap().members().len(), 1);

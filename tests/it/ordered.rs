@@ -38,7 +38,7 @@ fn read_by_txn(client: &Client) -> Result<String, Error> {
 // Case: O-02
 // Case: O-03
 #[test]
-fn a_member_that_is_behind_is_not_believed_and_another_one_is_asked() {
+fn an_ordered_read_of_a_member_that_is_behind_is_repeated_elsewhere() {
     let (cluster, links, fresh, behind, follower) = start();
     let member = cluster.member(follower);
     let client = Client::builder([fresh.endpoint(), behind.endpoint()])
@@ -109,7 +109,7 @@ fn a_member_that_is_behind_is_not_believed_and_another_one_is_asked() {
 }
 
 #[test]
-fn what_was_written_is_read_and_views_share_what_they_saw() {
+fn ordered_reads_return_the_writes_of_all_views_of_the_client() {
     let (cluster, _links) = PeerLinks::start(3, &[]);
     let client = Client::connect(cluster.endpoints()).unwrap();
     let ordered = client.ordered();

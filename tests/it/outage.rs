@@ -46,7 +46,7 @@ fn names_everything(error: &Error, operation: &str, endpoint: &str) {
 }
 
 #[test]
-fn members_that_are_dead_or_silent_cost_no_failed_call_and_little_time() {
+fn dead_or_silent_members_fail_no_call_and_cause_short_delays() {
     let etcd = LocalEtcd::start().unwrap();
     let silent = RawServer::silent();
     let hole = Proxy::start(etcd.client_addr());
@@ -125,7 +125,7 @@ fn reads_survive_the_loss_of_every_connection_with_dead_members_in_the_list() {
 }
 
 #[test]
-fn a_connection_that_was_left_is_closed() {
+fn an_abandoned_connection_is_closed() {
     let etcd = LocalEtcd::start().unwrap();
     let proxies = [0, 1].map(|_| Proxy::start(etcd.client_addr()));
     let client = Client::connect(proxies.each_ref().map(Proxy::endpoint)).unwrap();
@@ -142,9 +142,9 @@ fn a_connection_that_was_left_is_closed() {
 }
 
 #[test]
-fn a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again() {
+fn calls_to_a_paused_server_end_at_their_deadline_and_succeed_after_it_resumes() {
     let name =
-        "outage::a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again";
+        "outage::calls_to_a_paused_server_end_at_their_deadline_and_succeed_after_it_resumes";
     alone(name, secs(90), || {
         let etcd = LocalEtcd::start().unwrap();
         let client = Client::builder([etcd.endpoint()])
@@ -235,8 +235,8 @@ fn a_paused_server_ends_calls_at_their_deadline_costs_nothing_and_is_used_again(
 }
 
 #[test]
-fn nobody_there_costs_no_processor_and_few_connections() {
-    let name = "outage::nobody_there_costs_no_processor_and_few_connections";
+fn without_servers_a_client_uses_little_cpu_and_few_connections() {
+    let name = "outage::without_servers_a_client_uses_little_cpu_and_few_connections";
     alone(name, secs(60), || {
         // It accepts and hangs up at once, and so counts.
         let server = RawServer::start(|_, _| {});
@@ -269,7 +269,7 @@ fn nobody_there_costs_no_processor_and_few_connections() {
 
 // Case: KV-22
 #[test]
-fn a_server_that_restarts_fails_no_read_and_no_write_is_labelled_wrongly() {
+fn a_restarting_server_fails_no_read_and_write_errors_have_the_right_outcome() {
     for graceful in [false, true] {
         let mut etcd = LocalEtcd::start().unwrap();
         let client = Client::connect([etcd.endpoint()]).unwrap();

@@ -31,7 +31,7 @@ fn fill(client: &Client, thread: usize) -> (String, Error) {
 /// way when the store gets full is told the same, whether the write took effect or not.
 // Fault: N9
 #[test]
-fn a_write_that_was_refused_for_want_of_space_may_have_been_executed_and_says_so() {
+fn a_write_refused_for_lack_of_space_has_an_unknown_outcome() {
     // Whether any was executed depends on who is under way when; nearly always many are.
     for _ in 0..3 {
         let etcd = LocalEtcd::builder()
@@ -68,7 +68,7 @@ fn a_write_that_was_refused_for_want_of_space_may_have_been_executed_and_says_so
 /// While a leader hands over it drops what is proposed, and says so in raft's own words. Nothing that is
 /// said to have failed without effect took effect.
 #[test]
-fn what_fails_while_leaders_hand_over_is_in_doubt_or_was_not_executed() {
+fn failed_writes_during_leader_changes_have_the_right_outcome() {
     let cluster = LocalCluster::start(3).unwrap();
     let client = Client::builder(cluster.endpoints())
         .timeout(Duration::from_secs(30))

@@ -99,7 +99,7 @@ fn collect(pages: &mut Pages, size: usize) -> Vec<KeyValue> {
 
 // Case: KV-18
 #[test]
-fn pages_show_one_revision_whatever_is_written_meanwhile() {
+fn pages_have_one_revision_during_concurrent_writes() {
     let (_etcd, client) = start();
     fill(&client, "p/", 10_000);
     let stop = AtomicBool::new(false);
@@ -153,7 +153,7 @@ fn pages_show_one_revision_whatever_is_written_meanwhile() {
 
 // Case: KV-17
 #[test]
-fn pages_of_any_size_are_together_what_one_read_shows() {
+fn pages_of_any_size_contain_the_keys_of_one_read() {
     let (etcd, client) = start();
     fill(&client, "p/", 2_500);
     fill(&client, "q/", 10);
@@ -188,7 +188,7 @@ fn pages_of_any_size_are_together_what_one_read_shows() {
 
 // Case: KV-21
 #[test]
-fn what_a_server_does_not_stream_comes_in_the_same_pages() {
+fn ranges_that_a_server_cannot_stream_have_the_same_pages() {
     let (etcd, client) = start();
     fill(&client, "p/", 500);
     // Written in any order.
@@ -207,7 +207,7 @@ fn what_a_server_does_not_stream_comes_in_the_same_pages() {
 
 // Case: KV-20
 #[test]
-fn values_larger_than_what_a_server_sends_at_a_time_come_through() {
+fn values_larger_than_one_streamed_piece_are_received() {
     let (_etcd, client) = start();
     let size = 1_400_000;
     fill_with(&client, "p/", 14, size);
@@ -217,7 +217,7 @@ fn values_larger_than_what_a_server_sends_at_a_time_come_through() {
 }
 
 #[test]
-fn pages_go_on_where_a_connection_broke() {
+fn pages_continue_after_a_broken_connection() {
     let (etcd, _) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -236,7 +236,7 @@ fn pages_go_on_where_a_connection_broke() {
 }
 
 #[test]
-fn readers_who_stop_reading_hold_nobody_up_and_go_on_when_they_like() {
+fn unread_pages_delay_no_other_call_and_can_be_continued() {
     let (etcd, client) = start();
     fill_with(&client, "p/", 3_000, 10_000);
     let whole = client.call(Get::prefix("p/")).unwrap();
@@ -275,7 +275,7 @@ fn readers_who_stop_reading_hold_nobody_up_and_go_on_when_they_like() {
 
 // Case: KV-19
 #[test]
-fn pages_whose_history_is_compacted_before_the_end_say_so_and_which() {
+fn pages_after_a_compaction_end_with_an_error_that_names_the_revision() {
     let (_etcd, client) = start();
     fill_with(&client, "p/", 6_000, 10_000);
     let mut pages = client.pages(Get::prefix("p/"), 100).unwrap();
@@ -348,7 +348,7 @@ fn pages_whose_history_is_compacted_end_with_one_error() {
 
 // Fault: W11
 #[test]
-fn a_count_has_no_pages() {
+fn pages_of_a_count_are_refused() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let refused = client.pages(Get::prefix("k").count_only(), 10).unwrap_err();
@@ -378,7 +378,7 @@ fn pages_and_mirrors_shrink_to_what_fits_into_a_reply() {
 
 // Fault: W3
 #[test]
-fn a_key_over_the_limit_by_itself_is_named() {
+fn the_error_of_a_key_over_the_limit_contains_the_key() {
     let (etcd, writer) = start();
     let client = Client::builder([etcd.endpoint()])
         .receive_limit(1 << 20)

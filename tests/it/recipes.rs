@@ -27,7 +27,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_queue_is_first_in_first_out_by_revision_and_minds_its_own_keys() {
+fn a_queue_is_first_in_first_out_by_revision_and_ignores_other_keys() {
     let (_etcd, client) = start();
     let queue = Queue::new(&client, "q");
     // As a Go program with a clock that is ahead would enqueue, and neighbours.
@@ -96,7 +96,7 @@ fn each_element_goes_to_exactly_one_of_many_consumers() {
 }
 
 #[test]
-fn a_consumer_waits_in_a_watch_until_there_is_an_element_or_its_time_is_over() {
+fn a_consumer_waits_for_an_element_until_its_timeout() {
     let (_etcd, client) = start();
     let queue = Queue::new(&client, "q");
     assert_eq!(
@@ -119,7 +119,7 @@ fn a_consumer_waits_in_a_watch_until_there_is_an_element_or_its_time_is_over() {
 }
 
 #[test]
-fn a_dequeue_whose_answer_is_lost_says_which_element_it_may_have_taken() {
+fn a_dequeue_whose_answer_is_lost_names_the_element_it_may_have_taken() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::builder([proxy.endpoint()])
@@ -150,7 +150,7 @@ fn a_dequeue_whose_answer_is_lost_says_which_element_it_may_have_taken() {
 }
 
 #[test]
-fn a_priority_queue_has_the_keys_of_gos_and_goes_by_priority_then_age() {
+fn a_priority_queue_has_the_keys_of_go_and_is_ordered_by_priority_and_age() {
     let (_etcd, client) = start();
     let queue = PriorityQueue::new(&client, "pq");
     assert_eq!(queue.enqueue("c", 20).unwrap(), "pq/00020/0000000000000000");
@@ -174,7 +174,7 @@ fn a_priority_queue_has_the_keys_of_gos_and_goes_by_priority_then_age() {
 }
 
 #[test]
-fn producers_of_one_priority_never_share_a_number_and_consumers_never_an_element() {
+fn concurrent_priority_producers_and_consumers_lose_and_duplicate_nothing() {
     let (etcd, client) = start();
     let out = thread::scope(|scope| {
         for producer in 0..4 {
@@ -206,7 +206,7 @@ fn producers_of_one_priority_never_share_a_number_and_consumers_never_an_element
 
 // Case: R-02
 #[test]
-fn a_barrier_keeps_whoever_waits_until_it_is_released() {
+fn a_barrier_blocks_waiters_until_its_release() {
     let (_etcd, client) = start();
     let barrier = Barrier::new(&client, "barrier");
     barrier.hold().unwrap();
@@ -237,14 +237,14 @@ fn a_barrier_keeps_whoever_waits_until_it_is_released() {
 
 // Case: R-02
 #[test]
-fn a_barrier_that_does_not_exist_keeps_nobody_also_beside_a_key_that_begins_like_it() {
+fn a_barrier_that_is_not_held_blocks_no_waiter() {
     let (_etcd, client) = start();
     client.put("key-0", "").unwrap();
     within(SOON, move || Barrier::new(&client, "key").wait()).unwrap();
 }
 
 #[test]
-fn a_barrier_on_a_lease_falls_with_it() {
+fn a_barrier_on_a_lease_is_released_with_the_lease() {
     let (_etcd, client) = start();
     let lease = client.grant(Duration::from_secs(60)).unwrap().id();
     let barrier = Barrier::new(&client, "barrier");
@@ -272,7 +272,7 @@ fn waiters(client: &Client) -> u64 {
 }
 
 #[test]
-fn all_enter_a_double_barrier_together_and_leave_it_together_round_after_round() {
+fn all_programs_enter_and_leave_a_double_barrier_together_in_every_round() {
     const PARTIES: usize = 4;
     let (_etcd, client) = start();
     let (came, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -300,7 +300,7 @@ fn all_enter_a_double_barrier_together_and_leave_it_together_round_after_round()
 
 // Fault: W6
 #[test]
-fn whoever_waits_at_a_double_barrier_is_told_at_once_when_its_key_is_deleted() {
+fn a_wait_at_a_double_barrier_fails_at_once_when_its_key_is_deleted() {
     let (_etcd, client) = start();
     // Its next renewal, which would tell it too, is 100 s away.
     let lasting = Session::builder(&client).ttl(Duration::from_secs(300));
@@ -324,7 +324,7 @@ fn whoever_waits_at_a_double_barrier_is_told_at_once_when_its_key_is_deleted() {
 
 // Case: R-03
 #[test]
-fn one_client_more_is_too_many_and_leaves_no_key() {
+fn a_full_double_barrier_refuses_another_program_and_leaves_no_key() {
     let (_etcd, client) = start();
     let (_a, first) = party(&client, 2);
     let (_b, second) = party(&client, 2);
@@ -349,7 +349,7 @@ fn one_client_more_is_too_many_and_leaves_no_key() {
 
 // Case: R-03
 #[test]
-fn who_dies_inside_keeps_nobody_from_leaving() {
+fn a_crashed_program_in_a_double_barrier_does_not_block_the_others() {
     for first_dies in [true, false] {
         let (_etcd, client) = start();
         let (a, first) = party(&client, 2);
@@ -372,7 +372,7 @@ fn who_dies_inside_keeps_nobody_from_leaving() {
 }
 
 #[test]
-fn who_waits_at_a_double_barrier_learns_that_its_time_or_its_session_is_over() {
+fn a_wait_at_a_double_barrier_fails_after_its_timeout_or_the_end_of_its_session() {
     let (_etcd, client) = start();
     // Short, because a session hears of its end when it renews.
     let session = Session::builder(&client)

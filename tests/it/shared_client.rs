@@ -133,7 +133,7 @@ fn shared(etcd: &LocalEtcd) -> Client {
 }
 
 #[test]
-fn one_use_that_is_stalled_or_refused_fails_no_other_use_of_its_client() {
+fn a_stalled_or_refused_use_fails_no_other_use_of_its_client() {
     let (etcd, root) = with_users();
     let client = shared(&etcd);
     let mut uses = uses::all(&client);
@@ -146,7 +146,7 @@ fn one_use_that_is_stalled_or_refused_fails_no_other_use_of_its_client() {
 }
 
 #[test]
-fn a_snapshot_that_nobody_reads_and_one_that_is_read_harm_no_other_use() {
+fn read_and_unread_snapshots_affect_no_other_use() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();
     for n in 0..64 {

@@ -76,7 +76,7 @@ impl Drop for Folder {
 // Case: M-04
 // Case: M-05
 #[test]
-fn a_snapshot_ends_with_the_sha_256_of_all_before_it() {
+fn a_snapshot_ends_with_its_sha_256_digest() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 2);
@@ -133,7 +133,7 @@ impl Write for Small {
 }
 
 #[test]
-fn a_writer_that_fails_ends_it_with_its_error() {
+fn a_failing_writer_ends_the_snapshot_with_its_error() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 1);
@@ -162,9 +162,9 @@ fn high_water_kib() -> u64 {
 }
 
 #[test]
-fn memory_is_constant_whatever_the_size_and_the_pace() {
+fn memory_use_does_not_depend_on_the_size_and_speed_of_a_snapshot() {
     alone(
-        "snapshot::memory_is_constant_whatever_the_size_and_the_pace",
+        "snapshot::memory_use_does_not_depend_on_the_size_and_speed_of_a_snapshot",
         Duration::from_secs(120),
         || {
             let etcd = LocalEtcd::start().unwrap();
@@ -187,7 +187,7 @@ fn memory_is_constant_whatever_the_size_and_the_pace() {
 /// Uses `etcdctl` 3.4, which `.ci/matrix` provides: after 3.5 the tool is `etcdutl`. It also restores snapshots
 /// of newer servers.
 #[test]
-fn etcds_own_tool_restores_a_snapshot_and_etcd_runs_on_it() {
+fn etcdctl_restores_a_snapshot_and_etcd_starts_with_it() {
     let Some(etcdctl) = std::env::var_os("ETCDCTL") else {
         let test = thread::current().name().unwrap_or("?").to_owned();
         println!(

@@ -160,7 +160,7 @@ fn a_call_is_a_span_with_its_keys_and_outcome_and_without_its_value() {
 }
 
 #[test]
-fn a_member_that_dies_is_ejected_and_the_retry_is_told_within_the_span_of_the_call() {
+fn the_ejection_of_a_dead_member_and_the_retry_are_in_the_span_of_the_call() {
     Listener::start();
     let mut etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
@@ -197,7 +197,7 @@ fn a_member_that_dies_is_ejected_and_the_retry_is_told_within_the_span_of_the_ca
 }
 
 #[test]
-fn a_watch_tells_its_life() {
+fn the_span_of_a_watch_has_its_events() {
     Listener::start();
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
@@ -226,7 +226,7 @@ fn a_watch_tells_its_life() {
 }
 
 #[test]
-fn a_lease_tells_its_renewals_and_its_loss() {
+fn the_span_of_a_lease_has_its_renewals_and_its_loss() {
     Listener::start();
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::connect([etcd.endpoint()]).unwrap();

@@ -101,7 +101,7 @@ impl NameServer {
 }
 
 #[test]
-fn a_domain_leads_to_its_cluster() {
+fn a_domain_resolves_to_the_endpoints_of_its_cluster() {
     let etcd = LocalEtcd::start().unwrap();
     let port = etcd.client_addr().port();
     let plain = "_etcd-client._tcp.example.com";
@@ -121,7 +121,7 @@ fn a_domain_leads_to_its_cluster() {
 }
 
 #[test]
-fn a_client_finds_its_endpoints_when_it_is_made() {
+fn connect_looks_up_the_endpoints_of_a_domain() {
     let etcd = LocalEtcd::start().unwrap();
     let port = etcd.client_addr().port();
     let records = vec![("_etcd-client._tcp.example.com", 0, "localhost", port)];
@@ -142,7 +142,7 @@ fn a_client_finds_its_endpoints_when_it_is_made() {
 }
 
 #[test]
-fn https_is_taken_where_there_is_any_and_never_mixed() {
+fn https_records_are_preferred_and_schemes_are_never_mixed() {
     let dns = NameServer::start(
         vec![
             ("_etcd-client._tcp.example.com", 0, "plain.example.com", 1),
@@ -179,7 +179,7 @@ fn https_is_taken_where_there_is_any_and_never_mixed() {
 }
 
 #[test]
-fn a_name_server_that_is_silent_is_passed_over_and_all_of_them_end_in_time() {
+fn a_silent_name_server_is_skipped_and_the_lookup_ends_in_time() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let dns = NameServer::start(
         vec![("_etcd-client._tcp.example.com", 0, "a.example.com", 1)],
@@ -200,7 +200,7 @@ fn a_name_server_that_is_silent_is_passed_over_and_all_of_them_end_in_time() {
 
 // Fault: N10
 #[test]
-fn a_server_that_sends_a_byte_at_a_time_is_waited_for_no_longer_than_the_timeout() {
+fn a_name_server_that_sends_single_bytes_is_abandoned_after_the_timeout() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = tcp.local_addr().unwrap();
     let udp = UdpSocket::bind(addr).unwrap();

@@ -35,7 +35,7 @@ fn number(value: Option<Bytes>) -> i64 {
 
 // Case: T-01
 #[test]
-fn transfers_of_many_threads_keep_the_sum_at_every_level_that_compares() {
+fn concurrent_transfers_preserve_the_sum_at_every_serializable_level() {
     let (_etcd, client) = start();
     for level in COMPARING {
         for account in 0..5 {
@@ -80,7 +80,7 @@ fn fastrand(seed: u64) -> impl FnMut() -> u64 {
 
 // Case: T-02
 #[test]
-fn a_function_that_refuses_leaves_nothing_written() {
+fn a_function_that_returns_an_error_writes_nothing() {
     #[derive(Debug)]
     enum Refused {
         Mine,
@@ -111,7 +111,7 @@ fn a_function_that_refuses_leaves_nothing_written() {
 
 // Case: T-03
 #[test]
-fn five_keys_that_are_always_written_together_are_never_seen_apart() {
+fn keys_written_in_one_transaction_are_read_at_one_revision() {
     let (_etcd, client) = start();
     let keys = || (0..5).map(|n| format!("five/{n}"));
     let write = |n: u32| {
@@ -156,7 +156,7 @@ fn five_keys_that_are_always_written_together_are_never_seen_apart() {
 
 // Case: T-04
 #[test]
-fn a_key_that_is_deleted_meanwhile_makes_it_run_exactly_twice() {
+fn a_concurrent_deletion_causes_exactly_one_retry() {
     let (_etcd, client) = start();
     for level in COMPARING {
         client.put("foo", "bar").unwrap();
@@ -177,7 +177,7 @@ fn a_key_that_is_deleted_meanwhile_makes_it_run_exactly_twice() {
 
 // Case: T-05
 #[test]
-fn a_snapshot_writes_a_key_that_is_older_than_its_reads_without_a_retry() {
+fn snapshot_isolation_writes_an_unchanged_key_without_a_retry() {
     let (_etcd, client) = start();
     client.put("b", "old").unwrap();
     client.put("a", "0").unwrap();
@@ -195,7 +195,7 @@ fn a_snapshot_writes_a_key_that_is_older_than_its_reads_without_a_retry() {
 }
 
 #[test]
-fn a_snapshot_also_minds_a_key_that_it_only_writes() {
+fn snapshot_isolation_conflicts_on_a_key_that_is_only_written() {
     let (_etcd, client) = start();
     let attempts = |level| {
         let done = Stm::new(&client).isolation(level).run(|tx| {
@@ -215,7 +215,7 @@ fn a_snapshot_also_minds_a_key_that_it_only_writes() {
 }
 
 #[test]
-fn it_reads_its_own_writes_and_the_last_write_counts() {
+fn a_transaction_reads_its_own_writes_and_the_last_write_counts() {
     let (_etcd, client) = start();
     let lease = client.grant(Duration::from_secs(60)).unwrap().id();
     client.put("gone", "x").unwrap();
@@ -267,7 +267,7 @@ fn the_error_after_the_last_retry_names_the_keys_and_the_attempts() {
 }
 
 #[test]
-fn as_many_keys_as_a_server_compares_commit_together_and_any_of_them_conflicts() {
+fn a_commit_depends_on_as_many_keys_as_the_server_can_compare() {
     let (_etcd, client) = start();
     let keys: Vec<String> = (0..128).map(|n| format!("many/{n:03}")).collect();
     for disturbed in [0, 127] {
@@ -290,7 +290,7 @@ fn as_many_keys_as_a_server_compares_commit_together_and_any_of_them_conflicts()
 }
 
 #[test]
-fn more_keys_than_a_list_holds_are_read_at_one_revision_and_written_at_one() {
+fn more_keys_than_max_txn_ops_are_read_and_written_at_one_revision() {
     let (_etcd, client) = start();
     let keys: Vec<String> = (0..5000).map(|n| format!("many/{n:04}")).collect();
     let written = Stm::new(&client).run(|tx| {
@@ -319,7 +319,7 @@ fn more_keys_than_a_list_holds_are_read_at_one_revision_and_written_at_one() {
 }
 
 #[test]
-fn a_snapshot_that_is_compacted_between_two_reads_is_one_more_conflict() {
+fn a_compaction_between_two_reads_counts_as_a_conflict() {
     let (_etcd, client) = start();
     client.put("a", "1").unwrap();
     client.put("b", "1").unwrap();
@@ -367,7 +367,7 @@ fn a_commit_whose_answer_is_lost_is_reported_and_not_run_again() {
 
 // Fault: W11
 #[test]
-fn a_smaller_limit_is_kept_by_nesting_and_what_cannot_be_nested_names_both_settings() {
+fn operations_over_the_limit_are_nested_and_guards_over_it_are_refused() {
     let etcd = LocalEtcd::builder()
         .arg("--max-txn-ops=16")
         .start()

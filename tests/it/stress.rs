@@ -136,8 +136,8 @@ fn read_late(stalled: &Watcher, count: usize) {
 }
 
 #[test]
-fn a_watch_that_nobody_reads_delays_none_of_a_thousand_others_and_no_call() {
-    if !alone("stress::a_watch_that_nobody_reads_delays_none_of_a_thousand_others_and_no_call") {
+fn an_unread_watch_delays_no_other_watch_and_no_call() {
+    if !alone("stress::an_unread_watch_delays_no_other_watch_and_no_call") {
         return;
     }
     let count = event_count();
@@ -232,8 +232,8 @@ fn a_watch_that_nobody_reads_delays_none_of_a_thousand_others_and_no_call() {
 }
 
 #[test]
-fn a_process_that_only_waits_uses_no_processor_time() {
-    if !alone("stress::a_process_that_only_waits_uses_no_processor_time") {
+fn an_idle_process_uses_no_cpu_time() {
+    if !alone("stress::an_idle_process_uses_no_cpu_time") {
         return;
     }
     let mut etcd = LocalEtcd::start().unwrap();
@@ -290,8 +290,8 @@ fn a_process_that_only_waits_uses_no_processor_time() {
 }
 
 #[test]
-fn what_happens_to_one_of_five_thousand_instances_costs_little() {
-    if !alone("stress::what_happens_to_one_of_five_thousand_instances_costs_little") {
+fn a_change_of_one_of_five_thousand_instances_uses_little_cpu_time() {
+    if !alone("stress::a_change_of_one_of_five_thousand_instances_uses_little_cpu_time") {
         return;
     }
     const INSTANCES: usize = 5000;

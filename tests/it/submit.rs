@@ -19,7 +19,7 @@ fn start() -> (LocalEtcd, Client) {
 }
 
 #[test]
-fn a_submitted_request_can_be_waited_for_in_every_way() {
+fn a_submitted_request_supports_every_way_of_waiting() {
     let (_etcd, client) = start();
     client.put("k", "v").unwrap();
     let get = || client.submit(Get::key("k"));
@@ -61,7 +61,7 @@ fn a_submitted_request_can_be_waited_for_in_every_way() {
 }
 
 #[test]
-fn a_submitted_request_runs_though_nobody_waits() {
+fn a_submitted_request_runs_without_a_waiter() {
     let (_etcd, client) = start();
     drop(client.submit(Put::new("k", "v")));
     eventually(SOON, "the put", || client.get("k").unwrap());

@@ -86,7 +86,7 @@ fn works(client: &Client) {
 }
 
 #[test]
-fn files_and_bytes_addresses_and_names_all_do() {
+fn tls_works_with_files_or_bytes_and_with_addresses_or_names() {
     let secure = Secure::start();
     let by_address = secure.etcd.endpoint();
     assert!(by_address.starts_with("https://127.0.0.1:"));
@@ -107,7 +107,7 @@ fn files_and_bytes_addresses_and_names_all_do() {
 }
 
 #[test]
-fn a_sec1_key_does_and_one_file_may_hold_certificate_and_key() {
+fn a_sec1_key_and_a_file_with_certificate_and_key_are_accepted() {
     let secure = Secure::start();
     let pem = String::from_utf8(read(&secure.client.key)).unwrap();
     let mut both = read(&secure.client.cert);
@@ -121,7 +121,7 @@ fn a_sec1_key_does_and_one_file_may_hold_certificate_and_key() {
 }
 
 #[test]
-fn a_server_name_can_be_given_for_all_endpoints_or_for_one() {
+fn a_server_name_can_be_set_for_all_endpoints_or_for_one() {
     let ca = Authority::new("the authority");
     let mut named = etcd(&ca.sign("a", &Leaf::server_named("a.example")), None);
     let other = etcd(&ca.sign("b", &Leaf::server_named("b.example")), None);
@@ -149,7 +149,7 @@ fn a_server_name_can_be_given_for_all_endpoints_or_for_one() {
 
 // Case: CN-14, CN-15
 #[test]
-fn sockets_and_addresses_under_tls_take_puts_in_every_spelling() {
+fn unix_sockets_and_addresses_with_tls_work_in_every_spelling() {
     if skip_unless_since(3, 5, "it listens on no socket whose path has folders") {
         return;
     }
@@ -186,7 +186,7 @@ fn sockets_and_addresses_under_tls_take_puts_in_every_spelling() {
 }
 
 #[test]
-fn a_cluster_under_tls_loses_its_leader_and_nothing_else() {
+fn a_cluster_with_tls_survives_the_loss_of_its_leader() {
     let ca = Authority::new("the authority");
     let server = ca.server();
     let client_cert = ca.client("alice");
@@ -231,7 +231,7 @@ fn a_cluster_under_tls_loses_its_leader_and_nothing_else() {
 }
 
 #[test]
-fn instances_are_registered_and_found_over_tls() {
+fn instances_are_registered_and_discovered_over_tls() {
     let secure = Secure::start();
     let client = secure.client();
     let registrar = Registrar::builder(&client).start().unwrap();

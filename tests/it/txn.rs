@@ -98,7 +98,7 @@ fn operations_are_counted_as_the_server_counts_them() {
 }
 
 #[test]
-fn keys_exist_or_are_missing() {
+fn compares_exists_and_missing_work_for_keys_and_ranges() {
     let (_etcd, client) = start();
     client.put("r/a", "v").unwrap();
     client.put("r/b", "").unwrap();
@@ -111,7 +111,7 @@ fn keys_exist_or_are_missing() {
 }
 
 #[test]
-fn the_limits_of_the_server_are_named() {
+fn transactions_over_the_limits_of_the_server_are_refused() {
     let (_etcd, client) = start();
     let puts = |n: usize| (0..n).map(|n| Put::new(format!("k{n}"), "v"));
     assert_eq!(
@@ -133,7 +133,7 @@ fn the_limits_of_the_server_are_named() {
 }
 
 #[test]
-fn an_empty_transaction_is_one() {
+fn an_empty_transaction_is_accepted() {
     let (_etcd, client) = start();
     let empty = client.txn(Txn::default()).unwrap();
     assert!(empty.succeeded() && empty.responses().is_empty());
@@ -141,7 +141,7 @@ fn an_empty_transaction_is_one() {
 
 // Case: TXN-07
 #[test]
-fn every_target_compares_in_every_way() {
+fn every_compare_target_works_with_every_operator() {
     // What is compared, with one value below, the value itself, and one above.
     let (_etcd, client) = start();
     let id = |n: i64| LeaseId::new(n);
@@ -189,7 +189,7 @@ fn every_target_compares_in_every_way() {
 }
 
 #[test]
-fn both_branches_run_as_the_guards_say() {
+fn the_guards_select_the_branch() {
     let (_etcd, client) = start();
     let claim = |who: &'static str| {
         Txn::when([Compare::version("job").eq(0)])
@@ -215,7 +215,7 @@ fn both_branches_run_as_the_guards_say() {
 
 // Case: TXN-05
 #[test]
-fn a_range_is_compared_key_by_key() {
+fn a_compare_of_a_range_applies_to_each_key() {
     let (_etcd, client) = start();
     let created = client
         .txn(Txn::always([Put::new("r/a", "x"), Put::new("r/b", "x")]))
@@ -241,7 +241,7 @@ fn a_range_is_compared_key_by_key() {
 
 // Case: TXN-09
 #[test]
-fn a_value_that_does_not_exist_compares_to_nothing() {
+fn a_compare_of_the_value_of_a_missing_key_fails() {
     let (_etcd, client) = start();
     for guard in [
         Compare::value("absent").eq(""),
@@ -255,7 +255,7 @@ fn a_value_that_does_not_exist_compares_to_nothing() {
 
 // Case: TXN-08
 #[test]
-fn all_writes_share_one_revision_and_reads_make_none() {
+fn all_writes_share_one_revision_and_reads_create_none() {
     let (_etcd, client) = start();
     client.put("gone", "v").unwrap();
     let txn = client

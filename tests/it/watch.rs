@@ -82,7 +82,7 @@ fn eventually_watches(etcd: &LocalEtcd, count: usize) {
 }
 
 #[test]
-fn a_watch_sees_puts_and_deletions_of_its_range() {
+fn a_watch_delivers_puts_and_deletions_of_its_range() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let watcher = client.watch(Watch::prefix("a/").prev_kv()).unwrap();
@@ -121,7 +121,7 @@ fn a_transaction_is_one_item() {
 
 // Case: W-20
 #[test]
-fn filters_leave_out_what_they_say() {
+fn filters_suppress_puts_or_deletions() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let no_put = client.watch(Watch::key("k").no_put()).unwrap();
@@ -143,7 +143,7 @@ fn filters_leave_out_what_they_say() {
 }
 
 #[test]
-fn history_comes_first_and_the_present_follows() {
+fn history_is_delivered_before_new_events() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let revisions: Vec<_> = (0..20)
@@ -160,7 +160,7 @@ fn history_comes_first_and_the_present_follows() {
 
 // Case: W-09
 #[test]
-fn a_start_that_is_compacted_is_the_only_item() {
+fn a_compacted_start_revision_is_the_only_item() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let mut revision = Revision::NONE;
@@ -183,7 +183,7 @@ fn a_start_that_is_compacted_is_the_only_item() {
 
 // Case: W-29
 #[test]
-fn what_makes_no_sense_is_refused_before_it_is_sent() {
+fn invalid_requests_are_refused_before_sending() {
     let client = Client::connect(["http://127.0.0.1:9"]).unwrap();
     for watch in [
         Watch::key(""),
@@ -199,7 +199,7 @@ fn what_makes_no_sense_is_refused_before_it_is_sent() {
 }
 
 #[test]
-fn a_watch_that_no_server_creates_times_out_and_says_why() {
+fn a_watch_that_is_not_created_fails_with_timeout_and_the_cause() {
     let client = Client::connect(["http://127.0.0.1:9"]).unwrap();
     let pace = Pace::start();
     let begun = Instant::now();
@@ -235,7 +235,7 @@ fn dropping_a_watch_cancels_it_on_the_server() {
 
 // Case: W-23
 #[test]
-fn a_thousand_watches_come_and_go() {
+fn a_thousand_watches_are_created_and_cancelled() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let set = client.watch_set().unwrap();
@@ -254,7 +254,7 @@ fn a_thousand_watches_come_and_go() {
 
 // Fault: Q8
 #[test]
-fn a_set_forgets_a_watch_that_ended() {
+fn a_set_removes_an_ended_watch() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let last = client.put("k", "1").unwrap().revision();
@@ -272,7 +272,7 @@ fn a_set_forgets_a_watch_that_ended() {
 }
 
 #[test]
-fn a_slow_reader_pauses_and_misses_nothing_and_others_go_on() {
+fn a_watch_with_a_slow_reader_pauses_without_loss_and_others_continue() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .watch_queue(4, 1 << 20)
@@ -297,7 +297,7 @@ fn a_slow_reader_pauses_and_misses_nothing_and_others_go_on() {
 }
 
 #[test]
-fn a_slow_reader_learns_that_its_history_was_compacted() {
+fn a_slow_reader_receives_compacted_after_a_compaction() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .watch_queue(2, 1 << 20)
@@ -315,7 +315,7 @@ fn a_slow_reader_learns_that_its_history_was_compacted() {
 }
 
 #[test]
-fn a_full_set_pauses_and_misses_nothing() {
+fn a_full_set_pauses_without_loss() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .watch_queue(8, 1 << 20)
@@ -370,7 +370,7 @@ fn progress_is_answered_with_the_revision_of_the_store() {
 
 // Case: W-13
 #[test]
-fn progress_comes_after_history() {
+fn progress_is_delivered_after_history() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let pending: Vec<_> = (0..1500)
@@ -396,7 +396,7 @@ fn progress_comes_after_history() {
 }
 
 #[test]
-fn the_servers_own_progress_is_delivered_to_who_wants_it() {
+fn progress_notifications_are_delivered_on_request() {
     let etcd = LocalEtcd::builder()
         .arg(progress_interval("200ms"))
         .start()
@@ -413,7 +413,7 @@ fn the_servers_own_progress_is_delivered_to_who_wants_it() {
 
 // Case: W-35
 #[test]
-fn a_response_larger_than_any_message_is_one_item() {
+fn a_response_over_the_message_limit_is_one_item() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .receive_limit(3 << 19)

@@ -150,7 +150,7 @@ pub fn play(links: &[Link], proxies: &[Proxy], stop: &Receiver<()>, late: &Mutex
 }
 
 #[test]
-fn fair_schedules_work_for_half_of_the_ttl() {
+fn fair_schedules_have_a_working_link_for_half_of_each_ttl() {
     let link = |text: &str| -> Link {
         let condition = |c| {
             if c == '+' {

@@ -13,7 +13,7 @@ use crate::support::server::{skip_before, skip_unless_since};
 
 // Case: A-22
 #[test]
-fn every_auth_request_does_what_it_says_and_none_makes_a_revision() {
+fn every_auth_request_has_its_effect_and_none_creates_a_revision() {
     if skip_unless_since(3, 5, "there is no AuthStatus") {
         return;
     }
@@ -116,7 +116,7 @@ fn every_auth_request_does_what_it_says_and_none_makes_a_revision() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_it_is_sent() {
+fn invalid_requests_are_refused_before_sending() {
     let client = Client::connect(["http://127.0.0.1:1"]).unwrap();
     let invalid = ErrorKind::InvalidArgument;
     fails(client.auth().user_add("", "pw"), invalid);
@@ -217,7 +217,7 @@ fn socket_to(etcd: &LocalEtcd) -> String {
 }
 
 #[test]
-fn credentials_do_not_go_in_the_clear_to_endpoints_that_are_learned() {
+fn credentials_are_not_sent_in_plaintext_to_discovered_endpoints() {
     let etcd = etcd(&[]);
     let _root = enable(&etcd);
     let socket = socket_to(&etcd);
@@ -235,7 +235,7 @@ fn credentials_do_not_go_in_the_clear_to_endpoints_that_are_learned() {
 
 // Case: A-02
 #[test]
-fn a_client_without_a_user_can_do_nothing_once_authentication_is_on() {
+fn with_authentication_enabled_a_client_without_a_user_is_refused() {
     let etcd = etcd(&[]);
     let _root = enable(&etcd);
     let nobody = builder(&etcd).connect().unwrap();
@@ -250,7 +250,7 @@ fn a_client_without_a_user_can_do_nothing_once_authentication_is_on() {
 
 // Case: A-14
 #[test]
-fn a_lease_needs_a_user() {
+fn with_authentication_enabled_lease_requests_need_a_user() {
     if skip_before(NO_WAY_AROUND, "a lease is granted to everybody") {
         return;
     }
@@ -271,7 +271,7 @@ fn a_lease_needs_a_user() {
 
 // Case: A-03
 #[test]
-fn a_wrong_password_is_told_by_the_first_call_and_asked_about_once() {
+fn a_wrong_password_fails_the_first_call_and_is_checked_once() {
     let etcd = etcd(&[]);
     let _root = enable(&etcd);
     let before = authentications(&etcd);
@@ -300,7 +300,7 @@ fn a_wrong_password_is_told_by_the_first_call_and_asked_about_once() {
 }
 
 #[test]
-fn a_password_that_is_put_right_works_soon() {
+fn a_corrected_password_is_accepted_after_the_failure_cache_expires() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let client = builder(&etcd).user("alice", "new-pw").connect().unwrap();
@@ -318,7 +318,7 @@ fn a_password_that_is_put_right_works_soon() {
 
 // Case: A-05
 #[test]
-fn credentials_do_no_harm_while_authentication_is_off_and_work_once_it_is_on() {
+fn credentials_are_unused_until_authentication_is_enabled() {
     let etcd = etcd(&[]);
     let alice = user(&etcd, "alice");
     alice.put("app/k", "1").unwrap();
@@ -340,7 +340,7 @@ fn credentials_do_no_harm_while_authentication_is_off_and_work_once_it_is_on() {
 
 // Case: A-08
 #[test]
-fn authentication_that_is_switched_off_and_on_during_use_fails_nothing() {
+fn switching_authentication_off_and_on_fails_no_call() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -365,7 +365,7 @@ fn authentication_that_is_switched_off_and_on_during_use_fails_nothing() {
 
 // Case: A-20
 #[test]
-fn root_cannot_be_taken_away_while_authentication_is_on() {
+fn root_cannot_be_removed_while_authentication_is_enabled() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     fails(root.auth().user_delete("root"), ErrorKind::InvalidArgument);

@@ -64,7 +64,7 @@ impl Secure {
 
 // Case: A-09
 #[test]
-fn a_certificate_names_the_user_also_while_users_and_roles_change() {
+fn a_certificate_identifies_its_user_while_users_and_roles_change() {
     if denies_root() {
         return;
     }
@@ -109,7 +109,7 @@ fn a_certificate_names_the_user_also_while_users_and_roles_change() {
 }
 
 #[test]
-fn a_user_with_a_password_is_that_user_whatever_the_certificate_says() {
+fn a_password_takes_precedence_over_a_certificate() {
     let secure = Secure::start();
     let _root = secure.enable();
     // TLS: no permission for plaintext is needed.

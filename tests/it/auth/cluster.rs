@@ -38,7 +38,7 @@ fn all_authentications(cluster: &LocalCluster) -> u64 {
 }
 
 #[test]
-fn reads_and_watches_of_a_user_outlive_every_member_in_turn() {
+fn reads_and_watches_of_a_user_survive_the_restart_of_every_member() {
     let (mut cluster, root, alice) = start();
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
     let mut revision = None;
@@ -76,7 +76,7 @@ fn reads_and_watches_of_a_user_outlive_every_member_in_turn() {
 }
 
 #[test]
-fn calls_and_watches_on_different_members_need_one_token() {
+fn calls_and_watches_on_different_members_share_one_token() {
     let (cluster, root, alice) = start();
     let before = all_authentications(&cluster);
     alice.put("app/k", "v").unwrap();

@@ -46,7 +46,7 @@ impl Drop for SecretFile {
 
 // Case: A-07
 #[test]
-fn a_jwt_that_was_given_works_until_it_expires_and_is_final_then() {
+fn a_configured_jwt_works_until_it_expires_and_then_calls_fail() {
     let secret = SecretFile::new();
     let etcd = secret.etcd("3s");
     let root = enable(&etcd);
@@ -65,7 +65,7 @@ fn a_jwt_that_was_given_works_until_it_expires_and_is_final_then() {
 }
 
 #[test]
-fn a_jwt_that_users_and_roles_have_outlived_is_final() {
+fn a_configured_jwt_fails_after_a_change_of_users_or_roles() {
     let secret = SecretFile::new();
     let etcd = secret.etcd("5m");
     let root = enable(&etcd);
@@ -105,7 +105,7 @@ fn with_a_password_an_expired_jwt_is_replaced() {
 
 // Case: A-09
 #[test]
-fn calls_and_streams_outlive_jwts_that_are_old_before_they_are_used() {
+fn calls_and_streams_continue_when_new_jwts_are_already_outdated() {
     if denies_root() {
         return;
     }

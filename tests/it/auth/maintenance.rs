@@ -10,7 +10,7 @@ use crate::support::wait::eventually;
 
 // Case: M-10
 #[test]
-fn a_member_that_refuses_this_user_is_healthy() {
+fn a_member_that_denies_the_user_is_healthy() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -27,7 +27,7 @@ fn a_member_that_refuses_this_user_is_healthy() {
 }
 
 #[test]
-fn a_snapshot_is_for_root_and_its_stream_carries_a_fresh_token() {
+fn a_snapshot_needs_root_and_its_stream_has_a_new_token() {
     let etcd = etcd(&["--auth-token-ttl=1"]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -48,7 +48,7 @@ fn a_snapshot_is_for_root_and_its_stream_carries_a_fresh_token() {
 }
 
 #[test]
-fn a_view_has_the_tokens_of_its_client() {
+fn a_view_shares_the_token_of_its_client() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");

@@ -52,7 +52,7 @@ fn a_transaction_is_denied_for_any_of_its_parts() {
 
 // Case: A-13
 #[test]
-fn a_transaction_in_a_transaction_is_denied_as_well() {
+fn a_nested_transaction_without_permission_is_denied() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
         return;
     }
@@ -67,7 +67,7 @@ fn a_transaction_in_a_transaction_is_denied_as_well() {
 
 // Case: A-14
 #[test]
-fn a_lease_tells_its_keys_only_to_those_who_may_read_them() {
+fn time_to_live_returns_the_keys_of_a_lease_only_to_users_who_may_read_them() {
     let fixed = [Version(3, 4, 26), Version(3, 5, 9)];
     if skip_before(&fixed, "a lease tells its keys to everybody") {
         return;
@@ -87,7 +87,7 @@ fn a_lease_tells_its_keys_only_to_those_who_may_read_them() {
 
 // Case: A-17
 #[test]
-fn a_watch_that_is_denied_is_an_error_and_leaves_nothing_behind() {
+fn a_denied_watch_is_an_error_and_no_watch_is_left_on_the_server() {
     let fixed = [Version(3, 5, 33), Version(3, 6, 14), Version(3, 7, 1)];
     if skip_before(
         &fixed,
@@ -116,7 +116,7 @@ fn a_watch_that_is_denied_is_an_error_and_leaves_nothing_behind() {
 
 // Case: W-37
 #[test]
-fn a_denied_watch_does_not_touch_the_others() {
+fn a_denied_watch_does_not_affect_other_watches() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -136,7 +136,7 @@ fn a_denied_watch_does_not_touch_the_others() {
 
 // Case: MI-03
 #[test]
-fn a_restricted_user_mirrors_what_it_may_read() {
+fn a_restricted_user_can_mirror_its_permitted_range() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     root.put("app/a", "1").unwrap();

@@ -50,7 +50,7 @@ fn stale(mirror: &Mirror, kind: ErrorKind) {
 }
 
 #[test]
-fn a_watch_goes_on_with_another_token_when_its_own_is_void() {
+fn a_watch_continues_with_a_new_token_when_its_token_is_invalid() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -70,7 +70,7 @@ fn a_watch_goes_on_with_another_token_when_its_own_is_void() {
 /// A running watch is the server's promise: etcd keeps it although its user may not have it any more.
 /// Once it has to be created anew, it is refused, and its last item says so.
 #[test]
-fn a_permission_that_was_withdrawn_ends_watches_when_they_resume() {
+fn a_revoked_permission_ends_watches_when_they_resume() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let proxy = Proxy::start(etcd.client_addr());
@@ -128,7 +128,7 @@ fn a_deleted_user_ends_watches_and_leases_and_makes_mirrors_stale() {
 }
 
 #[test]
-fn a_snapshot_begins_with_another_token_when_the_first_is_void() {
+fn a_snapshot_begins_with_a_new_token_when_its_token_is_invalid() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let other = user(&etcd, "root");
@@ -147,7 +147,7 @@ fn a_snapshot_begins_with_another_token_when_the_first_is_void() {
 }
 
 #[test]
-fn another_password_ends_the_streams_of_the_old_one() {
+fn a_password_change_ends_the_streams_of_clients_with_the_old_password() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let proxy = Proxy::start(etcd.client_addr());
@@ -161,7 +161,7 @@ fn another_password_ends_the_streams_of_the_old_one() {
 }
 
 #[test]
-fn a_registration_whose_user_may_not_write_is_lost_visibly_and_comes_back_by_itself() {
+fn a_registration_without_write_permission_is_lost_and_restored_when_permitted() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
         return;
     }

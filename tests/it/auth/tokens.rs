@@ -15,7 +15,7 @@ use super::{
 use crate::support::wait::{Raise, eventually};
 
 #[test]
-fn a_client_fetches_one_token_for_all_its_threads_and_lanes() {
+fn a_client_fetches_one_token_for_all_threads_and_connections() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let before = authentications(&etcd);
@@ -44,7 +44,7 @@ fn a_client_fetches_one_token_for_all_its_threads_and_lanes() {
 }
 
 #[test]
-fn a_token_that_is_void_is_replaced_once_for_all_threads_also_for_writes() {
+fn an_invalid_token_is_replaced_once_for_all_threads() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -63,7 +63,7 @@ fn a_token_that_is_void_is_replaced_once_for_all_threads_also_for_writes() {
 }
 
 #[test]
-fn a_call_that_has_no_time_for_another_token_is_late_and_not_refused() {
+fn a_call_that_times_out_before_a_new_token_fails_with_timeout() {
     // The password takes half a second to check.
     let etcd = LocalEtcd::builder()
         .arg("--bcrypt-cost=13")
@@ -81,7 +81,7 @@ fn a_call_that_has_no_time_for_another_token_is_late_and_not_refused() {
 
 // Case: A-11
 #[test]
-fn a_deleted_user_is_told_by_the_next_call_and_the_server_is_left_alone() {
+fn calls_of_a_deleted_user_fail_after_one_authentication() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -101,7 +101,7 @@ fn a_deleted_user_is_told_by_the_next_call_and_the_server_is_left_alone() {
 }
 
 #[test]
-fn another_password_ends_a_client_with_the_old_one() {
+fn after_a_password_change_calls_with_the_old_password_fail() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -119,7 +119,7 @@ fn another_password_ends_a_client_with_the_old_one() {
 
 // Case: A-15
 #[test]
-fn a_lease_stays_alive_when_its_token_does_not() {
+fn a_lease_is_kept_alive_when_its_token_becomes_invalid() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -144,7 +144,7 @@ fn a_lease_stays_alive_when_its_token_does_not() {
 
 // Case: A-18
 #[test]
-fn a_restarted_member_has_forgotten_the_token_and_nobody_notices() {
+fn a_restarted_member_without_the_token_fails_no_call() {
     // A member reads its tokens back from its log, as far as that goes back: not far, here.
     let mut etcd = etcd(&["--snapshot-count=1"]);
     let root = enable(&etcd);
@@ -347,7 +347,7 @@ fn calls_at_the_moment_of_a_change_of_users_do_not_fail() {
 }
 
 #[test]
-fn a_token_without_a_password_ends_with_itself() {
+fn a_client_with_a_token_and_no_password_fails_after_the_token_is_invalid() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     let token = root
@@ -367,7 +367,7 @@ fn a_token_without_a_password_ends_with_itself() {
 /// etcd answers in words that its API has no code for.
 // Fault: N8
 #[test]
-fn a_password_for_a_user_who_has_none_is_refused_at_once_and_once() {
+fn a_password_for_a_user_without_password_is_refused_with_one_request() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
     root.call(UserAdd::no_password("bare")).unwrap();

@@ -23,9 +23,9 @@ fn blocked_call(client: &Client, n: usize) -> etcd_blocking::Error {
 
 // Case: KV-27
 #[test]
-fn callers_that_wait_return_at_once_when_the_client_closes() {
+fn waiting_callers_return_at_once_when_the_client_closes() {
     alone(
-        "bridge::close::callers_that_wait_return_at_once_when_the_client_closes",
+        "bridge::close::waiting_callers_return_at_once_when_the_client_closes",
         secs(90),
         || {
             let etcd = LocalEtcd::start().unwrap();
@@ -125,9 +125,9 @@ fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
 }
 
 #[test]
-fn a_thousand_clients_leave_nothing_behind() {
+fn a_thousand_dropped_clients_leave_no_thread_and_no_connection() {
     alone(
-        "bridge::close::a_thousand_clients_leave_nothing_behind",
+        "bridge::close::a_thousand_dropped_clients_leave_no_thread_and_no_connection",
         secs(120),
         || {
             let etcd = LocalEtcd::start().unwrap();

@@ -84,7 +84,7 @@ fn every_verb_works_in_every_kind_of_runtime() {
 }
 
 #[test]
-fn tasks_of_one_runtime_share_a_client_and_the_last_drops_it() {
+fn tasks_of_one_runtime_share_a_client_until_the_last_one_drops_it() {
     let etcd = LocalEtcd::start().unwrap();
     let endpoint = etcd.endpoint();
     within(secs(60), move || {

@@ -4,7 +4,7 @@ use super::*;
 
 // Fault: R8
 #[test]
-fn a_successor_waits_as_long_as_the_lease_of_its_predecessor_lives() {
+fn a_successor_waits_until_the_lease_of_its_predecessor_ends() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let crashed = Client::connect([proxy.endpoint()]).unwrap();
@@ -30,7 +30,7 @@ fn a_successor_waits_as_long_as_the_lease_of_its_predecessor_lives() {
 
 // Fault: R8
 #[test]
-fn a_holder_that_lives_on_is_named() {
+fn the_error_after_waiting_names_the_holder() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd).with_timeout(Duration::from_millis(500));
     let held = registrar(&client, 2).register(web(1)).unwrap();

@@ -11,7 +11,7 @@ fn traffic(proxy: &Proxy) -> u64 {
 }
 
 #[test]
-fn a_registration_older_than_the_history_of_etcd_is_looked_at_once() {
+fn a_registration_older_than_the_history_of_etcd_is_read_once() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let behind = Client::connect([proxy.endpoint()]).unwrap();
@@ -68,7 +68,7 @@ fn an_instance_can_be_registered_again_while_it_is_leaving() {
 }
 
 #[test]
-fn an_update_that_follows_another_at_once_is_not_lost() {
+fn an_update_right_after_another_is_not_lost() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registration = registrar(&client, 5).register(web(1)).unwrap();
@@ -86,7 +86,7 @@ fn an_update_that_follows_another_at_once_is_not_lost() {
 }
 
 #[test]
-fn an_instance_that_drains_is_registered_as_any_other() {
+fn a_draining_instance_can_be_registered() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = registrar(&client, 5);
@@ -101,7 +101,7 @@ fn an_instance_that_drains_is_registered_as_any_other() {
 }
 
 #[test]
-fn a_reader_of_changes_that_was_slow_ends_with_what_the_view_has() {
+fn a_slow_reader_of_changes_ends_with_the_instances_of_the_view() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let view = Discovery::new(&client).service("web").unwrap();
@@ -137,7 +137,7 @@ fn a_reader_of_changes_that_was_slow_ends_with_what_the_view_has() {
 }
 
 #[test]
-fn two_that_cannot_read_each_other_do_not_fight_as_fast_as_they_can() {
+fn two_registrars_with_different_codecs_overwrite_each_other_at_a_bounded_rate() {
     let etcd = LocalEtcd::start().unwrap();
     let (one, other) = (client(&etcd), client(&etcd));
     let with = |client: &Client, codec| {

@@ -9,7 +9,7 @@ fn keys(client: &Client) -> u64 {
 
 // Fault: R9
 #[test]
-fn many_leave_together_however_they_are_told_to() {
+fn many_registrations_leave_together_in_every_way_of_leaving() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let (far, near) = (Client::connect([proxy.endpoint()]).unwrap(), client(&etcd));
@@ -40,7 +40,7 @@ fn many_leave_together_however_they_are_told_to() {
 
 // Fault: R5
 #[test]
-fn closing_the_client_leaves_first() {
+fn closing_a_client_first_leaves_its_registrations() {
     let etcd = LocalEtcd::start().unwrap();
     let (closing, other) = (client(&etcd), client(&etcd));
     let view = Discovery::new(&other).service("web").unwrap();
@@ -62,7 +62,7 @@ fn closing_the_client_leaves_first() {
 
 // Fault: R5
 #[test]
-fn a_key_that_closing_could_not_take_out_is_no_success() {
+fn leave_fails_after_a_close_that_could_not_delete_the_key() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let (closing, other) = (Client::connect([proxy.endpoint()]).unwrap(), client(&etcd));
@@ -84,7 +84,7 @@ fn a_key_that_closing_could_not_take_out_is_no_success() {
 
 // Fault: R4
 #[test]
-fn who_waits_in_vain_to_leave_is_told_for_how_long_and_why() {
+fn the_error_of_an_unanswered_leave_has_the_time_and_the_cause() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let (far, near) = (

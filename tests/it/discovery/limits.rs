@@ -8,7 +8,7 @@ fn with_metadata(n: u16, bytes: usize) -> Instance {
 
 // Fault: R3
 #[test]
-fn batches_are_as_large_as_client_and_server_allow() {
+fn batches_are_as_large_as_the_limits_of_client_and_server() {
     // The client knows of the limit, or it finds out.
     for known in [64, 128] {
         let etcd = LocalEtcd::builder()
@@ -38,7 +38,7 @@ fn batches_are_as_large_as_client_and_server_allow() {
 
 // Fault: R2
 #[test]
-fn an_instance_that_the_client_does_not_send_is_refused_before_anything_happens() {
+fn an_instance_over_the_send_limit_is_refused_before_sending() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = registrar(&client, 30);
@@ -66,7 +66,7 @@ fn an_instance_that_the_client_does_not_send_is_refused_before_anything_happens(
 
 // Fault: R2
 #[test]
-fn an_update_that_the_server_does_not_take_leaves_the_old_value_and_says_why() {
+fn an_update_that_the_server_refuses_leaves_the_old_value_and_returns_the_reason() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = registrar(&client, 30);
@@ -118,7 +118,7 @@ fn an_update_that_the_server_does_not_take_leaves_the_old_value_and_says_why() {
 
 // Fault: R2
 #[test]
-fn a_server_that_takes_small_requests_gets_small_batches() {
+fn a_server_with_a_low_request_limit_gets_small_batches() {
     let etcd = LocalEtcd::builder();
     let etcd = etcd.arg("--max-request-bytes=20000").start().unwrap();
     let client = client(&etcd);

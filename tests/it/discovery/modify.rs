@@ -11,7 +11,7 @@ fn value(client: &Client) -> String {
 
 // Fault: R6
 #[test]
-fn a_report_of_properties_never_undoes_a_drain() {
+fn a_concurrent_update_never_reverts_a_drain() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registration = registrar(&client, 30).register(web(1)).unwrap();
@@ -48,7 +48,7 @@ fn a_report_of_properties_never_undoes_a_drain() {
 
 // Fault: R6
 #[test]
-fn changes_of_several_threads_are_all_made_and_etcd_has_the_last() {
+fn concurrent_modifications_are_all_applied_and_etcd_has_the_last_value() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registration = registrar(&client, 30).register(web(1)).unwrap();
@@ -89,7 +89,7 @@ fn changes_of_several_threads_are_all_made_and_etcd_has_the_last() {
 }
 
 #[test]
-fn an_update_is_waited_for_until_etcd_has_it() {
+fn wait_updated_returns_after_etcd_has_the_update() {
     let mut etcd = LocalEtcd::start().unwrap();
     let patient = client(&etcd);
     let client = patient.with_timeout(Duration::from_millis(300));
@@ -115,7 +115,7 @@ fn an_update_is_waited_for_until_etcd_has_it() {
 }
 
 #[test]
-fn a_drain_is_seen_before_the_instance_leaves() {
+fn a_drain_is_visible_before_the_instance_leaves() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let view = Discovery::new(&client).service("web").unwrap();
@@ -151,7 +151,7 @@ fn a_drain_is_seen_before_the_instance_leaves() {
 }
 
 #[test]
-fn the_last_clone_leaves_and_none_before() {
+fn only_the_drop_of_the_last_clone_leaves() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = registrar(&client, 30);

@@ -176,12 +176,12 @@ fn none_is_lost(links: usize, ttl: u64) {
 
 // Fault: N1, N2, N3
 #[test]
-fn none_is_lost_while_the_only_link_works_half_of_the_time() {
+fn no_registration_is_lost_while_the_only_link_works_half_of_the_time() {
     none_is_lost(1, 6);
 }
 
 // Fault: N1, N2, N3
 #[test]
-fn none_is_lost_while_one_of_two_links_works_half_of_the_time() {
+fn no_registration_is_lost_while_one_of_two_links_works_half_of_the_time() {
     none_is_lost(2, 5);
 }

@@ -9,7 +9,7 @@ fn keys(client: &Client) -> usize {
 
 // Fault: R10, S5
 #[test]
-fn keys_that_are_deleted_after_all_were_put_back_come_back_without_a_pause() {
+fn keys_deleted_right_after_a_restore_are_restored_at_once() {
     const MANY: u16 = 1_000;
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);

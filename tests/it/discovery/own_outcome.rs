@@ -266,7 +266,7 @@ fn look(root: &Client) -> HashMap<String, KeyValue> {
 
 // Fault: R1, R2, N6
 #[test]
-fn a_third_is_refused_at_any_time_and_the_others_never_notice() {
+fn refused_instances_do_not_affect_the_other_instances() {
     if skip_unless_since(3, 6, "changes of users by root are denied at random") {
         return;
     }

@@ -5,7 +5,7 @@ use crate::support::proxy::Dir;
 
 // Fault: R4
 #[test]
-fn an_outage_is_unavailable_as_for_get_and_has_its_cause() {
+fn register_in_an_outage_fails_as_get_with_the_cause() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()]);
     let client = client.timeout(Duration::from_secs(1)).connect().unwrap();
@@ -32,7 +32,7 @@ fn an_outage_is_unavailable_as_for_get_and_has_its_cause() {
 
 // Fault: R4
 #[test]
-fn a_server_that_is_silent_is_a_reason_as_well() {
+fn register_with_a_silent_server_fails_with_the_cause() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()]);
     let client = client.timeout(Duration::from_secs(1)).connect().unwrap();
@@ -47,7 +47,7 @@ fn a_server_that_is_silent_is_a_reason_as_well() {
 
 // Fault: R7
 #[test]
-fn a_slow_link_is_no_reason_to_give_up_and_no_lease_is_left_over() {
+fn over_a_slow_link_a_registration_succeeds_with_one_lease() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let direct = client(&etcd);
@@ -66,7 +66,7 @@ fn a_slow_link_is_no_reason_to_give_up_and_no_lease_is_left_over() {
 
 // Fault: R7
 #[test]
-fn a_grant_whose_answer_is_lost_is_repeated_under_its_id() {
+fn a_grant_whose_answer_is_lost_is_repeated_with_the_same_id() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let direct = client(&etcd);

@@ -53,7 +53,7 @@ fn is_there(root: &Client, n: u16) -> bool {
 
 // Fault: R1, R4
 #[test]
-fn what_is_refused_harms_nobody_else() {
+fn a_refused_instance_does_not_affect_other_instances() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
         return;
     }
@@ -112,7 +112,7 @@ fn what_is_refused_harms_nobody_else() {
 
 // Fault: R1
 #[test]
-fn many_refused_among_many_permitted_cost_a_few_transactions_once() {
+fn many_refused_instances_cost_a_few_transactions_once() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
         return;
     }
@@ -160,7 +160,7 @@ fn many_refused_among_many_permitted_cost_a_few_transactions_once() {
 
 // Fault: R1
 #[test]
-fn a_delete_that_is_refused_is_given_up_and_told() {
+fn a_refused_delete_is_abandoned_and_reported() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
         return;
     }
@@ -191,7 +191,7 @@ fn a_delete_that_is_refused_is_given_up_and_told() {
 
 // Fault: N6
 #[test]
-fn a_permission_that_is_withdrawn_takes_one_instance_and_no_other() {
+fn a_revoked_permission_affects_one_instance_only() {
     let since = [
         Version(3, 4, 44),
         Version(3, 5, 30),
@@ -246,7 +246,7 @@ fn a_permission_that_is_withdrawn_takes_one_instance_and_no_other() {
 
 // Fault: N6
 #[test]
-fn a_key_that_heals_next_to_one_without_permission_is_back_at_once() {
+fn a_key_is_restored_at_once_next_to_a_key_without_permission() {
     if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
         return;
     }

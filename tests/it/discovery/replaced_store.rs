@@ -20,7 +20,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 // Fault: R11
 #[test]
-fn a_copy_that_still_has_the_lease_and_passed_the_revision_gets_its_keys_back() {
+fn keys_are_restored_in_a_restored_copy_with_the_same_lease_and_a_higher_revision() {
     let mut etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let behind = Client::connect([proxy.endpoint()]).unwrap();
@@ -62,7 +62,7 @@ fn a_copy_that_still_has_the_lease_and_passed_the_revision_gets_its_keys_back() 
 }
 
 #[test]
-fn a_registration_whose_key_is_not_watched_is_suspect_and_says_so() {
+fn a_registration_without_a_watch_on_its_key_is_suspect_with_the_reason() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let behind = Client::connect([proxy.endpoint()]).unwrap();

@@ -123,7 +123,7 @@ fn an_instance_that_is_not_restored_is_removed_by_a_resync() {
 }
 
 #[test]
-fn a_restart_that_keeps_the_data_loses_nothing_and_shows_nothing_empty() {
+fn a_restart_with_kept_data_loses_no_instance_and_empties_no_view() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let view = Discovery::new(&client).service("web").unwrap();
@@ -159,7 +159,7 @@ fn a_restart_that_keeps_the_data_loses_nothing_and_shows_nothing_empty() {
 }
 
 #[test]
-fn a_server_that_is_paused_makes_a_registration_suspect_then_lost_then_registered() {
+fn a_registration_on_a_paused_server_is_suspect_then_lost_then_registered() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registration = registrar(&client, 2).register(web(1)).unwrap();

@@ -24,7 +24,7 @@ fn put_instances(client: &Client, ids: std::ops::Range<usize>) -> Revision {
 
 // Fault: R12
 #[test]
-fn a_permission_that_is_withdrawn_makes_a_view_stale_and_it_is_live_again_by_itself() {
+fn a_view_is_stale_while_its_read_permission_is_revoked() {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let open = client(&etcd);
@@ -87,7 +87,7 @@ fn a_permission_that_is_withdrawn_makes_a_view_stale_and_it_is_live_again_by_its
 
 // Fault: R13
 #[test]
-fn a_store_that_was_replaced_by_one_that_others_have_written_to_shows_nothing_empty() {
+fn a_replaced_store_with_other_writes_empties_no_view() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -139,7 +139,7 @@ fn a_store_that_was_replaced_by_one_that_others_have_written_to_shows_nothing_em
 
 // Fault: R14
 #[test]
-fn a_view_has_every_revision_also_those_of_other_keys() {
+fn a_view_reaches_revisions_of_other_keys() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -162,7 +162,7 @@ fn a_view_has_every_revision_also_those_of_other_keys() {
 
 // Fault: R15
 #[test]
-fn a_view_opens_however_often_somebody_compacts() {
+fn a_view_opens_during_frequent_compactions() {
     let etcd = LocalEtcd::start().unwrap();
     let near = client(&etcd);
     put_instances(&near, 0..5_000);
@@ -189,7 +189,7 @@ fn a_view_opens_however_often_somebody_compacts() {
 
 // Fault: R17
 #[test]
-fn each_of_ten_thousand_that_go_at_once_is_told_with_its_cause() {
+fn ten_thousand_removals_at_once_are_received_each_with_its_cause() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     for cause in [Cause::Expired, Cause::Left] {

@@ -17,7 +17,7 @@ fn one_line(stderr: &str, with: &str) -> bool {
 }
 
 #[test]
-fn bad_flags_are_named_in_one_line_and_exit_with_2() {
+fn invalid_flags_are_named_in_one_line_and_exit_with_2() {
     let web = ["--service", "web", "--addr", "a:1"];
     let and = |more: &[&'static str]| [&web, more].concat();
     let register = [
@@ -71,7 +71,7 @@ fn bad_flags_are_named_in_one_line_and_exit_with_2() {
 }
 
 #[test]
-fn a_bad_endpoint_is_wrong_usage() {
+fn a_malformed_endpoint_is_a_usage_error() {
     let env = ("ETCD_ENDPOINTS", "ftp://etcd");
     let args = ["--service", "web", "--once"];
     let (code, _, stderr) = Running::start("discover", &args, &[env]).finish(SOON);
@@ -80,7 +80,7 @@ fn a_bad_endpoint_is_wrong_usage() {
 }
 
 #[test]
-fn help_is_no_error() {
+fn help_exits_with_0() {
     for name in ["register", "discover", "threads", "quickstart"] {
         for flag in ["--help", "-h"] {
             let (code, lines, stderr) = Running::start(name, &[flag], &[]).finish(SOON);
@@ -95,7 +95,7 @@ fn help_is_no_error() {
 }
 
 #[test]
-fn without_an_etcd_they_say_so_in_one_line_and_exit_with_1() {
+fn without_etcd_the_programs_print_one_line_and_exit_with_1() {
     let pace = Pace::start();
     let begun = Instant::now();
     let running = [
@@ -116,7 +116,7 @@ fn without_an_etcd_they_say_so_in_one_line_and_exit_with_1() {
 }
 
 #[test]
-fn a_signal_is_heard_while_etcd_says_nothing() {
+fn a_signal_ends_the_programs_while_etcd_is_silent() {
     for (name, args) in [
         ("register", &["--service", "web", "--addr", "a:1"][..]),
         ("discover", &["--service", "web"]),
@@ -135,7 +135,7 @@ fn a_signal_is_heard_while_etcd_says_nothing() {
 }
 
 #[test]
-fn a_reader_that_has_gone_ends_discover_quietly() {
+fn discover_ends_without_error_when_its_output_is_closed() {
     let scene = Scene::new("native");
     let env = [("ETCD_ENDPOINTS", &*scene.etcd.endpoint())];
     let args = ["--service", "web"];

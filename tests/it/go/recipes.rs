@@ -15,7 +15,7 @@ fn program() -> Option<&'static Path> {
 }
 
 #[test]
-fn what_go_enqueues_is_dequeued_here_and_the_other_way_round() {
+fn go_and_rust_share_a_queue() {
     let Some(program) = program() else { return };
     let (etcd, client, _session) = start();
     let queue = Queue::new(&client, "q");
@@ -35,7 +35,7 @@ fn what_go_enqueues_is_dequeued_here_and_the_other_way_round() {
 }
 
 #[test]
-fn priorities_are_the_same_in_go() {
+fn go_and_rust_share_a_priority_queue() {
     let Some(program) = program() else { return };
     let (etcd, client, _session) = start();
     let queue = PriorityQueue::new(&client, "pq");
@@ -62,7 +62,7 @@ fn priorities_are_the_same_in_go() {
 }
 
 #[test]
-fn a_barrier_that_go_holds_keeps_ours_and_the_other_way_round() {
+fn rust_waits_at_a_barrier_held_by_go_and_go_at_one_held_by_rust() {
     let Some(program) = program() else { return };
     let (etcd, client, _session) = start();
     let barrier = Barrier::new(&client, "barrier");
@@ -82,7 +82,7 @@ fn a_barrier_that_go_holds_keeps_ours_and_the_other_way_round() {
 }
 
 #[test]
-fn go_and_ours_enter_one_double_barrier_together_and_leave_it_together() {
+fn go_and_rust_share_a_double_barrier() {
     let Some(program) = program() else { return };
     for ours_is_first in [true, false] {
         let (etcd, client, session) = start();

@@ -36,7 +36,7 @@ fn ranges_are_prefixes_intervals_from_keys_and_everything() {
 // Case: KV-12
 // Case: KV-13
 #[test]
-fn limits_counts_and_projections() {
+fn gets_support_limits_counts_and_projections() {
     let (_etcd, client) = start();
     for key in ["a", "b", "c"] {
         client.put(key, "value").unwrap();
@@ -70,7 +70,7 @@ fn limits_counts_and_projections() {
 // Case: KV-12
 // Case: KV-32
 #[test]
-fn every_order_by_every_target() {
+fn gets_sort_by_every_target_in_every_order() {
     let (_etcd, client) = start();
     // Created in the order c a b, changed last in the order b c a; values run against the keys.
     for (key, value) in [
@@ -110,7 +110,7 @@ fn every_order_by_every_target() {
 
 // Case: KV-12
 #[test]
-fn reads_of_the_past_and_filters_by_revision() {
+fn gets_support_past_revisions_and_revision_filters() {
     let (_etcd, client) = start();
     let a = client.put("a", "1").unwrap().revision();
     let b = client.put("b", "1").unwrap().revision();
@@ -138,7 +138,7 @@ fn reads_of_the_past_and_filters_by_revision() {
 }
 
 #[test]
-fn the_first_and_the_last_by_key_by_creation_and_by_change() {
+fn gets_return_the_first_or_last_key_by_name_creation_or_modification() {
     let (_etcd, client) = start();
     // Created in the order c a b, changed last in the order b c a.
     for key in ["c", "a", "b", "c", "a"] {

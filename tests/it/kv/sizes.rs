@@ -5,7 +5,7 @@ use super::*;
 // Case: KV-02
 // Case: KV-04
 #[test]
-fn sizes_are_limited_by_the_server_and_before_that_by_the_client() {
+fn requests_are_limited_by_the_client_and_by_the_server() {
     let etcd = LocalEtcd::builder()
         .arg("--max-request-bytes=7864320")
         .start()
@@ -50,7 +50,7 @@ fn a_request_over_the_send_limit_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn a_reply_over_the_receive_limit_harms_nothing_else() {
+fn a_reply_over_the_receive_limit_affects_no_other_call() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::builder([proxy.endpoint()])

@@ -55,7 +55,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn a_circle_is_found() {
+fn a_circle_is_detected() {
     let module = |name: &str| vec![name.to_owned()];
     let imports: Imports = [("a", "b"), ("b", "c"), ("c", "b"), ("d", "a")]
         .into_iter()

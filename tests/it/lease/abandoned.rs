@@ -39,7 +39,7 @@ impl Deaf {
 
 // Fault: R7
 #[test]
-fn a_grant_that_fails_leaves_no_lease_behind() {
+fn a_failed_grant_leaves_no_lease() {
     let deaf = Deaf::start();
     for _ in 0..3 {
         let failed = deaf.client.grant(secs(3600)).unwrap_err();
@@ -51,7 +51,7 @@ fn a_grant_that_fails_leaves_no_lease_behind() {
 
 // Fault: R7
 #[test]
-fn a_round_trip_longer_than_the_timeout_leaves_no_leases_behind() {
+fn grants_with_a_timeout_below_the_round_trip_time_leave_no_lease() {
     let (etcd, proxy, client) = behind_a_proxy();
     client.get("warm").unwrap();
     proxy.latency(Duration::from_millis(75));
@@ -66,7 +66,7 @@ fn a_round_trip_longer_than_the_timeout_leaves_no_leases_behind() {
 }
 
 #[test]
-fn a_grant_with_a_known_id_is_called_again_and_finds_its_lease() {
+fn a_repeated_grant_with_the_same_id_returns_the_existing_lease() {
     let deaf = Deaf::start();
     let (grant, id) = Grant::ttl(secs(3600)).with_random_id();
     let failed = deaf.client.call(grant.clone()).unwrap_err();
@@ -85,7 +85,7 @@ fn a_grant_with_a_known_id_is_called_again_and_finds_its_lease() {
 }
 
 #[test]
-fn a_chosen_id_can_be_another_s_and_is_left_alone() {
+fn a_failed_grant_does_not_revoke_the_lease_of_another_client() {
     let deaf = Deaf::start();
     let id = LeaseId::new(7).unwrap();
     let direct = self::client(&deaf.etcd.endpoint());
@@ -100,7 +100,7 @@ fn a_chosen_id_can_be_another_s_and_is_left_alone() {
 }
 
 #[test]
-fn a_lease_that_could_not_be_revoked_at_once_is_revoked_when_the_server_is_back() {
+fn an_orphaned_lease_is_revoked_when_the_server_returns() {
     let deaf = Deaf::start();
     let client = deaf.client.with_timeout(secs(2));
     std::thread::scope(|scope| {

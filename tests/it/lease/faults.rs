@@ -33,7 +33,7 @@ fn a_lease_survives_a_restart_of_the_server() {
 }
 
 #[test]
-fn a_lease_survives_a_black_hole_shorter_than_its_life() {
+fn a_lease_survives_a_black_hole_shorter_than_its_ttl() {
     let (_etcd, proxy, client) = behind_a_proxy();
     let lease = client.grant(secs(10)).unwrap();
     let alive = client.keep_alive(lease.id()).unwrap();
@@ -67,7 +67,7 @@ fn connected_to(proxies: &[Proxy]) -> usize {
 }
 
 #[test]
-fn a_member_that_stops_answering_is_left_for_another() {
+fn renewals_move_from_a_silent_member_to_another() {
     let cluster = LocalCluster::start(3).unwrap();
     let (proxies, client) = behind_proxies(&cluster);
     let lease = client.grant(secs(6)).unwrap();
@@ -93,7 +93,7 @@ fn a_member_without_a_leader_is_left_for_another() {
 
 // Case: L-19
 #[test]
-fn a_lease_survives_the_death_of_the_leader() {
+fn a_lease_survives_the_crash_of_the_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let client = Client::connect(cluster.endpoints()).unwrap();
     let lease = client.grant(secs(6)).unwrap();
@@ -131,7 +131,7 @@ fn a_lease_that_cannot_be_renewed_is_reported_at_its_deadline() {
 
 // Case: L-08
 #[test]
-fn a_lease_that_was_revoked_while_it_was_cut_off_says_so_after_the_reconnect() {
+fn a_lease_revoked_during_a_disconnect_is_reported_after_the_reconnect() {
     let (etcd, proxy, client) = behind_a_proxy();
     let direct = self::client(&etcd.endpoint());
     let lease = client.grant(secs(6)).unwrap();
@@ -146,7 +146,7 @@ fn a_lease_that_was_revoked_while_it_was_cut_off_says_so_after_the_reconnect() {
 
 // Case: L-15
 #[test]
-fn leases_come_and_go_while_members_do() {
+fn leases_are_granted_and_revoked_while_members_restart() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let client = Client::connect(cluster.endpoints()).unwrap();
     for round in 0..3 {
@@ -182,7 +182,7 @@ fn leases_come_and_go_while_members_do() {
 
 // Case: L-20
 #[test]
-fn a_lease_survives_a_leader_that_stalls_and_only_the_server_ends_it_when_that_comes_back() {
+fn a_lease_survives_a_stalled_leader() {
     let fixed = [Version(3, 4, 31), Version(3, 5, 13)];
     if skip_before(
         &fixed,

@@ -21,7 +21,7 @@ fn sees(observer: &Observer, value: &str) {
 
 // Case: E-01
 #[test]
-fn candidates_lead_in_turn_and_everybody_sees_each() {
+fn candidates_lead_in_turn_and_observers_receive_each_leader() {
     let (_etcd, client) = start();
     let watching = session(&client);
     let observers: Vec<_> = (0..3)
@@ -57,7 +57,7 @@ fn candidates_lead_in_turn_and_everybody_sees_each() {
 
 // Case: E-02
 #[test]
-fn when_the_leaders_session_ends_the_next_one_leads() {
+fn after_the_session_of_the_leader_ends_the_next_candidate_leads() {
     let (_etcd, client) = start();
     let (first, second) = (session(&client), session(&client));
     let leads = Election::new(&first, "vote").campaign("a").unwrap();
@@ -84,7 +84,7 @@ fn when_the_leaders_session_ends_the_next_one_leads() {
 
 // Case: E-04
 #[test]
-fn a_key_that_begins_like_the_election_does_not_stand_in_its_way() {
+fn a_key_with_a_similar_name_does_not_affect_an_election() {
     let (_etcd, client) = start();
     client.put("testa", "").unwrap();
     let session = session(&client);
@@ -97,7 +97,7 @@ fn a_key_that_begins_like_the_election_does_not_stand_in_its_way() {
 
 // Case: E-05
 #[test]
-fn a_new_session_on_the_same_lease_leads_on() {
+fn a_new_session_on_the_same_lease_continues_to_lead() {
     let (_etcd, client) = start();
     let first = session(&client);
     let (key, revision) = Election::new(&first, "vote")
@@ -122,7 +122,7 @@ fn a_new_session_on_the_same_lease_leads_on() {
 
 // Case: E-07
 #[test]
-fn every_proclamation_is_seen_with_a_greater_revision() {
+fn every_proclamation_is_observed_with_a_higher_revision() {
     let (_etcd, client) = start();
     let session = session(&client);
     let election = Election::new(&session, "vote");
@@ -147,7 +147,7 @@ fn every_proclamation_is_seen_with_a_greater_revision() {
 
 // Fault: W4
 #[test]
-fn what_one_transaction_deletes_is_one_change_of_leader() {
+fn deletions_of_one_transaction_cause_one_change_of_leader() {
     let (_etcd, client) = start();
     let session = session(&client);
     for name in ["a", "b", "c", "d", "e"] {
@@ -179,7 +179,7 @@ fn what_one_transaction_deletes_is_one_change_of_leader() {
 
 // Case: E-08
 #[test]
-fn a_leadership_that_was_kept_is_resumed_and_a_lost_one_is_not() {
+fn a_kept_leadership_can_be_resumed_and_a_lost_one_cannot() {
     let (_etcd, client) = start();
     let (mine, other) = (session(&client), session(&client));
     let election = Election::new(&mine, "vote");
@@ -199,7 +199,7 @@ fn a_leadership_that_was_kept_is_resumed_and_a_lost_one_is_not() {
 }
 
 #[test]
-fn whoever_does_not_lead_any_more_cannot_proclaim_or_resign() {
+fn a_former_leader_cannot_proclaim_or_resign() {
     let (_etcd, client) = start();
     let session = session(&client);
     let leads = Election::new(&session, "vote").campaign("a").unwrap();
@@ -215,7 +215,7 @@ fn whoever_does_not_lead_any_more_cannot_proclaim_or_resign() {
 }
 
 #[test]
-fn a_candidate_that_gives_up_is_none_any_more() {
+fn a_candidate_that_times_out_leaves_the_election() {
     let (_etcd, client) = start();
     let (first, second) = (session(&client), session(&client));
     let _leads = Election::new(&first, "vote").campaign("a").unwrap();
@@ -227,7 +227,7 @@ fn a_candidate_that_gives_up_is_none_any_more() {
 }
 
 #[test]
-fn an_observer_that_does_not_read_sees_the_last_one() {
+fn an_observer_that_is_read_late_receives_the_last_leader() {
     let (_etcd, client) = start();
     let session = session(&client);
     let election = Election::new(&session, "vote");

@@ -41,7 +41,7 @@ fn a_lock_whose_first_answer_is_lost_is_acquired_once() {
 }
 
 #[test]
-fn a_lock_whose_answers_are_all_lost_is_given_up_behind() {
+fn a_lock_without_any_answer_fails_and_its_key_is_deleted_later() {
     let (_etcd, proxy, client, direct) = behind_a_proxy();
     let client = client.with_timeout(secs(1));
     let session = session(&client);
@@ -64,7 +64,7 @@ fn a_lock_whose_answers_are_all_lost_is_given_up_behind() {
 }
 
 #[test]
-fn a_guard_that_is_dropped_while_etcd_is_away_is_unlocked_when_it_is_back() {
+fn a_guard_dropped_during_an_outage_is_unlocked_after_it() {
     let (etcd, client) = start();
     let (mine, other) = (session(&client), session(&client));
     let guard = Mutex::new(&mine, "lock").lock().unwrap();
@@ -79,7 +79,7 @@ fn a_guard_that_is_dropped_while_etcd_is_away_is_unlocked_when_it_is_back() {
 }
 
 #[test]
-fn a_waiter_waits_on_through_lost_connections_compaction_and_a_restart() {
+fn a_waiter_continues_through_lost_connections_compaction_and_a_restart() {
     let (mut etcd, proxy, client, direct) = behind_a_proxy();
     let (holder, waiter) = (session(&direct), session(&client));
     let guard = Mutex::new(&holder, "lock").lock().unwrap();
@@ -101,7 +101,7 @@ fn a_waiter_waits_on_through_lost_connections_compaction_and_a_restart() {
 }
 
 #[test]
-fn a_waiter_that_missed_the_release_across_a_compaction_finds_out_by_looking() {
+fn a_waiter_that_missed_the_release_reads_the_queue_after_a_compaction() {
     let (_etcd, proxy, client, direct) = behind_a_proxy();
     let (holder, waiter) = (session(&direct), session(&client));
     let guard = Mutex::new(&holder, "lock").lock().unwrap();
@@ -118,7 +118,7 @@ fn a_waiter_that_missed_the_release_across_a_compaction_finds_out_by_looking() {
 }
 
 #[test]
-fn closing_the_client_ends_the_waiting_at_once() {
+fn closing_the_client_ends_the_wait_for_a_lock_at_once() {
     let (etcd, direct) = start();
     let holder = session(&direct);
     let guard = Mutex::new(&holder, "lock").lock().unwrap();
@@ -138,7 +138,7 @@ fn closing_the_client_ends_the_waiting_at_once() {
 }
 
 #[test]
-fn a_session_that_cannot_reach_etcd_ends_the_waiting_when_its_time_is_over() {
+fn the_wait_for_a_lock_ends_when_the_session_expires_in_an_outage() {
     let (_etcd, proxy, client, direct) = behind_a_proxy();
     let holder = session(&direct);
     let waiter = Session::builder(&client).ttl(secs(3)).start().unwrap();
@@ -158,7 +158,7 @@ fn a_session_that_cannot_reach_etcd_ends_the_waiting_when_its_time_is_over() {
 }
 
 #[test]
-fn a_lock_changes_hands_while_leaders_die() {
+fn a_lock_is_passed_on_while_leaders_are_killed() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let endpoints = cluster.endpoints();
     let client = Client::connect(&endpoints).unwrap();
@@ -184,7 +184,7 @@ fn a_lock_changes_hands_while_leaders_die() {
 }
 
 #[test]
-fn two_never_hold_it_while_connections_are_cut() {
+fn a_mutex_never_has_two_holders_while_connections_are_cut() {
     let (etcd, client) = start();
     client.put("counter", "0").unwrap();
     let (lockers, rounds) = (5u64, 8u64);

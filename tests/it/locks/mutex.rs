@@ -60,21 +60,21 @@ fn take_turns(endpoints: &[String], lockers: u64, rounds: u64) {
 
 // Case: S-02
 #[test]
-fn one_holds_it_at_a_time() {
+fn a_mutex_has_one_holder_at_a_time() {
     let (etcd, _client) = start();
     take_turns(&[etcd.endpoint()], 5, 20);
 }
 
 // Case: S-02
 #[test]
-fn one_holds_it_at_a_time_whichever_member_is_asked() {
+fn a_mutex_has_one_holder_at_a_time_across_all_members() {
     let cluster = LocalCluster::start(3).unwrap();
     take_turns(&cluster.endpoints(), 5, 10);
 }
 
 // Case: S-03
 #[test]
-fn trying_succeeds_for_one_and_the_others_leave_no_key() {
+fn try_lock_succeeds_once_and_failed_attempts_leave_no_key() {
     let (_etcd, client) = start();
     let sessions: Vec<_> = (0..5).map(|_| session(&client)).collect();
     let held: Vec<_> = thread::scope(|scope| {
@@ -101,7 +101,7 @@ fn trying_succeeds_for_one_and_the_others_leave_no_key() {
 
 // Case: S-04
 #[test]
-fn a_session_locks_again_what_it_holds_and_it_is_free_when_the_last_guard_is_gone() {
+fn a_session_can_lock_again_and_the_last_guard_unlocks() {
     let (_etcd, client) = start();
     let (mine, other) = (session(&client), session(&client));
     let first = Mutex::new(&mine, "lock").lock().unwrap();
@@ -123,7 +123,7 @@ fn a_session_locks_again_what_it_holds_and_it_is_free_when_the_last_guard_is_gon
 
 // Case: S-05
 #[test]
-fn when_a_waiter_in_the_middle_goes_the_next_waits_for_the_holder() {
+fn after_a_middle_waiter_leaves_the_next_one_waits_for_the_holder() {
     let (_etcd, client) = start();
     let (holder, middle, last) = (session(&client), session(&client), session(&client));
     let guard = Mutex::new(&holder, "lock").lock().unwrap();
@@ -150,7 +150,7 @@ fn when_a_waiter_in_the_middle_goes_the_next_waits_for_the_holder() {
 
 // Case: S-06
 #[test]
-fn whoever_waits_is_told_when_its_session_expires() {
+fn a_wait_for_a_lock_fails_when_its_session_expires() {
     let (_etcd, client) = start();
     let holder = session(&client);
     let waiter = Session::builder(&client).ttl(secs(6)).start().unwrap();
@@ -178,7 +178,7 @@ fn whoever_waits_is_told_when_its_session_expires() {
 
 // Case: S-07
 #[test]
-fn unlocking_what_is_not_held_any_more_says_so() {
+fn unlocking_a_lost_lock_is_an_error() {
     let (_etcd, client) = start();
     let session = session(&client);
     let mutex = Mutex::new(&session, "lock");
@@ -194,7 +194,7 @@ fn unlocking_what_is_not_held_any_more_says_so() {
 }
 
 #[test]
-fn unlocking_never_takes_away_what_a_successor_put() {
+fn unlocking_never_deletes_the_key_of_a_successor() {
     let (_etcd, client) = start();
     let session = session(&client);
     let guard = Mutex::new(&session, "lock").lock().unwrap();
@@ -206,7 +206,7 @@ fn unlocking_never_takes_away_what_a_successor_put() {
 }
 
 #[test]
-fn a_waiter_that_runs_out_of_time_leaves_no_key_behind() {
+fn a_waiter_that_times_out_leaves_no_key() {
     let (_etcd, client) = start();
     let (holder, waiter) = (session(&client), session(&client));
     let guard = Mutex::new(&holder, "lock").lock().unwrap();
@@ -223,7 +223,7 @@ fn a_waiter_that_runs_out_of_time_leaves_no_key_behind() {
 }
 
 #[test]
-fn a_waiter_that_gives_up_leaves_the_key_to_the_other_waiters_of_its_session() {
+fn a_waiter_that_times_out_keeps_the_key_for_other_waiters_of_its_session() {
     let (_etcd, client) = start();
     let (holder, shared) = (session(&client), session(&client));
     let guard = Mutex::new(&holder, "lock").lock().unwrap();
@@ -242,7 +242,7 @@ fn a_waiter_that_gives_up_leaves_the_key_to_the_other_waiters_of_its_session() {
 }
 
 #[test]
-fn a_key_with_our_name_that_is_not_ours_is_a_conflict_and_stays() {
+fn a_key_of_the_same_name_on_another_lease_is_a_conflict_and_is_kept() {
     let (_etcd, client) = start();
     let session = session(&client);
     let key = format!("lock/{:x}", session.lease().get());

@@ -31,7 +31,7 @@ fn told(
 
 // Fault: W6
 #[test]
-fn a_waiter_is_told_at_once_when_its_key_is_deleted() {
+fn a_waiter_fails_at_once_when_its_key_is_deleted() {
     let (_etcd, client) = start();
     let (holder, waiter) = (session(&client), session(&client));
     let _guards = (
@@ -64,7 +64,7 @@ fn a_waiter_is_told_at_once_when_its_key_is_deleted() {
 
 // Fault: W6
 #[test]
-fn a_waiter_is_told_at_once_when_its_lease_is_revoked() {
+fn a_waiter_fails_at_once_when_its_lease_is_revoked() {
     let (_etcd, client) = start();
     let holder = session(&client);
     // Its next renewal is 100 s away.
@@ -81,7 +81,7 @@ fn a_waiter_is_told_at_once_when_its_lease_is_revoked() {
 }
 
 #[test]
-fn a_waiter_whose_key_is_put_again_by_its_session_does_not_take_it_for_its_own() {
+fn a_waiter_does_not_use_a_later_key_of_its_session() {
     let (_etcd, client) = start();
     let (holder, waiter) = (session(&client), session(&client));
     let guard = Mutex::new(&holder, "lock").lock().unwrap();

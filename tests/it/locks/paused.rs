@@ -51,12 +51,12 @@ fn hold(endpoint: &str) {
 }
 
 #[test]
-fn a_holder_that_was_stopped_learns_of_its_loss_first_and_its_write_is_refused() {
+fn a_stopped_holder_detects_its_loss_and_its_guarded_write_is_refused() {
     if let Ok(endpoint) = env::var(ENDPOINT) {
         return hold(&endpoint);
     }
     let (etcd, client) = start();
-    let name = "locks::paused::a_holder_that_was_stopped_learns_of_its_loss_first_and_its_write_is_refused";
+    let name = "locks::paused::a_stopped_holder_detects_its_loss_and_its_guarded_write_is_refused";
     let mut child = Command::new(env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(ENDPOINT, etcd.endpoint())

@@ -8,7 +8,7 @@ use etcd_blocking::concurrency::RwLock;
 use super::*;
 
 #[test]
-fn readers_share_it_and_a_writer_waits_for_them_and_keeps_later_readers_out() {
+fn a_waiting_writer_waits_for_earlier_readers_and_blocks_later_readers() {
     let (_etcd, client) = start();
     let (a, b, c) = (session(&client), session(&client), session(&client));
     let lock = |session| RwLock::new(session, "rw");
@@ -35,7 +35,7 @@ fn readers_share_it_and_a_writer_waits_for_them_and_keeps_later_readers_out() {
 }
 
 #[test]
-fn whoever_gives_up_leaves_no_key_behind() {
+fn a_read_write_lock_that_times_out_leaves_no_key() {
     let (_etcd, client) = start();
     let (a, b) = (session(&client), session(&client));
     let guard = RwLock::new(&a, "rw").write().unwrap();
@@ -57,7 +57,7 @@ fn whoever_gives_up_leaves_no_key_behind() {
 }
 
 #[test]
-fn nobody_reads_while_one_writes() {
+fn no_reader_holds_the_lock_while_a_writer_does() {
     let (etcd, _client) = start();
     // Readers inside, and -1 for a writer.
     let inside = AtomicI64::new(0);

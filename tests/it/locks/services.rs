@@ -13,7 +13,7 @@ use crate::support::proxy::{Dir, Proxy};
 
 // Case: R-01
 #[test]
-fn a_lock_of_the_server_is_waited_for_and_had_when_it_is_given_back() {
+fn the_servers_lock_is_acquired_after_its_holder_unlocks() {
     let (_etcd, client) = start();
     let (a, b) = (session(&client), session(&client));
     let first = client.lock_service().lock("lock", &a).unwrap();
@@ -44,7 +44,7 @@ fn a_lock_of_the_server_is_waited_for_and_had_when_it_is_given_back() {
 }
 
 #[test]
-fn the_servers_lock_and_the_recipes_are_one() {
+fn the_servers_lock_and_the_mutex_exclude_each_other() {
     let (_etcd, client) = start();
     let (a, b) = (session(&client), session(&client));
     let locked = client.lock_service().lock("lock", &a).unwrap();
@@ -59,7 +59,7 @@ fn the_servers_lock_and_the_recipes_are_one() {
 }
 
 #[test]
-fn waiting_for_the_servers_lock_ends_with_the_session() {
+fn a_wait_for_the_servers_lock_ends_with_the_session() {
     let (_etcd, client) = start();
     let (holder, closed, revoked) = (session(&client), session(&client), {
         Session::builder(&client).ttl(secs(3)).start().unwrap()
@@ -88,7 +88,7 @@ fn waiting_for_the_servers_lock_ends_with_the_session() {
 }
 
 #[test]
-fn waiting_for_the_servers_lock_survives_lost_connections() {
+fn a_wait_for_the_servers_lock_survives_lost_connections() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -114,7 +114,7 @@ fn waiting_for_the_servers_lock_survives_lost_connections() {
 
 // Fault: Q1
 #[test]
-fn giving_back_the_servers_lock_is_not_repeated_when_its_answer_is_lost() {
+fn unlock_of_the_servers_lock_is_not_repeated_when_its_answer_is_lost() {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();

@@ -7,7 +7,7 @@ use etcd_blocking::LeaseId;
 use etcd_blocking::crossbeam_channel::RecvTimeoutError;
 
 #[test]
-fn a_session_that_is_revoked_elsewhere_is_lost_says_so_once_and_stays_lost() {
+fn a_revoked_session_is_reported_once_and_stays_lost() {
     let (_etcd, client) = start();
     let session = Session::builder(&client).ttl(secs(2)).start().unwrap();
     assert!(session.check().is_ok() && session.valid_for() > Duration::ZERO);
@@ -26,7 +26,7 @@ fn a_session_that_is_revoked_elsewhere_is_lost_says_so_once_and_stays_lost() {
 }
 
 #[test]
-fn closing_revokes_and_orphaning_does_not() {
+fn close_revokes_the_lease_and_orphan_does_not() {
     let (_etcd, client) = start();
     let closed = session(&client);
     client
@@ -58,7 +58,7 @@ fn closing_revokes_and_orphaning_does_not() {
 }
 
 #[test]
-fn the_last_handle_revokes() {
+fn dropping_the_last_handle_revokes_the_lease() {
     let (_etcd, client) = start();
     let session = session(&client);
     let clone = session.clone();
@@ -72,7 +72,7 @@ fn the_last_handle_revokes() {
 }
 
 #[test]
-fn a_session_on_a_lease_that_exists_goes_on_with_it_and_on_another_is_refused() {
+fn a_session_can_use_an_existing_lease_and_an_unknown_lease_is_refused() {
     let (_etcd, client) = start();
     let lease = client.grant(secs(20)).unwrap();
     let session = Session::builder(&client).lease(lease.id()).start().unwrap();
@@ -87,7 +87,7 @@ fn a_session_on_a_lease_that_exists_goes_on_with_it_and_on_another_is_refused() 
 }
 
 #[test]
-fn a_session_out_of_reach_for_longer_than_it_lives_is_lost_by_the_clock() {
+fn a_session_without_renewals_for_its_ttl_is_lost_by_the_local_clock() {
     let (etcd, client) = start();
     let session = Session::builder(&client).ttl(secs(2)).start().unwrap();
     etcd.pause().unwrap();
@@ -114,8 +114,8 @@ fn closing_the_client_ends_its_sessions() {
 }
 
 #[test]
-fn a_session_needs_no_thread_of_its_own() {
-    let name = "locks::session::a_session_needs_no_thread_of_its_own";
+fn sessions_start_no_threads() {
+    let name = "locks::session::sessions_start_no_threads";
     alone(name, secs(60), || {
         let (_etcd, client) = start();
         let one = session(&client);

@@ -17,7 +17,7 @@ fn lose(client: &Client, guard: &LockGuard, name: &str) {
 
 // Fault: W5
 #[test]
-fn the_guard_of_a_lost_lock_does_not_unlock_the_one_that_the_session_got_later() {
+fn the_guard_of_a_lost_lock_does_not_unlock_a_later_lock_of_the_session() {
     let (_etcd, client) = start();
     let (mine, other) = (session(&client), session(&client));
     let mutex = Mutex::new(&mine, "lock");
@@ -34,7 +34,7 @@ fn the_guard_of_a_lost_lock_does_not_unlock_the_one_that_the_session_got_later()
 
 // Fault: W5
 #[test]
-fn the_guard_of_a_lost_lock_does_not_keep_the_one_that_the_session_got_later() {
+fn the_guard_of_a_lost_lock_does_not_hold_a_later_lock_of_the_session() {
     let (_etcd, client) = start();
     let (mine, other) = (session(&client), session(&client));
     let mutex = Mutex::new(&mine, "lock");
@@ -48,7 +48,7 @@ fn the_guard_of_a_lost_lock_does_not_keep_the_one_that_the_session_got_later() {
 }
 
 #[test]
-fn one_of_several_guards_says_whether_the_lock_was_held_until_now() {
+fn unlocking_one_of_several_guards_reports_whether_the_lock_was_held() {
     let (_etcd, client) = start();
     let mine = session(&client);
     let mutex = Mutex::new(&mine, "lock");
@@ -63,7 +63,7 @@ fn one_of_several_guards_says_whether_the_lock_was_held_until_now() {
 }
 
 #[test]
-fn a_lost_leadership_neither_resigns_nor_proclaims_for_the_one_after_it() {
+fn a_lost_leadership_neither_resigns_nor_proclaims_for_a_later_one() {
     let (_etcd, client) = start();
     let mine = session(&client);
     let election = Election::new(&mine, "vote");
@@ -82,7 +82,7 @@ fn a_lost_leadership_neither_resigns_nor_proclaims_for_the_one_after_it() {
 }
 
 #[test]
-fn the_guards_of_a_lost_read_write_lock_say_so() {
+fn unlocking_a_lost_read_write_lock_is_an_error() {
     let (_etcd, client) = start();
     let mine = session(&client);
     let lock = RwLock::new(&mine, "rw");
@@ -95,7 +95,7 @@ fn the_guards_of_a_lost_read_write_lock_say_so() {
 }
 
 #[test]
-fn who_locks_while_the_session_unlocks_goes_on_as_soon_as_that_is_done() {
+fn a_lock_during_an_unlock_of_the_session_continues_right_after_it() {
     const LONG: Duration = Duration::from_secs(45);
     let (etcd, _direct) = start();
     let proxy = Proxy::start(etcd.client_addr());

@@ -28,7 +28,7 @@ fn won_too_late(win: impl FnOnce(&Session) -> Option<Error> + Send) -> Error {
 
 // Fault: M2
 #[test]
-fn a_guard_is_never_handed_out_on_a_session_that_is_over() {
+fn no_guard_is_returned_for_an_ended_session() {
     let ends = [
         won_too_late(|session| Mutex::new(session, "x").lock().err()),
         won_too_late(|session| Mutex::new(session, "x").try_lock().err()),

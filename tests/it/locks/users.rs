@@ -39,7 +39,7 @@ fn user(etcd: &LocalEtcd, name: &str) -> Client {
 
 // Case: E-09
 #[test]
-fn an_election_needs_no_more_than_its_keys() {
+fn an_election_needs_permissions_on_its_keys_only() {
     let (_etcd, alice) = limited("--bcrypt-cost=4");
     let (a, b) = (session(&alice), session(&alice));
     let election = Election::new(&a, "app/vote");
@@ -64,7 +64,7 @@ fn an_election_needs_no_more_than_its_keys() {
 }
 
 #[test]
-fn a_lock_that_is_let_go_before_there_is_another_token_is_free_all_the_same() {
+fn an_unlock_that_times_out_before_a_new_token_is_completed_in_the_background() {
     // The password takes half a second to check.
     let (etcd, alice) = limited("--bcrypt-cost=13");
     let root = user(&etcd, "root");
@@ -85,7 +85,7 @@ fn a_lock_that_is_let_go_before_there_is_another_token_is_free_all_the_same() {
 }
 
 #[test]
-fn what_is_not_permitted_is_refused_at_once_and_leaves_nothing() {
+fn locks_without_permission_are_refused_at_once_and_leave_no_key() {
     let (_etcd, alice) = limited("--bcrypt-cost=4");
     let session = session(&alice);
     let mutex = Mutex::new(&session, "other/lock");

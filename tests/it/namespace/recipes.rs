@@ -22,7 +22,7 @@ fn briefly(client: &Client, name: &'static str, alive: &impl KeepsAlive) -> Resu
 }
 
 #[test]
-fn a_lock_is_the_same_inside_and_outside_by_recipe_and_by_service() {
+fn a_lock_in_a_namespace_is_the_lock_with_the_prefixed_name() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let (inside, outside) = (session(&app), session(&client));
@@ -79,7 +79,7 @@ fn a_lock_is_the_same_inside_and_outside_by_recipe_and_by_service() {
 }
 
 #[test]
-fn an_election_is_the_same_inside_and_outside() {
+fn an_election_in_a_namespace_is_the_election_with_the_prefixed_name() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let (inside, outside) = (session(&app), session(&client));
@@ -157,7 +157,7 @@ fn the_servers_elections_are_won_observed_and_resigned_in_a_namespace() {
 }
 
 #[test]
-fn queues_barriers_and_transactions_in_memory_are_the_same_inside_and_outside() {
+fn queues_barriers_and_stm_in_a_namespace_use_prefixed_names() {
     let (_etcd, client) = start();
     let app = client.namespace("app/").unwrap();
     let (queue, full) = (Queue::new(&app, "q"), Queue::new(&client, "app/q"));
@@ -207,7 +207,7 @@ fn queues_barriers_and_transactions_in_memory_are_the_same_inside_and_outside() 
 }
 
 #[test]
-fn a_cache_of_a_namespace_has_the_names_inside() {
+fn a_cache_of_a_namespace_has_keys_without_the_prefix() {
     let (_etcd, client) = start();
     fill(&client);
     let app = client.namespace("app/").unwrap();
@@ -231,7 +231,7 @@ fn a_cache_of_a_namespace_has_the_names_inside() {
 }
 
 #[test]
-fn users_and_roles_have_no_keys_and_permissions_do() {
+fn in_a_namespace_permissions_are_prefixed_and_users_and_roles_are_not() {
     if skip_unless_since(3, 5, "there is no AuthStatus") {
         return;
     }

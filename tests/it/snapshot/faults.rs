@@ -57,7 +57,7 @@ fn a_flipped_bit_is_detected_and_no_file_is_left() {
 
 // Case: M-03
 #[test]
-fn a_member_that_falls_silent_is_an_error_in_time() {
+fn a_snapshot_from_a_silent_member_fails_in_time() {
     let etcd = LocalEtcd::start().unwrap();
     let filler = client(&etcd.endpoint());
     fill(&filler, 16);
@@ -92,7 +92,7 @@ fn a_member_that_falls_silent_is_an_error_in_time() {
 
 // Case: M-03
 #[test]
-fn dropping_it_cancels_on_the_server_at_once() {
+fn dropping_a_snapshot_cancels_it_on_the_server() {
     let etcd = LocalEtcd::start().unwrap();
     let filler = client(&etcd.endpoint());
     fill(&filler, 16);
@@ -131,7 +131,7 @@ fn a_broken_connection_is_an_error_with_the_progress() {
 }
 
 #[test]
-fn closing_the_client_ends_it() {
+fn closing_the_client_ends_a_snapshot() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 8);

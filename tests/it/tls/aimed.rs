@@ -7,7 +7,7 @@ use etcd_blocking::{Client, ErrorKind};
 use super::Secure;
 
 #[test]
-fn views_and_snapshots_are_under_the_tls_of_their_client_and_never_leave_it() {
+fn aimed_views_and_snapshots_use_the_tls_settings_of_their_client() {
     let secure = Secure::start();
     let client = secure.client();
     client.put("k", "v").unwrap();

@@ -27,7 +27,7 @@ fn says(text: &str, parts: &[&str]) {
 
 // Fault: N12
 #[test]
-fn a_key_that_is_too_short_is_named_wherever_it_is() {
+fn the_error_of_a_too_short_key_names_its_certificate() {
     let own = refused(&fixture("rsa1024"), fixture("ca").cert);
     says(
         &own,
@@ -45,7 +45,7 @@ fn a_key_that_is_too_short_is_named_wherever_it_is() {
 
 // Fault: N12
 #[test]
-fn a_curve_that_is_not_verified_is_named_and_how_to_have_it_verified() {
+fn the_error_of_an_unsupported_curve_names_it_and_the_remedy() {
     if cfg!(feature = "tls-aws-lc") {
         let etcd = etcd(&fixture("p521"), None);
         works(&connect(
@@ -66,7 +66,7 @@ fn a_curve_that_is_not_verified_is_named_and_how_to_have_it_verified() {
 
 // Fault: N12
 #[test]
-fn a_server_with_the_certificate_of_an_authority_is_told_how_to_make_its_own() {
+fn the_error_of_a_ca_certificate_as_server_certificate_has_the_remedy() {
     let server = fixture("x509-default");
     let text = refused(&server, &server.cert);
     says(&text, &["CA:TRUE", "openssl req -x509", "CA:FALSE"]);
@@ -74,7 +74,7 @@ fn a_server_with_the_certificate_of_an_authority_is_told_how_to_make_its_own() {
 
 // Fault: N12
 #[test]
-fn names_that_do_not_count_are_said_not_to() {
+fn the_error_of_an_unusable_certificate_name_has_the_remedy() {
     let ca = Authority::new("the authority");
     let named = ca.sign("named", &Leaf::server_named("127.0.0.1"));
     says(
@@ -93,7 +93,7 @@ fn names_that_do_not_count_are_said_not_to() {
 }
 
 #[test]
-fn a_certificate_of_the_future_is_a_matter_of_clocks() {
+fn the_error_of_a_certificate_that_is_not_yet_valid_mentions_the_clocks() {
     let ca = Authority::new("the authority");
     let early = ca.sign("early", &Leaf::server().not_valid_yet());
     let text = refused(&early, ca.ca_file());
@@ -103,7 +103,7 @@ fn a_certificate_of_the_future_is_a_matter_of_clocks() {
 /// Files come from editors that begin with a mark, and from `cat` of files without a last line end.
 // Fault: N11
 #[test]
-fn every_authority_of_a_file_is_trusted_however_the_file_was_put_together() {
+fn every_authority_of_a_file_is_trusted_in_every_file_format() {
     let secure = Secure::start();
     let other = Authority::new("another");
     let text = |ca: &Authority| std::fs::read_to_string(ca.ca_file()).unwrap();

@@ -43,7 +43,7 @@ fn counting(server: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn headers_and_body_of_a_request_are_one_record() {
+fn headers_and_body_of_a_request_are_in_one_tls_record() {
     const PUTS: usize = 100;
     let secure = Secure::start();
     let (addr, records) = counting(secure.etcd.client_addr());

@@ -88,7 +88,7 @@ fn a_server_of_an_unknown_authority_is_refused() {
 
 // Case: CN-01
 #[test]
-fn https_without_settings_trusts_the_system_and_so_not_this_server() {
+fn https_without_settings_trusts_only_the_authorities_of_the_system() {
     let secure = Secure::start();
     let endpoint = secure.etcd.endpoint();
     match Client::connect([endpoint.clone()]) {
@@ -102,7 +102,7 @@ fn https_without_settings_trusts_the_system_and_so_not_this_server() {
 }
 
 #[test]
-fn a_server_of_another_name_is_refused() {
+fn a_server_with_another_name_is_refused() {
     let secure = Secure::start();
     let endpoint = secure.etcd.endpoint();
     let tls = secure.tls().server_name("db.example");
@@ -111,7 +111,7 @@ fn a_server_of_another_name_is_refused() {
 }
 
 #[test]
-fn an_expired_server_is_refused() {
+fn a_server_with_an_expired_certificate_is_refused() {
     let ca = Authority::new("the authority");
     let etcd = etcd(&ca.sign("server", &Leaf::server().expired()), None);
     let endpoint = etcd.endpoint();
@@ -123,7 +123,7 @@ fn an_expired_server_is_refused() {
 }
 
 #[test]
-fn a_client_without_a_certificate_is_told_so() {
+fn the_error_of_a_missing_client_certificate_has_the_reason() {
     let secure = Secure::start();
     let endpoint = secure.etcd.endpoint();
     let tls = Tls::new().ca_file(secure.ca.ca_file());
@@ -132,7 +132,7 @@ fn a_client_without_a_certificate_is_told_so() {
 }
 
 #[test]
-fn a_client_that_the_server_does_not_trust_is_told_so() {
+fn the_error_of_an_untrusted_client_certificate_has_the_reason() {
     let secure = Secure::start();
     let endpoint = secure.etcd.endpoint();
     let stranger = Authority::new("another").client("mallory");
@@ -151,7 +151,7 @@ fn a_client_that_the_server_does_not_trust_is_told_so() {
 
 // Case: CN-01
 #[test]
-fn an_expired_client_is_told_so() {
+fn the_error_of_an_expired_client_certificate_has_the_reason() {
     let secure = Secure::start();
     let endpoint = secure.etcd.endpoint();
     let old = secure.ca.sign("old", &Leaf::client("alice").expired());
@@ -170,7 +170,7 @@ fn an_expired_client_is_told_so() {
 
 /// The alert of TLS 1.3 comes after the handshake, and the hang-up right behind it: neither may win.
 #[test]
-fn a_refusal_is_told_every_time_however_late_it_comes() {
+fn a_late_refusal_of_the_client_certificate_is_always_reported() {
     let secure = Secure::start();
     let tls = Tls::new().ca_file(secure.ca.ca_file());
     let slow = Proxy::start(secure.etcd.client_addr());
@@ -185,7 +185,7 @@ fn a_refusal_is_told_every_time_however_late_it_comes() {
 }
 
 #[test]
-fn a_client_in_the_clear_learns_that_the_server_is_not() {
+fn the_error_of_a_plaintext_client_at_a_tls_server_has_the_reason() {
     let secure = Secure::start();
     let endpoint = format!("http://{}", secure.etcd.client_addr());
     let client = Client::connect([endpoint.clone()]).unwrap();
@@ -194,7 +194,7 @@ fn a_client_in_the_clear_learns_that_the_server_is_not() {
 
 // Case: CN-01
 #[test]
-fn a_client_under_tls_learns_that_the_server_is_not() {
+fn the_error_of_a_tls_client_at_a_plaintext_server_has_the_reason() {
     let ca = Authority::new("the authority");
     let etcd = LocalEtcd::start().unwrap();
     let endpoint = format!("https://{}", etcd.client_addr());
@@ -213,7 +213,7 @@ fn a_client_under_tls_learns_that_the_server_is_not() {
 
 /// A proxy whose server is away hangs up, and says nothing about TLS.
 #[test]
-fn a_hang_up_alone_proves_nothing_and_is_waited_out() {
+fn a_closed_connection_alone_is_not_a_tls_error_and_is_retried() {
     let secure = Secure::start();
     let proxy = Proxy::start(secure.etcd.client_addr());
     proxy.cut();
@@ -230,7 +230,7 @@ fn a_hang_up_alone_proves_nothing_and_is_waited_out() {
 }
 
 #[test]
-fn a_bad_endpoint_among_good_ones_costs_no_call() {
+fn one_endpoint_with_a_tls_failure_fails_no_call() {
     let secure = Secure::start();
     let stranger = Authority::new("another");
     let bad = etcd(&stranger.server(), None);
@@ -251,7 +251,7 @@ fn a_bad_endpoint_among_good_ones_costs_no_call() {
 }
 
 #[test]
-fn several_bad_endpoints_are_all_named_and_one_that_is_down_is_waited_for() {
+fn all_endpoints_with_tls_failures_are_named_and_a_stopped_one_is_awaited() {
     let secure = Secure::start();
     let plain = LocalEtcd::start().unwrap();
     let bad = [
@@ -285,7 +285,7 @@ fn several_bad_endpoints_are_all_named_and_one_that_is_down_is_waited_for() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
+fn invalid_tls_settings_are_refused_before_sending() {
     let ca = Authority::new("the authority");
     let (alice, bob) = (ca.client("alice"), ca.client("bob"));
     let file = |name: &str, text: &str| {

@@ -4,7 +4,7 @@ use super::*;
 use crate::support::proxy::Proxy;
 
 #[test]
-fn a_rotated_server_is_followed_and_so_is_a_rotated_client() {
+fn rotated_server_and_client_certificates_are_used() {
     let mut secure = Secure::start();
     // Between them, to see and to force new connections.
     let proxy = Proxy::start(secure.etcd.client_addr());
@@ -34,7 +34,7 @@ fn a_rotated_server_is_followed_and_so_is_a_rotated_client() {
 }
 
 #[test]
-fn a_client_file_that_went_bad_is_named_and_a_mended_one_is_used() {
+fn a_malformed_client_file_is_named_and_a_corrected_one_is_used() {
     let secure = Secure::start();
     let proxy = Proxy::start(secure.etcd.client_addr());
     let client = connect(&format!("https://{}", proxy.addr()), secure.tls());
@@ -54,7 +54,7 @@ fn a_client_file_that_went_bad_is_named_and_a_mended_one_is_used() {
 }
 
 #[test]
-fn what_runs_goes_on_when_certificates_are_put_right_again() {
+fn streams_continue_after_certificates_are_corrected() {
     let mut secure = Secure::start();
     let client = secure.client().with_timeout(SOON);
     let watcher = client.watch("k").unwrap();

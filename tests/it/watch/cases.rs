@@ -56,7 +56,7 @@ fn ends_without_an_error(watcher: Watcher) -> usize {
 
 // Case: W-06, W-25
 #[test]
-fn a_watch_that_is_given_up_ends_at_once_and_without_an_error() {
+fn a_dropped_watch_ends_at_once_without_an_error() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -91,7 +91,7 @@ fn a_watch_that_is_given_up_ends_at_once_and_without_an_error() {
 
 // Case: W-07
 #[test]
-fn history_that_was_on_its_way_when_the_connection_broke_comes_once_and_in_order() {
+fn history_after_a_broken_connection_is_delivered_once_in_order() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -138,7 +138,7 @@ fn history_that_was_on_its_way_when_the_connection_broke_comes_once_and_in_order
 
 // Case: W-14
 #[test]
-fn progress_of_a_watch_without_events_is_answered_in_the_end() {
+fn a_progress_request_of_a_watch_without_events_is_answered() {
     let fixed = [Version(3, 4, 31), Version(3, 5, 13)];
     if skip_before(
         &fixed,
@@ -162,7 +162,7 @@ fn progress_of_a_watch_without_events_is_answered_in_the_end() {
 
 // Case: W-15, L-18
 #[test]
-fn each_way_a_key_can_change_is_an_event_of_its_kind_and_expiry_is_a_deletion() {
+fn each_change_of_a_key_has_its_event_kind_and_expiry_is_a_deletion() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let watcher = client.watch("k").unwrap();
@@ -192,7 +192,7 @@ fn each_way_a_key_can_change_is_an_event_of_its_kind_and_expiry_is_a_deletion() 
 
 // Case: W-10, W-11
 #[test]
-fn the_servers_own_progress_moves_on_with_revisions_that_are_not_its_own() {
+fn progress_notifications_reach_revisions_of_other_keys() {
     let etcd = LocalEtcd::builder()
         .arg(progress_interval("200ms"))
         .start()
@@ -216,7 +216,7 @@ fn the_servers_own_progress_moves_on_with_revisions_that_are_not_its_own() {
 
 // Case: W-18, L-16
 #[test]
-fn without_a_majority_no_watch_begins_and_one_that_runs_waits_for_it() {
+fn without_a_majority_no_watch_is_created_and_existing_ones_wait() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let alone = leader(&cluster);
     let client = Client::connect([cluster.member(alone).endpoint()]).unwrap();
@@ -251,7 +251,7 @@ fn without_a_majority_no_watch_begins_and_one_that_runs_waits_for_it() {
 
 // Case: W-24
 #[test]
-fn watches_that_begin_while_others_end_are_not_taken_along() {
+fn watches_created_while_others_end_continue() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let direct = connect(&etcd);
@@ -280,7 +280,7 @@ fn watches_that_begin_while_others_end_are_not_taken_along() {
 
 // Case: W-33
 #[test]
-fn a_restart_after_progress_repeats_nothing() {
+fn after_progress_a_restart_repeats_no_event() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
         return;
     }
@@ -319,7 +319,7 @@ fn snapshots_received(member: &LocalEtcd) -> u64 {
 
 // Case: W-36
 #[test]
-fn a_watch_on_a_member_that_was_restored_from_a_snapshot_misses_nothing() {
+fn a_watch_on_a_member_restored_from_a_snapshot_misses_no_event() {
     // What a member lacks is sent entry by entry while the leader has it: the last 5,000.
     let (cluster, links) = PeerLinks::start(3, &["--snapshot-count=10"]);
     let behind = (leader(&cluster) + 1) % 3;

@@ -29,7 +29,7 @@ fn writer(client: Client, stop: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
 }
 
 #[test]
-fn lost_connections_make_no_gap_and_nothing_double() {
+fn lost_connections_cause_no_missing_and_no_duplicate_event() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -69,7 +69,7 @@ fn lost_connections_make_no_gap_and_nothing_double() {
 }
 
 #[test]
-fn a_restart_is_not_seen() {
+fn a_watch_continues_through_a_restart() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let watcher = client.watch("k").unwrap();
@@ -84,7 +84,7 @@ fn a_restart_is_not_seen() {
 }
 
 #[test]
-fn lost_data_is_told() {
+fn lost_data_is_reported() {
     let mut etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let watcher = client.watch("k").unwrap();
@@ -100,7 +100,7 @@ fn lost_data_is_told() {
 }
 
 #[test]
-fn history_that_is_compacted_while_cut_off_is_told() {
+fn a_compaction_during_a_disconnect_is_reported() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -120,7 +120,7 @@ fn history_that_is_compacted_while_cut_off_is_told() {
 
 // Case: W-03
 #[test]
-fn a_watch_asked_for_while_connections_break_is_created() {
+fn a_watch_requested_while_connections_break_is_created() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -140,7 +140,7 @@ fn a_watch_asked_for_while_connections_break_is_created() {
 }
 
 #[test]
-fn a_watch_given_up_while_the_server_is_silent_leaves_nothing_behind() {
+fn a_watch_dropped_while_the_server_is_silent_is_cancelled_later() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -181,7 +181,7 @@ fn a_member_without_a_leader_is_left_for_one_with() {
 }
 
 #[test]
-fn a_member_that_dies_is_left_for_another() {
+fn a_watch_moves_from_a_dead_member_to_another() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let client = Client::connect(cluster.endpoints()).unwrap();
     let watcher = client.watch("k").unwrap();
@@ -197,7 +197,7 @@ fn a_member_that_dies_is_left_for_another() {
 
 // Case: W-26
 #[test]
-fn two_thousand_watches_that_break_and_end_let_the_client_close() {
+fn the_client_closes_while_two_thousand_watches_break_and_end() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -211,7 +211,7 @@ fn two_thousand_watches_that_break_and_end_let_the_client_close() {
 }
 
 #[test]
-fn progress_that_a_full_queue_has_no_room_for_is_not_asked_for_again_and_again() {
+fn progress_is_not_requested_repeatedly_while_the_queue_is_full() {
     let etcd = LocalEtcd::builder()
         .arg(progress_interval("100ms"))
         .start()
@@ -243,7 +243,7 @@ fn progress_that_a_full_queue_has_no_room_for_is_not_asked_for_again_and_again()
 
 // Fault: N16
 #[test]
-fn a_watch_keeps_up_although_its_connection_is_cut_all_the_time() {
+fn a_watch_keeps_up_while_its_connection_is_cut_repeatedly() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();

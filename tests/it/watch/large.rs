@@ -58,7 +58,7 @@ fn drain(watcher: &Watcher, count: usize) -> Duration {
 
 // Fault: W1
 #[test]
-fn a_backlog_of_many_small_events_comes_in_seconds() {
+fn a_backlog_of_many_small_events_is_delivered_within_seconds() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let first = history(&client, 1000, 10);
@@ -70,7 +70,7 @@ fn a_backlog_of_many_small_events_comes_in_seconds() {
 
 // Fault: W2
 #[test]
-fn an_event_over_the_limit_ends_its_watch_and_nothing_else_notices() {
+fn an_event_over_the_limit_ends_only_its_own_watch() {
     let etcd = LocalEtcd::start().unwrap();
     let (client, other) = (small(&etcd), connect(&etcd));
     let concerned = client.watch("large").unwrap();
@@ -117,7 +117,7 @@ fn an_event_over_the_limit_ends_its_watch_and_nothing_else_notices() {
 
 // Fault: W2
 #[test]
-fn a_backlog_over_the_limit_comes_in_parts_and_the_watch_goes_on() {
+fn a_backlog_over_the_limit_is_delivered_in_parts_and_the_watch_continues() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .receive_limit(3 << 20)
@@ -149,7 +149,7 @@ fn a_backlog_over_the_limit_comes_in_parts_and_the_watch_goes_on() {
 
 // Fault: W8
 #[test]
-fn one_revision_over_the_limit_names_the_revision_and_the_setting() {
+fn the_error_of_a_revision_over_the_limit_names_the_revision_and_the_setting() {
     let etcd = LocalEtcd::start().unwrap();
     let client = Client::builder([etcd.endpoint()])
         .receive_limit(5 << 19)

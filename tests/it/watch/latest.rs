@@ -28,7 +28,7 @@ fn value(item: &Result<Event>) -> &str {
 
 // Fault: R10
 #[test]
-fn a_reader_that_does_not_read_pauses_nothing_and_then_sees_how_it_is() {
+fn an_unread_latest_set_pauses_no_watch_and_delivers_the_newest_event() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let set = client.latest_set().unwrap();
@@ -67,7 +67,7 @@ fn a_reader_that_does_not_read_pauses_nothing_and_then_sees_how_it_is() {
 
 // Fault: R10
 #[test]
-fn a_set_says_since_when_it_is_cut_off_and_when_all_is_followed_again() {
+fn a_latest_set_reports_since_when_watches_are_lost_and_when_all_are_restored() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let (behind, direct) = (Client::connect([proxy.endpoint()]).unwrap(), connect(&etcd));
@@ -107,7 +107,7 @@ fn a_set_says_since_when_it_is_cut_off_and_when_all_is_followed_again() {
 }
 
 #[test]
-fn a_watch_that_is_refused_ends_alone_and_the_end_of_the_client_is_told_last() {
+fn a_refused_watch_ends_alone_and_closed_is_the_last_item_of_a_set() {
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let set = client.latest_set().unwrap();
