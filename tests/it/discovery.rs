@@ -8,7 +8,7 @@ mod limits;
 mod modify;
 mod network;
 mod own_keys;
-mod own_outcome;
+mod partial_refusal;
 mod reasons;
 mod refused;
 mod replaced_store;

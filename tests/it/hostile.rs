@@ -2,7 +2,7 @@
 //! that names the failure and the endpoint, without a panic, and with bounded memory.
 
 mod answers;
-mod greetings;
+mod first_bytes;
 
 use std::io::{self, Write};
 use std::net::TcpStream;

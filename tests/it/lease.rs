@@ -1,6 +1,6 @@
 //! Leases: granted, renewed, and reported when they end.
 
-mod abandoned;
+mod failed_grants;
 mod faults;
 
 use std::time::{Duration, Instant};

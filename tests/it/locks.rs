@@ -9,16 +9,16 @@ use etcd_blocking::{Client, ErrorKind, Put};
 use crate::support::wait::eventually;
 
 mod election;
+mod ended_session;
 mod faults;
 mod mutex;
 mod own_key;
 mod paused;
+mod permissions;
 mod rw_lock;
 mod services;
 mod session;
 mod stale;
-mod too_late;
-mod users;
 
 /// Generous: the machine may be busy.
 const SOON: Duration = Duration::from_secs(15);

@@ -11,7 +11,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod absent;
 #[cfg(target_os = "linux")]
 mod addresses;
 mod auth;
@@ -25,8 +24,6 @@ mod discovery;
 mod docs;
 mod endpoints;
 mod examples;
-mod fate;
-mod front_door;
 mod go;
 mod harness;
 mod hostile;
@@ -47,6 +44,8 @@ mod outcomes;
 mod pages;
 mod recipes;
 mod shared_client;
+mod shared_connections;
+mod short_forms;
 mod snapshot;
 #[cfg(feature = "tracing")]
 mod spans;
@@ -56,4 +55,5 @@ mod stress;
 mod submit;
 mod tls;
 mod txn;
+mod unreachable;
 mod watch;

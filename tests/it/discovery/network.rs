@@ -16,7 +16,7 @@ use etcd_blocking::{EventKind, Revision, Watcher};
 
 use crate::support::link_faults::{Link, TICK, links, play};
 
-use super::own_outcome::setting;
+use super::partial_refusal::setting;
 use super::*;
 
 const INSTANCES: u16 = 100;

@@ -2,10 +2,10 @@
 
 use super::*;
 
-type Greeting = fn(&mut TcpStream) -> io::Result<()>;
+type FirstBytes = fn(&mut TcpStream) -> io::Result<()>;
 
 /// What a server says to every connection, before any request.
-const GREETINGS: &[(&str, Greeting, ErrorKind)] = &[
+const FIRST_BYTES: &[(&str, FirstBytes, ErrorKind)] = &[
     ("garbage", |s| s.write_all(&[0xff; 300]), Protocol),
     ("zeroes", |s| s.write_all(&[0; 300]), Protocol),
     (
@@ -98,16 +98,16 @@ const GREETINGS: &[(&str, Greeting, ErrorKind)] = &[
 ];
 
 #[test]
-fn every_hostile_greeting_is_an_error_with_a_kind() {
+fn hostile_first_bytes_are_an_error_with_a_kind() {
     alone(
-        "hostile::greetings::every_hostile_greeting_is_an_error_with_a_kind",
+        "hostile::first_bytes::hostile_first_bytes_are_an_error_with_a_kind",
         Duration::from_secs(120),
         || {
             let before = rss_kib();
             let mut wrong = Vec::new();
-            for (what, greeting, expected) in GREETINGS {
+            for (what, send, expected) in FIRST_BYTES {
                 let server = RawServer::start(|mut stream, _| {
-                    if greeting(&mut stream).is_ok() {
+                    if send(&mut stream).is_ok() {
                         swallow(stream);
                     }
                 });
