@@ -26,7 +26,7 @@ fn host(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, last).into()
 }
 
-/// What a name leads to.
+/// The answer for a name.
 #[derive(Clone)]
 enum Found {
     At(Vec<u8>),
@@ -35,7 +35,7 @@ enum Found {
     Hangs,
 }
 
-/// A resolver that answers as it is told.
+/// A scripted resolver.
 #[derive(Clone, Default)]
 struct Names(Arc<(Mutex<State>, Condvar)>);
 
@@ -56,7 +56,7 @@ impl Names {
         self
     }
 
-    /// How often the resolver was asked for a name.
+    /// The number of lookups of a name.
     fn asked(&self, name: &str) -> usize {
         let state = self.0.0.lock().unwrap();
         state.asked.get(name).copied().unwrap_or(0)
@@ -85,7 +85,7 @@ impl Names {
     }
 }
 
-/// Whoever waits for a name is let go.
+/// Ends all lookups that wait.
 struct LetGo(Names);
 
 impl Drop for LetGo {
@@ -126,7 +126,7 @@ fn after_a_silent_address_the_next_address_of_the_name_is_used() {
     let tried = silent.connections();
     assert_eq!(tried, 1);
 
-    // It is remembered: everything else goes there at once.
+    // The address is kept: later connections use it at once.
     let watcher = client.watch("k").unwrap();
     let lease = client.grant(secs(60)).unwrap();
     let alive = client.keep_alive(lease.id()).unwrap();
@@ -135,7 +135,7 @@ fn after_a_silent_address_the_next_address_of_the_name_is_used() {
     assert_eq!(value(&watcher), "1");
     assert_eq!(silent.connections(), tried);
 
-    // And again when its connections break, however often: the silent one is tried beside it.
+    // After broken connections it is used again; the silent address is dialled beside it.
     for round in 2..6 {
         good.drop_connections();
         eventually(SOON, "a call goes through", || {
@@ -167,7 +167,7 @@ fn after_a_failing_address_the_next_address_of_the_name_is_used() {
         let good = proxy(1, 0, &etcd);
         let port = good.addr().port();
         let bad = RawServer::listening((host(2), port).into(), script);
-        // Nobody is at the third.
+        // There is no server at the third address.
         let names = Names::default().at("etcd.test", &[3, 2, 1]);
         let client = names.client([format!("http://etcd.test:{port}")]);
         let client = client.connect().unwrap();
@@ -242,7 +242,7 @@ fn known_addresses_are_dialled_while_a_lookup_hangs_or_fails() {
     let watcher = client.watch("k").unwrap();
     for (round, found) in [Found::Nothing, Found::Hangs].into_iter().enumerate() {
         names.set("etcd.test", found);
-        // The connections that there are live on.
+        // Open connections continue.
         client.put("k", "still").unwrap();
         assert_eq!(value(&watcher), "still");
         let before = names.asked("etcd.test");
@@ -273,10 +273,10 @@ fn the_new_address_of_a_name_is_used_after_a_change() {
     assert_eq!(value(&watcher), "old");
     names.set("etcd.test", Found::At(vec![3]));
     client.put("k", "old").unwrap();
-    assert_eq!(new.connections(), 0, "what works is not touched");
+    assert_eq!(new.connections(), 0, "working connections are kept");
     assert_eq!(value(&watcher), "old");
 
-    // The old one takes connections and says nothing.
+    // The old address accepts connections and is silent.
     old.black_hole(true);
     old.drop_connections();
     eventually(SOON, "a put goes through", || client.put("k", "new").ok());
@@ -289,7 +289,7 @@ fn the_new_address_of_a_name_is_used_after_a_change() {
         eventually(SOON, "a put goes through", || client.put("k", &*text).ok());
         assert_eq!(value(&watcher), text);
     }
-    assert_eq!(old.connections(), dialled, "it is forgotten");
+    assert_eq!(old.connections(), dialled, "the old address is not dialled");
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn an_outage_of_all_addresses_costs_a_bounded_number_of_dials() {
         assert!(error.to_string().contains("127.0.0."), "{error}");
     }
     let dials: usize = servers.iter().map(RawServer::connections).sum();
-    // Each once at first, and once more to find out why it hangs up; then 8 a second of the name.
+    // Each address once at first, and once for the TLS probe; then 8 dials a second for the name.
     let bound = 16 + 4 + (waited * 8.0).ceil() as usize;
     assert!(dials <= bound, "{dials} dials, and at most {bound} are due");
     assert!(dials >= 16, "{dials} dials: all have been tried");
@@ -339,12 +339,12 @@ fn an_unknown_name_and_a_panicking_resolver_are_errors_with_the_reason() {
         error.to_string().contains("name look-up: no such name"),
         "{error}"
     );
-    // At first, and after 250 ms or more.
+    // The first lookup, and one after 250 ms or more.
     let asked = names.asked("nowhere.test");
     assert!((1..=3).contains(&asked), "{asked}");
 
     let builder = Client::builder("http://panics.test:1").timeout(Duration::from_millis(500));
-    // Without the panic hook, which may take longer than the call.
+    // Without the panic hook, which may take longer than the call's timeout.
     let client = resolve_with(builder, |_| {
         std::panic::resume_unwind(Box::new("on purpose"))
     });

@@ -22,15 +22,15 @@ use crate::support::server::{Version, skip_unless_since, version};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Where each part of a nested transaction needs its permission, and a lease needs a user.
+/// Releases in which each part of a nested transaction needs a permission, and a lease needs a user.
 const NO_WAY_AROUND: &[Version] = &[Version(3, 4, 44), Version(3, 5, 30), Version(3, 6, 11)];
 
-/// Whether this etcd is one that now and then denies a change by `root` while others make theirs.
+/// Whether this etcd sometimes denies a change by `root` during changes by other clients.
 fn denies_root() -> bool {
     skip_unless_since(3, 6, "changes of users by root are denied at random")
 }
 
-/// An etcd whose passwords are cheap to check.
+/// An etcd that checks passwords quickly.
 fn etcd(args: &[&str]) -> LocalEtcd {
     let mut builder = LocalEtcd::builder().arg("--bcrypt-cost=4");
     for arg in args {
@@ -52,31 +52,31 @@ fn user(etcd: &LocalEtcd, name: &str) -> Client {
         .unwrap()
 }
 
-/// Switches authentication on: `root`, and `alice` with the role `app`, who may do everything below
+/// Enables authentication with `root`, and with `alice`, whose role `app` may read and write everything below
 /// `app/`. Returns root's client.
 fn enable(etcd: &LocalEtcd) -> Client {
     set_up(&builder(etcd).connect().unwrap());
     let root = user(etcd, "root");
-    // So that it has its token.
+    // The client fetches its token.
     root.auth().user_list().unwrap();
     root
 }
 
-fn set_up(anybody: &Client) {
-    anybody.auth().role_add("app").unwrap();
+fn set_up(client: &Client) {
+    client.auth().role_add("app").unwrap();
     let permission = Permission::read_write(KeyRange::prefix("app/"));
-    anybody
+    client
         .auth()
         .role_grant_permission("app", permission)
         .unwrap();
-    anybody.auth().user_add("alice", "alice-pw").unwrap();
-    anybody.auth().user_grant_role("alice", "app").unwrap();
-    anybody.auth().user_add("root", "root-pw").unwrap();
-    anybody.auth().user_grant_role("root", "root").unwrap();
-    anybody.auth().enable().unwrap();
+    client.auth().user_add("alice", "alice-pw").unwrap();
+    client.auth().user_grant_role("alice", "app").unwrap();
+    client.auth().user_add("root", "root-pw").unwrap();
+    client.auth().user_grant_role("root", "root").unwrap();
+    client.auth().enable().unwrap();
 }
 
-/// How many passwords this server has checked, or refused to.
+/// The number of authentications that this server has answered.
 fn authentications(etcd: &LocalEtcd) -> u64 {
     let mut stream = TcpStream::connect(etcd.client_addr()).unwrap();
     stream
@@ -93,11 +93,11 @@ fn authentications(etcd: &LocalEtcd) -> u64 {
         .sum()
 }
 
-/// Makes the tokens of alice void at once. Her password is what it was.
-fn void_tokens_of_alice(root: &Client) {
+/// Invalidates the tokens of alice. Her password is unchanged.
+fn invalidate_tokens_of_alice(root: &Client) {
     if version() < Version(3, 6, 0) {
-        // Root is denied at random there while others send requests.
-        crate::support::wait::eventually(LONG, "root may do it", || {
+        // This etcd sometimes denies root while other clients send requests.
+        crate::support::wait::eventually(LONG, "root is permitted", || {
             root.auth().user_change_password("alice", "alice-pw").ok()
         });
         return;

@@ -144,18 +144,18 @@ fn a_forked_child_gets_errors_and_does_not_affect_its_parent() {
                         None => format!("ok {took:?}"),
                         Some(call) => format!("call {call}: {:?}", kinds[call]),
                     };
-                    let told = theirs.write_all(text.as_bytes());
-                    // Not the end of the test: the parent's etcd must not be dropped here.
-                    std::process::exit(i32::from(told.is_err()));
+                    let output = theirs.write_all(text.as_bytes());
+                    // Exit without unwinding, because the child must not drop the parent's etcd.
+                    std::process::exit(i32::from(output.is_err()));
                 }
                 fork::Fork::Parent(child) => {
                     drop(theirs);
                     ours.set_read_timeout(Some(SOON)).unwrap();
-                    let mut told = String::new();
-                    ours.read_to_string(&mut told).unwrap();
+                    let mut output = String::new();
+                    ours.read_to_string(&mut output).unwrap();
                     fork::waitpid(child).unwrap();
-                    println!("the child: {told}");
-                    assert!(told.starts_with("ok "), "{told}");
+                    println!("the child: {output}");
+                    assert!(output.starts_with("ok "), "{output}");
                     client.put("k", "parent").unwrap();
                     eventually(SOON, "the parent's watch delivers", || {
                         let seen = watcher.recv_timeout(SOON).unwrap().unwrap().into_events();

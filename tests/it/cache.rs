@@ -122,7 +122,7 @@ fn ranges_that_are_not_entirely_inside_the_prefix_are_read_from_etcd() {
     assert_eq!(keys(KeyRange::from_key("c/2")), ["c/2", "c0", "d"]);
     assert_eq!(keys(KeyRange::prefix("c/")), ["c/1", "c/2"]);
     assert_eq!(keys(KeyRange::range("c/1", "c/2")), ["c/1"]);
-    // And etcd answers no read of the prefix.
+    // etcd receives no read of the prefix.
     client.close().unwrap();
     let ended = cache.get("c/1").unwrap_err();
     assert_eq!(ended.kind(), ErrorKind::Closed, "{ended}");
@@ -144,7 +144,7 @@ fn without_a_limit_reads_are_answered_during_an_outage_and_reported_as_stale() {
     client.put("c/k", "v").unwrap();
     let cache = Cache::open(&client, "c/").unwrap();
     etcd.stop().unwrap();
-    eventually(SOON, "it knows", || cache.staleness());
+    eventually(SOON, "the cache is stale", || cache.staleness());
     assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "v");
     assert_eq!(cache.count(KeyRange::prefix("c/")).unwrap(), 1);
     assert!(cache.get_linearizable("c/k").is_err() && cache.get("other").is_err());
@@ -196,11 +196,11 @@ fn with_a_limit_no_read_returns_older_contents_even_when_the_link_is_silent() {
         refused.to_string().starts_with("read the cache of"),
         "{refused}"
     );
-    assert_eq!(cache.staleness(), None, "nobody has noticed yet");
+    assert_eq!(cache.staleness(), None, "the outage is not detected yet");
     assert_eq!(
         cache.snapshot().get(b"c/k").unwrap().value(),
         "old",
-        "for who wants it all the same"
+        "a read without a limit returns it"
     );
     proxy.pause(Dir::Down, false);
     let read = eventually(SOON, "it answers again", || cache.get("c/k").ok());
@@ -231,7 +231,7 @@ fn old_contents_are_not_returned_after_the_store_lost_its_data() {
         }
     });
     assert_eq!(gone, None);
-    eventually(SOON, "its own lost writes keep nobody waiting", || {
+    eventually(SOON, "reads do not wait for lost writes", || {
         cache.get("c/k").ok()
     });
     cache.put("c/k", "reborn").unwrap();
@@ -312,7 +312,7 @@ fn a_disconnected_cache_catches_up_even_after_a_compaction() {
     direct.put("c/k", "before").unwrap();
     let cache = Cache::open(&client, "c/").unwrap();
     proxy.cut();
-    eventually(SOON, "it knows", || cache.staleness());
+    eventually(SOON, "the cache is stale", || cache.staleness());
     direct.delete("c/gone").unwrap();
     let last = direct.put("c/k", "after").unwrap().revision();
     direct.compact(last).unwrap();

@@ -12,11 +12,11 @@ fn root() -> &'static Path {
 /// A list of ids that tests cite.
 struct List {
     file: &'static str,
-    /// What the first column is called.
+    /// The title of the first column.
     column: &'static str,
-    /// What a comment that cites an id begins with.
+    /// The beginning of a comment that cites an id.
     comment: &'static str,
-    /// It has at least so many rows: a list that is not read would ask for nothing.
+    /// The minimum number of rows: an unread list would need no test.
     rows: usize,
 }
 
@@ -34,7 +34,7 @@ const FAULTS: List = List {
     rows: 40,
 };
 
-/// The ids of a list, and why there is no test of one.
+/// The ids of a list, with the reason why an id has no test.
 fn listed(list: &List) -> BTreeMap<String, String> {
     let text = fs::read_to_string(root().join(list.file)).unwrap();
     let mut cases = BTreeMap::new();
@@ -46,7 +46,7 @@ fn listed(list: &List) -> BTreeMap<String, String> {
         if id == list.column || id.starts_with("---") {
             continue;
         }
-        assert!(!what.is_empty(), "{id} says nothing");
+        assert!(!what.is_empty(), "{id} has no text");
         let twice = cases.insert(id.to_owned(), why.to_owned());
         assert_eq!(twice, None, "{id} is listed twice");
     }
@@ -54,7 +54,7 @@ fn listed(list: &List) -> BTreeMap<String, String> {
     cases
 }
 
-/// Each id that a test cites, and where.
+/// Each id that a test cites, with its place.
 fn cited(list: &List) -> Vec<(String, String)> {
     let mut folders: Vec<PathBuf> = vec![root().join("src"), root().join("tests")];
     let mut cited = Vec::new();
@@ -128,7 +128,7 @@ fn compared() -> Vec<Vec<String>> {
         .skip_while(|line| !line.starts_with("| |"))
         .take_while(|line| line.starts_with('|'));
     let columns = |line: &str| line.split('|').map(|c| c.trim().to_owned()).collect();
-    // The first two are the names of the columns and what sets them off.
+    // The first two lines are the titles and the separator.
     rows.skip(2).map(columns).collect()
 }
 

@@ -27,26 +27,26 @@ use self::tally::Tally;
 use crate::support::certs::Authority;
 use crate::support::wait::{Raise, eventually};
 
-/// For whatever must come in the end.
+/// The limit of all waits for conditions.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SECONDS: &str = "ETCD_BLOCKING_CHAOS_SECONDS";
 
-/// What everybody shares.
+/// The state that all threads share.
 struct Run {
     client: Client,
     tally: Tally,
     counters: Counters,
-    /// No new work is begun.
+    /// No new work begins.
     ending: AtomicBool,
-    /// Nobody looks any more.
+    /// The watches are not read any more.
     over: AtomicBool,
     last_seen: AtomicBool,
-    /// A leader that wakes up can revoke leases that were renewed elsewhere while it slept.
+    /// A resumed leader can revoke leases that were renewed elsewhere while it was stopped.
     leaders_wake: bool,
 }
 
 impl Run {
-    fn goes_on(&self) -> bool {
+    fn is_running(&self) -> bool {
         !self.ending.load(SeqCst)
     }
 
@@ -54,8 +54,8 @@ impl Run {
         self.over.load(SeqCst)
     }
 
-    /// Somebody else may have what hung on this session: it must know that it is lost. By the clock it
-    /// knows before etcd ends the lease; what a leader revokes that woke up, it learns from etcd.
+    /// Another client may hold the keys of this session, so it must be lost. By the clock it detects that
+    /// before etcd ends the lease; a revocation by a resumed leader is reported by etcd.
     #[track_caller]
     fn is_lost(&self, session: &Session, why: &str) {
         if self.leaders_wake {
@@ -64,12 +64,12 @@ impl Run {
         assert!(session.check().is_err(), "{why}, but the session lives");
     }
 
-    fn saw_the_last(&self) {
+    fn observed_last_leader(&self) {
         self.last_seen.store(true, SeqCst);
     }
 }
 
-/// Switches authentication on, and returns a client of alice, who may do what she wants below `app/`.
+/// Enables authentication, and returns a client of alice, who may read and write everything below `app/`.
 fn with_users(builder: impl Fn() -> ClientBuilder) -> Client {
     let anybody = builder().connect().unwrap();
     anybody.auth().role_add("app").unwrap();
@@ -88,15 +88,15 @@ fn with_users(builder: impl Fn() -> ClientBuilder) -> Client {
 
 #[test]
 fn no_update_event_or_lock_is_lost_or_duplicated_while_leaders_are_killed() {
-    endure(&[Fault::Kill]);
+    run_with_faults(&[Fault::Kill]);
 }
 
 #[test]
 fn no_update_event_or_lock_is_lost_or_duplicated_while_leaders_pause_and_links_fail() {
-    endure(&[Fault::Freeze, Fault::Cut, Fault::Drop]);
+    run_with_faults(&[Fault::Freeze, Fault::Cut, Fault::Drop]);
 }
 
-fn endure(faults: &[Fault]) {
+fn run_with_faults(faults: &[Fault]) {
     let seconds = std::env::var(SECONDS).map_or(15, |text| text.parse().unwrap());
     let ca = Authority::new("the authority");
     let server = ca.server();
@@ -170,11 +170,11 @@ fn endure(faults: &[Fault]) {
         let contending: Vec<_> = locking.chain(campaigning).collect();
 
         let begun = Instant::now();
-        scene.play(run, faults, Duration::from_secs(seconds));
+        scene.run_faults(run, faults, Duration::from_secs(seconds));
         for seat in locks.iter().chain([throne]) {
             let held = format!("{}: held", seat.name());
             eventually(PATIENCE, &held, || {
-                (run.tally.total(&held) > 0 || !run.goes_on()).then_some(())
+                (run.tally.total(&held) > 0 || !run.is_running()).then_some(())
             });
         }
         println!("it lasted {:?}", begun.elapsed());
@@ -187,12 +187,12 @@ fn endure(faults: &[Fault]) {
             thread.join().unwrap();
         }
         contenders::lead_last(run);
-        eventually(PATIENCE, "the observer sees who leads last", || {
+        eventually(PATIENCE, "the observer receives the last leader", || {
             run.last_seen.load(SeqCst).then_some(())
         });
         observing.join().unwrap();
 
-        // What the store has is what every watch has to have seen.
+        // Every watch must have delivered the contents of the store.
         let changes = |prefix: &str| -> usize {
             let kvs = client.get_prefix(prefix.to_owned()).unwrap();
             kvs.iter().map(|kv| kv.version() as usize).sum()

@@ -13,7 +13,7 @@ use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Adds a member. A cluster says that it is unhealthy until all its members have been connected for
+/// Adds a member. A cluster reports that it is unhealthy until all its members have been connected for
 /// 5 s, and again when one was disconnected.
 fn try_add(client: &Client, add: &MemberAdd) -> Result<MemberAddResponse> {
     eventually(SOON, "a healthy cluster", || {
@@ -57,12 +57,12 @@ fn members_are_listed_added_updated_and_removed() {
         assert!(member.is_started() && !member.is_learner());
     }
 
-    // While all members run: before 3.6, one that does not is what a server complains of first.
+    // While all members run: before 3.6, a server first reports a stopped member.
     let known = MemberAdd::new([cluster.member(0).peer_url()]);
     let again = try_add(&client, &known).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists, "{again}");
 
-    // Nobody runs there, and three of four are a majority.
+    // The new member is not running, and three of four are a majority.
     let added = add(&client, &MemberAdd::new(["http://127.0.0.1:1"]));
     let new = added.member();
     assert_eq!(new.peer_urls(), ["http://127.0.0.1:1"]);
@@ -86,7 +86,7 @@ fn members_are_listed_added_updated_and_removed() {
 // Case: C-03
 #[test]
 fn malformed_peer_urls_are_refused_before_sending() {
-    // Nobody answers there: what is sent would take its time to fail.
+    // There is no server, so a request that is sent would fail late.
     let client = Client::connect(["http://127.0.0.1:1"]).unwrap();
     for url in [
         "://127.0.0.1:12345",
@@ -112,8 +112,8 @@ fn malformed_peer_urls_are_refused_before_sending() {
     }
 }
 
-/// That a learner refuses a request each time it is asked. The answer to the last of the attempts may
-/// be on its way when the time is up, which is told instead.
+/// Checks that a learner refuses a request at each attempt. The answer to the last attempt may
+/// be in flight at the deadline; then the error is `Timeout`.
 #[track_caller]
 fn refused(request: impl Fn() -> Result<()>) {
     let error = eventually(SOON, "its answer comes in time", || {
@@ -134,7 +134,7 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
     let leader = eventually(SOON, "a leader", || cluster.leader().ok());
     let client = Client::connect(cluster.endpoints()).unwrap();
     client.put("k", "v").unwrap();
-    // Changes are sent to a follower, which passes them on.
+    // Changes are sent to a follower, which forwards them.
     let follower = client.at(&cluster.endpoints()[(leader + 1) % 3]).unwrap();
 
     let index = cluster.prepare_member().unwrap();
@@ -161,7 +161,7 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
     });
     assert!(status.is_learner() && !status.is_leader());
     assert_eq!(status.member_id(), learner);
-    // What a learner serves.
+    // The requests that a learner serves.
     let read = || view.call(Get::key("k").serializable()).ok();
     eventually(SOON, "it has the data", || {
         read().filter(|r| !r.kvs().is_empty())
@@ -222,7 +222,7 @@ fn sync_endpoints_sets_the_endpoints_of_started_voting_members() {
     let mut cluster = LocalCluster::start(3).unwrap();
     let three = sorted(cluster.endpoints());
     let all = Client::connect(cluster.endpoints()).unwrap();
-    // One that has not started, and is a learner.
+    // A learner that has not started.
     let learner = cluster.prepare_member().unwrap();
     let peer = cluster.member(learner).peer_url();
     add(&all, &MemberAdd::new([peer]).learner());
@@ -233,7 +233,7 @@ fn sync_endpoints_sets_the_endpoints_of_started_voting_members() {
     let watcher = client.watch("k").unwrap();
     assert_eq!(sorted(client.sync_endpoints().unwrap()), three);
     assert_eq!(client.endpoints()[0], seed);
-    // It runs now, and is a learner still.
+    // It runs now, and is still a learner.
     cluster.member_mut(learner).spawn().unwrap();
     let view = client.at(cluster.member(learner).endpoint()).unwrap();
     eventually(SOON, "the learner runs", || {
@@ -241,12 +241,12 @@ fn sync_endpoints_sets_the_endpoints_of_started_voting_members() {
     });
     assert_eq!(sorted(client.sync_endpoints().unwrap()), three);
 
-    // What it knew at first is gone, and it goes on.
+    // The first endpoint is dead, and the client continues.
     cluster.member_mut(0).kill().unwrap();
     eventually(SOON, "calls go elsewhere", || client.put("k", "v").ok());
     let response = watcher.receiver().recv_timeout(SOON).unwrap().unwrap();
     assert_eq!(response.events()[0].kv().key(), "k");
-    // The seed stays, whatever the list says.
+    // The configured endpoint stays, even if it is not in the list.
     let members = client.cluster().member_list().unwrap().into_members();
     let name = cluster.member(0).name();
     let dead = members.iter().find(|m| m.name() == name).unwrap().id();
@@ -269,12 +269,12 @@ fn endpoints_are_synced_in_the_background() {
     cluster.member_mut(new).spawn().unwrap();
     cluster.member_mut(new).wait_ready(SOON).unwrap();
     let both = sorted(cluster.endpoints());
-    eventually(SOON, "it has learned of the new member", || {
+    eventually(SOON, "the endpoint of the new member is known", || {
         (sorted(client.endpoints()) == both).then_some(())
     });
     let gone = || client.cluster().member_remove(added.member().id()).ok();
     eventually(SOON, "the new member is removed", gone);
-    eventually(SOON, "it has forgotten that member", || {
+    eventually(SOON, "the endpoint of that member is removed", || {
         (client.endpoints() == cluster.endpoints()[..1]).then_some(())
     });
     client.put("k", "v").unwrap();

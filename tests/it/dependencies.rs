@@ -14,8 +14,8 @@ fn packages(features: &[&str]) -> BTreeSet<String> {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     let packages = text.lines().map(|line| {
         let words: Vec<&str> = line.split_whitespace().take(2).collect();
         words.join(" ")

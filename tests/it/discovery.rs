@@ -44,7 +44,7 @@ fn web(n: u16) -> Instance {
     Instance::new("web", format!("10.0.0.1:{n}"))
 }
 
-/// The next change that `wanted` says something about.
+/// The next change that `wanted` accepts.
 fn next<T>(view: &ServiceView, what: &str, wanted: impl Fn(&Change) -> Option<T>) -> T {
     let deadline = Instant::now() + SOON;
     loop {
@@ -68,7 +68,7 @@ fn removed(view: &ServiceView, id: &str) -> Cause {
     })
 }
 
-/// The states of a registration up to the one that `wanted` is about.
+/// The states of a registration up to the first that `wanted` accepts.
 fn until(registration: &Registration, what: &str, wanted: impl Fn(&State) -> bool) -> Vec<State> {
     let mut seen = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -108,7 +108,7 @@ fn a_registered_instance_is_found_and_picked() {
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].meta["zone"], "a");
     assert_eq!(view.pick().unwrap().addr, "10.0.0.1:1");
-    // A service whose name begins the same is another one.
+    // A service whose name begins with the same text is a different one.
     let _other = registrar
         .register(Instance::new("web2", "10.0.0.9:9"))
         .unwrap();
@@ -147,8 +147,8 @@ fn changes_of_one_revision_are_visible_together() {
     next(&view, "an instance", |change| {
         change.present().next().map(|_| ())
     });
-    assert_eq!(view.snapshot().len(), 2, "with the first comes the second");
-    // Whoever deletes them in one transaction.
+    assert_eq!(view.snapshot().len(), 2, "both changes arrive together");
+    // An operator deletes them in one transaction.
     let keys = ["/services/web/10.0.0.1:1", "/services/web/10.0.0.1:2"];
     let watcher = client.watch(KeyRange::prefix("/services/web/")).unwrap();
     client.txn(Txn::always(keys.map(Delete::key))).unwrap();
@@ -182,7 +182,7 @@ fn a_crashed_process_expires_and_other_instances_stay() {
     let survivor = client(&etcd);
     let view = Discovery::new(&survivor).service("web").unwrap();
     let kept = registrar(&survivor, 5).register(web(1)).unwrap();
-    // What remains of a process that was killed: nothing of it gets through any more.
+    // As after the crash of a process: nothing that it sends arrives.
     let proxy = Proxy::start(etcd.client_addr());
     let victim = Client::connect([proxy.endpoint()]).unwrap();
     let dying = registrar(&victim, 2).register(web(2)).unwrap();
@@ -204,7 +204,7 @@ fn a_crashed_process_expires_and_other_instances_stay() {
     assert!(flicker.is_empty(), "{flicker:?}");
 }
 
-/// A `Registered` that comes after something else did.
+/// A `Registered` after another state.
 fn registered_after_loss() -> impl Fn(&State) -> bool {
     let lost = std::cell::Cell::new(false);
     move |state| {
@@ -233,7 +233,7 @@ fn an_update_is_one_change_and_is_restored_after_a_loss() {
         }
         _ => None,
     });
-    assert!(view.pick().is_none(), "who drains gets no calls");
+    assert!(view.pick().is_none(), "a draining instance is not picked");
     client.delete("/services/web/10.0.0.1:1").unwrap();
     eventually(SOON, "the newest value is back", || {
         let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
@@ -283,7 +283,7 @@ fn the_plain_codec_is_compatible_with_the_usual_go_programs() {
     let kv = client.get("/web/127.0.0.1:8080").unwrap().unwrap();
     assert_eq!(kv.value(), "127.0.0.1:8080");
     assert!(kv.lease().is_some());
-    // As the Go program does it: a lease, and the address under it.
+    // As the Go program: a lease, and a key with the address.
     let lease = client.grant(Duration::from_secs(5)).unwrap().id();
     client
         .call(Put::new("/web/127.0.0.1:8081", "127.0.0.1:8081").lease(lease))
@@ -295,7 +295,7 @@ fn the_plain_codec_is_compatible_with_the_usual_go_programs() {
         .unwrap();
     let addrs: Vec<_> = view.snapshot().iter().map(|i| i.addr.clone()).collect();
     assert_eq!(addrs, ["127.0.0.1:8080", "127.0.0.1:8081"]);
-    // And as it leaves: by revoking its lease.
+    // It leaves by revoking its lease.
     client.revoke(lease).unwrap();
     assert_eq!(removed(&view, "127.0.0.1:8081"), Cause::Expired);
 }
@@ -323,7 +323,7 @@ fn a_program_can_start_while_etcd_is_unreachable() {
     let early = registration
         .wait_registered(Duration::from_millis(200))
         .unwrap_err();
-    // There was no time to find out more.
+    // There was no time for the query about the lease.
     assert_eq!(early.kind(), ErrorKind::Timeout);
     etcd.restart().unwrap();
     registration.wait_registered(SOON).unwrap();
@@ -345,7 +345,7 @@ fn dropping_a_registration_is_bounded_while_etcd_is_paused() {
     println!("dropped everything in {took:?} while etcd was paused");
     etcd.resume().unwrap();
     let other = self::client(&etcd);
-    eventually(SOON, "the lease forgets it", || {
+    eventually(SOON, "the key is not on the lease", || {
         other
             .get_prefix(KeyRange::prefix("/services/").start().clone())
             .unwrap()

@@ -1,4 +1,4 @@
-//! The documentation is whole: its pages, their links and the tables that the code has too.
+//! Checks the documentation: its pages, links, paths, and the tables that must match the code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,7 +53,7 @@ fn every_relative_link_leads_to_a_file() {
     }
 }
 
-/// A path is what stands in backquotes and begins with a folder of the repository or of `src/`.
+/// A path is a text in backquotes that begins with a folder of the repository or of `src/`.
 #[test]
 fn every_path_in_the_documents_exists() {
     let mut named = 0;

@@ -69,7 +69,7 @@ fn a_view_can_be_aimed_at_an_endpoint_that_is_not_configured() {
     let direct = Client::connect([foreign.endpoint()]).unwrap();
     assert_eq!(direct.get("k").unwrap().unwrap().value(), "foreign");
     assert_eq!(view.endpoints(), [foreign.endpoint()]);
-    // Without a scheme it has that of the client.
+    // Without a scheme, the view has that of the client.
     let bare = foreign.client_addr().to_string();
     assert_eq!(client.at(bare).unwrap().endpoints(), [foreign.endpoint()]);
 }
@@ -86,7 +86,7 @@ fn a_put_after_set_endpoints_goes_to_a_new_endpoint() {
     let put = client.put("k", "v").unwrap();
     let id = cluster.member(1).status().unwrap().member_id;
     assert_eq!(put.header().member_id.get(), id);
-    // Clones are the same client.
+    // Clones are handles of one client.
     assert_eq!(view_of_old.endpoints(), client.endpoints());
 }
 
@@ -105,7 +105,7 @@ fn set_endpoints_keeps_connections_of_kept_endpoints_and_drains_the_others() {
     assert_eq!(next_value(&watcher), "2");
     assert_eq!((a.connections(), b.connections()), (connections, 0));
 
-    // Under way when its endpoint goes: had its connection been cut, a put would be in doubt.
+    // Puts are in flight when the endpoint is removed: with a cut connection, one would have an unknown outcome.
     a.pause(Dir::Down, true);
     let under_way = client.submit(etcd_blocking::Put::new("under way", "3"));
     let there = || etcd.client_addr();
@@ -169,10 +169,10 @@ fn an_aimed_view_uses_only_its_endpoint_and_equal_views_share_a_connection() {
     let lease = view.grant(Duration::from_secs(10)).unwrap();
     let alive = view.keep_alive(lease.id()).unwrap();
     alive.receiver().recv_timeout(SOON).unwrap().unwrap();
-    // One for calls, one for watches, one for leases.
+    // One connection for calls, one for watches, one for leases.
     assert_eq!((own.connections(), chosen.connections()), (0, 3));
 
-    // What flows outlives the view, as it outlives a clone; its connections then end with it.
+    // Streams continue after the view is dropped, as after a clone; their connections end with them.
     drop(view);
     client.put("k", "4").unwrap();
     assert_eq!(next_value(&watcher), "4");

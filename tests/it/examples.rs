@@ -90,7 +90,7 @@ fn a_stopped_quickstart_leaves_no_process() {
     );
     for addr in addrs {
         let addr: SocketAddr = addr.parse().unwrap();
-        eventually(SOON, "nobody listens there any more", || {
+        eventually(SOON, "the port is closed", || {
             TcpStream::connect(addr).is_err().then_some(())
         });
     }
@@ -152,8 +152,8 @@ fn register_and_discover_recover_after_etcd_lost_all_data() {
     assert_eq!((code, lines), (Some(0), vec!["127.0.0.1:8080".to_owned()]));
 }
 
-/// The usual Go program, spoken by hand: `/web/ADDR` holds `ADDR`, under a lease that is revoked to
-/// leave; it looks at everything that begins with `/web`.
+/// The requests of a typical Go program: the key `/web/ADDR` holds `ADDR`, on a lease that is revoked to
+/// leave; it reads all keys that begin with `/web`.
 #[test]
 fn the_plain_codec_and_a_go_program_discover_each_other() {
     let scene = Scene::new("plain");
@@ -170,7 +170,7 @@ fn the_plain_codec_and_a_go_program_discover_each_other() {
 
     let register = scene.register("127.0.0.1:8080", &[]);
     discover.line(|line| line == "+ 127.0.0.1:8080");
-    let found = go_looks(&scene.etcd);
+    let found = go_program_lists(&scene.etcd);
     let expected = [
         ("/web/127.0.0.1:8080", "127.0.0.1:8080"),
         ("/web/127.0.0.1:9000", "127.0.0.1:9000"),
@@ -182,7 +182,7 @@ fn the_plain_codec_and_a_go_program_discover_each_other() {
     discover.line(|line| line.starts_with("- 127.0.0.1:9000 "));
     register.signal(Signal::TERM);
     discover.line(|line| line == "- 127.0.0.1:8080 Left");
-    assert_eq!(go_looks(&scene.etcd), []);
+    assert_eq!(go_program_lists(&scene.etcd), []);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn the_threads_example_works_with_its_own_or_a_given_etcd() {
     );
 }
 
-fn go_looks(etcd: &LocalEtcd) -> Vec<(String, String)> {
+fn go_program_lists(etcd: &LocalEtcd) -> Vec<(String, String)> {
     let prefix = json!({"key": base64("/web"), "range_end": base64("/wec")});
     let found = go(etcd, "kv/range", &prefix);
     let text = |kv: &Value, field: &str| kv[field].as_str().unwrap().to_owned();

@@ -23,7 +23,7 @@ mod recipes;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// The Go program of locks, built once; `None` where there is no Go.
+/// The Go program for locks, built once; `None` without Go.
 fn program() -> Option<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 
@@ -37,13 +37,13 @@ fn if_built(built: &'static Result<PathBuf, String>) -> Option<&'static Path> {
             panic!("the Go programs cannot be built: {why}")
         }
         Err(why) => {
-            eprintln!("skipped, for want of Go and clientv3: {why}");
+            eprintln!("skipped without Go and clientv3: {why}");
             None
         }
     }
 }
 
-/// Builds one program of the module, with the modules that `go.sum` knows and no others.
+/// Builds one program of the module, with exactly the modules in `go.sum`.
 fn build(name: &str) -> Result<PathBuf, String> {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("go-{name}"));
     let built = Command::new("go")
@@ -75,19 +75,19 @@ impl Go {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (told, lines) = unbounded();
+        let (sender, lines) = unbounded();
         let out = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
             out.lines()
                 .map_while(Result::ok)
-                .all(|line| told.send(line).is_ok())
+                .all(|line| sender.send(line).is_ok())
         });
         Go { child, lines }
     }
 
-    /// The next line, which has to begin like this; what comes after.
+    /// Reads the next line, which must begin with this, and returns the rest.
     #[track_caller]
-    fn says(&self, prefix: &str) -> String {
+    fn read_after(&self, prefix: &str) -> String {
         let line = self.lines.recv_timeout(SOON).unwrap();
         let rest = line.strip_prefix(prefix);
         rest.unwrap_or_else(|| panic!("{line}, not {prefix}"))
@@ -99,11 +99,11 @@ impl Go {
         self.lines.is_empty()
     }
 
-    /// Closes its input and waits for its end.
+    /// Closes its input, and waits until it exits.
     #[track_caller]
     fn end(&mut self) {
         drop(self.child.stdin.take());
-        self.says("done");
+        self.read_after("done");
         assert!(self.child.wait().unwrap().success());
     }
 }
@@ -138,7 +138,7 @@ fn rust_waits_for_a_mutex_held_by_go_and_go_for_one_held_by_rust() {
     let (etcd, client, session) = start();
     let mutex = Mutex::new(&session, "lock");
     let mut go = Go::start(program, &etcd, &["hold", "lock"]);
-    let key = go.says("held ");
+    let key = go.read_after("held ");
     assert!(key.starts_with("lock/"));
     assert!(mutex.try_lock().unwrap().is_none());
     let guard = thread::scope(|scope| {
@@ -152,7 +152,7 @@ fn rust_waits_for_a_mutex_held_by_go_and_go_for_one_held_by_rust() {
     keys_become(&client, "lock/", 2);
     assert!(next.is_silent(), "it waits for ours");
     guard.unlock().unwrap();
-    let held = next.says("held ");
+    let held = next.read_after("held ");
     assert!(!held.is_empty());
     next.end();
     keys_become(&client, "lock/", 0);
@@ -196,7 +196,7 @@ fn readers_and_writers_of_go_and_rust_exclude_each_other() {
     let (etcd, client, session) = start();
     let lock = RwLock::new(&session, "rw");
     let mut reading = Go::start(program, &etcd, &["read", "rw"]);
-    reading.says("held");
+    reading.read_after("held");
     let guard = lock.try_read().unwrap().expect("readers share it");
     assert!(lock.try_write().unwrap().is_none());
     let mut writing = Go::start(program, &etcd, &["write", "rw"]);
@@ -205,7 +205,7 @@ fn readers_and_writers_of_go_and_rust_exclude_each_other() {
     keys_become(&client, "rw/", 2);
     assert!(writing.is_silent(), "it waits for our reader");
     guard.unlock().unwrap();
-    writing.says("held");
+    writing.read_after("held");
     let short = Duration::from_millis(300);
     assert_eq!(
         lock.read_timeout(short).unwrap_err().kind(),
@@ -225,9 +225,9 @@ fn go_and_rust_share_an_election() {
     assert!(next().is_none());
     let mut watching = Go::start(program, &etcd, &["observe", "vote"]);
     let mut go = Go::start(program, &etcd, &["lead", "vote", "go"]);
-    go.says("leads ");
+    go.read_after("leads ");
     assert_eq!(next().unwrap().value(), "go");
-    assert_eq!(watching.says("sees "), "go");
+    assert_eq!(watching.read_after("sees "), "go");
     let ours = thread::scope(|scope| {
         let waiting = scope.spawn(|| election.campaign_timeout("rust", SOON).unwrap());
         keys_become(&client, "vote/", 2);
@@ -236,15 +236,15 @@ fn go_and_rust_share_an_election() {
         waiting.join().unwrap()
     });
     assert_eq!(next().unwrap().value(), "rust");
-    assert_eq!(watching.says("sees "), "rust");
+    assert_eq!(watching.read_after("sees "), "rust");
     let mut go = Go::start(program, &etcd, &["lead", "vote", "go again"]);
     keys_become(&client, "vote/", 2);
     assert!(go.is_silent());
     ours.proclaim("still rust").unwrap();
-    assert_eq!(watching.says("sees "), "still rust");
+    assert_eq!(watching.read_after("sees "), "still rust");
     ours.resign().unwrap();
-    go.says("leads ");
-    assert_eq!(watching.says("sees "), "go again");
+    go.read_after("leads ");
+    assert_eq!(watching.read_after("sees "), "go again");
     drop(watching.child.stdin.take());
     go.end();
 }

@@ -21,7 +21,7 @@ use crate::support::{
 };
 
 const SOON: Duration = Duration::from_secs(30);
-/// Long enough to see that nothing comes; nothing fails when it is too short.
+/// The time in which nothing must arrive. A shorter time would not make a test fail.
 const SILENCE: Duration = Duration::from_millis(100);
 
 fn echo() -> RawServer {
@@ -195,9 +195,11 @@ fn silence_drops_the_bytes_of_one_direction_only() {
     let up = proxy.bytes_up();
     proxy.silence(Dir::Down, true);
     used.write_all(b"lost").unwrap();
-    eventually(SOON, "it goes up, and what comes down is swallowed", || {
-        ((proxy.bytes_up(), proxy.bytes_swallowed()) == (up + 4, 4)).then_some(())
-    });
+    eventually(
+        SOON,
+        "bytes to the server are forwarded, and its answer is discarded",
+        || ((proxy.bytes_up(), proxy.bytes_swallowed()) == (up + 4, 4)).then_some(()),
+    );
     assert_silent(&mut used);
     let mut new = dial(&proxy);
     new.write_all(b"lost").unwrap();
@@ -211,7 +213,7 @@ fn silence_drops_the_bytes_of_one_direction_only() {
     let (up, swallowed) = (proxy.bytes_up(), proxy.bytes_swallowed());
     proxy.silence(Dir::Up, true);
     idle.write_all(b"lost").unwrap();
-    eventually(SOON, "it is swallowed on its way up", || {
+    eventually(SOON, "bytes to the server are discarded", || {
         (proxy.bytes_swallowed() >= swallowed + 4).then_some(())
     });
     assert_eq!(proxy.bytes_up(), up);
@@ -399,7 +401,7 @@ fn threads_files_memory_and_cpu_of_the_process_are_measured() {
     assert!(open_fds() >= 3);
     assert!(rss_kib() > 1000);
     let before = cpu_time();
-    eventually(SOON, "busy for a while", || {
+    eventually(SOON, "cpu time was used", || {
         let end = Instant::now() + Duration::from_millis(20);
         while Instant::now() < end {}
         (cpu_time() > before).then_some(())
@@ -421,7 +423,7 @@ fn pace_measures_the_delay_of_an_overloaded_machine() {
                 }
             });
         }
-        eventually(SOON, "time is owed", || {
+        eventually(SOON, "a delay is recorded", || {
             let so_far = pace.owed(begun, Instant::now());
             (so_far > Duration::from_millis(100)).then_some(())
         });
@@ -448,7 +450,7 @@ fn a_paused_proxy_can_be_dropped() {
             client.write_all(b"held back").unwrap();
             client
         });
-        eventually(SOON, "all are taken in", || {
+        eventually(SOON, "all bytes are received", || {
             (proxy.open_connections() == clients.len()).then_some(())
         });
         drop(proxy);

@@ -93,7 +93,7 @@ fn empty_values_and_binary_keys_are_supported() {
 // Case: KV-31
 #[test]
 fn invalid_options_are_refused_before_anything_is_sent() {
-    // Most of the options that clientv3 refuses at run time do not compile here.
+    // Most options that clientv3 refuses at run time do not compile here.
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();

@@ -30,7 +30,7 @@ fn client(endpoint: &str) -> Client {
     Client::connect([endpoint]).unwrap()
 }
 
-/// A server behind a proxy, and a client that knows only the proxy.
+/// A server behind a proxy, and a client of the proxy.
 fn behind_a_proxy() -> (LocalEtcd, Proxy, Client) {
     let etcd = etcd();
     let proxy = Proxy::start(etcd.client_addr());
@@ -38,13 +38,13 @@ fn behind_a_proxy() -> (LocalEtcd, Proxy, Client) {
     (etcd, proxy, client)
 }
 
-/// The next item, which has to be a renewal.
+/// The next item, which must be a renewal.
 #[track_caller]
 fn renewed(alive: &KeepAlive) -> Renewal {
     alive.receiver().recv_timeout(SOON).unwrap().unwrap()
 }
 
-/// The last item, and that nothing comes after it.
+/// Returns the last item, and checks that nothing follows.
 #[track_caller]
 fn gone(receiver: &Receiver<Result<Renewal>>, within: Duration) -> etcd_blocking::Error {
     let (pace, begun) = (Pace::start(), Instant::now());
@@ -59,14 +59,14 @@ fn gone(receiver: &Receiver<Result<Renewal>>, within: Duration) -> etcd_blocking
                 );
                 return error;
             }
-            Err(none) => panic!("the lease is not gone: {none}"),
+            Err(none) => panic!("the lease has not ended: {none}"),
         }
     }
 }
 
-/// Sees renewals until `span` has passed; the lease has to be alive all the time.
+/// Reads renewals for `span`; the lease must be alive all the time.
 #[track_caller]
-fn lives_for(alive: &KeepAlive, span: Duration) -> usize {
+fn stays_alive_for(alive: &KeepAlive, span: Duration) -> usize {
     let until = Instant::now() + span;
     let mut renewals = 0;
     loop {
@@ -136,7 +136,7 @@ fn a_chosen_lease_id_is_granted_once() {
 }
 
 /// Runs a request whose first answer is lost, with its connection, after it was executed.
-fn lose_the_answer<R: Request>(
+fn lose_answer<R: Request>(
     proxy: &Proxy,
     client: &Client,
     request: R,
@@ -156,7 +156,7 @@ fn a_grant_whose_answer_is_lost_creates_one_lease() {
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     client.get("connected").unwrap();
     let leases = || direct.leases().unwrap().ids().to_vec();
-    let granted = lose_the_answer(&proxy, &client, Grant::ttl(secs(60)), || {
+    let granted = lose_answer(&proxy, &client, Grant::ttl(secs(60)), || {
         leases().len() == 1
     });
     let lease = granted.unwrap();
@@ -169,7 +169,7 @@ fn a_revocation_whose_answer_is_lost_succeeds() {
     let (etcd, proxy, client) = behind_a_proxy();
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     let lease = client.grant(secs(60)).unwrap();
-    let revoked = lose_the_answer(&proxy, &client, Revoke::new(lease.id()), || {
+    let revoked = lose_answer(&proxy, &client, Revoke::new(lease.id()), || {
         direct.leases().unwrap().ids().is_empty()
     });
     assert_eq!(revoked.unwrap(), RevokeResponse::default());
@@ -245,10 +245,10 @@ fn a_lease_is_renewed_after_a_third_of_its_ttl() {
         (lease.id(), secs(2), lease.id())
     );
     assert!(alive.valid_for() <= secs(2) && alive.is_alive());
-    // Four times its life: renewals come every 0.6 s to 0.67 s.
+    // Four times the TTL: a renewal every 0.6 s to 0.67 s.
     let pace = Pace::start();
     let begun = Instant::now();
-    let renewals = lives_for(&alive, secs(8));
+    let renewals = stays_alive_for(&alive, secs(8));
     let late = pace.owed(begun, Instant::now()).as_millis() / 670;
     let fewest = 11usize.saturating_sub(usize::try_from(late).unwrap());
     assert!((fewest.max(5)..=14).contains(&renewals), "{renewals}");
@@ -264,13 +264,13 @@ fn several_handles_of_a_lease_share_its_renewals_until_the_last_is_dropped() {
     let one = client.keep_alive(lease.id()).unwrap();
     renewed(&one);
     let two = client.clone().keep_alive(lease.id()).unwrap();
-    // It learns at once what the other knows.
+    // The second handle receives the last renewal at once.
     renewed(&two);
     let reader = one.receiver().clone();
     drop(one);
-    // Who left gets no last item, only the end.
+    // A dropped handle gets no last item, only the end of the channel.
     assert!(reader.iter().all(|item| item.is_ok()));
-    lives_for(&two, secs(4));
+    stays_alive_for(&two, secs(4));
     let three = client.keep_alive(lease.id()).unwrap();
     let reader = three.receiver().clone();
     drop(three);
@@ -330,7 +330,7 @@ fn a_revoked_lease_is_reported_within_a_third_of_its_ttl() {
         "{error}"
     );
     assert!(!alive[1].is_alive());
-    lives_for(&alive[0], secs(3));
+    stays_alive_for(&alive[0], secs(3));
     assert!(alive[2].is_alive());
 }
 
@@ -419,8 +419,8 @@ fn an_unread_receiver_does_not_stop_renewals_and_gets_the_last_item() {
     let lease = client.grant(secs(1)).unwrap();
     let idle = client.keep_alive(lease.id()).unwrap();
     let read = client.keep_alive(lease.id()).unwrap();
-    // Two dozen renewals, more than are queued.
-    lives_for(&read, secs(8));
+    // About 24 renewals, more than the queue holds.
+    stays_alive_for(&read, secs(8));
     assert!(idle.is_alive());
     assert_eq!(idle.receiver().len(), 16);
     client.revoke(lease.id()).unwrap();
@@ -444,7 +444,7 @@ fn it_works_inside_an_async_runtime() {
         let client = client(&etcd.endpoint());
         let lease = client.grant(secs(3)).unwrap();
         let alive = client.keep_alive(lease.id()).unwrap();
-        lives_for(&alive, secs(4));
+        stays_alive_for(&alive, secs(4));
         drop(alive);
         client.revoke(lease.id()).unwrap();
     });

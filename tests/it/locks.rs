@@ -20,7 +20,7 @@ mod services;
 mod session;
 mod stale;
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const SOON: Duration = Duration::from_secs(15);
 
 fn secs(n: u64) -> Duration {
@@ -39,7 +39,7 @@ fn keys(client: &Client, prefix: &str) -> Vec<String> {
     kvs.iter().map(|kv| kv.key_lossy().into_owned()).collect()
 }
 
-/// Waits until so many keys are below a prefix.
+/// Waits until a prefix has `count` keys.
 #[track_caller]
 fn keys_become(client: &Client, prefix: &str, count: usize) {
     eventually(SOON, &format!("{count} keys below {prefix}"), || {

@@ -41,7 +41,7 @@ fn status_returns_the_state_of_the_addressed_member() {
         assert_eq!(status.downgrade(), None);
         if minor(&client) >= 6 {
             assert_eq!(status.db_size_quota(), Some(2 << 30));
-            // It grows to that of the program in the moments after the start of a cluster.
+            // The cluster version reaches that of the program shortly after the start.
             assert!(status.storage_version().is_none_or(|v| v.starts_with("3.")));
         }
         leaders += u32::from(status.is_leader());
@@ -122,7 +122,7 @@ fn move_leader_is_accepted_by_the_leader_only_and_a_client_finds_the_leader() {
     leads(next);
     client.maintenance().move_leader(id(third)).unwrap();
     leads(third);
-    // It need not be an endpoint of the client.
+    // The member need not be an endpoint of the client.
     let elsewhere = Client::connect([cluster.member(leader).endpoint()]).unwrap();
     elsewhere.maintenance().move_leader(id(leader)).unwrap();
     leads(leader);
@@ -146,7 +146,7 @@ fn a_full_store_raises_an_alarm_until_it_is_compacted_and_disarmed() {
     assert_eq!(client.maintenance().alarms().unwrap().alarms(), []);
     let value = vec![7; 128 * 1024];
     let full = (0..200).find_map(|_| client.put("big", value.clone()).err());
-    let full = full.expect("the quota ends somewhere");
+    let full = full.expect("the quota is reached");
     assert_eq!(full.kind(), ErrorKind::NoSpace, "{full}");
 
     let alarm = eventually(SOON, "the alarm is raised", || {
@@ -182,7 +182,7 @@ fn a_full_store_raises_an_alarm_until_it_is_compacted_and_disarmed() {
     assert_eq!(client.maintenance().disarm_all().unwrap(), [alarm]);
     client.put("small", "v").unwrap();
     assert!(client.maintenance().health().unwrap()[0].is_healthy());
-    // One that is not raised is no error.
+    // Disarming an alarm that is not raised is not an error.
     assert_eq!(
         client.maintenance().disarm(alarm).unwrap().alarms(),
         [] as [Alarm; 0]
@@ -230,7 +230,7 @@ fn health_returns_the_state_of_each_endpoint() {
     cluster.member(1).pause().unwrap();
     let begun = Instant::now();
     let health = client.maintenance().health().unwrap();
-    // All are asked at once, each for as long as the client's timeout.
+    // All endpoints are asked at once, each with the client's timeout.
     assert!(
         begun.elapsed() < Duration::from_secs(9),
         "{:?}",
@@ -242,7 +242,7 @@ fn health_returns_the_state_of_each_endpoint() {
     assert_eq!(error(0).kind(), ErrorKind::Unavailable);
     assert!(error(0).to_string().contains("refused"), "{}", error(0));
     assert!(error(0).to_string().contains(&cluster.endpoints()[0]));
-    // The one that is left has no majority behind it.
+    // The remaining member has no majority.
     let alone = error(2).kind();
     assert!(matches!(alone, ErrorKind::Unavailable | ErrorKind::Timeout));
     cluster.member(1).resume().unwrap();
@@ -322,11 +322,11 @@ fn reject_old_cluster_refuses_a_cluster_with_an_old_member() {
             .status()
             .is_ok()
     );
-    // One that does not tell is not known to be new.
+    // A member without a version is not regarded as new.
     let silent = "http://127.0.0.1:1".to_owned();
     let error = strict(&[new, silent]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    // Only new ones refuse to tell.
+    // Only new members deny the request.
     let denied = refusing("7", "etcdserver: permission denied");
     assert!(strict(&[denied.endpoint()]).is_ok());
 
@@ -345,7 +345,7 @@ fn a_downgrade_is_validated_enabled_and_cancelled() {
         return;
     }
     let (previous, current) = (format!("3.{}.0", minor - 1), format!("3.{minor}"));
-    // The version of the cluster is decided a moment after it starts.
+    // The cluster version is set shortly after the start.
     let validated = eventually(SOON, "the cluster has a version", || {
         client.maintenance().downgrade_validate(&previous).ok()
     });
@@ -363,7 +363,7 @@ fn a_downgrade_is_validated_enabled_and_cancelled() {
         0,
         "refused before anything is sent"
     );
-    // With none under way, 3.7 says that it is done.
+    // Without a downgrade in progress, 3.7 reports success.
     let none = client.maintenance().downgrade_cancel().err();
     assert!(none.is_none_or(|e| e.kind() == ErrorKind::FailedPrecondition));
 

@@ -24,7 +24,7 @@ fn used_by(cluster: &LocalCluster, client: &Client) -> usize {
     (0..3).find(is_it).unwrap()
 }
 
-/// A client whose calls go to the leader, or to a follower; clients begin anywhere.
+/// A client whose calls go to the leader, or to a follower; the first member of a client is random.
 fn client_of(cluster: &LocalCluster, leader: bool) -> (Client, usize) {
     eventually(SOON, "a client of such a member", || {
         let client = Client::connect(cluster.endpoints()).unwrap();
@@ -46,9 +46,10 @@ fn print(what: &str, report: &Report) {
     );
 }
 
-/// Reads never fail; a write may, but only in doubt: anything else could have gone elsewhere.
+/// Checks that no read failed, and that each failed write has an unknown outcome, because any other call can be
+/// repeated elsewhere.
 #[track_caller]
-fn only_doubtful_writes_fail(report: &Report) {
+fn only_writes_of_unknown_outcome_fail(report: &Report) {
     assert!(report.failed_reads.is_empty(), "{:?}", report.failed_reads);
     let clear: Vec<&Error> = report
         .failed_writes
@@ -68,7 +69,7 @@ fn calls_move_away_from_a_killed_follower_within_a_second() {
     load.flows(Instant::now(), SOON);
     let report = load.finish(fault, secs(10));
     print("follower killed", &report);
-    only_doubtful_writes_fail(&report);
+    only_writes_of_unknown_outcome_fail(&report);
     assert!(report.longest_without_read < secs(1), "{report:?}");
     assert!(report.longest_without_write < secs(1), "{report:?}");
     assert!(report.watch_caught_up < secs(5), "{report:?}");
@@ -86,13 +87,13 @@ fn a_shutdown_of_a_member_fails_no_read_and_is_not_delayed() {
         let pace = Pace::start();
         let fault = Instant::now();
         cluster.member_mut(used).stop().unwrap();
-        // It waits five seconds for streams that do not leave.
+        // A server waits five seconds for open streams.
         let stopped = pace.check("shutting down", fault, secs(3));
         load.flows(Instant::now(), SOON);
         let report = load.finish(fault, secs(10));
         let kind = if leader { "leader" } else { "follower" };
         print(&format!("{kind} shut down in {stopped:?}"), &report);
-        only_doubtful_writes_fail(&report);
+        only_writes_of_unknown_outcome_fail(&report);
         assert!(report.longest_without_read < secs(1), "{report:?}");
         assert!(alive.is_alive());
     }
@@ -109,7 +110,7 @@ fn calls_continue_after_the_election_that_follows_a_killed_leader() {
     load.flows(Instant::now(), SOON);
     let report = load.finish(fault, secs(10));
     print("leader killed", &report);
-    only_doubtful_writes_fail(&report);
+    only_writes_of_unknown_outcome_fail(&report);
     assert!(report.longest_without_read < secs(3), "{report:?}");
     assert!(report.longest_without_write < secs(6), "{report:?}");
 }
@@ -124,8 +125,8 @@ fn calls_move_away_from_a_silent_member_within_15_seconds() {
     load.flows(Instant::now(), SOON);
     let report = load.finish(fault, secs(16));
     print("follower paused", &report);
-    only_doubtful_writes_fail(&report);
-    // A read turns elsewhere after a third of its time, a write fails at its deadline.
+    only_writes_of_unknown_outcome_fail(&report);
+    // A read is repeated elsewhere after a third of its time; a write fails at its deadline.
     assert!(report.longest_without_read < secs(3), "{report:?}");
     assert!(report.longest_without_write < secs(6), "{report:?}");
     cluster.member(used).resume().unwrap();
@@ -165,7 +166,7 @@ fn calls_move_away_from_a_member_without_a_leader_within_5_seconds() {
     }
 }
 
-/// What is tried with a member that is out of reach: all verbs, and reads of every kind.
+/// The attempts with an unreachable member: all verbs, and reads of every kind.
 type Attempt = (&'static str, fn(&Client) -> etcd_blocking::Result<()>);
 
 const ATTEMPTS: &[Attempt] = &[
@@ -180,7 +181,7 @@ const ATTEMPTS: &[Attempt] = &[
     }),
 ];
 
-/// A client of three proxies, each in front of a member, and the index of the one it uses.
+/// A client of three proxies, each in front of a member, and the index of the used one.
 fn behind_proxies(cluster: &LocalCluster) -> (Vec<Proxy>, Client, usize) {
     let proxies: Vec<_> = cluster
         .members()
@@ -192,7 +193,7 @@ fn behind_proxies(cluster: &LocalCluster) -> (Vec<Proxy>, Client, usize) {
     (proxies, client, used)
 }
 
-/// Tries until it succeeds; returns how it failed before.
+/// Repeats until success; returns the errors before.
 fn tries(client: &Client, attempt: &Attempt) -> Vec<Error> {
     let mut errors = Vec::new();
     while let Err(error) = attempt.1(client) {
@@ -230,8 +231,8 @@ fn an_isolated_member_answers_no_read_and_fails_at_most_one_write() {
     for attempt in ATTEMPTS {
         let (_proxies, client, used) = behind_proxies(&cluster);
         links.isolate(used);
-        // In flight on the isolated member, a write waits for its deadline; and for a new leader,
-        // if that was the old one.
+        // A write in flight on the isolated member waits for its deadline, and for a new leader
+        // if that member was the leader.
         let errors = tries(&client.with_timeout(secs(7)), attempt);
         println!("{}: {errors:?}", attempt.0);
         let reads = attempt.0.ends_with("get");

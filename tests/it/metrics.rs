@@ -15,7 +15,7 @@ use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Waits until the metrics are like this.
+/// Waits until the metrics satisfy the condition.
 #[track_caller]
 fn until(client: &Client, what: &str, is: impl Fn(&Metrics) -> bool) -> Metrics {
     eventually(SOON, what, || Some(client.metrics()).filter(&is))
@@ -38,7 +38,7 @@ fn calls_are_counted_by_verb_and_outcome_and_timed() {
         .unwrap_err();
     let empty = client.call(Put::new("", "v")).unwrap_err();
     assert_eq!(empty.kind(), ErrorKind::InvalidArgument);
-    // Errors and metrics have one word for it.
+    // Errors and metrics use the same name.
     assert!(empty.to_string().starts_with("put "), "{empty}");
     assert!(future.to_string().starts_with("compact "), "{future}");
 
@@ -68,7 +68,7 @@ fn calls_are_counted_by_verb_and_outcome_and_timed() {
         text.contains("put: 50 ok, 1 InvalidArgument, 0 in flight, p50 "),
         "{text}"
     );
-    // A view of the client is the client.
+    // A view shares the metrics of its client.
     assert_eq!(client.with_timeout(SOON).metrics().finished(), 102);
 }
 
@@ -143,13 +143,13 @@ fn unread_items_and_pauses_of_a_slow_watch_are_counted() {
     let watches = metrics.watches;
     assert_eq!((watches.open, watches.streams), (3, 1));
     assert!(watches.pauses >= 2 && watches.delivered >= 8, "{watches:?}");
-    // 4 of each, of a good kB; and what the mirror told at first.
+    // 4 items of each, of about 1 kB, and the first event of the mirror.
     assert!(watches.queued >= 8 && watches.queued < 12, "{watches:?}");
     assert!(
         watches.queued_bytes >= 8_000 && watches.queued_bytes < 20_000,
         "{watches:?}"
     );
-    // History comes in batches.
+    // History is delivered in batches.
     let mut read = 0;
     while read < 50 {
         read += slow.recv_timeout(SOON).unwrap().unwrap().events().len();
@@ -288,12 +288,12 @@ fn internal_requests_are_counted_like_calls() {
             "{verb}"
         );
     }
-    // In the background, too.
+    // Also for requests in the background.
     let syncing = Client::builder([etcd.endpoint()])
         .sync_interval(Duration::from_millis(20))
         .connect()
         .unwrap();
-    until(&syncing, "it has asked for the members", |metrics| {
+    until(&syncing, "it has sent member list", |metrics| {
         metrics.call("member list").is_some_and(|list| list.ok >= 2)
     });
 }

@@ -129,9 +129,7 @@ fn a_compaction_during_a_disconnect_is_one_reset_with_the_exact_difference() {
     let mut keys = Keys::new();
     follow(&mirror, &mut keys, |keys| keys.len() == 3);
     proxy.cut();
-    eventually(SOON, "the mirror knows that it is cut off", || {
-        mirror.staleness()
-    });
+    eventually(SOON, "the mirror is stale", || mirror.staleness());
     direct.put("m/changed", "after").unwrap();
     direct.delete("m/deleted").unwrap();
     let last = direct.put("m/new", "after").unwrap().revision();
@@ -200,7 +198,7 @@ fn a_slow_reader_gets_one_reset_for_all_missed_changes() {
     let end = shown(&mirror);
     let resets = follow(&mirror, &mut keys, |keys| *keys == end);
     // One batch can overflow a queue that is half empty; then it begins to catch up at once.
-    assert!((1..=2).contains(&resets), "the way out: {resets}");
+    assert!((1..=2).contains(&resets), "the number of resets: {resets}");
     client.put("m/later", "x").unwrap();
     assert_eq!(
         follow(&mirror, &mut keys, |keys| keys.contains_key("m/later")),

@@ -31,7 +31,7 @@ fn keys(client: &Client, get: Get) -> Vec<String> {
     names(client.call(get).unwrap().kvs())
 }
 
-/// What lies before, in, and after the namespace `app/`.
+/// Keys before, in, and after the namespace `app/`.
 fn fill(client: &Client) {
     for key in [
         "aaa", "app", "app/", "app/a", "app/b/1", "app/b/2", "app0", "zzz",
@@ -156,7 +156,7 @@ fn watches_in_a_namespace_report_keys_without_the_prefix() {
     let one = app.watch("k").unwrap();
     let set = app.watch_set().unwrap();
     let in_set = set.add(Watch::prefix("k")).unwrap();
-    // It says from where on, because nobody waits until it is there.
+    // The watch has a start revision, because the test does not wait until it is created.
     let next = client.put("k", "outside").unwrap().revision().next();
     let from_there = Watch::key("k").start_revision(next);
     let submitted = set.submit(from_there).unwrap();
@@ -182,9 +182,9 @@ fn watches_in_a_namespace_report_keys_without_the_prefix() {
     assert_eq!((prev.key(), prev.value_str()), (&"k".into(), Some("two")));
     collect(&|| one.recv_timeout(SOON).unwrap().unwrap());
     let (mut of_added, mut of_submitted) = (Vec::new(), Vec::new());
-    let mut told = items(set.receiver(), SOON);
+    let mut received = items(set.receiver(), SOON);
     while of_added.len() < 3 || of_submitted.len() < 3 {
-        let (of, item) = told.next().unwrap();
+        let (of, item) = received.next().unwrap();
         let events = match of == in_set {
             true => &mut of_added,
             false => &mut of_submitted,
@@ -203,7 +203,7 @@ fn all_parts_of_a_transaction_are_moved_into_the_namespace() {
     let (_etcd, client) = start();
     fill(&client);
     let app = client.namespace("app/").unwrap();
-    // Outside there is no such key.
+    // Without the prefix there is no such key.
     let missing = Compare::missing(KeyRange::from_key("c"));
     let inner = Txn::when([Compare::value("a").eq("v"), missing])
         .then([Get::prefix("b/")])
@@ -248,7 +248,7 @@ fn time_to_live_in_a_namespace_returns_the_keys_of_the_namespace() {
     client.call(Put::new("outside", "v").lease(lease)).unwrap();
     let of = |client: &Client| -> Vec<_> {
         let lives = client.call(TimeToLive::new(lease).keys()).unwrap();
-        // etcd lists them in no order.
+        // etcd lists them without an order.
         let mut keys = lives.keys().to_vec();
         keys.sort();
         keys
@@ -273,7 +273,7 @@ fn namespaces_nest_and_share_the_client() {
     assert_eq!(keys(&a, Get::prefix("")), ["b/k"]);
     assert_eq!(keys(&ab, Get::prefix("")), ["k"]);
     assert_eq!(ab.id(), client.id());
-    // Revisions are the store's.
+    // Revisions are those of the store.
     let now = ab.call(Get::key("k")).unwrap().header().revision;
     let later = client.put("k", "v").unwrap().revision();
     assert_eq!(later, now.next());
@@ -334,7 +334,7 @@ fn a_mirror_of_a_namespace_has_its_keys_and_their_changes() {
     assert_eq!(changed, ["b/1", "c"]);
 }
 
-/// The worker of discovery is the client's, and serves all its views: each by its own keys.
+/// The worker of a client serves the views of all its namespaces; each view has its own keys.
 #[test]
 fn services_of_a_namespace_and_of_its_client_are_separate() {
     let (_etcd, client) = start();
@@ -364,7 +364,7 @@ fn services_of_a_namespace_and_of_its_client_are_separate() {
         "{all:?}"
     );
     assert_eq!(all.len(), 2, "{all:?}");
-    // Taken away, it comes back to where it was.
+    // After a deletion, the key is restored at the same place.
     let key = all.iter().find(|key| key.starts_with("app/")).unwrap();
     client.delete(key.clone()).unwrap();
     eventually(SOON, "registered again", || {

@@ -12,8 +12,8 @@ use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A cluster, its links, and a proxy each in front of a member that stays and a follower that is
-/// going to be cut off.
+/// A cluster, its links, and two proxies: one in front of a member that stays, one in front of a follower that is
+/// isolated later.
 fn start() -> (LocalCluster, PeerLinks, Proxy, Proxy, usize) {
     let (cluster, links) = PeerLinks::start(3, &[]);
     let leader = cluster.leader().unwrap();
@@ -46,7 +46,7 @@ fn an_ordered_read_of_a_member_that_is_behind_is_repeated_elsewhere() {
         .connect()
         .unwrap();
     let (ordered, other) = (client.ordered(), client.ordered());
-    // Calls begin at the member that stays.
+    // The first calls go to the member that stays.
     behind.cut();
     let old = ordered.put("k", "old").unwrap().revision();
     eventually(SOON, "the follower has it", || {
@@ -54,14 +54,14 @@ fn an_ordered_read_of_a_member_that_is_behind_is_repeated_elsewhere() {
     });
     assert_eq!(read(&other).unwrap(), "old");
     links.isolate(follower);
-    // It takes the lead for lost, and does not forward what it is asked.
+    // Without a leader it does not forward requests.
     eventually(SOON, "the follower is cut off", || {
         (member.status().ok()?.leader == 0).then_some(())
     });
     let new = eventually(SOON, "a write", || ordered.put("k", "new").ok()).revision();
     assert!(new > old);
 
-    // Only the one that is behind is left.
+    // Only the member that is behind is reachable.
     fresh.cut();
     behind.restore();
     eventually(SOON, "the member that is behind answers", || {
@@ -86,11 +86,11 @@ fn an_ordered_read_of_a_member_that_is_behind_is_repeated_elsewhere() {
         "old",
         "it is there, and readable"
     );
-    // A revision that was shown, and that this member does not have.
+    // The client has received this revision, and this member does not have it.
     let pinned = Get::key("k").revision(new).serializable();
     assert!(ordered.call(pinned.clone()).is_err());
 
-    // One that is not behind can be reached again: it is asked instead.
+    // A member that is not behind is reachable again, and is asked instead.
     fresh.restore();
     eventually(SOON, "an answer that is new enough", || {
         read(&ordered).ok().filter(|v| v == "new")
@@ -98,7 +98,7 @@ fn an_ordered_read_of_a_member_that_is_behind_is_repeated_elsewhere() {
     assert_eq!(read_by_txn(&ordered).unwrap(), "new");
     assert!(ordered.call(pinned).unwrap().header().revision >= new);
 
-    // And the other one when it is behind no more.
+    // The other member is used again when it has caught up.
     fresh.cut();
     links.heal();
     eventually(SOON, "the follower has caught up", || {

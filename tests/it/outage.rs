@@ -26,7 +26,7 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// A port where nobody listens.
+/// A port without a listener.
 fn closed_port() -> String {
     let addr = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -35,9 +35,9 @@ fn closed_port() -> String {
     format!("http://{addr}")
 }
 
-/// What every error of a failed call names.
+/// Checks that the error of a failed call has all details.
 #[track_caller]
-fn names_everything(error: &Error, operation: &str, endpoint: &str) {
+fn check_error_details(error: &Error, operation: &str, endpoint: &str) {
     let text = error.to_string();
     assert!(text.starts_with(operation), "{text}");
     assert!(text.contains(endpoint), "{text}");
@@ -68,7 +68,7 @@ fn dead_or_silent_members_fail_no_call_and_cause_short_delays() {
             let client = Client::connect(order.map(|n| all[n].clone())).unwrap();
             let begun = Instant::now();
             client.put("k", "v").unwrap();
-            // Two members in front of it, 100 ms apart.
+            // Two silent members are dialled before it, 100 ms apart.
             first_calls.push(pace.check("the first call", begun, ms(300)));
             thread::scope(|scope| {
                 let threads: Vec<_> = (0..4)
@@ -102,7 +102,7 @@ fn dead_or_silent_members_fail_no_call_and_cause_short_delays() {
     assert!(calls > 10_000, "{calls}");
     assert!(
         silent.connections() <= 6 && hole.connections() <= 6,
-        "steady state asks nobody else"
+        "in the steady state no other member receives a request"
     );
 }
 
@@ -133,7 +133,7 @@ fn an_abandoned_connection_is_closed() {
     let used = proxies.iter().position(|p| p.bytes_up() > 0).unwrap();
     proxies[used].pause(Dir::Down, true);
     client.get("k").unwrap().unwrap();
-    // It could be used again now, by whoever still had it.
+    // The old connection would work again now, if it were still open.
     proxies[used].pause(Dir::Down, false);
     eventually(SOON, "it is closed", || {
         (proxies[used].open_connections() == 0).then_some(())
@@ -161,7 +161,7 @@ fn calls_to_a_paused_server_end_at_their_deadline_and_succeed_after_it_resumes()
         let begun = Instant::now();
         let error = client.get("k").unwrap_err();
         pace.check("a get with a deadline of 500 ms", begun, ms(900));
-        names_everything(&error, "get \"k\": ", &etcd.endpoint());
+        check_error_details(&error, "get \"k\": ", &etcd.endpoint());
         assert_eq!(
             (error.kind(), error.outcome_unknown()),
             (ErrorKind::Timeout, false),
@@ -182,7 +182,7 @@ fn calls_to_a_paused_server_end_at_their_deadline_and_succeed_after_it_resumes()
             ),
         ];
         for (operation, error) in &writes {
-            names_everything(error, operation, &etcd.endpoint());
+            check_error_details(error, operation, &etcd.endpoint());
             assert_eq!(
                 (error.kind(), error.outcome_unknown()),
                 (ErrorKind::Timeout, true),
@@ -193,7 +193,7 @@ fn calls_to_a_paused_server_end_at_their_deadline_and_succeed_after_it_resumes()
         pace.check("four writes", begun, 4 * ms(900));
         println!("{}", writes[0].1);
 
-        // Callers that wait, callers that try again and again, a watch and a lease: for 2 s.
+        // Waiting callers, repeating callers, a watch and a lease, for 2 s.
         let patient = client.with_timeout(secs(30));
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -238,7 +238,7 @@ fn calls_to_a_paused_server_end_at_their_deadline_and_succeed_after_it_resumes()
 fn without_servers_a_client_uses_little_cpu_and_few_connections() {
     let name = "outage::without_servers_a_client_uses_little_cpu_and_few_connections";
     alone(name, secs(60), || {
-        // It accepts and hangs up at once, and so counts.
+        // The proxy accepts and closes each connection at once, and so counts them.
         let server = RawServer::start(|_, _| {});
         let client = Client::builder([server.endpoint()])
             .timeout(ms(500))
@@ -251,14 +251,14 @@ fn without_servers_a_client_uses_little_cpu_and_few_connections() {
                 scope.spawn(|| patient.watch("k").unwrap_err());
             }
             let error = client.get("k").unwrap_err();
-            names_everything(&error, "get \"k\": ", &server.endpoint());
+            check_error_details(&error, "get \"k\": ", &server.endpoint());
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
             println!("{error}");
             let (before, dialled) = (cpu_time(), server.connections());
             thread::sleep(secs(2));
             let (used, dials) = (cpu_time() - before, server.connections() - dialled);
             println!("{used:?} of processor time and {dials} connections in 2 s");
-            // Calls and watches dial on their own, 4 times a second each.
+            // Calls and watches dial separately, 4 times a second each.
             assert!(
                 used < ms(200) && dials <= 2 * (2 * 4 + 1),
                 "{used:?} {dials}"
@@ -319,8 +319,8 @@ fn a_put_is_executed_at_most_once_however_often_its_connection_breaks() {
         let done = Raise(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
-                // Each eighth connection may live until it has brought an answer, however slow
-                // the machine: some puts have to be done.
+                // Each eighth connection stays open until it has returned an answer, however slow
+                // the machine is: some puts must succeed.
                 let before = answered.load(Ordering::SeqCst);
                 for _ in 0..8 {
                     thread::sleep(ms(5));

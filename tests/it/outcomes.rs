@@ -24,15 +24,15 @@ fn fill(client: &Client, thread: usize) -> (String, Error) {
         };
         written.err().map(|error| (key, error))
     });
-    failed.expect("the quota ends somewhere")
+    failed.expect("the quota is reached")
 }
 
-/// etcd looks at its quota before it proposes a write, and again when it has applied it: who is under
-/// way when the store gets full is told the same, whether the write took effect or not.
+/// etcd checks its quota before it proposes a write, and again after it has applied it. A write in flight
+/// when the store becomes full gets the same error, whether or not it was executed.
 // Fault: N9
 #[test]
 fn a_write_refused_for_lack_of_space_has_an_unknown_outcome() {
-    // Whether any was executed depends on who is under way when; nearly always many are.
+    // Whether a write was executed depends on the timing; nearly always many were.
     for _ in 0..3 {
         let etcd = LocalEtcd::builder()
             .arg(format!("--quota-backend-bytes={QUOTA}"))
@@ -65,8 +65,8 @@ fn a_write_refused_for_lack_of_space_has_an_unknown_outcome() {
     panic!("nothing that was refused was executed: the label can say so");
 }
 
-/// While a leader hands over it drops what is proposed, and says so in raft's own words. Nothing that is
-/// said to have failed without effect took effect.
+/// A leader that hands over drops proposals, with an error text of raft. No write whose error
+/// has a known outcome was executed.
 #[test]
 fn failed_writes_during_leader_changes_have_the_right_outcome() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -95,7 +95,7 @@ fn failed_writes_during_leader_changes_have_the_right_outcome() {
             let leader = client.maintenance().status().unwrap().leader();
             let others = members.members().iter().map(|member| member.id());
             let others: Vec<_> = others.filter(|id| Some(*id) != leader).collect();
-            // It may have lost its office just now.
+            // It may have just lost the leadership.
             let _ = client
                 .maintenance()
                 .move_leader(others[round % others.len()]);

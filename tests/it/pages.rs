@@ -12,7 +12,7 @@ use etcd_blocking::{Client, ErrorKind, Get, KeyRange, KeyValue, Pages, Put, Revi
 
 use crate::support::child::alone;
 use crate::support::proxy::Proxy;
-use crate::support::wait::{Raise, eventually, forget_peak_rss, peak_rss_kib};
+use crate::support::wait::{Raise, eventually, peak_rss_kib, reset_peak_rss};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -34,7 +34,7 @@ fn fill(client: &Client, prefix: &str, count: usize) {
     }
 }
 
-/// The sum of the server's counts of a kind, for streams of ranges; and its version.
+/// The sum of a metric of the server about range streams, and its version.
 fn metric(etcd: &LocalEtcd, name: &str) -> (i64, String) {
     let mut stream = TcpStream::connect(etcd.client_addr()).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
@@ -53,20 +53,20 @@ fn metric(etcd: &LocalEtcd, name: &str) -> (i64, String) {
     (sum as i64, version.unwrap().to_owned())
 }
 
-/// So many streams of a range the server has begun; `None` when it has no such streams.
+/// The number of range streams that the server has begun; `None` if it does not support them.
 fn streams(etcd: &LocalEtcd) -> Option<i64> {
     let (begun, version) = metric(etcd, "grpc_server_started_total");
     let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     ((numbers.next(), numbers.next()) >= (Some(3), Some(7))).then_some(begun)
 }
 
-/// So many of them it has not ended.
+/// The number of range streams that have not ended.
 fn streams_open(etcd: &LocalEtcd) -> i64 {
     let of = |name| metric(etcd, name).0;
     of("grpc_server_started_total") - of("grpc_server_handled_total")
 }
 
-/// `count` keys with values of `size` bytes, as many to a transaction as fit.
+/// Puts `count` keys with values of `size` bytes, with as many keys per transaction as fit.
 fn fill_with(client: &Client, prefix: &str, count: usize, size: usize) {
     let together = (1_000_000 / size).clamp(1, 100);
     let names: Vec<_> = (0..count).map(|n| format!("{prefix}{n:07}")).collect();
@@ -82,7 +82,7 @@ fn fill_with(client: &Client, prefix: &str, count: usize, size: usize) {
     }
 }
 
-/// All keys, after a look at the pages: every one full but the last, and none empty.
+/// Returns all keys, and checks that every page but the last is full, and none is empty.
 fn collect(pages: &mut Pages, size: usize) -> Vec<KeyValue> {
     let mut read: Vec<KeyValue> = Vec::new();
     for page in pages {
@@ -167,7 +167,7 @@ fn pages_of_any_size_contain_the_keys_of_one_read() {
         let begun = streams(&etcd)
             .zip(before)
             .map(|(after, before)| after - before);
-        // One for all that did not come with the first page.
+        // One stream for the keys after the first page.
         assert!(
             begun.is_none_or(|n| n == i64::from(size < 2_500)),
             "{begun:?} of {size}"
@@ -191,14 +191,14 @@ fn pages_of_any_size_contain_the_keys_of_one_read() {
 fn ranges_that_a_server_cannot_stream_have_the_same_pages() {
     let (etcd, client) = start();
     fill(&client, "p/", 500);
-    // Written in any order.
+    // Written in an arbitrary order.
     let all = client.get_prefix("p/").unwrap();
     let mut revisions: Vec<_> = all.iter().map(KeyValue::mod_revision).collect();
     revisions.sort();
     let half = revisions[250];
     let get = Get::prefix("p/").min_mod_revision(half);
     let whole = client.call(get.clone()).unwrap();
-    // A filter may leave a page less than full.
+    // With a filter, a page may be smaller.
     let pages = client.pages(get, 30).unwrap();
     let read: Vec<_> = pages.flat_map(|page| page.unwrap()).collect();
     assert!(read == whole.kvs() && read.len() < 500);
@@ -240,7 +240,7 @@ fn unread_pages_delay_no_other_call_and_can_be_continued() {
     let (etcd, client) = start();
     fill_with(&client, "p/", 3_000, 10_000);
     let whole = client.call(Get::prefix("p/")).unwrap();
-    // More than enough to fill the window of a connection, were it left to fill.
+    // More than the window of a connection.
     let mut lists: Vec<_> = (0..8)
         .map(|_| client.pages(Get::prefix("p/"), 50).unwrap())
         .collect();
@@ -259,11 +259,11 @@ fn unread_pages_delay_no_other_call_and_can_be_continued() {
         quick.put(format!("q/{n}"), vec![b'q'; 100_000]).unwrap();
         assert!(quick.get(format!("q/{n}")).unwrap().is_some());
     }
-    // A list of somebody who reads is not held up either.
+    // A list that is read is not delayed either.
     let mut other = quick.pages(Get::prefix("p/"), 50).unwrap();
     assert!(collect(&mut other, 50) == whole.kvs());
-    // The server is rid of the streams that nobody read.
-    eventually(SOON, "streams are given up", || {
+    // The streams that were not read have ended on the server.
+    eventually(SOON, "unread streams are ended", || {
         (client.pages(Get::prefix("p/"), 50).unwrap().count() == 60).then_some(())?;
         (streams_open(&etcd) == 0).then_some(())
     });
@@ -297,7 +297,7 @@ fn pages_after_a_compaction_end_with_an_error_that_names_the_revision() {
         "{error}"
     );
     assert!(pages.next().is_none());
-    // What came before is right.
+    // The keys before the error are correct.
     assert!((300..6_000).contains(&read.len()), "{}", read.len());
     for (n, kv) in read.iter().enumerate() {
         assert_eq!(kv.key(), format!("p/{n:07}").as_str());
@@ -324,7 +324,7 @@ fn memory_does_not_grow_with_the_range() {
         fill_with(&client, "small/", 10_000, 1_000);
         fill_with(&client, "large/", 60_000, 1_000);
         assert_eq!(list("small/"), 10_000);
-        forget_peak_rss();
+        reset_peak_rss();
         let before = peak_rss_kib();
         assert_eq!(list("large/"), 60_000);
         let grew = peak_rss_kib() - before;

@@ -30,7 +30,7 @@ fn text(bytes: &[u8]) -> String {
 fn a_queue_is_first_in_first_out_by_revision_and_ignores_other_keys() {
     let (_etcd, client) = start();
     let queue = Queue::new(&client, "q");
-    // As a Go program with a clock that is ahead would enqueue, and neighbours.
+    // An element of a Go program with a fast clock, and keys that do not belong to the queue.
     client.put("q/9999999999999999999", "first").unwrap();
     client.put("q2/1", "not mine").unwrap();
     client.put("q", "nor this").unwrap();
@@ -105,8 +105,8 @@ fn a_consumer_waits_for_an_element_until_its_timeout() {
     );
     assert_eq!(queue.dequeue_timeout(Duration::ZERO).unwrap(), None);
     let waiting = queue.clone();
-    let (told, element) = mpsc::channel();
-    let consumer = thread::spawn(move || told.send(waiting.dequeue()).unwrap());
+    let (sender, element) = mpsc::channel();
+    let consumer = thread::spawn(move || sender.send(waiting.dequeue()).unwrap());
     client.put("q2/1", "not mine").unwrap();
     let revision = client.put("q/1", "from Go").unwrap().revision();
     let element = element.recv_timeout(SOON).unwrap().unwrap();
@@ -129,7 +129,7 @@ fn a_dequeue_whose_answer_is_lost_names_the_element_it_may_have_taken() {
     let queue = Queue::new(&direct, "q");
     let key = queue.enqueue("job").unwrap();
     client.get("warm").unwrap();
-    // It is taken half a second before its consumer hears of it.
+    // The element is taken half a second before its consumer receives the answer.
     proxy.latency(Duration::from_millis(500));
     let lost = thread::scope(|scope| {
         let consumer = scope.spawn(|| Queue::new(&client, "q").try_dequeue());
@@ -216,11 +216,11 @@ fn a_barrier_blocks_waiters_until_its_release() {
         .wait_timeout(Duration::from_millis(100))
         .unwrap_err();
     assert_eq!(kept.kind(), ErrorKind::Timeout, "{kept}");
-    let (told, free) = mpsc::channel();
+    let (sender, free) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..5 {
-            let (barrier, told) = (barrier.clone(), told.clone());
-            scope.spawn(move || told.send(barrier.wait_timeout(SOON)).unwrap());
+            let (barrier, sender) = (barrier.clone(), sender.clone());
+            scope.spawn(move || sender.send(barrier.wait_timeout(SOON)).unwrap());
         }
         client.put("barrier-2", "no matter").unwrap();
         assert!(
@@ -255,7 +255,7 @@ fn a_barrier_on_a_lease_is_released_with_the_lease() {
     waiter.join().unwrap().unwrap();
 }
 
-fn party(client: &Client, count: usize) -> (Session, DoubleBarrier) {
+fn double_barrier_of(client: &Client, count: usize) -> (Session, DoubleBarrier) {
     let session = Session::builder(client)
         .ttl(Duration::from_secs(60))
         .start()
@@ -281,7 +281,7 @@ fn all_programs_enter_and_leave_a_double_barrier_together_in_every_round() {
             for _ in 0..PARTIES {
                 let (came, leaving, client) = (&came, &leaving, &client);
                 scope.spawn(move || {
-                    let (_session, barrier) = party(client, PARTIES);
+                    let (_session, barrier) = double_barrier_of(client, PARTIES);
                     came.fetch_add(1, Ordering::SeqCst);
                     let place = barrier.enter_timeout(SOON).unwrap();
                     assert_eq!(came.load(Ordering::SeqCst), round * PARTIES, "all came");
@@ -302,23 +302,23 @@ fn all_programs_enter_and_leave_a_double_barrier_together_in_every_round() {
 #[test]
 fn a_wait_at_a_double_barrier_fails_at_once_when_its_key_is_deleted() {
     let (_etcd, client) = start();
-    // Its next renewal, which would tell it too, is 100 s away.
+    // Its next renewal, which would also show the loss, is 100 s away.
     let lasting = Session::builder(&client).ttl(Duration::from_secs(300));
     let session = lasting.start().unwrap();
     let barrier = DoubleBarrier::new(&session, "db", 2);
-    let told = |end: &dyn Fn()| {
+    let sender = |end: &dyn Fn()| {
         thread::scope(|scope| {
             let waiting = scope.spawn(|| barrier.enter_timeout(Duration::from_secs(60)));
             eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));
-            // Its watches are open by then, or find what happened in the history.
+            // Its watches are open by then, or find the deletion in the history.
             thread::sleep(Duration::from_millis(300));
             end();
             waiting.join().unwrap().unwrap_err()
         })
     };
-    let deleted = told(&|| drop(client.call(Delete::prefix("db/waiters")).unwrap()));
+    let deleted = sender(&|| drop(client.call(Delete::prefix("db/waiters")).unwrap()));
     assert_eq!(deleted.kind(), ErrorKind::NotFound, "{deleted}");
-    let revoked = told(&|| assert!(client.revoke(session.lease()).is_ok()));
+    let revoked = sender(&|| assert!(client.revoke(session.lease()).is_ok()));
     assert_eq!(revoked.kind(), ErrorKind::LeaseNotFound, "{revoked}");
 }
 
@@ -326,9 +326,9 @@ fn a_wait_at_a_double_barrier_fails_at_once_when_its_key_is_deleted() {
 #[test]
 fn a_full_double_barrier_refuses_another_program_and_leaves_no_key() {
     let (_etcd, client) = start();
-    let (_a, first) = party(&client, 2);
-    let (_b, second) = party(&client, 2);
-    let (_c, third) = party(&client, 2);
+    let (_a, first) = double_barrier_of(&client, 2);
+    let (_b, second) = double_barrier_of(&client, 2);
+    let (_c, third) = double_barrier_of(&client, 2);
     let (one, two) = thread::scope(|scope| {
         let one = scope.spawn(|| first.enter_timeout(SOON).unwrap());
         (second.enter_timeout(SOON).unwrap(), one.join().unwrap())
@@ -352,8 +352,8 @@ fn a_full_double_barrier_refuses_another_program_and_leaves_no_key() {
 fn a_crashed_program_in_a_double_barrier_does_not_block_the_others() {
     for first_dies in [true, false] {
         let (_etcd, client) = start();
-        let (a, first) = party(&client, 2);
-        let (b, second) = party(&client, 2);
+        let (a, first) = double_barrier_of(&client, 2);
+        let (b, second) = double_barrier_of(&client, 2);
         let (one, two) = thread::scope(|scope| {
             let one = scope.spawn(|| first.enter_timeout(SOON).unwrap());
             eventually(SOON, "the first is there", || {
@@ -374,7 +374,7 @@ fn a_crashed_program_in_a_double_barrier_does_not_block_the_others() {
 #[test]
 fn a_wait_at_a_double_barrier_fails_after_its_timeout_or_the_end_of_its_session() {
     let (_etcd, client) = start();
-    // Short, because a session hears of its end when it renews.
+    // A short TTL, because a session detects its end when it renews.
     let session = Session::builder(&client)
         .ttl(Duration::from_secs(3))
         .start()
@@ -384,7 +384,7 @@ fn a_wait_at_a_double_barrier_fails_after_its_timeout_or_the_end_of_its_session(
         .enter_timeout(Duration::from_millis(100))
         .unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
-    assert_eq!(waiters(&client), 0, "it took its key along");
+    assert_eq!(waiters(&client), 0, "its key is deleted with its lease");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| barrier.enter_timeout(SOON));
         eventually(SOON, "it waits", || (waiters(&client) == 1).then_some(()));

@@ -29,7 +29,7 @@ fn window() -> Duration {
     Duration::from_secs(seconds.map_or(2, |text| text.parse().unwrap()))
 }
 
-/// A pause between the operations of one use: the uses are there to be disturbed, not to be the load.
+/// A pause between the operations of one use, because the uses must not be the load.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The latencies of one use in one window.
@@ -103,7 +103,7 @@ fn show(fault: &str, quiet: &[Measured], during: &[Measured]) {
     }
 }
 
-/// etcd with users: `app` may do everything below `use/` and nothing else.
+/// etcd with users: `app` may read and write below `use/` and nothing else.
 fn with_users() -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
     let anybody = Client::connect([etcd.endpoint()]).unwrap();

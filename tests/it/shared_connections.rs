@@ -30,7 +30,7 @@ fn a_large_put_over_a_slow_link_does_not_look_like_a_silent_server() {
     proxy.throttle(Dir::Down, 64_000);
     let patient = client.with_timeout(secs(60));
     patient.put("k", vec![b'x'; 1 << 20]).unwrap();
-    assert_eq!(proxy.connections(), 1, "nobody lost the connection");
+    assert_eq!(proxy.connections(), 1, "the connection was kept");
 }
 
 // Fault: N3
@@ -53,7 +53,7 @@ fn renewals_and_calls_succeed_over_a_slow_link_with_200_ms_latency() {
         let begun = Instant::now();
         let large = scope.spawn(|| patient.put("large", vec![b'x'; 512 << 10]));
         while !large.is_finished() {
-            // Up to the whole value may be on its way before it.
+            // The whole value may be in flight before the renewal.
             patient.get("k").unwrap();
             alive.check().unwrap();
         }

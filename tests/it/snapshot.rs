@@ -84,7 +84,7 @@ fn a_snapshot_ends_with_its_sha_256_digest() {
     let minor = |version: &str| version.split('.').take(2).collect::<Vec<_>>().join(".");
     let version = Some(minor(server.version())).filter(|v| !["3.4", "3.5"].contains(&&**v));
     if version.is_some() {
-        // The peak grows at the start of the process.
+        // The peak increases at the start of the process.
         eventually(SOON, "the storage has the server's version", || {
             let status = client.maintenance().status().unwrap();
             (status.storage_version().map(minor) == version).then_some(())

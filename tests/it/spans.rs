@@ -20,18 +20,18 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A span or an event, with its fields as text.
 #[derive(Clone, Debug)]
-struct Heard {
-    /// Of a span; 0 for an event.
+struct TraceRecord {
+    /// The id of a span; 0 for an event.
     id: u64,
-    /// The span that an event happened in.
+    /// The span that contains the event.
     within: Option<u64>,
     target: &'static str,
     level: Level,
     text: String,
 }
 
-/// Everything that this crate said in this process.
-static HEARD: Mutex<Vec<Heard>> = Mutex::new(Vec::new());
+/// All spans and events of this crate in this process.
+static RECORDS: Mutex<Vec<TraceRecord>> = Mutex::new(Vec::new());
 
 thread_local! {
     static ENTERED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
@@ -51,7 +51,7 @@ impl Visit for Fields<'_> {
 }
 
 impl Listener {
-    /// Listens for the rest of the process: events come from many threads.
+    /// Collects until the end of the process, because events come from many threads.
     fn start() {
         static STARTED: OnceLock<()> = OnceLock::new();
         STARTED.get_or_init(|| {
@@ -59,9 +59,9 @@ impl Listener {
         });
     }
 
-    fn hear(id: u64, metadata: &'static Metadata<'static>, text: String) {
+    fn record_text(id: u64, metadata: &'static Metadata<'static>, text: String) {
         let within = ENTERED.with_borrow(|entered| entered.last().copied());
-        HEARD.lock().push(Heard {
+        RECORDS.lock().push(TraceRecord {
             id,
             within,
             target: metadata.target(),
@@ -80,13 +80,15 @@ impl Subscriber for Listener {
         let id = self.0.fetch_add(1, Ordering::Relaxed);
         let mut text = format!("{} ", span.metadata().name());
         span.record(&mut Fields(&mut text));
-        Listener::hear(id, span.metadata(), text);
+        Listener::record_text(id, span.metadata(), text);
         Id::from_u64(id)
     }
 
     fn record(&self, span: &Id, values: &Record<'_>) {
-        let mut heard = HEARD.lock();
-        let span = heard.iter_mut().find(|heard| heard.id == span.into_u64());
+        let mut wait_for_record = RECORDS.lock();
+        let span = wait_for_record
+            .iter_mut()
+            .find(|wait_for_record| wait_for_record.id == span.into_u64());
         values.record(&mut Fields(&mut span.unwrap().text));
     }
 
@@ -95,7 +97,7 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut text = String::new();
         event.record(&mut Fields(&mut text));
-        Listener::hear(0, event.metadata(), text);
+        Listener::record_text(0, event.metadata(), text);
     }
 
     fn enter(&self, span: &Id) {
@@ -109,13 +111,14 @@ impl Subscriber for Listener {
 
 /// Waits for something from `target` that has all of `parts` in its text.
 #[track_caller]
-fn heard(target: &str, level: Level, parts: &[&str]) -> Heard {
+fn wait_for_record(target: &str, level: Level, parts: &[&str]) -> TraceRecord {
     let what = format!("{level} of {target} with {parts:?}");
     eventually(SOON, &what, || {
-        let heard = HEARD.lock();
-        let mut fits = heard.iter().filter(|heard| {
-            let same = heard.target == format!("etcd_blocking::{target}") && heard.level == level;
-            same && parts.iter().all(|part| heard.text.contains(part))
+        let wait_for_record = RECORDS.lock();
+        let mut fits = wait_for_record.iter().filter(|wait_for_record| {
+            let same = wait_for_record.target == format!("etcd_blocking::{target}")
+                && wait_for_record.level == level;
+            same && parts.iter().all(|part| wait_for_record.text.contains(part))
         });
         fits.next().cloned()
     })
@@ -133,7 +136,7 @@ fn a_call_is_a_span_with_its_keys_and_outcome_and_without_its_value() {
         .unwrap();
     for key in ["spans/put", "spans/submitted"] {
         let request = format!("request=put \"{key}\"");
-        heard(
+        wait_for_record(
             "call",
             Level::DEBUG,
             &["call verb=\"put\"", &request, "outcome=\"ok\""],
@@ -141,21 +144,23 @@ fn a_call_is_a_span_with_its_keys_and_outcome_and_without_its_value() {
     }
     let error = client.call(Put::keep_value("spans/none")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    heard(
+    wait_for_record(
         "call",
         Level::DEBUG,
         &["\"spans/none\"", "outcome=NotFound", "attempts=1"],
     );
     let endpoint = etcd.endpoint();
-    heard(
+    wait_for_record(
         "connection",
         Level::INFO,
         &["connected", &endpoint, "elapsed="],
     );
     drop(client);
-    heard("connection", Level::DEBUG, &["closed", &endpoint]);
-    let said = HEARD.lock().clone();
-    let canary = said.iter().find(|heard| heard.text.contains("canary"));
+    wait_for_record("connection", Level::DEBUG, &["closed", &endpoint]);
+    let said = RECORDS.lock().clone();
+    let canary = said
+        .iter()
+        .find(|wait_for_record| wait_for_record.text.contains("canary"));
     assert!(canary.is_none(), "{canary:?}");
 }
 
@@ -174,17 +179,17 @@ fn the_ejection_of_a_dead_member_and_the_retry_are_in_the_span_of_the_call() {
         move || client.get("spans/dies")
     });
     let endpoint = etcd.endpoint();
-    heard(
+    wait_for_record(
         "connection",
         Level::WARN,
         &["ejected", &endpoint, "reason="],
     );
-    heard(
+    wait_for_record(
         "connection",
         Level::WARN,
         &["dial failed", &endpoint, "refused"],
     );
-    let retry = heard(
+    let retry = wait_for_record(
         "call",
         Level::DEBUG,
         &["retry attempt=", "reason=", &endpoint],
@@ -192,7 +197,7 @@ fn the_ejection_of_a_dead_member_and_the_retry_are_in_the_span_of_the_call() {
     etcd.spawn().unwrap();
     etcd.wait_ready(SOON).unwrap();
     waiting.join().unwrap().unwrap();
-    let call = heard("call", Level::DEBUG, &["\"spans/dies\"", "outcome=\"ok\""]);
+    let call = wait_for_record("call", Level::DEBUG, &["\"spans/dies\"", "outcome=\"ok\""]);
     assert_eq!(retry.within, Some(call.id), "{retry:?}");
 }
 
@@ -207,21 +212,21 @@ fn the_span_of_a_watch_has_its_events() {
         .unwrap();
     let watcher = client.watch(KeyRange::prefix("spans/watched")).unwrap();
     let keys = "keys=\"spans/watched\"..\"spans/watchee\"";
-    heard("watch", Level::DEBUG, &["stream opened"]);
-    heard("watch", Level::DEBUG, &["created", keys]);
+    wait_for_record("watch", Level::DEBUG, &["stream opened"]);
+    wait_for_record("watch", Level::DEBUG, &["created", keys]);
     proxy.drop_connections();
-    heard("watch", Level::INFO, &["stream lost", "reason="]);
-    heard("watch", Level::INFO, &["resumed", keys]);
+    wait_for_record("watch", Level::INFO, &["stream lost", "reason="]);
+    wait_for_record("watch", Level::INFO, &["resumed", keys]);
     let writer = Client::connect([etcd.endpoint()]).unwrap();
     for _ in 0..3 {
         writer.put("spans/watched", "v").unwrap();
     }
-    heard("watch", Level::INFO, &["paused", keys]);
+    wait_for_record("watch", Level::INFO, &["paused", keys]);
     let mut read = 0;
     while read < 3 {
         read += watcher.recv_timeout(SOON).unwrap().unwrap().events().len();
     }
-    heard("watch", Level::DEBUG, &["caught up", keys]);
+    wait_for_record("watch", Level::DEBUG, &["caught up", keys]);
     client.close().unwrap();
 }
 
@@ -233,8 +238,8 @@ fn the_span_of_a_lease_has_its_renewals_and_its_loss() {
     let lease = client.grant(Duration::from_secs(2)).unwrap().id();
     let kept = client.keep_alive(lease).unwrap();
     let name = format!("lease={lease}");
-    heard("lease", Level::TRACE, &["renewed", &name, "ttl=2s"]);
+    wait_for_record("lease", Level::TRACE, &["renewed", &name, "ttl=2s"]);
     client.revoke(lease).unwrap();
-    heard("lease", Level::WARN, &["lost", &name, "error="]);
+    wait_for_record("lease", Level::WARN, &["lost", &name, "error="]);
     drop(kept);
 }

@@ -35,7 +35,7 @@ fn labels(name: &str) -> Vec<u8> {
 fn reply(records: &[Record], question: &[u8]) -> Vec<u8> {
     let known = |(name, ..): &&Record| question[12..].starts_with(&labels(name));
     let found: Vec<_> = records.iter().filter(known).collect();
-    // No such name, when there is none.
+    // NXDOMAIN when the name has no records.
     let code = if found.is_empty() { 3 } else { 0 };
     let mut bytes = [
         &question[..2],
@@ -56,7 +56,7 @@ fn reply(records: &[Record], question: &[u8]) -> Vec<u8> {
 }
 
 impl NameServer {
-    /// `truncates`: what it says over UDP is only that it says more over TCP.
+    /// With `truncates`, its UDP answers are empty and truncated, and the records come over TCP.
     fn start(records: Vec<Record>, truncates: bool) -> Self {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = tcp.local_addr().unwrap();
@@ -85,7 +85,7 @@ impl NameServer {
                     answer[2] |= 2;
                     answer.truncate(size);
                 }
-                // Somebody else's answer first: it must not be taken.
+                // First an answer with another id, which must be ignored.
                 let mut stray = answer.clone();
                 stray[0] ^= 1;
                 udp.send_to(&stray, from).unwrap();
@@ -204,7 +204,7 @@ fn a_name_server_that_sends_single_bytes_is_abandoned_after_the_timeout() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = tcp.local_addr().unwrap();
     let udp = UdpSocket::bind(addr).unwrap();
-    // Over UDP it says that there is more, and over TCP it sends an endless answer slowly.
+    // Over UDP it sends a truncated answer, and over TCP an endless answer slowly.
     thread::spawn(move || {
         let mut packet = [0; 512];
         while let Ok((size, from)) = udp.recv_from(&mut packet) {

@@ -99,7 +99,7 @@ fn a_function_that_returns_an_error_writes_nothing() {
     });
     assert!(matches!(refused, Err(Refused::Mine)));
     assert!(client.get("a").unwrap().is_none());
-    // And so does a read that failed, whether or not the function minds.
+    // A failed read has the same effect, even if the function ignores it.
     let failed = Stm::new(&client).try_run::<_, Refused>(|tx| {
         assert!(tx.get("").is_err());
         tx.put("a", "1");
@@ -136,7 +136,7 @@ fn keys_written_in_one_transaction_are_read_at_one_revision() {
                     for key in keys() {
                         seen.insert(tx.get(key)?);
                     }
-                    // Also in an attempt that would fail.
+                    // Even in an attempt whose commit fails.
                     assert_eq!(seen.len(), 1);
                     Ok(())
                 });
@@ -383,7 +383,7 @@ fn operations_over_the_limit_are_nested_and_guards_over_it_are_refused() {
     let revision = written.unwrap().revision();
     let read = stm.run(|tx| tx.get_all(keys.clone())).unwrap();
     assert_eq!((read.revision(), read.value().len()), (revision, 40));
-    // More than one transaction of this limit holds: still one revision.
+    // More keys than one transaction of this limit can hold, at one revision.
     let more: Vec<String> = (0..600).map(|n| format!("none/{n}")).collect();
     let all = stm.run(|tx| tx.get_all(more.iter().chain(&keys).cloned()));
     let all = all.unwrap().into_value();

@@ -18,7 +18,7 @@ use crate::support::wait::{cpu_time, eventually, rss_kib};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Runs the test in a process of its own, and says whether this is that process.
+/// Runs the test in a process of its own, and returns whether this is that process.
 fn alone(test: &str) -> bool {
     const ALONE: &str = "ETCD_BLOCKING_ALONE";
     if std::env::var_os(ALONE).is_some() {
@@ -37,7 +37,7 @@ fn connect(etcd: &LocalEtcd) -> Client {
     Client::connect([etcd.endpoint()]).unwrap()
 }
 
-/// The processor time of this process over a span in which it should do next to nothing.
+/// The processor time of this process in a span in which it should be almost idle.
 fn cpu_over(span: Duration) -> Duration {
     let before = cpu_time();
     thread::sleep(span);
@@ -46,16 +46,16 @@ fn cpu_over(span: Duration) -> Duration {
 
 const WATCHES: usize = 1000;
 const VALUE: usize = 1024;
-/// Puts that are on their way together.
+/// The number of puts in flight.
 const WINDOW: usize = 300;
 
-/// How many events; `ETCD_BLOCKING_EVENTS` for another count.
+/// The number of events; `ETCD_BLOCKING_EVENTS` sets another number.
 fn event_count() -> usize {
     let events = std::env::var("ETCD_BLOCKING_EVENTS").map(|count| count.parse().unwrap());
     events.unwrap_or(100_000)
 }
 
-/// What a put of the stress test says, with room to be told apart and to be long.
+/// The value of a put: its number, padded to a certain length.
 fn value(n: usize) -> String {
     format!("{n:<VALUE$}")
 }
@@ -76,14 +76,14 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() - 1) * percent / 100]
 }
 
-/// The times of gets, one after the other, until told to stop.
+/// The latencies of successive gets, until `stop` is set.
 fn latencies(client: &Client, stop: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
     while !stop.load(Relaxed) {
         let begun = Instant::now();
         client.get("other").unwrap();
         times.push(begun.elapsed());
-        // Seldom enough not to be the load itself.
+        // Rare enough not to be a load.
         thread::sleep(Duration::from_millis(2));
     }
     times.sort_unstable();
@@ -109,7 +109,7 @@ fn put_all(client: &Client, count: usize) -> Revision {
     last
 }
 
-/// Reads a watch that nobody read, to its end: it has everything, or says that it cannot.
+/// Reads an unread watch to its end: it has all events, or ends with `Compacted`.
 fn read_late(stalled: &Watcher, count: usize) {
     let mut next: Vec<usize> = (0..WATCHES).collect();
     let mut seen = 0;
@@ -168,7 +168,7 @@ fn an_unread_watch_delays_no_other_watch_and_no_call() {
     let (mut written, mut most_queued, mut most_memory) = (Duration::ZERO, 0, 0);
     let (busy, beside) = thread::scope(|scope| {
         let times = scope.spawn(|| latencies(&client, &stop));
-        // What etcd and the machine make of a call under this load, watches or not.
+        // The latency of a call under this load without watches.
         let beside = scope.spawn(|| latencies(&bystander, &stop));
         let writing = scope.spawn(|| {
             put_all(&writer, count);
@@ -222,7 +222,7 @@ fn an_unread_watch_delays_no_other_watch_and_no_call() {
     assert!(most_queued <= 128, "{most_queued} responses wait");
     // The queue of one watch may hold 32 MiB; the events are more than that together.
     assert!(grown < 200, "the process grew by {grown} MiB");
-    // Whatever the load makes of a call, the watches do not make it three times as much.
+    // The watches increase the latency by less than a factor of three.
     let bound = 3 * percentile(&beside, 99).max(Duration::from_millis(100));
     assert!(percentile(&busy, 99) < bound);
     for watcher in &watchers {
@@ -247,7 +247,7 @@ fn an_idle_process_uses_no_cpu_time() {
     println!("idle: {idle:?} of processor time in 3 s");
     assert!(idle < Duration::from_millis(150), "{idle:?}");
 
-    // Nobody reads these, and their queues are full.
+    // These watches are not read, and their queues are full.
     let unread = (
         client.watch(Watch::prefix("/services/")).unwrap(),
         client.mirror(KeyRange::prefix("/services/")).unwrap(),
@@ -258,16 +258,16 @@ fn an_idle_process_uses_no_cpu_time() {
             client.submit(Put::new("/services/web/x", instance))
         })
         .collect();
-    // In flight together, so in any order.
+    // The puts are in flight together, so their order is arbitrary.
     let revisions = puts.into_iter().map(|put| put.wait().unwrap().revision());
     let last = revisions.max().unwrap();
     view.wait_revision(last, SOON).unwrap();
     unread.1.wait_revision(last, SOON).unwrap();
     let slow = cpu_over(Duration::from_secs(3));
-    println!("with queues that nobody reads: {slow:?} of processor time in 3 s");
+    println!("with unread queues: {slow:?} of processor time in 3 s");
     assert!(slow < Duration::from_millis(300), "{slow:?}");
 
-    // Its grants fail; then nobody wants one any more.
+    // Its grants fail, and then no registration needs a lease any more.
     let second = Registrar::builder(&client).start().unwrap();
     etcd.kill().unwrap();
     let unwanted = second.announce(Instance::new("web", "h:2")).unwrap();

@@ -30,7 +30,7 @@ fn a_submitted_request_supports_every_way_of_waiting() {
     is_v(get().wait_timeout(SOON).unwrap());
     let asked = get();
     is_v(eventually(SOON, "the reply", || asked.try_wait()));
-    // Taken once, whichever way.
+    // The reply can be taken once, in any way.
     assert_eq!(
         asked.try_wait().unwrap().unwrap_err().kind(),
         ErrorKind::Closed
@@ -51,7 +51,7 @@ fn a_submitted_request_supports_every_way_of_waiting() {
             default(SOON) => panic!("no reply"),
         }
     }
-    // The caller's own channels in the same select.
+    // The select also contains a channel of the caller.
     let (sender, mine) = bounded(1);
     sender.send(()).unwrap();
     select! {
@@ -80,7 +80,7 @@ fn submitted_requests_are_in_flight_together() {
     for get in pending {
         get.wait().unwrap();
     }
-    // One after the other they would take 20 s.
+    // In sequence they would take 20 s.
     pace.check("500 gets at once", begun, Duration::from_secs(5));
     assert_eq!(proxy.connections(), 1);
 }

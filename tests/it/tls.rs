@@ -20,7 +20,7 @@ use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// An etcd under TLS that wants certificates from its clients.
+/// An etcd with TLS that requires client certificates.
 struct Secure {
     ca: Authority,
     client: Identity,
@@ -53,7 +53,7 @@ impl Secure {
     }
 }
 
-/// An etcd under TLS, with `client_ca` one that wants certificates signed by it.
+/// An etcd with TLS, which requires client certificates signed by `client_ca` if that is set.
 fn etcd(server: &Identity, client_ca: Option<&Authority>) -> LocalEtcd {
     let builder = LocalEtcd::builder().tls(&server.cert, &server.key);
     match client_ca {
@@ -76,10 +76,10 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// A put and a get of what was put.
+/// Checks that a put and a get work.
 #[track_caller]
 fn works(client: &Client) {
-    // A connection that has just ended is left by a read: a write on it would be in doubt.
+    // A read replaces the ended connection: a write on it would have an unknown outcome.
     client.get("k").unwrap();
     client.put("k", "v").unwrap();
     assert_eq!(client.get("k").unwrap().unwrap().value(), "v");
@@ -100,7 +100,7 @@ fn tls_works_with_files_or_bytes_and_with_addresses_or_names() {
             works(&connect(endpoint, tls));
         }
     }
-    // Several authorities, of which one is the right one.
+    // Several authorities, one of which signed the certificate.
     let other = Authority::new("another");
     let both = secure.tls().ca_file(other.ca_file());
     works(&connect(&by_address, both));
@@ -134,7 +134,7 @@ fn a_server_name_can_be_set_for_all_endpoints_or_for_one() {
         .server_name("a.example")
         .server_name_for(other.endpoint(), "b.example");
     works(&connect(&other.endpoint(), each.clone()));
-    // Both of one client, whichever of them it turns to.
+    // Both endpoints in one client, whichever it uses first.
     let client = Client::builder([named.endpoint(), other.endpoint()]);
     let client = client.tls(each).connect().unwrap();
     works(&client);
@@ -155,10 +155,10 @@ fn unix_sockets_and_addresses_with_tls_work_in_every_spelling() {
     }
     let ca = Authority::new("the authority");
     let server = ca.server();
-    // The name that is verified is the file's, up to its colon.
+    // The verified name is that of the file, up to its colon.
     let socket = ca.dir().join("localhost:1");
     let etcd = LocalEtcd::builder().tls(&server.cert, &server.key);
-    // A port that nobody gets for a while.
+    // A port that was free a moment ago.
     let addr = LocalEtcd::start().unwrap().client_addr();
     let urls = format!("https://{addr},unixs://{}", socket.display());
     let etcd = etcd
@@ -169,7 +169,7 @@ fn unix_sockets_and_addresses_with_tls_work_in_every_spelling() {
     for endpoint in [
         format!("unixs:{path}"),
         format!("unixs://{path}"),
-        // What does not say is under TLS when there are settings for it.
+        // An endpoint without a scheme uses TLS when there are TLS settings.
         format!("unix:{path}"),
         format!("https://{addr}"),
         format!("https://{addr}/v3"),

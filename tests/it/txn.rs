@@ -45,7 +45,7 @@ fn more_operations_than_allowed_are_refused_before_anything_is_sent() {
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let puts = |n: usize| Txn::always((0..n).map(|n| Put::new(format!("k{n}"), "v")));
     let guards = (0..129).map(|n| Compare::exists(format!("k{n}")));
-    // Within another one there is room for what that one leaves.
+    // A nested transaction gets what the outer one leaves.
     for txn in [puts(129), Txn::when(guards), Txn::always([puts(128)])] {
         let error = client.txn(txn).unwrap_err();
         assert_eq!(
@@ -59,7 +59,7 @@ fn more_operations_than_allowed_are_refused_before_anything_is_sent() {
     client.txn(Txn::always([puts(127)])).unwrap();
 }
 
-/// What is refused here is what a server refuses: neither more nor less.
+/// The client refuses exactly the transactions that a server refuses.
 #[test]
 fn operations_are_counted_as_the_server_counts_them() {
     let etcd = LocalEtcd::builder().arg("--max-txn-ops=5").start().unwrap();
@@ -142,7 +142,7 @@ fn an_empty_transaction_is_accepted() {
 // Case: TXN-07
 #[test]
 fn every_compare_target_works_with_every_operator() {
-    // What is compared, with one value below, the value itself, and one above.
+    // The target, with a value below, the value itself, and a value above.
     let (_etcd, client) = start();
     let id = |n: i64| LeaseId::new(n);
     let lease = client.grant(Duration::from_secs(60)).unwrap().id();
@@ -152,7 +152,7 @@ fn every_compare_target_works_with_every_operator() {
     let kv = client.get("k").unwrap().unwrap();
     let (created, changed) = (kv.create_revision().get(), kv.mod_revision().get());
     let revision = Revision::new;
-    // For each way: is it true of the value below, the same, and above what it is compared with?
+    // For each operator: the results for the value below, the value itself, and the value above.
     let ways = [
         ("eq", [false, true, false]),
         ("ne", [true, false, true]),

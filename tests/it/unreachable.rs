@@ -24,7 +24,7 @@ fn without_a_majority_the_error_of_a_put_names_the_missing_leader() {
     client.put("k", "v").unwrap();
     cluster.member_mut(1).kill().unwrap();
     cluster.member_mut(2).kill().unwrap();
-    eventually(SOON, "it knows that it is alone", || {
+    eventually(SOON, "it has no leader", || {
         (cluster.member(0).status().ok()?.leader == 0).then_some(())
     });
     let begun = Instant::now();
@@ -69,7 +69,7 @@ fn calls_to_a_stopped_server_fail_in_time_and_are_not_sent_later() {
             matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout),
             "{error}"
         );
-        assert!(!error.outcome_unknown(), "nobody was there: {error}");
+        assert!(!error.outcome_unknown(), "there was no server: {error}");
     }
     assert!(begun.elapsed() < secs(8), "{:?}", begun.elapsed());
     let begun = Instant::now();

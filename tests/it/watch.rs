@@ -39,7 +39,7 @@ fn events(watcher: &Watcher, count: usize) -> Vec<Event> {
     events
 }
 
-/// The kind of the error that is the last item; what comes before it is read and dropped.
+/// Reads a watch to its end, and returns the kind of its error.
 fn last_error(watcher: &Watcher) -> ErrorKind {
     let deadline = Instant::now() + 3 * SOON;
     loop {
@@ -57,7 +57,7 @@ fn last_error(watcher: &Watcher) -> ErrorKind {
     }
 }
 
-/// What a server measures of itself.
+/// The metrics of a server, as text.
 fn metrics(etcd: &LocalEtcd) -> String {
     let mut stream = TcpStream::connect(etcd.client_addr()).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
@@ -66,7 +66,7 @@ fn metrics(etcd: &LocalEtcd) -> String {
     text
 }
 
-/// How many watches the server has.
+/// The number of watches on the server.
 fn watches(etcd: &LocalEtcd) -> usize {
     let text = metrics(etcd);
     let line = text
@@ -365,7 +365,7 @@ fn progress_is_answered_with_the_revision_of_the_store() {
     let quiet = client.watch("k").unwrap();
     quiet.request_progress();
     assert_eq!(next(&quiet).revision(), revision);
-    assert!(other.try_recv().is_err(), "who did not ask is not told");
+    assert!(other.try_recv().is_err(), "no progress without a request");
 }
 
 // Case: W-13
@@ -404,7 +404,7 @@ fn progress_notifications_are_delivered_on_request() {
     let client = connect(&etcd);
     let wants = client.watch(Watch::key("k").progress_notify()).unwrap();
     let not = client.watch("k").unwrap();
-    // A server says nothing about a watch that starts after its revision.
+    // A server sends no progress to a watch that starts after its revision.
     client.put("unrelated", "v").unwrap();
     assert!(next(&wants).is_progress());
     assert!(next(&wants).is_progress());

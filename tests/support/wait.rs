@@ -107,7 +107,7 @@ pub fn rss_kib() -> u64 {
 }
 
 /// Resets [`peak_rss_kib`] to the current resident memory (proc(5), clear_refs).
-pub fn forget_peak_rss() {
+pub fn reset_peak_rss() {
     fs::write("/proc/self/clear_refs", "5").unwrap();
 }
 

@@ -177,7 +177,7 @@ fn credentials_that_cannot_work_are_refused_by_connect() {
         .user("u", "canary")
         .connect()
         .unwrap();
-    // Nor do they go anywhere that the client is sent to later.
+    // Endpoints that are set or discovered later do not receive them either.
     let elsewhere = "http://127.0.0.1:2379";
     let sent = [
         socket.at(elsewhere).map(drop),
@@ -200,7 +200,7 @@ fn credentials_that_cannot_work_are_refused_by_connect() {
     );
 }
 
-/// A socket of this machine that leads to a server; it lives as long as the test's process.
+/// A Unix socket that forwards to a server until the end of the process.
 fn socket_to(etcd: &LocalEtcd) -> String {
     let name = format!("etcd-blocking-socket-{}.sock", std::process::id());
     let path = std::env::temp_dir().join(name);
@@ -251,7 +251,7 @@ fn with_authentication_enabled_a_client_without_a_user_is_refused() {
 // Case: A-14
 #[test]
 fn with_authentication_enabled_lease_requests_need_a_user() {
-    if skip_before(NO_WAY_AROUND, "a lease is granted to everybody") {
+    if skip_before(NO_WAY_AROUND, "a lease is granted without a user") {
         return;
     }
     let etcd = etcd(&[]);
@@ -312,7 +312,7 @@ fn a_corrected_password_is_accepted_after_the_failure_cache_expires() {
     });
     assert!(
         begun.elapsed() >= Duration::from_secs(4),
-        "it was not asked at once again"
+        "the refused password is not checked again at once"
     );
 }
 
@@ -323,7 +323,7 @@ fn credentials_are_unused_until_authentication_is_enabled() {
     let alice = user(&etcd, "alice");
     alice.put("app/k", "1").unwrap();
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
-    // Long enough for a server that is busy with hashing passwords.
+    // Long enough for a server that is busy hashing passwords.
     let lease = alice.grant(Duration::from_secs(9)).unwrap();
     let alive = alice.keep_alive(lease.id()).unwrap();
     alive.receiver().recv_timeout(super::LONG).unwrap().unwrap();

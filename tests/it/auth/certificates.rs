@@ -44,7 +44,7 @@ impl Secure {
         self.builder(common_name).connect().unwrap()
     }
 
-    /// `root` and `alice` are known by their certificates only; `bob` has a password.
+    /// `root` and `alice` are identified by certificates only; `bob` has a password.
     fn enable(&self) -> Client {
         let root = self.client("root");
         root.auth().role_add("app").unwrap();
@@ -112,7 +112,7 @@ fn a_certificate_identifies_its_user_while_users_and_roles_change() {
 fn a_password_takes_precedence_over_a_certificate() {
     let secure = Secure::start();
     let _root = secure.enable();
-    // TLS: no permission for plaintext is needed.
+    // With TLS, no setting for plaintext passwords is needed.
     let bob = secure
         .builder("root")
         .user("bob", "bob-pw")

@@ -54,7 +54,7 @@ fn reads_and_watches_of_a_user_survive_the_restart_of_every_member() {
         });
         for member in 0..3 {
             cluster.member_mut(member).kill().unwrap();
-            eventually(LONG, "her tokens are void", || {
+            eventually(LONG, "the tokens of alice are invalid", || {
                 root.auth().user_change_password("alice", "alice-pw").ok()
             });
             let before = reads.load(SeqCst);
@@ -81,7 +81,7 @@ fn calls_and_watches_on_different_members_share_one_token() {
     let before = all_authentications(&cluster);
     alice.put("app/k", "v").unwrap();
     let _watch = alice.watch(KeyRange::prefix("app/")).unwrap();
-    // Asked one by one, each on a connection of its own.
+    // Each member is asked on a connection of its own.
     for health in root.maintenance().health().unwrap() {
         assert!(health.error.is_none(), "{health:?}");
     }

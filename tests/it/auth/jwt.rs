@@ -13,7 +13,7 @@ use etcd_blocking::{ErrorKind, KeyRange};
 use super::{LONG, authentications, builder, denies_root, enable, etcd, fails, user};
 use crate::support::wait::{Raise, eventually, items};
 
-/// A secret that tokens are signed with, in a file.
+/// The secret that signs tokens, in a file.
 struct SecretFile(PathBuf);
 
 impl SecretFile {
@@ -157,6 +157,6 @@ fn calls_and_streams_continue_when_new_jwts_are_already_outdated() {
         seen += item.events().len();
     }
     let checks = authentications(&etcd) - before;
-    // Root's client and that of alice each need one for each change.
+    // The clients of root and of alice each need one new token per change.
     assert!(checks <= 2 * changes + 2, "{checks} for {changes} changes");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcd_blocking::ErrorKind;
 
-use super::{enable, etcd, user, void_tokens_of_alice};
+use super::{enable, etcd, invalidate_tokens_of_alice, user};
 use crate::support::wait::eventually;
 
 // Case: M-10
@@ -21,7 +21,7 @@ fn a_member_that_denies_the_user_is_healthy() {
             "{health:?}"
         );
     }
-    // Nobody in particular is refused for another reason.
+    // A client without a user is refused for another reason.
     let nobody = super::builder(&etcd).connect().unwrap();
     assert!(!nobody.maintenance().health().unwrap()[0].is_healthy());
 }
@@ -34,13 +34,13 @@ fn a_snapshot_needs_root_and_its_stream_has_a_new_token() {
     let refused = alice.maintenance().snapshot().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
     root.maintenance().snapshot_to(io::sink()).unwrap();
-    // Tokens end while nobody uses them; each snapshot has one that is good.
+    // Unused tokens expire; each snapshot begins with a valid one.
     let quiet = super::builder(&etcd).user("root", "root-pw").connect();
     let quiet = quiet.unwrap();
     quiet.put("k", "v").unwrap();
     let before = super::authentications(&etcd);
-    eventually(Duration::from_secs(30), "its token has ended", || {
-        // A token that is used does not end: it needs to be left alone for longer than it lives.
+    eventually(Duration::from_secs(30), "its token has expired", || {
+        // A used token does not expire: it must be unused for longer than its TTL.
         std::thread::sleep(Duration::from_secs(2));
         quiet.maintenance().snapshot_to(io::sink()).unwrap();
         (super::authentications(&etcd) > before).then_some(())
@@ -57,7 +57,7 @@ fn a_view_shares_the_token_of_its_client() {
     let view = alice.at(etcd.endpoint()).unwrap();
     view.put("app/k", "w").unwrap();
     assert_eq!(super::authentications(&etcd), before, "it has one already");
-    void_tokens_of_alice(&root);
+    invalidate_tokens_of_alice(&root);
     view.put("app/k", "x").unwrap();
     alice.put("app/k", "y").unwrap();
     assert_eq!(super::authentications(&etcd), before + 1);

@@ -53,7 +53,7 @@ fn a_transaction_is_denied_for_any_of_its_parts() {
 // Case: A-13
 #[test]
 fn a_nested_transaction_without_permission_is_denied() {
-    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+    if skip_before(NO_WAY_AROUND, "nested transactions need no permission") {
         return;
     }
     let etcd = etcd(&[]);
@@ -69,7 +69,10 @@ fn a_nested_transaction_without_permission_is_denied() {
 #[test]
 fn time_to_live_returns_the_keys_of_a_lease_only_to_users_who_may_read_them() {
     let fixed = [Version(3, 4, 26), Version(3, 5, 9)];
-    if skip_before(&fixed, "a lease tells its keys to everybody") {
+    if skip_before(
+        &fixed,
+        "the keys of a lease are returned without permission",
+    ) {
         return;
     }
     let etcd = etcd(&[]);

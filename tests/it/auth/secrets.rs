@@ -27,10 +27,10 @@ const PASSWORD: &str = "canary-4711-password";
 const OTHER: &str = "canary-4712-password";
 const TOKEN: &str = "canary-4713.token.signature";
 
-/// All that was logged.
+/// All log output.
 static LOG: Mutex<String> = Mutex::new(String::new());
 
-/// Writes down everything.
+/// Records all log output.
 struct Everything;
 
 struct Line<'a>(&'a mut String);
@@ -72,23 +72,23 @@ impl Subscriber for Everything {
     fn exit(&self, _: &Id) {}
 }
 
-/// Everything that a value can be made to say.
-fn say(said: &mut String, value: &dyn fmt::Debug) {
-    let _ = write!(said, "{value:?}\n{value:#?}\n");
+/// All texts of a value: `Debug`, and of an error `Display` and its sources.
+fn write_debug(output: &mut String, value: &dyn fmt::Debug) {
+    let _ = write!(output, "{value:?}\n{value:#?}\n");
 }
 
-fn outcome<T: fmt::Debug>(said: &mut String, result: Result<T>) {
-    say(said, &result);
+fn outcome<T: fmt::Debug>(output: &mut String, result: Result<T>) {
+    write_debug(output, &result);
     if let Err(error) = &result {
-        explain(said, error);
+        write_sources(output, error);
     }
 }
 
-fn explain(said: &mut String, error: &Error) {
-    let _ = writeln!(said, "{error}");
+fn write_sources(output: &mut String, error: &Error) {
+    let _ = writeln!(output, "{error}");
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {
-        let _ = writeln!(said, "{source} {source:?}");
+        let _ = writeln!(output, "{source} {source:?}");
         next = source.source();
     }
 }
@@ -99,192 +99,204 @@ fn plain(endpoint: &str) -> ClientBuilder {
         .allow_plaintext_credentials()
 }
 
-/// Verbs of all sorts with one client, working or not.
-fn exercise(said: &mut String, client: &Client) {
-    say(said, client);
-    outcome(said, client.put("app/control", "v"));
-    outcome(said, client.get("app/control"));
-    outcome(said, client.get("other"));
-    outcome(said, client.watch("app/control"));
-    outcome(said, client.mirror(KeyRange::prefix("app/")));
+/// Calls all kinds of verbs with one client, with success or not.
+fn call_all_verbs(output: &mut String, client: &Client) {
+    write_debug(output, client);
+    outcome(output, client.put("app/control", "v"));
+    outcome(output, client.get("app/control"));
+    outcome(output, client.get("other"));
+    outcome(output, client.watch("app/control"));
+    outcome(output, client.mirror(KeyRange::prefix("app/")));
     let lease = client.grant(Duration::from_secs(10));
     if let Ok(lease) = &lease {
         let alive = client.keep_alive(lease.id());
         if let Ok(alive) = &alive {
-            say(said, &alive.receiver().recv_timeout(Duration::from_secs(2)));
+            write_debug(
+                output,
+                &alive.receiver().recv_timeout(Duration::from_secs(2)),
+            );
         }
-        outcome(said, alive);
-        outcome(said, client.keep_alive_once(lease.id()));
-        outcome(said, client.revoke(lease.id()));
+        outcome(output, alive);
+        outcome(output, client.keep_alive_once(lease.id()));
+        outcome(output, client.revoke(lease.id()));
     }
-    outcome(said, lease);
-    outcome(said, client.txn(Txn::always([Put::new("app/t", "v")])));
-    outcome(said, client.delete("app/t"));
-    outcome(said, client.leases());
-    outcome(said, client.maintenance().status());
-    outcome(said, client.maintenance().health());
-    outcome(said, client.cluster().member_list());
-    outcome(said, client.maintenance().alarms());
-    outcome(said, client.maintenance().snapshot_to(std::io::sink()));
+    outcome(output, lease);
+    outcome(output, client.txn(Txn::always([Put::new("app/t", "v")])));
+    outcome(output, client.delete("app/t"));
+    outcome(output, client.leases());
+    outcome(output, client.maintenance().status());
+    outcome(output, client.maintenance().health());
+    outcome(output, client.cluster().member_list());
+    outcome(output, client.maintenance().alarms());
+    outcome(output, client.maintenance().snapshot_to(std::io::sink()));
     outcome(
-        said,
+        output,
         Cache::open(client, "app/").map(|cache| cache.snapshot()),
     );
     let session = Session::builder(client).start();
     if let Ok(session) = &session {
         outcome(
-            said,
+            output,
             concurrency::Mutex::new(session, "app/lock").try_lock(),
         );
         let election = Election::new(session, "app/election");
         outcome(
-            said,
+            output,
             election.campaign_timeout("me", Duration::from_secs(2)),
         );
     }
-    recipes(said, client);
-    administration(said, client);
-    outcome(said, session);
-    say(said, &client.metrics());
-    outcome(said, client.auth().status());
-    outcome(said, client.auth().role_list());
-    outcome(said, client.auth().user_list());
-    outcome(said, client.call(Authenticate::new("carol", PASSWORD)));
-    outcome(said, client.call(Authenticate::new("carol", OTHER)));
-    outcome(said, client.auth().user_add("carol", PASSWORD));
-    outcome(said, client.auth().user_add("", PASSWORD));
-    outcome(said, client.auth().user_change_password("carol", OTHER));
-    outcome(said, client.auth().user_change_password("carol", PASSWORD));
+    recipes(output, client);
+    administration(output, client);
+    outcome(output, session);
+    write_debug(output, &client.metrics());
+    outcome(output, client.auth().status());
+    outcome(output, client.auth().role_list());
+    outcome(output, client.auth().user_list());
+    outcome(output, client.call(Authenticate::new("carol", PASSWORD)));
+    outcome(output, client.call(Authenticate::new("carol", OTHER)));
+    outcome(output, client.auth().user_add("carol", PASSWORD));
+    outcome(output, client.auth().user_add("", PASSWORD));
+    outcome(output, client.auth().user_change_password("carol", OTHER));
+    outcome(
+        output,
+        client.auth().user_change_password("carol", PASSWORD),
+    );
 }
 
-/// What else a program may do with keys.
-fn recipes(said: &mut String, client: &Client) {
+/// Calls further verbs with keys.
+fn recipes(output: &mut String, client: &Client) {
     let within = Duration::from_secs(1);
-    outcome(said, client.get_prefix("app/"));
-    outcome(said, client.submit(Get::prefix("app/")).wait());
+    outcome(output, client.get_prefix("app/"));
+    outcome(output, client.submit(Get::prefix("app/")).wait());
     for page in client.pages(Get::prefix("app/"), 10).into_iter().flatten() {
-        outcome(said, page);
+        outcome(output, page);
     }
-    outcome(said, client.ordered().get("app/control"));
+    outcome(output, client.ordered().get("app/control"));
     outcome(
-        said,
+        output,
         client.namespace("app/").and_then(|app| app.get("control")),
     );
     let set = client.watch_set();
     outcome(
-        said,
+        output,
         set.as_ref()
             .map_err(Error::clone)
             .and_then(|set| set.add("app/x")),
     );
-    outcome(said, set);
+    outcome(output, set);
     if let Ok(session) = Session::builder(client).start() {
-        outcome(said, client.time_to_live(session.lease()));
+        outcome(output, client.time_to_live(session.lease()));
         outcome(
-            said,
+            output,
             client.call(Lock::new("app/service", &session).within(within)),
         );
-        outcome(said, client.lock_service().unlock("app/service/none"));
+        outcome(output, client.lock_service().unlock("app/service/none"));
         let won = client.call(Campaign::new("app/vote", "me", &session).within(within));
         if let Ok(won) = &won {
-            outcome(said, client.lock_service().proclaim(won.leader(), "again"));
-            outcome(said, client.lock_service().leader("app/vote"));
             outcome(
-                said,
+                output,
+                client.lock_service().proclaim(won.leader(), "again"),
+            );
+            outcome(output, client.lock_service().leader("app/vote"));
+            outcome(
+                output,
                 client
                     .lock_service()
                     .observe("app/vote")
                     .map(|leaders| leaders.recv_timeout(within)),
             );
-            outcome(said, client.lock_service().resign(won.leader()));
+            outcome(output, client.lock_service().resign(won.leader()));
         }
-        outcome(said, won);
-        outcome(said, RwLock::new(&session, "app/rw").try_write());
+        outcome(output, won);
+        outcome(output, RwLock::new(&session, "app/rw").try_write());
         outcome(
-            said,
+            output,
             DoubleBarrier::new(&session, "app/both", 2).enter_timeout(within),
         );
     }
-    outcome(said, Stm::new(client).run(|tx| tx.get("app/control")));
-    outcome(said, Queue::new(client, "app/q").enqueue("v"));
-    outcome(said, Queue::new(client, "app/q").try_dequeue());
-    outcome(said, PriorityQueue::new(client, "app/p").enqueue("v", 1));
-    outcome(said, Barrier::new(client, "app/gate").wait_timeout(within));
+    outcome(output, Stm::new(client).run(|tx| tx.get("app/control")));
+    outcome(output, Queue::new(client, "app/q").enqueue("v"));
+    outcome(output, Queue::new(client, "app/q").try_dequeue());
+    outcome(output, PriorityQueue::new(client, "app/p").enqueue("v", 1));
+    outcome(
+        output,
+        Barrier::new(client, "app/gate").wait_timeout(within),
+    );
     let copy = MakeMirror::new(client, client)
         .prefix("app/q")
         .dest_prefix("app/copy")
         .start();
-    outcome(said, copy);
+    outcome(output, copy);
     let registrar = Registrar::builder(client).prefix("app/services/").start();
     if let Ok(registrar) = &registrar {
         let registered = registrar.register(Instance::new("web", "127.0.0.1:80"));
         outcome(
-            said,
+            output,
             registered.and_then(|r| r.wait_registered(within).map(|_| r)),
         );
     }
-    outcome(said, registrar);
+    outcome(output, registrar);
     outcome(
-        said,
+        output,
         Discovery::new(client)
             .prefix("app/services/")
             .service("web"),
     );
 }
 
-/// What an operator may do, without harm to the server where it may be done.
-fn administration(said: &mut String, client: &Client) {
-    outcome(said, client.compact(Revision::new(1)));
-    outcome(said, client.maintenance().hash_kv(Revision::new(0)));
-    outcome(said, client.maintenance().defragment());
+/// Calls the verbs of an operator that do not harm the server.
+fn administration(output: &mut String, client: &Client) {
+    outcome(output, client.compact(Revision::new(1)));
+    outcome(output, client.maintenance().hash_kv(Revision::new(0)));
+    outcome(output, client.maintenance().defragment());
     outcome(
-        said,
+        output,
         client
             .maintenance()
             .snapshot()
             .map(|mut bytes| std::io::copy(&mut bytes, &mut std::io::sink()).is_ok()),
     );
-    outcome(said, client.maintenance().disarm_all());
-    outcome(said, client.maintenance().downgrade_validate("3.0.0"));
-    outcome(said, client.maintenance().downgrade_cancel());
+    outcome(output, client.maintenance().disarm_all());
+    outcome(output, client.maintenance().downgrade_validate("3.0.0"));
+    outcome(output, client.maintenance().downgrade_cancel());
     let nobody = MemberId::new(42);
-    outcome(said, client.maintenance().move_leader(nobody));
-    outcome(said, client.cluster().member_promote(nobody));
-    outcome(said, client.cluster().member_remove(nobody));
+    outcome(output, client.maintenance().move_leader(nobody));
+    outcome(output, client.cluster().member_promote(nobody));
+    outcome(output, client.cluster().member_remove(nobody));
     outcome(
-        said,
+        output,
         client
             .cluster()
             .member_update(nobody, ["http://127.0.0.1:1"]),
     );
-    outcome(said, client.cluster().member_add(["no url"]));
+    outcome(output, client.cluster().member_add(["no url"]));
     outcome(
-        said,
+        output,
         client.at("http://127.0.0.1:1").and_then(|view| {
             view.with_timeout(Duration::from_millis(50))
                 .maintenance()
                 .status()
         }),
     );
-    outcome(said, client.auth().enable());
-    outcome(said, client.auth().role_add("passing"));
+    outcome(output, client.auth().enable());
+    outcome(output, client.auth().role_add("passing"));
     outcome(
-        said,
+        output,
         client
             .auth()
             .role_grant_permission("passing", Permission::read("app/x")),
     );
-    outcome(said, client.auth().role_get("passing"));
+    outcome(output, client.auth().role_get("passing"));
     outcome(
-        said,
+        output,
         client.auth().role_revoke_permission("passing", "app/x"),
     );
-    outcome(said, client.auth().user_add("passing", OTHER));
-    outcome(said, client.auth().user_grant_role("passing", "passing"));
-    outcome(said, client.auth().user_get("passing"));
-    outcome(said, client.auth().user_revoke_role("passing", "passing"));
-    outcome(said, client.auth().user_delete("passing"));
-    outcome(said, client.auth().role_delete("passing"));
+    outcome(output, client.auth().user_add("passing", OTHER));
+    outcome(output, client.auth().user_grant_role("passing", "passing"));
+    outcome(output, client.auth().user_get("passing"));
+    outcome(output, client.auth().user_revoke_role("passing", "passing"));
+    outcome(output, client.auth().user_delete("passing"));
+    outcome(output, client.auth().role_delete("passing"));
 }
 
 #[test]
@@ -292,7 +304,7 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
     let name = "auth::secrets::no_password_and_no_token_is_ever_printed_or_logged";
     alone(name, Duration::from_secs(240), || {
         tracing::subscriber::set_global_default(Everything).unwrap();
-        let mut said = String::new();
+        let mut output = String::new();
         let etcd = etcd(&[]);
         let root = enable(&etcd);
         root.auth().user_add("carol", PASSWORD).unwrap();
@@ -300,14 +312,14 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
         let proxy = Proxy::start(etcd.client_addr());
         let endpoint = proxy.endpoint();
 
-        say(&mut said, &UserAdd::new("carol", PASSWORD));
-        say(&mut said, &UserChangePassword::new("carol", PASSWORD));
-        say(&mut said, &Authenticate::new("carol", PASSWORD));
+        write_debug(&mut output, &UserAdd::new("carol", PASSWORD));
+        write_debug(&mut output, &UserChangePassword::new("carol", PASSWORD));
+        write_debug(&mut output, &Authenticate::new("carol", PASSWORD));
         let right = plain(&endpoint).user("carol", PASSWORD);
         let wrong = plain(&endpoint).user("carol", OTHER);
         let token = plain(&endpoint).token(TOKEN);
         for builder in [&right, &wrong, &token] {
-            say(&mut said, builder);
+            write_debug(&mut output, builder);
         }
         for refused in [
             Client::builder([endpoint.as_str()]).user("carol", PASSWORD),
@@ -317,8 +329,8 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
             Client::builder([format!("http://root:{PASSWORD}@localhost:1")]),
             Client::builder([format!("http://{PASSWORD}@localhost")]),
         ] {
-            say(&mut said, &refused);
-            outcome(&mut said, refused.connect());
+            write_debug(&mut output, &refused);
+            outcome(&mut output, refused.connect());
         }
         let right = right.connect().unwrap();
         for client in [
@@ -327,19 +339,19 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
             &wrong.connect().unwrap(),
             &token.connect().unwrap(),
         ] {
-            exercise(&mut said, client);
+            call_all_verbs(&mut output, client);
         }
-        // Void while in use, cut off, silent, and with another password.
+        // An invalid token, a cut connection, a silent one, and another password.
         let watch = right.watch(KeyRange::prefix("app/")).unwrap();
         root.auth().user_change_password("carol", PASSWORD).unwrap();
-        exercise(&mut said, &right);
+        call_all_verbs(&mut output, &right);
         proxy.drop_connections();
-        exercise(&mut said, &right);
+        call_all_verbs(&mut output, &right);
         proxy.black_hole(true);
         let soon = Duration::from_millis(500);
-        outcome(&mut said, right.with_timeout(soon).put("app/k", "v"));
+        outcome(&mut output, right.with_timeout(soon).put("app/k", "v"));
         outcome(
-            &mut said,
+            &mut output,
             plain(&endpoint)
                 .user("carol", PASSWORD)
                 .timeout(soon)
@@ -350,29 +362,29 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
         proxy.black_hole(false);
         proxy.drop_connections();
         root.auth().user_change_password("carol", OTHER).unwrap();
-        exercise(&mut said, &right);
+        call_all_verbs(&mut output, &right);
         for item in watch.receiver().try_iter() {
-            outcome(&mut said, item);
+            outcome(&mut output, item);
         }
-        outcome(&mut said, right.close());
-        outcome(&mut said, root.auth().disable());
-        outcome(&mut said, root.auth().status());
+        outcome(&mut output, right.close());
+        outcome(&mut output, root.auth().disable());
+        outcome(&mut output, root.auth().status());
 
         let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(log.contains("h2::"), "the crates below are heard");
+        assert!(log.contains("h2::"), "output of the libraries is recorded");
         assert!(
-            log.len() > 100_000 && said.len() > 10_000,
+            log.len() > 100_000 && output.len() > 10_000,
             "{} {}",
             log.len(),
-            said.len()
+            output.len()
         );
         for secret in [PASSWORD, OTHER, TOKEN, "canary"] {
             let bytes = format!("{:?}", secret.as_bytes());
-            for (what, text) in [("log", &*log), ("print", &said)] {
+            for (what, text) in [("log", &*log), ("print", &output)] {
                 let line = text
                     .lines()
                     .find(|line| line.contains(secret) || line.contains(&bytes));
-                assert_eq!(line, None, "a secret is in what is {what}ed");
+                assert_eq!(line, None, "a secret is in the {what} output");
             }
         }
     });

@@ -6,7 +6,7 @@ use etcd_blocking::mirror::Mirror;
 use etcd_blocking::{Client, Discovery, ErrorKind, Instance, KeyRange, Registrar, State, Watcher};
 
 use super::{
-    LONG, NO_WAY_AROUND, authentications, enable, etcd, fails, user, void_tokens_of_alice,
+    LONG, NO_WAY_AROUND, authentications, enable, etcd, fails, invalidate_tokens_of_alice, user,
 };
 use crate::support::proxy::Proxy;
 use crate::support::server::skip_before;
@@ -21,7 +21,7 @@ fn through(proxy: &Proxy, name: &str) -> Client {
         .unwrap()
 }
 
-/// The last item of a watch, after what was delivered before it.
+/// Reads a watch to its end, and returns the last item.
 #[track_caller]
 fn last_item(watch: &Watcher, kind: ErrorKind) {
     loop {
@@ -39,7 +39,7 @@ fn last_item(watch: &Watcher, kind: ErrorKind) {
     );
 }
 
-/// The mirror says that it may be behind, and why; it does not end.
+/// Waits until the mirror reports that it is stale, with the reason; it does not end.
 #[track_caller]
 fn stale(mirror: &Mirror, kind: ErrorKind) {
     eventually(LONG, "the mirror is stale", || {
@@ -56,8 +56,8 @@ fn a_watch_continues_with_a_new_token_when_its_token_is_invalid() {
     let alice = user(&etcd, "alice");
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
     for round in 0..5 {
-        void_tokens_of_alice(&root);
-        // The server looks at the token of a stream when a watch is created on it.
+        invalidate_tokens_of_alice(&root);
+        // The server checks the token of a stream when a watch is created on it.
         let another = alice.watch("app/k").unwrap();
         root.put("app/k", round.to_string()).unwrap();
         for watch in [&watch, &another] {
@@ -67,8 +67,8 @@ fn a_watch_continues_with_a_new_token_when_its_token_is_invalid() {
     }
 }
 
-/// A running watch is the server's promise: etcd keeps it although its user may not have it any more.
-/// Once it has to be created anew, it is refused, and its last item says so.
+/// etcd keeps a running watch after the permission of its user is revoked.
+/// When it must be created anew, it is refused, and its last item is the error.
 #[test]
 fn a_revoked_permission_ends_watches_when_they_resume() {
     let etcd = etcd(&[]);
@@ -93,7 +93,7 @@ fn a_revoked_permission_ends_watches_when_they_resume() {
 
 #[test]
 fn a_deleted_user_ends_watches_and_leases_and_makes_mirrors_stale() {
-    if skip_before(NO_WAY_AROUND, "a lease is renewed for everybody") {
+    if skip_before(NO_WAY_AROUND, "a lease is renewed without permission") {
         return;
     }
     let etcd = etcd(&[]);
@@ -121,10 +121,7 @@ fn a_deleted_user_ends_watches_and_leases_and_makes_mirrors_stale() {
     };
     assert_eq!(gone.kind(), ErrorKind::LeaseExpired, "{gone}");
     assert!(gone.to_string().contains("authentication failed"), "{gone}");
-    assert!(
-        authentications(&etcd) - before <= 2,
-        "the answer is remembered"
-    );
+    assert!(authentications(&etcd) - before <= 2, "the answer is cached");
 }
 
 #[test]
@@ -133,7 +130,7 @@ fn a_snapshot_begins_with_a_new_token_when_its_token_is_invalid() {
     let root = enable(&etcd);
     let other = user(&etcd, "root");
     root.maintenance().snapshot_to(Vec::new()).unwrap();
-    // Root's password, so that both lose their tokens.
+    // A change of root's password, so that both lose their tokens.
     other
         .auth()
         .user_change_password("root", "root-pw")
@@ -162,7 +159,7 @@ fn a_password_change_ends_the_streams_of_clients_with_the_old_password() {
 
 #[test]
 fn a_registration_without_write_permission_is_lost_and_restored_when_permitted() {
-    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+    if skip_before(NO_WAY_AROUND, "nested transactions need no permission") {
         return;
     }
     let etcd = etcd(&[]);
@@ -185,7 +182,7 @@ fn a_registration_without_write_permission_is_lost_and_restored_when_permitted()
     for lease in root.leases().unwrap().ids() {
         root.revoke(*lease).unwrap();
     }
-    eventually(LONG, "it says that it is lost", || {
+    eventually(LONG, "it is lost", || {
         matches!(registration.state(), State::Lost { .. }).then_some(())
     });
     let error = registration

@@ -10,7 +10,8 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{ErrorKind, KeyRange, Put};
 
 use super::{
-    LONG, authentications, builder, denies_root, enable, etcd, fails, user, void_tokens_of_alice,
+    LONG, authentications, builder, denies_root, enable, etcd, fails, invalidate_tokens_of_alice,
+    user,
 };
 use crate::support::wait::{Raise, eventually};
 
@@ -51,7 +52,7 @@ fn an_invalid_token_is_replaced_once_for_all_threads() {
     alice.put("app/k", "0").unwrap();
     for round in 1..=5 {
         let before = authentications(&etcd);
-        void_tokens_of_alice(&root);
+        invalidate_tokens_of_alice(&root);
         thread::scope(|scope| {
             for n in 0..16 {
                 let alice = &alice;
@@ -64,7 +65,7 @@ fn an_invalid_token_is_replaced_once_for_all_threads() {
 
 #[test]
 fn a_call_that_times_out_before_a_new_token_fails_with_timeout() {
-    // The password takes half a second to check.
+    // The server takes half a second to check a password.
     let etcd = LocalEtcd::builder()
         .arg("--bcrypt-cost=13")
         .start()
@@ -72,7 +73,7 @@ fn a_call_that_times_out_before_a_new_token_fails_with_timeout() {
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
     alice.put("app/k", "1").unwrap();
-    void_tokens_of_alice(&root);
+    invalidate_tokens_of_alice(&root);
     let hasty = alice.with_timeout(Duration::from_millis(150));
     let error = fails(hasty.put("app/k", "2"), ErrorKind::Timeout);
     assert!(error.is_retryable(), "{error}");
@@ -132,20 +133,20 @@ fn a_lease_is_kept_alive_when_its_token_becomes_invalid() {
     let before = authentications(&etcd);
     let mut voided = 0;
     while begun.elapsed() < Duration::from_secs(6) {
-        void_tokens_of_alice(&root);
+        invalidate_tokens_of_alice(&root);
         voided += 1;
         alive.receiver().recv_timeout(LONG).unwrap().unwrap();
     }
     assert!(alice.get("app/k").unwrap().is_some());
     assert!(authentications(&etcd) - before <= voided + 1);
-    void_tokens_of_alice(&root);
+    invalidate_tokens_of_alice(&root);
     alice.keep_alive_once(lease.id()).unwrap();
 }
 
 // Case: A-18
 #[test]
 fn a_restarted_member_without_the_token_fails_no_call() {
-    // A member reads its tokens back from its log, as far as that goes back: not far, here.
+    // A member restores its tokens from its log, which is short here.
     let mut etcd = etcd(&["--snapshot-count=1"]);
     let root = enable(&etcd);
     let alice = user(&etcd, "alice");
@@ -164,8 +165,8 @@ fn a_restarted_member_without_the_token_fails_no_call() {
     assert_eq!(authentications(&etcd), 1, "since the restart");
 }
 
-/// What an operator does all day: every step makes a revision of the auth store. `alice` keeps her
-/// role throughout. Returns how many steps there were.
+/// Typical steps of an operator; every step creates a revision of the auth store. `alice` keeps her
+/// role. Returns the number of steps.
 fn administer(root: &etcd_blocking::Client, over: &AtomicBool) -> u64 {
     let mut steps = 0;
     for n in 0.. {
@@ -199,10 +200,9 @@ fn administer(root: &etcd_blocking::Client, over: &AtomicBool) -> u64 {
     steps
 }
 
-/// Puts, a watch, a lease, a waiting watch and a leadership of one client, and a quiet client that works every 2.6 s and
-/// waits to lead,
-/// while users and roles change. Returns the checks of passwords, the steps of the operator, and the
-/// number of puts by the quiet client.
+/// Uses a client for puts, a watch, a lease, an idle watch and a leadership, and a quiet client that puts every
+/// 2.6 s and waits for the leadership, while users and roles change. Returns the numbers of password checks, of
+/// steps of the operator, and of puts by the quiet client.
 fn work_while_users_change(
     etcd: &etcd_blocking::local::LocalEtcd,
     length: Duration,
@@ -258,7 +258,7 @@ fn work_while_users_change(
             won.resign().unwrap();
         });
         thread::sleep(length);
-        assert!(!campaign.is_finished(), "somebody else leads");
+        assert!(!campaign.is_finished(), "another candidate leads");
         leadership.resign().unwrap();
         campaign.join().unwrap();
     });
@@ -287,7 +287,7 @@ fn work_while_users_change(
     (authentications(etcd) - before, steps, quiet_puts)
 }
 
-/// How long the long tests take: a few seconds, or as many as are asked for.
+/// The duration of the long tests: a few seconds, or the number that is set.
 fn length() -> Duration {
     let asked = std::env::var("ETCD_BLOCKING_AUTH_SECONDS").ok();
     Duration::from_secs(asked.and_then(|text| text.parse().ok()).unwrap_or(9))
@@ -301,7 +301,7 @@ fn nothing_fails_while_tokens_expire_and_users_and_roles_change() {
     let etcd = etcd(&["--auth-token-ttl=2"]);
     let (checks, steps, quiet) = work_while_users_change(&etcd, length());
     println!("{checks} authentications, {steps} changes, {quiet} expiries");
-    // The busy client and root use theirs all the time; that of the quiet one expires before each
+    // The busy client and root use their tokens continuously; that of the quiet client expires before each
     // of its puts but the first.
     assert!(
         checks <= quiet,
@@ -356,7 +356,7 @@ fn a_client_with_a_token_and_no_password_fails_after_the_token_is_invalid() {
     let client = builder(&etcd).token(token.token()).connect().unwrap();
     client.put("app/k", "v").unwrap();
     let watch = client.watch("app/k").unwrap();
-    void_tokens_of_alice(&root);
+    invalidate_tokens_of_alice(&root);
     let error = fails(client.put("app/k", "v"), ErrorKind::Unauthenticated);
     assert!(error.to_string().contains("invalid auth token"), "{error}");
     fails(client.watch("app/x"), ErrorKind::Unauthenticated);
@@ -364,7 +364,7 @@ fn a_client_with_a_token_and_no_password_fails_after_the_token_is_invalid() {
     fails(last, ErrorKind::Unauthenticated);
 }
 
-/// etcd answers in words that its API has no code for.
+/// etcd answers with a text for which its API has no code.
 // Fault: N8
 #[test]
 fn a_password_for_a_user_without_password_is_refused_with_one_request() {

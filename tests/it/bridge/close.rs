@@ -55,7 +55,7 @@ fn waiting_callers_return_at_once_when_the_client_closes() {
                     .collect();
                 begun.wait();
                 eventually_all_asleep(SOON);
-                assert_eq!(proxy.bytes_up(), up, "the proxy swallows everything");
+                assert_eq!(proxy.bytes_up(), up, "the proxy discards everything");
                 let closing = Instant::now();
                 client.clone().close().unwrap();
                 let closed = pace.check("close", closing, secs(1));
@@ -186,13 +186,10 @@ fn dropping_the_last_handle_is_bounded() {
     };
     timed("never used", Client::connect([etcd.endpoint()]).unwrap());
     timed("in the middle of 100 puts", busy(etcd.endpoint()));
-    timed("a server that says nothing", busy(silent.endpoint()));
+    timed("a silent server", busy(silent.endpoint()));
     timed("nobody there", busy("http://127.0.0.1:1".into()));
     // With a resolver that hangs this name takes seconds; with others it fails at once.
-    timed(
-        "a name that nobody knows",
-        busy("http://etcd.invalid:2379".into()),
-    );
+    timed("an unknown name", busy("http://etcd.invalid:2379".into()));
     let client = Client::connect([etcd.endpoint()]).unwrap();
     let lease = client.grant(secs(60)).unwrap();
     let alive = client.keep_alive(lease.id()).unwrap();

@@ -9,15 +9,15 @@ use etcd_blocking::{ErrorKind, Revision};
 use super::seats::{Holder, Seat};
 use super::{PATIENCE, Run};
 
-/// Short: it may well be lost while there is no leader.
+/// A short TTL, so that sessions can be lost while there is no leader.
 const TTL: Duration = Duration::from_secs(5);
-/// What the one leads with who comes last.
+/// The value of the last leader.
 const LAST: &str = "the-last";
 
 pub(super) const ELECTION: &str = "app/vote";
 
-/// The session, or another one when that is lost.
-fn living(run: &Run, session: Option<Session>) -> Option<Session> {
+/// Returns the session, or a new one when it is lost.
+fn valid_session(run: &Run, session: Option<Session>) -> Option<Session> {
     if let Some(session) = session {
         match session.check() {
             Ok(()) => return Some(session),
@@ -40,10 +40,10 @@ fn living(run: &Run, session: Option<Session>) -> Option<Session> {
 pub(super) fn lock(run: &Run, locks: &[Seat], name: &str, first: usize) {
     let mut session = None;
     for seat in locks.iter().cycle().skip(first) {
-        if !run.goes_on() {
+        if !run.is_running() {
             return;
         }
-        session = living(run, session);
+        session = valid_session(run, session);
         let Some(session) = &session else { continue };
         match Mutex::new(session, format!("app/lock/{}", seat.name())).lock_timeout(PATIENCE) {
             Ok(guard) => {
@@ -65,8 +65,8 @@ pub(super) fn lock(run: &Run, locks: &[Seat], name: &str, first: usize) {
 /// Campaigns, leads for a while and resigns, until the run is over.
 pub(super) fn campaign(run: &Run, seat: &Seat, name: &str) {
     let mut session = None;
-    while run.goes_on() {
-        session = living(run, session);
+    while run.is_running() {
+        session = valid_session(run, session);
         let Some(session) = &session else { continue };
         match Election::new(session, ELECTION).campaign_timeout(name.to_owned(), PATIENCE) {
             Ok(leadership) => {
@@ -96,7 +96,7 @@ pub(super) fn campaign(run: &Run, seat: &Seat, name: &str) {
     }
 }
 
-/// Leads when everybody else is done; whoever observes sees that in the end.
+/// Leads after all others are done; every observer receives that in the end.
 pub(super) fn lead_last(run: &Run) {
     let session = Session::builder(&run.client).start().unwrap();
     let election = Election::new(&session, ELECTION);
@@ -106,7 +106,7 @@ pub(super) fn lead_last(run: &Run) {
     session.orphan();
 }
 
-/// Observes until the last one leads: those who lead follow each other, and each of them is one.
+/// Observes until the last one leads; checks that leaders follow each other without overlap.
 pub(super) fn observe(run: &Run, observer: &Observer) {
     let mut leaders: BTreeMap<Revision, String> = BTreeMap::new();
     loop {
@@ -120,13 +120,17 @@ pub(super) fn observe(run: &Run, observer: &Observer) {
         let value = kv.value_str().unwrap();
         if value == LAST {
             println!("{} leaders observed", leaders.len());
-            run.saw_the_last();
+            run.observed_last_leader();
             return;
         }
         let token = kv.create_revision();
         let name = value.split(' ').next().unwrap();
         let known = leaders.entry(token).or_insert_with(|| name.to_owned());
-        assert_eq!(known, name, "two lead under {token}");
-        assert_eq!(leaders.keys().last(), Some(&token), "a former leader leads");
+        assert_eq!(known, name, "two leaders have the token {token}");
+        assert_eq!(
+            leaders.keys().last(),
+            Some(&token),
+            "a former leader leads again"
+        );
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn key(n: usize) -> String {
     format!("{PREFIX}{n:02}")
 }
 
-/// What an attempt to add one came to.
+/// The result of an attempt to add one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done(Revision),
@@ -35,7 +35,7 @@ pub(super) struct Attempt {
 
 #[derive(Debug)]
 pub(super) struct Counters {
-    /// The highest version of each key that was acknowledged to anybody.
+    /// The highest acknowledged version of each key.
     known: Vec<AtomicI64>,
     done: AtomicU64,
 }
@@ -48,7 +48,7 @@ impl Counters {
         }
     }
 
-    /// How many transactions were acknowledged.
+    /// The number of acknowledged transactions.
     pub(super) fn done(&self) -> u64 {
         self.done.load(SeqCst)
     }
@@ -56,14 +56,14 @@ impl Counters {
     /// Adds one to one counter after another until the run is over.
     pub(super) fn add(&self, run: &Run, writer: usize) -> Vec<Attempt> {
         let mut attempts = Vec::new();
-        // Any sequence does that differs from thread to thread and comes to every key.
+        // A sequence that differs between threads and reaches every key.
         let mut chance = writer as u64 + 1;
-        while run.goes_on() {
+        while run.is_running() {
             chance = chance
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
             let draw = (chance >> 33) as usize;
-            // Half of it is on three keys, so that they collide.
+            // Half of the transactions use three keys, so that they conflict.
             let key = if draw.is_multiple_of(2) {
                 draw / 2 % 3
             } else {
@@ -72,7 +72,7 @@ impl Counters {
             if let Some(outcome) = self.add_one(run, key, format!("{writer}.{}", attempts.len())) {
                 attempts.push(outcome);
             }
-            // Some hundred calls a second are enough, and leave the servers time to live.
+            // A few hundred calls per second are enough, and do not overload the servers.
             thread::sleep(Duration::from_millis(2));
         }
         attempts
@@ -109,7 +109,7 @@ impl Counters {
                 Outcome::Done(response.revision())
             }
             Ok(_) => {
-                run.tally.count("add: somebody else was first");
+                run.tally.count("add: conflict");
                 Outcome::NotDone
             }
             Err(error) => {
@@ -133,8 +133,8 @@ fn count(value: &str) -> i64 {
     value.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Everything that was acknowledged happened, once and when it was said; nothing happened that was
-/// denied; what was in doubt did or did not. `histories` are complete.
+/// Each acknowledged transaction was executed once, at its revision; none was executed that was
+/// refused; one of unknown outcome was executed at most once. `histories` are complete.
 pub(super) fn check(run: &Run, client: &Client, attempts: &[Attempt], histories: &Histories) {
     let stored = client.get_prefix(PREFIX).unwrap();
     let by_value: HashMap<&str, &Attempt> = attempts
@@ -149,7 +149,9 @@ pub(super) fn check(run: &Run, client: &Client, attempts: &[Attempt], histories:
         assert_eq!(history.len() as i64, kv.version(), "{}", key(n));
         for (version, revision, value) in &history {
             assert_eq!(count(value), *version, "an update of {} is lost", key(n));
-            let attempt = by_value.get(value.as_str()).expect("somebody wrote it");
+            let attempt = by_value
+                .get(value.as_str())
+                .expect("a recorded attempt wrote it");
             assert_eq!(attempt.key, n);
             match attempt.outcome {
                 Outcome::Done(at) => {
@@ -157,7 +159,7 @@ pub(super) fn check(run: &Run, client: &Client, attempts: &[Attempt], histories:
                     done += 1;
                 }
                 Outcome::InDoubt => after_all += 1,
-                Outcome::NotDone => panic!("{value} of {} was not to be written", key(n)),
+                Outcome::NotDone => panic!("{value} of {} must not be written", key(n)),
             }
         }
         let last = history.last().unwrap();

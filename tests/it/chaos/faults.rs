@@ -10,22 +10,22 @@ use crate::support::proxy::Proxy;
 use crate::support::wait::{eventually, leader};
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Longer than a session lives that nobody renews.
+/// Longer than the TTL of a session.
 const FROZEN: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     /// The leader is killed, and started again once the others serve.
     Kill,
-    /// The leader is stopped, and wakes when others have long taken its place.
+    /// The leader is stopped, and resumes long after another one was elected.
     Freeze,
-    /// Nobody is reached until sessions are lost by it.
+    /// No member is reachable until sessions are lost.
     Cut,
     /// Connections break, and can be made again.
     Drop,
 }
 
-/// A cluster, and a proxy before each of its members.
+/// A cluster, and a proxy in front of each member.
 #[derive(Debug)]
 pub(super) struct Scene {
     pub(super) cluster: LocalCluster,
@@ -43,18 +43,18 @@ impl Scene {
     }
 
     /// One fault every five seconds, in turn.
-    pub(super) fn play(&mut self, run: &Run, faults: &[Fault], length: Duration) {
+    pub(super) fn run_faults(&mut self, run: &Run, faults: &[Fault], length: Duration) {
         let times = length.as_secs() / EVERY.as_secs();
         let mut next = Instant::now();
         for fault in faults.iter().cycle().take(times as usize) {
             next = Instant::now().max(next + EVERY);
-            while Instant::now() < next && run.goes_on() {
+            while Instant::now() < next && run.is_running() {
                 thread::sleep(Duration::from_millis(50));
             }
             run.tally.count(&format!("{fault:?}"));
             self.cause(run, *fault);
         }
-        work_is_done(run);
+        wait_for_progress(run);
     }
 
     fn cause(&mut self, run: &Run, fault: Fault) {
@@ -62,7 +62,7 @@ impl Scene {
             Fault::Kill => {
                 let victim = leader(&self.cluster);
                 self.cluster.member_mut(victim).kill().unwrap();
-                work_is_done(run);
+                wait_for_progress(run);
                 let member = self.cluster.member_mut(victim);
                 member.spawn().unwrap();
                 member.wait_ready(PATIENCE).unwrap();
@@ -71,7 +71,7 @@ impl Scene {
                 let victim = self.cluster.member(leader(&self.cluster));
                 let begun = Instant::now();
                 victim.pause().unwrap();
-                work_is_done(run);
+                wait_for_progress(run);
                 thread::sleep(FROZEN.saturating_sub(begun.elapsed()));
                 victim.resume().unwrap();
             }
@@ -80,7 +80,7 @@ impl Scene {
                 let before = lost();
                 self.proxies.iter().for_each(Proxy::cut);
                 eventually(PATIENCE, "sessions are lost", || {
-                    (lost() > before || !run.goes_on()).then_some(())
+                    (lost() > before || !run.is_running()).then_some(())
                 });
                 self.proxies.iter().for_each(Proxy::restore);
             }
@@ -89,18 +89,18 @@ impl Scene {
                     self.proxies.iter().for_each(Proxy::drop_connections);
                     thread::sleep(Duration::from_millis(100));
                 }
-                work_is_done(run);
+                wait_for_progress(run);
             }
         }
     }
 }
 
-/// Waits until the writers get on.
+/// Waits until the writers make progress.
 #[track_caller]
-fn work_is_done(run: &Run) {
+fn wait_for_progress(run: &Run) {
     let before = run.counters.done();
     eventually(PATIENCE, "writes are acknowledged", || {
         let got_on = run.counters.done() > before + 50;
-        (got_on || !run.goes_on()).then_some(())
+        (got_on || !run.is_running()).then_some(())
     });
 }

@@ -14,13 +14,13 @@ use super::{Run, counters};
 /// One change: version, revision, value.
 pub(super) type Change = (i64, Revision, String);
 
-/// The changes of keys that nobody deletes, in the order in which one watch of each told them.
+/// The changes of keys that are never deleted, in the order in which a watch delivered them.
 #[derive(Debug, Default)]
 pub(super) struct Histories(Mutex<BTreeMap<String, Vec<Change>>>);
 
 impl Histories {
-    /// Adds what a watch told. Every change of a key must come once and in order: one that is
-    /// missing, or comes again, breaks the row of versions.
+    /// Adds a response. Every change of a key must arrive once and in order: a missing
+    /// or repeated change breaks the sequence of versions.
     fn add(&self, item: Result<WatchResponse>) {
         let mut histories = self.0.lock().unwrap();
         for event in item.expect("the watch goes on").events() {
@@ -39,18 +39,18 @@ impl Histories {
         histories.get(key).cloned().unwrap_or_default()
     }
 
-    /// How many changes it has.
+    /// The number of changes.
     pub(super) fn len(&self) -> usize {
         self.0.lock().unwrap().values().map(Vec::len).sum()
     }
 }
 
-/// A hundred watches: of one key each, half of them in a set, and one of all the keys.
+/// A hundred watches of one key each, half of them in a set, and one watch of all keys.
 #[derive(Debug)]
 pub(super) struct Watches {
     pub(super) each: Histories,
     pub(super) together: Histories,
-    /// Of what the holders of locks and the leaders write.
+    /// The keys that the holders of locks and the leaders write.
     pub(super) seats: Histories,
     set: WatchSet,
     keys: Vec<WatchKey>,
@@ -81,7 +81,7 @@ impl Watches {
         }
     }
 
-    /// Lets the followers end.
+    /// Ends the threads that read the watches.
     pub(super) fn over(&self) -> &AtomicBool {
         &self.over
     }

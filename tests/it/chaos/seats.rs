@@ -1,4 +1,4 @@
-//! Exclusive seats (locks and elections), and checks of their holders.
+//! Exclusive roles ("seats": locks and leaderships), and checks that each has one holder at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,25 +9,25 @@ use etcd_blocking::{Client, Compare, ErrorKind, Put, Result, Revision, Txn};
 use super::Run;
 use super::histories::Histories;
 
-/// Where the one who holds a seat writes that it does.
+/// The key that the holder of a seat writes.
 pub(super) const OWNERS: &str = "app/owner/";
-/// Where somebody would write who does not hold it any more.
+/// The key that a former holder tries to write.
 const STALE: &str = "app/stale";
 
 #[derive(Debug)]
 pub(super) struct Seat {
     name: String,
-    /// Who entered last.
+    /// The last holder.
     inside: Mutex<Revision>,
-    /// Who held it under each token, and whether it wrote that down, where that is known.
+    /// The holder with each token, and whether its write was executed, if that is known.
     reigns: Mutex<BTreeMap<Revision, (String, Option<bool>)>>,
 }
 
-/// Somebody who holds a seat, or did.
+/// A present or former holder of a seat.
 pub(super) struct Holder<'a> {
     pub(super) name: &'a str,
     pub(super) token: Revision,
-    /// What makes a write one of the holder's.
+    /// The condition of the holder's writes.
     pub(super) owns: Compare,
     pub(super) session: &'a Session,
 }
@@ -45,7 +45,7 @@ impl Seat {
         &self.name
     }
 
-    /// Holds the seat: writes that down, does its work and writes that it goes.
+    /// Holds the seat: writes the begin, works, and writes the end.
     pub(super) fn hold(&self, run: &Run, holder: &Holder<'_>, work: impl FnOnce()) {
         let Holder { name, token, .. } = holder;
         run.tally.count(&format!("{}: held", self.name));
@@ -72,14 +72,14 @@ impl Seat {
             holder,
             [Put::new(owner, format!("{token} {name} goes"))],
         );
-        // In this order: a session that is alive after the look was so before, and nobody else came in.
+        // In this order: if the session is valid after the read, it was valid before, without another holder.
         let inside = *self.inside.lock().unwrap();
         if inside != *token {
-            run.is_lost(holder.session, "somebody else came in");
+            run.is_lost(holder.session, "there is another holder");
         }
     }
 
-    /// Whether the fenced write was done, if that is known.
+    /// Whether the fenced write was executed, if that is known.
     fn write<const N: usize>(
         &self,
         run: &Run,
@@ -101,23 +101,26 @@ impl Seat {
         }
     }
 
-    /// Whoever let the seat go writes nothing any more.
+    /// A former holder writes nothing.
     pub(super) fn leave(&self, run: &Run, owns: Compare, session: &Session, left: Result<()>) {
         match left {
             Ok(()) => run.tally.count("let go"),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                run.tally.count("let go: it was gone");
+                run.tally.count("release: it was gone");
                 run.is_lost(session, "the key was gone");
             }
             Err(error) => {
-                // It is let go later.
+                // It is released later.
                 return run.tally.failed("let go", &error);
             }
         }
         let stale = Txn::when([owns]).then([Put::new(STALE, self.name.clone())]);
         match run.client.txn(stale) {
             Ok(response) => {
-                assert!(!response.succeeded(), "nobody's write is done");
+                assert!(
+                    !response.succeeded(),
+                    "the write of a former holder is refused"
+                );
                 run.tally.count("write of a former holder: refused");
             }
             Err(error) => run.tally.failed("write of a former holder", &error),
@@ -128,7 +131,7 @@ impl Seat {
         format!("app/log/{}/{token}", self.name)
     }
 
-    /// Nobody wrote after somebody with a greater token, and each token was of one holder.
+    /// No holder wrote after a holder with a greater token, and each token had one holder.
     /// `histories` are complete.
     pub(super) fn check(&self, client: &Client, histories: &Histories) {
         assert_eq!(client.get(STALE).unwrap(), None);

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 
 use etcd_blocking::{Error, ErrorKind};
 
-/// What a call may fail with while a leader is dead. Everything else (a token that is not valid any
-/// more, a certificate, a protocol) is a bug.
-const MAY_HAPPEN: [ErrorKind; 4] = [
+/// The kinds of errors that are allowed while there is no leader. Any other kind (an invalid token, a
+/// certificate, a protocol error) is a bug.
+const ALLOWED: [ErrorKind; 4] = [
     ErrorKind::Unavailable,
     ErrorKind::Timeout,
     ErrorKind::LeaseExpired,
@@ -23,16 +23,16 @@ impl Tally {
         *self.0.lock().unwrap().entry(what.to_owned()).or_default() += 1;
     }
 
-    /// How often whatever begins like this happened.
+    /// The sum of the counts whose names begin with this.
     pub(super) fn total(&self, what: &str) -> u64 {
         let counts = self.0.lock().unwrap();
-        let alike = counts.iter().filter(|(name, _)| name.starts_with(what));
-        alike.map(|(_, count)| count).sum()
+        let matching = counts.iter().filter(|(name, _)| name.starts_with(what));
+        matching.map(|(_, count)| count).sum()
     }
 
     #[track_caller]
     pub(super) fn failed(&self, what: &str, error: &Error) {
-        assert!(MAY_HAPPEN.contains(&error.kind()), "{what}: {error}");
+        assert!(ALLOWED.contains(&error.kind()), "{what}: {error}");
         let doubt = if error.outcome_unknown() {
             ", in doubt"
         } else {

@@ -12,7 +12,7 @@ fn a_successor_waits_until_the_lease_of_its_predecessor_ends() {
     let State::Registered { lease, .. } = before.state() else {
         panic!("{:?}", before.state());
     };
-    // The process is gone, its lease is not.
+    // The process has ended, and its lease still exists.
     proxy.cut();
     let client = client(&etcd).with_timeout(Duration::from_secs(1));
     let waiting = Registrar::builder(&client)
@@ -52,11 +52,9 @@ fn the_error_after_waiting_names_the_holder() {
     ] {
         assert!(text.contains(part), "no {part} in {text}");
     }
-    // One that is announced says the same without being waited for.
+    // An announced registration has the same error in its state.
     let announced = waiting.announce(web(1)).unwrap();
-    let error = eventually(SOON, "it says what is in the way", || {
-        announced.last_error()
-    });
+    let error = eventually(SOON, "it reports the conflict", || announced.last_error());
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains(&lease.to_string()), "{error}");
     assert_eq!(announced.state(), State::Starting);

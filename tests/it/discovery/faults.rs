@@ -3,7 +3,7 @@
 use super::*;
 use crate::support::wait::items;
 
-/// What goes up to etcd in a span in which nothing happens.
+/// The number of bytes sent to etcd in a span without events.
 fn traffic(proxy: &Proxy) -> u64 {
     let before = proxy.bytes_up();
     std::thread::sleep(Duration::from_millis(500));
@@ -30,12 +30,12 @@ fn a_registration_older_than_the_history_of_etcd_is_read_once() {
     direct.compact(last).unwrap();
     proxy.restore();
     behind.get("other").unwrap();
-    eventually(SOON, "it comes to rest", || {
+    eventually(SOON, "no more bytes are sent", || {
         (traffic(&proxy) < 2_000).then_some(())
     });
     assert!(registered(&registration.state()));
-    assert_eq!(registration.revision(), Some(put_at), "it is where it was");
-    // And it is still followed.
+    assert_eq!(registration.revision(), Some(put_at), "the key is restored");
+    // And the key is still watched.
     direct.delete("/services/web/10.0.0.1:1").unwrap();
     eventually(SOON, "restored", || {
         (registration.revision() > Some(put_at)).then_some(())
@@ -45,7 +45,7 @@ fn a_registration_older_than_the_history_of_etcd_is_read_once() {
 #[test]
 fn an_instance_can_be_registered_again_while_it_is_leaving() {
     let mut etcd = LocalEtcd::start().unwrap();
-    // Transactions that fail soon, so that what is to be done gathers in the next one.
+    // Transactions fail soon, so that all steps are in the next one.
     let patient = client(&etcd);
     let client = patient.with_timeout(Duration::from_millis(200));
     let registrar = registrar(&client, 30);
@@ -58,7 +58,7 @@ fn an_instance_can_be_registered_again_while_it_is_leaving() {
     let early = other.wait_registered(Duration::from_secs(1)).unwrap_err();
     let kinds = [ErrorKind::Unavailable, ErrorKind::Timeout];
     assert!(kinds.contains(&early.kind()), "{early}");
-    // Refused, or the reset of the connection that it had.
+    // The connection was refused or reset.
     assert!(early.to_string().contains("connection re"), "{early}");
     etcd.restart().unwrap();
     other.wait_registered(SOON).unwrap();
@@ -153,7 +153,7 @@ fn two_registrars_with_different_codecs_overwrite_each_other_at_a_bounded_rate()
     let before = written();
     let native = with(&other, Codec::Native).announce(web(1)).unwrap();
     let begun = Instant::now();
-    // Undamped, ten rounds take ten answers of etcd; damped, their last waits are up to 1.5 s each.
+    // Without backoff, ten rounds take ten round trips; with backoff, their last waits are up to 1.5 s each.
     let lost = |state: &State| matches!(state, State::Lost { .. });
     let losses = items(native.states(), SOON).filter(lost).take(10).count();
     let (writes, span) = (written() - before, begun.elapsed());

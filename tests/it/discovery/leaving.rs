@@ -13,7 +13,7 @@ fn many_registrations_leave_together_in_every_way_of_leaving() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let (far, near) = (Client::connect([proxy.endpoint()]).unwrap(), client(&etcd));
-    // One by one, 500 would take ten seconds and more.
+    // One by one, 500 deletes would take more than ten seconds.
     proxy.latency(Duration::from_millis(10));
     let registrar = registrar(&far, 60);
     let registrations = registrar.register_all((1..=500).map(web)).unwrap();
@@ -48,7 +48,7 @@ fn closing_a_client_first_leaves_its_registrations() {
     let many = many.unwrap();
     let one = registrar(&closing, 60).register(web(301)).unwrap();
     view.wait_for(301, SOON).unwrap();
-    // A view of the client that is aimed at an endpoint closes it as well.
+    // Closing an aimed view closes the client as well.
     closing.at(etcd.endpoint()).unwrap().close().unwrap();
     assert_eq!(keys(&other), 0);
     eventually(SOON, "the view is empty", || {
@@ -109,7 +109,7 @@ fn the_error_of_an_unanswered_leave_has_the_time_and_the_cause() {
     let error = registrar.leave_all().unwrap_err();
     assert!(error.to_string().contains("2 registrations"), "{error}");
     proxy.restore();
-    // The worker goes on trying.
+    // The worker repeats the delete.
     eventually(SOON, "they are gone", || (keys(&near) == 0).then_some(()));
     both[0].leave().unwrap();
 }

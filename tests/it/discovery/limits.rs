@@ -9,7 +9,7 @@ fn with_metadata(n: u16, bytes: usize) -> Instance {
 // Fault: R3
 #[test]
 fn batches_are_as_large_as_the_limits_of_client_and_server() {
-    // The client knows of the limit, or it finds out.
+    // The limit is set in the client, or the registrar finds it.
     for known in [64, 128] {
         let etcd = LocalEtcd::builder()
             .arg("--max-txn-ops=64")
@@ -72,7 +72,7 @@ fn an_update_that_the_server_refuses_leaves_the_old_value_and_returns_the_reason
     let registrar = registrar(&client, 30);
     let registration = registrar.register(web(1).version("old")).unwrap();
     let put_at = registration.revision();
-    // Over the 1.5 MiB that a server takes, and below what the client sends.
+    // Over the server's limit of 1.5 MiB, and below that of the client.
     registration.update(with_metadata(1, 1_800_000)).unwrap();
     let error = eventually(SOON, "the reason is known", || registration.last_error());
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
@@ -90,7 +90,7 @@ fn an_update_that_the_server_refuses_leaves_the_old_value_and_returns_the_reason
     let others = registrar.register(web(2)).unwrap();
     let refused = registrar.register(with_metadata(3, 1_800_000)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
-    // The key is lost: the old value is put back.
+    // The key is lost: the old value is restored.
     client.delete("/services/web/10.0.0.1:1").unwrap();
     eventually(SOON, "the old value is back", || {
         let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
@@ -102,7 +102,7 @@ fn an_update_that_the_server_refuses_leaves_the_old_value_and_returns_the_reason
         registration.last_error().map(|error| error.kind()),
         Some(ErrorKind::TooLarge)
     );
-    // One that fits is taken at once, and nothing is wrong any more.
+    // A value within the limit is written at once, and the error is cleared.
     registration.update(web(1).version("new")).unwrap();
     eventually(SOON, "the new value is there", || {
         let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;

@@ -39,7 +39,7 @@ fn a_concurrent_update_never_reverts_a_drain() {
         value.contains("draining") && value.contains("99.19"),
         "{value}"
     );
-    // Only who means it ends a drain.
+    // Only an explicit status ends a drain.
     registration.update(web(1)).unwrap();
     assert_eq!(registration.instance().status, Status::Draining);
     registration.set_status(Status::Up).unwrap();
@@ -125,7 +125,7 @@ fn a_drain_is_visible_before_the_instance_leaves() {
     let begun = Instant::now();
     let draining = registration.clone();
     let drained = std::thread::spawn(move || draining.drain(grace));
-    eventually(SOON, "nobody calls it any more", || {
+    eventually(SOON, "it is not picked any more", || {
         view.pick().is_none().then_some(())
     });
     assert_eq!(view.snapshot().len(), 1, "it finishes what it has");
@@ -136,7 +136,7 @@ fn a_drain_is_visible_before_the_instance_leaves() {
     assert_eq!(removed(&view, "10.0.0.1:1"), Cause::Left);
     assert_eq!(registration.state(), State::Closed);
 
-    // One that ends meanwhile is not waited for.
+    // A wait fails when the registration ends.
     let registration = registrar(&client, 30).register(web(2)).unwrap();
     let draining = registration.clone();
     let drained = std::thread::spawn(move || draining.drain(10 * SOON));

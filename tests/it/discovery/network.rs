@@ -20,10 +20,10 @@ use super::partial_refusal::setting;
 use super::*;
 
 const INSTANCES: u16 = 100;
-/// How long a deaf connection may go unnoticed: it is pinged within 5 s and has as long to answer.
+/// The longest time until a silent connection is detected: 5 s until a ping, and 5 s for its answer.
 const SILENCE: Duration = Duration::from_secs(12);
 
-/// What the registrations and etcd show, look by look.
+/// The states of the registrations and of etcd, sample by sample.
 struct Judge {
     direct: Client,
     watcher: Watcher,
@@ -54,7 +54,7 @@ impl Judge {
         }
     }
 
-    /// Whether all are registered; or what is wrong.
+    /// Checks that all are registered; the error describes the first one that is not.
     fn look(&mut self) -> Result<bool, String> {
         while let Ok(response) = self.watcher.try_recv() {
             for event in response.unwrap().events() {
@@ -69,8 +69,8 @@ impl Judge {
         }
         let mut suspect = false;
         for registration in &self.registrations {
-            let told = registration.states().try_iter();
-            for state in told.chain([registration.state()]) {
+            let states = registration.states().try_iter();
+            for state in states.chain([registration.state()]) {
                 match state {
                     State::Registered { valid_until, .. } | State::Suspect { valid_until } => {
                         self.shortest = self.shortest.min(valid_until.remaining());
@@ -89,15 +89,15 @@ impl Judge {
     }
 }
 
-/// Which keys there are, and when each was created.
+/// The existing keys with their create_revisions.
 fn created(client: &Client) -> BTreeMap<String, Revision> {
     let kvs = client.get_prefix("/services/").unwrap().into_iter();
     kvs.map(|kv| (kv.key_lossy().into_owned(), kv.create_revision()))
         .collect()
 }
 
-/// `false` when the machine stood still, and nothing was shown.
-fn is_none_lost(count: usize, ttl: Duration) -> bool {
+/// Returns `false` when the machine stood still, so that the sample is void.
+fn all_stay_registered(count: usize, ttl: Duration) -> bool {
     let etcd = LocalEtcd::start().unwrap();
     let proxies = (0..count).map(|_| Proxy::start(etcd.client_addr()));
     let proxies: Vec<Proxy> = proxies.collect();
@@ -145,7 +145,7 @@ fn is_none_lost(count: usize, ttl: Duration) -> bool {
                 Err(wrong) => break Err(wrong),
             }
         };
-        // Whoever stood still says so with his next tick.
+        // A thread that stood still reports it with its next tick.
         thread::sleep(2 * TICK);
         looked
     });
@@ -169,19 +169,19 @@ fn is_none_lost(count: usize, ttl: Duration) -> bool {
     true
 }
 
-fn none_is_lost(links: usize, ttl: u64) {
-    let shown = (0..5).any(|_| is_none_lost(links, Duration::from_secs(ttl)));
-    assert!(shown, "this machine stands still all the time");
+fn assert_all_stay_registered(links: usize, ttl: u64) {
+    let shown = (0..5).any(|_| all_stay_registered(links, Duration::from_secs(ttl)));
+    assert!(shown, "the machine stands still too often");
 }
 
 // Fault: N1, N2, N3
 #[test]
 fn no_registration_is_lost_while_the_only_link_works_half_of_the_time() {
-    none_is_lost(1, 6);
+    assert_all_stay_registered(1, 6);
 }
 
 // Fault: N1, N2, N3
 #[test]
 fn no_registration_is_lost_while_one_of_two_links_works_half_of_the_time() {
-    none_is_lost(2, 5);
+    assert_all_stay_registered(2, 5);
 }

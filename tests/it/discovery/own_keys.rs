@@ -35,13 +35,13 @@ fn keys_deleted_right_after_a_restore_are_restored_at_once() {
             .delete(format!("/services/web/10.0.0.1:{n}"))
             .unwrap();
     }
-    eventually(SOON, "those that were deleted are back", || {
+    eventually(SOON, "the deleted keys are restored", || {
         (keys(&client) == usize::from(MANY)).then_some(())
     });
     client
         .call(Delete::prefix("/services/web/10.0.0.1:1"))
         .unwrap();
-    eventually(SOON, "a whole prefix is back", || {
+    eventually(SOON, "all keys of the prefix are restored", || {
         (keys(&client) == usize::from(MANY)).then_some(())
     });
     all_are("registered", &registered);

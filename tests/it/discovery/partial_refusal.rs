@@ -21,25 +21,25 @@ const INSTANCES: u16 = 100;
 /// The server's limit for a request, below the client's own.
 const SERVER_LIMIT: usize = 300_000;
 const STEP: Duration = Duration::from_millis(200);
-/// The alarm lasts a step longer than this: a lease can be replaced in time.
+/// The alarm duration a step longer than this: a lease can be replaced in time.
 const FULL: Duration = Duration::from_secs(1);
 
 pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-fn lasts() -> Duration {
+fn duration() -> Duration {
     Duration::from_secs(setting("ETCD_BLOCKING_SOAK_SECONDS", 8))
 }
 
-/// How long a registrar may take to act on what changed, and a state to follow.
+/// The longest time in which a registrar acts on a change, and its state follows.
 fn grace() -> Duration {
     Duration::from_millis(setting("ETCD_BLOCKING_SOAK_GRACE", 5000))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// The role for its key is withdrawn, and it has a new value to write.
+    /// The role for its key is revoked, and it has a new value to write.
     Denied,
     /// Its value is over the server's limit.
     TooLarge,
@@ -47,18 +47,18 @@ enum Fault {
     Foreign(LeaseId),
 }
 
-/// One instance, and what is wrong with it.
+/// One instance and its fault.
 struct Subject {
     n: u16,
     registration: Registration,
     fault: Option<Fault>,
     /// When the fault began or ended.
     since: Instant,
-    /// The number in the value that etcd should have.
+    /// The number in the value that must be in etcd.
     version: u64,
     /// Since when its state contradicts etcd.
     wrong_since: Option<Instant>,
-    /// Since when it is not what it should be.
+    /// Since when the instance is not in the expected state.
     odd_since: Option<Instant>,
 }
 
@@ -163,7 +163,7 @@ impl Subject {
         self.since = Instant::now();
     }
 
-    /// Compares what it shows with what etcd has.
+    /// Compares its state with the contents of etcd.
     fn check(
         &mut self,
         etcd: &HashMap<String, KeyValue>,
@@ -194,8 +194,8 @@ impl Subject {
             (false, None) => self.wrong_since = Some(read_at),
             (false, Some(since)) => pace.check_span(&what, since, read_at, grace()),
         }
-        // Whatever changed within the grace may still be on its way.
-        match self.is_as_it_should(text, &state, store) {
+        // Changes within the grace period may still be in progress.
+        match self.has_expected_state(text, &state, store) {
             true => self.odd_since = None,
             false => {
                 let since = self.odd_since.get_or_insert(read_at);
@@ -205,11 +205,11 @@ impl Subject {
         }
     }
 
-    fn is_as_it_should(&self, text: &str, state: &State, store: &FullStore) -> bool {
+    fn has_expected_state(&self, text: &str, state: &State, store: &FullStore) -> bool {
         let reason = self.registration.last_error().map(|error| error.kind());
         let has_newest = text.contains(&format!("\"version\":\"{}\"", self.version));
         match self.fault {
-            // A full store takes no new value, and keeps the old one.
+            // A full store refuses a new value, and keeps the old one.
             None if store.is_raised && !has_newest => reason == Some(ErrorKind::NoSpace),
             None => has_newest && registered(state) && (reason.is_none() || store.is_raised),
             Some(Fault::Foreign(by)) => {
@@ -294,7 +294,7 @@ fn refused_instances_do_not_affect_the_other_instances() {
     let mut random = fastrand::Rng::with_seed(setting("ETCD_BLOCKING_SEED", 7));
     let pace = Pace::start();
     let (begun, mut changed, mut checks) = (Instant::now(), Instant::now(), 0);
-    while begun.elapsed() < lasts() {
+    while begun.elapsed() < duration() {
         if changed.elapsed() >= STEP {
             changed = Instant::now();
             if random.u8(..16) == 0 || store.is_raised && store.since.elapsed() > FULL {
@@ -306,7 +306,7 @@ fn refused_instances_do_not_affect_the_other_instances() {
                 if one.fault.is_some() {
                     one.end(&root);
                 } else if faulty < usize::from(INSTANCES / 3) {
-                    // Nobody can take a key while the store is full.
+                    // No key can be put while the store is full.
                     let faults = if store.is_raised { 2 } else { 3 };
                     one.begin(random.u8(..faults), &root);
                 }

@@ -7,7 +7,7 @@ use etcd_blocking::metrics::CallMetrics;
 use super::*;
 use crate::support::server::{Version, skip_before};
 
-/// Where each part of a nested transaction needs its permission.
+/// Releases in which each part of a nested transaction needs a permission.
 const NO_WAY_AROUND: &[Version] = &[Version(3, 4, 44), Version(3, 5, 30), Version(3, 6, 11)];
 
 fn builder(etcd: &LocalEtcd) -> ClientBuilder {
@@ -18,7 +18,7 @@ fn user(etcd: &LocalEtcd, name: &str) -> Client {
     builder(etcd).user(name, "pw").connect().unwrap()
 }
 
-/// An etcd whose user `web` may do everything below `/services/web/`, and a client of root.
+/// An etcd whose user `web` may read and write everything below `/services/web/`, and a client of root.
 fn etcd_of_web() -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4");
     let etcd = etcd.start().unwrap();
@@ -54,7 +54,7 @@ fn is_there(root: &Client, n: u16) -> bool {
 // Fault: R1, R4
 #[test]
 fn a_refused_instance_does_not_affect_other_instances() {
-    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+    if skip_before(NO_WAY_AROUND, "nested transactions need no permission") {
         return;
     }
     let (etcd, root) = etcd_of_web();
@@ -70,7 +70,7 @@ fn a_refused_instance_does_not_affect_other_instances() {
     );
     assert!(begun.elapsed() < client.timeout(), "it did not wait");
 
-    // One that goes on trying, and says why it is not there.
+    // An announced instance is retried, and reports the reason.
     let culprit = registrar.announce(admin(2)).unwrap();
     eventually(SOON, "the reason is known", || {
         let error = culprit.last_error()?;
@@ -92,7 +92,7 @@ fn a_refused_instance_does_not_affect_other_instances() {
         let kv = root.get("/services/web/10.0.0.1:1").unwrap()?;
         kv.value_str()?.contains("\"version\":\"2\"").then_some(())
     });
-    // The lease is lost: everybody but the culprit is back.
+    // The lease is lost: every instance but the refused one is restored.
     let State::Registered { lease, .. } = first.state() else {
         panic!("{:?}", first.state());
     };
@@ -104,7 +104,7 @@ fn a_refused_instance_does_not_affect_other_instances() {
     });
     assert!(first.last_error().is_none(), "{:?}", first.last_error());
 
-    // The permission comes, and with it the culprit.
+    // With the permission, the refused instance is registered.
     permit(&root, "/services/admin/");
     culprit.wait_registered(SOON).unwrap();
     assert!(culprit.last_error().is_none());
@@ -113,7 +113,7 @@ fn a_refused_instance_does_not_affect_other_instances() {
 // Fault: R1
 #[test]
 fn many_refused_instances_cost_a_few_transactions_once() {
-    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+    if skip_before(NO_WAY_AROUND, "nested transactions need no permission") {
         return;
     }
     let (etcd, root) = etcd_of_web();
@@ -139,7 +139,7 @@ fn many_refused_instances_cost_a_few_transactions_once() {
         let error = registration.wait_registered(Duration::from_millis(500));
         assert_eq!(error.unwrap_err().kind(), ErrorKind::PermissionDenied);
     }
-    // All keys are deleted: the culprits are in nobody's way, and add only their own tries.
+    // All keys are deleted: the refused instances delay no other, and cost only their own attempts.
     let put_at: Vec<_> = good.iter().map(Registration::revision).collect();
     let before = transactions();
     let begun = Instant::now();
@@ -161,7 +161,7 @@ fn many_refused_instances_cost_a_few_transactions_once() {
 // Fault: R1
 #[test]
 fn a_refused_delete_is_abandoned_and_reported() {
-    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+    if skip_before(NO_WAY_AROUND, "nested transactions need no permission") {
         return;
     }
     let (etcd, root) = etcd_of_web();
@@ -198,7 +198,7 @@ fn a_revoked_permission_affects_one_instance_only() {
         Version(3, 6, 11),
         Version(3, 7, 0),
     ];
-    if skip_before(&since, "a lease asks for no permission") {
+    if skip_before(&since, "a lease needs no permission") {
         return;
     }
     let (etcd, root) = etcd_of_web();
@@ -209,7 +209,7 @@ fn a_revoked_permission_affects_one_instance_only() {
     let culprit = registrar.register(admin(1)).unwrap();
     let range = KeyRange::prefix("/services/admin/");
     root.auth().role_revoke_permission("web", range).unwrap();
-    // The lease is denied as a whole: the others move to another one before it ends.
+    // The lease is denied as a whole: the other instances move to a new lease before it ends.
     until(&culprit, "lost", |state| {
         matches!(state, State::Lost { .. })
     });
@@ -234,7 +234,7 @@ fn a_revoked_permission_affects_one_instance_only() {
         let gone = root.get_prefix("/services/admin/").unwrap().is_empty();
         gone.then_some(())
     });
-    // They heal and leave as ever.
+    // Restoring and leaving work as before.
     let put_at = good[0].revision();
     root.delete("/services/web/10.0.0.1:1").unwrap();
     eventually(SOON, "the key is back", || {
@@ -247,13 +247,13 @@ fn a_revoked_permission_affects_one_instance_only() {
 // Fault: N6
 #[test]
 fn a_key_is_restored_at_once_next_to_a_key_without_permission() {
-    if skip_before(NO_WAY_AROUND, "nested transactions ask for no permission") {
+    if skip_before(NO_WAY_AROUND, "nested transactions need no permission") {
         return;
     }
     let (etcd, root) = etcd_of_web();
     permit(&root, "/services/admin/");
     let client = user(&etcd, "web");
-    // A long lease: nobody waits for its renewal.
+    // A long TTL, so that no renewal is due in this test.
     let registrar = registrar(&client, 300);
     let good = registrar.register_all((1..=20).map(web)).unwrap();
     let culprit = registrar.register(admin(1)).unwrap();
@@ -263,13 +263,17 @@ fn a_key_is_restored_at_once_next_to_a_key_without_permission() {
     eventually(SOON, "all are back", || {
         (root.get_prefix("/services/web/").unwrap().len() == 20).then_some(())
     });
-    eventually(SOON, "what cannot move is suspect, and says why", || {
-        let error = culprit.last_error()?;
-        let suspect = matches!(culprit.state(), State::Suspect { .. });
-        (suspect && error.kind() == ErrorKind::PermissionDenied).then_some(())
-    });
+    eventually(
+        SOON,
+        "an instance that cannot move is suspect, with the reason",
+        || {
+            let error = culprit.last_error()?;
+            let suspect = matches!(culprit.state(), State::Suspect { .. });
+            (suspect && error.kind() == ErrorKind::PermissionDenied).then_some(())
+        },
+    );
     drop(good);
-    eventually(SOON, "they leave as ever", || {
+    eventually(SOON, "all have left", || {
         let left = root.get_prefix("/services/web/").unwrap().is_empty();
         left.then_some(())
     });

@@ -66,7 +66,7 @@ fn a_registration_without_a_watch_on_its_key_is_suspect_with_the_reason() {
     let etcd = LocalEtcd::start().unwrap();
     let proxy = Proxy::start(etcd.client_addr());
     let behind = Client::connect([proxy.endpoint()]).unwrap();
-    // The lease lives for so long that it is no reason.
+    // The TTL is so long that the lease does not expire in this test.
     let registration = registrar(&behind, 300).register(web(1)).unwrap();
     proxy.cut();
     until(&registration, "suspect", |state| {

@@ -94,7 +94,7 @@ fn registrations_are_restored_in_a_store_that_lost_all_data() {
         .collect();
     assert!(
         gone.is_empty(),
-        "all were back before the view gave them up: {gone:?}"
+        "all were restored before the view removed them: {gone:?}"
     );
 }
 
@@ -105,7 +105,7 @@ fn an_instance_that_is_not_restored_is_removed_by_a_resync() {
     for n in 0..30 {
         client.put(format!("other/{n}"), "x").unwrap();
     }
-    // Nobody keeps this one.
+    // This key has no registrar.
     client
         .put("/services/web/orphan", r#"{"addr":"10.0.0.9:9"}"#)
         .unwrap();
@@ -130,7 +130,7 @@ fn a_restart_with_kept_data_loses_no_instance_and_empties_no_view() {
     let registration = registrar(&client, 10).register(web(1)).unwrap();
     view.wait_for(1, SOON).unwrap();
     etcd.kill().unwrap();
-    eventually(SOON, "the view knows that it is stale", || view.staleness());
+    eventually(SOON, "the view is stale", || view.staleness());
     assert_eq!(view.snapshot().len(), 1, "the last good list is kept");
     etcd.restart().unwrap();
     let opened = Instant::now();

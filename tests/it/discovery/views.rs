@@ -60,9 +60,15 @@ fn a_view_is_stale_while_its_read_permission_is_revoked() {
     let denied = |error: Option<etcd_blocking::Error>| {
         error.filter(|error| error.kind() == ErrorKind::PermissionDenied)
     };
-    eventually(SOON, "the view says why", || denied(view.last_error()));
-    eventually(SOON, "the mirror says why", || denied(mirror.last_error()));
-    eventually(SOON, "the cache says why", || denied(cache.last_error()));
+    eventually(SOON, "the view has the reason", || {
+        denied(view.last_error())
+    });
+    eventually(SOON, "the mirror has the reason", || {
+        denied(mirror.last_error())
+    });
+    eventually(SOON, "the cache has the reason", || {
+        denied(cache.last_error())
+    });
     assert!(view.staleness().is_some() && view.ended().is_none() && mirror.ended().is_none());
     assert_eq!(view.snapshot().len(), 2, "the last good list is shown");
     // Opening one fails at once.
@@ -76,7 +82,7 @@ fn a_view_is_stale_while_its_read_permission_is_revoked() {
     eventually(SOON, "the view is live again, with what it missed", || {
         (view.staleness().is_none() && view.snapshot().len() == 3).then_some(())
     });
-    eventually(SOON, "so are the others", || {
+    eventually(SOON, "the mirror and the cache are live again", || {
         let live = mirror.staleness().is_none() && cache.staleness().is_none();
         (live && mirror.snapshot().len() == 3 && cache.snapshot().len() == 3).then_some(())
     });
@@ -97,7 +103,7 @@ fn a_replaced_store_with_other_writes_empties_no_view() {
     let near = client(&etcd);
     put_instances(&near, 0..5);
     let view = Discovery::new(&far).service("web").unwrap();
-    // The store has moved on since the service changed, and the client has seen it.
+    // The revision has increased since the last change of the service, and the client has received it.
     let mut seen = Revision::NONE;
     for n in 0..100 {
         seen = far.put("other", n.to_string()).unwrap().revision();
@@ -120,13 +126,13 @@ fn a_replaced_store_with_other_writes_empties_no_view() {
             fewest
         });
         proxy.restore();
-        // Instances take a moment to come back.
+        // Instances are restored a moment later.
         thread::sleep(Duration::from_millis(500));
         put_instances(&near, 0..5);
         eventually(SOON, "the view follows", || {
             view.staleness().is_none().then_some(())
         });
-        // It follows the new store, and has everything of it.
+        // The view follows the new store, and has all its instances.
         let last = put_instances(&near, 5..6);
         view.wait_revision(last, SOON).unwrap();
         done.store(true, Ordering::SeqCst);
@@ -134,7 +140,7 @@ fn a_replaced_store_with_other_writes_empties_no_view() {
     });
     assert_eq!(view.snapshot().len(), 6);
     let gone = view.changes().try_iter().filter(|c| c.gone().count() > 0);
-    assert_eq!(gone.count(), 0, "nobody was told that an instance went");
+    assert_eq!(gone.count(), 0, "no removal was reported");
 }
 
 // Fault: R14
@@ -155,7 +161,7 @@ fn a_view_reaches_revisions_of_other_keys() {
     let late = view.wait_revision(elsewhere.next(), Duration::from_millis(200));
     let late = late.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
-    // And one of its own.
+    // And a revision of its own keys.
     let own = put_instances(&client, 1..2);
     assert_eq!(view.wait_revision(own, SOON).unwrap().len(), 2);
 }
@@ -211,7 +217,7 @@ fn ten_thousand_removals_at_once_are_received_each_with_its_cause() {
             let change = view.changes().recv_timeout(SOON).unwrap();
             for (instance, why) in change.causes() {
                 assert_eq!(why, cause, "{change:?}");
-                assert!(gone.insert(instance.id.clone()), "told once");
+                assert!(gone.insert(instance.id.clone()), "reported once");
             }
         }
         assert!(view.snapshot().is_empty());

@@ -77,7 +77,7 @@ impl Running {
             .take(most);
         thread::spawn(move || {
             let _ = stdout.try_for_each(|line| sender.send(line.unwrap()));
-            // Before the channel, whose end says that it is closed.
+            // Before the channel, whose end means that it is closed.
             drop(stdout);
         });
         let (sender, stderr) = unbounded();
@@ -94,7 +94,7 @@ impl Running {
         }
     }
 
-    /// The next line that is `wanted`.
+    /// The next line that `wanted` accepts.
     #[track_caller]
     pub(super) fn line(&self, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + SOON;
@@ -121,7 +121,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end: the exit code, the lines that nobody has read, and stderr.
+    /// Waits for its exit; returns the exit code, the unread lines, and stderr.
     #[track_caller]
     pub(super) fn finish(mut self, within: Duration) -> (Option<i32>, Vec<String>, String) {
         let status = eventually(within, "the example ends", || {

@@ -9,7 +9,7 @@ use crate::support::pace::Pace;
 use crate::support::raw::{RawServer, swallow};
 use crate::support::wait::eventually;
 
-/// A port that nobody listens on.
+/// A port without a listener.
 const NOBODY: (&str, &str) = ("ETCD_ENDPOINTS", "http://127.0.0.1:1");
 
 fn one_line(stderr: &str, with: &str) -> bool {
@@ -124,7 +124,7 @@ fn a_signal_ends_the_programs_while_etcd_is_silent() {
         let silent = RawServer::start(|stream, _| swallow(stream));
         let endpoint = silent.addr().to_string();
         let running = Running::start(name, args, &[("ETCD_ENDPOINTS", &endpoint)]);
-        // They listen for signals before they connect.
+        // The programs handle signals before they connect.
         eventually(SOON, "it has connected", || {
             (silent.connections() > 0).then_some(())
         });

@@ -26,10 +26,13 @@ fn go_and_rust_share_a_queue() {
         assert_eq!(queue.dequeue().unwrap().value(), expected);
     }
     let mut go = Go::start(program, &etcd, &["dequeue", "q", "3"]);
-    assert_eq!((go.says("got "), go.says("got ")), ("c".into(), "d".into()));
-    // It waits for the third.
+    assert_eq!(
+        (go.read_after("got "), go.read_after("got ")),
+        ("c".into(), "d".into())
+    );
+    // It waits for the third element.
     queue.enqueue("e").unwrap();
-    assert_eq!(go.says("got "), "e");
+    assert_eq!(go.read_after("got "), "e");
     go.end();
     assert_eq!(queue.count().unwrap(), 0);
 }
@@ -52,7 +55,7 @@ fn go_and_rust_share_a_priority_queue() {
     assert_eq!(queue.dequeue().unwrap().value(), "first");
     let mut go = Go::start(program, &etcd, &["dequeue-priority", "pq", "2"]);
     assert_eq!(
-        (go.says("got "), go.says("got ")),
+        (go.read_after("got "), go.read_after("got ")),
         ("second".into(), "third".into())
     );
     go.end();
@@ -67,7 +70,7 @@ fn rust_waits_at_a_barrier_held_by_go_and_go_at_one_held_by_rust() {
     let (etcd, client, _session) = start();
     let barrier = Barrier::new(&client, "barrier");
     let mut go = Go::start(program, &etcd, &["hold", "barrier"]);
-    go.says("held");
+    go.read_after("held");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| barrier.wait_timeout(SOON));
         go.end();
@@ -77,7 +80,7 @@ fn rust_waits_at_a_barrier_held_by_go_and_go_at_one_held_by_rust() {
     let mut waiting = Go::start(program, &etcd, &["wait", "barrier"]);
     assert!(waiting.is_silent());
     barrier.release().unwrap();
-    waiting.says("free");
+    waiting.read_after("free");
     waiting.end();
 }
 
@@ -98,10 +101,10 @@ fn go_and_rust_share_a_double_barrier() {
                 keys_become(&client, "db/waiters/", 1);
                 (go, barrier.enter_timeout(SOON).unwrap())
             };
-            go.says("inside");
+            go.read_after("inside");
             let leaving = scope.spawn(|| inside.leave_timeout(SOON));
             drop(go.child.stdin.take());
-            go.says("outside");
+            go.read_after("outside");
             leaving.join().unwrap().unwrap();
             go.end();
             keys_become(&client, "db/", 0);

@@ -4,7 +4,7 @@ use super::*;
 
 type Answer = fn(&mut TcpStream, u32) -> io::Result<()>;
 
-/// What a server that speaks HTTP/2 says to every request; how a read fails, and what a put knows.
+/// The replies of a server that speaks HTTP/2; the kind of the read's error, and the outcome of the put.
 const ANSWERS: &[(&str, Answer, ErrorKind, Written)] = &[
     ("nothing", |_, _| Ok(()), Timeout, InDoubt),
     (
@@ -245,7 +245,7 @@ const ANSWERS: &[(&str, Answer, ErrorKind, Written)] = &[
         InDoubt,
     ),
     (
-        "an answer to nobody",
+        "an answer without a request",
         |s, id| s.write_all(&ok(id + 100)),
         Protocol,
         InDoubt,
@@ -309,7 +309,7 @@ fn every_hostile_answer_is_an_error_with_a_kind() {
                         "{what}: not {expected:?} and {doubt:?}: {get:?} {put:?}"
                     ));
                 }
-                // Five calls of half a second: a storm would be thousands.
+                // Five calls of half a second; unlimited retries would be thousands.
                 if requests > 200 {
                     wrong.push(format!("{what}: {requests} requests"));
                 }

@@ -4,7 +4,7 @@ use super::*;
 
 type FirstBytes = fn(&mut TcpStream) -> io::Result<()>;
 
-/// What a server says to every connection, before any request.
+/// The first bytes of a server on every connection, before any request.
 const FIRST_BYTES: &[(&str, FirstBytes, ErrorKind)] = &[
     ("garbage", |s| s.write_all(&[0xff; 300]), Protocol),
     ("zeroes", |s| s.write_all(&[0; 300]), Protocol),
@@ -76,7 +76,7 @@ const FIRST_BYTES: &[(&str, FirstBytes, ErrorKind)] = &[
         Unavailable,
     ),
     (
-        "data for nobody",
+        "data without a stream",
         |s| {
             greet(s)?;
             s.write_all(&data(1, 0, b"hello"))

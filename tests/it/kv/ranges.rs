@@ -72,7 +72,7 @@ fn gets_support_limits_counts_and_projections() {
 #[test]
 fn gets_sort_by_every_target_in_every_order() {
     let (_etcd, client) = start();
-    // Created in the order c a b, changed last in the order b c a; values run against the keys.
+    // Created in the order c a b, changed last in the order b c a; values in the reverse order of the keys.
     for (key, value) in [
         ("c", "1"),
         ("a", "x"),

@@ -16,7 +16,7 @@ fn requests_are_limited_by_the_client_and_by_the_server() {
         .unwrap();
     client.put("large", vec![7u8; 5 << 20]).unwrap();
     assert_eq!(client.get("large").unwrap().unwrap().value().len(), 5 << 20);
-    // Above etcd's limit, and above grpc-go's, which is 512 KiB higher.
+    // Above the limit of etcd, and above that of grpc-go, which is 512 KiB higher.
     for size in [7_864_400, 9 << 20] {
         let refused = client.put("too large", vec![7u8; size]);
         assert_eq!(kind("put", refused), ErrorKind::TooLarge);
@@ -96,7 +96,7 @@ fn a_reply_over_the_receive_limit_affects_no_other_call() {
     assert_eq!(
         proxy.connections(),
         2,
-        "one for calls, one for ranges, and nobody lost his"
+        "one connection for calls, one for ranges, and both are kept"
     );
     // A deletion is executed before its reply is found to be too large.
     let error = client.call(Delete::prefix("large/").prev_kv()).unwrap_err();

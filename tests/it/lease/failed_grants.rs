@@ -2,28 +2,28 @@
 
 use super::*;
 
-/// A server that is asked through a proxy which lets no answer through.
-struct Deaf {
+/// A server behind a proxy that forwards no answer.
+struct NoAnswers {
     etcd: LocalEtcd,
     proxy: Proxy,
     client: Client,
 }
 
-impl Deaf {
+impl NoAnswers {
     fn start() -> Self {
         let (etcd, proxy, client) = behind_a_proxy();
-        // The connection is there before answers are held back.
+        // The connection is open before answers are held back.
         client.get("warm").unwrap();
         proxy.pause(Dir::Down, true);
         let client = client.with_timeout(Duration::from_millis(300));
-        Deaf {
+        NoAnswers {
             etcd,
             proxy,
             client,
         }
     }
 
-    /// Another way to the server, to see what is there.
+    /// A direct client, which reads the leases of the server.
     fn leases(&self) -> Vec<LeaseId> {
         let direct = self::client(&self.etcd.endpoint());
         direct.leases().unwrap().ids().to_vec()
@@ -40,13 +40,13 @@ impl Deaf {
 // Fault: R7
 #[test]
 fn a_failed_grant_leaves_no_lease() {
-    let deaf = Deaf::start();
+    let setup = NoAnswers::start();
     for _ in 0..3 {
-        let failed = deaf.client.grant(secs(3600)).unwrap_err();
+        let failed = setup.client.grant(secs(3600)).unwrap_err();
         assert!(failed.outcome_unknown(), "{failed}");
     }
-    deaf.proxy.pause(Dir::Down, false);
-    deaf.leases_become(0);
+    setup.proxy.pause(Dir::Down, false);
+    setup.leases_become(0);
 }
 
 // Fault: R7
@@ -67,53 +67,53 @@ fn grants_with_a_timeout_below_the_round_trip_time_leave_no_lease() {
 
 #[test]
 fn a_repeated_grant_with_the_same_id_returns_the_existing_lease() {
-    let deaf = Deaf::start();
+    let setup = NoAnswers::start();
     let (grant, id) = Grant::ttl(secs(3600)).with_random_id();
-    let failed = deaf.client.call(grant.clone()).unwrap_err();
+    let failed = setup.client.call(grant.clone()).unwrap_err();
     assert!(failed.outcome_unknown(), "{failed}");
-    deaf.leases_become(1);
-    deaf.proxy.pause(Dir::Down, false);
-    let client = deaf.client.with_timeout(SOON);
+    setup.leases_become(1);
+    setup.proxy.pause(Dir::Down, false);
+    let client = setup.client.with_timeout(SOON);
     for _ in 0..2 {
         let found = client.call(grant.clone()).unwrap();
         assert_eq!((found.id(), found.ttl()), (id, secs(3600)));
     }
-    // The lease of a known id is its owner's, and nobody revokes it in the background.
-    assert_eq!(deaf.leases(), [id]);
+    // A lease with an id of the caller's choice is not revoked in the background.
+    assert_eq!(setup.leases(), [id]);
     client.revoke(id).unwrap();
     assert_eq!(client.call(grant).unwrap().id(), id);
 }
 
 #[test]
 fn a_failed_grant_does_not_revoke_the_lease_of_another_client() {
-    let deaf = Deaf::start();
+    let setup = NoAnswers::start();
     let id = LeaseId::new(7).unwrap();
-    let direct = self::client(&deaf.etcd.endpoint());
+    let direct = self::client(&setup.etcd.endpoint());
     direct.call(Grant::ttl(secs(3600)).id(id)).unwrap();
     let grant = Grant::ttl(secs(10)).id(id);
-    assert!(deaf.client.call(grant.clone()).is_err());
-    deaf.proxy.pause(Dir::Down, false);
-    let refused = deaf.client.with_timeout(SOON).call(grant).unwrap_err();
+    assert!(setup.client.call(grant.clone()).is_err());
+    setup.proxy.pause(Dir::Down, false);
+    let refused = setup.client.with_timeout(SOON).call(grant).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists, "{refused}");
     assert!(!refused.outcome_unknown());
-    assert_eq!(deaf.leases(), [id]);
+    assert_eq!(setup.leases(), [id]);
 }
 
 #[test]
 fn an_orphaned_lease_is_revoked_when_the_server_returns() {
-    let deaf = Deaf::start();
-    let client = deaf.client.with_timeout(secs(2));
+    let setup = NoAnswers::start();
+    let client = setup.client.with_timeout(secs(2));
     std::thread::scope(|scope| {
         let granting = scope.spawn(|| client.grant(secs(3600)));
-        deaf.leases_become(1);
-        deaf.proxy.pause(Dir::Up, true);
+        setup.leases_become(1);
+        setup.proxy.pause(Dir::Up, true);
         assert!(granting.join().unwrap().is_err());
     });
-    // Longer than one attempt to revoke takes.
+    // Longer than one attempt to revoke.
     std::thread::sleep(secs(6));
-    assert_eq!(deaf.leases().len(), 1);
-    deaf.proxy.drop_connections();
-    deaf.proxy.pause(Dir::Up, false);
-    deaf.proxy.pause(Dir::Down, false);
-    deaf.leases_become(0);
+    assert_eq!(setup.leases().len(), 1);
+    setup.proxy.drop_connections();
+    setup.proxy.pause(Dir::Up, false);
+    setup.proxy.pause(Dir::Down, false);
+    setup.leases_become(0);
 }

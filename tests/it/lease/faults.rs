@@ -15,7 +15,7 @@ fn a_lease_survives_lost_connections() {
     renewed(&alive);
     for _ in 0..5 {
         proxy.drop_connections();
-        lives_for(&alive, Duration::from_millis(1500));
+        stays_alive_for(&alive, Duration::from_millis(1500));
     }
 }
 
@@ -28,7 +28,7 @@ fn a_lease_survives_a_restart_of_the_server() {
     let alive = client.keep_alive(lease.id()).unwrap();
     renewed(&alive);
     etcd.restart().unwrap();
-    lives_for(&alive, secs(6));
+    stays_alive_for(&alive, secs(6));
     assert!(exists(&client, "k"));
 }
 
@@ -39,10 +39,10 @@ fn a_lease_survives_a_black_hole_shorter_than_its_ttl() {
     let alive = client.keep_alive(lease.id()).unwrap();
     renewed(&alive);
     proxy.black_hole(true);
-    lives_for(&alive, secs(4));
+    stays_alive_for(&alive, secs(4));
     proxy.black_hole(false);
-    // The connection stays silent for good: only a new one can renew.
-    lives_for(&alive, secs(11));
+    // The connection stays silent: only a new one can renew.
+    stays_alive_for(&alive, secs(11));
 }
 
 /// A client of three proxies, each in front of a member; it is connected to the member whose proxy
@@ -75,7 +75,7 @@ fn renewals_move_from_a_silent_member_to_another() {
     renewed(&alive);
     let member = cluster.member(connected_to(&proxies));
     member.pause().unwrap();
-    lives_for(&alive, secs(13));
+    stays_alive_for(&alive, secs(13));
     member.resume().unwrap();
 }
 
@@ -87,7 +87,7 @@ fn a_member_without_a_leader_is_left_for_another() {
     let alive = client.keep_alive(lease.id()).unwrap();
     renewed(&alive);
     links.isolate(connected_to(&proxies));
-    lives_for(&alive, secs(13));
+    stays_alive_for(&alive, secs(13));
     links.heal();
 }
 
@@ -101,7 +101,7 @@ fn a_lease_survives_the_crash_of_the_leader() {
     renewed(&alive);
     let leader = leader(&cluster);
     cluster.member_mut(leader).kill().unwrap();
-    lives_for(&alive, secs(13));
+    stays_alive_for(&alive, secs(13));
 }
 
 // Case: L-10
@@ -124,7 +124,7 @@ fn a_lease_that_cannot_be_renewed_is_reported_at_its_deadline() {
             .contains("no renewal was answered for 3.0s"),
         "{error}"
     );
-    // `gone` waited for the end of the channel too; that is there with the item.
+    // `gone` also waited for the end of the channel, which comes with the item.
     pace.check("the end", deadline, Duration::from_millis(500));
     assert!(!alive.is_alive());
 }
@@ -157,7 +157,7 @@ fn leases_are_granted_and_revoked_while_members_restart() {
             })
             .collect();
         cluster.member_mut(round).kill().unwrap();
-        // Those that begin in the outage live too; what has begun is revoked, or ends by itself.
+        // Leases granted in the outage live too; a grant that failed is revoked, or its lease expires.
         let more: Vec<_> = (0..20)
             .map(|_| {
                 let lease = client.with_timeout(SOON).grant(secs(8)).unwrap();
@@ -198,10 +198,10 @@ fn a_lease_survives_a_stalled_leader() {
     renewed(&alive);
     let leader = leader(&cluster);
     cluster.member(leader).pause().unwrap();
-    lives_for(&alive, secs(14));
+    stays_alive_for(&alive, secs(14));
     cluster.member(leader).resume().unwrap();
-    // It takes itself for the leader still, and the lease for long expired. etcd has it look first
-    // whether its clock ticked lately; one that woke up a moment ago can revoke the lease all the same.
+    // The resumed member still acts as the leader, and regards the lease as expired. etcd makes it check first
+    // whether its clock ticked recently; right after it resumes it can revoke the lease nevertheless.
     let last = items(alive.receiver(), SOON).take(4).find_map(Result::err);
     let revoked = last.as_ref().map(etcd_blocking::Error::kind);
     assert!(

@@ -7,15 +7,15 @@ use etcd_blocking::{Delete, KeyValue, Op, Txn};
 
 use super::*;
 
-/// The next leader that is told, by what it proclaims.
+/// The value of the next leader that is reported.
 #[track_caller]
 fn next(observer: &Observer) -> Option<KeyValue> {
     observer.recv_timeout(SOON).unwrap().unwrap()
 }
 
-/// Sees leaders until this one.
+/// Reads leaders up to this one.
 #[track_caller]
-fn sees(observer: &Observer, value: &str) {
+fn read_up_to(observer: &Observer, value: &str) {
     while next(observer).is_none_or(|kv| kv.value() != value) {}
 }
 
@@ -28,7 +28,7 @@ fn candidates_lead_in_turn_and_observers_receive_each_leader() {
         .map(|_| Election::new(&watching, "vote").observe().unwrap())
         .collect();
     for observer in &observers {
-        assert!(next(observer).is_none(), "nobody leads yet");
+        assert!(next(observer).is_none(), "there is no leader yet");
     }
     let sessions: Vec<_> = (0..3).map(|_| session(&client)).collect();
     thread::scope(|scope| {
@@ -159,7 +159,7 @@ fn deletions_of_one_transaction_cause_one_change_of_leader() {
     let first_two = ["vote/a", "vote/b"].map(Delete::key);
     client.txn(Txn::always(first_two)).unwrap();
     assert_eq!(leader().as_deref(), Some("c"));
-    // The last of all comes first, and everybody else goes.
+    // All candidates but the last one leave in one transaction.
     let rest = ["vote/c", "vote/d"].map(|key| Op::from(Delete::key(key)));
     let others = [
         Put::new("vote/f", "f").into(),
@@ -236,7 +236,7 @@ fn an_observer_that_is_read_late_receives_the_last_leader() {
     for n in 1..=600 {
         leads.proclaim(n.to_string()).unwrap();
     }
-    sees(&observer, "600");
+    read_up_to(&observer, "600");
     client.close().unwrap();
     assert!(observer.recv_timeout(SOON).unwrap().is_err());
     assert!(observer.recv_timeout(SOON).is_err());

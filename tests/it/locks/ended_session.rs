@@ -8,8 +8,8 @@ use etcd_blocking::concurrency::{Election, Mutex, RwLock};
 use super::*;
 use crate::support::proxy::{Dir, Proxy};
 
-/// Ends the session while the answer that would win is on its way, and returns what comes of it.
-fn won_too_late(win: impl FnOnce(&Session) -> Option<Error> + Send) -> Error {
+/// Ends the session while the answer with the lock is in flight, and returns the error of the call.
+fn acquire_after_the_session_ended(win: impl FnOnce(&Session) -> Option<Error> + Send) -> Error {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
     let client = Client::connect([proxy.endpoint()]).unwrap();
@@ -20,7 +20,7 @@ fn won_too_late(win: impl FnOnce(&Session) -> Option<Error> + Send) -> Error {
         keys_become(&direct, "x/", 1);
         session.orphan();
         proxy.pause(Dir::Down, false);
-        let error = winning.join().unwrap().expect("it is too late");
+        let error = winning.join().unwrap().expect("the session has ended");
         keys_become(&direct, "x/", 0);
         error
     })
@@ -30,11 +30,11 @@ fn won_too_late(win: impl FnOnce(&Session) -> Option<Error> + Send) -> Error {
 #[test]
 fn no_guard_is_returned_for_an_ended_session() {
     let ends = [
-        won_too_late(|session| Mutex::new(session, "x").lock().err()),
-        won_too_late(|session| Mutex::new(session, "x").try_lock().err()),
-        won_too_late(|session| RwLock::new(session, "x").write().err()),
-        won_too_late(|session| RwLock::new(session, "x").try_read().err()),
-        won_too_late(|session| Election::new(session, "x").campaign("").err()),
+        acquire_after_the_session_ended(|session| Mutex::new(session, "x").lock().err()),
+        acquire_after_the_session_ended(|session| Mutex::new(session, "x").try_lock().err()),
+        acquire_after_the_session_ended(|session| RwLock::new(session, "x").write().err()),
+        acquire_after_the_session_ended(|session| RwLock::new(session, "x").try_read().err()),
+        acquire_after_the_session_ended(|session| Election::new(session, "x").campaign("").err()),
     ];
     for end in ends {
         assert_eq!(end.kind(), ErrorKind::Closed, "{end}");

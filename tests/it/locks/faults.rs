@@ -11,7 +11,7 @@ use super::*;
 use crate::support::child::within;
 use crate::support::proxy::{Dir, Proxy};
 
-/// A server behind a proxy; a client of the proxy, and one that knows the server.
+/// A server behind a proxy, a client of the proxy, and a direct client.
 fn behind_a_proxy() -> (LocalEtcd, Proxy, Client, Client) {
     let (etcd, direct) = start();
     let proxy = Proxy::start(etcd.client_addr());
@@ -53,7 +53,7 @@ fn a_lock_without_any_answer_fails_and_its_key_is_deleted_later() {
         locking.join().unwrap().unwrap_err()
     });
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    // The session lives on, and so would the key.
+    // The session continues, and so does the key.
     assert_eq!(keys(&direct, "lock/").len(), 1);
     proxy.drop_connections();
     proxy.pause(Dir::Down, false);
@@ -205,7 +205,7 @@ fn a_mutex_never_has_two_holders_while_connections_are_cut() {
                         let mutex = Mutex::new(&session, "lock");
                         for _ in 0..rounds {
                             let guard = mutex.lock_timeout(secs(150)).unwrap();
-                            // What two holders would both read.
+                            // Two holders at once would read the same value.
                             let Ok(Some(seen)) = client.get("counter") else {
                                 continue;
                             };

@@ -10,7 +10,7 @@ use etcd_blocking::{Compare, Revision, Txn};
 use super::*;
 use crate::support::child::within;
 
-/// Adds one to a counter, only if it is still what was read and the lock is still held.
+/// Adds one to a counter, if it is unchanged since the read and the lock is still held.
 fn increment(client: &Client, owner: Compare) -> bool {
     let counter = client.get("counter").unwrap().unwrap();
     let n: u64 = counter.value_str().unwrap().parse().unwrap();
@@ -20,7 +20,7 @@ fn increment(client: &Client, owner: Compare) -> bool {
     written.unwrap().succeeded()
 }
 
-/// Lockers that take turns; each turn is one increment, which would fail if two held the lock.
+/// Threads that lock in turn; each turn is one increment, which would fail with two holders.
 fn take_turns(endpoints: &[String], lockers: u64, rounds: u64) {
     let client = Client::connect(endpoints).unwrap();
     client.put("counter", "0").unwrap();
@@ -139,7 +139,7 @@ fn after_a_middle_waiter_leaves_the_next_one_waits_for_the_holder() {
         middle.close().unwrap();
         assert_eq!(gone.join().unwrap().kind(), ErrorKind::Closed);
         keys_become(&client, "lock/", 2);
-        // It has been woken by then, or will be: in either case it must not have the lock.
+        // It was or will be woken; in both cases it must not get the lock.
         assert!(client.get(guard.key().clone()).unwrap().is_some());
         assert!(!next.is_finished());
         let token = guard.fencing_token();
@@ -163,7 +163,7 @@ fn a_wait_for_a_lock_fails_when_its_session_expires() {
         });
         keys_become(&client, "lock/", 2);
         let revoked = Instant::now();
-        // The next renewal says so: it is due within a third of the lease's life.
+        // The next renewal, within a third of the TTL, shows the loss.
         client.revoke(waiter.lease()).unwrap();
         let error = waiting.join().unwrap();
         assert_eq!(error.kind(), ErrorKind::LeaseNotFound);
@@ -182,7 +182,7 @@ fn unlocking_a_lost_lock_is_an_error() {
     let (_etcd, client) = start();
     let session = session(&client);
     let mutex = Mutex::new(&session, "lock");
-    // A guard is used up by unlocking, and there is none without locking: what is left is a lock that
+    // A guard cannot be unlocked twice, and exists only after a lock: the remaining case is a lock that
     // was lost.
     let guard = mutex.lock().unwrap();
     client.delete(guard.key().clone()).unwrap();

@@ -7,12 +7,12 @@ use etcd_blocking::concurrency::{Election, Mutex, RwLock};
 
 use super::*;
 
-/// Longer than the test may take: nobody runs out of time in it.
+/// Longer than the test takes, so that no timeout occurs.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Has the key of `waiter` deleted while `wait` waits for a holder that does not go, and returns what
-/// the wait ended with.
-fn told(
+/// Deletes the key of `waiter` while `wait` waits for a holder that stays, and returns the
+/// result of the wait.
+fn wait_ends_with(
     client: &Client,
     prefix: &str,
     wait: impl FnOnce() -> Option<Error> + Send,
@@ -21,7 +21,7 @@ fn told(
     thread::scope(|scope| {
         let waiting = scope.spawn(wait);
         keys_become(client, prefix, 2);
-        // The youngest key is the waiter's.
+        // The newest key is that of the waiter.
         let kvs = client.get_prefix(prefix.to_owned()).unwrap();
         let own = kvs.iter().max_by_key(|kv| kv.create_revision()).unwrap();
         delete(own.key_lossy().into_owned());
@@ -44,10 +44,10 @@ fn a_waiter_fails_at_once_when_its_key_is_deleted() {
     let lock = RwLock::new(&waiter, "rw");
     let vote = Election::new(&waiter, "vote");
     let ends = [
-        told(&client, "mutex/", || mutex.lock_timeout(LONG).err(), delete),
-        told(&client, "rw/", || lock.read_timeout(LONG).err(), delete),
-        told(&client, "rw/", || lock.write_timeout(LONG).err(), delete),
-        told(
+        wait_ends_with(&client, "mutex/", || mutex.lock_timeout(LONG).err(), delete),
+        wait_ends_with(&client, "rw/", || lock.read_timeout(LONG).err(), delete),
+        wait_ends_with(&client, "rw/", || lock.write_timeout(LONG).err(), delete),
+        wait_ends_with(
             &client,
             "vote/",
             || vote.campaign_timeout("", LONG).err(),
@@ -57,7 +57,7 @@ fn a_waiter_fails_at_once_when_its_key_is_deleted() {
     for end in ends {
         assert_eq!(end.kind(), ErrorKind::NotFound, "{end}");
     }
-    // The session is as good as before.
+    // The session is still valid.
     assert!(waiter.check().is_ok());
     assert!(Mutex::new(&waiter, "other").lock().is_ok());
 }
@@ -71,7 +71,7 @@ fn a_waiter_fails_at_once_when_its_lease_is_revoked() {
     let waiter = Session::builder(&client).ttl(secs(300)).start().unwrap();
     let _guard = Mutex::new(&holder, "mutex").lock().unwrap();
     let mutex = Mutex::new(&waiter, "mutex");
-    let end = told(
+    let end = wait_ends_with(
         &client,
         "mutex/",
         || mutex.lock_timeout(LONG).err(),

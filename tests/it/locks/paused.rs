@@ -15,7 +15,7 @@ use super::*;
 
 const ENDPOINT: &str = "ETCD_BLOCKING_TEST_HOLDER";
 
-/// Kills a child that a failed test leaves behind, stopped or not.
+/// Kills the child of a failed test, stopped or not.
 struct Killed(std::process::Child);
 
 impl Drop for Killed {
@@ -25,8 +25,8 @@ impl Drop for Killed {
     }
 }
 
-/// What the child does: holds the lock, works while it holds it, and writes once it is told that it
-/// does not.
+/// The child process: holds the lock, works while it holds it, and writes once it detects that it
+/// does not hold it.
 fn hold(endpoint: &str) {
     let client = Client::connect([endpoint]).unwrap();
     let session = Session::builder(&client).ttl(secs(2)).start().unwrap();
@@ -63,19 +63,19 @@ fn a_stopped_holder_detects_its_loss_and_its_guarded_write_is_refused() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let (told, lines) = unbounded();
+    let (sender, lines) = unbounded();
     let out = BufReader::new(child.stdout.take().unwrap());
     let pid = Pid::from_child(&child);
     let child = Killed(child);
     thread::spawn(move || {
         out.lines()
             .map_while(Result::ok)
-            .all(|line| told.send(line).is_ok())
+            .all(|line| sender.send(line).is_ok())
     });
     let next = |prefix: &str| -> String {
         loop {
             let line = lines.recv_timeout(secs(30)).unwrap();
-            // The test harness speaks too.
+            // The test harness prints lines too.
             if let Some(at) = line.find(prefix) {
                 return line[at + prefix.len()..].to_owned();
             }
@@ -98,13 +98,13 @@ fn a_stopped_holder_detects_its_loss_and_its_guarded_write_is_refused() {
     let lost = next("lost ");
     println!("lost fired {:?} after it woke: {lost}", woken.elapsed());
     assert!(lost.starts_with("LeaseExpired"), "{lost}");
-    assert!(woken.elapsed() < secs(2), "first thing after it wakes");
+    assert!(woken.elapsed() < secs(2), "before any other step");
     next("refused");
     assert!(
         next("unlocking: ").starts_with("Err("),
         "it had lost the lock"
     );
     assert_eq!(client.get("resource").unwrap().unwrap().value(), "new");
-    assert!(guard.verify().is_ok(), "the old holder took nothing away");
+    assert!(guard.verify().is_ok(), "the former holder deleted nothing");
     drop(child);
 }

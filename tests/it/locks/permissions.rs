@@ -8,8 +8,8 @@ use etcd_blocking::{ClientBuilder, KeyRange};
 
 use super::*;
 
-/// An etcd with users, and a client of one who may do everything below `app/`, and nothing else.
-fn limited(cost: &str) -> (LocalEtcd, Client) {
+/// An etcd with users, and a client of a user who may read and write below `app/` and nothing else.
+fn etcd_with_limited_user(cost: &str) -> (LocalEtcd, Client) {
     let etcd = LocalEtcd::builder().arg(cost).start().unwrap();
     let anybody = Client::connect([etcd.endpoint()]).unwrap();
     anybody.auth().role_add("app").unwrap();
@@ -40,7 +40,7 @@ fn user(etcd: &LocalEtcd, name: &str) -> Client {
 // Case: E-09
 #[test]
 fn an_election_needs_permissions_on_its_keys_only() {
-    let (_etcd, alice) = limited("--bcrypt-cost=4");
+    let (_etcd, alice) = etcd_with_limited_user("--bcrypt-cost=4");
     let (a, b) = (session(&alice), session(&alice));
     let election = Election::new(&a, "app/vote");
     let observer = election.observe().unwrap();
@@ -65,11 +65,11 @@ fn an_election_needs_permissions_on_its_keys_only() {
 
 #[test]
 fn an_unlock_that_times_out_before_a_new_token_is_completed_in_the_background() {
-    // The password takes half a second to check.
-    let (etcd, alice) = limited("--bcrypt-cost=13");
+    // The server takes half a second to check a password.
+    let (etcd, alice) = etcd_with_limited_user("--bcrypt-cost=13");
     let root = user(&etcd, "root");
     let other = session(&alice);
-    // It gives up sooner than the token comes.
+    // Its timeout is shorter than the fetch of a token.
     let hasty = alice.with_timeout(Duration::from_millis(200));
     let mine = eventually(secs(60), "a session", || {
         Session::builder(&hasty).ttl(secs(60)).start().ok()
@@ -86,7 +86,7 @@ fn an_unlock_that_times_out_before_a_new_token_is_completed_in_the_background() 
 
 #[test]
 fn locks_without_permission_are_refused_at_once_and_leave_no_key() {
-    let (_etcd, alice) = limited("--bcrypt-cost=4");
+    let (_etcd, alice) = etcd_with_limited_user("--bcrypt-cost=4");
     let session = session(&alice);
     let mutex = Mutex::new(&session, "other/lock");
     for error in [

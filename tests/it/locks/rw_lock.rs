@@ -28,7 +28,7 @@ fn a_waiting_writer_waits_for_earlier_readers_and_blocks_later_readers() {
         assert!(!reader.is_finished());
         let token = writer.fencing_token();
         writer.unlock().unwrap();
-        // It asked later, and so has the greater number.
+        // It was queued later, and so has the greater number.
         assert!(reader.join().unwrap().fencing_token() > token);
     });
     assert!(keys(&client, "rw/").is_empty());
@@ -59,7 +59,7 @@ fn a_read_write_lock_that_times_out_leaves_no_key() {
 #[test]
 fn no_reader_holds_the_lock_while_a_writer_does() {
     let (etcd, _client) = start();
-    // Readers inside, and -1 for a writer.
+    // The number of readers that hold the lock, or -1 for a writer.
     let inside = AtomicI64::new(0);
     thread::scope(|scope| {
         for n in 0..4 {

@@ -17,7 +17,7 @@ fn the_servers_lock_is_acquired_after_its_holder_unlocks() {
     let (_etcd, client) = start();
     let (a, b) = (session(&client), session(&client));
     let first = client.lock_service().lock("lock", &a).unwrap();
-    // The client's timeout is not that of the waiting.
+    // The client's timeout does not apply to the wait.
     let impatient = client.with_timeout(Duration::from_millis(200));
     let pace = Pace::start();
     thread::scope(|scope| {
@@ -124,7 +124,7 @@ fn unlock_of_the_servers_lock_is_not_repeated_when_its_answer_is_lost() {
     thread::scope(|scope| {
         let unlocking = scope.spawn(|| client.lock_service().unlock(first.key().clone()));
         keys_become(&direct, "lock/", 0);
-        // Somebody else under the same lease, and so with the same key.
+        // Another user of the same lease, and so of the same key.
         let second = direct.lock_service().lock("lock", &shared).unwrap();
         assert_eq!(second.key(), first.key());
         proxy.drop_connections();
@@ -153,18 +153,18 @@ fn the_servers_elections_are_won_proclaimed_observed_and_resigned() {
         .lock_service()
         .proclaim(first.leader(), "a, again")
         .unwrap();
-    let told = next();
+    let leader = next();
     assert_eq!(
-        (told.kv().value_str(), told.kv().version()),
+        (leader.kv().value_str(), leader.kv().version()),
         (Some("a, again"), 2)
     );
     assert_eq!(
         client.lock_service().leader("vote").unwrap().kv(),
-        told.kv()
+        leader.kv()
     );
     assert_eq!(
         Election::new(&a, "vote").leader().unwrap().as_ref(),
-        Some(told.kv())
+        Some(leader.kv())
     );
     thread::scope(|scope| {
         let waiting = scope.spawn(|| client.call(Campaign::new("vote", "b", &b).within(secs(60))));

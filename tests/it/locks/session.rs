@@ -91,7 +91,9 @@ fn a_session_without_renewals_for_its_ttl_is_lost_by_the_local_clock() {
     let (etcd, client) = start();
     let session = Session::builder(&client).ttl(secs(2)).start().unwrap();
     etcd.pause().unwrap();
-    eventually(SOON, "its time is over", || session.is_lost().then_some(()));
+    eventually(SOON, "its TTL has passed", || {
+        session.is_lost().then_some(())
+    });
     assert_eq!(session.check().unwrap_err().kind(), ErrorKind::LeaseExpired);
     assert_eq!(
         session.lost().recv_timeout(SOON).unwrap().kind(),

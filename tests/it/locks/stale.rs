@@ -8,7 +8,7 @@ use etcd_blocking::concurrency::{Election, LockGuard, Mutex, RwLock};
 use super::*;
 use crate::support::proxy::{Dir, Proxy};
 
-/// Somebody deletes the key of a holder, and another session has the lock for a while.
+/// Deletes the key of a holder; another session then holds the lock for a while.
 fn lose(client: &Client, guard: &LockGuard, name: &str) {
     client.delete(guard.key().clone()).unwrap();
     let other = session(client);
@@ -108,7 +108,7 @@ fn a_lock_during_an_unlock_of_the_session_continues_right_after_it() {
     proxy.pause(Dir::Down, true);
     thread::scope(|scope| {
         let unlocking = scope.spawn(|| guard.unlock());
-        // Whoever comes before the other has begun to unlock shares its lock, and proves nothing.
+        // A caller before the unlock begins would share the lock, which tests nothing.
         thread::sleep(Duration::from_millis(300));
         let locking = scope.spawn(|| mutex.lock_timeout(LONG));
         thread::sleep(Duration::from_millis(300));
@@ -116,6 +116,6 @@ fn a_lock_during_an_unlock_of_the_session_continues_right_after_it() {
         proxy.pause(Dir::Down, false);
         unlocking.join().unwrap().unwrap();
         assert!(locking.join().unwrap().unwrap().verify().is_ok());
-        assert!(begun.elapsed() < LONG / 2, "nobody woke it");
+        assert!(begun.elapsed() < LONG / 2, "it was not woken");
     });
 }

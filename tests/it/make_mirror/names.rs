@@ -62,7 +62,7 @@ fn a_mirror_of_a_prefix_onto_itself_is_refused() {
 }
 
 /// Waits until a copy has begun; returns the error if it fails.
-fn begins(make: MakeMirror, source: &Client) -> Result<(), etcd_blocking::Error> {
+fn wait_until_begun(make: MakeMirror, source: &Client) -> Result<(), etcd_blocking::Error> {
     let copy = make.start()?;
     copy.wait_revision(now(source), SOON)?;
     copy.stop().map(drop)
@@ -97,7 +97,7 @@ fn overlapping_namespaces_are_detected_by_their_absolute_names() {
     let (a, b) = (view("a/"), view("b/"));
     a.put("x/k", "v").unwrap();
     // The same names in two namespaces are different keys.
-    begins(MakeMirror::new(&a, &b), &client).unwrap();
+    wait_until_begun(MakeMirror::new(&a, &b), &client).unwrap();
     assert_eq!(below(&client, "b/"), keys([("x/k", "v")]));
     // Different names may be the same keys.
     for make in [
@@ -111,16 +111,16 @@ fn overlapping_namespaces_are_detected_by_their_absolute_names() {
         MakeMirror::new(&a, &view("a/x/")),
         MakeMirror::new(&a, &a).prefix("x/").dest_prefix("x/y/"),
     ] {
-        let error = begins(make.extraneous(Extraneous::Delete), &client).unwrap_err();
+        let error = wait_until_begun(make.extraneous(Extraneous::Delete), &client).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     }
     // "a/" in namespace `b` does not overlap with `a`.
-    begins(MakeMirror::new(&a, &b).dest_prefix("a/"), &client).unwrap();
+    wait_until_begun(MakeMirror::new(&a, &b).dest_prefix("a/"), &client).unwrap();
     // A checkpoint below the copied prefix would be copied endlessly.
     let marked = MakeMirror::new(&a, &client)
         .dest_prefix("c/")
         .checkpoint("a/progress");
-    let error = begins(marked, &client).unwrap_err();
+    let error = wait_until_begun(marked, &client).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert!(client.get("a/progress").unwrap().is_none());
 }

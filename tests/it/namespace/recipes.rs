@@ -54,7 +54,7 @@ fn a_lock_in_a_namespace_is_the_lock_with_the_prefixed_name() {
     app.lock_service().unlock(locked.key().clone()).unwrap();
     let guard = full.try_lock().unwrap().expect("given back");
 
-    // Who waits inside has it when it is given back outside.
+    // A waiter inside gets the lock after its release outside.
     thread::scope(|scope| {
         let waiting = scope.spawn(|| lock.lock_timeout(SOON));
         eventually(SOON, "two want it", || {
@@ -87,8 +87,8 @@ fn an_election_in_a_namespace_is_the_election_with_the_prefixed_name() {
     let observer = Election::new(&inside, "vote").observe().unwrap();
     let seen = |value: &str| {
         loop {
-            let told = observer.recv_timeout(SOON).unwrap().unwrap();
-            if let Some(kv) = told.filter(|kv| kv.value() == value) {
+            let leader = observer.recv_timeout(SOON).unwrap().unwrap();
+            if let Some(kv) = leader.filter(|kv| kv.value() == value) {
                 assert!(kv.key().starts_with(b"vote/"), "{kv:?}");
                 break;
             }
@@ -225,7 +225,7 @@ fn a_cache_of_a_namespace_has_keys_without_the_prefix() {
         (seen.key_lossy().as_ref(), seen.value_str()),
         ("b/4", Some("from outside"))
     );
-    // What is not in memory is read through the same view.
+    // Keys that are not in memory are read through the same view.
     assert_eq!(cache.get("a").unwrap().unwrap().key(), "a");
     assert_eq!(cache.get_linearizable("b/1").unwrap().unwrap().key(), "b/1");
 }

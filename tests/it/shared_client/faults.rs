@@ -11,7 +11,7 @@ use etcd_blocking::{Client, ErrorKind, Get, Instance, KeyRange, Put, Registrar, 
 use super::RECEIVE_LIMIT;
 use super::uses::refused;
 
-/// A fault: it works on the shared client, with a client of root's beside it, until told to stop.
+/// A fault: it uses the shared client and a client of root until `stop` is set.
 type Fault = fn(&Client, &Client, &AtomicBool);
 
 pub(super) fn all() -> Vec<(&'static str, Fault)> {
@@ -36,7 +36,7 @@ fn until(stop: &AtomicBool, mut step: impl FnMut()) {
     }
 }
 
-/// A watch, a mirror and a view's changes that nobody reads, under a flood.
+/// An unread watch, mirror and view during a flood of changes.
 fn unread_flows(client: &Client, root: &Client, stop: &AtomicBool) {
     let range = || KeyRange::prefix("use/unread/");
     let _watch = client.watch(Watch::range(range())).unwrap();
@@ -107,7 +107,7 @@ fn denied_requests(client: &Client, _: &Client, stop: &AtomicBool) {
         refused(client.watch(Watch::prefix("other/")), denied);
         refused(client.mirror(KeyRange::prefix("other/")), denied);
         refused(client.auth().user_list(), denied);
-        // Compacted is of the same kind: the request is refused, whatever the user may do.
+        // `Compacted` is allowed too: the request is refused for every user.
         let past = Watch::prefix("use/").start_revision(Revision::new(1));
         drop(client.watch(past));
     });
@@ -125,7 +125,7 @@ fn denied_instances(client: &Client, _: &Client, stop: &AtomicBool) {
     drop(announced);
 }
 
-/// A lease with a key of root's on it: etcd refuses to renew it for anybody who may not write that key.
+/// A lease with a key of root: etcd refuses to renew it for a user who may not write that key.
 fn denied_renewals(client: &Client, root: &Client, stop: &AtomicBool) {
     until(stop, || {
         let lease = client.grant(Duration::from_secs(4)).unwrap();
@@ -174,7 +174,7 @@ fn flood(client: &Client, _: &Client, stop: &AtomicBool) {
     });
 }
 
-/// Snapshots that are begun, and not read.
+/// Snapshots that begin and are not read.
 pub(super) fn unread_snapshots(client: &Client, stop: &AtomicBool) {
     let mut open = Vec::new();
     until(stop, || {

@@ -9,7 +9,7 @@ use etcd_blocking::{
     State, Txn, Watch,
 };
 
-/// How long an operation may take that is not bounded by the client's own timeout.
+/// The limit of operations that the client's timeout does not bound.
 const LONG: Duration = Duration::from_secs(10);
 
 /// One use: its name, and one operation of it.
@@ -24,11 +24,11 @@ fn used(name: &'static str, step: impl FnMut() -> Result<()> + Send + 'static) -
 }
 
 fn lost(what: &str) -> Error {
-    // Any error will do: it ends the test with its text.
+    // Any error ends the test with its text.
     panic!("{what}")
 }
 
-/// Everything that needs no permission outside `use/`.
+/// All uses without a permission outside `use/`.
 pub(super) fn all(client: &Client) -> Vec<Use> {
     vec![
         put(client),
@@ -229,7 +229,7 @@ fn view(client: &Client) -> Use {
     })
 }
 
-/// A registration that stays, and must be registered whenever it is looked at.
+/// A registration that must be registered at every check.
 fn registered(client: &Client) -> Use {
     let registrar = Registrar::builder(client)
         .prefix("use/services/")
@@ -242,7 +242,7 @@ fn registered(client: &Client) -> Use {
     used("registered", move || {
         let state = registration.state();
         assert!(matches!(state, State::Registered { .. }), "{state:?}");
-        assert_eq!(registration.revision(), revision, "it was never put back");
+        assert_eq!(registration.revision(), revision, "it was not restored");
         match client.get("use/services/web/h:2")? {
             Some(_) => Ok(()),
             None => Err(lost("the registration is gone")),
@@ -250,7 +250,7 @@ fn registered(client: &Client) -> Use {
     })
 }
 
-/// A snapshot of everything; only root may take one where there are users.
+/// A snapshot; with authentication, only root may take one.
 pub(super) fn snapshot(client: &Client) -> Use {
     let client = client.clone();
     used("snapshot", move || {

@@ -16,10 +16,10 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
     let part = fs::File::create(folder.0.join("backup.db.part.0123456789abcdef")).unwrap();
     let then = SystemTime::now() - Duration::from_secs(48 * 3600);
     part.set_modified(then).unwrap();
-    let mut told: Vec<SnapshotProgress> = Vec::new();
+    let mut progress: Vec<SnapshotProgress> = Vec::new();
     let saved = client
         .maintenance()
-        .snapshot_to_file(&file, |p| told.push(p))
+        .snapshot_to_file(&file, |p| progress.push(p))
         .unwrap();
     assert_eq!(folder.names(), ["backup.db"]);
     let metadata = fs::metadata(&file).unwrap();
@@ -29,9 +29,9 @@ fn a_file_is_private_complete_and_replaced_in_one_step() {
     assert_eq!(bytes[bytes.len() - 32..], saved.sha256);
     // With several endpoints, the snapshot is of one member, which is named.
     assert!(cluster.endpoints().contains(&saved.endpoint));
-    assert!(told.windows(2).all(|w| w[0].written < w[1].written));
-    assert!(told.iter().all(|p| p.total == saved.size));
-    assert_eq!(told.last().unwrap().written, saved.size);
+    assert!(progress.windows(2).all(|w| w[0].written < w[1].written));
+    assert!(progress.iter().all(|p| p.total == saved.size));
+    assert_eq!(progress.last().unwrap().written, saved.size);
     // An aimed view chooses the member.
     for endpoint in cluster.endpoints() {
         let view = client.at(&endpoint).unwrap();

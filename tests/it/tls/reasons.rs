@@ -3,7 +3,7 @@
 use super::*;
 use crate::support::certs::fixture;
 
-/// The text of the error that a server with this certificate is refused by.
+/// The text of the error for a server with this certificate.
 fn refused(server: &Identity, ca: impl Into<std::path::PathBuf>) -> String {
     let etcd = etcd(server, None);
     let client = connect(&etcd.endpoint(), Tls::new().ca_file(ca));
@@ -15,11 +15,11 @@ fn refused(server: &Identity, ca: impl Into<std::path::PathBuf>) -> String {
 }
 
 #[track_caller]
-fn says(text: &str, parts: &[&str]) {
+fn assert_contains(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is missing: {text}");
     }
-    // Nothing as a program writes it.
+    // No debug output of a library.
     for word in ["Other(", "Context", "Failure", "{"] {
         assert!(!text.contains(word), "{word}: {text}");
     }
@@ -29,7 +29,7 @@ fn says(text: &str, parts: &[&str]) {
 #[test]
 fn the_error_of_a_too_short_key_names_its_certificate() {
     let own = refused(&fixture("rsa1024"), fixture("ca").cert);
-    says(
+    assert_contains(
         &own,
         &[
             "the server's certificate has an RSA key of 1024 bits",
@@ -37,7 +37,7 @@ fn the_error_of_a_too_short_key_names_its_certificate() {
         ],
     );
     let above = refused(&fixture("under-rsa1024"), fixture("ca-rsa1024").cert);
-    says(
+    assert_contains(
         &above,
         &["an authority of the server's certificate has an RSA key of 1024 bits"],
     );
@@ -54,11 +54,11 @@ fn the_error_of_an_unsupported_curve_names_it_and_the_remedy() {
         ));
         return;
     }
-    // The server finds out first, and says hardly more than that.
+    // The server detects it first, and its alert has few details.
     let own = refused(&fixture("p521"), fixture("ca").cert);
-    says(&own, &["nothing in common", "P-521", "tls-aws-lc", "P-256"]);
+    assert_contains(&own, &["nothing in common", "P-521", "tls-aws-lc", "P-256"]);
     let above = refused(&fixture("under-p521"), fixture("ca-p521").cert);
-    says(
+    assert_contains(
         &above,
         &["an authority of", "the curve P-521", "tls-aws-lc"],
     );
@@ -69,7 +69,7 @@ fn the_error_of_an_unsupported_curve_names_it_and_the_remedy() {
 fn the_error_of_a_ca_certificate_as_server_certificate_has_the_remedy() {
     let server = fixture("x509-default");
     let text = refused(&server, &server.cert);
-    says(&text, &["CA:TRUE", "openssl req -x509", "CA:FALSE"]);
+    assert_contains(&text, &["CA:TRUE", "openssl req -x509", "CA:FALSE"]);
 }
 
 // Fault: N12
@@ -77,12 +77,12 @@ fn the_error_of_a_ca_certificate_as_server_certificate_has_the_remedy() {
 fn the_error_of_an_unusable_certificate_name_has_the_remedy() {
     let ca = Authority::new("the authority");
     let named = ca.sign("named", &Leaf::server_named("127.0.0.1"));
-    says(
+    assert_contains(
         &refused(&named, ca.ca_file()),
         &["has 127.0.0.1 as a DNS name", "subjectAltName=IP:127.0.0.1"],
     );
     let bare = ca.sign("bare", &Leaf::server_without_names());
-    says(
+    assert_contains(
         &refused(&bare, ca.ca_file()),
         &[
             "no subject alternative name",
@@ -97,10 +97,10 @@ fn the_error_of_a_certificate_that_is_not_yet_valid_mentions_the_clocks() {
     let ca = Authority::new("the authority");
     let early = ca.sign("early", &Leaf::server().not_valid_yet());
     let text = refused(&early, ca.ca_file());
-    says(&text, &["is not valid yet, but in", "check the clocks"]);
+    assert_contains(&text, &["is not valid yet, but in", "check the clocks"]);
 }
 
-/// Files come from editors that begin with a mark, and from `cat` of files without a last line end.
+/// Some editors write a byte order mark, and `cat` joins files without a last line end.
 // Fault: N11
 #[test]
 fn every_authority_of_a_file_is_trusted_in_every_file_format() {

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::*;
 
-/// Passes every connection on to `server`, and counts the records of application data that clients
+/// Forwards every connection to `server`, and counts the records of application data that clients
 /// send (RFC 8446, section 5.1).
 fn counting(server: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -55,7 +55,7 @@ fn headers_and_body_of_a_request_are_in_one_tls_record() {
             client.put("k", value.clone()).unwrap();
         }
         let sent = records.load(Ordering::SeqCst) - before;
-        // A window update or a ping now and then is the connection's own.
+        // A few records are window updates and pings.
         assert!((PUTS..=PUTS + 10).contains(&sent), "{sent} for {PUTS} puts");
     }
 }

@@ -11,23 +11,23 @@ use crate::support::proxy::Proxy;
 use crate::support::raw::RawServer;
 use crate::support::server::{Version, version};
 
-/// A verdict on TLS takes no longer.
+/// The limit until a TLS failure is reported.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Every kind of call fails at once, as TLS, with all of `parts` in its text.
+/// Checks that every kind of call fails at once with `Tls` and with all of `parts` in its text.
 #[track_caller]
 fn fails(client: &Client, parts: &[&str]) {
     let put = in_time(|| client.call(Put::new("k", "v")).unwrap_err());
-    says(&put, "put \"k\": ", parts);
+    assert_contains(&put, "put \"k\": ", parts);
     assert!(!put.outcome_unknown() && !put.is_retryable(), "{put}");
     assert!(put.attempts() >= 1 && put.endpoint().is_some(), "{put}");
-    says(
+    assert_contains(
         &in_time(|| client.get("k").unwrap_err()),
         "get \"k\": ",
         parts,
     );
-    says(&in_time(|| client.watch("k").unwrap_err()), "watch", parts);
-    says(
+    assert_contains(&in_time(|| client.watch("k").unwrap_err()), "watch", parts);
+    assert_contains(
         &in_time(|| client.mirror(KeyRange::prefix("k")).unwrap_err()),
         "",
         parts,
@@ -35,15 +35,15 @@ fn fails(client: &Client, parts: &[&str]) {
     let lease = LeaseId::new(7).unwrap();
     let alive = client.keep_alive(lease).unwrap();
     let item = alive.receiver().recv_timeout(SOON).unwrap();
-    says(&item.unwrap_err(), "keep alive", parts);
-    says(
+    assert_contains(&item.unwrap_err(), "keep alive", parts);
+    assert_contains(
         &in_time(|| Discovery::new(client).service("api").unwrap_err()),
         "",
         parts,
     );
     let registrar = Registrar::builder(client).start().unwrap();
     let instance = Instance::new("api", "10.0.0.1:80");
-    says(
+    assert_contains(
         &in_time(|| registrar.register(instance).unwrap_err()),
         "register",
         parts,
@@ -59,7 +59,7 @@ fn in_time(call: impl FnOnce() -> Error) -> Error {
 }
 
 #[track_caller]
-fn says(error: &Error, operation: &str, parts: &[&str]) {
+fn assert_contains(error: &Error, operation: &str, parts: &[&str]) {
     let text = error.to_string();
     assert_eq!(error.kind(), ErrorKind::Tls, "{text}");
     assert!(text.starts_with(operation), "{text}");
@@ -80,7 +80,7 @@ fn a_server_of_an_unknown_authority_is_refused() {
         &connect(&endpoint, tls),
         &[&endpoint, file.to_str().unwrap(), "not signed by"],
     );
-    // One with the same name is another all the same.
+    // An authority of the same name is still a different one.
     let imitation = Authority::new(secure.ca.name());
     let tls = Tls::new().ca_file(imitation.ca_file());
     fails(&connect(&endpoint, tls), &[&endpoint, "not signed by"]);
@@ -159,7 +159,7 @@ fn the_error_of_an_expired_client_certificate_has_the_reason() {
         .ca_file(secure.ca.ca_file())
         .client_cert_files(&old.cert, &old.key);
     let file = old.cert.to_str().unwrap();
-    // The server says what is wrong with it; the Go that Debian's 3.4 is built with says only that it is bad.
+    // The alert has the reason; the Go version of Debian's 3.4 sends only `bad certificate`.
     let reason = if version() < Version(3, 5, 0) {
         "does not accept it"
     } else {
@@ -168,7 +168,7 @@ fn the_error_of_an_expired_client_certificate_has_the_reason() {
     fails(&connect(&endpoint, tls), &[&endpoint, file, reason]);
 }
 
-/// The alert of TLS 1.3 comes after the handshake, and the hang-up right behind it: neither may win.
+/// The alert of TLS 1.3 follows the handshake, and the reset follows the alert: the alert must be reported.
 #[test]
 fn a_late_refusal_of_the_client_certificate_is_always_reported() {
     let secure = Secure::start();
@@ -179,7 +179,7 @@ fn a_late_refusal_of_the_client_certificate_is_always_reported() {
         slow.latency(Duration::from_millis(round));
         for endpoint in &endpoints {
             let client = connect(endpoint, tls.clone());
-            says(&client.get("k").unwrap_err(), "get", &["none is set"]);
+            assert_contains(&client.get("k").unwrap_err(), "get", &["none is set"]);
         }
     }
 }
@@ -211,7 +211,7 @@ fn the_error_of_a_tls_client_at_a_plaintext_server_has_the_reason() {
     );
 }
 
-/// A proxy whose server is away hangs up, and says nothing about TLS.
+/// A proxy without its server closes connections, which shows nothing about TLS.
 #[test]
 fn a_closed_connection_alone_is_not_a_tls_error_and_is_retried() {
     let secure = Secure::start();

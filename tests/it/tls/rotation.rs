@@ -6,19 +6,19 @@ use crate::support::proxy::Proxy;
 #[test]
 fn rotated_server_and_client_certificates_are_used() {
     let mut secure = Secure::start();
-    // Between them, to see and to force new connections.
+    // A proxy counts connections and forces new ones.
     let proxy = Proxy::start(secure.etcd.client_addr());
     let client = connect(&format!("https://{}", proxy.addr()), secure.tls()).with_timeout(SOON);
     works(&client);
-    // The server's, under the same authority; the process is restarted too.
+    // The server's certificate, of the same authority; the process is restarted too.
     secure.ca.sign("server", &Leaf::server());
     secure.etcd.restart().unwrap();
     works(&client);
-    // The client's: the old one is worthless from now on.
+    // The client's certificate: the old one is invalid from now on.
     secure.ca.sign("client-alice", &Leaf::client("alice"));
     proxy.drop_connections();
     works(&client);
-    // The authority's: both sides follow, in the operator's order.
+    // The authority: both sides change, in the order of an operator.
     let next = Authority::new("the next authority");
     let new_server = next.server();
     let new_client = next.client("alice");
@@ -76,7 +76,7 @@ fn streams_continue_after_certificates_are_corrected() {
     });
     assert!(error.0.to_string().contains("not signed by"), "{}", error.0);
     assert!(error.1 < Duration::from_secs(1), "{:?}", error.1);
-    // Also for one who joins those that go on.
+    // A new handle of the renewed lease works too.
     let begun = Instant::now();
     assert_eq!(client.watch("k2").unwrap_err().kind(), ErrorKind::Tls);
     assert!(begun.elapsed() < Duration::from_secs(1));

@@ -43,7 +43,7 @@ fn a_range_is_watched_up_to_its_end_and_from_a_key_without_end() {
     assert!(range.try_recv().is_err(), "and nothing else");
 }
 
-/// All that is left of a watch that was given up: events, and no error.
+/// The remaining items of a dropped watch: events, and no error.
 #[track_caller]
 fn ends_without_an_error(watcher: Watcher) -> usize {
     let receiver = watcher.receiver().clone();
@@ -66,7 +66,7 @@ fn a_dropped_watch_ends_at_once_without_an_error() {
     direct.put("k", "v").unwrap();
     assert!(ends_without_an_error(running) <= 1);
 
-    // One whose creation nobody has answered.
+    // A watch whose creation is not answered.
     let set = client.watch_set().unwrap();
     proxy.pause(Dir::Down, true);
     set.submit("k").unwrap();
@@ -101,7 +101,7 @@ fn history_after_a_broken_connection_is_delivered_once_in_order() {
     }
     let set = client.watch_set().unwrap();
     let kept = client.watch("kept").unwrap();
-    // In the first round nothing has come yet when the connection breaks; in the others, more.
+    // In the first round the connection breaks before the first event; in the others, later.
     for before in [0, 1, 20, 60, 100, 140] {
         proxy.pause(Dir::Down, before == 0);
         let down = proxy.bytes_down();
@@ -142,7 +142,7 @@ fn a_progress_request_of_a_watch_without_events_is_answered() {
     let fixed = [Version(3, 4, 31), Version(3, 5, 13)];
     if skip_before(
         &fixed,
-        "the server never tells progress to a watch that began in the past and had no events",
+        "the server sends no progress to a watch that began in the past and had no events",
     ) {
         return;
     }
@@ -202,9 +202,9 @@ fn progress_notifications_reach_revisions_of_other_keys() {
     let unrelated = client.put("unrelated", "v").unwrap().revision();
     let (pace, begun) = (Pace::start(), Instant::now());
     eventually(SOON, "progress up to the unrelated put", || {
-        let told = next(&watcher);
-        assert!(told.is_progress() && told.events().is_empty());
-        (told.revision() == unrelated).then_some(())
+        let progress = next(&watcher);
+        assert!(progress.is_progress() && progress.events().is_empty());
+        (progress.revision() == unrelated).then_some(())
     });
     pace.check("progress", begun, Duration::from_secs(1));
     let own = client.put("k", "v").unwrap().revision();
@@ -230,7 +230,7 @@ fn without_a_majority_no_watch_is_created_and_existing_ones_wait() {
     for other in others {
         cluster.member_mut(other).kill().unwrap();
     }
-    // A lease that no majority renews is not reported as alive beyond its time.
+    // A lease without renewals is not reported as alive after its expiry.
     let last = items(alive.receiver(), SOON).last().unwrap();
     assert_eq!(last.unwrap_err().kind(), ErrorKind::LeaseExpired);
     let refused = client.with_timeout(ms(1500)).watch("k").unwrap_err();
@@ -245,7 +245,7 @@ fn without_a_majority_no_watch_is_created_and_existing_ones_wait() {
     let later = eventually(2 * SOON, "a majority writes", || {
         client.put("k", "after").ok().map(|put| put.revision())
     });
-    // The watch is the one from before, and shows what came meanwhile too.
+    // The watch is the one from before, and also delivers the events of the outage.
     while next(&watcher).revision() < later {}
 }
 
@@ -264,7 +264,7 @@ fn watches_created_while_others_end_continue() {
             for n in 0..100 {
                 let (client, proxy) = (&clients[n % 5], &proxy);
                 scope.spawn(move || {
-                    // The last watch of a stream may just be going when this one comes.
+                    // The last watch of a stream may end just when this one is created.
                     let watch = Watch::key("k").start_revision(revision);
                     let watcher = client.with_timeout(SOON).watch(watch).unwrap();
                     if drops && n % 10 == 0 {
@@ -295,7 +295,7 @@ fn after_progress_a_restart_repeats_no_event() {
         watcher.request_progress();
         assert_eq!(next(&watcher).revision(), unrelated);
         etcd.restart().unwrap();
-        // A connection that has just ended is left by a read: a write on it would be in doubt.
+        // A read replaces the ended connection: a write on it would have an unknown outcome.
         client.get("k").unwrap();
     }
     client.put("k", "last").unwrap();
@@ -308,7 +308,7 @@ fn after_progress_a_restart_repeats_no_event() {
     assert!(next(&watcher).is_progress(), "and nothing else");
 }
 
-/// How many snapshots a member has got from a leader.
+/// The number of snapshots that a member has received from a leader.
 fn snapshots_received(member: &LocalEtcd) -> u64 {
     let text = super::metrics(member);
     text.lines()
@@ -320,7 +320,7 @@ fn snapshots_received(member: &LocalEtcd) -> u64 {
 // Case: W-36
 #[test]
 fn a_watch_on_a_member_restored_from_a_snapshot_misses_no_event() {
-    // What a member lacks is sent entry by entry while the leader has it: the last 5,000.
+    // A leader sends missing entries one by one while it has them: the last 5,000.
     let (cluster, links) = PeerLinks::start(3, &["--snapshot-count=10"]);
     let behind = (leader(&cluster) + 1) % 3;
     let client = Client::connect([cluster.member(behind).endpoint()]).unwrap();

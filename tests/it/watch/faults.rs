@@ -14,7 +14,7 @@ use crate::support::proxy::{Dir, Proxy};
 use crate::support::server::progress_interval;
 use crate::support::wait::eventually;
 
-/// Writes `w/<n>` for n from 0 on until told to stop; returns how many.
+/// Writes `w/<n>` for n from 0 until `stop` is set; returns the number of writes.
 fn writer(client: Client, stop: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
     thread::spawn(move || {
         let mut count = 0;
@@ -76,7 +76,7 @@ fn a_watch_continues_through_a_restart() {
     client.put("k", "before").unwrap();
     assert_eq!(next(&watcher).events()[0].kv().value(), "before");
     etcd.restart().unwrap();
-    // A connection that has just ended is left by a read: a write on it would be in doubt.
+    // A read replaces the ended connection: a write on it would have an unknown outcome.
     client.get("k").unwrap();
     client.put("k", "after").unwrap();
     assert_eq!(next(&watcher).events()[0].kv().value(), "after");
@@ -227,13 +227,13 @@ fn progress_is_not_requested_repeatedly_while_the_queue_is_full() {
     eventually(SOON, "its queue is full", || {
         (watcher.receiver().len() == 2).then_some(())
     });
-    // Longer than a few intervals, in each of which there is progress without room.
+    // Several intervals, in each of which there is progress and no room in the queue.
     let before = proxy.bytes_up();
     thread::sleep(Duration::from_secs(1));
     let asked = proxy.bytes_up() - before;
     println!("{asked} bytes of requests in a second");
     assert!(asked < 2_000, "{asked} bytes of requests");
-    // And none is owed: once there is room, it comes.
+    // Progress is delivered once there is room.
     let last = direct.put("other", "v").unwrap().revision();
     eventually(SOON, "progress up to the newest revision", || {
         let response = watcher.recv_timeout(SOON).unwrap().unwrap();

@@ -155,7 +155,7 @@ fn the_error_of_a_revision_over_the_limit_names_the_revision_and_the_setting() {
         .receive_limit(5 << 19)
         .connect()
         .unwrap();
-    // Each of both is within the server's limits for a request, and 2.8 MB together.
+    // Each of them is within the server's limit for a request; together they have 2.8 MB.
     for n in [1, 2] {
         let puts = (0..14).map(|key| Put::new(format!("r/{key}"), vec![b'0' + n; 100_000]));
         client.txn(Txn::always(puts)).unwrap();

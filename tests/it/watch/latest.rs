@@ -8,7 +8,7 @@ use etcd_blocking::watch::{LatestSet, WatchKey};
 use super::*;
 use crate::support::proxy::Proxy;
 
-/// Takes what comes until `done` says that it is all, by the newest item of each watch.
+/// Takes items until `done` accepts the newest items of all watches.
 fn follow(
     set: &LatestSet,
     what: &str,
@@ -53,7 +53,7 @@ fn an_unread_latest_set_pauses_no_watch_and_delivers_the_newest_event() {
     });
     assert!(keys.iter().all(|key| newest.contains_key(key)));
     assert_eq!(client.metrics().watches.pauses, 0);
-    // Of what was removed, nothing comes; of the others, it does.
+    // Removed watches deliver nothing; the others deliver their event.
     assert!(set.remove(keys[0]) && !set.remove(keys[0]));
     client.put("k/0", "5").unwrap();
     client.delete("k/1").unwrap();
@@ -91,7 +91,7 @@ fn a_latest_set_reports_since_when_watches_are_lost_and_when_all_are_restored() 
     assert_eq!(set.generation(), before);
     set.take();
     proxy.restore();
-    // The reader need not look all the time: a token comes when it is over.
+    // The reader does not poll: it receives a token at the end of the disconnect.
     eventually(SOON, "a new generation", || {
         set.receiver().recv_timeout(SOON).unwrap();
         set.take();
