@@ -78,7 +78,7 @@ impl Auth {
         self.client.call(AuthStatus::new())
     }
 
-    /// Adds a user. [`UserAdd::no_password`] is for one who has none.
+    /// Adds a user with a password. [`UserAdd::no_password`] adds a user without one.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl Auth {
         self.client.call(RoleDelete::new(name))
     }
 
-    /// What a role may do.
+    /// Returns the permissions of a role.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl Auth {
         self.client.call(RoleGrantPermission::new(role, permission))
     }
 
-    /// Takes from a role what it may do with exactly this range.
+    /// Revokes the permission of a role for exactly this range.
     ///
     /// # Errors
     ///

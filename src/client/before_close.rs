@@ -22,7 +22,7 @@ pub(super) struct BeforeCloses(Mutex<Vec<Weak<dyn BeforeClose>>>);
 impl BeforeCloses {
     pub(super) fn add(&self, hook: &Arc<dyn BeforeClose>) {
         let mut hooks = self.0.lock();
-        // Removed when the list would grow anyway, so that the cost of adding does not depend on the count.
+        // Dropped hooks are removed when the list would grow, so that the cost of adding does not depend on the count.
         if hooks.len() == hooks.capacity() {
             hooks.retain(|hook| hook.strong_count() > 0);
         }

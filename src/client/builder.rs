@@ -281,7 +281,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Allows the password or the token on connections without TLS, where anybody who sees the packets can
+    /// Allows the password or the token on connections without TLS, where anyone who sees the packets can
     /// read it. Unix sockets do not need this; the loopback interface does.
     pub fn allow_plaintext_credentials(mut self) -> Self {
         self.plaintext_credentials = true;
@@ -375,7 +375,7 @@ impl ClientBuilder {
         let identity = match (&self.user, &self.token) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid(
-                    "user and token exclude each other: a token says who the user is",
+                    "user and token exclude each other: a token already identifies the user",
                 ));
             }
             (Some((name, password)), None) => Identity::User {
@@ -389,7 +389,7 @@ impl ClientBuilder {
         Ok(Some(identity))
     }
 
-    /// Asks DNS for the endpoints, if a look-up is configured.
+    /// Looks up the endpoints in DNS, if a lookup is configured.
     fn look_up(&mut self) -> Result<()> {
         let Some(lookup) = &self.srv else {
             return Ok(());
@@ -419,7 +419,7 @@ impl ClientBuilder {
             return Err(Error::invalid(format!("{name} must not be zero")));
         }
         if self.srv.is_some() && !self.endpoints.is_empty() {
-            // etcdctl would not look at the list; whoever wrote it would not know.
+            // etcdctl would ignore the list without a message.
             return Err(Error::invalid(
                 "endpoints and discovery_srv exclude each other: name one of them",
             ));

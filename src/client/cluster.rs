@@ -36,7 +36,7 @@ impl Client {
     /// learners.
     ///
     /// Only URLs of the scheme that the client's endpoints have are taken: https is never left for
-    /// http. What was learned before and is not in the list any more goes, as with
+    /// http. Endpoints from an earlier list that are not in this list are removed, as with
     /// [`set_endpoints`](Client::set_endpoints). Servers must advertise URLs that reach them from
     /// here (`--advertise-client-urls`).
     /// [`ClientBuilder::sync_interval`](crate::ClientBuilder::sync_interval) does this from time to

@@ -40,7 +40,7 @@ impl Client {
         if !self.core.aimed {
             return Ok(());
         }
-        let reason = "this view of the client is aimed at one endpoint; ask the client itself";
+        let reason = "this view of the client is aimed at one endpoint: use the client itself";
         Err(Error::new(ErrorKind::FailedPrecondition, reason))
     }
 }

@@ -1,4 +1,4 @@
-//! The forms in which endpoints are given to a client.
+//! Conversion of texts and collections into endpoints.
 
 /// One endpoint, a list separated by commas, or a collection of endpoints.
 ///

@@ -90,7 +90,7 @@ impl LockService {
         self.client.call(Proclaim::new(leader, value))
     }
 
-    /// Gives up the leadership on the server.
+    /// Resigns a leadership of the server.
     ///
     /// # Errors
     ///

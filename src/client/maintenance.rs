@@ -196,7 +196,7 @@ impl Maintenance {
                 Err(error) => last = Some(error),
             }
         }
-        let unknown = || Error::new(ErrorKind::Unavailable, "no endpoint knows a leader");
+        let unknown = || Error::new(ErrorKind::Unavailable, "no endpoint reports a leader");
         let Some(leader) = leader else {
             return Err(last.unwrap_or_else(unknown));
         };
@@ -272,7 +272,7 @@ impl Maintenance {
     ///
     /// It is written to a new file `PATH.part.NUMBER`, which only this user can read and which is removed
     /// when anything fails; then that takes the place of `path`, in one step. Several can save to one
-    /// path at the same time: the last one to finish stays. A later call removes such a file that
+    /// path at the same time: the file of the last one to finish stays. A later call removes such a file that
     /// a crash has left when it is a day old. `progress` is called after each piece.
     ///
     /// ```no_run

@@ -57,7 +57,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// answer is there or the deadline passes (5 s unless set), and can be called from any thread, also
 /// inside an async runtime: it blocks that worker, and never panics. No lock is held while waiting.
 ///
-/// | type | Send + Sync | Clone | what its drop does |
+/// | type | Send + Sync | Clone | effect of its drop |
 /// |---|---|---|---|
 /// | `Client` and its views (`with_timeout`, `namespace`, `ordered`, `at`) | yes | yes | the last of all closes, in at most 1 s |
 /// | `Pending` | yes | no | nothing: the request runs on |
@@ -165,9 +165,9 @@ impl Client {
     /// # Errors
     ///
     /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`Timeout`](crate::ErrorKind::Timeout) when the
-    /// cluster does not serve in that time, with the last failure as its text; at once what waiting does
-    /// not cure, such as [`Tls`](crate::ErrorKind::Tls) and
-    /// [`Unauthenticated`](crate::ErrorKind::Unauthenticated).
+    /// cluster does not serve in that time; the text has the last failure. Errors that do not end by waiting,
+    /// such as [`Tls`](crate::ErrorKind::Tls) and [`Unauthenticated`](crate::ErrorKind::Unauthenticated), are
+    /// returned at once.
     pub fn ready(&self, timeout: Duration) -> Result<()> {
         let read = Get::key("health").keys_only();
         match self.with_timeout(timeout).call(read) {

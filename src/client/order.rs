@@ -1,4 +1,4 @@
-//! Ordered reads: a view remembers the newest revision that it has returned, and rejects older answers.
+//! Ordered reads: a view stores the newest revision that it has returned, and rejects older answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -40,7 +40,7 @@ enum Worth {
 
 /// Compares the revision of an answer with the newest one that was returned before its request.
 fn judge(shown: Revision, before: Revision, writes: bool, repeatable: bool) -> Worth {
-    // A write is done, whatever it shows: the next read detects a rewound store.
+    // A write is not repeated, whatever its revision is: the next read detects a rewound store.
     if shown >= before || shown == Revision::NONE || writes {
         Worth::Good
     } else if repeatable {
@@ -83,7 +83,7 @@ impl Order {
                         Worth::Behind => stale(before, shown),
                     }
                 }
-                // A member that is behind does not know a revision that another one has shown.
+                // A member that is behind has not reached a revision that another one has returned.
                 Err(error) if error.kind() == ErrorKind::FutureRevision => error,
                 Err(error) => return Err(error),
             };
@@ -107,7 +107,7 @@ impl Order {
 #[cold]
 fn stale(before: Revision, shown: Revision) -> Error {
     let reason = format!(
-        "every member that answered is behind: revision {before} was shown before, and the last answer shows {shown}"
+        "every member that answered is behind: revision {before} was returned before, and the last answer has revision {shown}"
     );
     Error::new(ErrorKind::Stale, reason)
 }
@@ -115,7 +115,7 @@ fn stale(before: Revision, shown: Revision) -> Error {
 #[cold]
 fn rewound(before: Revision, shown: Revision) -> Error {
     let reason = format!(
-        "the store lost data or was restored from a backup: revision {before} was shown before, and it is at {shown}"
+        "the store lost data or was restored from a backup: revision {before} was returned before, and its revision is {shown}"
     );
     Error::new(ErrorKind::Rewound, reason)
 }

@@ -16,17 +16,17 @@ impl Client {
     /// every key that it sends, and removes it from every key that it receives.
     ///
     /// This applies to reads, writes, transactions, watches, mirrors, pages, the keys of leases, the
-    /// server's own locks and elections, and to what is built on them: discovery,
-    /// [`concurrency`](crate::concurrency), caches and copies. It does not apply to what has no keys:
+    /// server's own locks and elections, and to the types based on them: discovery,
+    /// [`concurrency`](crate::concurrency), caches and copies. It does not apply to requests without keys:
     /// leases (their ids are those of the cluster), compaction, members, users and roles. A request about
     /// permissions is refused with [`InvalidArgument`](crate::ErrorKind::InvalidArgument) and not sent,
-    /// because its keys would not be those of the namespace.
+    /// because its keys would be outside of the namespace.
     ///
     /// Ranges end with the namespace: [`KeyRange::all`](crate::KeyRange::all) is every key in it. The key
     /// that equals `prefix` is not in it, because its name would be empty. A separator is part of the
     /// prefix: write `app/`, not `app`.
     ///
-    /// A namespace is cheap to make and to clone, and shares everything with its client. A namespace of a
+    /// A namespace is cheap to create and to clone, and shares everything with its client. A namespace of a
     /// namespace joins the prefixes. A namespace does not restrict access: for that, grant a role
     /// permission for the prefix.
     ///
@@ -59,12 +59,12 @@ impl Client {
     /// has returned before. Its reads include its own writes.
     ///
     /// The view is for [serializable](crate::Get::serializable) reads, which a member answers from its own
-    /// data; a member that is behind may return less than another one did. The view drops such an answer
-    /// and asks another member, at most five times for each endpoint and within the timeout. Linearizable
-    /// reads are always in order, and cost nothing more.
+    /// data. A member that is behind may return an older revision than another one did. The view drops such
+    /// an answer and asks another member, at most five times for each endpoint and within the timeout.
+    /// Linearizable reads are always in order, without a further cost.
     ///
     /// The order covers this view, its clones and its views, also those of other namespaces. Two calls of
-    /// `ordered` make two independent orders. Two calls that overlap have no order. Watches and mirrors
+    /// `ordered` create two independent orders. Two calls that overlap have no order. Watches and mirrors
     /// have an order of their own.
     ///
     /// ```no_run
@@ -73,7 +73,7 @@ impl Client {
     /// # let client = etcd_blocking::Client::connect(["http://127.0.0.1:2379"])?;
     /// let ordered = client.ordered();
     /// ordered.put("k", "v")?;
-    /// // From any member, and it is there.
+    /// // Any member may answer, and the key is present.
     /// assert!(ordered.call(Get::key("k").serializable())?.first().is_some());
     /// # Ok(()) }
     /// ```
@@ -81,8 +81,8 @@ impl Client {
     /// # Errors
     ///
     /// Its reads fail with [`Stale`](crate::ErrorKind::Stale) when every member that answers is
-    /// behind, and with [`Rewound`](crate::ErrorKind::Rewound) when a linearizable read shows that
-    /// the whole store is.
+    /// behind, and with [`Rewound`](crate::ErrorKind::Rewound) when a linearizable read shows an older
+    /// revision of the whole store.
     pub fn ordered(&self) -> Client {
         let mut scope = self.scope.as_deref().cloned().unwrap_or_default();
         scope.order = Some(Arc::default());

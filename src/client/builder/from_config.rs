@@ -47,8 +47,7 @@ impl Config {
         self.wire(builder)
     }
 
-    /// Where to look for endpoints; of a lookup that is not to be trusted the domain is what
-    /// certificates have to be for.
+    /// The DNS lookup of endpoints. If DNS is not trusted, certificates must be for the domain.
     fn lookup(&mut self, timeout: Duration) -> Option<SrvLookup> {
         let domain = self.discovery_srv.take()?;
         let mut lookup = SrvLookup::new(domain.clone()).timeout(timeout);
@@ -62,7 +61,7 @@ impl Config {
         Some(lookup)
     }
 
-    /// What concerns TLS, users and the cluster.
+    /// Refuses unsupported and contradicting settings of TLS, users and the cluster.
     fn wire(self, mut builder: ClientBuilder) -> Result<ClientBuilder> {
         if let (Some(name), Some(password)) = (self.username, self.password) {
             builder = builder.user(name, password.reveal());
@@ -90,7 +89,7 @@ impl Config {
         }
         if self.permit_without_stream {
             return refused(
-                "permit-without-stream: etcd hangs up on clients that ping while nothing is open",
+                "permit-without-stream: etcd closes connections of clients that ping while no request is open",
             );
         }
         if self.discovery_srv.is_some() && !self.endpoints.is_empty() {
@@ -139,7 +138,7 @@ impl SecureConfig {
     fn wire(self, builder: ClientBuilder) -> Result<ClientBuilder> {
         if self.wants_tls() {
             return Err(Error::invalid(
-                "TLS is asked for, and etcd-blocking was built without the feature `tls`",
+                "the settings need TLS, and etcd-blocking was built without the feature `tls`",
             ));
         }
         Ok(builder)

@@ -1,4 +1,4 @@
-//! The table of defaults is true, and so is what is said of the environment and of files.
+//! Checks the table of defaults, and the settings from the environment and from files.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::error::ErrorKind;
 
 const TABLE: &str = include_str!("../config/defaults.md");
 
-/// The default that the table has for a setting, by its name in a file.
+/// The default of a setting in the table, by its name in a file.
 fn told(setting: &str) -> &'static str {
     let begin = format!("| `{setting}`");
     let row = TABLE.lines().find(|row| row.starts_with(&begin));
@@ -70,7 +70,7 @@ fn every_setting_reaches_the_builder() {
         ("ETCDCTL_MAX_RECV_BYTES", "2000"),
         ("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "false"),
         ("ETCDCTL_INSECURE_TRANSPORT", "true"),
-        // Not about the client, unknown, or empty.
+        // For the tool only, unknown, or empty.
         ("ETCDCTL_API", "3"),
         ("ETCDCTL_SOMETHING_NEW", "x"),
         ("ETCDCTL_CACERT", ""),

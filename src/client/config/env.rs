@@ -102,7 +102,7 @@ impl Vars {
         Ok(list.map(split).unwrap_or_default())
     }
 
-    /// As etcdctl: `ETCDCTL_USER` is `name:password`, or the name alone with `ETCDCTL_PASSWORD`.
+    /// Reads the user as etcdctl does: `ETCDCTL_USER` is `name:password`, or the name alone with `ETCDCTL_PASSWORD`.
     fn identity(&self, config: &mut Config) -> Result<()> {
         let user = self.text("ETCDCTL_USER")?;
         let password = self.text("ETCDCTL_PASSWORD")?;
@@ -156,7 +156,7 @@ impl Vars {
         self.text(name)?.map(read).transpose()
     }
 
-    /// The words that Go takes for a truth value.
+    /// The words that Go accepts as a boolean.
     fn switch(&self, name: &str) -> Result<Option<bool>> {
         match self.text(name)? {
             None => Ok(None),

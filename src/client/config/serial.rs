@@ -1,7 +1,7 @@
 //! Reads and writes single settings in files.
 //!
-//! A setting that is null or an empty text is not set, as an empty variable of the environment is: files
-//! are made from templates, and their holes are filled with nothing.
+//! A setting that is null or an empty text counts as not set, like an empty variable of the environment,
+//! because templates of files produce such settings.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 use super::span;
 use crate::util::secret::Secret;
 
-/// A setting that may be there.
+/// An optional setting.
 pub(super) fn optional<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -23,7 +23,7 @@ where
     from.deserialize_any(Unless(PhantomData))
 }
 
-/// A setting that is its type's default when it is not there.
+/// A setting that has the default of its type when it is absent.
 pub(super) fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -59,7 +59,7 @@ pub(super) mod time {
     }
 }
 
-/// Reads a `T`, unless there is nothing to read.
+/// Reads a `T`, or `None` for null and the empty text.
 struct Unless<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Unless<T> {
@@ -137,11 +137,11 @@ impl<'de> Deserialize<'de> for Time {
 
 struct Hidden(Secret);
 
-/// What is not a text is refused without showing it: a password of digits alone is still one.
+/// Refuses other types than texts without printing the value, because a number may be a password.
 impl<'de> Deserialize<'de> for Hidden {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let refused = |_| D::Error::custom("a password or token must be a text, in quotes");
-        // The error of the deserializer would show the value.
+        // The error of the deserializer would contain the value.
         let text = String::deserialize(from).map_err(refused)?;
         Ok(Hidden(Secret::new(text)))
     }

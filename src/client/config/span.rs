@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Reads one. A number without a unit is refused, but for 0: in Go's JSON it would be nanoseconds,
-/// and most people who write `5` mean seconds.
+/// Parses a time. A number without a unit is refused, except 0: in Go's JSON it would be nanoseconds, and
+/// most people who write `5` mean seconds.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time such as 5s, 500ms or 1m30s");
     if text == "0" {
@@ -36,7 +36,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_nanos(nanos.round() as u64))
 }
 
-/// Writes one so that it is read as the same.
+/// Formats a time so that parsing it returns the same time.
 #[cfg(any(feature = "serde", test))]
 pub(in crate::client) fn format(span: Duration) -> String {
     let nanos = span.as_nanos();

@@ -5,16 +5,16 @@ use std::time::Duration;
 use crate::util::secret::Secret;
 
 /// The settings of a client as a plain value: from a file, with the feature `serde`, or from the
-/// environment, with [`from_env`](Config::from_env). [`builder`](Config::builder) makes a client of it.
+/// environment, with [`from_env`](Config::from_env). [`builder`](Config::builder) creates a client builder from it.
 ///
-/// The names are those of clientv3's configuration, where it has such a setting.
+/// The names are those of clientv3's configuration, if it has the setting.
 ///
 #[doc = include_str!("defaults.md")]
 ///
-/// In files, times are texts with a unit, as Go writes them (`5s`, `500ms`, `1m30s`); a bare number
-/// is refused, because it would be nanoseconds in Go and seconds to most. A setting that is null or an
-/// empty text is not set, as an empty variable. Names that are not in the table are refused. Password and
-/// token are read, and never written: they do not serialize, and `Debug` shows `***`.
+/// In files, times are texts with a unit, as Go writes them (`5s`, `500ms`, `1m30s`). A number without a
+/// unit is refused: in Go it would be nanoseconds, and most people would mean seconds. A setting that is
+/// null or an empty text counts as not set. Names that are not in the table are refused. Password and token
+/// are read and never written: they are not serialized, and `Debug` prints `***`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,16 +34,16 @@ use crate::util::secret::Secret;
 )]
 #[non_exhaustive]
 pub struct Config {
-    /// Where etcd is: `http://host:port`, `https://host:port`, `host:port` or `unix:/path/to/socket`.
+    /// The endpoints: `http://host:port`, `https://host:port`, `host:port` or `unix:/path/to/socket`.
     ///
-    /// `host:port` alone is https when [`secure`](Config::secure) has anything in it that speaks of TLS.
+    /// `host:port` alone is https if a setting of [`secure`](Config::secure) needs TLS.
     #[cfg_attr(
         feature = "serde",
         serde(deserialize_with = "super::serial::or_default")
     )]
     pub endpoints: Vec<String>,
     /// The domain whose SRV records are the endpoints, instead of a list:
-    /// [`ClientBuilder::discovery_srv`]. DNS has the dial timeout to answer.
+    /// [`ClientBuilder::discovery_srv`]. The lookup has the dial timeout.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -52,7 +52,7 @@ pub struct Config {
         )
     )]
     pub discovery_srv: Option<String>,
-    /// Which cluster of that domain: [`SrvLookup::service_name`].
+    /// The name of the cluster in that domain: [`SrvLookup::service_name`].
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -61,9 +61,9 @@ pub struct Config {
         )
     )]
     pub discovery_srv_name: Option<String>,
-    /// `false`: of that domain only `https` endpoints, whose certificates are for the domain itself,
-    /// unless [`server_name`](SecureConfig::server_name) says for what, because DNS is not
-    /// authenticated. `true` unless set, as etcdctl's.
+    /// With `false`, only `https` endpoints of that domain are used, and their certificates are verified
+    /// against the domain, or against [`server_name`](SecureConfig::server_name) if that is set, because
+    /// DNS is not authenticated. The default is `true`, as in etcdctl.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -72,7 +72,7 @@ pub struct Config {
         )
     )]
     pub insecure_discovery: Option<bool>,
-    /// How long one connection attempt may take: [`ClientBuilder::connect_timeout`].
+    /// The time limit of one connection attempt: [`ClientBuilder::connect_timeout`].
     #[cfg_attr(
         feature = "serde",
         serde(with = "super::serial::time", skip_serializing_if = "Option::is_none")
@@ -84,7 +84,7 @@ pub struct Config {
         serde(with = "super::serial::time", skip_serializing_if = "Option::is_none")
     )]
     pub request_timeout: Option<Duration>,
-    /// How long a server may be silent before it is pinged: [`ClientBuilder::ping_interval`].
+    /// The silence of a server before a ping: [`ClientBuilder::ping_interval`].
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -94,7 +94,7 @@ pub struct Config {
         )
     )]
     pub dial_keep_alive_time: Option<Duration>,
-    /// How long a pinged server has to answer: [`ClientBuilder::ping_timeout`].
+    /// The time limit of the answer to a ping: [`ClientBuilder::ping_timeout`].
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -124,7 +124,7 @@ pub struct Config {
         )
     )]
     pub max_call_recv_msg_size: Option<usize>,
-    /// The most operations of a transaction: [`ClientBuilder::max_txn_ops`]. 0 is the default.
+    /// The maximum number of operations of a transaction: [`ClientBuilder::max_txn_ops`]. 0 is the default.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -133,7 +133,7 @@ pub struct Config {
         )
     )]
     pub max_txn_ops: Option<usize>,
-    /// Responses that a watch holds for a slow reader: [`ClientBuilder::watch_queue`].
+    /// The number of responses that a watch holds for a slow reader: [`ClientBuilder::watch_queue`].
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -142,7 +142,7 @@ pub struct Config {
         )
     )]
     pub watch_queue_responses: Option<usize>,
-    /// The bytes of them.
+    /// The number of bytes that a watch holds for a slow reader.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -151,7 +151,7 @@ pub struct Config {
         )
     )]
     pub watch_queue_bytes: Option<usize>,
-    /// How often to learn the endpoints from the member list.
+    /// The interval at which the endpoints are read from the member list.
     #[cfg_attr(
         feature = "serde",
         serde(with = "super::serial::time", skip_serializing_if = "Option::is_none")
@@ -163,7 +163,7 @@ pub struct Config {
         serde(deserialize_with = "super::serial::or_default")
     )]
     pub reject_old_cluster: bool,
-    /// The user; [`set_password`](Config::set_password) goes with it.
+    /// The user, whose password is set by [`set_password`](Config::set_password).
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -197,8 +197,8 @@ pub struct Config {
         )
     )]
     pub secure: SecureConfig,
-    /// Pings while nothing waits for an answer: etcd hangs up on a client that sends them, so `true`
-    /// is refused.
+    /// Whether to ping while no request is open. etcd closes the connection of a client that does, so
+    /// `true` is refused.
     #[cfg_attr(
         feature = "serde",
         serde(deserialize_with = "super::serial::or_default")
@@ -206,7 +206,7 @@ pub struct Config {
     pub permit_without_stream: bool,
 }
 
-/// What a [`Config`] says of TLS. Files are read again at every connect.
+/// The TLS settings of a [`Config`]. Files are read again for each connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(
@@ -215,7 +215,7 @@ pub struct Config {
 )]
 #[non_exhaustive]
 pub struct SecureConfig {
-    /// The file with the authorities that servers' certificates come from, instead of the system's.
+    /// The file with the certificate authorities of servers, instead of those of the system.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -233,7 +233,7 @@ pub struct SecureConfig {
         )
     )]
     pub cert: Option<String>,
-    /// The file with its key.
+    /// The file with the key of the client's certificate.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -242,7 +242,7 @@ pub struct SecureConfig {
         )
     )]
     pub key: Option<String>,
-    /// The name that every server's certificate must be for, instead of its endpoint's host.
+    /// The name that every server's certificate must have, instead of the host of its endpoint.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -251,7 +251,7 @@ pub struct SecureConfig {
         )
     )]
     pub server_name: Option<String>,
-    /// `false` asks for TLS where nothing else here does. `true` asks for nothing, as in clientv3.
+    /// `false` requires TLS even without other TLS settings. `true` has no effect, as in clientv3.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -260,7 +260,7 @@ pub struct SecureConfig {
         )
     )]
     pub insecure_transport: Option<bool>,
-    /// Certificates are always verified here, so `true` is refused.
+    /// This crate always verifies certificates, so `true` is refused.
     #[cfg_attr(
         feature = "serde",
         serde(deserialize_with = "super::serial::or_default")

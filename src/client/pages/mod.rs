@@ -27,7 +27,7 @@ pub(crate) use pump::{Order, Piece, pump};
 /// A stream is read ahead by one or two pages, and memory holds at most four. For a reader that takes
 /// longer than half a second for a page, the client stops reading ahead: each page is then a request,
 /// sent when the reader asks for it. After a stream breaks, the next one continues after the last key,
-/// and the pages do not show it. A stream has a connection of its own, so that it never delays a call.
+/// without an effect on the pages. A stream has a connection of its own, so that it never delays a call.
 ///
 /// When the history of the revision is compacted meanwhile, the last item is an error of the kind
 /// [`Compacted`](crate::ErrorKind::Compacted) that names the revision. An error is always the last item.
@@ -53,7 +53,7 @@ pub struct Pages {
     failed: bool,
     ahead: Option<mpsc::Receiver<Piece>>,
     range_streams: RangeStreamAttempts,
-    /// When the last page was returned.
+    /// The time at which the last page was returned.
     handed: Option<Instant>,
 }
 
@@ -76,7 +76,7 @@ impl Pages {
 
     /// Reads the next page of the stream, if one is open.
     fn streamed(&mut self, begun: Instant) -> Option<Vec<KeyValue>> {
-        // What was asked for page by page is: with the first page, and by a reader who is slow.
+        // The first page is a request, and so are all pages of a slow reader.
         let quick = self.handed.is_some_and(|at| begun - at < PATIENCE);
         if self.ahead.is_none() && quick && self.range_streams.may_try() {
             let get = self.paging.stream()?;
@@ -99,7 +99,7 @@ impl Pages {
                 self.range_streams.failed(ended);
                 None
             }
-            // Given up for a reader who was slow; that is no fault of the stream's.
+            // Ended because the reader was slow, which is not a failure of the stream.
             Some(None) => None,
             None => {
                 self.range_streams.failed(RangeStreamEnd::Failed);
@@ -149,7 +149,7 @@ impl Pages {
 #[cold]
 fn compacted(error: Error, at: Revision) -> Error {
     error.reason(format!(
-        "revision {at}, which all pages show, is compacted: what is left of it cannot be read"
+        "revision {at}, at which all pages are read, is compacted: the remaining pages cannot be read"
     ))
 }
 
