@@ -13,7 +13,7 @@ pub(super) struct Candidates {
     /// The candidate with the lowest create_revision leads. If one transaction created several, the
     /// first key leads, in the sort order of etcd.
     queue: BTreeMap<(Revision, Bytes), KeyValue>,
-    /// When each candidate was created.
+    /// The create_revision of each candidate.
     created: HashMap<Bytes, Revision>,
     /// The key of the reported leader and its mod_revision; `None` before the first report.
     reported: Option<Option<(Bytes, Revision)>>,

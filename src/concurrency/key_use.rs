@@ -45,7 +45,7 @@ enum Stage {
     Pending,
 }
 
-/// What a user that enters must do.
+/// The action of a user that enters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EnterAction {
     /// Nothing: the user is counted.
@@ -56,7 +56,7 @@ pub(super) enum EnterAction {
     Delete(KeyUse),
 }
 
-/// What a user that leaves must do.
+/// The action of a user that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeaveAction {
     /// Nothing: there is no key, or it is kept.

@@ -55,7 +55,7 @@ impl Mutex {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &Bytes {
         &self.name
     }

@@ -8,7 +8,7 @@ const MAX_LEVELS: u32 = 8;
 /// The most operations in one transaction, because it is one request and one revision.
 const MAX_OPS: usize = 4096;
 
-/// How many operations are in a list at each level.
+/// The number of operations in a list at each level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ListSizes {
     outermost: usize,
@@ -37,7 +37,7 @@ pub(crate) fn nested_beside(guards: usize, ops: Vec<Op>, list: usize) -> Option<
     sizes(ops.len(), guards, list).map(|sizes| fold(ops, sizes))
 }
 
-/// How many operations one transaction holds with nesting.
+/// Returns the number of operations that one transaction can hold with nesting.
 pub(crate) fn most(list: usize) -> usize {
     let held = |levels: u32| {
         let width = usize::try_from(levels).map_or(0, |levels| list / levels);

@@ -15,7 +15,7 @@ use crate::types::key_range::KeyRange;
 use crate::util::receive::receive_methods;
 use crate::worker::{AT_ONCE, Next, Part, Worker};
 
-/// How many leaders wait for a slow reader.
+/// The number of leaders that wait for a slow reader.
 const CAPACITY: usize = 128;
 
 /// The leaders of an election, received as a channel. [`Election::observe`](super::Election::observe)

@@ -401,7 +401,7 @@ impl Queue<'_> {
     }
 }
 
-/// Which of the two watched keys is deleted.
+/// The one of two watched keys that is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DeletedKey {
     Front,

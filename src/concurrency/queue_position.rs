@@ -29,7 +29,7 @@ pub(super) struct QueuePosition {
     pub(super) before: KeyRange,
 }
 
-/// What a contender waits for.
+/// The key for which a contender waits.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum QueueTurn {
     /// Nothing: it is first.
@@ -93,7 +93,7 @@ impl QueuePosition {
         Txn::always([Get::key(self.key.clone()).keys_only(), next])
     }
 
-    /// What to wait for, given our own key and the newest older one.
+    /// Returns the key to wait for, given our own key and the newest older one.
     pub(super) fn turn(&self, own: Option<&KeyValue>, older: Option<&KeyValue>) -> QueueTurn {
         if own.is_none_or(|own| own.create_revision() != self.revision) {
             return QueueTurn::Gone;

@@ -15,7 +15,7 @@ use crate::rpc::lease::{Grant, KeepAlive, LeaseWaiter};
 use crate::types::LeaseId;
 use crate::worker::Worker;
 
-/// How long dropping the last handle may take.
+/// The longest time for which dropping the last handle blocks.
 const DROP_WITHIN: Duration = Duration::from_secs(1);
 
 /// The default TTL of a session in Go.

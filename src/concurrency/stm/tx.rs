@@ -25,7 +25,7 @@ pub struct Tx<'a> {
     pub(super) failed: Option<Failed>,
 }
 
-/// Why an attempt cannot commit any more.
+/// The reason why an attempt cannot commit any more.
 pub(super) enum Failed {
     /// The revision that it reads is compacted. This counts as a conflict.
     Compacted,
