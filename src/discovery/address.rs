@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Why an address cannot be registered, as the end of a sentence that begins with the address.
+/// The reason why an address cannot be registered, as the end of a sentence that begins with the address.
 pub(super) type Reason = &'static str;
 
 const UNREACHABLE: Reason = "is where a server listens, not where others can reach it; \

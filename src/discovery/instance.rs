@@ -57,7 +57,7 @@ pub struct Instance {
     pub endpoints: BTreeMap<String, String>,
     /// Whether it accepts calls.
     pub status: Status,
-    /// When it was registered, in milliseconds since 1970.
+    /// The time at which it was registered, in milliseconds since 1970.
     pub(crate) since: Option<u64>,
     pub(crate) incarnation: u64,
     /// Unknown fields of its value.

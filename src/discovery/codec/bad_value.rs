@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Why a key and its value are not an instance. The text never contains the value.
+/// The reason why a key and its value are not an instance. The text never contains the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadValue(Cow<'static, str>);
 

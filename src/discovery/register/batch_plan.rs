@@ -45,14 +45,14 @@ pub(super) struct Batch {
     pub(super) numbers: Vec<u64>,
 }
 
-/// How a transaction ended.
+/// The result of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchResult {
     Answered,
     Failed(Refusal),
 }
 
-/// What the result of a transaction means for the entries of the batch.
+/// The effect of a result on the entries of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consequence {
     /// Their steps were executed.
@@ -91,7 +91,7 @@ struct SplitGroup {
     numbers: Vec<u64>,
 }
 
-/// Why an entry does not share batches with the others.
+/// The reason why an entry does not share batches with the others.
 #[derive(Debug)]
 enum Separate {
     /// It is in a part of a refused batch.
@@ -474,7 +474,7 @@ impl BatchPlan {
         Consequence::Split
     }
 
-    /// When the next transaction can be sent, if no result arrives earlier.
+    /// The time at which the next transaction can be sent, if no result arrives earlier.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let queues = [&self.queues.write, &self.queues.delete, &self.queues.read];
         let paused = queues

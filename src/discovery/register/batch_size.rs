@@ -15,7 +15,7 @@ const MAX_BYTES: usize = 512 << 10;
 /// Transactions without an answer do not make batches smaller than this.
 const MIN_UNANSWERED_BYTES: usize = 64 << 10;
 
-/// How long a refused size is not tried again. A server's limits change only with its command line.
+/// The time for which a refused size is not tried again. A server's limits change only with its command line.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// The limits of a client: `ClientBuilder::max_txn_ops` and `ClientBuilder::send_limit`.

@@ -41,9 +41,9 @@ pub(super) struct Entry {
     /// The callers that wait until it has left.
     leaving: Vec<LeaveReply>,
     loss: Option<Loss>,
-    /// Why its last step failed.
+    /// The reason why its last step failed.
     error: Option<Error>,
-    /// Why etcd refuses the wanted value. It stays the reported error while the last accepted value
+    /// The reason why etcd refuses the wanted value. It stays the reported error while the last accepted value
     /// is put back or moved.
     refusal: Option<Error>,
     // The versions of the wanted value, of the last one sent, and of the one in etcd.

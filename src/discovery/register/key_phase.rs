@@ -3,7 +3,7 @@
 use super::key_step::{KeyStep, WriteCondition};
 use crate::types::{LeaseId, Revision};
 
-/// How a registrar lost a key.
+/// The way in which a registrar lost a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyLoss {
     Deleted,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 pub(super) struct KeyQueue {
     /// In the order in which they joined.
     queues: HashMap<Bytes, VecDeque<u64>>,
-    /// Those that are not the first in their queue.
+    /// The registrations that are not the first in their queue.
     waiting: BTreeSet<u64>,
 }
 

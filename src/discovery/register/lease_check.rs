@@ -49,7 +49,7 @@ impl LeaseCheck {
         (error.kind() == ErrorKind::PermissionDenied).then_some(lease)
     }
 
-    /// When a suspect lease is checked again.
+    /// The time at which a suspect lease is checked again.
     pub(super) fn due(&self, is_suspect: bool, leases: &Leases) -> Option<Instant> {
         let idle = self.pending.is_none() && is_suspect && leases.current.is_some();
         self.not_before.filter(|_| idle)

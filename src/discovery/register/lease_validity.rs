@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::rpc::lease::Deadline;
 
-/// Until when the lease of a registrar lives, and the error that affects all of its registrations.
+/// The time until which the lease of a registrar lives, and the error that affects all of its registrations.
 #[derive(Debug)]
 pub(super) struct LeaseValidity(Mutex<Inner>);
 
@@ -67,7 +67,7 @@ impl LeaseValidity {
         self.0.lock().error.clone()
     }
 
-    /// When the lease was granted.
+    /// The time at which the lease was granted.
     pub(super) fn granted_at(&self) -> Option<Instant> {
         self.0.lock().granted
     }

@@ -11,7 +11,7 @@ pub(super) struct Leases {
     past: Vec<LeaseId>,
 }
 
-/// How many past leases are remembered. A key on an older one has expired.
+/// The number of past leases that are stored. A key on an older lease has expired.
 const REMEMBERED: usize = 16;
 
 impl Leases {

@@ -1,6 +1,6 @@
-//! What a registrar does about a key that another process holds.
+//! The policy of a registrar for a key that another process holds.
 
-/// What to do when the key of an instance is held under another process's lease.
+/// The policy for a key that is held under the lease of another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnConflict {

@@ -11,7 +11,7 @@ use super::leases::Leases;
 use super::on_conflict::OnConflict;
 use crate::types::{KeyValue, LeaseId, Revision};
 
-/// A key, its wanted value, and what is known of it in etcd.
+/// A key, its wanted value, and its last known state in etcd.
 #[derive(Debug)]
 pub(super) struct OwnedKey {
     pub(super) key: Bytes,
@@ -28,7 +28,7 @@ pub(super) struct OwnedKey {
     prefers_accepted: bool,
     /// The revision at which the key was last known.
     known_at: Revision,
-    /// Where the key is stored as far as known, also while another value is in flight.
+    /// The lease and revision of the stored key, as far as known, also while another value is in flight.
     stored_at: Option<StoredAt>,
     /// It is attached to a retired lease, and must be put under the current one.
     must_move: bool,
@@ -95,7 +95,7 @@ impl OwnedKey {
         }
     }
 
-    /// Where the key is stored, as far as known.
+    /// The lease and revision of the stored key, as far as known.
     pub(super) fn stored_at(&self) -> Option<StoredAt> {
         self.stored_at
     }

@@ -60,7 +60,7 @@ impl Probe {
             .filter(|error| Refusal::of(error) == Refusal::NoAnswer)
     }
 
-    /// When [`work`](Probe::work) is due, if nothing arrives earlier.
+    /// The time at which [`work`](Probe::work) is due, if nothing arrives earlier.
     pub(super) fn due(&self, since: Option<Instant>) -> Option<Instant> {
         let due = since? + self.delay;
         match (&self.reply, self.not_before) {

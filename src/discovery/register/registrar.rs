@@ -22,8 +22,8 @@ use crate::worker::Worker;
 /// The longest TTL of a lease in etcd (`MaxLeaseTTL`).
 const LONGEST: Duration = Duration::from_secs(9_000_000_000);
 
-/// How much longer [`OnConflict::WaitForExpiry`] waits than the lease of the predecessor lives. etcd
-/// looks for expired leases every 500 ms, and revokes them in batches.
+/// The time for which [`OnConflict::WaitForExpiry`] waits after the end of the predecessor's lease. etcd
+/// checks for expired leases every 500 ms, and revokes them in batches.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(3);
 
 /// Registers instances of services, and keeps them registered under one shared lease.

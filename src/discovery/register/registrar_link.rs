@@ -13,7 +13,7 @@ use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::worker::Worker;
 
-/// How long a drop or a leave waits for etcd.
+/// The longest time for which a drop or a leave waits for etcd.
 pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Sends commands to the worker. It is shared by a registrar and its registrations; the last of them

@@ -50,7 +50,7 @@ pub(super) struct RegistrarTask {
     retired: Vec<RetiredLease>,
     lease_check: LeaseCheck,
     entries: BTreeMap<u64, Entry>,
-    /// How many of the entries are not leaving.
+    /// The number of entries that are not leaving.
     active: usize,
     /// The entries that may have a next step, so that an event of one entry does not cost a pass over
     /// all of them.
@@ -66,7 +66,7 @@ pub(super) struct RegistrarTask {
     /// The generation of the watches in which every key was last read.
     read_generation: u64,
     watched: HashMap<WatchKey, u64>,
-    /// When the entries whose watch was refused are watched again.
+    /// The time at which the entries whose watch was refused are watched again.
     watch_retries: BTreeSet<(Instant, u64)>,
     /// The entries whose keys have not been watched for too long.
     unwatched: BTreeSet<u64>,
@@ -74,7 +74,7 @@ pub(super) struct RegistrarTask {
     plan: BatchPlan,
     /// The transactions in flight, by the ids of their batches.
     in_flight: BTreeMap<u64, SentBatch>,
-    /// How many bytes the client's namespace adds before each key.
+    /// The number of bytes that the client's namespace adds before each key.
     namespace: usize,
     probe: Probe,
     /// Distinguishes the values of this registrar from those of another process.

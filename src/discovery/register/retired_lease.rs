@@ -14,7 +14,7 @@ pub(super) struct RetiredLease {
 }
 
 impl RetiredLease {
-    /// When the lease has expired.
+    /// The time at which the lease has expired.
     pub(super) fn due(&self, now: Instant) -> Instant {
         now + self.validity.valid_until().remaining() + Duration::from_millis(1)
     }

@@ -49,7 +49,7 @@ enum Stage {
 struct UnconfirmedGrant {
     grant: Grant,
     id: LeaseId,
-    /// Until when the lease lives at least, if it exists.
+    /// The time until which the lease lives at least, if it exists.
     until: Deadline,
 }
 
@@ -168,7 +168,7 @@ impl SharedLease {
         }
     }
 
-    /// When the unanswered grant was sent.
+    /// The time at which the unanswered grant was sent.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Granting { since, .. } => Some(*since),
@@ -176,7 +176,7 @@ impl SharedLease {
         }
     }
 
-    /// When [`work`](SharedLease::work) is due, if nothing arrives earlier.
+    /// The time at which [`work`](SharedLease::work) is due, if nothing arrives earlier.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         match &self.stage {
             Stage::None { retry_at } => *retry_at,

@@ -43,7 +43,7 @@ impl SizeCheck {
     }
 }
 
-/// How many bytes the client's namespace adds before each key.
+/// The number of bytes that the client's namespace adds before each key.
 pub(super) fn namespace(client: &Client) -> usize {
     client.absolute(&Bytes::new()).len()
 }

@@ -48,7 +48,7 @@ pub enum Change {
     Removed {
         /// The instance as it was last known.
         instance: Arc<Instance>,
-        /// Why it was removed.
+        /// The reason why it was removed.
         cause: Cause,
     },
     /// The view listed the service again, such as after it could not watch for a time. The change is the
@@ -66,7 +66,7 @@ pub enum Change {
     /// The view cannot follow etcd, and keeps its last list until [`Change::Live`].
     /// [`ServiceView::last_error`](crate::ServiceView::last_error) returns the reason.
     Stale {
-        /// Since when the view may be outdated.
+        /// The time since which the view may be outdated.
         since: Instant,
     },
     /// The view follows etcd again, and is up to date.
@@ -78,7 +78,7 @@ pub enum Change {
     Bad {
         /// The key.
         key: Bytes,
-        /// What is wrong with its value, without showing it.
+        /// The reason, without the value.
         reason: String,
     },
 }
@@ -115,7 +115,7 @@ impl Change {
     }
 }
 
-/// Why an instance was removed.
+/// The reason why an instance was removed.
 ///
 /// A client may cancel its calls to an instance that [expired](Cause::Expired), and finish those to one
 /// that [left](Cause::Left).

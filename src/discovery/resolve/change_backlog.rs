@@ -50,7 +50,7 @@ impl ChangeBacklog {
             && self.health.is_none()
     }
 
-    /// How many entries it stores.
+    /// The number of stored entries.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.next.len() + self.order.len().max(self.instances.len())

@@ -10,7 +10,7 @@ use super::change::Change;
 use super::change_backlog::ChangeBacklog;
 use super::directory::{ChangeRecord, Directory};
 
-/// How many changes fit into the channel. crossbeam allocates all of them at once.
+/// The number of changes that fit into the channel. crossbeam allocates all of them at once.
 const CAPACITY: usize = 64;
 
 /// The sending side of the changes of a view.

@@ -76,7 +76,7 @@ pub(crate) struct Directory {
     /// `None` before the first list: unknown is different from empty.
     revision: Option<Revision>,
     stale: Option<Instant>,
-    /// What changed since it was taken last.
+    /// The edits since they were taken last.
     edits: Vec<InstanceEdit>,
 }
 
@@ -223,7 +223,7 @@ impl Directory {
         self.stale.take().map(|_| Change::Live)
     }
 
-    /// Since when the view may be outdated.
+    /// The time since which the view may be outdated.
     pub(crate) fn stale_since(&self) -> Option<Instant> {
         self.stale
     }

@@ -42,7 +42,7 @@ impl InstanceList {
         Arc::clone(made)
     }
 
-    /// How many of them accept calls.
+    /// The number of instances that accept calls.
     pub(super) fn pickable(&self) -> usize {
         self.pickable
     }

@@ -22,13 +22,13 @@ use crate::runtime::Pending;
 use crate::types::{LeaseId, Revision};
 use crate::worker::{AT_ONCE, Next, Part, Worker};
 
-/// How long a query of a lease may take before the cause of a removal is unknown.
+/// The time limit of a lease query. After it, the cause of a removal is unknown.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The most queries that are sent at a time.
 const MAX_QUERIES: usize = 128;
 
-/// How long a view keeps its last list after the store lost its data. Instances that still run register
+/// The time for which a view keeps its last list after the store lost its data. Instances that still run register
 /// again in this time.
 const RECOVERY_TIME: Duration = Duration::from_secs(1);
 
@@ -301,7 +301,7 @@ struct ViewTask {
     /// The queries that are not sent yet, and those that are not answered yet.
     queries: VecDeque<LeaseId>,
     replies: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
-    /// Until when the last list is kept after the store lost its data.
+    /// The time until which the last list is kept after the store lost its data.
     rewound: Option<Instant>,
     owner: Receiver<()>,
 }

@@ -9,7 +9,7 @@ use super::*;
 
 mod rules;
 
-/// What one entry has to send.
+/// The step that one entry must send.
 #[derive(Debug)]
 struct Entry {
     kind: StepKind,

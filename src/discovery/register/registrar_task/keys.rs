@@ -12,7 +12,7 @@ use crate::util::jitter;
 /// The wait before a refused watch is requested again.
 const WATCH_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
-/// How long a key may be unwatched before its registration is suspect. A broken stream is usually
+/// The time for which a key may be unwatched before its registration is suspect. A broken stream is usually
 /// replaced within this time.
 const UNWATCHED_LIMIT: Duration = Duration::from_secs(2);
 

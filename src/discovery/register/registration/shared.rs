@@ -14,7 +14,7 @@ use crate::discovery::register::refusal;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::types::{LeaseId, Revision};
 
-/// How many unread states the channel keeps. A newer state replaces the oldest.
+/// The number of unread states that the channel keeps. A newer state replaces the oldest.
 const STATES: usize = 64;
 
 /// The shared data of one registration.
@@ -34,9 +34,9 @@ struct Inner {
     /// The version that etcd has.
     stored: Option<u64>,
     revision: Option<Revision>,
-    /// Why it cannot be registered at all.
+    /// The reason why it cannot be registered at all.
     refused: Option<Error>,
-    /// Why its last step failed.
+    /// The reason why its last step failed.
     error: Option<Error>,
     /// The lease of the other process that holds the key.
     held_by: Option<LeaseId>,

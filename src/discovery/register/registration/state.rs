@@ -19,17 +19,17 @@ pub enum State {
         lease: LeaseId,
         /// The revision that put it into etcd.
         revision: Revision,
-        /// Until when it stays in etcd at least, if no further renewal succeeds.
+        /// The time until which it stays in etcd at least, if no further renewal succeeds.
         valid_until: Deadline,
     },
     /// It is in etcd as far as known, but renewals fail or its key cannot be watched.
     Suspect {
-        /// When it is lost, unless a renewal succeeds.
+        /// The time at which it is lost, unless a renewal succeeds.
         valid_until: Deadline,
     },
     /// It is not in etcd as far as known, and is being put back.
     Lost {
-        /// Why it was lost.
+        /// The reason why it was lost.
         why: Loss,
     },
     /// It is in etcd with the status [`Draining`](crate::Status::Draining): clients do not pick it.
@@ -38,7 +38,7 @@ pub enum State {
     Closed,
 }
 
-/// Why a registration was lost.
+/// The reason why a registration was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {

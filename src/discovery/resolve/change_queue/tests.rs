@@ -152,7 +152,7 @@ fn a_slow_reader_receives_the_difference_to_its_last_change() {
     assert_eq!(received(&[stale(1)]), [stale(1)]);
     assert_eq!(received(&[Change::Live]), [Change::Live]);
     assert_eq!(received(&[stale(1), Change::Live]), []);
-    // It was stale as far as the reader knows, and is so for another reason.
+    // The reader received `Stale` before; the view is stale for another reason now.
     assert_eq!(received(&[Change::Live, stale(2)]), [stale(2)]);
 }
 
@@ -183,13 +183,13 @@ fn a_queue_has_room_for_64_and_its_backlog_for_twice_the_instances() {
         let places = queue.backlog.len();
         assert!(places <= 2 * instances + 17, "{places} for {instances}");
     };
-    // Each of very many comes and goes, and the reader never knew it.
+    // Very many instances are added and removed, without a read between.
     for n in 1000..5000 {
         come(&mut queue, n);
         go(&mut queue, n);
         bound(&queue, 0);
     }
-    // One comes and goes while others are there, which go then.
+    // One instance is added and removed while others exist, which are removed later.
     (1000..2000).for_each(|n| come(&mut queue, n));
     for _ in 0..1500 {
         come(&mut queue, 1);

@@ -22,7 +22,7 @@ struct World {
     rng: Rng,
     store: Store,
     processes: Vec<Process>,
-    /// How many keys are used. With fewer keys, more happens to each.
+    /// The number of keys. With fewer keys, each has more events.
     keys: usize,
     /// Numbers values, so that each is written for one owned key once.
     values: u64,
