@@ -71,7 +71,7 @@ impl LocalCluster {
     ///
     /// # Panics
     ///
-    /// When there is no such member.
+    /// Panics when there is no such member.
     #[must_use]
     #[allow(
         clippy::indexing_slicing,
@@ -85,7 +85,7 @@ impl LocalCluster {
     ///
     /// # Panics
     ///
-    /// When there is no such member.
+    /// Panics when there is no such member.
     #[must_use]
     #[allow(
         clippy::indexing_slicing,
@@ -116,7 +116,7 @@ impl LocalCluster {
     ///
     /// # Errors
     ///
-    /// When no port is free, or the directory cannot be created.
+    /// Fails when no port is free, or the directory cannot be created.
     pub fn prepare_member(&mut self) -> io::Result<usize> {
         let index = self.members.len();
         let (name, peer) = (format!("local{index}"), ports::free()?);
@@ -144,7 +144,7 @@ impl LocalCluster {
     ///
     /// # Errors
     ///
-    /// When no member reports that it is the leader, as during an election.
+    /// Fails when no member reports that it is the leader, as during an election.
     pub fn leader(&self) -> io::Result<usize> {
         let mut leader = None;
         let mut views = Vec::new();

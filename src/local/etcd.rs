@@ -106,7 +106,7 @@ impl LocalEtcd {
     ///
     /// # Errors
     ///
-    /// When the server does not answer in time.
+    /// Fails when the server does not answer in time.
     pub fn status(&self) -> io::Result<MemberStatus> {
         let raft = self.flags.metrics.is_none().then_some(self.flags.client);
         status::request(self.flags.health(), raft, REQUEST_TIMEOUT)
@@ -119,7 +119,7 @@ impl LocalEtcd {
     ///
     /// # Errors
     ///
-    /// When the server is not running.
+    /// Fails when the server is not running.
     #[cfg(unix)]
     pub fn pause(&self) -> io::Result<()> {
         self.process.pause()
@@ -129,7 +129,7 @@ impl LocalEtcd {
     ///
     /// # Errors
     ///
-    /// When the server is not running.
+    /// Fails when the server is not running.
     #[cfg(unix)]
     pub fn resume(&self) -> io::Result<()> {
         self.process.signal(rustix::process::Signal::CONT)
@@ -141,7 +141,7 @@ impl LocalEtcd {
     ///
     /// # Errors
     ///
-    /// When the operating system refuses the signal.
+    /// Fails when the operating system refuses the signal.
     pub fn kill(&mut self) -> io::Result<()> {
         self.process.kill()
     }
@@ -153,7 +153,7 @@ impl LocalEtcd {
     ///
     /// # Errors
     ///
-    /// When the operating system refuses the signal.
+    /// Fails when the operating system refuses the signal.
     pub fn stop(&mut self) -> io::Result<()> {
         self.process.stop(STOP)
     }
@@ -163,7 +163,7 @@ impl LocalEtcd {
     ///
     /// # Errors
     ///
-    /// When the server is running, or the program cannot be run.
+    /// Fails when the server is running, or the program cannot be run.
     pub fn spawn(&mut self) -> io::Result<()> {
         self.process.spawn(&self.flags)
     }
@@ -230,7 +230,7 @@ impl LocalEtcd {
     ///
     /// # Errors
     ///
-    /// When the server is running, or the files cannot be removed.
+    /// Fails when the server is running, or the files cannot be removed.
     pub fn wipe(&mut self) -> io::Result<()> {
         self.process.wipe()
     }

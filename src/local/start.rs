@@ -32,7 +32,7 @@ impl LocalEtcd {
     ///
     /// # Errors
     ///
-    /// When the program cannot be run, ends at once, or is not ready in time; the text contains the
+    /// Fails when the program cannot be run, ends at once, or is not ready in time; the text contains the
     /// last lines of etcd's log.
     pub fn start() -> io::Result<Self> {
         Self::builder().start()
@@ -87,7 +87,7 @@ impl LocalEtcdBuilder {
     ///
     /// # Errors
     ///
-    /// When the program cannot be run, ends at once (for example, because of an unknown flag), or is not
+    /// Fails when the program cannot be run, ends at once (for example, because of an unknown flag), or is not
     /// ready in time; the text contains the last lines of etcd's log.
     pub fn start(self) -> io::Result<LocalEtcd> {
         let binary = binary::find()?;
