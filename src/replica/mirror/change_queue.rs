@@ -27,7 +27,7 @@ pub(super) struct MirrorChangeQueue {
     reported: Option<Snapshot>,
     /// The cause of the next `Reset`.
     cause: ResetCause,
-    /// Since when the mirror is stale.
+    /// The time since which the mirror is stale.
     stale: Option<Instant>,
     /// The value of `stale` in the last queued event.
     reported_stale: Option<Instant>,

@@ -24,7 +24,7 @@ pub enum MirrorEvent {
     Reset {
         /// The revision of the new contents. It may be lower than before when the store was rewound.
         revision: Revision,
-        /// Why the difference is reported instead of each change.
+        /// The reason why the difference is reported instead of each change.
         cause: ResetCause,
         /// The difference.
         changes: Vec<KeyChange>,
@@ -32,7 +32,7 @@ pub enum MirrorEvent {
     /// The contents may be stale from now on; they are kept, and the mirror retries.
     /// [`Mirror::last_error`](crate::mirror::Mirror::last_error) returns the reason.
     Stale {
-        /// Since when the contents may be stale.
+        /// The time since which the contents may be stale.
         since: Instant,
     },
     /// The watch is live again.
