@@ -24,7 +24,7 @@ use crate::rpc::request::sealed::Rpc;
 use crate::types::KeyValue;
 use crate::types::key_range::KeyRange;
 
-/// Why a range stream ended before the end of its range.
+/// The reason why a range stream ended before the end of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RangeStreamEnd {
     /// The server does not support range streams.

@@ -56,7 +56,7 @@ pub struct Grant {
     id: IdChoice,
 }
 
-/// How the id of the lease is chosen.
+/// The choice of the lease id.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum IdChoice {
     /// Each call chooses a random id of its own, which the caller does not know before the answer.

@@ -24,7 +24,7 @@ use crate::util::boot_time::BootTime;
 use crate::util::jitter;
 
 /// The longest sleep while there are leases: the runtime's clock stops while the machine is suspended,
-/// the time to live of leases does not.
+/// and the time to live of leases continues.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// A lease that is kept alive.
@@ -44,7 +44,7 @@ pub(super) struct KeepAliveTask {
     observer: Arc<Observer>,
 }
 
-/// What the task woke up for.
+/// The reason why the task woke up.
 enum Wake {
     Command(LeaseCommand),
     Stream(StreamRole, RenewalEvent),

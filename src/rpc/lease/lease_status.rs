@@ -21,7 +21,7 @@ struct Shared {
     /// The time until which the lease is certain to live, in nanoseconds since boot; 0 before the first
     /// renewal.
     until: AtomicU64,
-    /// Why the lease is not kept alive any more.
+    /// The reason why the lease is not kept alive any more.
     end: OnceLock<Error>,
 }
 

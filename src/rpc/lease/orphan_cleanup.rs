@@ -21,7 +21,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// The waits between attempts.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
-/// How long the grant may still arrive at the server. Until then, the answer "no such lease" is not
+/// The time within which the grant may still arrive at the server. Until then, the answer "no such lease" is not
 /// final.
 const GRANT_IN_TRANSIT: Duration = Duration::from_secs(30);
 

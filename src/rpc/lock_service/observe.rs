@@ -33,7 +33,7 @@ const ROOM: Capacity = Capacity {
 /// The waits between streams.
 const REOPEN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
-/// How often a full channel is checked for room.
+/// The interval at which a full channel is checked for room.
 const ROOM_CHECK: Duration = Duration::from_millis(50);
 
 /// Receives the leaders of an election. Made by

@@ -32,7 +32,7 @@ pub struct EndpointHealth {
     pub status: Option<StatusResponse>,
     /// The alarms of all members of the cluster.
     pub alarms: Vec<Alarm>,
-    /// Why the endpoint is not healthy, unless because of an alarm.
+    /// The reason why the endpoint is not healthy, unless because of an alarm.
     pub error: Option<Error>,
 }
 

@@ -1,4 +1,4 @@
-//! What a set of watches needs of its client.
+//! The parts of a client that a set of watches uses.
 
 use std::time::Duration;
 

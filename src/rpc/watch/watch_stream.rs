@@ -45,7 +45,7 @@ pub(super) struct WatchStream {
 
 struct Open {
     connection: Connection,
-    /// What was known of the store when the stream began.
+    /// The state of the store that was known when the stream began.
     known_at_open: KnownStore,
     /// The generation of the token that the stream was opened with. The server checks no other token
     /// during the stream.

@@ -24,7 +24,7 @@ use crate::observe::{Observer, Subject};
 use crate::runtime::SendOutcome;
 use crate::util::jitter;
 
-/// How often the readers of paused watches are checked for room.
+/// The interval at which the queues of paused watches are checked for room.
 const ROOM_CHECK: Duration = Duration::from_millis(20);
 
 /// The most watches that are resumed at a time: those of one set share its room.
@@ -46,19 +46,19 @@ pub(super) struct WatchTask {
     postponed_progress: BTreeSet<WatchId>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
-    /// Why the last stream failed, until a stream delivers a message.
+    /// The reason why the last stream failed, until a stream delivers a message.
     last_failure: Option<String>,
     observer: Arc<Observer>,
 }
 
-/// A watch, as the task knows it.
+/// The data of the task about a watch.
 struct Entry {
     sink: Sink,
     created: Option<oneshot::Sender<Result<()>>>,
     about: Subject,
 }
 
-/// What the task woke up for.
+/// The reason why the task woke up.
 enum Wake {
     Command(Command),
     Stream(StreamNo, Input),

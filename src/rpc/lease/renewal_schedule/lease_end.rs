@@ -1,4 +1,4 @@
-//! Why a lease is not kept alive any more.
+//! The reason why a lease is not kept alive any more.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::types::LeaseId;
 pub(in crate::rpc::lease) const NO_SUCH_LEASE: &str =
     "the server has no such lease: it expired or was revoked";
 
-/// Why a lease is not kept alive any more.
+/// The reason why a lease is not kept alive any more.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::rpc::lease) enum LeaseEnd {
     /// The server has no such lease.

@@ -29,7 +29,7 @@ const REFUSED_RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration
 /// The lower bound of a wait that is shortened because a lease ends.
 const MIN_WAIT: Duration = Duration::from_millis(50);
 
-/// When a lease ends within this time, its stream is opened with the priority of a call. With
+/// If a lease ends within this time, its stream is opened with the priority of a call. With
 /// background priority, dials of a failing address are up to 1.5 s apart, and a dial may take 3 s.
 const URGENT_BELOW: Duration = Duration::from_secs(5);
 
@@ -41,9 +41,9 @@ const JITTER: f64 = 0.1;
 #[derive(Debug)]
 pub(in crate::rpc::lease) struct RenewalSchedule {
     leases: HashMap<LeaseId, Lease>,
-    /// When each lease ends.
+    /// The time at which each lease ends.
     ends: BTreeSet<(BootTime, LeaseId)>,
-    /// When each renewed lease must be renewed again.
+    /// The time at which each renewed lease must be renewed again.
     pub(super) due: BTreeSet<(BootTime, LeaseId)>,
     pub(super) shared: StreamSchedule,
     isolated: StreamSchedule,
@@ -118,7 +118,7 @@ impl RenewalSchedule {
         std::mem::take(&mut self.actions)
     }
 
-    /// When the next tick is due; `None` when there is no lease.
+    /// The time at which the next tick is due; `None` when there is no lease.
     pub(in crate::rpc::lease) fn wake_at(&self) -> Option<BootTime> {
         let end = self.ends.first()?.0;
         let due = self.due.first().map(|(at, _)| *at);

@@ -1,10 +1,10 @@
-//! How a renewal stream failed.
+//! The failure of a renewal stream.
 
 use std::sync::Arc;
 
 use crate::error::ErrorKind;
 
-/// How a stream failed.
+/// The failure of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::rpc::lease) struct StreamFailure {
     pub(in crate::rpc::lease) kind: ErrorKind,

@@ -58,7 +58,7 @@ impl StreamSchedule {
         self.reopen.reset();
     }
 
-    /// When the next tick is due, if nothing else happens.
+    /// The time at which the next tick is due, if nothing else happens.
     pub(super) fn wake_at(&self) -> Option<BootTime> {
         match self.state {
             StreamState::BackingOff { until } => Some(until),
@@ -67,7 +67,7 @@ impl StreamSchedule {
         }
     }
 
-    /// How long the first answer has been awaited, if it is late at `now`.
+    /// The time for which the first answer has been awaited, if it is late at `now`.
     pub(super) fn late(&mut self, now: BootTime) -> Option<Duration> {
         if self.state != StreamState::Open || self.unanswered.check_at.is_none_or(|at| at > now) {
             return None;

@@ -11,7 +11,7 @@ use crate::util::boot_time::BootTime;
 pub(super) struct UnansweredRenewals {
     sent: HashMap<LeaseId, UnansweredRenewal>,
     count: u64,
-    /// When the stream last answered. Renewals are not late while it answers others.
+    /// The time at which the stream last answered. Renewals are not late while it answers others.
     last_answer_at: BootTime,
     /// No answer is late before this time.
     pub(super) check_at: Option<BootTime>,
@@ -69,7 +69,7 @@ impl UnansweredRenewals {
         self.sent.drain().map(|(lease, _)| lease).collect()
     }
 
-    /// When the first answer is late if no other comes before, and since when it has been awaited.
+    /// The time at which the first answer is late if no other comes before, and the time since which it is awaited.
     pub(super) fn first_late(&self) -> Option<(BootTime, BootTime)> {
         let late = |sent: &UnansweredRenewal| {
             let since = sent.at.max(self.last_answer_at);

@@ -95,8 +95,8 @@ impl<D: Disk> Drop for PartFile<'_, D> {
     }
 }
 
-/// Removes the part files of crashed saves, so that they do not fill the disk. The next save repeats
-/// what fails here.
+/// Removes the part files of crashed saves, so that they do not fill the disk. A removal
+/// that fails is repeated by the next save.
 fn remove_stale<D: Disk>(disk: &D, folder: &Path, name: &OsStr) {
     let now = SystemTime::now();
     for (path, written) in disk.list(folder).unwrap_or_default() {

@@ -29,7 +29,7 @@ pub(super) struct ReadMessages {
     pub(super) next: NextRead,
 }
 
-/// How the stream continues after a read.
+/// The state of the stream after a read.
 pub(super) enum NextRead {
     More(SnapshotSource),
     End,

@@ -14,7 +14,7 @@ pub(super) const DIGEST: usize = 32;
 /// `size % 512 == 32`.
 const SECTOR: u64 = 512;
 
-/// Why a snapshot is invalid.
+/// The reason why a snapshot is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct InvalidSnapshot(pub(super) String);
 

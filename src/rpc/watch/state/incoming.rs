@@ -17,7 +17,7 @@ use crate::types::Revision;
 /// The watch id of a message to all watches of a stream. In a refusal it stands for no watch.
 const ALL_WATCHES: i64 = -1;
 
-/// How often a watch is created again because a response came in one message although fragments were
+/// The number of times that a watch is created again because a response came in one message although fragments were
 /// requested.
 const MAX_REPEATS: u32 = 5;
 

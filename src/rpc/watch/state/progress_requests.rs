@@ -48,7 +48,7 @@ impl ProgressRequests {
         }
     }
 
-    /// When the last request may be repeated; `None` when none was sent.
+    /// The time at which the last request may be repeated; `None` when none was sent.
     pub(super) fn repeat_at(&self) -> Option<Instant> {
         self.sent_at.map(|at| at + self.repeat_after)
     }

@@ -222,7 +222,7 @@ impl Watches {
         Some(begun + CREATE_TIMEOUT)
     }
 
-    /// When watches count as caught up although the server does not report progress.
+    /// The time at which watches count as caught up although the server does not report progress.
     fn catch_up_deadline(&self) -> Option<Instant> {
         let waiting = self.progress_requests.answered == 0 && !self.catching_up.is_empty();
         waiting.then(|| {
@@ -270,7 +270,7 @@ impl Watches {
     }
 }
 
-/// What the end of a stream says about its member.
+/// The condition of the member after the end of a stream.
 fn suspicion_of(end: &StreamEnd) -> MemberCondition {
     match end {
         StreamEnd::Silent(_) => MemberCondition::Silent,

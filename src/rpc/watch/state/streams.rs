@@ -85,7 +85,7 @@ impl Streams {
         actions
     }
 
-    /// When the next `Tick` of each stream is due, if no other input comes before.
+    /// The time at which the next `Tick` of each stream is due, if no other input comes before.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = (StreamNo, Instant)> {
         let own = self.own.iter().map(|(stream, watches)| (*stream, watches));
         let all = std::iter::once((SHARED, &self.shared)).chain(own);

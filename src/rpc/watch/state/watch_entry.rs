@@ -49,7 +49,7 @@ pub(super) struct WatchEntry {
     pub(super) caught_up_at: i64,
     /// The first revision of the last response that was too large for a message.
     pub(super) too_large_at: Option<i64>,
-    /// How often the response from there was too large although fragments were requested.
+    /// The number of times that the response from there was too large although fragments were requested.
     pub(super) unfragmented_repeats: u32,
     /// The highest revision that was delivered, by events or by progress.
     pub(super) delivered_to: i64,

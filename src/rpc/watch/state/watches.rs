@@ -103,7 +103,7 @@ pub(crate) struct Watches {
     /// Watches that can be created.
     pub(super) queue: VecDeque<WatchId>,
     pub(super) creating: VecDeque<PendingCreate>,
-    /// When the server last answered a request to create a watch, and the number of other messages
+    /// The time at which the server last answered a request to create a watch, and the number of other messages
     /// since.
     pub(super) create_answered_at: Instant,
     pub(super) messages_since_answer: u32,
@@ -115,7 +115,7 @@ pub(crate) struct Watches {
     pub(super) highest: i64,
     /// The epoch of the store.
     pub(super) store_epoch: u64,
-    /// Why the store counts as replaced, until the watches that followed the old one have ended.
+    /// The reason why the store counts as replaced, until the watches that followed the old one have ended.
     pub(super) replaced: Option<String>,
     /// Whether answers to progress requests are reliable; `None` until the version is known.
     pub(super) orders_progress: Option<bool>,
@@ -125,11 +125,11 @@ pub(crate) struct Watches {
     pub(super) progress_wanted: BTreeSet<WatchId>,
     /// Watches that were reported as down, are created again, and have not caught up yet.
     pub(super) catching_up: BTreeSet<WatchId>,
-    /// When one of them was last created or received events.
+    /// The time at which one of them was last created or received events.
     pub(super) catch_up_activity: Instant,
     pub(super) progress_requests: ProgressRequests,
     pub(super) last_message_at: Instant,
-    /// When bytes of a message last arrived.
+    /// The time at which bytes of a message last arrived.
     pub(super) last_bytes_at: Option<Instant>,
     /// The number of consecutive streams that were closed because the server never answered a
     /// progress request.
@@ -260,7 +260,7 @@ impl Watches {
         }
     }
 
-    /// When the next `Tick` is due, if no other input comes before.
+    /// The time at which the next `Tick` is due, if no other input comes before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.stream {
             StreamState::BackingOff { until } => Some(until),

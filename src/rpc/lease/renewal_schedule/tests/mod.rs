@@ -72,15 +72,15 @@ fn asked() -> RenewalSchedule {
     schedule
 }
 
-/// The same with an answer at 10.
+/// The schedule of [`asked`] after an answer at 10.
 fn alive() -> RenewalSchedule {
     let mut schedule = asked();
     schedule.on(answer(1, TTL), at(10));
     schedule
 }
 
-/// Ticks whenever the schedule wants it (on whole milliseconds, like a timer), up to `end`, until
-/// something is to be done.
+/// Ticks at the times that the schedule requests (on whole milliseconds, like a timer), up to `end`, until
+/// there are actions.
 fn run(schedule: &mut RenewalSchedule, end: u64) -> (u64, Vec<Action>) {
     while let Some(wake) = schedule.wake_at().filter(|wake| *wake <= at(end)) {
         let millis = wake.since(at(0)).as_nanos().div_ceil(1_000_000);

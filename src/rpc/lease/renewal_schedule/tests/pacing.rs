@@ -1,4 +1,4 @@
-//! When renewals are sent, and how many.
+//! The times and the numbers of renewals.
 
 use super::*;
 

@@ -194,7 +194,7 @@ fn only_partial_files_of_crashed_writers_are_removed() {
         "d/other.part.0123456789abcdef",
         "e/backup.part.0123456789abcdef",
     ];
-    // All are old but the first, which somebody still writes.
+    // All are old but the first, which another writer is still writing.
     let old = std::iter::once(left).chain(others[1..].iter().copied());
     let disk = CrashDisk {
         old: old.map(PathBuf::from).collect(),

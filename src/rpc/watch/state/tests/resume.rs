@@ -1,4 +1,4 @@
-//! Where a watch resumes, and what progress says.
+//! Tests of the revision at which a watch resumes, and of progress.
 
 use super::*;
 

@@ -17,7 +17,7 @@ const LEASES: i64 = 4;
 #[derive(Default)]
 struct KeptLease {
     until: Option<BootTime>,
-    /// When the next renewal may be sent; `None` while the last one is unanswered.
+    /// The time at which the next renewal may be sent; `None` while the last one is unanswered.
     next: Option<BootTime>,
     asked: bool,
 }
