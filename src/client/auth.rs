@@ -14,6 +14,8 @@ use crate::types::key_range::KeyRange;
 ///
 /// A handle is cheap to clone and shares everything with its client.
 ///
+/// Each verb blocks for at most the client's [timeout](Client::timeout).
+///
 /// All verbs but [`status`](crate::auth::Auth::status),
 /// [`user_get`](crate::auth::Auth::user_get) and [`role_get`](crate::auth::Auth::role_get) need the role `root` once
 /// authentication is on.
@@ -53,6 +55,13 @@ impl Client {
 impl Auth {
     /// Enables authentication for the whole cluster: see [`AuthEnable`].
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().enable()?; // needs the user `root` with the role `root`
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`AuthEnable`].
@@ -61,6 +70,13 @@ impl Auth {
     }
 
     /// Disables authentication for the whole cluster.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().disable()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -71,6 +87,13 @@ impl Auth {
 
     /// Reads whether authentication is enabled: see [`AuthStatus`].
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("enabled: {}", client.auth().status()?.is_enabled());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call), and those of [`AuthStatus`].
@@ -79,6 +102,13 @@ impl Auth {
     }
 
     /// Adds a user with a password. [`UserAdd::no_password`] adds a user without one.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().user_add("api", std::env::var("API_PASSWORD").unwrap_or_default())?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -93,6 +123,13 @@ impl Auth {
 
     /// Deletes a user.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().user_delete("api")?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`UserDelete`].
@@ -100,7 +137,14 @@ impl Auth {
         self.client.call(UserDelete::new(name))
     }
 
-    /// The roles of a user.
+    /// Returns the roles of a user.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("roles: {:?}", client.auth().user_get("api")?.roles());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -109,7 +153,14 @@ impl Auth {
         self.client.call(UserGet::new(name))
     }
 
-    /// All users.
+    /// Returns the names of all users.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("users: {:?}", client.auth().user_list()?.users());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -118,7 +169,14 @@ impl Auth {
         self.client.call(UserList::new())
     }
 
-    /// Changes the password of a user; the tokens that the old one got are void.
+    /// Changes the password of a user. Tokens from the old password become invalid.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().user_change_password("api", std::env::var("API_PASSWORD").unwrap_or_default())?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -131,7 +189,14 @@ impl Auth {
         self.client.call(UserChangePassword::new(name, password))
     }
 
-    /// Gives a user a role.
+    /// Grants a role to a user.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().user_grant_role("api", "reader")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -144,7 +209,14 @@ impl Auth {
         self.client.call(UserGrantRole::new(user, role))
     }
 
-    /// Takes a role from a user.
+    /// Revokes a role from a user.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().user_revoke_role("api", "reader")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -157,7 +229,14 @@ impl Auth {
         self.client.call(UserRevokeRole::new(user, role))
     }
 
-    /// Adds a role, which may do nothing yet.
+    /// Adds a role without permissions.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().role_add("reader")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -168,6 +247,13 @@ impl Auth {
 
     /// Deletes a role.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().role_delete("reader")?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`RoleDelete`].
@@ -177,6 +263,15 @@ impl Auth {
 
     /// Returns the permissions of a role.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for permission in client.auth().role_get("reader")?.permissions() {
+    ///     println!("{permission:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call), and those of [`RoleGet`].
@@ -184,7 +279,14 @@ impl Auth {
         self.client.call(RoleGet::new(name))
     }
 
-    /// All roles.
+    /// Returns the names of all roles.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("roles: {:?}", client.auth().role_list()?.roles());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -193,7 +295,17 @@ impl Auth {
         self.client.call(RoleList::new())
     }
 
-    /// Permits a role something.
+    /// Grants a permission to a role.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::{KeyRange, auth::Permission};
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let permission = Permission::read(KeyRange::prefix("app/"));
+    /// client.auth().role_grant_permission("reader", permission)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -207,6 +319,15 @@ impl Auth {
     }
 
     /// Revokes the permission of a role for exactly this range.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::KeyRange;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.auth().role_revoke_permission("reader", KeyRange::prefix("app/"))?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -70,7 +70,7 @@ pub struct ClientBuilder {
 }
 
 impl Client {
-    /// Makes a client for these endpoints with the default settings.
+    /// Creates a client for these endpoints with the default settings.
     ///
     /// It does not wait for etcd: the first call connects. [`ready`](Client::ready) waits.
     /// The endpoints are one text, a list separated by commas, or a collection. An endpoint is
@@ -97,6 +97,17 @@ impl Client {
     }
 
     /// Starts a [`ClientBuilder`] for these endpoints, which has all settings.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use etcd_blocking::Client;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// let client = Client::builder(["10.0.0.1:2379", "10.0.0.2:2379"])
+    ///     .timeout(Duration::from_secs(2))
+    ///     .connect()?;
+    /// # Ok(()) }
+    /// ```
     pub fn builder(endpoints: impl IntoEndpoints) -> ClientBuilder {
         ClientBuilder::new(endpoints)
     }
@@ -141,6 +152,18 @@ impl ClientBuilder {
     ///
     /// let client = ClientBuilder::from_env()?.connect()?;
     /// # Ok::<(), etcd_blocking::Error>(())
+    /// ```
+    ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// use etcd_blocking::Put;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let replaced = client.call(Put::new("color", "red").prev_kv())?;
+    /// println!("before: {:?}", replaced.prev_kv().map(|kv| kv.value()));
+    /// # Ok(()) }
     /// ```
     ///
     /// # Errors
@@ -325,6 +348,16 @@ impl ClientBuilder {
     /// Makes the client. It does not wait for etcd, unless
     /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
     /// fails if it cannot. With [`discovery_srv`](ClientBuilder::discovery_srv) it waits for DNS.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::KeyRange;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let config = client.mirror(KeyRange::prefix("config/"))?;
+    /// println!("{:?}", config.snapshot().get(b"config/workers"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -15,7 +15,8 @@ use crate::types::MemberId;
 
 /// The verbs of the members of the cluster, returned by [`Client::cluster`].
 ///
-/// A handle is cheap to clone and shares everything with its client.
+/// A handle is cheap to clone and shares everything with its client. Each verb blocks for at most the client's
+/// [timeout](Client::timeout).
 #[derive(Clone, Debug)]
 pub struct Cluster {
     client: Client,
@@ -31,16 +32,21 @@ impl Client {
         }
     }
 
-    /// Learns the endpoints of the cluster from its member list, and returns all that the client has
-    /// now: those that were configured, and the client URLs of members that have started and are no
-    /// learners.
+    /// Reads the endpoints of the cluster from its member list, and returns all endpoints of the client:
+    /// the configured ones, and the client URLs of started voting members.
     ///
-    /// Only URLs of the scheme that the client's endpoints have are taken: https is never left for
-    /// http. Endpoints from an earlier list that are not in this list are removed, as with
-    /// [`set_endpoints`](Client::set_endpoints). Servers must advertise URLs that reach them from
-    /// here (`--advertise-client-urls`).
-    /// [`ClientBuilder::sync_interval`](crate::ClientBuilder::sync_interval) does this from time to
-    /// time.
+    /// Only URLs with the scheme of the client's endpoints are used: https is never replaced by http. Endpoints from an earlier list that are not in this list are removed, as with
+    /// [`set_endpoints`](Client::set_endpoints). Servers must advertise URLs that this
+    /// client can reach (`--advertise-client-urls`).
+    /// [`ClientBuilder::sync_interval`](crate::ClientBuilder::sync_interval) repeats this in the
+    /// background.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("endpoints: {:?}", client.sync_endpoints()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -67,6 +73,15 @@ impl Client {
 impl Cluster {
     /// Lists the members of the cluster, by a linearizable read.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for member in client.cluster().member_list()?.members() {
+    ///     println!("{} {} {:?}", member.id(), member.name(), member.client_urls());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call); without a majority, [`MemberList::serializable`] still answers.
@@ -75,6 +90,14 @@ impl Cluster {
     }
 
     /// Adds a voting member, which counts for the majority at once. See [`MemberAdd`], also for learners.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let added = client.cluster().member_add(["http://10.0.0.4:2380"])?;
+    /// println!("its id is {}", added.member().id());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -88,6 +111,17 @@ impl Cluster {
 
     /// Promotes a learner that has caught up to a voting member.
     ///
+    /// ```no_run
+    /// use etcd_blocking::cluster::MemberAdd;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let added = client.call(MemberAdd::new(["http://10.0.0.4:2380"]).learner())?;
+    /// // ... start the member, and wait until it has caught up
+    /// client.cluster().member_promote(added.member().id())?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`MemberPromote`].
@@ -97,6 +131,17 @@ impl Cluster {
 
     /// Removes a member.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for member in client.cluster().member_list()?.into_members() {
+    ///     if member.name() == "etcd-4" {
+    ///         client.cluster().member_remove(member.id())?;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`MemberRemove`].
@@ -105,6 +150,14 @@ impl Cluster {
     }
 
     /// Changes the peer URLs of a member.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let members = client.cluster().member_list()?.into_members();
+    /// client.cluster().member_update(members[0].id(), ["http://10.0.0.9:2380"])?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -8,6 +8,13 @@ use crate::grpc::connect::endpoint::parse_all;
 impl Client {
     /// Returns the endpoints of this client: those that were configured, and those that were read from the
     /// member list. Does not block.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("{:?}", client.endpoints());
+    /// # Ok(()) }
+    /// ```
     pub fn endpoints(&self) -> Vec<String> {
         let texts = self.core.transport.endpoints();
         texts.iter().map(ToString::to_string).collect()
@@ -18,6 +25,13 @@ impl Client {
     /// Connections to endpoints that stay are kept. A connection to a removed endpoint accepts no new
     /// calls: calls in progress are answered, watches and leases move to another endpoint. Does not
     /// block.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.set_endpoints(["http://10.0.0.4:2379", "http://10.0.0.5:2379"])?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

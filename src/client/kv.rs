@@ -12,6 +12,17 @@ use crate::types::{KeyValue, Revision};
 impl Client {
     /// Reads one key. Returns `None` when it does not exist.
     ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// if let Some(kv) = client.get("color")? {
+    ///     println!("{:?} since revision {:?}", kv.value_str(), kv.mod_revision());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call).
@@ -20,6 +31,17 @@ impl Client {
     }
 
     /// Reads every key with this prefix, in one response. For very many keys see [`pages`](Client::pages).
+    ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for kv in client.get_prefix("config/")? {
+    ///     println!("{} has {} bytes", kv.key_lossy(), kv.value().len());
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -30,6 +52,16 @@ impl Client {
 
     /// Stores a value under a key.
     ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let put = client.put("color", "red")?;
+    /// println!("written at revision {:?}", put.revision());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call). [`Error::outcome_unknown`](crate::Error::outcome_unknown) says
@@ -39,6 +71,15 @@ impl Client {
     }
 
     /// Deletes one key.
+    ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("it existed: {}", client.delete("color")?.deleted() == 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -65,6 +106,19 @@ impl Client {
 
     /// Runs a transaction. A transaction that only reads is repeated like any read.
     ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// use etcd_blocking::{Compare, Get, Put, Txn};
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let create = Txn::when([Compare::missing("jobs/1")]).then([Put::new("jobs/1", "queued")]);
+    /// let response = client.txn(create.or_else([Get::key("jobs/1")]))?;
+    /// println!("created: {}", response.succeeded());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put).
@@ -74,6 +128,16 @@ impl Client {
 
     /// Compacts the store: deletes the history before `revision`.
     ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let now = client.put("color", "red")?.revision();
+    /// client.compact(now)?; // older revisions can no longer be read or watched
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`Compact`].
@@ -82,6 +146,19 @@ impl Client {
     }
 
     /// Reads a large range in pages of `size` keys, all as of one revision: see [`Pages`].
+    ///
+    /// ```no_run
+    /// use etcd_blocking::Get;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let mut count = 0;
+    /// for page in client.pages(Get::prefix("log/").keys_only(), 1_000)? {
+    ///     count += page?.len();
+    /// }
+    /// println!("{count} keys");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -14,6 +14,19 @@ use crate::types::LeaseId;
 impl Client {
     /// Grants a lease that expires after `ttl` unless it is renewed: see [`Grant`].
     ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use etcd_blocking::Put;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let lease = client.grant(Duration::from_secs(10))?;
+    /// client.call(Put::new("worker/7", "busy").lease(lease.id()))?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call).
@@ -22,6 +35,17 @@ impl Client {
     }
 
     /// Revokes a lease, which deletes every key that is attached to it.
+    ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let lease = client.grant(Duration::from_secs(10))?;
+    /// client.revoke(lease.id())?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -32,6 +56,20 @@ impl Client {
 
     /// Reads the remaining time of a lease.
     ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let lease = client.grant(Duration::from_secs(10))?;
+    /// match client.time_to_live(lease.id())?.remaining() {
+    ///     Some(left) => println!("{left:?} left"),
+    ///     None => println!("the lease has ended"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call). A lease that does not exist is a response, not an error.
@@ -41,6 +79,15 @@ impl Client {
 
     /// Lists every lease of the cluster.
     ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("{} leases", client.leases()?.ids().len());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call).
@@ -49,6 +96,17 @@ impl Client {
     }
 
     /// Renews a lease once.
+    ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let lease = client.grant(Duration::from_secs(10))?;
+    /// println!("valid for {:?}", client.keep_alive_once(lease.id())?.ttl());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -61,6 +119,18 @@ impl Client {
     ///
     /// It does not wait for etcd: the first renewal, or the reason why it failed, arrives in the
     /// [`KeepAlive`], at the latest when the [timeout](Client::timeout) of this client has passed.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let lease = client.grant(Duration::from_secs(10))?;
+    /// let alive = client.keep_alive(lease.id())?;
+    /// for renewal in alive.iter() {
+    ///     println!("valid for {:?}", renewal?.ttl()); // an `Err` is the last item
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

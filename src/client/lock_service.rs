@@ -34,7 +34,7 @@ impl Client {
 impl LockService {
     /// Acquires a lock on the server, under the lease that `alive` (a [`KeepAlive`](crate::KeepAlive) or
     /// a [`Session`](crate::concurrency::Session)) keeps; blocks until it is acquired, without
-    /// regard to the client's timeout. For a limit see [`Lock::within`]; for a lock that notices the loss
+    /// regard to the client's timeout. For a limit see [`Lock::within`]; for a lock that detects the loss
     /// of its lease see [`concurrency::Mutex`](crate::concurrency::Mutex).
     ///
     /// ```no_run
@@ -58,6 +58,16 @@ impl LockService {
 
     /// Releases the lock that this key holds: see [`Unlock`].
     ///
+    /// ```no_run
+    /// # use etcd_blocking::concurrency::Session;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let session = Session::builder(&client).start()?;
+    /// let locked = client.lock_service().lock("locks/report", &session)?;
+    /// client.lock_service().unlock(locked.key().clone())?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put): when the response is lost, the lock may or may not have been released.
@@ -67,6 +77,16 @@ impl LockService {
 
     /// Campaigns on the server. Blocks until this client leads, as
     /// [`lock`](crate::lock_service::LockService::lock) blocks until it has the lock.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::concurrency::Session;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let session = Session::builder(&client).start()?;
+    /// let won = client.lock_service().campaign("elections/a", "10.0.0.5:8080", &session)?;
+    /// println!("leads with token {}", won.leader().fencing_token());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -82,6 +102,16 @@ impl LockService {
 
     /// Replaces the value of the leader on the server.
     ///
+    /// ```no_run
+    /// # use etcd_blocking::concurrency::Session;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let session = Session::builder(&client).start()?;
+    /// let won = client.lock_service().campaign("elections/a", "10.0.0.5:8080", &session)?;
+    /// client.lock_service().proclaim(won.leader(), "10.0.0.5:9090")?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put); [`NotFound`](crate::ErrorKind::NotFound) when this client no longer
@@ -92,6 +122,16 @@ impl LockService {
 
     /// Resigns a leadership of the server.
     ///
+    /// ```no_run
+    /// # use etcd_blocking::concurrency::Session;
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let session = Session::builder(&client).start()?;
+    /// let won = client.lock_service().campaign("elections/a", "10.0.0.5:8080", &session)?;
+    /// client.lock_service().resign(won.leader())?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call).
@@ -101,6 +141,13 @@ impl LockService {
 
     /// Reads the leader of an election.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("{:?}", client.lock_service().leader("elections/a")?.kv().value_str());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call); [`NotFound`](crate::ErrorKind::NotFound) when there is no leader.
@@ -109,6 +156,15 @@ impl LockService {
     }
 
     /// Follows the leader of an election over a stream from the server. It does not wait for etcd.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for leader in client.lock_service().observe("elections/a")?.iter() {
+    ///     println!("{:?} leads", leader?.kv().value_str());
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -64,6 +64,14 @@ impl Maintenance {
     /// Reads the status of a member: of any that answers, or of the one that the client is
     /// [aimed at](Client::at).
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let status = client.at("http://10.0.0.2:2379")?.maintenance().status()?;
+    /// println!("etcd {}, {} bytes, leader: {}", status.version(), status.db_size(), status.is_leader());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call).
@@ -110,6 +118,15 @@ impl Maintenance {
 
     /// Lists the alarms of the cluster.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for alarm in client.maintenance().alarms()?.alarms() {
+    ///     println!("{alarm:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call).
@@ -118,6 +135,15 @@ impl Maintenance {
     }
 
     /// Disarms one alarm.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for alarm in client.maintenance().alarms()?.alarms() {
+    ///     client.maintenance().disarm(*alarm)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -128,6 +154,13 @@ impl Maintenance {
 
     /// Lists the alarms and disarms each, and returns those that it disarmed. Blocks for at most the
     /// client's timeout for each of them.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// println!("{} alarms disarmed", client.maintenance().disarm_all()?.len());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -144,6 +177,15 @@ impl Maintenance {
     /// Defragments the member at the client's only endpoint, which serves nothing meanwhile: see
     /// [`Defragment`], also for how long this blocks.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// for endpoint in client.endpoints() {
+    ///     client.at(&endpoint)?.maintenance().defragment()?; // one member after the other
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put); [`InvalidArgument`](ErrorKind::InvalidArgument) on a client with
@@ -153,6 +195,16 @@ impl Maintenance {
     }
 
     /// Reads the hash of a member's keys at a revision; [`Revision::NONE`] means the newest. See [`HashKv`].
+    ///
+    /// ```no_run
+    /// use etcd_blocking::Revision;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let hash = client.at("http://10.0.0.2:2379")?.maintenance().hash_kv(Revision::NONE)?;
+    /// println!("{:08x} at revision {:?}", hash.hash(), hash.hash_revision());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -165,6 +217,14 @@ impl Maintenance {
     ///
     /// Only the leader accepts the request. The client finds the leader among its endpoints, and then in
     /// the member list; a view that is [aimed](Client::at) at another member fails. Blocks for at most the client's timeout for each of these steps.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let target = client.at("http://10.0.0.2:2379")?.maintenance().status()?.member_id();
+    /// client.maintenance().move_leader(target)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -212,6 +272,14 @@ impl Maintenance {
 
     /// Checks whether the cluster can be downgraded to `version`, such as `3.6.0`.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let response = client.maintenance().downgrade_validate("3.6.0")?;
+    /// println!("the cluster has version {}", response.version());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`call`](Client::call), and those of [`Downgrade::validate`].
@@ -221,6 +289,14 @@ impl Maintenance {
 
     /// Starts a downgrade to `version`.
     ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.maintenance().downgrade_enable("3.6.0")?;
+    /// // ... replace the program of each member, one after the other
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`put`](Client::put), and those of [`Downgrade::validate`].
@@ -229,6 +305,13 @@ impl Maintenance {
     }
 
     /// Cancels the current downgrade.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.maintenance().downgrade_cancel()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -241,6 +324,14 @@ impl Maintenance {
     ///
     /// The stream names the member; [`at`](Client::at) chooses one. Blocks until the first bytes have
     /// arrived, for at most the client's timeout.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let snapshot = client.maintenance().snapshot()?;
+    /// println!("{} bytes from {}", snapshot.total(), snapshot.endpoint());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -258,6 +349,15 @@ impl Maintenance {
     ///
     /// The last 32 bytes, without which `etcdutl snapshot restore` refuses a snapshot, are written only
     /// when everything before them is verified.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let mut copy = Vec::new();
+    /// let verified = client.maintenance().snapshot_to(&mut copy)?;
+    /// println!("{} bytes from {}", verified.size, verified.endpoint);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

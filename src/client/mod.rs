@@ -178,6 +178,18 @@ impl Client {
 
     /// Sends a request and blocks until its response arrives. Request values have all options of a verb.
     ///
+    /// Blocks for at most the client's [timeout](Client::timeout).
+    ///
+    /// ```no_run
+    /// use etcd_blocking::Put;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let replaced = client.call(Put::new("color", "red").prev_kv())?;
+    /// println!("before: {:?}", replaced.prev_kv().map(|kv| kv.value()));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of the request; [`Timeout`](crate::ErrorKind::Timeout) or
@@ -204,6 +216,18 @@ impl Client {
 
     /// Sends a request and returns at once; the response arrives in the [`Pending`]. Requests
     /// submitted one after the other are in flight together.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::Put;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let puts: Vec<_> = (0..100).map(|n| client.submit(Put::new(format!("k/{n}"), "v"))).collect();
+    /// for put in puts {
+    ///     put.wait()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn submit<R: Request>(&self, request: R) -> Pending<R::Response> {
         let limits = self.core.transport.settings().limits;
         let checked = request::check(&request, limits, self.timeout);
@@ -221,6 +245,16 @@ impl Client {
     }
 
     /// Keeps a copy of a range of keys in memory and up to date. Blocks until the first list was read.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::KeyRange;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let config = client.mirror(KeyRange::prefix("config/"))?;
+    /// println!("{:?}", config.snapshot().get(b"config/workers"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -256,6 +290,13 @@ impl Client {
     /// Registrations leave first: their keys are deleted when it returns, if etcd answers within a
     /// second. Dropping the last clone does the same; a registration has a clone. Blocks for at most 1 s
     /// until registrations have left, and at most 1 s more.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// client.close()?; // registrations have left, and blocked calls have returned
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

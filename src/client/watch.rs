@@ -60,7 +60,16 @@ impl Client {
         self.watch(KeyRange::prefix(prefix))
     }
 
-    /// Makes an empty set of watches, which delivers many watches to one channel.
+    /// Creates an empty set of watches, which delivers many watches to one channel.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let set = client.watch_set()?;
+    /// set.add("config/a")?;
+    /// set.add("config/b")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -69,9 +78,18 @@ impl Client {
         WatchSet::open(Box::new(self.clone()), &*self.core.bridge)
     }
 
-    /// Makes an empty set of watches of single keys that keeps the newest event of each key.
+    /// Creates an empty set of watches of single keys that keeps the newest event of each key.
     ///
     /// It does not wait for etcd.
+    ///
+    /// ```no_run
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let set = client.latest_set()?;
+    /// set.submit("leader/a")?;
+    /// set.submit("leader/b")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
