@@ -14,6 +14,15 @@ use crate::types::ResponseHeader;
 /// The user `root` must exist and have the role `root`; otherwise the call fails with
 /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition). Afterwards the server refuses almost
 /// all requests of clients without a user. It has no effect if authentication is enabled.
+///
+/// ```no_run
+/// use etcd_blocking::auth::AuthEnable;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(AuthEnable::new())?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct AuthEnable {}
@@ -41,6 +50,15 @@ auth_rpc!(AuthEnable, write AuthEnableRequest => AuthResponse);
 
 /// Disables authentication for the whole cluster: every client has all permissions. Users and roles are
 /// kept.
+///
+/// ```no_run
+/// use etcd_blocking::auth::AuthDisable;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(AuthDisable::new())?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct AuthDisable {}
@@ -70,6 +88,16 @@ auth_rpc!(AuthDisable, write AuthDisableRequest => AuthResponse);
 ///
 /// The call fails with [`Unimplemented`](crate::ErrorKind::Unimplemented) before etcd 3.5. Servers before
 /// 3.7 answer only the user `root` while authentication is enabled.
+///
+/// ```no_run
+/// use etcd_blocking::auth::AuthStatus;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let status = client.call(AuthStatus::new())?;
+/// println!("enabled: {}, revision {}", status.is_enabled(), status.auth_revision());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct AuthStatus {}

@@ -19,6 +19,18 @@ use crate::util::secret::Secret;
 ///
 /// The call fails with [`Unauthenticated`](crate::ErrorKind::Unauthenticated) when name or password are wrong,
 /// The call fails with [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when authentication is disabled.
+///
+/// ```no_run
+/// use etcd_blocking::Client;
+/// use etcd_blocking::auth::Authenticate;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let password = std::env::var("API_PASSWORD").unwrap_or_default();
+/// let token = client.call(Authenticate::new("api", password))?;
+/// let other = Client::builder("https://10.0.0.1:2379").token(token.token()).connect()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Authenticate {

@@ -16,6 +16,15 @@ use crate::types::key_range::KeyRange;
 /// Adds a role without permissions.
 ///
 /// The call fails with [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when the role exists.
+///
+/// ```no_run
+/// use etcd_blocking::auth::RoleAdd;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(RoleAdd::new("reader"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleAdd {
@@ -48,6 +57,15 @@ auth_rpc!(RoleAdd, write AuthRoleAddRequest => AuthResponse);
 /// Deletes a role, and revokes it from all users.
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the role does not exist.
+///
+/// ```no_run
+/// use etcd_blocking::auth::RoleDelete;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(RoleDelete::new("reader"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleDelete {
@@ -80,6 +98,15 @@ auth_rpc!(RoleDelete, write AuthRoleDeleteRequest => AuthResponse);
 /// Reads the permissions of a role. Users other than `root` may read their own roles only.
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the role does not exist.
+///
+/// ```no_run
+/// use etcd_blocking::auth::RoleGet;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// println!("{:?}", client.call(RoleGet::new("reader"))?.permissions());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleGet {
@@ -110,6 +137,15 @@ impl RoleGet {
 auth_rpc!(RoleGet, read AuthRoleGetRequest => RoleGetResponse, names keys);
 
 /// Lists all roles.
+///
+/// ```no_run
+/// use etcd_blocking::auth::RoleList;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// println!("{:?}", client.call(RoleList::new())?.roles());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleList {}
@@ -189,6 +225,16 @@ auth_rpc!(RoleGrantPermission, write AuthRoleGrantPermissionRequest => AuthRespo
 /// Revokes a permission from a role. The range must be exactly the granted one.
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the role has no permission for it.
+///
+/// ```no_run
+/// use etcd_blocking::KeyRange;
+/// use etcd_blocking::auth::RoleRevokePermission;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(RoleRevokePermission::new("reader", KeyRange::prefix("app/")))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct RoleRevokePermission {

@@ -17,6 +17,15 @@ use crate::util::secret::Secret;
 ///
 /// The server hashes the password. `Debug` does not print it.
 /// The call fails with [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when the user exists.
+///
+/// ```no_run
+/// use etcd_blocking::auth::UserAdd;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(UserAdd::no_password("api"))?; // identified by a certificate
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserAdd {
@@ -73,6 +82,15 @@ auth_rpc!(UserAdd, write AuthUserAddRequest => AuthResponse);
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user does not exist. The user `root` cannot be deleted while
 /// authentication is on.
+///
+/// ```no_run
+/// use etcd_blocking::auth::UserDelete;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(UserDelete::new("api"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserDelete {
@@ -105,6 +123,15 @@ auth_rpc!(UserDelete, write AuthUserDeleteRequest => AuthResponse);
 /// Reads the roles of a user. Users other than `root` may read their own only.
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user does not exist.
+///
+/// ```no_run
+/// use etcd_blocking::auth::UserGet;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// println!("{:?}", client.call(UserGet::new("api"))?.roles());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserGet {
@@ -135,6 +162,15 @@ impl UserGet {
 auth_rpc!(UserGet, read AuthUserGetRequest => UserGetResponse);
 
 /// Lists all users.
+///
+/// ```no_run
+/// use etcd_blocking::auth::UserList;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// println!("{:?}", client.call(UserList::new())?.users());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserList {}
@@ -163,6 +199,16 @@ auth_rpc!(UserList, read AuthUserListRequest => UserListResponse);
 /// Changes the password of a user. Tokens from the old password are invalid at once.
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user does not exist.
+///
+/// ```no_run
+/// use etcd_blocking::auth::UserChangePassword;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let password = std::env::var("API_PASSWORD").unwrap_or_default();
+/// client.call(UserChangePassword::new("api", password))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserChangePassword {
@@ -202,6 +248,15 @@ auth_rpc!(UserChangePassword, write AuthUserChangePasswordRequest => AuthRespons
 /// Grants a role to a user.
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user or the role does not exist.
+///
+/// ```no_run
+/// use etcd_blocking::auth::UserGrantRole;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(UserGrantRole::new("api", "reader"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserGrantRole {
@@ -244,6 +299,15 @@ auth_rpc!(UserGrantRole, write AuthUserGrantRoleRequest => AuthResponse);
 /// is created again.
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the user does not have the role.
+///
+/// ```no_run
+/// use etcd_blocking::auth::UserRevokeRole;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(UserRevokeRole::new("api", "reader"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct UserRevokeRole {

@@ -4,6 +4,15 @@ use crate::grpc::etcd_rs_proto::etcdserverpb::Member as Pb;
 use crate::types::MemberId;
 
 /// A member of the cluster, as in the member list.
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// for member in client.cluster().member_list()?.members() {
+///     println!("{}: learner {}, started {}", member.name(), member.is_learner(), member.is_started());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     id: MemberId,

@@ -32,6 +32,16 @@ use crate::types::{MemberId, ResponseHeader};
 /// | [`AlreadyExists`](crate::ErrorKind::AlreadyExists) | another member has one of these peer URLs |
 /// | [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) | not enough members are started, or there are too many learners (more than `--max-learners`, 1 by default) |
 /// | [`Unavailable`](crate::ErrorKind::Unavailable) | "unhealthy cluster": the members have not been connected to each other for 5 s; nothing was changed |
+///
+/// ```no_run
+/// use etcd_blocking::cluster::MemberAdd;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let added = client.call(MemberAdd::new(["http://10.0.0.4:2380"]).learner())?;
+/// println!("{} of {}", added.member().id(), added.members().len());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct MemberAdd {
@@ -144,6 +154,16 @@ impl From<AddPb> for Added {
 /// The call fails with [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the member is
 /// not a learner, and while it has not caught up with the leader: then call again later. It fails with
 /// [`NotFound`](crate::ErrorKind::NotFound) when the member does not exist.
+///
+/// ```no_run
+/// use etcd_blocking::cluster::MemberPromote;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let member = client.cluster().member_list()?.into_members().remove(0);
+/// client.call(MemberPromote::new(member.id()))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct MemberPromote {
@@ -184,6 +204,16 @@ impl Rpc for MemberPromote {
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the member does not exist, and with
 /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the remaining started members would
 /// not be a majority.
+///
+/// ```no_run
+/// use etcd_blocking::cluster::MemberRemove;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let member = client.cluster().member_list()?.into_members().remove(0);
+/// client.call(MemberRemove::new(member.id()))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct MemberRemove {
@@ -223,6 +253,16 @@ impl Rpc for MemberRemove {
 ///
 /// The call fails with the errors of [`MemberAdd`], and with [`NotFound`](crate::ErrorKind::NotFound)
 /// when the member does not exist.
+///
+/// ```no_run
+/// use etcd_blocking::cluster::MemberUpdate;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let member = client.cluster().member_list()?.into_members().remove(0);
+/// client.call(MemberUpdate::new(member.id(), ["http://10.0.0.9:2380"]))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct MemberUpdate {

@@ -21,6 +21,16 @@ use crate::rpc::request::sealed::Rpc;
 use crate::types::ResponseHeader;
 
 /// Lists the members of the cluster.
+///
+/// ```no_run
+/// use etcd_blocking::cluster::MemberList;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let list = client.call(MemberList::new().serializable())?; // without a majority, too
+/// println!("{} members", list.members().len());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct MemberList {

@@ -13,6 +13,16 @@ use crate::types::{ResponseHeader, Revision};
 /// The call fails with [`Compacted`](crate::ErrorKind::Compacted) when the store is already compacted
 /// at this revision or a later one, and with [`FutureRevision`](crate::ErrorKind::FutureRevision) when
 /// the store has not reached it.
+///
+/// ```no_run
+/// use etcd_blocking::kv::Compact;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let now = client.put("color", "red")?.revision();
+/// client.call(Compact::at(now).physical())?; // returns after the data was removed
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Compact {

@@ -46,6 +46,17 @@ pub struct Get {
 }
 
 /// The property that a sorted read sorts by.
+///
+/// ```no_run
+/// use etcd_blocking::Get;
+/// use etcd_blocking::kv::{SortOrder, SortTarget};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let newest = Get::prefix("log/").sort(SortTarget::ModRevision, SortOrder::Descend).limit(1);
+/// println!("{:?}", client.call(newest)?.first());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SortTarget {
@@ -316,6 +327,16 @@ impl Rpc for Get {
 }
 
 /// The response to a [`Get`].
+///
+/// ```no_run
+/// use etcd_blocking::Get;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let found = client.call(Get::prefix("log/").limit(10))?;
+/// println!("{} of {} keys at {:?}", found.kvs().len(), found.count(), found.header().revision);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct GetResponse {
     header: ResponseHeader,

@@ -21,6 +21,23 @@ pub struct TxnResponse {
 /// The response to one operation of a transaction.
 ///
 /// Its header has only the revision. The header of the transaction has the member as well.
+///
+/// ```no_run
+/// use etcd_blocking::{Get, Put, Txn};
+/// use etcd_blocking::kv::{Op, OpResponse};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let both = client.txn(Txn::always([Op::from(Put::new("a", "1")), Get::key("b").into()]))?;
+/// for response in both.responses() {
+///     match response {
+///         OpResponse::Put(put) => println!("written at {:?}", put.revision()),
+///         OpResponse::Get(get) => println!("{} keys", get.count()),
+///         _ => {}
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum OpResponse {

@@ -25,6 +25,18 @@ use crate::util::boot_time::BootTime;
 ///
 /// The call fails with [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when the lease does not
 /// exist.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::lease::KeepAliveOnce;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let lease = client.grant(Duration::from_secs(10))?;
+/// let renewal = client.call(KeepAliveOnce::new(lease.id()))?;
+/// println!("valid for {:?}", renewal.ttl());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct KeepAliveOnce {

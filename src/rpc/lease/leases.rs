@@ -12,6 +12,17 @@ use crate::types::{LeaseId, ResponseHeader};
 ///
 /// One member answers from its own state: a lease that was just granted may be missing, and one that
 /// just ended may be listed.
+///
+/// ```no_run
+/// use etcd_blocking::lease::Leases;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// for id in client.call(Leases::new())?.ids() {
+///     println!("{id}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Leases {}

@@ -21,6 +21,17 @@ use crate::types::{LeaseId, ResponseHeader};
 /// [`LeaseNotFound`](crate::ErrorKind::LeaseNotFound) when the lease does not exist, unless an earlier
 /// attempt of the same request may have ended it. That is safe if no id is granted twice; ids are
 /// random unless [`Grant::id`](crate::Grant::id) set one.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::lease::Revoke;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let lease = client.grant(Duration::from_secs(10))?;
+/// client.call(Revoke::new(lease.id()))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Revoke {

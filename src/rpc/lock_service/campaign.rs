@@ -25,6 +25,20 @@ use crate::types::{LeaseId, ResponseHeader, Revision};
 /// [`concurrency::Election`](crate::concurrency::Election) of that name.
 ///
 /// The call blocks until the caller is the leader, with the time limits of a [`Lock`](super::Lock).
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::concurrency::Session;
+/// use etcd_blocking::lock_service::Campaign;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let session = Session::builder(&client).start()?;
+/// let campaign = Campaign::new("elections/a", "10.0.0.5:8080", &session);
+/// let won = client.call(campaign.within(Duration::from_secs(30)))?;
+/// println!("leads with token {}", won.leader().fencing_token());
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Campaign {

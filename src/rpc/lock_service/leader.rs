@@ -15,6 +15,15 @@ use crate::types::{KeyValue, ResponseHeader};
 /// Reads the leader of an election.
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when there is no leader.
+///
+/// ```no_run
+/// use etcd_blocking::lock_service::Leader;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// println!("{:?}", client.call(Leader::of("elections/a"))?.kv().value_str());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Leader {

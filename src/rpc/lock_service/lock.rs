@@ -30,6 +30,20 @@ use crate::types::{ResponseHeader, Revision};
 ///
 /// A member that is cut off from the others does not report that to a waiting call:
 /// [`concurrency::Mutex`](crate::concurrency::Mutex) detects it.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::concurrency::Session;
+/// use etcd_blocking::lock_service::Lock;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let session = Session::builder(&client).start()?;
+/// let lock = Lock::new("locks/report", &session).within(Duration::from_secs(30));
+/// let locked = client.call(lock)?;
+/// println!("held with token {}", locked.fencing_token());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Lock {

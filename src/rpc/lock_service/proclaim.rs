@@ -19,6 +19,18 @@ use crate::types::key_range::KeyRange;
 ///
 /// The call fails with [`NotFound`](crate::ErrorKind::NotFound) when the caller is not the leader any
 /// more.
+///
+/// ```no_run
+/// use etcd_blocking::concurrency::Session;
+/// use etcd_blocking::lock_service::Proclaim;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let session = Session::builder(&client).start()?;
+/// let won = client.lock_service().campaign("elections/a", "10.0.0.5:8080", &session)?;
+/// client.call(Proclaim::new(won.leader(), "10.0.0.5:9090"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Proclaim {
@@ -96,6 +108,18 @@ impl From<pb::ProclaimResponse> for ProclaimResponse {
 
 /// Resigns from the leadership of an election. The request is repeated until it is answered, which is
 /// safe: the server deletes the key only if it was created at the revision of this leadership.
+///
+/// ```no_run
+/// use etcd_blocking::concurrency::Session;
+/// use etcd_blocking::lock_service::Resign;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let session = Session::builder(&client).start()?;
+/// let won = client.lock_service().campaign("elections/a", "10.0.0.5:8080", &session)?;
+/// client.call(Resign::new(won.leader()))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Resign {

@@ -45,6 +45,15 @@ pub struct Alarm {
 }
 
 /// Lists the alarms of the cluster. The member answers from its own state.
+///
+/// ```no_run
+/// use etcd_blocking::maintenance::AlarmList;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// println!("{:?}", client.call(AlarmList::new())?.alarms());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct AlarmList {}
@@ -65,6 +74,17 @@ impl AlarmList {
 ///
 /// Disarming does not remove the cause: a database that is still full raises the alarm again at the next
 /// put.
+///
+/// ```no_run
+/// use etcd_blocking::maintenance::AlarmDisarm;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// for alarm in client.maintenance().alarms()?.alarms() {
+///     client.call(AlarmDisarm::new(*alarm))?;
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct AlarmDisarm {

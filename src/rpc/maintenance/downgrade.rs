@@ -17,6 +17,16 @@ use crate::types::ResponseHeader;
 
 /// Validates, enables or cancels the downgrade of the cluster to the previous minor release (since etcd
 /// 3.5).
+///
+/// ```no_run
+/// use etcd_blocking::maintenance::Downgrade;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// client.call(Downgrade::validate("3.6.0"))?;
+/// client.call(Downgrade::enable("3.6.0"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Downgrade {

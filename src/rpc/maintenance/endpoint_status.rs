@@ -13,6 +13,16 @@ use crate::types::{MemberId, ResponseHeader};
 /// The member answers from its own state, also when it is a learner, has no leader, or is cut off from
 /// the others. A client with several endpoints uses any member; [`Client::at`](crate::Client::at)
 /// selects one.
+///
+/// ```no_run
+/// use etcd_blocking::maintenance::EndpointStatus;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let status = client.call(EndpointStatus::new())?;
+/// println!("etcd {}, term {}", status.version(), status.raft_term());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct EndpointStatus {}

@@ -12,6 +12,15 @@ use crate::types::{ResponseHeader, Revision};
 
 /// Hashes the whole database of a member, including its internal data, which differs between healthy
 /// members. It is for tests of etcd. To compare members, use [`HashKv`].
+///
+/// ```no_run
+/// use etcd_blocking::maintenance::Hash;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// println!("{:08x}", client.call(Hash::new())?.hash());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct Hash {}
@@ -32,6 +41,19 @@ impl Hash {
 ///
 /// The member reads everything up to that revision, which takes seconds on a large store. A client with
 /// several endpoints uses any member; [`Client::at`](crate::Client::at) selects one.
+///
+/// ```no_run
+/// use etcd_blocking::maintenance::HashKv;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let revision = client.put("color", "red")?.revision();
+/// for endpoint in client.endpoints() {
+///     let hash = client.at(&endpoint)?.call(HashKv::at(revision))?;
+///     println!("{endpoint}: {:08x} since {:?}", hash.hash(), hash.compact_revision());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 #[must_use = "a request does nothing until it is called"]
 pub struct HashKv {

@@ -14,6 +14,17 @@ use crate::types::MemberId;
 /// [`Maintenance::move_leader`](crate::maintenance::Maintenance::move_leader) finds the leader first.
 /// The call fails with [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the target does not
 /// exist or is a learner.
+///
+/// ```no_run
+/// use etcd_blocking::maintenance::MoveLeader;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let leader = client.at("http://10.0.0.1:2379")?;
+/// let next = client.at("http://10.0.0.2:2379")?.maintenance().status()?.member_id();
+/// leader.call(MoveLeader::to(next))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a request does nothing until it is called"]
 pub struct MoveLeader {

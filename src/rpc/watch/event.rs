@@ -7,6 +7,16 @@ use crate::rpc::namespace::Namespace;
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
 /// One item of a watch: the changes of one or more whole revisions, in order; or progress.
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// for response in &client.watch_prefix("config/")? {
+///     let response = response?;
+///     println!("{} changes up to {:?}", response.events().len(), response.revision());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct WatchResponse {
     header: ResponseHeader,
@@ -59,6 +69,23 @@ pub enum EventKind {
 }
 
 /// One change of one key.
+///
+/// ```no_run
+/// use etcd_blocking::watch::EventKind;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// for response in &client.watch_prefix("config/")? {
+///     for event in response?.events() {
+///         match event.kind() {
+///             EventKind::Put => println!("{} = {:?}", event.kv().key_lossy(), event.kv().value_str()),
+///             EventKind::Delete => println!("{} was deleted", event.kv().key_lossy()),
+///             _ => {}
+///         }
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     kind: EventKind,
