@@ -51,6 +51,20 @@ struct Inner {
 }
 
 /// The kind of an [`Error`].
+///
+/// ```no_run
+/// use etcd_blocking::ErrorKind;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// match client.put("color", "red") {
+///     Ok(_) => {}
+///     Err(error) if error.kind() == ErrorKind::PermissionDenied => println!("not allowed: {error}"),
+///     Err(error) if error.is_retryable() => println!("try later: {error}"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

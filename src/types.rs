@@ -126,6 +126,16 @@ impl fmt::Display for MemberId {
 }
 
 /// The header of a response: which member answered, and the revision of its store.
+///
+/// ```no_run
+/// use etcd_blocking::Get;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let read = client.call(Get::key("color"))?;
+/// println!("member {} at {:?}", read.header().member_id, read.header().revision);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ResponseHeader {
@@ -151,6 +161,16 @@ impl ResponseHeader {
 }
 
 /// A key with its value and metadata, at one revision.
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// if let Some(kv) = client.get("limits/connections")? {
+///     let limit: u32 = kv.parse()?;
+///     println!("{limit}, created at {:?}, version {}", kv.create_revision(), kv.version());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct KeyValue {
     pub(crate) key: Bytes,

@@ -190,6 +190,20 @@ impl Election {
 /// Dropping it resigns in 1 s at most, and in the background when etcd is unreachable.
 /// [`resign`](Leadership::resign) also returns the outcome; [`keep`](Leadership::keep) continues to
 /// lead without it.
+///
+/// ```no_run
+/// use etcd_blocking::{Put, Txn};
+/// use etcd_blocking::concurrency::{Election, Session};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let session = Session::builder(&client).start()?;
+/// let leads = Election::new(&session, "elections/scheduler").campaign("10.0.0.5:8080")?;
+/// // etcd executes this write only while this session leads.
+/// let done = client.txn(Txn::when([leads.is_leader()]).then([Put::new("last-run", "now")]))?;
+/// println!("written: {}", done.succeeded());
+/// # Ok(()) }
+/// ```
 #[must_use = "the leader resigns when this is dropped"]
 pub struct Leadership {
     hold: HeldKey,

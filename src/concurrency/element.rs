@@ -18,6 +18,16 @@ use crate::types::{KeyValue, Revision};
 const READ_AT_ONCE: u32 = 8;
 
 /// An element of a [`Queue`](crate::concurrency::Queue) or a [`PriorityQueue`](crate::concurrency::PriorityQueue).
+///
+/// ```no_run
+/// use etcd_blocking::concurrency::Queue;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let job = Queue::new(&client, "jobs").dequeue()?;
+/// println!("{:?}, enqueued at {:?}", job.value(), job.revision());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Element {
     kv: KeyValue,

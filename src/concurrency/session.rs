@@ -82,6 +82,17 @@ enum LeaseState {
 }
 
 /// The settings of a [`Session`].
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use etcd_blocking::concurrency::Session;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let session = Session::builder(&client).ttl(Duration::from_secs(10)).start()?;
+/// println!("lease {} for {:?}", session.lease(), session.ttl());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "there is no session until start()"]
 pub struct SessionBuilder {

@@ -22,6 +22,16 @@ use crate::types::key_range::KeyRange;
 /// | `Plain` | `prefix` `service` `/` `addr` | the address | `/` |
 ///
 /// A `/` is appended to a prefix that does not end with one. The empty prefix stays empty.
+///
+/// ```no_run
+/// use etcd_blocking::{Codec, Discovery, Registrar};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let registrar = Registrar::builder(&client).codec(Codec::Plain).start()?;
+/// let view = Discovery::new(&client).codec(Codec::Plain).service("web")?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Codec {

@@ -76,6 +76,15 @@ pub struct Metrics {
 }
 
 /// The calls of one verb, a part of [`Metrics`].
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// if let Some(put) = client.metrics().call("put") {
+///     println!("{} ok, {} failed, p99 {:?}", put.ok, put.failed(), put.latency.quantile(0.99));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallMetrics {
@@ -95,6 +104,15 @@ pub struct CallMetrics {
 }
 
 /// The connections to one endpoint, a part of [`Metrics`].
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// for endpoint in client.metrics().endpoints {
+///     println!("{}: {} open, {} failed dials", endpoint.endpoint, endpoint.open, endpoint.failed_dials);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointMetrics {
@@ -124,6 +142,14 @@ pub struct TokenMetrics {
 
 /// The watches of a client, a part of [`Metrics`]. Each mirror, and each type based on one, has one
 /// watch.
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let watches = client.metrics().watches;
+/// println!("{} open, {} paused, {} bytes queued", watches.open, watches.paused, watches.queued_bytes);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchMetrics {
@@ -146,6 +172,14 @@ pub struct WatchMetrics {
 }
 
 /// The leases that a client keeps alive, a part of [`Metrics`].
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let leases = client.metrics().leases;
+/// println!("{} kept, {} lost, {:?} left at least", leases.kept, leases.lost, leases.smallest_slack);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseMetrics {

@@ -20,6 +20,20 @@ use crate::types::{KeyValue, LeaseId, Revision};
 /// At the first three levels, committed transactions are serializable: the result is as if they had run
 /// one after the other. `ReadCommitted` can lose updates. Use it for writes that do not depend on the
 /// values that were read.
+///
+/// ```no_run
+/// use etcd_blocking::concurrency::{Isolation, Stm};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let visits = Stm::new(&client).isolation(Isolation::Serializable).run(|tx| {
+///     let visits = tx.get("visits")?.map_or(0, |value| value.len());
+///     tx.put("visits", "x".repeat(visits + 1));
+///     Ok(visits)
+/// })?;
+/// println!("{} in {} attempts", visits.value(), visits.attempts());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isolation {

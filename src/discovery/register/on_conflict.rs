@@ -1,6 +1,16 @@
 //! The policy of a registrar for a key that another process holds.
 
 /// The policy for a key that is held under the lease of another process.
+///
+/// ```no_run
+/// use etcd_blocking::{Instance, OnConflict, Registrar};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let registrar = Registrar::builder(&client).on_conflict(OnConflict::Fail).start()?;
+/// let registration = registrar.register(Instance::new("api", "10.0.0.5:8080"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnConflict {

@@ -4,6 +4,16 @@
 ///
 /// Only instances that are [`Up`](crate::Status::Up) with a weight above 0 get calls. If there is none,
 /// nothing is picked, even if there are instances with another status.
+///
+/// ```no_run
+/// use etcd_blocking::{Balance, Discovery};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let api = Discovery::new(&client).balance(Balance::Weighted).service("api")?;
+/// println!("{:?}", api.pick().map(|instance| instance.addr.clone()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Balance {

@@ -8,6 +8,26 @@ use crate::types::{KeyValue, Revision};
 ///
 /// All events, applied in order to an empty map, lead to the contents of
 /// [`Mirror::snapshot`](crate::mirror::Mirror::snapshot).
+///
+/// ```no_run
+/// use etcd_blocking::KeyRange;
+/// use etcd_blocking::mirror::MirrorEvent;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let mirror = client.mirror(KeyRange::prefix("config/"))?;
+/// for event in mirror.changes() {
+///     match event? {
+///         MirrorEvent::Reset { changes, .. } | MirrorEvent::Changed { changes, .. } => {
+///             println!("{} keys changed", changes.len());
+///         }
+///         MirrorEvent::Stale { .. } => println!("the contents may be old"),
+///         MirrorEvent::Live => println!("up to date again"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MirrorEvent {

@@ -8,6 +8,24 @@ use crate::types::{LeaseId, Revision};
 /// It starts as `Starting`, alternates between `Registered` and `Suspect` as renewals succeed and
 /// fail, and changes to `Lost` and back to `Registered` when it is restored. It is `Draining` while its
 /// instance has that status, and `Closed` at the end.
+///
+/// ```no_run
+/// use etcd_blocking::{Instance, Registrar, State};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let registrar = Registrar::builder(&client).start()?;
+/// let registration = registrar.register(Instance::new("api", "10.0.0.5:8080"))?;
+/// for state in registration.states() {
+///     match state {
+///         State::Registered { revision, .. } => println!("registered at {revision:?}"),
+///         State::Lost { why } => println!("lost: {why:?}; it is restored"),
+///         State::Closed => break,
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
