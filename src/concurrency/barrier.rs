@@ -71,6 +71,7 @@ impl Barrier {
 
     fn create(&self, put: Put) -> Result<()> {
         let about = || Operation::on("hold", KeyRange::key(self.key.clone()));
+        // A version of 0 means that the key does not exist.
         let free = Compare::version(self.key.clone()).eq(0);
         let held = self.client.txn(Txn::when([free]).then([put]));
         if held.map_err(|error| error.operation(about()))?.succeeded() {
@@ -114,6 +115,7 @@ impl Barrier {
             if get.first().is_none() {
                 return Ok(());
             }
+            // A watch from the next revision misses no deletion.
             let after = get.header().revision;
             let gone = self
                 .client
@@ -129,6 +131,7 @@ impl Barrier {
                 Ok(Err(error)) if !events_are_missing(&error) => {
                     return Err(error.operation(about()));
                 }
+                // Events are missing: the next iteration reads the key again.
                 Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {}
             }
         }

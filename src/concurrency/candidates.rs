@@ -48,6 +48,7 @@ impl Candidates {
 
     fn change(&mut self, change: &KeyChange) {
         let key = change.key();
+        // A candidate that was deleted and put again has a new create_revision.
         if let Some(created) = self.created.remove(key) {
             self.queue.remove(&(created, key.clone()));
         }
@@ -60,6 +61,7 @@ impl Candidates {
 
     fn new_leader(&mut self) -> Option<Option<KeyValue>> {
         let leader = self.queue.first_key_value().map(|(_, kv)| kv);
+        // The mod_revision changes with each proclamation.
         let now = leader.map(|kv| (kv.key().clone(), kv.mod_revision()));
         if self.reported.as_ref() == Some(&now) {
             return None;

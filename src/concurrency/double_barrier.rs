@@ -160,6 +160,8 @@ impl DoubleBarrier {
             let taken = match self.client().txn(take) {
                 Ok(taken) => taken,
                 Err(error) => {
+                    // The put may have been executed; its key would count as a program until the
+                    // lease ends.
                     if error.outcome_unknown() {
                         let ours = Compare::lease(own_key.clone()).eq(self.session.lease());
                         let delete = Txn::when([ours]).then([Delete::key(own_key)]);
@@ -168,6 +170,7 @@ impl DoubleBarrier {
                     return Err(error);
                 }
             };
+            // Otherwise another program has used the same nanosecond.
             if let (true, Some(waiters)) = (taken.succeeded(), taken.get(1)) {
                 let created = taken.revision();
                 let own = OwnKey {
@@ -232,6 +235,7 @@ impl DoubleBarrier {
         until: (Instant, Duration),
     ) -> Result<Revision> {
         let index = entered.kvs().iter().position(|kv| *kv.key() == own_key.key);
+        // The keys are sorted by create_revision, so the index is the order of arrival.
         let position = index.map_or(entered.kvs().len(), |index| index + 1);
         if position > self.count {
             let reason = format!(
@@ -252,6 +256,7 @@ impl DoubleBarrier {
         }
         let mut after = came;
         loop {
+            // Both watches begin after the last read, so no event in between is missed.
             let deletion = Watch::key(own_key.key.clone()).after(after).no_put();
             let own = self.client().watch(deletion)?;
             let opening = Watch::key(self.ready()).after(after).no_delete();
@@ -263,6 +268,7 @@ impl DoubleBarrier {
             let looked = self.client().txn(Txn::always(looked))?;
             let first = |index| looked.get(index).and_then(GetResponse::first);
             match first(0).map(KeyValue::mod_revision) {
+                // A `ready` key from before our key was created belongs to an earlier round.
                 Some(opened) if opened > came => return Ok(opened),
                 _ => after = looked.revision(),
             }
@@ -331,6 +337,7 @@ impl Inside {
         let client = barrier.client();
         loop {
             barrier.session.check()?;
+            // Later keys belong to programs of the next round.
             let there = client.call(barrier.waiters().max_create_revision(self.opened))?;
             let revision = there.header().revision;
             let (Some(first), Some(last)) = (there.first(), there.kvs().last()) else {
@@ -338,6 +345,7 @@ impl Inside {
             };
             let is_first = *first.key() == self.own_key.key;
             if is_first && there.kvs().len() == 1 {
+                // The last program deletes `ready`, so that the next round can begin.
                 let close = [
                     Delete::key(barrier.ready()),
                     Delete::key(self.own_key.key.clone()),
@@ -345,6 +353,7 @@ impl Inside {
                 client.txn(Txn::always(close))?;
                 return Ok(());
             }
+            // As in Go: the first program waits for the last one, and the others for the first.
             let awaited = if is_first { last } else { first };
             if !is_first {
                 client.txn(self.own_key.deletion())?;

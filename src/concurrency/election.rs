@@ -128,6 +128,7 @@ impl Election {
             before: self.candidates(),
         };
         self.session.check()?;
+        // Linearizable: a member that is behind could still show an earlier leader.
         let leads = self.session.client().call(first(self.candidates()))?;
         match leads.first() {
             Some(kv) if *kv.key() == position.key && kv.create_revision() == revision => {
@@ -157,6 +158,7 @@ impl Election {
             before: self.candidates(),
         };
         let won = queue.enqueue(&request).and_then(|queued| {
+            // The session is a candidate already, with the value of an earlier campaign.
             let stale = |found: &KeyValue| *found.value() != request.value;
             if queued.found.as_ref().is_some_and(stale) {
                 queue
@@ -216,6 +218,7 @@ impl Leadership {
     ///
     /// [`LockGuard`]: super::LockGuard
     fn new(hold: HeldKey, position: QueuePosition, limit: Limit) -> Result<Self> {
+        // The session may have ended since the last answer.
         hold.session().check().map_err(|error| limit.named(error))?;
         Ok(Leadership {
             hold,
@@ -310,6 +313,7 @@ impl Leadership {
         let key = Get::key(self.position.key.clone()).keys_only();
         let found = self.session().client().call(key)?;
         match found.first() {
+            // The session is checked again: it may have ended during the read.
             Some(kv) if kv.create_revision() == self.position.revision => self.check(),
             _ => Err(self.limit.named(not_leader())),
         }

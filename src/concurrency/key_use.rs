@@ -102,13 +102,17 @@ impl KeyUsers {
                 if let Some(users) = self.holders.get_mut(&revision) {
                     *users = users.saturating_sub(1);
                 }
+                // Counts of zero are removed, so that `contains_key` means that there is a user.
                 self.holders.retain(|_, users| *users > 0);
+                // The key was put again since then, so this user's key is deleted.
                 if revision < self.newest {
                     return LeaveAction::Gone;
                 }
                 if self.holders.contains_key(&revision) {
                     return LeaveAction::Shared;
                 }
+                // A user that enters later may need the key, so its put is recorded until all have
+                // left.
                 self.leftover = if keep { KeyUse::NotPut } else { key_use };
                 if self.without_key > 0 {
                     return LeaveAction::Shared;
@@ -116,6 +120,7 @@ impl KeyUsers {
             }
             KeyUse::NotPut | KeyUse::MaybePut => {
                 self.without_key = self.without_key.saturating_sub(1);
+                // The more certain one of two: a known revision identifies the key to delete.
                 self.leftover = self.leftover.max(key_use);
                 if self.without_key > 0 || self.holders.contains_key(&self.newest) {
                     return LeaveAction::Shared;

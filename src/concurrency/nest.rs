@@ -78,6 +78,7 @@ fn sizes(ops: usize, guards: usize, list: usize) -> Option<ListSizes> {
         });
     }
     (2..=MAX_LEVELS).find_map(|levels| {
+        // etcd subtracts the length of each outer list from the limit of the inner ones.
         let wide = usize::try_from(levels).map_or(0, |levels| list / levels);
         // etcd counts only the longest list of the outermost transaction.
         let inner = match usize::try_from(levels - 1) {
@@ -86,6 +87,7 @@ fn sizes(ops: usize, guards: usize, list: usize) -> Option<ListSizes> {
         };
         let outermost = inner.max(guards);
         let holds = outermost.saturating_mul(inner.saturating_pow(levels - 1));
+        // With one operation per list, more levels would not hold more.
         (inner >= 2 && holds >= ops).then_some(ListSizes { outermost, inner })
     })
 }

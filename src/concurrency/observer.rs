@@ -98,6 +98,7 @@ struct ObserverTask {
 
 impl ObserverTask {
     fn push(&mut self, item: Result<Option<KeyValue>>) {
+        // The newest leader must arrive, so the oldest item is dropped.
         if self.waiting.len() >= CAPACITY {
             self.waiting.pop_front();
         }
@@ -140,6 +141,7 @@ impl Part for ObserverTask {
         while let Some(item) = self.waiting.pop_front() {
             match self.sender.try_send(item) {
                 Ok(()) => {}
+                // `wait` selects on room in the channel.
                 Err(TrySendError::Full(item)) => {
                     self.waiting.push_front(item);
                     break;
@@ -150,11 +152,13 @@ impl Part for ObserverTask {
         if self.ended && self.waiting.is_empty() {
             return None;
         }
+        // More events are queued: the other parts run first.
         let more = !self.ended && !self.mirror.changes().is_empty();
         Some(Next(more.then_some(now)))
     }
 
     fn failed(&mut self, error: &Error) {
+        // Without room, the reader sees only the end of the channel.
         let _ = self.sender.try_send(Err(error.clone()));
     }
 

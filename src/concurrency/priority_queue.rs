@@ -101,6 +101,7 @@ impl PriorityQueue {
                     .tried(tries, begun.elapsed()));
             }
             read = match put.get(0) {
+                // The refusal contains the last key, so the first retry needs no read.
                 Some(read) if tries == 1 => read.clone(),
                 _ => {
                     thread::sleep(backoff.next(jitter::fraction()));
@@ -172,6 +173,7 @@ impl PriorityQueue {
 /// The number after the last one that is in the queue.
 fn next_number(last: &GetResponse) -> Result<u64> {
     let Some(kv) = last.first() else {
+        // There is no element of this priority.
         return Ok(0);
     };
     let digits = kv.key().rsplit(|byte| *byte == b'/').next();

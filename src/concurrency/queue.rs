@@ -205,9 +205,11 @@ impl Queue<'_> {
     pub(super) fn enqueue(&self, request: &PositionRequest) -> Result<QueuedKey> {
         let mut hold = HeldKey::enter(self, &request.key)?;
         let response = self.send_put(|| request.enqueue(), &mut hold)?;
+        // An attempt without an answer may have put the key that a later attempt then finds.
         let may_exist = hold.key_use == Some(KeyUse::MaybePut);
         let (put, found, first) = match (response.succeeded(), response.responses()) {
             (true, [OpResponse::Put(put), OpResponse::Get(first)]) => (put.revision(), None, first),
+            // This session holds the key already, or an earlier attempt of this call has put it.
             (false, [OpResponse::Get(own), OpResponse::Get(first)]) => {
                 let found = own.first().ok_or_else(unexpected_response)?;
                 (found.create_revision(), Some(found.clone()), first)
@@ -252,6 +254,7 @@ impl Queue<'_> {
             (true, [OpResponse::Put(put)]) => put.revision(),
             (false, [OpResponse::Get(first), OpResponse::Get(own)]) => {
                 self.refuse_foreign(own.first(), &mut hold)?;
+                // Another session holds the lock or waits for it.
                 let Some(own) = own.first() else {
                     return Ok(None);
                 };
@@ -277,6 +280,7 @@ impl Queue<'_> {
         if queued.ours {
             return Ok(());
         }
+        // The watch of our own key is kept while the key in front changes.
         let mut own = None;
         self.retry(|| {
             while !self.check_turn(&queued.position, &mut own)? {}
@@ -317,6 +321,7 @@ impl Queue<'_> {
             QueueTurn::After(key) => key,
         };
         let deletion_of = |key: Bytes| {
+            // Watching from the revision of the read misses no deletion in between.
             let watch = Watch::key(key).no_put().after(read.revision());
             client.with_timeout(self.call_timeout()?).watch(watch)
         };
@@ -369,6 +374,7 @@ impl Queue<'_> {
     fn call_timeout(&self) -> Result<Duration> {
         self.session.check()?;
         self.limit.check()?;
+        // Not zero, which would fail before anything is sent.
         let valid = self.session.valid_for().max(Duration::from_millis(10));
         Ok(self
             .session
@@ -381,6 +387,7 @@ impl Queue<'_> {
     fn pause(&self, span: Duration) -> Result<()> {
         let mut select = Select::new();
         select.recv(self.session.lost());
+        // `ready_timeout` does not take the item of `lost`, so that every waiter is woken.
         let _ = select.ready_timeout(span.min(self.limit.left()));
         self.session.check()
     }
@@ -417,6 +424,7 @@ fn is_deleted(watcher: &Watcher) -> Result<bool> {
         }
         Ok(Err(error)) if events_are_missing(&error) => Ok(true),
         Ok(Err(error)) => Err(error),
+        // A read shows what the ended watch cannot.
         Err(TryRecvError::Disconnected) => Ok(true),
         Err(TryRecvError::Empty) => Ok(false),
     }
@@ -428,6 +436,7 @@ pub(super) fn key_gone_error(session: &Session, within: Duration) -> Error {
         return over;
     }
     let client = session.client().with_timeout(within);
+    // If the lease has ended too, etcd deleted the key with it.
     match client.time_to_live(session.lease()) {
         Ok(state) if state.remaining().is_none() => {
             let reason = "the lease of the session is gone: it expired or was revoked";

@@ -129,6 +129,7 @@ impl RwLock {
                 limit: &limit,
             };
             loop {
+                // `None`: another contender has used the same nanosecond.
                 if let Some(queued) = queue.enqueue_new(&self.request(mode))? {
                     queue.wait(&queued)?;
                     return Ok((queued.hold, queued.position));
@@ -156,6 +157,7 @@ impl RwLock {
 
     /// A request with a unique key, and with the keys that Go's recipe waits for.
     fn request(&self, mode: Mode) -> PositionRequest {
+        // Readers wait for writers, and writers for every contender.
         let (own, before) = match mode {
             Mode::Read => ("read", "write"),
             Mode::Write => ("write", ""),
@@ -176,6 +178,7 @@ fn unique_nanos() -> u64 {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0));
+    // Two guards of this process in one nanosecond, or after the clock went back, still differ.
     let next = |last: u64| now.max(last.saturating_add(1));
     match LAST.fetch_update(Relaxed, Relaxed, |last| Some(next(last))) {
         Ok(last) | Err(last) => next(last),

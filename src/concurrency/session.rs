@@ -243,6 +243,7 @@ impl Session {
         if !self.inner.end("the session was closed", true) {
             return Ok(());
         }
+        // After its TTL the lease has expired without a revoke.
         let timeout = self.inner.client.timeout().min(self.inner.ttl);
         self.inner.revoke(timeout)
     }
@@ -261,6 +262,8 @@ impl Session {
     pub(super) fn is_revoked(&self) -> bool {
         match &*self.inner.state.lock() {
             LeaseState::Alive(alive) => {
+                // Only the server's answer proves that the keys are deleted; an expiry by the local
+                // clock does not.
                 let gone = |why: &Error| why.kind() == ErrorKind::LeaseNotFound;
                 alive.check().as_ref().is_err_and(gone)
             }
@@ -274,6 +277,7 @@ impl Session {
             return Ok(worker);
         }
         let worker = Worker::of(&self.inner.client)?;
+        // Another thread may have set it meanwhile: `get_or_init` keeps the first.
         Ok(self.inner.worker.get_or_init(|| worker))
     }
 
@@ -282,6 +286,7 @@ impl Session {
         let keys = &self.inner.session_keys;
         if let Some(part) = keys.delete_pending(self.inner.alive.1.clone()) {
             let begun = self.worker().and_then(|worker| worker.serve(part));
+            // Without a worker the client is closing, and the keys end with the lease.
             if begun.is_err() {
                 keys.deletion_task_ended();
             }
@@ -319,6 +324,7 @@ impl Inner {
 
     fn revoke(&self, timeout: Duration) -> Result<()> {
         match self.client.with_timeout(timeout).revoke(self.lease) {
+            // A lease that does not exist is as good as a revoked one.
             Err(error) if error.kind() != ErrorKind::LeaseNotFound => Err(error),
             _ => Ok(()),
         }

@@ -54,6 +54,7 @@ impl SessionKeys {
         loop {
             let mut keys = self.keys.lock();
             let entry = keys.entries.entry(key.clone()).or_default();
+            // The lock on the map is held for the decision only, not during the deletion.
             let key_use = match entry.enter() {
                 EnterAction::Entered => return Ok(()),
                 EnterAction::Delete(key_use) => key_use,
@@ -67,6 +68,7 @@ impl SessionKeys {
             };
             drop(keys);
             let deleted = self.delete(key, key_use, deadline);
+            // Also after an error, so that waiting users do not wait forever.
             self.settle(key, deleted.is_err());
             deleted?;
         }
@@ -130,6 +132,8 @@ impl SessionKeys {
             match client.txn(self.deletion(key, key_use)) {
                 Ok(deleted) => return Ok(deleted.succeeded() || may_exist),
                 Err(error) => {
+                    // An unanswered attempt may have deleted the key, which a repetition then does
+                    // not find.
                     may_exist |= error.outcome_unknown();
                     let pause = backoff.next(jitter::fraction());
                     if !super::is_transient(&error) || Instant::now() + pause >= deadline {
@@ -201,6 +205,7 @@ impl Part for DeletionTask {
                 }
             }
         }
+        // One deletion at a time, so that an outage costs one request per wait.
         if self.deleting.is_none() && self.next <= now {
             let mut keys = self.session_keys.keys.lock();
             let pending = keys
@@ -208,6 +213,7 @@ impl Part for DeletionTask {
                 .iter_mut()
                 .find_map(|(key, entry)| Some((key.clone(), entry.take_pending()?)));
             let Some((key, key_use)) = pending else {
+                // Under the lock: a key that becomes pending later starts a new task.
                 keys.has_deletion_task = false;
                 return None;
             };

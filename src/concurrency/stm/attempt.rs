@@ -83,6 +83,7 @@ impl Guard {
     pub(super) fn compare(self, key: Bytes) -> Compare {
         match self {
             Guard::Unchanged(at) => Compare::mod_revision(key).eq(at),
+            // etcd has no operator `<=`.
             Guard::NotAfter(at) => Compare::mod_revision(key).lt(at.next()),
         }
     }
@@ -143,8 +144,10 @@ impl Attempt {
 
     /// Records the answer to a read at `revision`.
     pub(super) fn record(&mut self, revision: Revision, found: Fetched) {
+        // Later reads use the revision of the first one.
         self.base.get_or_insert(revision);
         for (key, kv) in found {
+            // A value that the function may have seen does not change during an attempt.
             self.fetched.entry(key).or_insert(kv);
         }
     }
@@ -201,6 +204,8 @@ impl Attempt {
         };
         let mut guards: Vec<_> = self.read.iter().map(unchanged).collect();
         if let (Isolation::SerializableSnapshot, Some(base)) = (self.isolation, self.base) {
+            // Keys that are written and not read: nothing but the base shows when they last
+            // changed.
             let blind = self.writes.keys().filter(|key| !self.read.contains(*key));
             guards.extend(blind.map(|key| (key.clone(), Guard::NotAfter(base))));
         }

@@ -161,6 +161,7 @@ impl Stm {
         let mut first_reads = FirstReads::Keys(self.prefetch.clone());
         let mut number = 1;
         loop {
+            // Reads are linearizable after a conflict.
             let attempt = Attempt::new(self.isolation, number > 1);
             let mut tx = Tx::new(&self.client, attempt, number);
             let applied = match first_reads.fill(&mut tx) {
@@ -168,8 +169,10 @@ impl Stm {
                 Err(error) => Err(error.operation(Operation::new("stm")).into()),
             };
             let conflict = match (tx.failed.take(), applied) {
+                // Whatever the function returned, its reads are not of one revision.
                 (Some(Failed::Compacted), _) => Conflict::compacted(&tx.attempt),
                 (_, Err(refused)) => return Err(refused),
+                // The function ignored a failed read, and its writes may depend on it.
                 (Some(Failed::Call(error)), Ok(_)) => return Err(error.into()),
                 (None, Ok(value)) => match self.commit(&tx.attempt)? {
                     CommitOutcome::Committed(revision, response) => {
@@ -187,6 +190,7 @@ impl Stm {
                 return Err(conflict.error(number, begun.elapsed()).into());
             }
             first_reads = conflict.first_reads;
+            // The first retry is immediate: it already has the values of the refusal.
             if number > 1 {
                 // After the wait, the values that came with the refusal may be old.
                 first_reads = first_reads.discard_values();
@@ -214,6 +218,7 @@ impl Stm {
             let get = Get::key(key.clone());
             match guard {
                 Guard::Unchanged(_) => get,
+                // Only the revision of a blindly written key matters.
                 Guard::NotAfter(_) => get.keys_only(),
             }
         });

@@ -51,6 +51,7 @@ impl<'a> Tx<'a> {
     /// As [`Client::call`]. Return them from the function with `?`: the attempt has failed.
     pub fn get(&mut self, key: impl IntoBytes) -> Result<Option<Bytes>> {
         let key = key.into_bytes();
+        // The function's own write is returned without a read.
         if let Some(written) = self.attempt.written(&key) {
             return Ok(written);
         }
@@ -120,6 +121,7 @@ impl<'a> Tx<'a> {
         }
         let mut missing: Vec<Bytes> = keys.to_vec();
         missing.retain(|key| !self.attempt.is_fetched(key));
+        // Each key is read once, however often it is named.
         missing.sort();
         missing.dedup();
         if missing.is_empty() {
@@ -130,6 +132,8 @@ impl<'a> Tx<'a> {
             match self.read(keys.to_vec(), self.attempt.read_at()) {
                 Ok((revision, found)) => self.attempt.record(revision, found),
                 Err(error) if error.kind() == ErrorKind::Compacted => {
+                    // The attempt cannot read its revision any more; the next one has a newer
+                    // revision.
                     self.failed = Some(Failed::Compacted);
                     return Err(error);
                 }
@@ -143,6 +147,7 @@ impl<'a> Tx<'a> {
     }
 
     fn read(&self, keys: Vec<Bytes>, at: ReadAt) -> Result<(Revision, Fetched)> {
+        // A pinned read may be serializable: every member that has the revision returns the same.
         let ReadAt::Pinned(revision) = at else {
             let local = at == ReadAt::Local;
             return read(self.client, keys, |get| {
