@@ -154,18 +154,6 @@ impl ClientBuilder {
     /// # Ok::<(), etcd_blocking::Error>(())
     /// ```
     ///
-    /// Blocks for at most the client's [timeout](Client::timeout).
-    ///
-    /// ```no_run
-    /// use etcd_blocking::Put;
-    ///
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
-    /// let replaced = client.call(Put::new("color", "red").prev_kv())?;
-    /// println!("before: {:?}", replaced.prev_kv().map(|kv| kv.value()));
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), with the variable's name, for a
@@ -348,16 +336,6 @@ impl ClientBuilder {
     /// Makes the client. It does not wait for etcd, unless
     /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
     /// fails if it cannot. With [`discovery_srv`](ClientBuilder::discovery_srv) it waits for DNS.
-    ///
-    /// ```no_run
-    /// use etcd_blocking::KeyRange;
-    ///
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
-    /// let config = client.mirror(KeyRange::prefix("config/"))?;
-    /// println!("{:?}", config.snapshot().get(b"config/workers"));
-    /// # Ok(()) }
-    /// ```
     ///
     /// # Errors
     ///

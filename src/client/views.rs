@@ -78,13 +78,6 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// ```no_run
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
-    /// client.set_endpoints(["http://10.0.0.4:2379", "http://10.0.0.5:2379"])?;
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     ///
     /// Its reads fail with [`Stale`](crate::ErrorKind::Stale) when every member that answers is
@@ -114,18 +107,6 @@ impl Client {
     ///     let status = client.at(&endpoint)?.maintenance().status()?;
     ///     println!("{endpoint}: {} bytes, leader {}", status.db_size(), status.is_leader());
     /// }
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// Blocks for at most the client's [timeout](Client::timeout).
-    ///
-    /// ```no_run
-    /// use etcd_blocking::Put;
-    ///
-    /// # fn main() -> etcd_blocking::Result<()> {
-    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
-    /// let replaced = client.call(Put::new("color", "red").prev_kv())?;
-    /// println!("before: {:?}", replaced.prev_kv().map(|kv| kv.value()));
     /// # Ok(()) }
     /// ```
     ///
