@@ -1,20 +1,25 @@
-//! One thread that serves all registrations and views of a client: an event loop over channels,
-//! which uses only the public API of this crate.
+//! One thread that serves the registrations, views and observers of a client.
+//!
+//! Each of them is a *part*: a state machine that never blocks. A part names the sources that it waits
+//! for; a source that has something wakes that part, and no other. The cost of an event does therefore
+//! not depend on the number of parts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Wake, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Select, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Select, Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many items of one channel a part processes before the other parts run, so that a busy
-/// channel does not block them.
+/// How many items of one source a part processes before the other parts run, so that a busy source
+/// does not block them.
 pub(crate) const AT_ONCE: usize = 256;
 
 /// A state machine that the worker runs.
@@ -26,47 +31,105 @@ pub(crate) trait Part: Send {
     /// Reports the error to the users of the part, after it panicked.
     fn failed(&mut self, error: &Error);
 
-    /// Adds the channels that the part waits for.
-    fn wait<'a>(&'a self, select: &mut Select<'a>);
+    /// Gives the waker to all sources that the part waits for. It is called after each `work`; a source
+    /// that still has something wakes the part again.
+    fn wait(&self, waker: &Waker);
+
+    /// Adds the channels that are full, and whose reader must make room before the part can continue. A
+    /// crossbeam channel cannot wake a waker when its reader takes an item.
+    fn wait_for_room<'a>(&'a self, _select: &mut Select<'a>) {}
+
+    /// Whether [`wait_for_room`](Part::wait_for_room) adds any channel.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
-/// When a part has to run again if no item arrives earlier; `None` for no such time.
+/// When a part has to run again if no source wakes it earlier; `None` for no such time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Next(pub(crate) Option<Instant>);
 
-/// The worker of a client. It ends when its last handle is dropped and its parts have ended.
+/// The worker of a client. It ends when its last handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    parts: Option<Sender<Box<dyn Part>>>,
+    inbox: Arc<Inbox>,
     ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The handle of a part. Dropping it ends the part.
+#[derive(Debug)]
+pub(crate) struct PartHandle {
+    // Declared first, so that it is dropped first: the worker ends after its parts.
+    part: DropEndsPart,
+    _worker: Arc<Worker>,
+}
+
+#[derive(Debug)]
+struct DropEndsPart(Arc<PartWaker>);
+
+/// What the other threads tell the worker.
+#[derive(Debug)]
+struct Inbox {
+    messages: Mutex<Messages>,
+    /// Holds one token while there are messages.
+    signal: Sender<()>,
+}
+
+#[derive(Default)]
+struct Messages {
+    added: Vec<(Arc<PartWaker>, Box<dyn Part>)>,
+    woken: Vec<u64>,
+    next_id: u64,
+    closed: bool,
+}
+
+/// Wakes one part.
+#[derive(Debug)]
+struct PartWaker {
+    id: u64,
+    inbox: Arc<Inbox>,
+    /// The id is among the woken ones.
+    woken: AtomicBool,
+    /// The handle was dropped.
+    dropped: AtomicBool,
 }
 
 /// How long dropping the last handle waits for the thread.
 const END_WITHIN: Duration = Duration::from_secs(1);
 
-impl Worker {
-    /// Returns the worker of this client: all its registrars and views share one.
-    pub(crate) fn of(client: &Client) -> Result<Arc<Worker>> {
-        static WORKERS: LazyLock<Mutex<HashMap<u64, Weak<Worker>>>> = LazyLock::new(Mutex::default);
+/// How many full channels the thread waits for at a time. Waiting for a channel costs time at each
+/// event, so beyond this number the thread looks at them at intervals.
+const MAX_FULL: usize = 32;
 
-        let mut workers = WORKERS.lock();
-        if let Some(worker) = workers.get(&client.id()).and_then(Weak::upgrade) {
-            return Ok(worker);
-        }
-        workers.retain(|_, worker| worker.strong_count() > 0);
-        let worker = Arc::new(Worker::start()?);
-        workers.insert(client.id(), Arc::downgrade(&worker));
-        Ok(worker)
+/// The interval at which many full channels are looked at.
+const FULL_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// Returns the worker of this client: all its registrars, views and observers share one.
+    pub(crate) fn of(client: &Client) -> Result<Arc<Worker>> {
+        client.attached(Worker::start)
     }
 
     fn start() -> Result<Worker> {
-        let (parts, queue) = unbounded();
+        let (signal, signalled) = bounded(1);
         let (alive, ended) = bounded(0);
+        let inbox = Arc::new(Inbox {
+            messages: Mutex::default(),
+            signal,
+        });
+        let thread = WorkerThread {
+            inbox: Arc::clone(&inbox),
+            signalled,
+            parts: HashMap::new(),
+            due: BTreeSet::new(),
+            full: BTreeSet::new(),
+            next_look: None,
+        };
         let thread = thread::Builder::new()
             .name("etcd-discovery".into())
             .spawn(move || {
-                run(&queue);
+                thread.run();
                 drop(alive);
             })
             .map_err(|error| {
@@ -74,21 +137,37 @@ impl Worker {
                 Error::new(ErrorKind::Os, reason).caused_by(error)
             })?;
         Ok(Worker {
-            parts: Some(parts),
+            inbox,
             ended,
             thread: Some(thread),
         })
     }
 
-    pub(crate) fn serve(&self, part: Box<dyn Part>) -> Result<()> {
-        let parts = self.parts.as_ref().ok_or_else(Error::closed)?;
-        parts.send(part).map_err(|_| Error::closed())
+    /// Runs a part until its handle is dropped, or until it ends.
+    pub(crate) fn serve(self: &Arc<Self>, part: Box<dyn Part>) -> PartHandle {
+        let mut messages = self.inbox.messages.lock();
+        messages.next_id += 1;
+        let waker = Arc::new(PartWaker {
+            id: messages.next_id,
+            inbox: Arc::clone(&self.inbox),
+            woken: AtomicBool::new(true),
+            dropped: AtomicBool::new(false),
+        });
+        messages.added.push((Arc::clone(&waker), part));
+        messages.woken.push(waker.id);
+        drop(messages);
+        self.inbox.signal();
+        PartHandle {
+            part: DropEndsPart(waker),
+            _worker: Arc::clone(self),
+        }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.parts = None;
+        self.inbox.messages.lock().closed = true;
+        self.inbox.signal();
         let ended = self.ended.recv_timeout(END_WITHIN);
         let gone = ended == Err(crossbeam_channel::RecvTimeoutError::Disconnected);
         if let (true, Some(thread)) = (gone, self.thread.take()) {
@@ -98,109 +177,199 @@ impl Drop for Worker {
     }
 }
 
-fn run(queue: &Receiver<Box<dyn Part>>) {
-    let mut parts: Vec<Box<dyn Part>> = Vec::new();
-    let mut open = true;
-    while open || !parts.is_empty() {
-        loop {
-            match queue.try_recv() {
-                Ok(part) => parts.push(part),
-                Err(error) => {
-                    open = !error.is_disconnected();
-                    break;
-                }
-            }
-        }
-        let now = Instant::now();
-        let mut due: Option<Instant> = None;
-        parts.retain_mut(|part| match work(part.as_mut(), now) {
-            Some(Next(next)) => {
-                due = due.into_iter().chain(next).min();
-                true
-            }
-            None => false,
-        });
-        if !open && parts.is_empty() {
-            return;
-        }
-        let mut select = Select::new();
-        if open {
-            select.recv(queue);
-        }
-        for part in &parts {
-            part.wait(&mut select);
-        }
-        match due {
-            Some(due) => drop(select.ready_deadline(due)),
-            None => drop(select.ready()),
+impl PartHandle {
+    /// Makes the part work soon.
+    pub(crate) fn wake(&self) {
+        self.part.0.wake_by_ref();
+    }
+}
+
+impl Drop for DropEndsPart {
+    fn drop(&mut self) {
+        self.0.dropped.store(true, SeqCst);
+        self.0.wake_by_ref();
+    }
+}
+
+impl Wake for PartWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, SeqCst) {
+            self.inbox.messages.lock().woken.push(self.id);
+            self.inbox.signal();
         }
     }
 }
 
-/// Runs one part. A part that panics ends, and its users get the error; the other parts continue.
-fn work(part: &mut dyn Part, now: Instant) -> Option<Next> {
-    let worked = catch_unwind(AssertUnwindSafe(|| part.work(now)));
-    worked.unwrap_or_else(|_| {
-        // The panic hook has printed the panic. If `failed` panics as well, the users of the part
-        // notice its drop.
-        let told = catch_unwind(AssertUnwindSafe(|| part.failed(&Error::panicked())));
-        drop(told);
-        None
-    })
+impl Inbox {
+    fn signal(&self) {
+        // A full channel already holds the token.
+        let _ = self.signal.try_send(());
+    }
+}
+
+impl std::fmt::Debug for Messages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Messages")
+            .field("added", &self.added.len())
+            .field("woken", &self.woken.len())
+            .field("closed", &self.closed)
+            .finish()
+    }
+}
+
+struct WorkerThread {
+    inbox: Arc<Inbox>,
+    signalled: Receiver<()>,
+    parts: HashMap<u64, RunningPart>,
+    /// The parts that must run at a time.
+    due: BTreeSet<(Instant, u64)>,
+    /// The parts that wait for room in a channel.
+    full: BTreeSet<u64>,
+    /// When the full channels are looked at, while they are many.
+    next_look: Option<Instant>,
+}
+
+struct RunningPart {
+    part: Box<dyn Part>,
+    part_waker: Arc<PartWaker>,
+    waker: Waker,
+    due: Option<Instant>,
+}
+
+impl WorkerThread {
+    fn run(mut self) {
+        loop {
+            let mut woken = {
+                let mut messages = self.inbox.messages.lock();
+                for (part_waker, part) in messages.added.drain(..) {
+                    let running = RunningPart {
+                        part,
+                        waker: Waker::from(Arc::clone(&part_waker)),
+                        part_waker,
+                        due: None,
+                    };
+                    self.parts.insert(running.part_waker.id, running);
+                }
+                if messages.closed {
+                    return;
+                }
+                std::mem::take(&mut messages.woken)
+            };
+            let now = Instant::now();
+            let due = self.due.iter().take_while(|(at, _)| *at <= now);
+            woken.extend(due.map(|(_, id)| *id));
+            for id in woken {
+                self.work(id, now);
+            }
+            self.sleep();
+        }
+    }
+
+    fn work(&mut self, id: u64, now: Instant) {
+        let Some(running) = self.parts.get_mut(&id) else {
+            return;
+        };
+        if let Some(due) = running.due.take() {
+            self.due.remove(&(due, id));
+        }
+        // Before the work, so that a source that wakes the part meanwhile makes it work again.
+        running.part_waker.woken.store(false, SeqCst);
+        let next = match running.part_waker.dropped.load(SeqCst) {
+            true => None,
+            false => running.work(now),
+        };
+        match next {
+            None => {
+                self.full.remove(&id);
+                if let Some(ended) = self.parts.remove(&id) {
+                    // A drop that panics must not end the other parts.
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(ended)));
+                }
+            }
+            Some(Next(due)) => {
+                running.due = due;
+                self.due.extend(due.map(|due| (due, id)));
+                match running.part.is_full() {
+                    true => self.full.insert(id),
+                    false => self.full.remove(&id),
+                };
+            }
+        }
+    }
+
+    /// Sleeps until a part is woken or due, or a full channel has room.
+    fn sleep(&mut self) {
+        self.next_look = match self.full.len() > MAX_FULL {
+            true => self
+                .next_look
+                .or_else(|| Some(Instant::now() + FULL_INTERVAL)),
+            false => None,
+        };
+        let due = self.due.first().map(|(at, _)| *at);
+        let until = due.into_iter().chain(self.next_look).min();
+        if self.full.is_empty() || self.next_look.is_some() {
+            // An error is the end of the time.
+            let _ = match until {
+                Some(until) => self.signalled.recv_deadline(until).is_ok(),
+                None => self.signalled.recv().is_ok(),
+            };
+            let now = Instant::now();
+            if self.next_look.take_if(|at| *at <= now).is_some() {
+                self.wake_full();
+            }
+        } else if self.wait_for_room(until) {
+            self.wake_full();
+        }
+    }
+
+    /// Waits until a part is woken or the time has come. Returns `true` when a full channel has room
+    /// before.
+    fn wait_for_room(&self, until: Option<Instant>) -> bool {
+        let mut select = Select::new();
+        select.recv(&self.signalled);
+        for running in self.full.iter().filter_map(|id| self.parts.get(id)) {
+            running.part.wait_for_room(&mut select);
+        }
+        let ready = match until {
+            Some(until) => select.ready_deadline(until).ok(),
+            None => Some(select.ready()),
+        };
+        if ready == Some(0) {
+            let _ = self.signalled.try_recv();
+        }
+        ready.is_some_and(|index| index > 0)
+    }
+
+    /// Wakes the parts whose channels are full. Which of them has room is not known.
+    fn wake_full(&self) {
+        for running in self.full.iter().filter_map(|id| self.parts.get(id)) {
+            running.part_waker.wake_by_ref();
+        }
+    }
+}
+
+impl RunningPart {
+    /// Runs the part. A part that panics ends, and its users get the error; the other parts continue.
+    fn work(&mut self, now: Instant) -> Option<Next> {
+        let RunningPart { part, waker, .. } = self;
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            let next = part.work(now)?;
+            part.wait(waker);
+            Some(next)
+        }));
+        worked.unwrap_or_else(|_| {
+            // The panic hook has printed the panic. If `failed` panics as well, the users of the part
+            // notice its drop.
+            let failed = catch_unwind(AssertUnwindSafe(|| part.failed(&Error::panicked())));
+            drop(failed);
+            None
+        })
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Panics or works on command, and reports what happens.
-    struct Probe {
-        orders: Receiver<bool>,
-        said: Sender<&'static str>,
-    }
-
-    impl Part for Probe {
-        fn work(&mut self, _: Instant) -> Option<Next> {
-            match self.orders.try_recv() {
-                Ok(true) => panic!("as it was told"),
-                Ok(false) => drop(self.said.send("worked")),
-                Err(error) if error.is_disconnected() => return None,
-                Err(_) => {}
-            }
-            Some(Next(None))
-        }
-
-        fn failed(&mut self, error: &Error) {
-            assert_eq!(error.kind(), ErrorKind::Panicked);
-            let _ = self.said.send("failed");
-            panic!("again");
-        }
-
-        fn wait<'a>(&'a self, select: &mut Select<'a>) {
-            select.recv(&self.orders);
-        }
-    }
-
-    // Fault: Q4
-    #[test]
-    fn a_part_that_panics_ends_alone_and_says_so() {
-        let worker = Worker::start().unwrap();
-        let start = || {
-            let ((order, orders), (said, heard)) = (unbounded(), unbounded());
-            worker.serve(Box::new(Probe { orders, said })).unwrap();
-            (order, heard)
-        };
-        let ((bad, of_bad), (good, of_good)) = (start(), start());
-        bad.send(true).unwrap();
-        let limit = Duration::from_secs(10);
-        assert_eq!(of_bad.recv_timeout(limit), Ok("failed"));
-        assert!(of_bad.recv_timeout(limit).is_err(), "it is gone");
-        for _ in 0..3 {
-            good.send(false).unwrap();
-            assert_eq!(of_good.recv_timeout(limit), Ok("worked"));
-        }
-        let (late, of_late) = start();
-        late.send(false).unwrap();
-        assert_eq!(of_late.recv_timeout(limit), Ok("worked"));
-    }
-}
+mod tests;

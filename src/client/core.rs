@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::attached::Attached;
 use super::before_close::BeforeCloses;
 use crate::grpc::Transport;
 use crate::grpc::connect::endpoint::Endpoint;
@@ -23,6 +24,7 @@ pub(super) struct Core {
     pub(super) watch_room: Capacity,
     pub(super) views: Arc<AimedViews>,
     pub(super) before_closes: Arc<BeforeCloses>,
+    pub(super) attached: Arc<Attached>,
     /// True for a view that uses one endpoint only.
     pub(super) aimed: bool,
     pub(super) id: u64,
@@ -69,6 +71,7 @@ impl Core {
             watch_room: self.watch_room,
             views: Arc::clone(&self.views),
             before_closes: Arc::clone(&self.before_closes),
+            attached: Arc::clone(&self.attached),
             aimed: true,
             id: self.id,
         }

@@ -1,5 +1,6 @@
 //! The client: a cheap handle to the connections to one cluster.
 
+mod attached;
 pub(crate) mod auth;
 mod before_close;
 pub(crate) mod builder;
@@ -111,6 +112,7 @@ impl Client {
             watch_room,
             views: Arc::default(),
             before_closes: Arc::default(),
+            attached: Arc::default(),
             aimed: false,
             id: CLIENTS.fetch_add(1, Relaxed),
         };
@@ -147,6 +149,15 @@ impl Client {
     /// Returns the number of this client, which is unique in the process. Clones and views have the same.
     pub fn id(&self) -> u64 {
         self.core.id
+    }
+
+    /// Returns the resource of this type that all clones and views share, and makes it when it has no
+    /// user. Its users keep it.
+    pub(crate) fn attached<T: std::any::Any + Send + Sync>(
+        &self,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        self.core.attached.get(make)
     }
 
     /// Waits until the cluster serves a linearizable read, for at most `timeout`.

@@ -1,7 +1,8 @@
 //! The observer of an election: reports each new leader from a mirror of the candidates.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError, bounded};
@@ -13,7 +14,7 @@ use crate::replica::mirror::Mirror;
 use crate::types::KeyValue;
 use crate::types::key_range::KeyRange;
 use crate::util::receive::receive_methods;
-use crate::worker::{AT_ONCE, Next, Part, Worker};
+use crate::worker::{AT_ONCE, Next, Part, PartHandle, Worker};
 
 /// The number of leaders that wait for a slow reader.
 const CAPACITY: usize = 128;
@@ -50,10 +51,8 @@ const CAPACITY: usize = 128;
 #[must_use = "an observer that is dropped sees nothing"]
 pub struct Observer {
     leaders: Receiver<Result<Option<KeyValue>>>,
-    // Carries no items, and is disconnected with the observer. It is declared before the worker, which
-    // ends when its tasks have ended.
-    _alive: Sender<()>,
-    _worker: Arc<Worker>,
+    ended: Arc<OnceLock<Error>>,
+    _part: PartHandle,
 }
 
 impl Observer {
@@ -61,25 +60,30 @@ impl Observer {
         let mirror = session.client().mirror(candidates)?;
         let worker = Worker::of(session.client())?;
         let (sender, leaders) = bounded(CAPACITY);
-        let (alive, owner) = bounded(0);
-        worker.serve(Box::new(ObserverTask {
+        let ended = Arc::default();
+        let part = worker.serve(Box::new(ObserverTask {
             mirror,
-            owner,
             sender,
             waiting: VecDeque::new(),
             candidates: Candidates::default(),
-            ended: false,
-        }))?;
+            ended: Arc::clone(&ended),
+        }));
         Ok(Observer {
             leaders,
-            _alive: alive,
-            _worker: worker,
+            ended,
+            _part: part,
         })
     }
 
     /// Returns the channel of leaders, for `select!`.
     pub fn receiver(&self) -> &Receiver<Result<Option<KeyValue>>> {
         &self.leaders
+    }
+
+    /// Returns the error of the last item, once there is one: the client was closed. `None` before that.
+    /// It does not block.
+    pub fn ended(&self) -> Option<Error> {
+        self.ended.get().cloned()
     }
 }
 
@@ -88,12 +92,11 @@ receive_methods!(Observer, Result<Option<KeyValue>>);
 /// One observer, on the worker of its client.
 struct ObserverTask {
     mirror: Mirror,
-    owner: Receiver<()>,
     sender: Sender<Result<Option<KeyValue>>>,
     /// Items that do not fit into the channel.
     waiting: VecDeque<Result<Option<KeyValue>>>,
     candidates: Candidates,
-    ended: bool,
+    ended: Arc<OnceLock<Error>>,
 }
 
 impl ObserverTask {
@@ -105,37 +108,35 @@ impl ObserverTask {
         self.waiting.push_back(item);
     }
 
+    fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
+    fn end(&mut self, error: Error) {
+        if self.ended.set(error.clone()).is_ok() {
+            self.push(Err(error));
+        }
+    }
+
     fn follow(&mut self) {
         for _ in 0..AT_ONCE {
-            match self.mirror.changes().try_recv() {
+            match self.mirror.try_next() {
                 Ok(Ok(event)) => {
                     for leader in self.candidates.on(event) {
                         self.push(Ok(leader));
                     }
                 }
-                Ok(Err(ended)) => {
-                    self.push(Err(ended));
-                    self.ended = true;
-                }
+                Ok(Err(error)) => return self.end(error),
                 Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => {
-                    if !self.ended {
-                        self.push(Err(Error::abandoned()));
-                        self.ended = true;
-                    }
-                    return;
-                }
+                Err(TryRecvError::Disconnected) => return self.end(Error::abandoned()),
             }
         }
     }
 }
 
 impl Part for ObserverTask {
-    fn work(&mut self, now: Instant) -> Option<Next> {
-        if self.owner.try_recv() == Err(TryRecvError::Disconnected) {
-            return None;
-        }
-        if !self.ended {
+    fn work(&mut self, _: Instant) -> Option<Next> {
+        if !self.has_ended() {
             self.follow();
         }
         while let Some(item) = self.waiting.pop_front() {
@@ -149,26 +150,31 @@ impl Part for ObserverTask {
                 Err(TrySendError::Disconnected(_)) => return None,
             }
         }
-        if self.ended && self.waiting.is_empty() {
-            return None;
+        match self.has_ended() && self.waiting.is_empty() {
+            true => None,
+            false => Some(Next(None)),
         }
-        // More events are queued: the other parts run first.
-        let more = !self.ended && !self.mirror.changes().is_empty();
-        Some(Next(more.then_some(now)))
     }
 
     fn failed(&mut self, error: &Error) {
+        self.ended.get_or_init(|| error.clone());
         // Without room, the reader sees only the end of the channel.
         let _ = self.sender.try_send(Err(error.clone()));
     }
 
-    fn wait<'a>(&'a self, select: &mut Select<'a>) {
-        select.recv(&self.owner);
-        if !self.ended {
-            select.recv(self.mirror.changes());
+    fn wait(&self, waker: &Waker) {
+        if !self.has_ended() {
+            self.mirror.wake_when_ready(waker);
         }
-        if !self.waiting.is_empty() {
+    }
+
+    fn wait_for_room<'a>(&'a self, select: &mut Select<'a>) {
+        if self.is_full() {
             select.send(&self.sender);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        !self.waiting.is_empty()
     }
 }

@@ -1,10 +1,10 @@
 //! The session: a lease that is kept alive for locks and elections.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
 use super::session_keys::SessionKeys;
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::rpc::lease::HasLease;
 use crate::rpc::lease::{Grant, KeepAlive, LeaseWaiter};
 use crate::types::LeaseId;
-use crate::worker::Worker;
+use crate::worker::{PartHandle, Worker};
 
 /// The longest time for which dropping the last handle blocks.
 const DROP_WITHIN: Duration = Duration::from_secs(1);
@@ -66,10 +66,9 @@ struct Inner {
     state: Mutex<LeaseState>,
     lost: Receiver<Error>,
     session_keys: Arc<SessionKeys>,
-    // Carries no items, and is disconnected with the session. It is declared before the worker, which
-    // ends when its tasks have ended.
-    alive: (Sender<()>, Receiver<()>),
-    worker: OnceLock<Arc<Worker>>,
+    /// The background task that deletes keys. It ends with the session: then the keys are deleted with
+    /// the lease.
+    deletion_task: Mutex<Option<PartHandle>>,
 }
 
 enum LeaseState {
@@ -156,8 +155,7 @@ impl SessionBuilder {
                 state: Mutex::new(LeaseState::Alive(alive)),
                 session_keys: Arc::new(SessionKeys::new(client.clone(), id)),
                 client,
-                alive: bounded(0),
-                worker: OnceLock::new(),
+                deletion_task: Mutex::new(None),
             }),
         })
     }
@@ -271,24 +269,14 @@ impl Session {
         }
     }
 
-    /// The worker of the client, for background tasks.
-    pub(super) fn worker(&self) -> Result<&Arc<Worker>> {
-        if let Some(worker) = self.inner.worker.get() {
-            return Ok(worker);
-        }
-        let worker = Worker::of(&self.inner.client)?;
-        // Another thread may have set it meanwhile: `get_or_init` keeps the first.
-        Ok(self.inner.worker.get_or_init(|| worker))
-    }
-
     /// Starts a background task that deletes the keys that could not be deleted at once.
     pub(super) fn delete_pending(&self) {
         let keys = &self.inner.session_keys;
-        if let Some(part) = keys.delete_pending(self.inner.alive.1.clone()) {
-            let begun = self.worker().and_then(|worker| worker.serve(part));
-            // Without a worker the client is closing, and the keys end with the lease.
-            if begun.is_err() {
-                keys.deletion_task_ended();
+        if let Some(part) = keys.delete_pending() {
+            match Worker::of(&self.inner.client) {
+                Ok(worker) => *self.inner.deletion_task.lock() = Some(worker.serve(part)),
+                // Without a worker the client is closing, and the keys end with the lease.
+                Err(_) => keys.deletion_task_ended(),
             }
         }
     }

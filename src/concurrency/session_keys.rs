@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Select, TryRecvError};
 use parking_lot::{Condvar, Mutex};
 
 use super::key_use::{EnterAction, KeyUse, KeyUsers, LeaveAction};
@@ -155,13 +155,12 @@ impl SessionKeys {
     }
 
     /// Creates the task that deletes pending keys, or returns `None` if there is one already.
-    pub(super) fn delete_pending(self: &Arc<Self>, owner: Receiver<()>) -> Option<Box<dyn Part>> {
+    pub(super) fn delete_pending(self: &Arc<Self>) -> Option<Box<dyn Part>> {
         if std::mem::replace(&mut self.keys.lock().has_deletion_task, true) {
             return None;
         }
         Some(Box::new(DeletionTask {
             session_keys: Arc::clone(self),
-            owner,
             deleting: None,
             next: Instant::now(),
             backoff: RETRY_BACKOFF,
@@ -177,7 +176,6 @@ impl SessionKeys {
 /// Deletes pending keys one after the other, on the worker.
 struct DeletionTask {
     session_keys: Arc<SessionKeys>,
-    owner: Receiver<()>,
     deleting: Option<(Bytes, KeyUse, Pending<TxnResponse>)>,
     next: Instant,
     backoff: Backoff,
@@ -185,10 +183,7 @@ struct DeletionTask {
 
 impl Part for DeletionTask {
     fn work(&mut self, now: Instant) -> Option<Next> {
-        // The session has ended: the keys are deleted with the lease.
-        if self.owner.try_recv() == Err(TryRecvError::Disconnected)
-            || self.session_keys.client.is_closed()
-        {
+        if self.session_keys.client.is_closed() {
             return None;
         }
         if let Some((key, key_use, pending)) = self.deleting.take() {
@@ -232,10 +227,9 @@ impl Part for DeletionTask {
         self.session_keys.deletion_task_ended();
     }
 
-    fn wait<'a>(&'a self, select: &mut Select<'a>) {
-        select.recv(&self.owner);
+    fn wait(&self, waker: &Waker) {
         if let Some((_, _, pending)) = &self.deleting {
-            select.recv(pending.receiver());
+            pending.wake_when_ready(waker);
         }
     }
 }

@@ -45,8 +45,8 @@ macro_rules! event {
 
 /// A queue whose length is reported in the metrics.
 pub(crate) trait Queue: Send + Sync {
-    /// The number of items and their bytes.
-    fn waiting(&self) -> (usize, usize);
+    /// The number of items and their bytes, or `None` when the queue has ended.
+    fn waiting(&self) -> Option<(usize, usize)>;
 }
 
 /// Receives all events of a client.
@@ -193,9 +193,7 @@ impl Observer {
     fn queued(&self) -> (u64, u64) {
         let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let queues = self.queues.lock();
-        let waiting = queues
-            .iter()
-            .filter_map(|queue| Some(queue.upgrade()?.waiting()));
+        let waiting = queues.iter().filter_map(|queue| queue.upgrade()?.waiting());
         waiting.fold((0, 0), |(items, bytes), one| {
             (items + wide(one.0), bytes + wide(one.1))
         })

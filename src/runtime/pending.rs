@@ -169,6 +169,14 @@ impl<T> Pending<T> {
         self.slot.state.lock().take()
     }
 
+    /// Wakes the waker when the reply has arrived: now, or later once. A reader that selects on the
+    /// [`receiver`](Pending::receiver) needs no waker.
+    pub(crate) fn wake_when_ready(&self, waker: &Waker) {
+        if self.slot.poll(&mut Context::from_waker(waker)).is_ready() {
+            waker.wake_by_ref();
+        }
+    }
+
     /// The channel on which the reply arrives, for `select!`. It carries exactly one item.
     pub fn receiver(&self) -> &Receiver<Result<T>> {
         self.receiver.get_or_init(|| {

@@ -1,8 +1,7 @@
 //! Detects that etcd denies this client the use of its lease.
 
+use std::task::Waker;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::Select;
 
 use super::leases::Leases;
 use crate::client::Client;
@@ -55,9 +54,9 @@ impl LeaseCheck {
         self.not_before.filter(|_| idle)
     }
 
-    pub(super) fn wait<'a>(&'a self, select: &mut Select<'a>) {
+    pub(super) fn wait(&self, waker: &Waker) {
         if let Some((_, reply)) = &self.pending {
-            select.recv(reply.receiver());
+            reply.wake_when_ready(waker);
         }
     }
 }

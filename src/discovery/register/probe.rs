@@ -4,16 +4,15 @@
 //! registration. After a third of that time, a small read is sent. It may fail sooner, and its error
 //! is the reason that is reported.
 
+use std::task::Waker;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use crossbeam_channel::Select;
 
 use super::refusal::Refusal;
 use crate::client::Client;
 use crate::error::Error;
 use crate::rpc::kv::{Get, GetResponse};
 use crate::runtime::Pending;
+use bytes::Bytes;
 
 /// A read that is sent while another request is not answered.
 #[derive(Debug)]
@@ -70,9 +69,9 @@ impl Probe {
         }
     }
 
-    pub(super) fn wait<'a>(&'a self, select: &mut Select<'a>) {
+    pub(super) fn wait(&self, waker: &Waker) {
         if let Some(reply) = &self.reply {
-            select.recv(reply.receiver());
+            reply.wake_when_ready(waker);
         }
     }
 }

@@ -332,12 +332,12 @@ impl RegistrarBuilder {
         let client = self.client.clone();
         let sizes = SizeCheck::new(&client, self.codec, prefix.clone());
         let task = RegistrarTask::new(self.client, self.codec, prefix, self.ttl, queue)?;
-        worker.serve(Box::new(task))?;
+        let part = worker.serve(Box::new(task));
         Ok(Registrar {
             codec: self.codec,
             on_conflict: self.on_conflict,
             numbers: AtomicU64::new(1),
-            link: RegistrarLink::new(commands, worker, client, sizes),
+            link: RegistrarLink::new(commands, part, client, sizes),
         })
     }
 }

@@ -11,7 +11,7 @@ use super::size_check::SizeCheck;
 use crate::client::{BeforeClose, Client};
 use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::worker::Worker;
+use crate::worker::PartHandle;
 
 /// The longest time for which a drop or a leave waits for etcd.
 pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(1);
@@ -20,10 +20,8 @@ pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 /// that is dropped waits until all have left, at most [`LEAVE_WITHIN`].
 #[derive(Debug)]
 pub(super) struct RegistrarLink {
-    // Declared first, so that it is dropped first: its disconnection ends the worker's task.
     commands: Sender<Command>,
-    /// Keeps the worker running.
-    _worker: Arc<Worker>,
+    part: PartHandle,
     client: Client,
     sizes: SizeCheck,
 }
@@ -31,13 +29,13 @@ pub(super) struct RegistrarLink {
 impl RegistrarLink {
     pub(super) fn new(
         commands: Sender<Command>,
-        worker: Arc<Worker>,
+        part: PartHandle,
         client: Client,
         sizes: SizeCheck,
     ) -> Arc<Self> {
         let link = Arc::new(RegistrarLink {
             commands,
-            _worker: worker,
+            part,
             client,
             sizes,
         });
@@ -56,14 +54,16 @@ impl RegistrarLink {
     }
 
     pub(super) fn send(&self, command: Command) -> Result<()> {
-        self.commands.send(command).map_err(|_| Error::closed())
+        self.commands.send(command).map_err(|_| Error::closed())?;
+        self.part.wake();
+        Ok(())
     }
 
     /// Begins to take all instances out of etcd. A worker that has ended drops the reply, which counts
     /// as closed.
     fn begin_leave_all(&self) -> LeaveGroup {
         let (group, reply) = LeaveGroup::new();
-        let _ = self.commands.send(Command::LeaveAll(reply));
+        let _ = self.send(Command::LeaveAll(reply));
         group
     }
 

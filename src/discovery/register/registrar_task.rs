@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Select, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::batch_plan::BatchPlan;
 use super::command::Command;
@@ -295,17 +296,18 @@ impl Part for RegistrarTask {
         self.close(error);
     }
 
-    fn wait<'a>(&'a self, select: &mut Select<'a>) {
-        if self.open {
-            select.recv(&self.commands);
+    fn wait(&self, waker: &Waker) {
+        // A handle that sends a command wakes the part.
+        if !self.commands.is_empty() {
+            waker.wake_by_ref();
         }
-        select.recv(self.watches.receiver());
+        self.watches.wake_when_ready(waker);
         for batch in self.in_flight.values() {
-            select.recv(batch.answer.receiver());
+            batch.answer.wake_when_ready(waker);
         }
-        self.shared_lease.wait(select);
-        self.lease_check.wait(select);
-        self.probe.wait(select);
+        self.shared_lease.wait(waker);
+        self.lease_check.wait(waker);
+        self.probe.wait(waker);
     }
 }
 

@@ -4,9 +4,10 @@
 //! attempt created it. If it is abandoned, the lease is revoked. So no unknown lease is left behind.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Select, TryRecvError};
+use crossbeam_channel::TryRecvError;
 
 use super::lease_validity::LeaseValidity;
 use super::registration::Loss;
@@ -189,11 +190,11 @@ impl SharedLease {
         }
     }
 
-    pub(super) fn wait<'a>(&'a self, select: &mut Select<'a>) {
+    pub(super) fn wait(&self, waker: &Waker) {
         match &self.stage {
             Stage::None { .. } => {}
-            Stage::Granting { reply, .. } => drop(select.recv(reply.receiver())),
-            Stage::Held(keep) => drop(select.recv(keep.receiver())),
+            Stage::Granting { reply, .. } => reply.wake_when_ready(waker),
+            Stage::Held(keep) => keep.wake_when_ready(waker),
         }
     }
 }
@@ -207,7 +208,7 @@ impl Drop for SharedLease {
 /// Takes the renewals that have arrived.
 fn follow(keep: &KeepAlive, validity: &LeaseValidity) -> Result<(), Loss> {
     loop {
-        match keep.receiver().try_recv() {
+        match keep.try_next() {
             Ok(Ok(renewal)) => validity.renewed(renewal.deadline(), renewal.ttl()),
             Ok(Err(gone)) if gone.kind() == ErrorKind::LeaseNotFound => {
                 return Err(Loss::LeaseGone);

@@ -1,10 +1,9 @@
 //! The bounded queue of the changes of a view. Changes that do not fit are reduced to one for each
 //! instance.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Select, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
 
 use super::change::Change;
 use super::change_backlog::ChangeBacklog;
@@ -13,81 +12,95 @@ use super::directory::{ChangeRecord, Directory};
 /// The number of changes that fit into the channel. crossbeam allocates all of them at once.
 const CAPACITY: usize = 64;
 
-/// The sending side of the changes of a view.
-///
-/// A full channel wakes the worker, which selects on [`wait`](ChangeQueue::wait), only when the reader
-/// takes a change. Until the changes are requested for the first time, a full channel is emptied; the
-/// first reader then starts with one `Reset`.
+/// The channel of the changes of a view, which the reader's first request makes.
 #[derive(Debug)]
-pub(super) struct ChangeQueue {
-    sender: Sender<Change>,
-    /// Empties the channel while it has no reader.
-    unread: Receiver<Change>,
-    wanted: Arc<Wanted>,
-    backlog: ChangeBacklog,
-    /// The channel was emptied, and a reader must start with all instances.
-    dropped: bool,
+pub(super) struct ChangeChannel {
+    capacity: usize,
+    ends: OnceLock<(Sender<Change>, Receiver<Change>)>,
 }
 
-/// Whether the changes were ever requested.
-#[derive(Debug, Default)]
-pub(super) struct Wanted(Mutex<bool>);
-
-impl Wanted {
-    /// Requests the changes. Returns whether it is the first request.
-    pub(super) fn want(&self) -> bool {
-        !std::mem::replace(&mut *self.0.lock(), true)
+impl ChangeChannel {
+    /// Returns the channel, and whether this request made it: then the worker must put the first changes
+    /// in.
+    pub(super) fn request(&self) -> (&Receiver<Change>, bool) {
+        let mut is_first = false;
+        let (_, receiver) = self.ends.get_or_init(|| {
+            is_first = true;
+            bounded(self.capacity)
+        });
+        (receiver, is_first)
     }
+}
+
+/// The sending side of the changes of a view.
+///
+/// Until the changes are requested for the first time, as many are stored as fit into the channel. When
+/// there are more, all are dropped, and the reader starts with one `Reset`. A full channel wakes the worker, which
+/// selects on [`wait_for_room`](ChangeQueue::wait_for_room), only when the reader takes a change.
+#[derive(Debug)]
+pub(super) struct ChangeQueue {
+    channel: Arc<ChangeChannel>,
+    /// The sender, once the changes were requested and the early ones were queued.
+    sender: Option<Sender<Change>>,
+    /// The changes before the request, as many as fit into the channel. `None` when they were more: a
+    /// reader then starts with all instances.
+    early: Option<Vec<Change>>,
+    backlog: ChangeBacklog,
 }
 
 impl ChangeQueue {
-    pub(super) fn new() -> (Self, Receiver<Change>, Arc<Wanted>) {
+    pub(super) fn new() -> (Self, Arc<ChangeChannel>) {
         ChangeQueue::with_capacity(CAPACITY)
     }
 
-    fn with_capacity(capacity: usize) -> (Self, Receiver<Change>, Arc<Wanted>) {
-        let (sender, receiver) = bounded(capacity);
-        let wanted = Arc::new(Wanted::default());
+    fn with_capacity(capacity: usize) -> (Self, Arc<ChangeChannel>) {
+        let channel = Arc::new(ChangeChannel {
+            capacity,
+            ends: OnceLock::new(),
+        });
         let queue = ChangeQueue {
-            sender,
-            unread: receiver.clone(),
-            wanted: Arc::clone(&wanted),
+            channel: Arc::clone(&channel),
+            sender: None,
+            early: Some(Vec::new()),
             backlog: ChangeBacklog::default(),
-            dropped: false,
         };
-        (queue, receiver, wanted)
+        (queue, channel)
     }
 
     /// Queues a change.
     pub(super) fn push(&mut self, record: ChangeRecord) {
-        if self.dropped {
-            return;
-        }
-        if self.backlog.is_empty() {
-            match self.sender.try_send(record.change) {
-                Ok(()) => return,
-                Err(TrySendError::Full(change) | TrySendError::Disconnected(change)) => {
-                    let before = record.before;
-                    self.backlog.push(ChangeRecord { change, before });
-                }
+        let Some(sender) = &self.sender else {
+            self.early
+                .take_if(|early| early.len() >= self.channel.capacity);
+            if let Some(early) = &mut self.early {
+                early.push(record.change);
             }
-        } else {
-            self.backlog.push(record);
+            return;
+        };
+        if !self.backlog.is_empty() {
+            return self.backlog.push(record);
         }
-        self.drop_unwanted();
+        if let Err(TrySendError::Full(change) | TrySendError::Disconnected(change)) =
+            sender.try_send(record.change)
+        {
+            let before = record.before;
+            self.backlog.push(ChangeRecord { change, before });
+        }
     }
 
     /// Moves waiting changes into the channel while it has room.
     pub(super) fn flush(&mut self, directory: &Directory) {
-        if self.dropped && *self.wanted.0.lock() {
-            self.dropped = false;
-            for change in directory.first_changes() {
+        if let (None, Some((sender, _))) = (&self.sender, self.channel.ends.get()) {
+            self.sender = Some(sender.clone());
+            let first = self.early.take();
+            for change in first.unwrap_or_else(|| directory.first_changes()) {
                 self.backlog.push_whole(change);
             }
         }
+        let Some(sender) = &self.sender else { return };
         while let Some(change) = self.backlog.pop() {
             if let Err(TrySendError::Full(change) | TrySendError::Disconnected(change)) =
-                self.sender.try_send(change)
+                sender.try_send(change)
             {
                 return self.backlog.put_back(change);
             }
@@ -95,25 +108,14 @@ impl ChangeQueue {
     }
 
     /// Whether changes wait for room in the channel.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         !self.backlog.is_empty()
     }
 
     /// Registers the wait for room in the channel, if it is needed.
-    pub(super) fn wait<'a>(&'a self, select: &mut Select<'a>) {
-        if self.is_behind() {
-            select.send(&self.sender);
-        }
-    }
-
-    /// Drops all changes if they were never requested.
-    fn drop_unwanted(&mut self) {
-        // The lock keeps a first reader from receiving the channel at the same time.
-        let wanted = self.wanted.0.lock();
-        if !*wanted {
-            while self.unread.try_recv().is_ok() {}
-            self.backlog = ChangeBacklog::default();
-            self.dropped = true;
+    pub(super) fn wait_for_room<'a>(&'a self, select: &mut Select<'a>) {
+        if let (true, Some(sender)) = (self.is_full(), &self.sender) {
+            select.send(sender);
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Select, TryRecvError};
 use parking_lot::{Condvar, Mutex};
 
 use super::balancer::Balancer;
 use super::change::Change;
-use super::change_queue::{ChangeQueue, Wanted};
+use super::change_queue::{ChangeChannel, ChangeQueue};
 use super::directory::{ChangeRecord, Directory, DirectoryUpdate, KeyEvent};
 use super::instance_list::InstanceList;
 use crate::client::Client;
@@ -20,7 +21,7 @@ use crate::replica::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause};
 use crate::rpc::lease::{TimeToLive, TimeToLiveResponse};
 use crate::runtime::Pending;
 use crate::types::{LeaseId, Revision};
-use crate::worker::{AT_ONCE, Next, Part, Worker};
+use crate::worker::{AT_ONCE, Next, Part, PartHandle, Worker};
 
 /// The time limit of a lease query. After it, the cause of a removal is unknown.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -64,11 +65,9 @@ const RECOVERY_TIME: Duration = Duration::from_secs(1);
 pub struct ServiceView {
     service: String,
     shared: Arc<Shared>,
-    changes: Receiver<Change>,
+    changes: Arc<ChangeChannel>,
     mirror: Arc<Mirror>,
-    /// Wakes the task of the worker, and ends it when the view is dropped.
-    part: Sender<()>,
-    _worker: Arc<Worker>,
+    part: PartHandle,
 }
 
 #[derive(Debug)]
@@ -76,7 +75,6 @@ struct Shared {
     state: Mutex<ViewState>,
     changed: Condvar,
     balancer: Balancer,
-    wanted: Arc<Wanted>,
 }
 
 #[derive(Debug)]
@@ -101,7 +99,7 @@ impl ServiceView {
             .mirror(codec.range(prefix, service))
             .map_err(|error| error.operation(about()))?;
         // Requested before the list is read, so that no change after the list is lost.
-        mirror.changes();
+        mirror.request_changes();
         let mirror = Arc::new(mirror);
         let state = ViewState {
             instances: InstanceList::default(),
@@ -109,14 +107,12 @@ impl ServiceView {
             stale_since: None,
             ended: None,
         };
-        let (queue, changes, wanted) = ChangeQueue::new();
+        let (queue, changes) = ChangeQueue::new();
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
             balancer,
-            wanted,
         });
-        let (wake, owner) = bounded(1);
         let mut part = ViewTask {
             client: client.with_timeout(QUERY_TIMEOUT),
             mirror: Arc::clone(&mirror),
@@ -127,21 +123,17 @@ impl ServiceView {
             queries: VecDeque::new(),
             replies: Vec::new(),
             rewound: None,
-            owner,
         };
         // The view is returned with the first list.
         part.list_again();
         part.publish();
-        worker
-            .serve(Box::new(part))
-            .map_err(|error| error.operation(about()))?;
+        let part = worker.serve(Box::new(part));
         Ok(ServiceView {
             service: service.to_owned(),
             shared,
             changes,
             mirror,
-            part: wake,
-            _worker: worker,
+            part,
         })
     }
 
@@ -168,11 +160,11 @@ impl ServiceView {
     /// bounded: further changes are reduced to the newest one of each instance, with the cause of its
     /// removal. The channel ends with the view; see [`ended`](ServiceView::ended).
     pub fn changes(&self) -> &Receiver<Change> {
-        if self.shared.wanted.want() {
-            // If the channel is full, the task is already being woken.
-            let _ = self.part.try_send(());
+        let (changes, is_first) = self.changes.request();
+        if is_first {
+            self.part.wake();
         }
-        &self.changes
+        changes
     }
 
     /// Returns for how long the view may have been outdated, or `None` while it is live.
@@ -238,8 +230,7 @@ impl ServiceView {
     ) -> Result<Arc<[Arc<Instance>]>> {
         let begun = Instant::now();
         if self.revision() < revision && self.mirror.wait_queued(revision, timeout).is_ok() {
-            // If the channel is full, the task is already being woken.
-            let _ = self.part.try_send(());
+            self.part.wake();
         }
         self.wait(
             timeout.saturating_sub(begun.elapsed()),
@@ -303,7 +294,6 @@ struct ViewTask {
     replies: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
     /// The time until which the last list is kept after the store lost its data.
     rewound: Option<Instant>,
-    owner: Receiver<()>,
 }
 
 impl ViewTask {
@@ -319,7 +309,7 @@ impl ViewTask {
         // Read first: once the queue is empty, all events up to this revision were received.
         let queued = self.mirror.queued();
         for _ in 0..AT_ONCE {
-            match self.mirror.changes().try_recv() {
+            match self.mirror.try_next() {
                 Ok(Ok(event)) => self.event(event),
                 Ok(Err(error)) => return Err(error),
                 Err(TryRecvError::Empty) => {
@@ -451,13 +441,6 @@ impl ViewTask {
 
 impl Part for ViewTask {
     fn work(&mut self, now: Instant) -> Option<Next> {
-        loop {
-            match self.owner.try_recv() {
-                Ok(()) => {}
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return None,
-            }
-        }
         let followed = self.follow();
         self.end_recovery(now);
         self.take_replies();
@@ -479,12 +462,18 @@ impl Part for ViewTask {
         self.shared.changed.notify_all();
     }
 
-    fn wait<'a>(&'a self, select: &mut Select<'a>) {
-        select.recv(&self.owner);
-        select.recv(self.mirror.changes());
-        self.queue.wait(select);
+    fn wait(&self, waker: &Waker) {
+        self.mirror.wake_when_ready(waker);
         for (_, pending) in &self.replies {
-            select.recv(pending.receiver());
+            pending.wake_when_ready(waker);
         }
+    }
+
+    fn wait_for_room<'a>(&'a self, select: &mut Select<'a>) {
+        self.queue.wait_for_room(select);
+    }
+
+    fn is_full(&self) -> bool {
+        self.queue.is_full()
     }
 }

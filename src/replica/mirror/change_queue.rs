@@ -179,7 +179,7 @@ impl MirrorChangeQueue {
         match why {
             Some(error) => {
                 self.shared.end(error.clone());
-                self.bounded_sender.finish(Err(error));
+                self.bounded_sender.finish(error);
             }
             None => self.bounded_sender.end(),
         }

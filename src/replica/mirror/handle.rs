@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::mpsc;
 
 use super::contents::Snapshot;
 use super::event::MirrorEvent;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::runtime::BoundedReceiver;
 use crate::types::Revision;
 use crate::types::key_range::KeyRange;
 
@@ -46,17 +47,28 @@ use crate::types::key_range::KeyRange;
 pub struct Mirror {
     pub(super) range: KeyRange,
     pub(super) shared: Arc<Shared>,
-    pub(super) changes: Receiver<Result<MirrorEvent>>,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) changes: BoundedReceiver<Result<MirrorEvent>>,
 }
 
-/// Commands from the handle to the task, which ends when the channel is disconnected.
-#[derive(Debug)]
-pub(super) enum Command {
+/// Requests of the handle to the task.
+#[derive(Debug, Default)]
+struct Requests {
+    progress: bool,
+    read: bool,
+    dropped: bool,
+    /// The waker of the task.
+    waker: Option<Waker>,
+}
+
+/// A request of the handle to the task.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Request {
     /// A caller waits for a revision: request the progress of the watch.
     Progress,
     /// A caller reads the changes: queue what was held back, if there is room.
     Read,
+    /// The handle was dropped.
+    Drop,
 }
 
 /// State shared by the task and the handle.
@@ -64,6 +76,7 @@ pub(super) enum Command {
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    requests: Mutex<Requests>,
     /// Set by the first call of `changes()`: changes are queued from then on.
     requested: AtomicBool,
     /// Set while changes are held back and the task was not notified of a reader.
@@ -107,11 +120,26 @@ impl Mirror {
     ///
     /// An `Err` is the last item, sent when the client is closed. Does not block.
     pub fn changes(&self) -> &Receiver<Result<MirrorEvent>> {
+        self.request_changes();
+        self.changes.receiver()
+    }
+
+    /// Queues changes from now on, if it is the first request.
+    pub(crate) fn request_changes(&self) {
         if self.shared.request_changes() {
-            // A task that has ended has put its reason in the channel.
-            let _ = self.commands.send(Command::Read);
+            self.shared.request(Request::Read);
         }
-        &self.changes
+    }
+
+    /// Takes the next change without making a channel.
+    pub(crate) fn try_next(&self) -> std::result::Result<Result<MirrorEvent>, TryRecvError> {
+        self.request_changes();
+        self.changes.try_recv()
+    }
+
+    /// Wakes the waker when [`try_next`](Mirror::try_next) has something.
+    pub(crate) fn wake_when_ready(&self, waker: &Waker) {
+        self.changes.wake_when_ready(waker);
     }
 
     /// The time for which the contents may have been stale; `None` while the watch is live. Does not block.
@@ -184,8 +212,7 @@ impl Mirror {
                 );
                 return Err(Error::new(ErrorKind::Timeout, reason).operation(about()));
             }
-            // A task that has ended has put its reason in `ended`.
-            let _ = self.commands.send(Command::Progress);
+            self.shared.request(Request::Progress);
             self.shared
                 .changed
                 .wait_for(&mut state, left.min(PROGRESS_INTERVAL));
@@ -193,7 +220,43 @@ impl Mirror {
     }
 }
 
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.shared.request(Request::Drop);
+    }
+}
+
 impl Shared {
+    /// Sends a request to the task. A task that has ended has put its reason in `ended` and in the queue.
+    fn request(&self, request: Request) {
+        let mut requests = self.requests.lock();
+        match request {
+            Request::Progress => requests.progress = true,
+            Request::Read => requests.read = true,
+            Request::Drop => requests.dropped = true,
+        }
+        let waker = requests.waker.take();
+        drop(requests);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Polls for a request, of which several of one kind are one.
+    pub(super) fn poll_request(&self, cx: &mut Context<'_>) -> Poll<Request> {
+        let mut requests = self.requests.lock();
+        if requests.dropped {
+            Poll::Ready(Request::Drop)
+        } else if std::mem::take(&mut requests.read) {
+            Poll::Ready(Request::Read)
+        } else if std::mem::take(&mut requests.progress) {
+            Poll::Ready(Request::Progress)
+        } else {
+            requests.waker = Some(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
         self.state.lock().snapshot.clone()
     }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::change_queue::MirrorChangeQueue;
-use super::handle::{Command, Mirror, Shared};
+use super::handle::{Mirror, Request, Shared};
 use super::list::{List, Lister};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::grpc::Transport;
 use crate::rpc::namespace::Namespace;
 use crate::rpc::watch::{TaskWatcher, TaskWatcherItem, Watch, WatchRegistry};
-use crate::runtime::{BoundedSender, Bridge, Capacity, CurrentRuntime, Spawn};
+use crate::runtime::{Bridge, Capacity, CurrentRuntime, Spawn, bounded_queue};
 use crate::types::key_range::KeyRange;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
@@ -43,35 +43,34 @@ pub(crate) fn open(
     if let Some(problem) = range.problem() {
         return Err(Error::invalid(problem).operation(about));
     }
-    let (bounded_sender, receiver) = BoundedSender::new(QUEUE, || Some(Err(Error::abandoned())));
+    let (bounded_sender, changes) = bounded_queue(QUEUE, Err);
     transport.observer().watch_queue(bounded_sender.queue());
-    let (sender, commands) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::default());
+    // Dropped with an error, it ends the task.
+    let mirror = Mirror {
+        range: range.clone(),
+        shared: Arc::clone(&shared),
+        changes,
+    };
     let (listed, first) = oneshot::channel();
     let task = Task {
         lister: Lister {
             transport,
-            range: range.clone(),
+            range,
             namespace,
             timeout,
         },
         registry,
         changes: MirrorChangeQueue::new(bounded_sender, Arc::clone(&shared)),
         end_on_drop: EndOnDrop(Arc::clone(&shared)),
-        shared: Arc::clone(&shared),
-        commands,
+        shared,
         poll_timer: None,
     };
     bridge.spawn(Box::pin(task.run(listed)))?;
     bridge
         .call(async move { first.await.unwrap_or_else(|_| Err(Error::closed())) })
         .map_err(|error| error.operation(about))?;
-    Ok(Mirror {
-        range,
-        shared,
-        changes: receiver,
-        commands: sender,
-    })
+    Ok(mirror)
 }
 
 struct Task {
@@ -85,7 +84,6 @@ struct Task {
         reason = "its destructor wakes waiters when the runtime drops the task"
     )]
     end_on_drop: EndOnDrop,
-    commands: mpsc::UnboundedReceiver<Command>,
     /// Timer of the next poll for room in the queue of changes.
     poll_timer: Option<std::pin::Pin<Box<Sleep>>>,
 }
@@ -179,7 +177,7 @@ impl Task {
             Ok(TaskWatcherItem::Response(Err(error))) => refused = Some(error),
             Ok(TaskWatcherItem::Down) | Err(_) => self.changes.set_stale(disconnected()),
         }
-        // A caller that gave up has dropped the sender of commands too.
+        // A caller that gave up has dropped the handle.
         let _ = opening.send(Ok(()));
         refused
     }
@@ -245,11 +243,11 @@ impl Task {
         mut poll: impl FnMut(&mut std::task::Context<'_>) -> Poll<T>,
     ) -> Wake<T> {
         std::future::poll_fn(|cx| {
-            while let Poll::Ready(command) = self.commands.poll_recv(cx) {
-                match command {
-                    None => return Poll::Ready(Wake::Gone),
-                    Some(Command::Progress) => return Poll::Ready(Wake::Progress),
-                    Some(Command::Read) => {
+            while let Poll::Ready(request) = self.shared.poll_request(cx) {
+                match request {
+                    Request::Drop => return Poll::Ready(Wake::Gone),
+                    Request::Progress => return Poll::Ready(Wake::Progress),
+                    Request::Read => {
                         self.changes.read();
                         self.poll_timer = None;
                     }

@@ -1,16 +1,17 @@
 //! The handle of a lease that is kept alive.
 
 use std::fmt;
+use std::task::Waker;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, TryRecvError};
 use tokio::sync::mpsc;
 
 use super::lease_command::LeaseCommand;
 use super::lease_status::{LeaseStatus, LeaseWaiter};
 use super::renewal::Renewal;
 use crate::error::{Error, Result};
-use crate::runtime::clock;
+use crate::runtime::{BoundedReceiver, clock};
 use crate::types::LeaseId;
 use crate::util::receive::receive_methods;
 
@@ -59,7 +60,7 @@ use crate::util::receive::receive_methods;
 pub struct KeepAlive {
     id: LeaseId,
     number: u64,
-    receiver: Receiver<Result<Renewal>>,
+    renewals: BoundedReceiver<Result<Renewal>>,
     status: LeaseStatus,
     commands: mpsc::UnboundedSender<LeaseCommand>,
 }
@@ -68,14 +69,14 @@ impl KeepAlive {
     pub(super) fn new(
         id: LeaseId,
         number: u64,
-        receiver: Receiver<Result<Renewal>>,
+        renewals: BoundedReceiver<Result<Renewal>>,
         status: LeaseStatus,
         commands: mpsc::UnboundedSender<LeaseCommand>,
     ) -> Self {
         KeepAlive {
             id,
             number,
-            receiver,
+            renewals,
             status,
             commands,
         }
@@ -92,7 +93,7 @@ impl KeepAlive {
     /// channel need not be read: it holds 16 renewals, further ones are dropped (the newest state is
     /// always in [`valid_for`](KeepAlive::valid_for)), and the last item is always delivered.
     pub fn receiver(&self) -> &Receiver<Result<Renewal>> {
-        &self.receiver
+        self.renewals.receiver()
     }
 
     /// The time for which the lease is certain to live from now on. Zero before the first renewal was
@@ -123,6 +124,22 @@ impl KeepAlive {
     /// `KeepAlive` is dropped. For `select!` loops that do not need the renewals.
     pub fn lost(&self) -> &Receiver<Error> {
         self.status.lost()
+    }
+
+    /// Returns the error of the last item, once there is one: why the lease is not kept alive any more.
+    /// `None` before that. It does not block.
+    pub fn ended(&self) -> Option<Error> {
+        self.renewals.ended()
+    }
+
+    /// Takes the next renewal without making a channel.
+    pub(crate) fn try_next(&self) -> std::result::Result<Result<Renewal>, TryRecvError> {
+        self.renewals.try_recv()
+    }
+
+    /// Wakes the waker when [`try_next`](KeepAlive::try_next) has something.
+    pub(crate) fn wake_when_ready(&self, waker: &Waker) {
+        self.renewals.wake_when_ready(waker);
     }
 
     /// A waiter for requests that end with the lease.

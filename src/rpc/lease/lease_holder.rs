@@ -40,7 +40,7 @@ impl LeaseHolder {
     /// Reports the loss of the lease.
     pub(super) fn lost(self, why: Error) {
         let why = self.status.lost(why);
-        self.renewals.finish(Err(why));
+        self.renewals.finish(why);
     }
 
     /// Ends without a report: the handle was dropped.

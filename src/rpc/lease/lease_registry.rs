@@ -14,7 +14,7 @@ use super::lease_holder::LeaseHolder;
 use super::lease_status::lease_status;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
-use crate::runtime::{BoundedSender, Bridge, Capacity, Spawn};
+use crate::runtime::{Bridge, Capacity, Spawn, bounded_queue};
 use crate::types::LeaseId;
 use crate::util::atomic::AtomicU64;
 
@@ -42,7 +42,7 @@ impl LeaseRegistry {
     ) -> Result<KeepAlive> {
         let refused = |error: Error| error.operation(Operation::about("keep alive lease", lease));
         bridge.check_open().map_err(refused)?;
-        let (renewals, receiver) = BoundedSender::new(ROOM, || Some(Err(Error::abandoned())));
+        let (renewals, receiver) = bounded_queue(ROOM, Err);
         let number = self.holders.fetch_add(1, Relaxed);
         let (writer, status) = lease_status(lease);
         let holder = LeaseHolder::new(number, renewals, writer);

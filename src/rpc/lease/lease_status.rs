@@ -3,127 +3,132 @@
 //! The loss of a lease is final, because its holder acts on it. An answer to a renewal that arrives
 //! later does not revive the lease.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::error::{Error, ErrorKind, Operation};
 use crate::types::LeaseId;
-use crate::util::atomic::AtomicU64;
 use crate::util::boot_time::BootTime;
 
 #[derive(Debug)]
 struct Shared {
     lease: LeaseId,
-    /// The time until which the lease is certain to live, in nanoseconds since boot; 0 before the first
-    /// renewal.
-    until: AtomicU64,
-    /// The reason why the lease is not kept alive any more.
-    end: OnceLock<Error>,
+    state: Mutex<State>,
+    /// Notified when the task stops keeping the lease alive.
+    stopped: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The time until which the lease is certain to live, once a renewal was answered.
+    until: Option<BootTime>,
+    /// Why the lease is not kept alive any more.
+    end: Option<Error>,
+    keeping: Keeping,
+}
+
+/// What the task does with the lease.
+#[derive(Debug)]
+enum Keeping {
+    /// Keeps it alive. The sender is that of the channel of the loss, once the holder asked for it.
+    Alive(Option<Sender<Error>>),
+    /// Has reported its loss.
+    Lost,
+    /// The handle was dropped.
+    Dropped,
 }
 
 /// The holder's end.
 #[derive(Debug)]
 pub(super) struct LeaseStatus {
     shared: Arc<Shared>,
-    lost: Receiver<Error>,
-    ended: watch::Receiver<()>,
+    lost: OnceLock<Receiver<Error>>,
 }
 
 /// The task's end. Dropping it reports that the client was closed or that the task panicked.
 #[derive(Debug)]
-pub(super) struct LeaseStatusWriter {
-    shared: Arc<Shared>,
-    lost: Option<Sender<Error>>,
-    /// Carries no values: it closes when the lease is not kept alive any more.
-    _ended: watch::Sender<()>,
-}
+pub(super) struct LeaseStatusWriter(Arc<Shared>);
 
 /// Waits for the end of a lease. Requests under a lease use it beside their answer.
 #[derive(Clone, Debug)]
-pub(crate) struct LeaseWaiter {
-    shared: Arc<Shared>,
-    ended: watch::Receiver<()>,
-}
+pub(crate) struct LeaseWaiter(Arc<Shared>);
 
 /// The two ends of the status of a lease.
 pub(super) fn lease_status(lease: LeaseId) -> (LeaseStatusWriter, LeaseStatus) {
     let shared = Arc::new(Shared {
         lease,
-        until: AtomicU64::new(0),
-        end: OnceLock::new(),
+        state: Mutex::new(State {
+            until: None,
+            end: None,
+            keeping: Keeping::Alive(None),
+        }),
+        stopped: Notify::new(),
     });
-    let (sender, lost) = bounded(1);
-    let (ending, ended) = watch::channel(());
-    let writer = LeaseStatusWriter {
-        shared: Arc::clone(&shared),
-        lost: Some(sender),
-        _ended: ending,
-    };
     let status = LeaseStatus {
-        shared,
-        lost,
-        ended,
+        shared: Arc::clone(&shared),
+        lost: OnceLock::new(),
     };
-    (writer, status)
+    (LeaseStatusWriter(shared), status)
 }
 
 impl LeaseStatusWriter {
     /// Records a renewal. Returns `false` when the lease has been reported as lost.
     pub(super) fn renewed(&self, until: BootTime) -> bool {
-        if self.shared.end.get().is_some() {
+        let mut state = self.0.state.lock();
+        if state.end.is_some() {
             return false;
         }
-        let nanos = until.since(BootTime::default()).as_nanos();
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-        self.shared.until.store(nanos, Relaxed);
+        state.until = Some(until);
         true
     }
 
     /// Reports the loss of the lease. Returns the error that the holder receives: the first reason
     /// stays.
-    pub(super) fn lost(mut self, why: Error) -> Error {
-        self.end(why)
+    pub(super) fn lost(self, why: Error) -> Error {
+        self.0.stop(Keeping::Lost, || why)
     }
 
     /// Ends without a report to the holder, which was dropped.
-    pub(super) fn dropped(mut self) {
-        self.lost = None;
-        self.end(holder_dropped(self.shared.lease));
-    }
-
-    fn end(&mut self, why: Error) -> Error {
-        let why = self.shared.end.get_or_init(|| why).clone();
-        if let Some(lost) = self.lost.take() {
-            // The channel has room for its only item.
-            let _ = lost.try_send(why.clone());
-        }
-        why
+    pub(super) fn dropped(self) {
+        self.0
+            .stop(Keeping::Dropped, || holder_dropped(self.0.lease));
     }
 }
 
 impl Drop for LeaseStatusWriter {
     fn drop(&mut self) {
-        if self.lost.is_some() {
-            let about = Operation::about("keep alive lease", self.shared.lease);
-            self.end(Error::abandoned().operation(about));
-        }
+        let about = || Operation::about("keep alive lease", self.0.lease);
+        self.0
+            .stop(Keeping::Lost, || Error::abandoned().operation(about()));
     }
 }
 
 impl LeaseStatus {
+    /// The channel of the loss.
     pub(super) fn lost(&self) -> &Receiver<Error> {
-        &self.lost
+        self.lost.get_or_init(|| {
+            let (sender, receiver) = bounded(1);
+            let State { keeping, end, .. } = &mut *self.shared.state.lock();
+            match (keeping, end) {
+                (Keeping::Alive(channel), _) => *channel = Some(sender),
+                // The channel has room for its only item.
+                (Keeping::Lost, Some(why)) => drop(sender.try_send(why.clone())),
+                (Keeping::Lost, None) | (Keeping::Dropped, _) => {}
+            }
+            receiver
+        })
     }
 
     pub(super) fn remaining(&self, now: BootTime) -> Duration {
-        if self.shared.end.get().is_some() {
-            return Duration::ZERO;
+        let state = self.shared.state.lock();
+        match (state.until, &state.end) {
+            (Some(until), None) => until.since(now),
+            (None, _) | (_, Some(_)) => Duration::ZERO,
         }
-        self.shared.until().since(now)
     }
 
     /// Checks that the lease is not lost. A loss by the clock is final.
@@ -133,22 +138,32 @@ impl LeaseStatus {
 
     /// A waiter for the end of the lease.
     pub(super) fn waiter(&self) -> LeaseWaiter {
-        LeaseWaiter {
-            shared: Arc::clone(&self.shared),
-            ended: self.ended.clone(),
-        }
+        LeaseWaiter(Arc::clone(&self.shared))
     }
 }
 
 impl Shared {
-    fn until(&self) -> BootTime {
-        BootTime::from_boot(Duration::from_nanos(self.until.load(Relaxed)))
+    /// Ends the keeping, once. Returns the first reason of the end.
+    fn stop(&self, stopped: Keeping, why: impl FnOnce() -> Error) -> Error {
+        let mut state = self.state.lock();
+        let why = state.end.get_or_insert_with(why).clone();
+        if let Keeping::Alive(channel) = &mut state.keeping {
+            let channel = channel.take();
+            if let (Keeping::Lost, Some(channel)) = (&stopped, channel) {
+                // The channel has room for its only item.
+                let _ = channel.try_send(why.clone());
+            }
+            state.keeping = stopped;
+            drop(state);
+            self.stopped.notify_waiters();
+        }
+        why
     }
 
     fn check(&self, now: BootTime) -> Result<(), Error> {
-        let until = self.until();
-        if until != BootTime::default() && until <= now {
-            self.end.get_or_init(|| {
+        let mut state = self.state.lock();
+        if let Some(until) = state.until.filter(|until| *until <= now) {
+            state.end.get_or_insert_with(|| {
                 let late = now.since(until);
                 let reason =
                     format!("its time ran out {late:.1?} ago, and no renewal was answered");
@@ -156,7 +171,7 @@ impl Shared {
                     .operation(Operation::about("keep alive lease", self.lease))
             });
         }
-        self.end.get().map_or(Ok(()), |why| Err(why.clone()))
+        state.end.as_ref().map_or(Ok(()), |why| Err(why.clone()))
     }
 }
 
@@ -169,18 +184,24 @@ impl LeaseWaiter {
     }
 
     pub(crate) fn lease(&self) -> LeaseId {
-        self.shared.lease
+        self.0.lease
     }
 
     pub(crate) fn check(&self, now: BootTime) -> Result<(), Error> {
-        self.shared.check(now)
+        self.0.check(now)
     }
 
     /// Waits until the lease is not kept alive any more. Returns the reason.
-    pub(crate) async fn wait(mut self) -> Error {
-        while self.ended.changed().await.is_ok() {}
-        let end = self.shared.end.get().cloned();
-        end.unwrap_or_else(|| holder_dropped(self.shared.lease))
+    pub(crate) async fn wait(self) -> Error {
+        let mut stopped = std::pin::pin!(self.0.stopped.notified());
+        // Enabled before the state is read, so that no notification is missed.
+        stopped.as_mut().enable();
+        let alive = matches!(self.0.state.lock().keeping, Keeping::Alive(_));
+        if alive {
+            stopped.await;
+        }
+        let end = self.0.state.lock().end.clone();
+        end.unwrap_or_else(|| holder_dropped(self.0.lease))
     }
 }
 
@@ -191,6 +212,8 @@ fn holder_dropped(lease: LeaseId) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+
     use super::*;
 
     fn at(seconds: u64) -> BootTime {
@@ -207,6 +230,33 @@ mod tests {
         assert!(status.check(at(100)).is_ok());
         assert!(status.remaining(at(100)).is_zero());
         assert!(status.lost().is_empty());
+    }
+
+    #[test]
+    fn the_channel_of_the_loss_may_be_asked_for_later() {
+        let (writer, status) = new();
+        writer.lost(Error::new(ErrorKind::LeaseNotFound, "gone"));
+        assert_eq!(status.lost().iter().count(), 1);
+        assert_eq!(status.lost().iter().count(), 0);
+    }
+
+    #[test]
+    fn a_waiter_ends_with_the_keeping_whenever_it_began() {
+        let (writer, status) = new();
+        let mut early = std::pin::pin!(status.waiter().wait());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(early.as_mut().poll(&mut cx).is_pending());
+        // A loss by the clock does not end the keeping.
+        assert!(writer.renewed(at(10)) && status.check(at(11)).is_err());
+        assert!(early.as_mut().poll(&mut cx).is_pending());
+        writer.lost(Error::new(ErrorKind::LeaseNotFound, "gone"));
+        let mut late = std::pin::pin!(status.waiter().wait());
+        for waiter in [early.as_mut().poll(&mut cx), late.as_mut().poll(&mut cx)] {
+            let std::task::Poll::Ready(why) = waiter else {
+                panic!("it waits");
+            };
+            assert_eq!(why.kind(), ErrorKind::LeaseExpired);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::grpc::{
     member_condition, outgoing,
 };
 use crate::rpc::namespace::Namespace;
-use crate::runtime::{BoundedSender, Capacity, SendOutcome, Spawn};
+use crate::runtime::{BoundedReceiver, BoundedSender, Capacity, SendOutcome, Spawn, bounded_queue};
 use crate::types::Revision;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
@@ -47,14 +47,20 @@ const ROOM_CHECK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 #[must_use = "dropping it ends the observation"]
 pub struct Leaders {
-    receiver: Receiver<Result<LeaderResponse>>,
+    leaders: BoundedReceiver<Result<LeaderResponse>>,
     _alive: oneshot::Sender<()>,
 }
 
 impl Leaders {
     /// The channel of the leaders, for `select!`.
     pub fn receiver(&self) -> &Receiver<Result<LeaderResponse>> {
-        &self.receiver
+        self.leaders.receiver()
+    }
+
+    /// Returns the error of the last item, once there is one: why the observation ended. `None` before
+    /// that. It does not block.
+    pub fn ended(&self) -> Option<Error> {
+        self.leaders.ended()
     }
 }
 
@@ -67,7 +73,7 @@ pub(crate) fn observe(
     election: Leader,
     namespace: Option<Namespace>,
 ) -> Result<Leaders> {
-    let (bounded_sender, receiver) = BoundedSender::new(ROOM, || Some(Err(Error::abandoned())));
+    let (bounded_sender, leaders) = bounded_queue(ROOM, Err);
     let (alive, handle_dropped) = oneshot::channel::<()>();
     let observation = Observation {
         transport,
@@ -87,7 +93,7 @@ pub(crate) fn observe(
         .await;
     }))?;
     Ok(Leaders {
-        receiver,
+        leaders,
         _alive: alive,
     })
 }
@@ -113,7 +119,7 @@ impl Observation {
             if let Err(error) = self.observe_once().await {
                 let about = self.election.operation_named("election service: observe");
                 let error = Error::new(error.kind, error.text).operation(about);
-                return self.bounded_sender.finish(Err(error));
+                return self.bounded_sender.finish(error);
             }
             if self.last != before {
                 backoff.reset();

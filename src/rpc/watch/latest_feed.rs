@@ -1,6 +1,7 @@
 //! The state that a latest set shares with the watch task, and the task's end of it.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,6 +19,21 @@ pub(super) struct SharedSlots {
     pub(super) slots: Mutex<LatestSlots>,
     /// Holds one token from the first change until the reader takes the events.
     wake: Sender<()>,
+    /// The waker of a reader that does not wait on the channel.
+    waker: Mutex<Option<Waker>>,
+}
+
+impl SharedSlots {
+    /// Wakes the waker when the channel has a token: now, or later once.
+    pub(super) fn wake_when_ready(&self, waker: &Waker) {
+        *self.waker.lock() = Some(waker.clone());
+        // Checked after the waker is in place, so that no token is missed.
+        if self.wake.is_full()
+            && let Some(waker) = self.waker.lock().take()
+        {
+            waker.wake();
+        }
+    }
 }
 
 /// The task's end of a latest set. Dropping it gives the reader a last item: the client has ended.
@@ -31,6 +47,7 @@ impl LatestFeed {
         let shared = Arc::new(SharedSlots {
             slots: Mutex::default(),
             wake,
+            waker: Mutex::default(),
         });
         (LatestFeed(Arc::clone(&shared)), shared, receiver)
     }
@@ -65,6 +82,11 @@ impl LatestFeed {
         if slots.has_changed() {
             // A full channel already holds a token.
             let _ = self.0.wake.try_send(());
+            drop(slots);
+            let waker = self.0.waker.lock().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Watches of single keys of which only the newest event is kept.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
@@ -117,6 +118,11 @@ impl LatestSet {
     /// lost a watch or has it again. The next one arrives only after `take` was called.
     pub fn receiver(&self) -> &Receiver<()> {
         &self.receiver
+    }
+
+    /// Wakes the waker when the [`receiver`](LatestSet::receiver) has a token: now, or later once.
+    pub(crate) fn wake_when_ready(&self, waker: &Waker) {
+        self.shared.wake_when_ready(waker);
     }
 
     /// Takes the newest event of each watch that had one since the last call. It does not block.

@@ -1,11 +1,8 @@
 //! The destination of a watch's items.
 
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
-
 use super::event::WatchResponse;
 use super::set_delivery::SetDeliveries;
-use super::task_watcher_item::{RESERVED, TaskWatcherItem};
+use super::task_watcher_item::{CAPACITY, TaskWatcherItem};
 use super::watch_id::WatchId;
 use crate::error::{Error, Result};
 use crate::runtime::{BoundedSender, SendOutcome};
@@ -17,8 +14,8 @@ pub(super) enum Sink {
     Reader(BoundedSender<Result<WatchResponse>>),
     /// A task of the runtime.
     Task {
-        items: mpsc::Sender<TaskWatcherItem>,
-        /// The last of `Down` and `Up` that was sent was `Down`. Neither is sent to a full channel.
+        items: BoundedSender<TaskWatcherItem>,
+        /// The last of `Down` and `Up` that was sent was `Down`. Neither is sent to a full queue.
         down: bool,
     },
     /// The set of this number.
@@ -35,17 +32,7 @@ impl Sink {
     ) -> SendOutcome {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.offer(Ok(response), size),
-            Sink::Task { items, .. } if items.capacity() <= RESERVED => match items.is_closed() {
-                true => SendOutcome::Disconnected,
-                false => SendOutcome::Full,
-            },
-            Sink::Task { items, .. } => {
-                match items.try_send(TaskWatcherItem::Response(Ok(response))) {
-                    Ok(()) => SendOutcome::Sent,
-                    Err(TrySendError::Full(_)) => SendOutcome::Full,
-                    Err(TrySendError::Closed(_)) => SendOutcome::Disconnected,
-                }
-            }
+            Sink::Task { items, .. } => items.offer(TaskWatcherItem::Response(Ok(response)), 0),
             Sink::Set(set) => sets.offer(*set, id, response, size),
         }
     }
@@ -53,9 +40,7 @@ impl Sink {
     pub(super) fn has_room(&mut self, sets: &mut SetDeliveries) -> bool {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.has_room(),
-            Sink::Task { items, .. } => {
-                items.capacity() >= items.max_capacity() / 2 || items.is_closed()
-            }
+            Sink::Task { items, .. } => items.has_room(),
             Sink::Set(set) => sets.has_room(*set),
         }
     }
@@ -67,15 +52,15 @@ impl Sink {
             Sink::Task { items, down } => (items, down),
             Sink::Set(set) => return sets.set_down(*set, id, is_down),
         };
-        // One place stays free for the last item. A reader that is so far behind needs no `Down` or
-        // `Up`: the responses that wait in its channel are older.
-        if *down != is_down && items.capacity() > 1 {
+        // A reader that is so far behind needs no `Down` or `Up`: the responses that wait in its queue
+        // are older.
+        if *down != is_down && items.waiting() < CAPACITY {
             *down = is_down;
-            let _ = items.try_send(if is_down {
-                TaskWatcherItem::Down
-            } else {
-                TaskWatcherItem::Up
-            });
+            let item = match is_down {
+                true => TaskWatcherItem::Down,
+                false => TaskWatcherItem::Up,
+            };
+            items.send_over_capacity(item, 0);
         }
     }
 
@@ -83,7 +68,7 @@ impl Sink {
     pub(super) fn created(&mut self, sets: &mut SetDeliveries, id: WatchId) {
         match self {
             Sink::Reader(_) => {}
-            Sink::Task { items, .. } => drop(items.try_send(TaskWatcherItem::Up)),
+            Sink::Task { items, .. } => items.send_over_capacity(TaskWatcherItem::Up, 0),
             Sink::Set(set) => sets.set_down(*set, id, false),
         }
     }
@@ -91,10 +76,8 @@ impl Sink {
     /// Delivers the last item.
     pub(super) fn finish(self, sets: &mut SetDeliveries, id: WatchId, error: Error) {
         match self {
-            Sink::Reader(bounded_sender) => bounded_sender.finish(Err(error)),
-            Sink::Task { items, .. } => {
-                let _ = items.try_send(TaskWatcherItem::Response(Err(error)));
-            }
+            Sink::Reader(bounded_sender) => bounded_sender.finish(error),
+            Sink::Task { items, .. } => items.finish(error),
             Sink::Set(set) => sets.finish(set, id, error),
         }
     }
@@ -103,7 +86,7 @@ impl Sink {
     pub(super) fn end(self, sets: &mut SetDeliveries, id: WatchId) {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.end(),
-            Sink::Task { .. } => {}
+            Sink::Task { items, .. } => items.end(),
             Sink::Set(set) => sets.leave(set, id),
         }
     }
@@ -113,15 +96,17 @@ impl Sink {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::rpc::watch::task_watcher_item::CAPACITY;
+    use crate::rpc::watch::task_watcher_item::{RESERVED, ROOM};
+    use crate::runtime::{BoundedReceiver, bounded_queue};
+
+    fn task() -> (Sink, BoundedReceiver<TaskWatcherItem>) {
+        let (items, receiver) = bounded_queue(ROOM, |error| TaskWatcherItem::Response(Err(error)));
+        (Sink::Task { items, down: false }, receiver)
+    }
 
     #[test]
     fn a_task_that_does_not_read_still_gets_its_last_item() {
-        let (sender, mut receiver) = mpsc::channel(CAPACITY);
-        let mut sink = Sink::Task {
-            items: sender,
-            down: false,
-        };
+        let (mut sink, receiver) = task();
         let mut sets = SetDeliveries::default();
         sink.created(&mut sets, 1);
         let offer = |sink: &mut Sink, sets: &mut SetDeliveries| {
@@ -147,11 +132,7 @@ mod tests {
 
     #[test]
     fn down_and_up_are_delivered_alternately() {
-        let (sender, mut receiver) = mpsc::channel(CAPACITY);
-        let mut sink = Sink::Task {
-            items: sender,
-            down: false,
-        };
+        let (mut sink, receiver) = task();
         for is_down in [true, true, false, false, true] {
             sink.set_down(&mut SetDeliveries::default(), 1, is_down);
         }

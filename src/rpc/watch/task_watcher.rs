@@ -1,38 +1,43 @@
 //! A watch that a task of the runtime reads.
 
-use tokio::sync::mpsc;
+use std::task::{Context, Poll};
+
+use crossbeam_channel::TryRecvError;
 
 use super::task_watcher_item::TaskWatcherItem;
 use super::watch_guard::WatchGuard;
 use crate::error::Error;
+use crate::runtime::BoundedReceiver;
 
 /// The reading end; dropping it cancels the watch.
 #[derive(Debug)]
 pub(crate) struct TaskWatcher {
-    receiver: mpsc::Receiver<TaskWatcherItem>,
+    items: BoundedReceiver<TaskWatcherItem>,
     guard: WatchGuard,
 }
 
 impl TaskWatcher {
-    pub(super) fn new(receiver: mpsc::Receiver<TaskWatcherItem>, guard: WatchGuard) -> Self {
-        TaskWatcher { receiver, guard }
+    pub(super) fn new(items: BoundedReceiver<TaskWatcherItem>, guard: WatchGuard) -> Self {
+        TaskWatcher { items, guard }
     }
 
     /// The next item. An error is followed by errors only.
     pub(crate) async fn recv(&mut self) -> TaskWatcherItem {
-        match self.receiver.recv().await {
-            Some(item) => item,
-            None => TaskWatcherItem::Response(Err(Error::closed())),
-        }
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// Polls for the next item.
-    pub(crate) fn poll_recv(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<TaskWatcherItem> {
-        let item = self.receiver.poll_recv(cx);
-        item.map(|item| item.unwrap_or_else(|| TaskWatcherItem::Response(Err(Error::closed()))))
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<TaskWatcherItem> {
+        match self.items.try_recv() {
+            Ok(item) => Poll::Ready(item),
+            Err(TryRecvError::Disconnected) => {
+                Poll::Ready(TaskWatcherItem::Response(Err(Error::closed())))
+            }
+            Err(TryRecvError::Empty) => {
+                self.items.wake_when_ready(cx.waker());
+                Poll::Pending
+            }
+        }
     }
 
     /// Asks the server for progress; the answer is an item without events.

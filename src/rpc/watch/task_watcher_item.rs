@@ -1,7 +1,8 @@
-//! The items of a watch that a task of the runtime reads, and the size of its channel.
+//! The items of a watch that a task of the runtime reads, and the size of its queue.
 
 use super::event::WatchResponse;
 use crate::error::Result;
+use crate::runtime::Capacity;
 
 /// An item of a [`TaskWatcher`](super::task_watcher::TaskWatcher).
 #[derive(Debug)]
@@ -14,8 +15,14 @@ pub(crate) enum TaskWatcherItem {
     Up,
 }
 
-/// The items that the channel holds.
+/// The items that the queue holds, without the last one.
 pub(super) const CAPACITY: usize = 64;
 
-/// The part of the capacity that is reserved for `Down`, `Up` and the last item.
+/// The part of the capacity that is reserved for `Down` and `Up`.
 pub(super) const RESERVED: usize = 4;
+
+/// The room for responses.
+pub(super) const ROOM: Capacity = Capacity {
+    items: CAPACITY - RESERVED,
+    bytes: usize::MAX,
+};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::command::{Command, CommandSender};
 use super::pending_watch::{PendingWatch, all_created};
@@ -14,6 +14,7 @@ use super::set_guard::SetGuard;
 use super::sink::Sink;
 use super::task_watcher::TaskWatcher;
 use super::task_watcher_item;
+use super::task_watcher_item::TaskWatcherItem;
 use super::watch_guard::WatchGuard;
 use super::watch_id::WatchId;
 use super::watch_request::Watch;
@@ -21,7 +22,7 @@ use super::watch_task::WatchTask;
 use super::watcher::Watcher;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
-use crate::runtime::{BoundedSender, Bridge, Capacity, Spawn};
+use crate::runtime::{BoundedReceiver, BoundedSender, Bridge, Capacity, Spawn, bounded_queue};
 use crate::util::atomic::AtomicU64;
 
 /// The watches of a client.
@@ -45,7 +46,7 @@ impl WatchRegistry {
 
     /// Creates a watch. Blocks until the server has created it, at most for `timeout`.
     pub(crate) fn open(&self, bridge: &Bridge, watch: Watch, timeout: Duration) -> Result<Watcher> {
-        let (sender, receiver) = self.bounded_channel(|| Some(Err(Error::abandoned())));
+        let (sender, receiver) = self.bounded_queue(Err);
         let sink = Sink::Reader(sender);
         let (guard, created) = self.add(bridge, self.next_id(), watch, sink)?;
         bridge.call(all_created(vec![created], guard.task().clone(), timeout))?;
@@ -54,19 +55,20 @@ impl WatchRegistry {
 
     /// Adds a watch that a task of the runtime reads. It does not wait for the server.
     pub(crate) fn open_for_task(&self, spawn: &impl Spawn, watch: Watch) -> Result<TaskWatcher> {
-        let (items, receiver) = mpsc::channel(task_watcher_item::CAPACITY);
+        let last_item = |error| TaskWatcherItem::Response(Err(error));
+        let (items, receiver) = bounded_queue(task_watcher_item::ROOM, last_item);
         let sink = Sink::Task { items, down: false };
         let id = self.next_id();
         let task = self.submit(spawn, id, watch, sink, None)?;
         Ok(TaskWatcher::new(receiver, WatchGuard::new(id, task)))
     }
 
-    /// A channel with the bounds that the client's settings give to each watch queue.
-    pub(super) fn bounded_channel<T: Send + 'static>(
+    /// A queue with the bounds that the client's settings give to each watch queue.
+    pub(super) fn bounded_queue<T: Send + 'static>(
         &self,
-        last: fn() -> Option<T>,
-    ) -> (BoundedSender<T>, crossbeam_channel::Receiver<T>) {
-        let (sender, receiver) = BoundedSender::new(self.room, last);
+        last_item: fn(Error) -> T,
+    ) -> (BoundedSender<T>, BoundedReceiver<T>) {
+        let (sender, receiver) = bounded_queue(self.room, last_item);
         self.transport.observer().watch_queue(sender.queue());
         (sender, receiver)
     }

@@ -14,7 +14,7 @@ use super::watch_id::WatchId;
 use super::watch_key::WatchKey;
 use super::watch_request::Watch;
 use crate::error::{Error, Result};
-use crate::runtime::Spawn;
+use crate::runtime::{BoundedReceiver, Spawn};
 use crate::util::receive::receive_methods;
 
 /// Many watches that deliver into one channel.
@@ -43,7 +43,7 @@ use crate::util::receive::receive_methods;
 #[derive(Debug)]
 pub struct WatchSet {
     guard: SetGuard,
-    receiver: Receiver<(WatchKey, Result<WatchResponse>)>,
+    items: BoundedReceiver<(WatchKey, Result<WatchResponse>)>,
     watches: OpenWatches,
     context: Box<dyn WatchContext>,
 }
@@ -52,8 +52,7 @@ impl WatchSet {
     /// Adds an empty set to the client's watches. `spawn` starts the watch task if there is none.
     pub(crate) fn open(context: Box<dyn WatchContext>, spawn: &impl Spawn) -> Result<Self> {
         let registry = context.registry();
-        let last = || Some((WatchKey::SET, Err(Error::abandoned())));
-        let (bounded_sender, receiver) = registry.bounded_channel(last);
+        let (bounded_sender, items) = registry.bounded_queue(|error| (WatchKey::SET, Err(error)));
         let watches = OpenWatches::default();
         let delivery = SetDelivery::All {
             bounded_sender,
@@ -62,7 +61,7 @@ impl WatchSet {
         let guard = registry.add_set(spawn, delivery)?;
         Ok(WatchSet {
             guard,
-            receiver,
+            items,
             watches,
             context,
         })
@@ -70,7 +69,13 @@ impl WatchSet {
 
     /// The channel of the items, for `select!`. Each item comes with the key of its watch.
     pub fn receiver(&self) -> &Receiver<(WatchKey, Result<WatchResponse>)> {
-        &self.receiver
+        self.items.receiver()
+    }
+
+    /// Returns the error under [`WatchKey::SET`], once the set has ended. `None` before that. It does not
+    /// block.
+    pub fn ended(&self) -> Option<Error> {
+        self.items.ended()
     }
 
     /// Adds a watch. Blocks until the server has created it, at most for the client's timeout.

@@ -4,7 +4,8 @@ use crossbeam_channel::Receiver;
 
 use super::event::WatchResponse;
 use super::watch_guard::WatchGuard;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::runtime::BoundedReceiver;
 use crate::util::receive::receive_methods;
 
 /// The handle of a watch, and the receiver of its items.
@@ -72,18 +73,24 @@ use crate::util::receive::receive_methods;
 #[must_use = "dropping a watcher cancels its watch"]
 pub struct Watcher {
     // Dropped first, so that the task has no reader to send a last item to.
-    receiver: Receiver<Result<WatchResponse>>,
+    items: BoundedReceiver<Result<WatchResponse>>,
     guard: WatchGuard,
 }
 
 impl Watcher {
-    pub(super) fn new(receiver: Receiver<Result<WatchResponse>>, guard: WatchGuard) -> Self {
-        Watcher { receiver, guard }
+    pub(super) fn new(items: BoundedReceiver<Result<WatchResponse>>, guard: WatchGuard) -> Self {
+        Watcher { items, guard }
     }
 
     /// The channel of the items, for `select!`.
     pub fn receiver(&self) -> &Receiver<Result<WatchResponse>> {
-        &self.receiver
+        self.items.receiver()
+    }
+
+    /// Returns the error of the last item, once there is one: why the watch ended. `None` before that. It
+    /// does not block.
+    pub fn ended(&self) -> Option<Error> {
+        self.items.ended()
     }
 
     /// Asks the server for the progress of the watch, and returns at once. The answer is an item

@@ -1,7 +1,8 @@
 //! The data that the worker and the handles of one registration share.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -23,7 +24,8 @@ pub(in crate::discovery) struct Shared {
     changed: Condvar,
     /// The validity of the lease. It is set when the worker receives the registration.
     validity: Mutex<Option<Arc<LeaseValidity>>>,
-    states: Receiver<State>,
+    /// The channel of states, once it was asked for.
+    states: OnceLock<Receiver<State>>,
 }
 
 struct Inner {
@@ -42,7 +44,10 @@ struct Inner {
     held_by: Option<LeaseId>,
     /// The outcome, once it has ended: `Ok` if it has left.
     ended: Option<Result<()>>,
-    sender: Option<Sender<State>>,
+    /// The states before the channel was asked for.
+    early: VecDeque<State>,
+    /// The ends of the channel, from when it was asked for until the end.
+    channel: Option<(Sender<State>, Receiver<State>)>,
 }
 
 /// The error while another process holds the key.
@@ -53,7 +58,6 @@ fn held_error(by: LeaseId) -> Error {
 
 impl Shared {
     pub(in crate::discovery) fn new(instance: Arc<Instance>) -> Arc<Self> {
-        let (sender, states) = bounded(STATES);
         let inner = Inner {
             state: State::Starting,
             instance,
@@ -64,13 +68,14 @@ impl Shared {
             error: None,
             held_by: None,
             ended: None,
-            sender: Some(sender),
+            early: VecDeque::new(),
+            channel: None,
         };
         Arc::new(Shared {
             inner: Mutex::new(inner),
             changed: Condvar::new(),
             validity: Mutex::new(None),
-            states,
+            states: OnceLock::new(),
         })
     }
 
@@ -114,8 +119,18 @@ impl Shared {
         }
     }
 
+    /// The channel of states, which the first call makes.
     pub(super) fn states(&self) -> &Receiver<State> {
-        &self.states
+        self.states.get_or_init(|| {
+            let (sender, states) = bounded(STATES);
+            let mut inner = self.inner.lock();
+            for state in std::mem::take(&mut inner.early) {
+                // There are at most as many as the channel has places.
+                let _ = sender.try_send(state);
+            }
+            inner.channel = (inner.ended.is_none()).then(|| (sender, states.clone()));
+            states
+        })
     }
 
     pub(super) fn revision(&self) -> Option<Revision> {
@@ -170,14 +185,11 @@ impl Shared {
     fn set_state(&self, mut inner: MutexGuard<'_, Inner>, state: State) {
         let is_visible = is_visible_change(&inner.state, &state);
         inner.state = state.clone();
-        if let (true, Some(sender)) = (is_visible, &inner.sender) {
-            if sender.is_full() {
-                let _ = self.states.try_recv();
-            }
-            let _ = sender.try_send(state);
+        if is_visible {
+            inner.queue(state);
         }
         if inner.ended.is_some() {
-            inner.sender = None;
+            inner.channel = None;
         }
         drop(inner);
         self.changed.notify_all();
@@ -309,6 +321,26 @@ impl Shared {
             }
         };
         result.map_err(|error| error.operation(Operation::about(verb, &inner.instance.id)))
+    }
+}
+
+impl Inner {
+    /// Queues a state for the reader of the channel. A newer state replaces the oldest.
+    fn queue(&mut self, state: State) {
+        match &self.channel {
+            Some((sender, states)) => {
+                if sender.is_full() {
+                    let _ = states.try_recv();
+                }
+                let _ = sender.try_send(state);
+            }
+            None => {
+                if self.early.len() >= STATES {
+                    self.early.pop_front();
+                }
+                self.early.push_back(state);
+            }
+        }
     }
 }
 

@@ -32,26 +32,39 @@ fn directory() -> Directory {
 /// Whether a worker that waits for the queue would be woken.
 fn wakes(queue: &ChangeQueue) -> bool {
     let mut select = Select::new();
-    queue.wait(&mut select);
+    queue.wait_for_room(&mut select);
     select.try_ready().is_ok()
+}
+
+/// A queue whose changes were requested, and its channel.
+fn requested(capacity: usize) -> (ChangeQueue, Receiver<Change>) {
+    let (mut queue, channel) = ChangeQueue::with_capacity(capacity);
+    let receiver = channel.request().0.clone();
+    queue.flush(&directory());
+    assert!(receiver.is_empty(), "there are no instances");
+    (queue, receiver)
 }
 
 // Fault: R16
 #[test]
 fn changes_that_were_not_requested_are_not_stored_and_wake_no_worker() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(4);
+    let (mut queue, channel) = ChangeQueue::with_capacity(4);
     let mut directory = directory();
     for n in 0..2_000 {
         queue.push(added(n));
         queue.flush(&directory);
         assert!(!wakes(&queue));
     }
-    assert!(receiver.is_empty() && queue.backlog.is_empty());
     let _ = directory.reset([kv(1, 1, 2)], Revision::new(2));
     queue.flush(&directory);
-    assert!(receiver.is_empty(), "the changes were not requested");
+    assert!(
+        queue.backlog.is_empty() && queue.early.is_none(),
+        "the changes were not requested"
+    );
     let _ = directory.reset([], Revision::new(3));
-    assert!(wanted.want() && !wanted.want(), "the first time, once");
+    let (receiver, is_first) = channel.request();
+    assert!(is_first && !channel.request().1, "the first time, once");
+    assert!(receiver.is_empty());
     queue.flush(&directory);
     queue.push(added(7));
     assert_eq!(receiver.try_iter().count(), 1, "from then on");
@@ -60,13 +73,12 @@ fn changes_that_were_not_requested_are_not_stored_and_wake_no_worker() {
 // Fault: R16
 #[test]
 fn a_full_queue_wakes_no_worker_until_its_reader_takes_a_change() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(4);
-    wanted.want();
+    let (mut queue, receiver) = requested(4);
     for n in 0..10 {
         queue.push(added(n));
     }
     queue.flush(&directory());
-    assert!(queue.is_behind() && !wakes(&queue));
+    assert!(queue.is_full() && !wakes(&queue));
     receiver.recv().unwrap();
     assert!(wakes(&queue));
     queue.flush(&directory());
@@ -77,8 +89,7 @@ fn a_full_queue_wakes_no_worker_until_its_reader_takes_a_change() {
 // Fault: R17
 #[test]
 fn ten_thousand_removals_at_once_are_reported_each_with_its_cause() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(64);
-    wanted.want();
+    let (mut queue, receiver) = requested(64);
     let directory = directory();
     let cause = |n: usize| match n % 2 {
         0 => Cause::Left,
@@ -86,7 +97,7 @@ fn ten_thousand_removals_at_once_are_reported_each_with_its_cause() {
     };
     (0..10_000).for_each(|n| queue.push(removed(n, cause(n))));
     let mut seen = BTreeMap::new();
-    while queue.is_behind() || !receiver.is_empty() {
+    while queue.is_full() || !receiver.is_empty() {
         queue.flush(&directory);
         for change in receiver.try_iter() {
             let Change::Removed { instance, cause } = change else {
@@ -100,12 +111,11 @@ fn ten_thousand_removals_at_once_are_reported_each_with_its_cause() {
 
 /// The changes that a slow reader of a queue with room for one change receives.
 fn received_late(records: impl IntoIterator<Item = ChangeRecord>) -> Vec<Change> {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(1);
-    wanted.want();
+    let (mut queue, receiver) = requested(1);
     queue.push(added(0));
     records.into_iter().for_each(|record| queue.push(record));
     let mut seen: Vec<Change> = receiver.try_iter().collect();
-    while queue.is_behind() {
+    while queue.is_full() {
         assert!(wakes(&queue), "there is room, and something to tell");
         queue.flush(&directory());
         seen.extend(receiver.try_iter());
@@ -158,12 +168,11 @@ fn a_slow_reader_receives_the_difference_to_its_last_change() {
 
 #[test]
 fn new_changes_do_not_overtake_waiting_ones() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(2);
-    wanted.want();
+    let (mut queue, receiver) = requested(2);
     (0..3).for_each(|n| queue.push(added(n)));
     let mut seen = vec![receiver.recv().unwrap()];
     queue.push(added(3));
-    while queue.is_behind() {
+    while queue.is_full() {
         queue.flush(&directory());
         seen.extend(receiver.try_iter());
     }
@@ -173,10 +182,9 @@ fn new_changes_do_not_overtake_waiting_ones() {
 
 #[test]
 fn a_queue_has_room_for_64_and_its_backlog_for_twice_the_instances() {
-    let (mut queue, receiver, wanted) = ChangeQueue::new();
-    wanted.want();
+    let (mut queue, receiver) = requested(CAPACITY);
     (0..64).for_each(|n| queue.push(added(n)));
-    assert!(!queue.is_behind());
+    assert!(!queue.is_full());
     let come = |queue: &mut ChangeQueue, n| queue.push(added(n));
     let go = |queue: &mut ChangeQueue, n| queue.push(removed(n, Cause::Left));
     let bound = |queue: &ChangeQueue, instances: usize| {
@@ -204,8 +212,7 @@ fn a_queue_has_room_for_64_and_its_backlog_for_twice_the_instances() {
 
 #[test]
 fn instances_that_appear_and_disappear_unread_use_no_memory() {
-    let (mut queue, receiver, wanted) = ChangeQueue::with_capacity(4);
-    wanted.want();
+    let (mut queue, receiver) = requested(4);
     (0..5).for_each(|n| queue.push(added(n)));
     for _ in 0..10_000 {
         queue.push(added(9));
@@ -294,8 +301,7 @@ impl Reader {
 struct World {
     directory: Directory,
     queue: ChangeQueue,
-    receiver: Receiver<Change>,
-    wanted: Arc<Wanted>,
+    channel: Arc<ChangeChannel>,
     reader: Reader,
     asked: Vec<LeaseId>,
     causes: BTreeSet<(String, String)>,
@@ -303,12 +309,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (queue, receiver, wanted) = ChangeQueue::with_capacity(3);
+        let (queue, channel) = ChangeQueue::with_capacity(3);
         World {
             directory: directory(),
             queue,
-            receiver,
-            wanted,
+            channel,
             reader: Reader::default(),
             asked: Vec::new(),
             causes: BTreeSet::new(),
@@ -335,8 +340,8 @@ impl World {
     }
 
     fn read(&mut self, count: usize) {
-        self.wanted.want();
-        let changes: Vec<Change> = self.receiver.try_iter().take(count).collect();
+        let receiver = self.channel.request().0;
+        let changes: Vec<Change> = receiver.try_iter().take(count).collect();
         changes.iter().for_each(|change| self.reader.apply(change));
     }
 
@@ -392,12 +397,12 @@ proptest! {
         world.read(usize::MAX);
         loop {
             world.queue.flush(&world.directory);
-            if world.receiver.is_empty() {
+            if world.channel.request().0.is_empty() {
                 break;
             }
             world.read(usize::MAX);
         }
-        prop_assert!(!world.queue.is_behind());
+        prop_assert!(!world.queue.is_full());
         let known: Vec<_> = world.reader.known.into_values().collect();
         prop_assert_eq!(&known[..], &*world.directory.instances());
         prop_assert_eq!(world.reader.stale, world.directory.stale_since().is_some());

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_channel::Receiver;
 use fastrand::Rng;
 
 use crate::error::{Error, Result};
@@ -18,7 +17,7 @@ use crate::replica::mirror::change_queue::MirrorChangeQueue;
 use crate::replica::mirror::event::{KeyChange, MirrorEvent, ResetCause};
 use crate::replica::mirror::handle::Shared;
 use crate::rpc::watch::{Event, WatchResponse};
-use crate::runtime::{BoundedSender, Capacity};
+use crate::runtime::{BoundedReceiver, Capacity, bounded_queue};
 use crate::types::{KeyValue, ResponseHeader, Revision};
 
 type Keys = BTreeMap<Bytes, KeyValue>;
@@ -140,7 +139,7 @@ struct World {
     store: Store,
     shared: Arc<Shared>,
     changes: MirrorChangeQueue,
-    receiver: Receiver<Result<MirrorEvent>>,
+    receiver: BoundedReceiver<Result<MirrorEvent>>,
     /// The first revision that the watch has not delivered; `None` while there is no watch.
     next: Option<i64>,
     /// Whether the store was replaced since the watch began.
@@ -159,7 +158,11 @@ impl World {
         for _ in 0..rng.usize(0..10) {
             store.change(&mut rng);
         }
-        let (bounded_sender, receiver) = BoundedSender::new(room, || None);
+        let (bounded_sender, receiver) = bounded_queue(room, Err);
+        if seed.is_multiple_of(2) {
+            // Half of the readers read a channel.
+            receiver.receiver();
+        }
         let shared = Arc::new(Shared::default());
         shared.request_changes();
         let mut world = World {
@@ -247,7 +250,8 @@ impl World {
     }
 
     fn read(&mut self, count: usize) {
-        let events: Vec<_> = self.receiver.try_iter().take(count).collect();
+        let events = std::iter::from_fn(|| self.receiver.try_recv().ok());
+        let events: Vec<_> = events.take(count).collect();
         for event in events {
             self.reader.read(event.unwrap());
         }
