@@ -2,7 +2,7 @@
 //!
 //! The exact text identifies an error of etcd. The code does not: codes changed between releases
 //! (the learner error was `Unavailable` until 3.6), and one code has several meanings (`OutOfRange`
-//! is "compacted", "future revision", and a codec's "reply too large").
+//! is "compacted" and "future revision").
 
 use super::ErrorKind::{self, *};
 use super::messages::{self, Executed, Executed::*};
@@ -68,6 +68,11 @@ impl ServerError {
         }
     }
 
+    /// Whether the cluster has no authentication, and so issues no tokens.
+    pub(crate) fn is_auth_disabled(&self) -> bool {
+        self.kind == FailedPrecondition && self.text.ends_with("authentication is not enabled")
+    }
+
     /// The error for an answer that is not gRPC, or not protobuf.
     pub(crate) fn malformed(text: &str) -> Self {
         ServerError {
@@ -116,24 +121,10 @@ fn retry_hint(kind: ErrorKind, text: &str) -> RetryHint {
     }
 }
 
-/// The prefixes of the codec's errors about a reply that is not gRPC, or not protobuf.
-const RUBBISH: &[&str] = &[
-    "failed to decode Protobuf message",
-    "protocol error: ",
-    "Missing response message",
-    "Unexpected EOF decoding stream",
-    "Error deserializing status message header",
-    "grpc-status header missing",
-];
-
 /// The kind of an unknown text. The code gives the kind, but proves nothing: a proxy may have sent
 /// the error after it forwarded the request.
 fn by_code(code: i32, message: &str) -> (ErrorKind, Executed) {
     match code {
-        // Code 14 with such a text is from a proxy without a backend (502, 503, 504).
-        code if code != 14 && RUBBISH.iter().any(|text| message.starts_with(text)) => {
-            (Protocol, Unknown)
-        }
         3 => (InvalidArgument, Unknown),
         4 => (Timeout, Unknown),
         5 => (NotFound, Unknown),
@@ -143,8 +134,6 @@ fn by_code(code: i32, message: &str) -> (ErrorKind, Executed) {
         8 if message.starts_with("grpc: received message larger than max") => (TooLarge, No),
         8 => (RateLimited, Unknown),
         9 => (FailedPrecondition, Unknown),
-        // The receive limit of the codec: the request was executed.
-        11 if message.contains("message length too large") => (TooLarge, Unknown),
         // grpc-go has no handler for the method.
         12 if message.starts_with("unknown service ") || message.starts_with("unknown method ") => {
             (Unimplemented, No)

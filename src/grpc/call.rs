@@ -1,4 +1,5 @@
 //! A unary call: repeats attempts until one succeeds, the deadline passes, or repeating is unsafe.
+//! `attempts` decides; this file does what it says.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,26 +7,17 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{error::Elapsed, sleep_until, timeout_at};
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Next, Outcome};
 use super::connect::connection::Connection;
 use super::connect::connection_role::ConnectionRole;
 use super::connect::urgency::Urgency;
 use super::etcd_rs_proto::Unary;
-use super::retry::{AttemptFailure, RequestClass, judge};
+use super::retry::{AttemptFailure, RequestClass};
 use super::rpc_error::RpcError;
 use super::transport::Transport;
 use super::unary::Framed;
-use crate::error::{Error, ErrorKind, Operation, Result, RetryHint};
-use crate::util::backoff::Backoff;
+use crate::error::{Operation, Result};
 use crate::util::jitter;
-
-/// The wait between attempts on a working connection. A broken connection is replaced without a
-/// wait.
-const BETWEEN_ATTEMPTS: Backoff =
-    Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
-
-/// The shortest time for one attempt of a read that could also go to another member.
-const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How a call is sent: its class, its timeout and its connection role.
 #[derive(Clone, Copy, Debug)]
@@ -88,8 +80,8 @@ impl Transport {
         M: Unary,
         R: From<M::Reply>,
     {
-        let attempt = move |connection: Connection| connection.ask(request.clone());
-        let answer = self.calling(call, operation, attempt);
+        let attempt = move |connection: Connection| connection.unary(request.clone());
+        let answer = self.repeat(call, operation, attempt);
         async move { answer.await.map(R::from) }
     }
 
@@ -99,7 +91,7 @@ impl Transport {
         clippy::manual_async_fn,
         reason = "an `async fn` holds each argument twice, and every call is moved on its way"
     )]
-    pub(crate) fn calling<T, F, Fut>(
+    pub(crate) fn repeat<T, F, Fut>(
         self: Arc<Self>,
         call: Call,
         operation: impl FnOnce() -> Operation,
@@ -110,93 +102,85 @@ impl Transport {
         Fut: Future<Output = Result<T, RpcError>>,
     {
         async move {
-            let role = call.role;
-            let begun = Instant::now();
-            let deadline = begun + call.timeout;
-            let mut attempts = Attempts {
-                count: 0,
-                last: None,
-            };
-            let mut backoff = BETWEEN_ATTEMPTS;
-            let error = loop {
-                // A call past its deadline sends nothing.
-                if Instant::now() >= deadline {
-                    break self.too_late(&call, attempts, begun);
-                }
-                let connecting = self.connecting(role, deadline);
-                let connection = match connecting.await {
-                    Ok(Ok(connection)) => connection,
-                    Ok(Err(RpcError::ConnectError(fault))) => {
-                        let failure = AttemptFailure::NoConnection(fault);
-                        let decision = judge(&failure, call.class);
-                        attempts.note(None, failure);
-                        if !decision.retry {
-                            break attempts.give_up(decision, begun).at(Some(self.name()));
+            let mut attempts = Attempts::new(call.class, call.timeout, Instant::now());
+            let deadline = attempts.deadline();
+            let failure = loop {
+                let mut generation = 0;
+                let outcome = match self.connecting(call.role, deadline).await {
+                    Err(_) => Outcome::DeadlinePassed,
+                    Ok(Err(error)) => Outcome::NotConnected(error),
+                    Ok(Ok(connection)) => match self.limit(&call, &attempts, &connection) {
+                        None => Outcome::DeadlinePassed,
+                        Some(limit) => {
+                            generation = self.generation();
+                            let trying = attempt(connection.clone());
+                            match timeout_at(limit.into(), trying).await {
+                                Ok(Ok(answer)) => return Ok(answer),
+                                failed => self.failed(&call, &connection, failed),
+                            }
                         }
-                        attempts.again(&self.observer);
-                        continue;
-                    }
-                    Ok(Err(RpcError::Answer(answer))) => break attempts.refused(answer, begun),
-                    Err(_) => break self.too_late(&call, attempts, begun),
+                    },
                 };
-                if Instant::now() >= deadline {
-                    break self.too_late(&call, attempts, begun);
+                let mut next = attempts.on(outcome, Instant::now(), jitter::fraction());
+                if let Next::RenewToken(rejected) = &next {
+                    let renewing = self.renew(generation, rejected);
+                    let outcome = match timeout_at(deadline.into(), renewing).await {
+                        Ok(Ok(())) => Outcome::TokenRenewed,
+                        Ok(Err(error)) => Outcome::TokenNotRenewed(error),
+                        Err(_) => Outcome::DeadlinePassed,
+                    };
+                    next = attempts.on(outcome, Instant::now(), jitter::fraction());
                 }
-                let limit = self.attempt_deadline(&call, &connection, deadline);
-                let generation = self.generation();
-                let trying = attempt(connection.clone());
-                let failure = match timeout_at(limit.into(), trying).await {
-                    Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(RpcError::ConnectError(fault))) => AttemptFailure::Broken(fault),
-                    Ok(Err(RpcError::Answer(answer))) => AttemptFailure::Answer(answer),
-                    Err(_) => AttemptFailure::Silence,
-                };
-                let decision = judge(&failure, call.class);
-                match role {
-                    Some(role) => self.report(role, &connection, decision.member),
-                    None => drop(self.penalise(&connection, decision.member)),
-                }
-                // A stream that fails on a working connection could fail thousands of times a
-                // second.
-                let spaced = match failure {
-                    AttemptFailure::Answer(_) => true,
-                    AttemptFailure::Broken(_) => connection.is_open(),
-                    AttemptFailure::NoConnection(_) | AttemptFailure::Silence => false,
-                };
-                let token = match &failure {
-                    AttemptFailure::Answer(answer) if decision.token => Some(answer.clone()),
-                    _ => None,
-                };
-                attempts.note(Some(&connection), failure);
-                if !decision.retry {
-                    break attempts.give_up(decision, begun);
-                }
-                if let Some(refused) = token {
-                    let renewing = self.renew(generation, &refused);
-                    match timeout_at(deadline.into(), renewing).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(RpcError::ConnectError(fault))) => {
-                            attempts.note(None, AttemptFailure::NoConnection(fault));
+                match next {
+                    Next::Fail(failure) => break failure,
+                    Next::RenewToken(_) => {}
+                    Next::Retry { at } => {
+                        if let Some((endpoint, failure)) = attempts.last() {
+                            self.observer.retrying(attempts.failed(), endpoint, failure);
                         }
-                        Ok(Err(RpcError::Answer(answer))) => break attempts.refused(answer, begun),
-                        Err(_) => break self.too_late(&call, attempts, begun),
+                        if let Some(at) = at {
+                            sleep_until(at.into()).await;
+                        }
                     }
                 }
-                let pause = if spaced {
-                    backoff.next(jitter::fraction())
-                } else {
-                    Duration::ZERO
-                };
-                let next = Instant::now() + pause;
-                if next >= deadline {
-                    break self.too_late(&call, attempts, begun);
-                }
-                attempts.again(&self.observer);
-                if !pause.is_zero() {
-                    sleep_until(next.into()).await;
-                }
             };
+            let obstacle = || {
+                let shortage = self.stream_shortage(call.role);
+                shortage.or_else(|| self.known_failures())
+            };
+            let error = attempts.into_error(failure, Instant::now(), self.name(), obstacle);
             Err(error.operation(operation()))
+        }
+    }
+
+    /// The time limit of an attempt on this connection; `None` when the call is too late.
+    fn limit(&self, call: &Call, attempts: &Attempts, connection: &Connection) -> Option<Instant> {
+        let has_other_member =
+            call.class == RequestClass::Repeatable && self.has_others(connection.index);
+        attempts.attempt_deadline(has_other_member, Instant::now())
+    }
+
+    /// Records what a failed attempt shows about the member.
+    #[cold]
+    fn failed<T>(
+        &self,
+        call: &Call,
+        connection: &Connection,
+        result: Result<Result<T, RpcError>, Elapsed>,
+    ) -> Outcome {
+        let failure = match result {
+            Ok(Err(error)) => AttemptFailure::from(error),
+            Ok(Ok(_)) | Err(_) => AttemptFailure::Silence,
+        };
+        let condition = failure.member_condition();
+        match call.role {
+            Some(role) => self.report(role, connection, condition),
+            None => drop(self.penalise(connection, condition)),
+        }
+        Outcome::Failed {
+            endpoint: Arc::clone(&connection.endpoint.text),
+            failure,
+            is_open: connection.is_open(),
         }
     }
 
@@ -219,48 +203,6 @@ impl Transport {
                 }
             });
             timeout_at(deadline.into(), connecting).await
-        }
-    }
-
-    /// The deadline of one attempt. A read that could go to another member gets a third of the
-    /// timeout; every other attempt gets all of it.
-    fn attempt_deadline(&self, call: &Call, connection: &Connection, deadline: Instant) -> Instant {
-        if call.class != RequestClass::Repeatable || !self.has_others(connection.index) {
-            return deadline;
-        }
-        (Instant::now() + (call.timeout / 3).max(SHORTEST_ATTEMPT)).min(deadline)
-    }
-
-    #[cold]
-    fn too_late(&self, call: &Call, attempts: Attempts, begun: Instant) -> Error {
-        let elapsed = begun.elapsed();
-        let endpoint = attempts.endpoint().unwrap_or_else(|| self.name());
-        let last = attempts.last.map(|(_, failure)| failure);
-        let kind = match &last {
-            // The user name and the password may be right: no new token was fetched in time, and
-            // the next call may get one.
-            Some(AttemptFailure::Answer(answer))
-                if answer.kind == ErrorKind::Unauthenticated
-                    && matches!(answer.retry_hint, RetryHint::NewToken(_)) =>
-            {
-                ErrorKind::Timeout
-            }
-            Some(AttemptFailure::Answer(answer)) => answer.kind,
-            Some(AttemptFailure::NoConnection(fault) | AttemptFailure::Broken(fault)) => fault.kind,
-            Some(AttemptFailure::Silence) | None => ErrorKind::Timeout,
-        };
-        let error = Error::new(kind, format!("no answer in {:?}", call.timeout))
-            .at(Some(endpoint))
-            .tried(attempts.count.max(1), elapsed);
-        match last {
-            Some(failure) => error.last(failure.to_string()),
-            None => match self
-                .stream_shortage(call.role)
-                .or_else(|| self.known_failures())
-            {
-                Some(trouble) => error.last(trouble),
-                None => error,
-            },
         }
     }
 }

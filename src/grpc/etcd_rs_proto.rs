@@ -1,4 +1,4 @@
-//! The code generated from `proto/`: messages, unary methods, and stubs of the streaming methods.
+//! The code generated from `proto/`: the messages, and the path and the reply of each method.
 //! Private to the crate.
 
 #![allow(
@@ -14,20 +14,7 @@
 
 use std::fmt;
 
-/// The imports of the generated stubs; see `build.rs`.
-pub(crate) mod codegen {
-    pub(crate) use bytes::Bytes;
-    pub(crate) use http;
-    pub(crate) use http_body::Body;
-    pub(crate) use tonic::GrpcMethod;
-    pub(crate) use tonic::codec::CompressionEncoding;
-    pub(crate) use tonic::service::interceptor::InterceptedService;
-    pub(crate) use tower_service::Service;
-
-    pub(crate) type StdError = Box<dyn std::error::Error + Send + Sync + 'static>;
-}
-
-/// The request of a unary method. No message is the request of two methods.
+/// The request of a unary method. No message is the request of two unary methods.
 pub(crate) trait Unary: prost::Message + Clone {
     /// The response message.
     type Reply: prost::Message + Default;
@@ -39,17 +26,20 @@ pub(crate) trait Unary: prost::Message + Clone {
     fn header(reply: &Self::Reply) -> Option<&etcdserverpb::ResponseHeader>;
 }
 
-/// The request of a bidirectional streaming method.
-pub(crate) trait Duplex: prost::Message + Send + 'static {
-    /// The response message.
-    type Reply: prost::Message + Default + Send + 'static;
+/// The request of a streaming method. No message is the request of two streaming methods.
+pub(crate) trait Streaming: prost::Message + Clone + Send + Sync + 'static {
+    /// The messages of the server.
+    type Reply: prost::Message + Default + Send + Sync + 'static;
 
     /// The path of the method on the wire.
     const PATH: &'static str;
-
-    /// The header of a response.
-    fn header(reply: &Self::Reply) -> Option<&etcdserverpb::ResponseHeader>;
 }
+
+/// The request of a method to which the server answers with a stream.
+pub(crate) trait ServerStream: Streaming {}
+
+/// A message of the client in a method with a stream in each direction.
+pub(crate) trait Duplex: Streaming {}
 
 /// `mvccpb`: keys, values, events.
 pub(crate) mod mvccpb {

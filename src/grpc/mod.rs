@@ -1,22 +1,28 @@
-//! Connections to the members of a cluster, and calls over them.
+//! Connections to the members of a cluster, and three ways to use them: `unary`, `server_stream` and
+//! `duplex`.
 //!
-//! Unary methods and the watch stream run directly on `h2`; the other streaming methods use tonic's
-//! generated stubs and codec over the same connections. Connections have roles (`connection_role`),
-//! so that many events or keys delay no call, and nothing delays a lease renewal.
+//! A unary call runs directly on `h2`, with the attempts that `attempts` decides. Both kinds of streams
+//! are a [`GrpcStream`], which is tonic's client and codec over the same connections. Connections have
+//! roles (`connection_role`), so that many events or keys delay no call, and nothing delays a lease
+//! renewal.
 
 mod attempts;
 mod authenticated;
 mod call;
-mod codec;
 pub(crate) mod connect;
 pub(crate) mod etcd_rs_proto;
+mod grpc_status;
+mod grpc_stream;
 mod limits;
+mod message_splitter;
 mod oversized_message;
+mod received;
+mod response_body;
 mod retry;
 mod rpc_error;
 mod settings;
-mod stream;
-mod stubs;
+mod stream_codec;
+mod stream_service;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "__tls")]
@@ -26,19 +32,18 @@ mod transport;
 mod unary;
 
 pub(crate) use call::Call;
-pub(crate) use codec::Codec;
-pub(crate) use connect::connect_error::ConnectError;
 pub(crate) use connect::connection::Connection;
 pub(crate) use connect::connection_role::ConnectionRole;
 pub(crate) use connect::resolver::Resolver;
 pub(crate) use connect::store_identity::{Consistency, KnownStore};
 pub(crate) use connect::urgency::Urgency;
+pub(crate) use grpc_stream::{GrpcStream, StreamClosed, StreamEvent};
 pub(crate) use limits::MessageLimits;
-pub(crate) use retry::{MemberCondition, member_condition};
-pub(crate) use rpc_error::{RpcError, classify};
+pub(crate) use received::Received;
+pub(crate) use retry::{AttemptFailure, MemberCondition, member_condition};
+pub(crate) use rpc_error::RpcError;
 pub(crate) use settings::TransportSettings;
-pub(crate) use stream::{GrpcStream, StreamItem};
-pub(crate) use stubs::outgoing;
+pub(crate) use stream_codec::StreamItem;
 pub(crate) use token::identity::Identity;
 pub(crate) use token::tokens::Tokens;
 pub(crate) use transport::Transport;

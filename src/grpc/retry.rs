@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::connect::connect_error::{ConnectError, RequestSent};
+use super::rpc_error::RpcError;
 use crate::error::{ErrorKind, Executed, RetryHint, ServerError};
 
 /// How one attempt failed.
@@ -20,6 +21,47 @@ pub(crate) enum AttemptFailure {
     Silence,
     /// The server answered with an error.
     Answer(ServerError),
+}
+
+impl AttemptFailure {
+    /// The failure of an attempt to get a connection.
+    pub(crate) fn of_connecting(error: RpcError) -> Self {
+        match error {
+            RpcError::ConnectError(error) => AttemptFailure::NoConnection(error),
+            RpcError::Answer(answer) => AttemptFailure::Answer(answer),
+        }
+    }
+
+    /// What the failure shows about the member that was asked.
+    pub(crate) fn member_condition(&self) -> MemberCondition {
+        match self {
+            AttemptFailure::NoConnection(_) | AttemptFailure::Broken(_) => MemberCondition::Healthy,
+            AttemptFailure::Silence => MemberCondition::Silent,
+            AttemptFailure::Answer(answer) => member_condition(answer),
+        }
+    }
+
+    /// The answer, if the server rejected the token with it.
+    pub(crate) fn token_rejection(&self) -> Option<&ServerError> {
+        match self {
+            AttemptFailure::Answer(answer)
+                if matches!(answer.retry_hint, RetryHint::NewToken(_)) =>
+            {
+                Some(answer)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<RpcError> for AttemptFailure {
+    /// The failure of a request that was sent on a connection.
+    fn from(error: RpcError) -> Self {
+        match error {
+            RpcError::ConnectError(error) => AttemptFailure::Broken(error),
+            RpcError::Answer(answer) => AttemptFailure::Answer(answer),
+        }
+    }
 }
 
 impl fmt::Display for AttemptFailure {
@@ -49,10 +91,6 @@ pub(crate) enum RequestClass {
 pub(crate) struct RetryDecision {
     /// Repeat the request.
     pub(crate) retry: bool,
-    /// Fetch a new token first.
-    pub(crate) token: bool,
-    /// The condition of the member that was asked.
-    pub(crate) member: MemberCondition,
     /// The request may have been executed.
     pub(crate) maybe_executed: bool,
 }
@@ -81,35 +119,23 @@ impl fmt::Display for MemberCondition {
     }
 }
 
+/// Decides whether a request of this class is repeated after the failure of one attempt.
 pub(crate) fn judge(failure: &AttemptFailure, class: RequestClass) -> RetryDecision {
     let write = class != RequestClass::Repeatable;
-    let mut token = false;
-    let (transient, executed, member) = match failure {
+    let (transient, executed) = match failure {
         // A TLS failure lasts until a file or a setting is changed.
-        AttemptFailure::NoConnection(fault) => (
-            fault.kind != ErrorKind::Tls,
-            false,
-            MemberCondition::Healthy,
-        ),
-        AttemptFailure::Broken(fault) => (
-            true,
-            fault.sent == RequestSent::Maybe,
-            MemberCondition::Healthy,
-        ),
-        AttemptFailure::Silence => (true, true, MemberCondition::Silent),
-        AttemptFailure::Answer(error) => {
-            let member = member_condition(error);
-            token = matches!(error.retry_hint, RetryHint::NewToken(_));
+        AttemptFailure::NoConnection(error) => (error.kind != ErrorKind::Tls, false),
+        AttemptFailure::Broken(error) => (true, error.sent == RequestSent::Maybe),
+        AttemptFailure::Silence => (true, true),
+        AttemptFailure::Answer(answer) => {
             let forwarded =
-                class == RequestClass::Forwarded && error.retry_hint == RetryHint::OtherMember;
-            let executed = error.executed == Executed::Unknown || forwarded;
-            (error.retry_hint != RetryHint::None, executed, member)
+                class == RequestClass::Forwarded && answer.retry_hint == RetryHint::OtherMember;
+            let executed = answer.executed == Executed::Unknown || forwarded;
+            (answer.retry_hint != RetryHint::None, executed)
         }
     };
     RetryDecision {
         retry: transient && !(write && executed),
-        token,
-        member,
         maybe_executed: write && executed,
     }
 }

@@ -1,5 +1,7 @@
 //! The failure of one RPC: below gRPC, or as an answer of the server.
 
+use std::fmt;
+
 use super::connect::connect_error::{ConnectError, RequestSent};
 use crate::error::{Executed, ServerError};
 
@@ -20,14 +22,13 @@ impl RpcError {
     }
 }
 
-/// Converts a status of the generated stubs.
-pub(crate) fn classify(status: &tonic::Status) -> RpcError {
-    let source = std::error::Error::source(status);
-    match source.and_then(ConnectError::behind) {
-        Some(fault) => RpcError::ConnectError(fault.clone()),
-        None => RpcError::Answer(crate::error::ServerError::read(
-            i32::from(status.code()),
-            status.message(),
-        )),
+impl fmt::Display for RpcError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RpcError::ConnectError(error) => error.fmt(f),
+            RpcError::Answer(answer) => f.write_str(&answer.text),
+        }
     }
 }
+
+impl std::error::Error for RpcError {}

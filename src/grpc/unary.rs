@@ -1,7 +1,7 @@
 //! A unary call on one connection, directly on `h2`: one message in each direction.
 //!
-//! The generated stubs would cost a call a tenth of its time, for a polled body, a boxed future and
-//! layers that only streams need.
+//! tonic's client would cost a call a tenth of its time, for a polled body, a boxed future and layers
+//! that only streams need.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -12,17 +12,15 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Uri};
 use prost::Message;
-use tonic::{Code, Status};
 
 use super::connect::connection::Connection;
 use super::connect::open_stream::OpenStream;
 use super::connect::store_identity::Consistency;
+use super::grpc_status::{check, malformed, not_grpc};
+use super::limits::too_large;
+use super::message_splitter::{HEADER, announced};
 use super::rpc_error::RpcError;
-use crate::error::ServerError;
 use crate::grpc::etcd_rs_proto::Unary;
-
-/// The length of a message header: one byte for compression, four for the length.
-pub(super) const HEAD: usize = 5;
 
 /// An encoded request. It is encoded once, however often it is sent. It may contain a password and
 /// has no `Debug` output.
@@ -39,7 +37,7 @@ impl<M: Unary> Framed<M> {
     /// once instead of holding it until a timeout.
     pub(crate) fn new(message: &M) -> Self {
         let length = message.encoded_len();
-        let mut bytes = BytesMut::with_capacity(HEAD + length);
+        let mut bytes = BytesMut::with_capacity(HEADER + length);
         bytes.put_u8(0);
         // The send limit is below 4 GiB.
         bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
@@ -71,19 +69,19 @@ impl<M: Unary> Framed<M> {
 
 impl Connection {
     /// Sends a request to its method and reads the reply.
-    pub(crate) async fn ask<M: Unary>(self, request: Framed<M>) -> Result<M::Reply, RpcError> {
+    pub(crate) async fn unary<M: Unary>(self, request: Framed<M>) -> Result<M::Reply, RpcError> {
         let store = Arc::clone(&self.store);
-        let asked = store.known();
-        let reply = self.exchange(M::PATH, request.bytes, request.needs_leader);
+        let known_when_sent = store.known();
+        let reply = self.send_framed(M::PATH, request.bytes, request.needs_leader);
         let reply =
             M::Reply::decode(reply.await?).map_err(|error| malformed(&error.to_string()))?;
         if let Some(header) = M::header(&reply) {
-            store.answered(header, request.consistency, asked);
+            store.answered(header, request.consistency, known_when_sent);
         }
         Ok(reply)
     }
 
-    async fn exchange(
+    async fn send_framed(
         self,
         path: &'static str,
         message: Bytes,
@@ -117,7 +115,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn head(&self, path: &'static str, needs_leader: bool) -> Request<()> {
+    fn head(&self, path: &'static str, needs_leader: bool) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         let mut parts = self.origin.clone().into_parts();
@@ -136,39 +134,6 @@ impl Connection {
     }
 }
 
-/// Returns whether the gRPC status is present. A status other than `Ok` is an error.
-pub(super) fn check(headers: &HeaderMap) -> Result<bool, RpcError> {
-    match headers.get(Status::GRPC_STATUS) {
-        None => Ok(false),
-        Some(status) if status == "0" => Ok(true),
-        Some(_) => match Status::from_header_map(headers) {
-            Some(status) if status.code() == Code::Ok => Ok(true),
-            Some(status) => Err(RpcError::Answer(ServerError::read(
-                status.code().into(),
-                status.message(),
-            ))),
-            None => Ok(false),
-        },
-    }
-}
-
-/// The error for a reply that is not gRPC: from another server, or from a proxy without a backend.
-#[cold]
-pub(super) fn not_grpc(status: StatusCode) -> RpcError {
-    let text = format!("HTTP {status} without a gRPC status");
-    match status.as_u16() {
-        429 | 502 | 503 | 504 => {
-            RpcError::Answer(ServerError::read(Code::Unavailable.into(), &text))
-        }
-        _ => malformed(&text),
-    }
-}
-
-#[cold]
-pub(super) fn malformed(text: &str) -> RpcError {
-    RpcError::Answer(ServerError::malformed(text))
-}
-
 /// A reply with its header, as it arrives. It allocates at most the size of the message, and not
 /// more than the limit for a header that announces more.
 struct ReplyBuffer(BytesMut);
@@ -178,16 +143,12 @@ impl ReplyBuffer {
         if self.0.is_empty()
             && let Some(length) = announced(data)?
         {
-            self.0.reserve(HEAD + length.min(limit));
+            self.0.reserve(HEADER + length.min(limit));
         }
         self.0.extend_from_slice(data);
         match announced(&self.0)? {
-            Some(length) if length > limit => {
-                Err(RpcError::Answer(ServerError::too_large(format!(
-                    "the reply has {length} bytes and the limit is {limit} (ClientBuilder::receive_limit)"
-                ))))
-            }
-            Some(length) if self.0.len() > HEAD + length => Err(malformed(
+            Some(length) if length > limit => Err(RpcError::Answer(too_large(length, limit))),
+            Some(length) if self.0.len() > HEADER + length => Err(malformed(
                 "more than one message in the reply to a unary call",
             )),
             _ => Ok(()),
@@ -196,27 +157,13 @@ impl ReplyBuffer {
 
     fn message(mut self) -> Result<Bytes, RpcError> {
         match announced(&self.0)? {
-            Some(length) if self.0.len() == HEAD + length => {
-                self.0.advance(HEAD);
+            Some(length) if self.0.len() == HEADER + length => {
+                self.0.advance(HEADER);
                 Ok(self.0.freeze())
             }
             _ => Err(malformed("the reply ends inside its message")),
         }
     }
-}
-
-/// The length of the message at the start of `data`, once its header is complete.
-pub(super) fn announced(data: &[u8]) -> Result<Option<usize>, RpcError> {
-    let Some((head, _)) = data.split_first_chunk::<HEAD>() else {
-        return Ok(None);
-    };
-    let [compressed, length @ ..] = *head;
-    if compressed != 0 {
-        return Err(malformed(
-            "a compressed message, although compression was not negotiated",
-        ));
-    }
-    Ok(usize::try_from(u32::from_be_bytes(length)).ok())
 }
 
 #[cfg(test)]
@@ -280,22 +227,6 @@ mod tests {
             kind(reply.push(&head, 1 << 20).unwrap_err()),
             ErrorKind::TooLarge
         );
-        assert!(reply.0.capacity() <= HEAD + (1 << 20));
-    }
-
-    #[test]
-    fn a_proxy_without_a_server_is_unavailable_and_a_stranger_is_no_etcd() {
-        for (status, expected) in [
-            (429, ErrorKind::Unavailable),
-            (502, ErrorKind::Unavailable),
-            (503, ErrorKind::Unavailable),
-            (504, ErrorKind::Unavailable),
-            (400, ErrorKind::Protocol),
-            (404, ErrorKind::Protocol),
-            (500, ErrorKind::Protocol),
-        ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(kind(not_grpc(status)), expected, "{status}");
-        }
+        assert!(reply.0.capacity() <= HEADER + (1 << 20));
     }
 }

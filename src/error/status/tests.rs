@@ -8,24 +8,11 @@ fn the_message_decides_the_kind_and_not_the_code() {
     for code in [2, 11, 14] {
         assert_eq!(ServerError::read(code, compacted).kind, Compacted);
     }
-    let large = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
-    assert_eq!(ServerError::read(11, large).kind, TooLarge);
     assert_eq!(ServerError::read(11, "something else").kind, Server);
 }
 
 #[test]
-fn a_reply_that_is_not_grpc_is_a_protocol_error() {
-    let malformed = ServerError::read(13, "failed to decode Protobuf message: invalid varint");
-    assert_eq!((malformed.kind, malformed.executed), (Protocol, Unknown));
-    let missing = "grpc-status header missing, mapped from HTTP status code";
-    assert_eq!(
-        ServerError::read(12, &format!("{missing} 404")).kind,
-        Protocol
-    );
-    assert_eq!(
-        ServerError::read(14, &format!("{missing} 503")).kind,
-        Unavailable
-    );
+fn a_method_that_the_server_does_not_have_was_not_executed() {
     let unknown = ServerError::read(12, "unknown service etcdserverpb.Lease");
     assert_eq!((unknown.kind, unknown.executed), (Unimplemented, No));
     let unknown = ServerError::read(12, "not here");

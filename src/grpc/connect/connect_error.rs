@@ -93,18 +93,6 @@ impl ConnectError {
             ConnectError::unconnected(describe(error))
         }
     }
-
-    /// Finds the `ConnectError` in the source chain of an error of the generated stubs.
-    pub(crate) fn behind<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a ConnectError> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(fault) = error.downcast_ref::<ConnectError>() {
-                return Some(fault);
-            }
-            next = error.source();
-        }
-        None
-    }
 }
 
 /// Whether this side detected the error in what the peer sent.

@@ -27,7 +27,7 @@ impl OpenStream {
     }
 
     /// Marks the stream as one that lasts as long as the connection.
-    pub(super) fn flows(&mut self) {
+    pub(crate) fn flows(&mut self) {
         self.flow = true;
         self.state.open_flows.fetch_add(1, Relaxed);
     }

@@ -163,7 +163,7 @@ impl Transport {
             true => *tokens.patience.lock(),
             false => LONGEST_PATIENCE,
         };
-        let asking = connection.clone().ask(Framed::new(&request));
+        let asking = connection.clone().unary(Framed::new(&request));
         let asked = timeout(within, asking).await;
         let Ok(answered) = asked else {
             let mut patience = tokens.patience.lock();
@@ -191,14 +191,12 @@ impl Transport {
             RpcError::Answer(answer) => {
                 let member = member_condition(&answer);
                 self.report(ConnectionRole::Calls, &connection, member);
-                match answer.kind {
-                    ErrorKind::FailedPrecondition
-                        if answer.text.ends_with("authentication is not enabled") =>
-                    {
-                        Ok((FetchOutcome::NotEnabled, None))
-                    }
-                    _ if passes(&answer) => Err(failed(&answer.text)),
-                    _ => Ok((FetchOutcome::Refused(final_answer(answer, name)), None)),
+                if answer.is_auth_disabled() {
+                    Ok((FetchOutcome::NotEnabled, None))
+                } else if passes(&answer) {
+                    Err(failed(&answer.text))
+                } else {
+                    Ok((FetchOutcome::Refused(final_answer(answer, name)), None))
                 }
             }
         }

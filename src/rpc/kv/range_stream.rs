@@ -3,21 +3,17 @@
 //! It is an optimisation of paged reads. The reader keeps a [`Paging`](super::paging::Paging) cursor, and
 //! requests the next page when a stream fails. That request reports the error, or is retried.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::time::timeout;
-use tonic::{Status, Streaming};
 
 use super::convert::strip;
 use super::get::Get;
-use crate::error::{ErrorKind, Result};
-use crate::grpc::etcd_rs_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
+use crate::error::ErrorKind;
+use crate::grpc::etcd_rs_proto::etcdserverpb::{RangeRequest, RangeResponse};
 use crate::grpc::{
-    ConnectError, Connection, ConnectionRole, MemberCondition, RpcError, Transport, Urgency,
-    classify, member_condition, outgoing,
+    AttemptFailure, ConnectionRole, GrpcStream, StreamClosed, StreamEvent, Transport, Urgency,
 };
 use crate::rpc::namespace::Namespace;
 use crate::rpc::request::sealed::Rpc;
@@ -34,11 +30,9 @@ pub(crate) enum RangeStreamEnd {
 }
 
 /// A range stream: keys in chunks whose size the server chooses.
-#[derive(Debug)]
 pub(crate) struct RangeStream {
-    streaming: Streaming<RangeStreamResponse>,
+    stream: GrpcStream<RangeRequest>,
     transport: Arc<Transport>,
-    connection: Connection,
     step_timeout: Duration,
     namespace: Option<Namespace>,
     order: KeyOrderCheck,
@@ -47,8 +41,8 @@ pub(crate) struct RangeStream {
 }
 
 impl RangeStream {
-    /// Opens a stream of all keys of `get`, at its revision. `step_timeout` is the time limit of opening
-    /// it, and of each chunk.
+    /// Opens a stream of all keys of `get`, at its revision. `step_timeout` is the time limit of
+    /// connecting, and of each chunk.
     pub(crate) async fn open(
         transport: Arc<Transport>,
         get: Get,
@@ -62,44 +56,49 @@ impl RangeStream {
                 Err(_) => return Err(RangeStreamEnd::Unsupported),
             },
         };
-        let connecting = transport.connection(ConnectionRole::Bulk, Urgency::Call);
-        let Ok(Ok(connection)) = timeout(step_timeout, connecting).await else {
-            return Err(RangeStreamEnd::Failed);
-        };
-        if connection.lacks_range_stream() {
-            return Err(RangeStreamEnd::Unsupported);
-        }
         let order = KeyOrderCheck {
             range: get.keys(),
             last: None,
         };
-        let opening = ask(connection.clone(), get.pb);
-        match timeout(step_timeout, opening).await {
-            Ok(Ok(streaming)) => Ok(RangeStream {
-                streaming,
-                transport,
-                connection,
-                step_timeout,
-                namespace,
-                order,
-                complete: false,
-            }),
-            Ok(Err(status)) => Err(failed(&transport, &connection, Some(&status))),
-            Err(_) => Err(failed(&transport, &connection, None)),
+        let needs_leader = !get.pb.serializable;
+        let stream = transport.server_stream(ConnectionRole::Bulk, get.pb);
+        let mut stream = stream.needs_leader(needs_leader);
+        stream.open(Urgency::Call);
+        let StreamEvent::Opened = stream.next_within(step_timeout).await else {
+            return Err(RangeStreamEnd::Failed);
+        };
+        if stream.connection().is_some_and(|c| c.lacks_range_stream()) {
+            return Err(RangeStreamEnd::Unsupported);
         }
+        Ok(RangeStream {
+            stream,
+            transport,
+            step_timeout,
+            namespace,
+            order,
+            complete: false,
+        })
     }
 
     /// The next chunk, in the order of keys; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<KeyValue>>, RangeStreamEnd> {
         let begun = Instant::now();
-        let message = match timeout(self.step_timeout, self.streaming.message()).await {
-            Ok(Ok(Some(message))) => message,
-            Ok(Ok(None)) if self.complete => return Ok(None),
-            Ok(Ok(None)) => return Err(RangeStreamEnd::Failed),
-            Ok(Err(status)) => {
-                return Err(failed(&self.transport, &self.connection, Some(&status)));
+        let connection = self.stream.connection().cloned();
+        let message = match self.stream.next_within(self.step_timeout).await {
+            StreamEvent::Message(message) => message,
+            StreamEvent::Closed(StreamClosed { failure: None, .. }) if self.complete => {
+                return Ok(None);
             }
-            Err(_) => return Err(failed(&self.transport, &self.connection, None)),
+            StreamEvent::Closed(StreamClosed {
+                failure: Some(AttemptFailure::Answer(answer)),
+                ..
+            }) if answer.kind == ErrorKind::Unimplemented => {
+                if let Some(connection) = connection {
+                    connection.note_no_range_stream();
+                }
+                return Err(RangeStreamEnd::Unsupported);
+            }
+            StreamEvent::Opened | StreamEvent::Closed(_) => return Err(RangeStreamEnd::Failed),
         };
         let RangeResponse { header, kvs, .. } = message.range_response.unwrap_or_default();
         self.complete = header.is_some();
@@ -114,38 +113,6 @@ impl RangeStream {
         }
         Ok(Some(kvs))
     }
-}
-
-/// Opens the stream. Boxed, because the futures of the stubs are large.
-fn ask(
-    connection: Connection,
-    pb: RangeRequest,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<Streaming<RangeStreamResponse>, Status>> + Send>>
-{
-    Box::pin(async move {
-        let request = outgoing(pb.clone(), !pb.serializable);
-        let response = connection.kv().range_stream(request).await?;
-        Ok(response.into_inner())
-    })
-}
-
-/// Reports the failure of a stream like that of a call. No status stands for no answer.
-fn failed(
-    transport: &Transport,
-    connection: &Connection,
-    status: Option<&Status>,
-) -> RangeStreamEnd {
-    let member_condition = match status.map(classify) {
-        None => MemberCondition::Silent,
-        Some(RpcError::ConnectError(ConnectError { .. })) => MemberCondition::Healthy,
-        Some(RpcError::Answer(answer)) if answer.kind == ErrorKind::Unimplemented => {
-            connection.note_no_range_stream();
-            return RangeStreamEnd::Unsupported;
-        }
-        Some(RpcError::Answer(answer)) => member_condition(&answer),
-    };
-    transport.report(ConnectionRole::Bulk, connection, member_condition);
-    RangeStreamEnd::Failed
 }
 
 /// Checks that keys arrive in order, once each, and inside the range.

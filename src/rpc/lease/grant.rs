@@ -172,13 +172,13 @@ impl Rpc for Grant {
             ..self
         };
         let (request, maybe_executed) = (Framed::new(&sent.message()), MaybeExecuted::default());
-        let granting = Arc::clone(&transport).calling(
+        let granting = Arc::clone(&transport).repeat(
             Call::read(timeout),
             || Operation::new("grant"),
             |connection| {
                 maybe_executed
                     .clone()
-                    .attempt(connection.ask(request.clone()))
+                    .attempt(connection.unary(request.clone()))
             },
         );
         let granted = match granting.await {

@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use tonic::Status;
 
 use super::renewal::Renewal;
 use super::renewal_schedule::NO_SUCH_LEASE;
 use super::ttl_seconds::ttl_from_seconds;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::grpc::etcd_rs_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
-use crate::grpc::{Call, Connection, RpcError, Transport, classify, outgoing};
+use crate::grpc::etcd_rs_proto::etcdserverpb::LeaseKeepAliveRequest;
+use crate::grpc::{Call, ConnectionRole, Transport};
 use crate::rpc::namespace::Namespace;
 use crate::rpc::request::Namespaced;
 use crate::rpc::request::sealed::Rpc;
 use crate::runtime::clock;
 use crate::types::LeaseId;
-use crate::util::boot_time::BootTime;
 
 /// Renews a lease once, over a stream of its own. To keep a lease alive, use
 /// [`Client::keep_alive`](crate::Client::keep_alive): it costs less, and renews until it is dropped.
@@ -79,11 +77,18 @@ impl Rpc for KeepAliveOnce {
         timeout: Duration,
     ) -> impl Future<Output = Result<Renewal>> + Send + 'static {
         let (message, id) = (self.message(), self.id);
-        let renewing = transport.calling(
+        let for_streams = Arc::clone(&transport);
+        let renewing = transport.repeat(
             Call::read(timeout),
             move || self.operation(),
-            // Boxed, because the futures of the stubs have several kilobytes.
-            move |connection| Box::pin(renew(connection, message)),
+            move |connection| {
+                let mut stream = for_streams.duplex(ConnectionRole::Calls);
+                async move {
+                    let sent = clock::now();
+                    let answer = stream.first(connection, Some(message)).await?;
+                    Ok((sent, answer))
+                }
+            },
         );
         async move {
             let (sent, answer) = renewing.await?;
@@ -93,22 +98,5 @@ impl Rpc for KeepAliveOnce {
                     .operation(KeepAliveOnce::new(id).operation())),
             }
         }
-    }
-}
-
-/// Sends one renewal. Returns the time at which it was sent, and the answer.
-async fn renew(
-    connection: Connection,
-    message: LeaseKeepAliveRequest,
-) -> Result<(BootTime, LeaseKeepAliveResponse), RpcError> {
-    let sent = clock::now();
-    let mut stub = connection.lease();
-    let opening = stub.lease_keep_alive(outgoing(tokio_stream::once(message), true));
-    let mut answers = opening.await.map_err(|e| classify(&e))?.into_inner();
-    match answers.message().await.map_err(|e| classify(&e))? {
-        Some(answer) => Ok((sent, answer)),
-        None => Err(classify(&Status::unavailable(
-            "the server ended the stream without an answer",
-        ))),
     }
 }

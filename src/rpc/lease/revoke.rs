@@ -78,13 +78,13 @@ impl Rpc for Revoke {
         timeout: Duration,
     ) -> Result<RevokeResponse> {
         let (request, maybe_executed) = (Framed::new(&self.message()), MaybeExecuted::default());
-        let revoking = transport.calling(
+        let revoking = transport.repeat(
             Call::read(timeout),
             || self.operation(),
             |connection| {
                 maybe_executed
                     .clone()
-                    .attempt(connection.ask(request.clone()))
+                    .attempt(connection.unary(request.clone()))
             },
         );
         match revoking.await {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
-use tonic::Status;
 
 use super::leader::{Leader, LeaderResponse};
-use crate::error::{Error, Result, RetryHint, ServerError};
+use crate::error::{Error, Result, ServerError};
+use crate::grpc::etcd_rs_proto::v3electionpb::LeaderRequest;
 use crate::grpc::{
-    Connection, ConnectionRole, MemberCondition, RpcError, Transport, Urgency, classify,
-    member_condition, outgoing,
+    AttemptFailure, ConnectionRole, GrpcStream, MemberCondition, StreamClosed, StreamEvent,
+    Transport, Urgency,
 };
 use crate::rpc::namespace::Namespace;
 use crate::runtime::{BoundedReceiver, BoundedSender, Capacity, SendOutcome, Spawn, bounded_queue};
@@ -75,8 +75,12 @@ pub(crate) fn observe(
 ) -> Result<Leaders> {
     let (bounded_sender, leaders) = bounded_queue(ROOM, Err);
     let (alive, handle_dropped) = oneshot::channel::<()>();
+    let mut request = election.clone();
+    if let Some(namespace) = &namespace {
+        request.enter(namespace);
+    }
     let observation = Observation {
-        transport,
+        stream: transport.server_stream(ConnectionRole::Waits, request.message()),
         election,
         namespace,
         bounded_sender,
@@ -100,7 +104,7 @@ pub(crate) fn observe(
 
 /// The task of one observation.
 struct Observation {
-    transport: Arc<Transport>,
+    stream: GrpcStream<LeaderRequest>,
     /// With its name inside the namespace.
     election: Leader,
     namespace: Option<Namespace>,
@@ -128,49 +132,12 @@ impl Observation {
         }
     }
 
-    /// Observes over one connection until it ends. An error is permanent.
+    /// Observes over one stream until it ends. An error is permanent.
     async fn observe_once(&mut self) -> Result<(), ServerError> {
-        let role = ConnectionRole::Waits;
-        let connection = match self.transport.connection(role, Urgency::Background).await {
-            Ok(connection) => connection,
-            Err(RpcError::ConnectError(_)) => return Ok(()),
-            Err(RpcError::Answer(refused)) => return Err(refused),
-        };
-        let generation = self.transport.generation();
-        let Some(status) = self.read(connection.clone()).await else {
-            return Ok(());
-        };
-        let RpcError::Answer(error) = classify(&status) else {
-            return Ok(());
-        };
-        if matches!(error.retry_hint, RetryHint::NewToken(_)) {
-            return match self.transport.renew(generation, &error).await {
-                Ok(()) | Err(RpcError::ConnectError(_)) => Ok(()),
-                Err(RpcError::Answer(refused)) => Err(refused),
-            };
-        }
-        let member = member_condition(&error);
-        self.transport.report(role, &connection, member);
-        if member == MemberCondition::Healthy {
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Reads one stream until it ends. Returns its status, if it has one.
-    async fn read(&mut self, connection: Connection) -> Option<Status> {
-        let mut election = self.election.clone();
-        if let Some(namespace) = &self.namespace {
-            election.enter(namespace);
-        }
-        let request = outgoing(election.message(), true);
-        let mut leaders = match connection.election().observe(request).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return Some(status),
-        };
+        self.stream.open(Urgency::Background);
         loop {
             let next = {
-                let mut next = pin!(leaders.message());
+                let mut next = pin!(self.stream.next());
                 let room_check = self
                     .pending
                     .is_some()
@@ -188,9 +155,11 @@ impl Observation {
                 .await
             };
             match next {
-                Some(Ok(Some(leader))) => self.deliver(leader.into()),
-                Some(Ok(None)) => return None,
-                Some(Err(status)) => return Some(status),
+                Some(StreamEvent::Opened) => {}
+                Some(StreamEvent::Message(leader)) => self.deliver(leader.into()),
+                Some(StreamEvent::Closed(closed)) => {
+                    return permanent_error(closed).map_or(Ok(()), Err);
+                }
                 None => self.flush(),
             }
         }
@@ -216,5 +185,18 @@ impl Observation {
         {
             self.pending = Some(leader);
         }
+    }
+}
+
+/// The error of a stream that would end like this again.
+fn permanent_error(closed: StreamClosed) -> Option<ServerError> {
+    let failure = closed.failure?;
+    // Without a connection, an answer is one to the request for a token.
+    let is_permanent = closed.endpoint.is_none()
+        || failure.token_rejection().is_none()
+            && failure.member_condition() == MemberCondition::Healthy;
+    match failure {
+        AttemptFailure::Answer(answer) if is_permanent => Some(answer),
+        _ => None,
     }
 }

@@ -3,24 +3,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::state::{Input, StreamEnd};
 use crate::error::{ErrorKind, ServerError};
-use crate::grpc::etcd_rs_proto::Duplex as _;
 use crate::grpc::etcd_rs_proto::etcdserverpb::{
     RangeRequest, StatusRequest, WatchRequest, WatchResponse,
 };
 use crate::grpc::{
-    Connection, ConnectionRole, Consistency, Framed, GrpcStream, KnownStore, MemberCondition,
-    RpcError, StreamItem, Transport, Urgency,
+    AttemptFailure, Connection, ConnectionRole, Consistency, Framed, GrpcStream, KnownStore,
+    MemberCondition, Received, RpcError, StreamClosed, StreamEvent, StreamItem, Transport, Urgency,
 };
-use crate::util::atomic::AtomicU64;
 
 /// The time limit of a read over the stream's connection. Bytes that arrive on the stream restart it,
 /// because the answer to the read comes behind them on the same connection.
@@ -31,143 +27,132 @@ type Fut<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A watch stream, or the attempt to open one.
 pub(super) struct WatchStream {
     transport: Arc<Transport>,
-    connecting: Option<Fut<Result<Connection, StreamEnd>>>,
-    /// The attempt has background priority, and does nothing but connect.
-    background: bool,
+    stream: GrpcStream<WatchRequest>,
+    /// What belongs to the open stream.
     open: Option<Open>,
     /// The epoch of the store that was last reported to the watches.
     epoch: u64,
     /// A read from a store that replaced another one. It is reported after the replacement.
     postponed_read: Option<i64>,
-    /// The token that the server refused on the last stream, by its generation, and the refusal.
-    refused: Option<(u64, ServerError)>,
 }
 
+/// What belongs to an open stream: the reads over the same connection.
 struct Open {
-    connection: Connection,
     /// The state of the store that was known when the stream began.
     known_at_open: KnownStore,
-    /// The generation of the token that the stream was opened with. The server checks no other token
-    /// during the stream.
-    generation: u64,
-    requests: mpsc::UnboundedSender<WatchRequest>,
-    responses: Responses,
-    /// The number of bytes that arrived on the stream, and that number at the last check.
-    arrived: Arc<AtomicU64>,
+    /// The number of bytes that had arrived at the last check.
     arrived_before: u64,
     version: Option<Fut<bool>>,
     reading: Option<Fut<Result<i64, StreamEnd>>>,
 }
 
-/// The receiving half of a stream. The server sends its headers with the first response, so requests
-/// are sent before the stream is established.
-enum Responses {
-    Opening(Fut<Result<GrpcStream<WatchResponse>, RpcError>>),
-    Flowing(Box<GrpcStream<WatchResponse>>),
-    Ended,
-}
-
 impl WatchStream {
     pub(super) fn new(transport: Arc<Transport>) -> Self {
         WatchStream {
+            stream: transport.duplex(ConnectionRole::Watches),
             transport,
-            connecting: None,
-            background: false,
             open: None,
             epoch: 0,
             postponed_read: None,
-            refused: None,
         }
     }
 
-    /// Starts to connect, with another token if the last one was refused.
-    pub(super) fn connect(&mut self, demand: Urgency) {
-        let transport = Arc::clone(&self.transport);
-        let refused = self.refused.take();
-        self.background = demand == Urgency::Background && refused.is_none();
-        self.connecting = Some(Box::pin(async move {
-            if let Some((generation, answer)) = refused {
-                transport
-                    .renew(generation, &answer)
-                    .await
-                    .map_err(connect_end)?;
-            }
-            let connecting = transport.connection(ConnectionRole::Watches, demand).await;
-            connecting.map_err(connect_end)
-        }));
+    /// Starts to connect, with another token if the last one was rejected.
+    pub(super) fn connect(&mut self, urgency: Urgency) {
+        self.stream.open(urgency);
     }
 
     /// Raises the priority of the attempt to connect: a caller waits for it now.
     pub(super) fn hurry(&mut self) {
-        if self.connecting.is_some() && self.background {
-            self.connect(Urgency::Call);
-        }
+        self.stream.hurry();
     }
 
-    /// Records that the server refused the token: the next stream needs another one.
-    pub(super) fn renew(&mut self, refused: ServerError) {
-        let generation = self.open.as_ref().map(|open| open.generation);
-        self.refused = generation.map(|generation| (generation, refused));
+    /// Records that the server rejected the token: the next stream needs another one.
+    pub(super) fn renew(&mut self, rejected: ServerError) {
+        self.stream.token_rejected(rejected);
     }
 
-    /// Drops both halves of the stream, which resets it.
+    /// Closes the stream, which resets it.
     pub(super) fn close(&mut self, condition: MemberCondition) {
-        self.connecting = None;
+        self.open = None;
         self.postponed_read = None;
-        let Some(open) = self.open.take() else { return };
-        self.transport
-            .report(ConnectionRole::Watches, &open.connection, condition);
+        self.stream.close(condition);
     }
 
     /// Sends a request on the stream.
     pub(super) fn send(&self, request: WatchRequest) {
-        if let Some(open) = &self.open {
-            // When the stream has ended, `poll` reports it.
-            let _ = open.requests.send(request);
-        }
+        self.stream.send(request);
     }
 
     /// Starts a linearizable read of the store's revision.
     pub(super) fn read(&mut self, key: Bytes) {
-        if let Some(open) = &mut self.open {
-            let arrived = Arc::clone(&open.arrived);
-            open.reading = Some(Box::pin(read(open.connection.clone(), key, arrived)));
+        if let Some(open) = &mut self.open
+            && let Some(connection) = self.stream.connection()
+            && let Some(received) = self.stream.received()
+        {
+            let reading = read(connection.clone(), key, Arc::clone(received));
+            open.reading = Some(Box::pin(reading));
         }
     }
 
     /// Whether bytes have arrived on the stream since the last call.
     pub(super) fn has_arrived(&mut self) -> bool {
-        self.open.as_mut().is_some_and(|open| {
-            let arrived = open.arrived.load(Relaxed);
-            std::mem::replace(&mut open.arrived_before, arrived) != arrived
-        })
+        let (Some(open), Some(received)) = (&mut self.open, self.stream.received()) else {
+            return false;
+        };
+        let arrived = received.bytes();
+        std::mem::replace(&mut open.arrived_before, arrived) != arrived
     }
 
     /// Polls for the next input.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        if let Some(connecting) = &mut self.connecting
-            && let Poll::Ready(result) = connecting.as_mut().poll(cx)
-        {
-            self.connecting = None;
-            return Poll::Ready(match result {
-                Ok(connection) => {
-                    self.open = Some(Open::new(connection, self.transport.generation()));
-                    Input::Opened
-                }
-                Err(ending) => Input::Ended(ending),
-            });
-        }
         if let Some(revision) = self.postponed_read.take() {
             return Poll::Ready(Input::Read(Ok(revision)));
         }
-        let Some(open) = &mut self.open else {
-            return Poll::Pending;
-        };
-        let input = open.poll(cx);
-        if let Poll::Ready(Input::Read(Ok(revision))) = input {
-            return Poll::Ready(self.read_of_epoch(revision));
+        if let Some(open) = &mut self.open {
+            match open.poll(cx) {
+                Poll::Ready(Input::Read(Ok(revision))) => {
+                    return Poll::Ready(self.read_of_epoch(revision));
+                }
+                Poll::Ready(input) => return Poll::Ready(input),
+                Poll::Pending => {}
+            }
         }
-        input
+        Poll::Ready(match ready!(self.stream.poll_item(cx)) {
+            StreamEvent::Opened => {
+                self.open = self.stream.connection().map(Open::new);
+                Input::Opened
+            }
+            StreamEvent::Message(StreamItem::Message(message)) => {
+                self.check_header(&message);
+                Input::Message(message)
+            }
+            StreamEvent::Message(StreamItem::TooLarge {
+                outline,
+                entries,
+                bytes,
+            }) => {
+                self.check_header(&outline);
+                Input::TooLarge {
+                    outline,
+                    events: entries,
+                    bytes,
+                }
+            }
+            StreamEvent::Closed(closed) => {
+                self.open = None;
+                Input::Ended(stream_end(closed))
+            }
+        })
+    }
+
+    fn check_header(&self, message: &WatchResponse) {
+        if let Some(open) = &self.open
+            && let Some(header) = &message.header
+        {
+            let store = self.transport.store();
+            store.answered(header, Consistency::Local, open.known_at_open);
+        }
     }
 }
 
@@ -191,23 +176,16 @@ impl WatchStream {
 }
 
 impl Open {
-    fn new(connection: Connection, generation: u64) -> Self {
-        let (requests, queue) = mpsc::unbounded_channel();
-        let arrived = Arc::new(AtomicU64::new(0));
-        let opening = connection.clone().duplex(queue, Arc::clone(&arrived));
+    fn new(connection: &Connection) -> Self {
         Open {
-            arrived,
+            known_at_open: connection.store.known(),
             arrived_before: 0,
-            responses: Responses::Opening(Box::pin(opening)),
             version: Some(Box::pin(orders_progress(connection.clone()))),
             reading: None,
-            known_at_open: connection.store.known(),
-            connection,
-            generation,
-            requests,
         }
     }
 
+    /// Polls the reads over the connection of the stream.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         if let Some(version) = &mut self.version
             && let Poll::Ready(orders_progress) = version.as_mut().poll(cx)
@@ -221,65 +199,27 @@ impl Open {
             self.reading = None;
             return Poll::Ready(Input::Read(result));
         }
-        if let Responses::Opening(opening) = &mut self.responses {
-            match opening.as_mut().poll(cx) {
-                Poll::Ready(Ok(stream)) => self.responses = Responses::Flowing(Box::new(stream)),
-                Poll::Ready(Err(error)) => return self.end(stream_end(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        let Responses::Flowing(stream) = &mut self.responses else {
-            return Poll::Pending;
-        };
-        let item = stream.poll_next(cx);
-        if let Poll::Ready(Some(Ok(
-            StreamItem::Message(message)
-            | StreamItem::TooLarge {
-                outline: message, ..
-            },
-        ))) = &item
-            && let Some(header) = WatchRequest::header(message)
-        {
-            let store = &self.connection.store;
-            store.answered(header, Consistency::Local, self.known_at_open);
-        }
-        match item {
-            Poll::Ready(Some(Ok(StreamItem::Message(message)))) => {
-                Poll::Ready(Input::Message(message))
-            }
-            Poll::Ready(Some(Ok(StreamItem::TooLarge {
-                outline,
-                entries,
-                bytes,
-            }))) => Poll::Ready(Input::TooLarge {
-                outline,
-                events: entries,
-                bytes,
-            }),
-            Poll::Ready(Some(Err(error))) => self.end(stream_end(error)),
-            Poll::Ready(None) => self.end(StreamEnd::Eof),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn end(&mut self, ending: StreamEnd) -> Poll<Input> {
-        self.responses = Responses::Ended;
-        Poll::Ready(Input::Ended(ending))
+        Poll::Pending
     }
 }
 
-/// The end of an attempt to connect. An answer of the server concerns the user's name and password.
-fn connect_end(error: RpcError) -> StreamEnd {
-    match error {
-        RpcError::ConnectError(error) if error.kind == ErrorKind::Tls => {
+/// The end of a stream, or of the attempt to open it. Without a connection, an answer of the server
+/// concerns the user's name and password.
+fn stream_end(closed: StreamClosed) -> StreamEnd {
+    match closed.failure {
+        None => StreamEnd::Eof,
+        Some(AttemptFailure::NoConnection(error)) if error.kind == ErrorKind::Tls => {
             StreamEnd::TlsFailed(error.text)
         }
-        RpcError::ConnectError(error) => StreamEnd::Unconnected(error.text),
-        RpcError::Answer(answer) => StreamEnd::Answer(answer),
+        Some(AttemptFailure::NoConnection(error)) => StreamEnd::Unconnected(error.text),
+        Some(AttemptFailure::Broken(error)) => StreamEnd::Broken(error.text),
+        Some(AttemptFailure::Silence) => StreamEnd::Silent("the server is silent".into()),
+        Some(AttemptFailure::Answer(answer)) => StreamEnd::Answer(answer),
     }
 }
 
-fn stream_end(error: RpcError) -> StreamEnd {
+/// The end of a stream after a failed read over its connection.
+fn read_end(error: RpcError) -> StreamEnd {
     match error {
         RpcError::ConnectError(error) => StreamEnd::Broken(error.text),
         RpcError::Answer(answer) => StreamEnd::Answer(answer),
@@ -291,11 +231,11 @@ fn stream_end(error: RpcError) -> StreamEnd {
 async fn read(
     connection: Connection,
     key: Bytes,
-    arrived: Arc<AtomicU64>,
+    received: Arc<Received>,
 ) -> Result<i64, StreamEnd> {
-    let revision = read_once(connection.clone(), key.clone(), &arrived).await?;
+    let revision = read_once(connection.clone(), key.clone(), &received).await?;
     match connection.store.is_doubted() {
-        true => read_once(connection, key, &arrived).await,
+        true => read_once(connection, key, &received).await,
         false => Ok(revision),
     }
 }
@@ -303,7 +243,7 @@ async fn read(
 async fn read_once(
     connection: Connection,
     key: Bytes,
-    arrived: &AtomicU64,
+    received: &Received,
 ) -> Result<i64, StreamEnd> {
     let request = RangeRequest {
         key,
@@ -312,9 +252,9 @@ async fn read_once(
         ..RangeRequest::default()
     };
     let request = Framed::new(&request).consistency(Consistency::Linearizable);
-    let mut answer = std::pin::pin!(connection.ask(request));
+    let mut answer = std::pin::pin!(connection.unary(request));
     loop {
-        let before = arrived.load(Relaxed);
+        let before = received.bytes();
         match tokio::time::timeout(READ_WITHIN, &mut answer).await {
             Ok(Ok(response)) => {
                 let revision = response.header.map(|header| header.revision);
@@ -322,8 +262,8 @@ async fn read_once(
                     "the server answered a read without a header".into(),
                 ));
             }
-            Ok(Err(error)) => return Err(stream_end(error)),
-            Err(_) if arrived.load(Relaxed) != before => {}
+            Ok(Err(error)) => return Err(read_end(error)),
+            Err(_) if received.bytes() != before => {}
             Err(_) => {
                 let text = format!("the server did not answer a read in {READ_WITHIN:?}");
                 return Err(StreamEnd::Silent(text));
@@ -335,7 +275,7 @@ async fn read_once(
 /// Whether the member sends the answer to a progress request after the events that it covers: since
 /// 3.4.25 and 3.5.8.
 async fn orders_progress(connection: Connection) -> bool {
-    let status = connection.ask(Framed::new(&StatusRequest {}).needs_leader(false));
+    let status = connection.unary(Framed::new(&StatusRequest {}).needs_leader(false));
     match tokio::time::timeout(READ_WITHIN, status).await {
         Ok(Ok(response)) => is_ordered(&response.version),
         // All versions that require a user or a permission for this request are new enough.

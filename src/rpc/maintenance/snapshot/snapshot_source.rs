@@ -1,17 +1,16 @@
 //! The snapshot stream of a member, on a connection of its own. It is read on demand.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::timeout;
-use tokio_stream::Stream;
-use tonic::{Status, Streaming};
-
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
-use crate::grpc::{Call, Connection, RpcError, Transport, classify, outgoing};
+use crate::grpc::{
+    AttemptFailure, Call, Connection, ConnectionRole, GrpcStream, StreamClosed, StreamEvent,
+    Transport,
+};
 
 /// The most bytes that one read returns, if they have arrived. A message has 32 KiB, and a switch to the
 /// runtime thread for each message would cost more than the message.
@@ -19,8 +18,8 @@ const MAX_READ: usize = 1 << 20;
 
 /// An open snapshot stream.
 pub(super) struct SnapshotSource {
-    connection: Connection,
-    messages: Box<Streaming<SnapshotResponse>>,
+    endpoint: Arc<str>,
+    stream: Box<GrpcStream<SnapshotRequest>>,
 }
 
 /// The result of a read.
@@ -42,30 +41,18 @@ pub(super) async fn open(
     timeout: Duration,
 ) -> Result<(SnapshotSource, SnapshotResponse)> {
     let operation = || Operation::new("snapshot");
-    // Boxed, because the futures of the stubs have several kilobytes.
-    let attempt = |connection| {
-        Box::pin(async { begin(connection).await.map_err(|status| classify(&status)) })
+    let for_streams = Arc::clone(&transport);
+    let attempt = |connection: Connection| {
+        let stream = for_streams.server_stream(ConnectionRole::Bulk, SnapshotRequest {});
+        let mut stream = Box::new(stream.needs_leader(false));
+        async move {
+            let endpoint = Arc::clone(&connection.endpoint.text);
+            let first = stream.first(connection, None).await?;
+            Ok((SnapshotSource { endpoint, stream }, first))
+        }
     };
-    let opening = transport.calling(
-        Call::read(timeout).dedicated_connection(),
-        operation,
-        attempt,
-    );
-    opening.await
-}
-
-async fn begin(connection: Connection) -> Result<(SnapshotSource, SnapshotResponse), Status> {
-    let mut stub = connection.clone().maintenance();
-    let opening = stub.snapshot(outgoing(SnapshotRequest {}, false));
-    let mut messages = Box::new(opening.await?.into_inner());
-    let first = messages.message().await?;
-    let source = SnapshotSource {
-        connection,
-        messages,
-    };
-    first
-        .map(|first| (source, first))
-        .ok_or_else(|| Status::unavailable("the server sent an empty snapshot"))
+    let call = Call::read(timeout).dedicated_connection();
+    transport.repeat(call, operation, attempt).await
 }
 
 impl SnapshotSource {
@@ -77,41 +64,29 @@ impl SnapshotSource {
     pub(super) async fn read(mut self, stall: Duration) -> ReadMessages {
         let mut messages = Vec::new();
         let mut size = 0;
-        let first = std::future::poll_fn(|cx| Pin::new(&mut *self.messages).poll_next(cx));
-        let mut next = match timeout(stall, first).await {
-            Ok(next) => next,
-            Err(_) => {
-                let reason = format!("the server sent nothing for {stall:?}");
-                let error = self.failure(ErrorKind::Timeout, reason);
-                return ReadMessages {
-                    messages,
-                    next: NextRead::Failure(error),
-                };
-            }
-        };
+        let mut event = self.stream.next_within(stall).await;
         loop {
-            match next {
-                Some(Ok(message)) => {
+            match event {
+                StreamEvent::Message(message) => {
                     size += message.blob.len();
                     messages.push(message);
                 }
-                Some(Err(status)) => {
-                    let next = NextRead::Failure(self.explain(&status));
+                StreamEvent::Closed(StreamClosed { failure, .. }) => {
+                    let next = match failure {
+                        None => NextRead::End,
+                        Some(failure) => NextRead::Failure(self.explain(failure, stall)),
+                    };
                     return ReadMessages { messages, next };
                 }
-                None => {
-                    let next = NextRead::End;
-                    return ReadMessages { messages, next };
-                }
+                StreamEvent::Opened => {}
             }
             let ready = if size < MAX_READ {
-                std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *self.messages).poll_next(cx)))
-                    .await
+                poll_fn(|cx| Poll::Ready(self.stream.poll_message(cx))).await
             } else {
                 Poll::Pending
             };
-            next = match ready {
-                Poll::Ready(next) => next,
+            event = match ready {
+                Poll::Ready(event) => event,
                 Poll::Pending => {
                     let next = NextRead::More(self);
                     return ReadMessages { messages, next };
@@ -121,19 +96,20 @@ impl SnapshotSource {
     }
 
     pub(super) fn endpoint(&self) -> Arc<str> {
-        Arc::clone(&self.connection.endpoint.text)
+        Arc::clone(&self.endpoint)
     }
 
-    fn explain(&self, status: &Status) -> Error {
-        match classify(status) {
-            RpcError::ConnectError(error) => {
-                self.failure(error.kind, format!("the stream broke: {}", error.text))
+    fn explain(&self, failure: AttemptFailure, stall: Duration) -> Error {
+        let (kind, reason) = match failure {
+            AttemptFailure::Silence => (
+                ErrorKind::Timeout,
+                format!("the server sent nothing for {stall:?}"),
+            ),
+            AttemptFailure::Broken(error) | AttemptFailure::NoConnection(error) => {
+                (error.kind, format!("the stream broke: {}", error.text))
             }
-            RpcError::Answer(answer) => self.failure(answer.kind, answer.text),
-        }
-    }
-
-    fn failure(&self, kind: ErrorKind, reason: String) -> Error {
+            AttemptFailure::Answer(answer) => (answer.kind, answer.text),
+        };
         Error::new(kind, reason).at(Some(self.endpoint()))
     }
 }

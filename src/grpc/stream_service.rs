@@ -1,53 +1,86 @@
-//! The HTTP service that the generated stubs of the streaming methods call.
+//! The HTTP service below tonic's client: sends a request over one connection.
 //!
 //! A request whose body is complete is sent at once: its headers and data are queued together, and
 //! h2 writes the queue in one system call.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::SendRequest;
+use http::{HeaderValue, StatusCode};
 use http_body::Body as HttpBody;
 use tonic::body::Body;
-use tower_service::Service;
+use tonic::client::GrpcService;
 
-use super::connect_error::ConnectError;
-use super::connection::Connection;
-use super::open_stream::OpenStream;
-use super::response_body::ResponseBody;
+use super::connect::connection::Connection;
+use super::connect::open_stream::OpenStream;
+use super::grpc_status::{check, not_grpc};
+use super::received::Received;
+use super::response_body::{ResponseBody, status_ok};
+use super::rpc_error::RpcError;
 
-impl Service<http::Request<Body>> for Connection {
-    type Response = http::Response<ResponseBody>;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+/// Opens one stream.
+#[derive(Debug)]
+pub(super) struct StreamService {
+    connection: Connection,
+    needs_leader: bool,
+    received: Arc<Received>,
+}
+
+impl StreamService {
+    /// `needs_leader`: a member without a leader rejects the request at once instead of holding it.
+    pub(super) fn new(connection: Connection, needs_leader: bool, received: Arc<Received>) -> Self {
+        StreamService {
+            connection,
+            needs_leader,
+            received,
+        }
+    }
+}
+
+impl GrpcService<Body> for StreamService {
+    type ResponseBody = ResponseBody;
+    type Error = RpcError;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<http::Response<ResponseBody>, RpcError>> + Send>>;
 
     /// Always ready: the call itself waits, so an error keeps its type.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        self.attach_token(&mut request);
-        let open = OpenStream::new(self);
-        Box::pin(exchange(SendRequest::clone(&self.send), request, open))
+        if self.needs_leader {
+            let required = HeaderValue::from_static("true");
+            request.headers_mut().insert("hasleader", required);
+        }
+        self.connection.attach_token(&mut request);
+        let open = OpenStream::new(&self.connection);
+        let send = SendRequest::clone(&self.connection.send);
+        let (limit, received) = (self.connection.limits.receive, Arc::clone(&self.received));
+        Box::pin(send_request(send, request, open, limit, received))
     }
 }
 
-async fn exchange(
+async fn send_request(
     send: SendRequest<Bytes>,
     request: http::Request<Body>,
     mut open: OpenStream,
-) -> Result<http::Response<ResponseBody>, ConnectError> {
+    limit: usize,
+    received: Arc<Received>,
+) -> Result<http::Response<ResponseBody>, RpcError> {
+    let not_sent = |open: &OpenStream, error| RpcError::ConnectError(open.not_sent(&error));
     let ready = send.ready().await;
-    let mut send = ready.map_err(|error| open.not_sent(&error))?;
+    let mut send = ready.map_err(|error| not_sent(&open, error))?;
     let (parts, mut body) = request.into_parts();
     let first = std::future::poll_fn(|cx| Poll::Ready(Chunk::poll(&mut body, cx))).await;
     let (response, stream) = send
         .send_request(http::Request::from_parts(parts, ()), false)
-        .map_err(|error| open.not_sent(&error))?;
+        .map_err(|error| not_sent(&open, error))?;
     let sender = BodySender {
         body,
         stream,
@@ -59,8 +92,18 @@ async fn exchange(
         open.flows();
         tokio::spawn(sender);
     }
-    let response = response.await.map_err(|error| open.explain(&error))?;
-    Ok(response.map(|stream| ResponseBody::new(stream, open)))
+    let broken = |error| RpcError::ConnectError(open.explain(&error));
+    let (head, stream) = response.await.map_err(broken)?.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(not_grpc(head.status));
+    }
+    let has_status = check(&head.headers)?;
+    let body = ResponseBody::new(stream, open, limit, received, has_status);
+    let mut response = http::Response::new(body);
+    if has_status {
+        *response.headers_mut() = status_ok();
+    }
+    Ok(response)
 }
 
 /// What a request body provides now.

@@ -1,0 +1,433 @@
+//! A stream of messages with one member: opens it, sends, reads, and records what its end shows.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::Stream as _;
+use tonic::Status;
+use tonic::client::Grpc;
+
+use super::connect::connection::Connection;
+use super::connect::connection_role::ConnectionRole;
+use super::connect::urgency::Urgency;
+use super::etcd_rs_proto::{Duplex, ServerStream, Streaming};
+use super::grpc_status::malformed;
+use super::limits::too_large;
+use super::received::Received;
+use super::retry::{AttemptFailure, MemberCondition};
+use super::rpc_error::RpcError;
+use super::stream_codec::{StreamCodec, StreamItem};
+use super::stream_service::StreamService;
+use super::transport::Transport;
+use crate::error::ServerError;
+
+type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// A stream that is closed at first, and can be opened any number of times, each time with another
+/// connection of its role.
+///
+/// It closes itself when it fails. It then records what the failure shows about the member, and
+/// gets another token before it is opened again if the server rejected the last one.
+pub(crate) struct GrpcStream<M: Streaming> {
+    transport: Arc<Transport>,
+    role: ConnectionRole,
+    /// The only message of the client, on a stream of the server.
+    request: Option<M>,
+    needs_leader: bool,
+    /// The token that the server rejected, by its generation, and the answer.
+    rejected_token: Option<(u64, ServerError)>,
+    state: State<M>,
+}
+
+enum State<M: Streaming> {
+    Closed,
+    Connecting {
+        connecting: BoxFuture<Connection, RpcError>,
+        /// The attempt has background priority and no token to renew, so it can be started again
+        /// with a higher priority.
+        may_restart: bool,
+    },
+    Open(Halves<M>),
+}
+
+/// The two halves of an open stream.
+struct Halves<M: Streaming> {
+    connection: Connection,
+    /// The generation of the token that the stream was opened with. The server checks no other
+    /// token during the stream.
+    generation: u64,
+    /// `None` after the last message of the client.
+    requests: Option<mpsc::UnboundedSender<M>>,
+    responses: Responses<M::Reply>,
+    received: Arc<Received>,
+}
+
+/// The receiving half. A server sends its headers with its first message, so requests are sent
+/// before the stream is established.
+enum Responses<R> {
+    Awaited(BoxFuture<tonic::Streaming<StreamItem<R>>, Status>),
+    Established(Box<tonic::Streaming<StreamItem<R>>>),
+}
+
+/// An event of a stream.
+#[derive(Debug)]
+pub(crate) enum StreamEvent<T> {
+    /// There is a connection, and messages can be sent.
+    Opened,
+    Message(T),
+    /// The stream ended or could not be opened. It is closed.
+    Closed(StreamClosed),
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(crate) struct StreamClosed {
+    /// The endpoint of the stream; `None` when there was no connection.
+    pub(crate) endpoint: Option<Arc<str>>,
+    /// `None` when the server ended the stream without an error.
+    pub(crate) failure: Option<AttemptFailure>,
+}
+
+impl Transport {
+    /// Creates a stream on which the server answers one request with many messages.
+    pub(crate) fn server_stream<M: ServerStream>(
+        self: &Arc<Self>,
+        role: ConnectionRole,
+        request: M,
+    ) -> GrpcStream<M> {
+        GrpcStream::new(self, role, Some(request))
+    }
+
+    /// Creates a stream of messages in both directions. The first message has to be sent after each
+    /// opening, because a server answers only then.
+    pub(crate) fn duplex<M: Duplex>(self: &Arc<Self>, role: ConnectionRole) -> GrpcStream<M> {
+        GrpcStream::new(self, role, None)
+    }
+}
+
+impl<M: Streaming> GrpcStream<M> {
+    fn new(transport: &Arc<Transport>, role: ConnectionRole, request: Option<M>) -> Self {
+        GrpcStream {
+            transport: Arc::clone(transport),
+            role,
+            request,
+            needs_leader: true,
+            rejected_token: None,
+            state: State::Closed,
+        }
+    }
+
+    /// Sets whether the stream requires a member with a leader: a member without one rejects it at
+    /// once instead of holding it until a timeout.
+    pub(crate) fn needs_leader(self, needs_leader: bool) -> Self {
+        GrpcStream {
+            needs_leader,
+            ..self
+        }
+    }
+
+    /// Starts to open the stream, with another token if the last one was rejected. Drops an open
+    /// stream.
+    pub(crate) fn open(&mut self, urgency: Urgency) {
+        let (transport, role) = (Arc::clone(&self.transport), self.role);
+        let rejected = self.rejected_token.take();
+        self.state = State::Connecting {
+            may_restart: urgency == Urgency::Background && rejected.is_none(),
+            connecting: Box::pin(async move {
+                if let Some((generation, answer)) = rejected {
+                    transport.renew(generation, &answer).await?;
+                }
+                transport.connection(role, urgency).await
+            }),
+        };
+    }
+
+    /// Raises the priority of the attempt to connect, because a caller waits for it now.
+    pub(crate) fn hurry(&mut self) {
+        if let State::Connecting {
+            may_restart: true, ..
+        } = &self.state
+        {
+            self.open(Urgency::Call);
+        }
+    }
+
+    /// Opens the stream on this connection.
+    fn open_on(&mut self, connection: Connection) {
+        let (requests, queue) = mpsc::unbounded_channel();
+        let received = Arc::new(Received::default());
+        let responses = establish(
+            connection.clone(),
+            queue,
+            self.needs_leader,
+            Arc::clone(&received),
+        );
+        self.state = State::Open(Halves {
+            connection,
+            generation: self.transport.generation(),
+            requests: Some(requests),
+            responses: Responses::Awaited(responses),
+            received,
+        });
+        if let Some(request) = self.request.clone() {
+            self.send_last(request);
+        }
+    }
+
+    /// Sends a message. On a stream that has ended it does nothing: the next event reports the end.
+    pub(crate) fn send(&self, message: M) {
+        if let State::Open(halves) = &self.state
+            && let Some(requests) = &halves.requests
+        {
+            let _ = requests.send(message);
+        }
+    }
+
+    /// Sends the last message.
+    fn send_last(&mut self, message: M) {
+        self.send(message);
+        if let State::Open(halves) = &mut self.state {
+            halves.requests = None;
+        }
+    }
+
+    /// The connection of an open stream.
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        match &self.state {
+            State::Open(halves) => Some(&halves.connection),
+            State::Closed | State::Connecting { .. } => None,
+        }
+    }
+
+    /// What has arrived on an open stream.
+    pub(crate) fn received(&self) -> Option<&Arc<Received>> {
+        match &self.state {
+            State::Open(halves) => Some(&halves.received),
+            State::Closed | State::Connecting { .. } => None,
+        }
+    }
+
+    /// Closes the stream, which resets it on the server, and records the condition of its member.
+    pub(crate) fn close(&mut self, condition: MemberCondition) {
+        if let State::Open(halves) = std::mem::replace(&mut self.state, State::Closed) {
+            self.transport
+                .report(self.role, &halves.connection, condition);
+        }
+    }
+
+    /// Closes the stream because nothing was answered for `waited`. The next one uses another
+    /// connection.
+    pub(crate) fn abandon(&mut self, waited: Duration) {
+        if let State::Open(halves) = std::mem::replace(&mut self.state, State::Closed) {
+            self.transport
+                .unanswered(self.role, &halves.connection, waited);
+        }
+    }
+
+    /// Records that the server rejected the token in a message of the open stream.
+    pub(crate) fn token_rejected(&mut self, answer: ServerError) {
+        if let State::Open(halves) = &self.state {
+            self.rejected_token = Some((halves.generation, answer));
+        }
+    }
+
+    /// Polls for the next event; a message over the client's limit is an item. Pending while the
+    /// stream is closed.
+    pub(crate) fn poll_item(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<StreamEvent<StreamItem<M::Reply>>> {
+        let event = ready!(self.poll_unreported(cx));
+        if let StreamEvent::Closed(StreamClosed { failure, .. }) = &event {
+            self.closed(failure.as_ref());
+        }
+        Poll::Ready(event)
+    }
+
+    /// Polls for the next event; a message over the client's limit ends the stream. Pending while
+    /// the stream is closed.
+    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<StreamEvent<M::Reply>> {
+        let item = ready!(self.poll_unreported(cx));
+        let event = self.message(item);
+        if let StreamEvent::Closed(StreamClosed { failure, .. }) = &event {
+            self.closed(failure.as_ref());
+        }
+        Poll::Ready(event)
+    }
+
+    /// Waits for the next event.
+    pub(crate) async fn next(&mut self) -> StreamEvent<M::Reply> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// Waits for the next event. Silence for this time ends the stream.
+    pub(crate) async fn next_within(&mut self, limit: Duration) -> StreamEvent<M::Reply> {
+        match timeout(limit, self.next()).await {
+            Ok(event) => event,
+            Err(_) => {
+                let endpoint = self.endpoint();
+                self.closed(Some(&AttemptFailure::Silence));
+                StreamEvent::Closed(StreamClosed {
+                    endpoint,
+                    failure: Some(AttemptFailure::Silence),
+                })
+            }
+        }
+    }
+
+    /// Opens the stream on the connection of one attempt of a call, with this message of the client,
+    /// and waits for the first message of the server. The call reports a failure.
+    pub(crate) async fn first(
+        &mut self,
+        connection: Connection,
+        message: Option<M>,
+    ) -> Result<M::Reply, RpcError> {
+        self.open_on(connection);
+        if let Some(message) = message {
+            self.send_last(message);
+        }
+        let event = poll_fn(|cx| self.poll_unreported(cx)).await;
+        match self.message(event) {
+            StreamEvent::Message(message) => Ok(message),
+            StreamEvent::Opened => Err(RpcError::Answer(ended_early())),
+            StreamEvent::Closed(StreamClosed { failure, .. }) => Err(match failure {
+                Some(AttemptFailure::Broken(error) | AttemptFailure::NoConnection(error)) => {
+                    RpcError::ConnectError(error)
+                }
+                Some(AttemptFailure::Answer(answer)) => RpcError::Answer(answer),
+                Some(AttemptFailure::Silence) | None => RpcError::Answer(ended_early()),
+            }),
+        }
+    }
+
+    fn endpoint(&self) -> Option<Arc<str>> {
+        self.connection().map(|c| Arc::clone(&c.endpoint.text))
+    }
+
+    /// Closes the stream after its end.
+    fn closed(&mut self, failure: Option<&AttemptFailure>) {
+        if let Some(answer) = failure.and_then(AttemptFailure::token_rejection) {
+            self.token_rejected(answer.clone());
+        }
+        self.close(failure.map_or(MemberCondition::Healthy, AttemptFailure::member_condition));
+    }
+
+    /// Turns a message over the client's limit into the end of the stream.
+    fn message(&self, event: StreamEvent<StreamItem<M::Reply>>) -> StreamEvent<M::Reply> {
+        match event {
+            StreamEvent::Opened => StreamEvent::Opened,
+            StreamEvent::Message(StreamItem::Message(message)) => StreamEvent::Message(message),
+            StreamEvent::Message(StreamItem::TooLarge { bytes, .. }) => {
+                let limit = self.transport.settings().limits.receive;
+                let failure = Some(AttemptFailure::Answer(too_large(bytes, limit)));
+                StreamEvent::Closed(StreamClosed {
+                    endpoint: self.endpoint(),
+                    failure,
+                })
+            }
+            StreamEvent::Closed(closed) => StreamEvent::Closed(closed),
+        }
+    }
+
+    /// Polls for the next event, and leaves the state as it is after the end.
+    fn poll_unreported(&mut self, cx: &mut Context<'_>) -> Poll<StreamEvent<StreamItem<M::Reply>>> {
+        let halves = match &mut self.state {
+            State::Closed => return Poll::Pending,
+            State::Connecting { connecting, .. } => {
+                return Poll::Ready(match ready!(connecting.as_mut().poll(cx)) {
+                    Ok(connection) => {
+                        self.open_on(connection);
+                        StreamEvent::Opened
+                    }
+                    Err(error) => StreamEvent::Closed(StreamClosed {
+                        endpoint: None,
+                        failure: Some(AttemptFailure::of_connecting(error)),
+                    }),
+                });
+            }
+            State::Open(halves) => halves,
+        };
+        let failure = match ready!(halves.responses.poll(cx)) {
+            Ok(Some(item)) => return Poll::Ready(StreamEvent::Message(item)),
+            Ok(None) => None,
+            Err(status) => Some(AttemptFailure::from(error_of(&status))),
+        };
+        Poll::Ready(StreamEvent::Closed(StreamClosed {
+            endpoint: self.endpoint(),
+            failure,
+        }))
+    }
+}
+
+impl<R> Responses<R> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<StreamItem<R>>, Status>> {
+        if let Responses::Awaited(awaited) = self {
+            let established = ready!(awaited.as_mut().poll(cx))?;
+            *self = Responses::Established(Box::new(established));
+        }
+        match self {
+            Responses::Established(messages) => Pin::new(&mut **messages)
+                .poll_next(cx)
+                .map(Option::transpose),
+            Responses::Awaited(_) => Poll::Pending,
+        }
+    }
+}
+
+/// Opens the stream with tonic's client. Boxed, because the future has several kilobytes.
+fn establish<M: Streaming>(
+    connection: Connection,
+    queue: mpsc::UnboundedReceiver<M>,
+    needs_leader: bool,
+    received: Arc<Received>,
+) -> BoxFuture<tonic::Streaming<StreamItem<M::Reply>>, Status> {
+    Box::pin(async move {
+        let origin = connection.origin.clone();
+        let codec = StreamCodec::<M>::new(Arc::clone(&received));
+        let service = StreamService::new(connection, needs_leader, received);
+        let mut client = Grpc::with_origin(service, origin)
+            // The body of the response keeps to the client's limit.
+            .max_decoding_message_size(usize::MAX)
+            // The size of a request was checked before the call, with a better error.
+            .max_encoding_message_size(usize::MAX);
+        let requests = tonic::Request::new(Requests(queue));
+        let path = PathAndQuery::from_static(M::PATH);
+        let response = client.streaming(requests, path, codec).await?;
+        Ok(response.into_inner())
+    })
+}
+
+/// The messages of the client, for tonic.
+struct Requests<M>(mpsc::UnboundedReceiver<M>);
+
+impl<M> tokio_stream::Stream for Requests<M> {
+    type Item = M;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+/// The error in tonic's status: ours, which is its source, or a breach of the protocol that tonic
+/// found.
+fn error_of(status: &Status) -> RpcError {
+    let source = std::error::Error::source(status).and_then(|source| source.downcast_ref());
+    match source {
+        Some(error) => RpcError::clone(error),
+        None => malformed(status.message()),
+    }
+}
+
+/// The error of a stream that ended before its first message.
+fn ended_early() -> ServerError {
+    ServerError::read(
+        i32::from(tonic::Code::Unavailable),
+        "the server ended the stream without a message",
+    )
+}
