@@ -1,6 +1,5 @@
 //! Describes why a TLS handshake failed, and what to check.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio_rustls::rustls::{
@@ -10,7 +9,6 @@ use tokio_rustls::rustls::{
 use super::material::Named;
 use super::settings::Tls;
 use super::verifier::Explanation;
-use crate::error::printable;
 
 /// The reason of a rustls error; `None` when the error may be temporary.
 pub(super) fn reason(error: &Error, tls: &Tls) -> Option<String> {
@@ -68,11 +66,9 @@ fn certificate(error: &CertificateError, tls: &Tls) -> String {
             "{}: one of them has the name of its issuer, but another key",
             unknown_issuer(tls)
         ),
-        NotValidForNameContext {
-            expected,
-            presented,
-        } => wrong_name(&expected.to_str(), presented),
-        NotValidForName => "the server's certificate is for another name".into(),
+        NotValidForName | NotValidForNameContext { .. } => {
+            "the server's certificate is for another name".into()
+        }
         Revoked => "the server's certificate is revoked".into(),
         InvalidPurpose | InvalidPurposeContext { .. } => {
             "the server's certificate is not meant for servers: its extended key usage needs \
@@ -95,31 +91,6 @@ fn certificate(error: &CertificateError, tls: &Tls) -> String {
         },
         _ => "the server's certificate is not acceptable".into(),
     }
-}
-
-/// `presented` are the alternative names of the certificate as rustls prints them: `DnsName("a")`,
-/// `IpAddress(127.0.0.1)`.
-fn wrong_name(expected: &str, presented: &[String]) -> String {
-    let is_address = expected.parse::<IpAddr>().is_ok();
-    let kind = if is_address { "IP" } else { "DNS" };
-    if presented.is_empty() {
-        return format!(
-            "the server's certificate has no subject alternative name, and the \
-             common name is not used: reissue it with subjectAltName={kind}:{expected}"
-        );
-    }
-    let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
-    if is_address && names.contains(&expected) {
-        return format!(
-            "the server's certificate has {expected} as a DNS name, but an IP \
-             address has to be an IP name: reissue it with subjectAltName=IP:{expected}"
-        );
-    }
-    let names = printable(&names.join(", "));
-    format!(
-        "the server's certificate is for {names}, not for {expected}: connect by one of its names, or \
-         give it with Tls::server_name"
-    )
 }
 
 fn unknown_issuer(tls: &Tls) -> String {
@@ -177,12 +148,6 @@ fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
     })
 }
 
-/// The name inside `DnsName("a")` or `IpAddress(127.0.0.1)`.
-fn bare(name: &str) -> &str {
-    let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
-    inner.trim_end_matches(')').trim_matches('"')
-}
-
 fn rough(seconds: u64) -> String {
     match seconds {
         0..3_600 => format!("{:?}", Duration::from_secs(seconds)),
@@ -193,7 +158,7 @@ fn rough(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
+    use tokio_rustls::rustls::pki_types::UnixTime;
 
     use super::*;
 
@@ -215,30 +180,6 @@ mod tests {
             (
                 CertificateError::UnknownIssuer,
                 "the server's certificate is not signed by an authority in CA file /etc/ca.pem",
-            ),
-            (
-                CertificateError::NotValidForNameContext {
-                    expected: ServerName::try_from("db").unwrap(),
-                    presented: vec!["DnsName(\"a\")".into(), "IpAddress(10.0.0.1)".into()],
-                },
-                "the server's certificate is for a, 10.0.0.1, not for db: connect by one of its names, \
-                 or give it with Tls::server_name",
-            ),
-            (
-                CertificateError::NotValidForNameContext {
-                    expected: ServerName::try_from("10.0.0.1").unwrap(),
-                    presented: vec!["DnsName(\"10.0.0.1\")".into()],
-                },
-                "the server's certificate has 10.0.0.1 as a DNS name, but an IP \
-             address has to be an IP name: reissue it with subjectAltName=IP:10.0.0.1",
-            ),
-            (
-                CertificateError::NotValidForNameContext {
-                    expected: ServerName::try_from("db").unwrap(),
-                    presented: vec![],
-                },
-                "the server's certificate has no subject alternative name, and the \
-             common name is not used: reissue it with subjectAltName=DNS:db",
             ),
         ];
         for (error, text) in cases {

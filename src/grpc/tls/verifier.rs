@@ -13,7 +13,8 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
-use super::x509::{self, Key, Weakness};
+use super::x509::{self, AltName, Key, Weakness};
+use crate::error::printable;
 
 /// Delegates each decision to rustls' own verifier, and changes only the text of an error.
 #[derive(Debug)]
@@ -31,6 +32,12 @@ pub(super) enum Explanation {
     Own(Weakness),
     /// The certificate of an issuing authority has a key that is not accepted.
     Above(Weakness),
+    /// The server's certificate has these names, and not the expected one.
+    Name {
+        expected: String,
+        is_address: bool,
+        names: Vec<AltName>,
+    },
 }
 
 impl fmt::Display for Explanation {
@@ -45,11 +52,38 @@ impl fmt::Display for Explanation {
             Explanation::Above(weakness) => {
                 write!(f, "an authority of the server's certificate has {weakness}")
             }
+            Explanation::Name {
+                expected,
+                is_address,
+                names,
+            } => f.write_str(&wrong_name(expected, *is_address, names)),
         }
     }
 }
 
 impl std::error::Error for Explanation {}
+
+fn wrong_name(expected: &str, is_address: bool, names: &[AltName]) -> String {
+    let kind = if is_address { "IP" } else { "DNS" };
+    if names.is_empty() {
+        return format!(
+            "the server's certificate has no subject alternative name, and the \
+             common name is not used: reissue it with subjectAltName={kind}:{expected}"
+        );
+    }
+    if is_address && names.contains(&AltName::Dns(expected.to_owned())) {
+        return format!(
+            "the server's certificate has {expected} as a DNS name, but an IP \
+             address has to be an IP name: reissue it with subjectAltName=IP:{expected}"
+        );
+    }
+    let names: Vec<String> = names.iter().map(AltName::to_string).collect();
+    let names = printable(&names.join(", "));
+    format!(
+        "the server's certificate is for {names}, not for {expected}: connect by one of its names, or \
+         give it with Tls::server_name"
+    )
+}
 
 impl Explaining {
     pub(super) fn new(
@@ -104,6 +138,13 @@ fn explanation(
         Error::InvalidCertificate(CertificateError::Other(_)) if facts.is_authority => {
             Some(Explanation::Authority)
         }
+        Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            expected, ..
+        }) => Some(Explanation::Name {
+            expected: expected.to_str().into_owned(),
+            is_address: matches!(expected, ServerName::IpAddress(_)),
+            names: x509::alt_names(own),
+        }),
         _ => None,
     }
 }
@@ -143,5 +184,46 @@ impl ServerCertVerifier for Explaining {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_for_another_name_is_explained_by_its_names() {
+        let dns = |name: &str| AltName::Dns(name.to_owned());
+        let cases = [
+            (
+                "db",
+                false,
+                vec![dns("a"), AltName::Ip([10, 0, 0, 1].into())],
+                "the server's certificate is for a, 10.0.0.1, not for db: connect by one of its names, \
+                 or give it with Tls::server_name",
+            ),
+            (
+                "10.0.0.1",
+                true,
+                vec![dns("10.0.0.1")],
+                "the server's certificate has 10.0.0.1 as a DNS name, but an IP \
+                 address has to be an IP name: reissue it with subjectAltName=IP:10.0.0.1",
+            ),
+            (
+                "db",
+                false,
+                vec![],
+                "the server's certificate has no subject alternative name, and the \
+                 common name is not used: reissue it with subjectAltName=DNS:db",
+            ),
+        ];
+        for (expected, is_address, names, text) in cases {
+            let explanation = Explanation::Name {
+                expected: expected.to_owned(),
+                is_address,
+                names,
+            };
+            assert_eq!(explanation.to_string(), text);
+        }
     }
 }

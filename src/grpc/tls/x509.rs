@@ -1,10 +1,11 @@
-//! Reads the facts that explain a rejected certificate: the kind of its key, and whether it is an
-//! authority.
+//! Reads the facts that explain a rejected certificate: the kind of its key, whether it is an
+//! authority, and its names.
 //!
 //! No decision depends on these facts. rustls verifies certificates, but does not report these
 //! causes.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// The kind of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +77,66 @@ const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const SECP521R1: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+
+/// `[2]` and `[7]` of a subject alternative name: a DNS name and an IP address.
+const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
+
+/// A subject alternative name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AltName {
+    Dns(String),
+    Ip(IpAddr),
+}
+
+impl fmt::Display for AltName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AltName::Dns(name) => f.write_str(name),
+            AltName::Ip(address) => address.fmt(f),
+        }
+    }
+}
 
 /// Reads a certificate; `None` when the bytes are not one.
 pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
+    let mut tbs = fields(certificate)?;
+    let key = key(tbs.expect(SEQUENCE)?)?;
+    let is_authority = extension(tbs, BASIC_CONSTRAINTS).and_then(says_authority);
+    Some(Facts {
+        key,
+        is_authority: is_authority.unwrap_or(false),
+    })
+}
+
+/// Reads the DNS names and IP addresses of a certificate.
+pub(super) fn alt_names(certificate: &[u8]) -> Vec<AltName> {
+    let extension = || {
+        let mut tbs = fields(certificate)?;
+        tbs.expect(SEQUENCE)?;
+        Some(Der(Der(extension(tbs, SUBJECT_ALT_NAME)?).expect(SEQUENCE)?))
+    };
+    let mut names = Vec::new();
+    let mut elements = extension().unwrap_or(Der(&[]));
+    while let Some((tag, content)) = elements.next() {
+        names.extend(match tag {
+            DNS_NAME => Some(AltName::Dns(String::from_utf8_lossy(content).into_owned())),
+            IP_ADDRESS => address(content).map(AltName::Ip),
+            _ => None,
+        });
+    }
+    names
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
+        .ok()
+}
+
+/// The fields of a certificate from its key on.
+fn fields(certificate: &[u8]) -> Option<Der<'_>> {
     let mut all = Der(certificate);
     let mut all = Der(all.expect(SEQUENCE)?);
     let mut tbs = Der(all.expect(SEQUENCE)?);
@@ -90,14 +148,7 @@ pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
     tbs.expect(SEQUENCE)?;
     tbs.expect(SEQUENCE)?;
     tbs.expect(SEQUENCE)?;
-    let key = key(tbs.expect(SEQUENCE)?)?;
-    let mut is_authority = false;
-    while let Some((tag, content)) = tbs.next() {
-        if tag == EXTENSIONS {
-            is_authority = says_authority(content).unwrap_or(false);
-        }
-    }
-    Some(Facts { key, is_authority })
+    Some(tbs)
 }
 
 /// Reads the content of a SubjectPublicKeyInfo.
@@ -125,17 +176,28 @@ pub(super) fn key(spki: &[u8]) -> Option<Key> {
     Some(Key::Rsa(modulus.len() * 8 - usize::try_from(unused).ok()?))
 }
 
-fn says_authority(extensions: &[u8]) -> Option<bool> {
-    let mut extensions = Der(Der(extensions).expect(SEQUENCE)?);
+/// The value of an extension, from the fields behind the key.
+fn extension<'a>(mut fields: Der<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    let mut content = None;
+    while let Some((tag, field)) = fields.next() {
+        if tag == EXTENSIONS {
+            content = Some(field);
+        }
+    }
+    let mut extensions = Der(Der(content?).expect(SEQUENCE)?);
     while let Some((SEQUENCE, extension)) = extensions.next() {
         let mut extension = Der(extension);
-        if extension.expect(OID)? == BASIC_CONSTRAINTS {
+        if extension.expect(OID)? == name {
             extension.skip_if(BOOLEAN);
-            let mut constraints = Der(Der(extension.expect(OCTET_STRING)?).expect(SEQUENCE)?);
-            return Some(matches!(constraints.next(), Some((BOOLEAN, [0xff]))));
+            return extension.expect(OCTET_STRING);
         }
     }
     None
+}
+
+fn says_authority(basic_constraints: &[u8]) -> Option<bool> {
+    let mut constraints = Der(Der(basic_constraints).expect(SEQUENCE)?);
+    Some(matches!(constraints.next(), Some((BOOLEAN, [0xff]))))
 }
 
 /// A sequence of DER elements.
@@ -201,6 +263,30 @@ mod tests {
     }
 
     #[test]
+    fn alternative_names_are_dns_names_and_addresses() {
+        let made = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned());
+            let params = rcgen::CertificateParams::new(names.collect::<Vec<_>>()).unwrap();
+            let key = rcgen::KeyPair::generate().unwrap();
+            params.self_signed(&key).unwrap()
+        };
+        let dns = |name: &str| AltName::Dns(name.to_owned());
+        let ip = |address: &str| AltName::Ip(address.parse().unwrap());
+        let named = made(&["localhost", "*.db.example", "127.0.0.1", "::1"]);
+        let expected = [
+            dns("localhost"),
+            dns("*.db.example"),
+            ip("127.0.0.1"),
+            ip("::1"),
+        ];
+        assert_eq!(alt_names(named.der()), expected);
+        assert!(alt_names(made(&[]).der()).is_empty());
+        for end in 0..named.der().len() {
+            assert!(alt_names(&named.der()[..end]).is_empty());
+        }
+    }
+
+    #[test]
     fn what_is_no_certificate_is_none_however_it_is_cut() {
         let der = der("rsa1024");
         for end in 0..der.len() {
@@ -211,7 +297,7 @@ mod tests {
             let mut bytes = der.to_vec();
             let at = random.usize(..bytes.len());
             bytes[at] = random.u8(..);
-            let _ = facts(&bytes);
+            let _ = (facts(&bytes), alt_names(&bytes));
         }
     }
 }

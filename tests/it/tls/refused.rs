@@ -106,7 +106,7 @@ fn a_server_with_another_name_is_refused() {
     let secure = Secure::start();
     let endpoint = secure.etcd.endpoint();
     let tls = secure.tls().server_name("db.example");
-    let parts = ["is for localhost, 127.0.0.1, 0::1, not for db.example"];
+    let parts = ["is for localhost, 127.0.0.1, ::1, not for db.example"];
     fails(&connect(&endpoint, tls), &parts);
 }
 
