@@ -215,11 +215,11 @@ impl Client {
             let lost = lost(&request);
             let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
             let bridge = &self.core.bridge;
-            let exchange: request::Boxed<'_, _> = match self.scope.clone() {
-                None => Box::pin(request.exchange(transport, timeout)),
-                Some(scope) => Box::pin(scope.exchange(request, transport, timeout)),
+            let running: request::Boxed<'_, _> = match self.scope.clone() {
+                None => Box::pin(request.execute(transport, timeout)),
+                Some(scope) => Box::pin(scope.execute(request, transport, timeout)),
             };
-            bridge.call_or(lost, call.within(exchange))
+            bridge.call_or(lost, call.within(running))
         });
         call.end(&result);
         result
@@ -247,12 +247,12 @@ impl Client {
         let call = Underway::begin(transport.observer(), request.verb(), || request.operation());
         let bridge = &self.core.bridge;
         // A refused request is not encoded: its size may be anything.
-        let exchange: request::Boxed<'_, _> = match (checked, self.scope.clone()) {
+        let running: request::Boxed<'_, _> = match (checked, self.scope.clone()) {
             (Err(error), _) => Box::pin(std::future::ready(Err(error))),
-            (Ok(()), None) => Box::pin(request.exchange(transport, timeout)),
-            (Ok(()), Some(scope)) => Box::pin(scope.exchange(request, transport, timeout)),
+            (Ok(()), None) => Box::pin(request.execute(transport, timeout)),
+            (Ok(()), Some(scope)) => Box::pin(scope.execute(request, transport, timeout)),
         };
-        bridge.submit_or(lost, request::run(call, exchange))
+        bridge.submit_or(lost, request::run(call, running))
     }
 
     /// Keeps a copy of a range of keys in memory and up to date. Blocks until the first list was read.

@@ -51,7 +51,7 @@ fn judge(shown: Revision, before: Revision, writes: bool, repeatable: bool) -> W
 }
 
 impl Order {
-    pub(super) async fn exchange<R: Request>(
+    pub(super) async fn execute<R: Request>(
         &self,
         request: R,
         namespace: Option<&Namespace>,
@@ -69,7 +69,7 @@ impl Order {
             let role = next.role();
             let used = transport.current(role);
             let left = timeout.saturating_sub(begun.elapsed());
-            let answer = request::exchange(next, namespace, Arc::clone(&transport), left).await;
+            let answer = request::execute(next, namespace, Arc::clone(&transport), left).await;
             tries += 1;
             let failed = match answer {
                 Ok(response) => {
@@ -87,7 +87,7 @@ impl Order {
                 Err(error) if error.kind() == ErrorKind::FutureRevision => error,
                 Err(error) => return Err(error),
             };
-            let pause = match used.is_some_and(|used| transport.behind(role, &used)) {
+            let pause = match used.is_some_and(|used| transport.lagging(role, &used)) {
                 true => Duration::ZERO,
                 false => backoff.next(jitter::fraction()),
             };

@@ -21,7 +21,7 @@ pub(super) struct Scope {
 
 impl Scope {
     /// Sends a request with the settings of this view.
-    pub(super) async fn exchange<R: Request>(
+    pub(super) async fn execute<R: Request>(
         self: Arc<Self>,
         request: R,
         transport: Arc<Transport>,
@@ -29,8 +29,8 @@ impl Scope {
     ) -> Result<R::Response> {
         let namespace = self.namespace.as_ref();
         match &self.order {
-            None => request::exchange(request, namespace, transport, timeout).await,
-            Some(order) => order.exchange(request, namespace, transport, timeout).await,
+            None => request::execute(request, namespace, transport, timeout).await,
+            Some(order) => order.execute(request, namespace, transport, timeout).await,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::retry::{AttemptFailure, RequestClass, judge};
+use super::retry::{AttemptFailure, RequestClass, decide};
 use super::rpc_error::RpcError;
 use crate::error::{Error, ErrorKind, ServerError};
 use crate::util::backoff::Backoff;
@@ -121,9 +121,9 @@ impl Attempts {
     pub(super) fn on(&mut self, outcome: Outcome, now: Instant, random: f64) -> Next {
         match outcome {
             Outcome::NotConnected(error) => match error {
-                RpcError::Answer(answer) => Next::Fail(CallFailure::TokenRefused(answer)),
+                RpcError::Status(answer) => Next::Fail(CallFailure::TokenRefused(answer)),
                 // The pool spaces the attempts to connect.
-                RpcError::ConnectError(error) => {
+                RpcError::Connection(error) => {
                     self.is_spaced = false;
                     self.on_failure(None, AttemptFailure::NoConnection(error), now, random)
                 }
@@ -136,17 +136,17 @@ impl Attempts {
                 // A request that fails on a working connection could fail thousands of times a
                 // second.
                 self.is_spaced = match failure {
-                    AttemptFailure::Answer(_) => true,
+                    AttemptFailure::Status(_) => true,
                     AttemptFailure::Broken(_) => is_open,
                     AttemptFailure::NoConnection(_) | AttemptFailure::Silence => false,
                 };
                 self.on_failure(Some(endpoint), failure, now, random)
             }
             Outcome::TokenRenewed => self.retry(now, random),
-            Outcome::TokenNotRenewed(RpcError::Answer(answer)) => {
+            Outcome::TokenNotRenewed(RpcError::Status(answer)) => {
                 Next::Fail(CallFailure::TokenRefused(answer))
             }
-            Outcome::TokenNotRenewed(RpcError::ConnectError(error)) => {
+            Outcome::TokenNotRenewed(RpcError::Connection(error)) => {
                 self.note(None, AttemptFailure::NoConnection(error));
                 self.retry(now, random)
             }
@@ -161,7 +161,7 @@ impl Attempts {
         now: Instant,
         random: f64,
     ) -> Next {
-        let decision = judge(&failure, self.class);
+        let decision = decide(&failure, self.class);
         let rejection = failure.token_rejection().cloned();
         self.note(endpoint, failure);
         match rejection {
@@ -227,7 +227,7 @@ impl Attempts {
 /// The error of a call that is not repeated after its last failure.
 fn final_error(last: Option<AttemptFailure>, elapsed: Duration) -> Error {
     match last {
-        Some(AttemptFailure::Answer(answer)) => Error::new(answer.kind, answer.text),
+        Some(AttemptFailure::Status(answer)) => Error::new(answer.kind, answer.text),
         Some(AttemptFailure::Broken(error) | AttemptFailure::NoConnection(error)) => {
             Error::new(error.kind, error.text)
         }
@@ -244,12 +244,12 @@ fn kind_of_late(last: &AttemptFailure) -> ErrorKind {
     match last {
         // The user name and the password may be right: no new token was fetched in time, and the
         // next call may get one.
-        AttemptFailure::Answer(answer)
+        AttemptFailure::Status(answer)
             if answer.kind == ErrorKind::Unauthenticated && last.token_rejection().is_some() =>
         {
             ErrorKind::Timeout
         }
-        AttemptFailure::Answer(answer) => answer.kind,
+        AttemptFailure::Status(answer) => answer.kind,
         AttemptFailure::NoConnection(error) | AttemptFailure::Broken(error) => error.kind,
         AttemptFailure::Silence => ErrorKind::Timeout,
     }

@@ -25,7 +25,7 @@ impl Transport {
         self.authenticated(urgency).await?;
         self.dialled(role, urgency)
             .await
-            .map_err(RpcError::ConnectError)
+            .map_err(RpcError::Connection)
     }
 
     /// Returns a connection if one is open, has a free stream, and no token has to be fetched.
@@ -51,7 +51,7 @@ impl Transport {
                 DialPlan::Wait(until) => tokio::time::sleep_until(until.into()).await,
                 DialPlan::Dial(start) => {
                     let dialled = race(self, start, urgency).await;
-                    return dialled.map_err(RpcError::ConnectError);
+                    return dialled.map_err(RpcError::Connection);
                 }
             }
         }

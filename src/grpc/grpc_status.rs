@@ -21,7 +21,7 @@ pub(super) fn check(headers: &HeaderMap) -> Result<bool, RpcError> {
             let message = headers.get("grpc-message");
             let message = message.map_or(Vec::new(), |text| percent_decode(text.as_bytes()));
             Err(match String::from_utf8(message) {
-                Ok(text) => RpcError::Answer(ServerError::read(code.unwrap_or(UNKNOWN), &text)),
+                Ok(text) => RpcError::Status(ServerError::read(code.unwrap_or(UNKNOWN), &text)),
                 Err(_) => malformed("the message of a gRPC status is not UTF-8"),
             })
         }
@@ -51,7 +51,7 @@ fn hex_byte(digits: [u8; 2]) -> Option<u8> {
 pub(super) fn not_grpc(status: StatusCode) -> RpcError {
     let text = format!("HTTP {status} without a gRPC status");
     match status.as_u16() {
-        429 | 502 | 503 | 504 => RpcError::Answer(ServerError::read(UNAVAILABLE, &text)),
+        429 | 502 | 503 | 504 => RpcError::Status(ServerError::read(UNAVAILABLE, &text)),
         _ => malformed(&text),
     }
 }
@@ -59,7 +59,7 @@ pub(super) fn not_grpc(status: StatusCode) -> RpcError {
 /// The error for a reply that breaks the protocol.
 #[cold]
 pub(super) fn malformed(text: &str) -> RpcError {
-    RpcError::Answer(ServerError::malformed(text))
+    RpcError::Status(ServerError::malformed(text))
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
             map.insert(*name, http::HeaderValue::from_bytes(value).unwrap());
         }
         match check(&map) {
-            Err(RpcError::Answer(answer)) => answer,
+            Err(RpcError::Status(answer)) => answer,
             other => panic!("{other:?}"),
         }
     }
@@ -136,7 +136,7 @@ mod tests {
         ] {
             let error = not_grpc(StatusCode::from_u16(status).unwrap());
             assert!(
-                matches!(&error, RpcError::Answer(answer) if answer.kind == expected),
+                matches!(&error, RpcError::Status(answer) if answer.kind == expected),
                 "{status}: {error:?}"
             );
         }

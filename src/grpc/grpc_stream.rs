@@ -295,13 +295,13 @@ impl<M: Streaming> GrpcStream<M> {
         let event = poll_fn(|cx| self.poll_unreported(cx)).await;
         match self.message(event) {
             StreamEvent::Message(message) => Ok(message),
-            StreamEvent::Opened => Err(RpcError::Answer(ended_early())),
+            StreamEvent::Opened => Err(RpcError::Status(ended_early())),
             StreamEvent::Closed(StreamClosed { failure, .. }) => Err(match failure {
                 Some(AttemptFailure::Broken(error) | AttemptFailure::NoConnection(error)) => {
-                    RpcError::ConnectError(error)
+                    RpcError::Connection(error)
                 }
-                Some(AttemptFailure::Answer(answer)) => RpcError::Answer(answer),
-                Some(AttemptFailure::Silence) | None => RpcError::Answer(ended_early()),
+                Some(AttemptFailure::Status(answer)) => RpcError::Status(answer),
+                Some(AttemptFailure::Silence) | None => RpcError::Status(ended_early()),
             }),
         }
     }
@@ -325,7 +325,7 @@ impl<M: Streaming> GrpcStream<M> {
             StreamEvent::Message(StreamItem::Message(message)) => StreamEvent::Message(message),
             StreamEvent::Message(StreamItem::TooLarge { bytes, .. }) => {
                 let limit = self.transport.settings().limits.receive;
-                let failure = Some(AttemptFailure::Answer(too_large(bytes, limit)));
+                let failure = Some(AttemptFailure::Status(too_large(bytes, limit)));
                 StreamEvent::Closed(StreamClosed {
                     endpoint: self.endpoint(),
                     failure,

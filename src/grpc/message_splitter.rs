@@ -313,9 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_grpc_is_a_protocol_error() {
+    fn bytes_that_are_not_grpc_are_a_protocol_error() {
         for pieces in 1..6 {
-            let RpcError::Answer(answer) = read(b"<html>", pieces, 100).unwrap_err() else {
+            let RpcError::Status(answer) = read(b"<html>", pieces, 100).unwrap_err() else {
                 panic!("not an answer");
             };
             assert_eq!(answer.kind, ErrorKind::Protocol);

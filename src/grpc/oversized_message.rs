@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_message_without_its_lists_in_whatever_pieces_it_comes() {
+    fn the_outline_is_the_message_without_lists_for_any_size_of_pieces() {
         for watch_id in [0, 1, 300, i64::MAX, -1] {
             let whole = response(watch_id);
             let bytes = whole.encode_to_vec();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_ends_early_or_never_ends_its_fields_is_malformed() {
+    fn a_truncated_message_and_a_field_without_end_are_malformed() {
         let bytes = response(3).encode_to_vec();
         for end in [1, 5, bytes.len() - 1] {
             assert_eq!(outline(&bytes[..end], 9), Err(Malformed), "{end}");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_numbers_only_is_not_kept_without_end() {
+    fn the_outline_of_a_message_of_numbers_is_bounded() {
         let numbers = [0x10, 0x01].repeat(MOST_KEPT);
         assert_eq!(outline(&numbers, 64), Err(Malformed));
     }

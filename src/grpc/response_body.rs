@@ -81,7 +81,7 @@ impl ResponseBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<Bytes>, RpcError>> {
-        let broken = |open: &OpenStream, error| RpcError::ConnectError(open.explain(&error));
+        let broken = |open: &OpenStream, error| RpcError::Connection(open.explain(&error));
         while !self.data_ended {
             if let Some(bytes) = self.split()? {
                 return Poll::Ready(Ok(Frame::data(bytes)));

@@ -20,15 +20,15 @@ pub(crate) enum AttemptFailure {
     /// No answer arrived in the time of one attempt.
     Silence,
     /// The server answered with an error.
-    Answer(ServerError),
+    Status(ServerError),
 }
 
 impl AttemptFailure {
     /// The failure of an attempt to get a connection.
     pub(crate) fn of_connecting(error: RpcError) -> Self {
         match error {
-            RpcError::ConnectError(error) => AttemptFailure::NoConnection(error),
-            RpcError::Answer(answer) => AttemptFailure::Answer(answer),
+            RpcError::Connection(error) => AttemptFailure::NoConnection(error),
+            RpcError::Status(answer) => AttemptFailure::Status(answer),
         }
     }
 
@@ -37,14 +37,14 @@ impl AttemptFailure {
         match self {
             AttemptFailure::NoConnection(_) | AttemptFailure::Broken(_) => MemberCondition::Healthy,
             AttemptFailure::Silence => MemberCondition::Silent,
-            AttemptFailure::Answer(answer) => member_condition(answer),
+            AttemptFailure::Status(answer) => member_condition(answer),
         }
     }
 
     /// The answer, if the server rejected the token with it.
     pub(crate) fn token_rejection(&self) -> Option<&ServerError> {
         match self {
-            AttemptFailure::Answer(answer)
+            AttemptFailure::Status(answer)
                 if matches!(answer.retry_hint, RetryHint::NewToken(_)) =>
             {
                 Some(answer)
@@ -58,8 +58,8 @@ impl From<RpcError> for AttemptFailure {
     /// The failure of a request that was sent on a connection.
     fn from(error: RpcError) -> Self {
         match error {
-            RpcError::ConnectError(error) => AttemptFailure::Broken(error),
-            RpcError::Answer(answer) => AttemptFailure::Answer(answer),
+            RpcError::Connection(error) => AttemptFailure::Broken(error),
+            RpcError::Status(answer) => AttemptFailure::Status(answer),
         }
     }
 }
@@ -67,9 +67,9 @@ impl From<RpcError> for AttemptFailure {
 impl fmt::Display for AttemptFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AttemptFailure::NoConnection(fault) | AttemptFailure::Broken(fault) => fault.fmt(f),
+            AttemptFailure::NoConnection(error) | AttemptFailure::Broken(error) => error.fmt(f),
             AttemptFailure::Silence => f.write_str("no answer"),
-            AttemptFailure::Answer(answer) => f.write_str(&answer.text),
+            AttemptFailure::Status(answer) => f.write_str(&answer.text),
         }
     }
 }
@@ -120,14 +120,14 @@ impl fmt::Display for MemberCondition {
 }
 
 /// Decides whether a request of this class is repeated after the failure of one attempt.
-pub(crate) fn judge(failure: &AttemptFailure, class: RequestClass) -> RetryDecision {
+pub(crate) fn decide(failure: &AttemptFailure, class: RequestClass) -> RetryDecision {
     let write = class != RequestClass::Repeatable;
     let (transient, executed) = match failure {
         // A TLS failure lasts until a file or a setting is changed.
         AttemptFailure::NoConnection(error) => (error.kind != ErrorKind::Tls, false),
         AttemptFailure::Broken(error) => (true, error.sent == RequestSent::Maybe),
         AttemptFailure::Silence => (true, true),
-        AttemptFailure::Answer(answer) => {
+        AttemptFailure::Status(answer) => {
             let forwarded =
                 class == RequestClass::Forwarded && answer.retry_hint == RetryHint::OtherMember;
             let executed = answer.executed == Executed::Unknown || forwarded;

@@ -8,16 +8,16 @@ use crate::error::{Executed, ServerError};
 /// The failure of one RPC.
 #[derive(Clone, Debug)]
 pub(crate) enum RpcError {
-    ConnectError(ConnectError),
-    Answer(ServerError),
+    Connection(ConnectError),
+    Status(ServerError),
 }
 
 impl RpcError {
     /// Whether the request may have been executed despite the failure.
     pub(crate) fn maybe_executed(&self) -> bool {
         match self {
-            RpcError::ConnectError(fault) => fault.sent == RequestSent::Maybe,
-            RpcError::Answer(answer) => answer.executed == Executed::Unknown,
+            RpcError::Connection(error) => error.sent == RequestSent::Maybe,
+            RpcError::Status(answer) => answer.executed == Executed::Unknown,
         }
     }
 }
@@ -25,8 +25,8 @@ impl RpcError {
 impl fmt::Display for RpcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RpcError::ConnectError(error) => error.fmt(f),
-            RpcError::Answer(answer) => f.write_str(&answer.text),
+            RpcError::Connection(error) => error.fmt(f),
+            RpcError::Status(answer) => f.write_str(&answer.text),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::received::Received;
 const BUFFER: usize = 512;
 
 /// How many encoded bytes of a stream are sent together; tonic's default.
-const TOGETHER: usize = 32 * 1024;
+const YIELD_THRESHOLD: usize = 32 * 1024;
 
 /// A message of a stream.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl<M: Streaming> Encoder for StreamCodec<M> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER, TOGETHER)
+        BufferSettings::new(BUFFER, YIELD_THRESHOLD)
     }
 }
 
@@ -107,7 +107,7 @@ impl<M: Streaming> Decoder for StreamCodec<M> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER, TOGETHER)
+        BufferSettings::new(BUFFER, YIELD_THRESHOLD)
     }
 }
 

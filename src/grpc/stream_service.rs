@@ -73,7 +73,7 @@ async fn send_request(
     limit: usize,
     received: Arc<Received>,
 ) -> Result<http::Response<ResponseBody>, RpcError> {
-    let not_sent = |open: &OpenStream, error| RpcError::ConnectError(open.not_sent(&error));
+    let not_sent = |open: &OpenStream, error| RpcError::Connection(open.not_sent(&error));
     let ready = send.ready().await;
     let mut send = ready.map_err(|error| not_sent(&open, error))?;
     let (parts, mut body) = request.into_parts();
@@ -92,7 +92,7 @@ async fn send_request(
         open.flows();
         tokio::spawn(sender);
     }
-    let broken = |error| RpcError::ConnectError(open.explain(&error));
+    let broken = |error| RpcError::Connection(open.explain(&error));
     let (head, stream) = response.await.map_err(broken)?.into_parts();
     if head.status != StatusCode::OK {
         return Err(not_grpc(head.status));

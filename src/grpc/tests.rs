@@ -28,7 +28,7 @@ pub(super) fn settings() -> TransportSettings {
 
 // Fault: Q3
 #[test]
-fn a_race_that_panicked_is_followed_by_another() {
+fn after_a_race_that_panicked_another_one_starts() {
     let endpoint = Endpoint::parse("127.0.0.1:1", false).unwrap();
     let transport = Transport::new(vec![endpoint], settings());
     let (sender, outcome) = watch::channel(None);
@@ -40,12 +40,12 @@ fn a_race_that_panicked_is_followed_by_another() {
         let dialled = transport.dialled(ConnectionRole::Calls, Urgency::Call);
         tokio::time::timeout(Duration::from_secs(20), dialled).await
     });
-    let fault = dialled.unwrap().unwrap_err();
-    assert!(fault.text.contains("refused"), "{fault}");
+    let error = dialled.unwrap().unwrap_err();
+    assert!(error.text.contains("refused"), "{error}");
 }
 
 #[test]
-fn clean_ups_are_bounded_for_each_client_and_make_room_however_they_end() {
+fn clean_ups_are_bounded_per_client_and_each_end_frees_a_slot() {
     let endpoint = || vec![Endpoint::parse("127.0.0.1:1", false).unwrap()];
     let (busy, other) = (
         Transport::new(endpoint(), settings()),

@@ -49,8 +49,8 @@ impl Transport {
         observer: Arc<Observer>,
     ) -> Arc<Self> {
         let endpoints = EndpointSet::new(endpoints);
-        let patience = settings.connect_timeout;
-        let picker = MemberPicker::new(endpoints.all(), patience, jitter::fraction());
+        let connect_timeout = settings.connect_timeout;
+        let picker = MemberPicker::new(endpoints.all(), connect_timeout, jitter::fraction());
         Arc::new(Transport {
             endpoints: RwLock::new(endpoints),
             settings,
@@ -158,20 +158,20 @@ impl Transport {
     /// The error is `Tls` only when TLS failed at every address: otherwise an address that is down
     /// may be usable later.
     pub(super) fn round_error(&self, last: Option<ConnectError>) -> ConnectError {
-        let faults = self.picker.lock().faults();
+        let errors = self.picker.lock().last_errors();
         let last = last.unwrap_or_else(|| {
             let unknown = "there is no endpoint to connect to";
-            ConnectError::unconnected(describe(&faults).unwrap_or_else(|| unknown.into()))
+            ConnectError::unconnected(describe(&errors).unwrap_or_else(|| unknown.into()))
         });
-        let is_tls = |(_, fault): &(String, Option<ConnectError>)| {
-            let kind = fault.as_ref().map(|fault| fault.kind);
+        let is_tls = |(_, error): &(String, Option<ConnectError>)| {
+            let kind = error.as_ref().map(|error| error.kind);
             kind == Some(ErrorKind::Tls)
         };
-        if !faults.iter().any(is_tls) {
+        if !errors.iter().any(is_tls) {
             return last;
         }
-        let text = describe(&faults).unwrap_or_default();
-        if faults.iter().all(is_tls) {
+        let text = describe(&errors).unwrap_or_default();
+        if errors.iter().all(is_tls) {
             return ConnectError::tls(text);
         }
         let kind = match last.kind {
@@ -183,7 +183,7 @@ impl Transport {
 
     /// Describes the known failures, for a call that timed out before it got one of its own.
     pub(super) fn known_failures(&self) -> Option<String> {
-        describe(&self.picker.lock().faults())
+        describe(&self.picker.lock().last_errors())
     }
 
     /// Stops using the connections to endpoints that are not in this list.
@@ -221,15 +221,15 @@ impl Transport {
 }
 
 /// Describes the failures of the addresses; without address names when all failures are equal.
-fn describe(faults: &[(String, Option<ConnectError>)]) -> Option<String> {
-    let text = |fault: &Option<ConnectError>| fault.as_ref().map(|fault| fault.text.clone());
-    let first = faults.first().and_then(|(_, fault)| text(fault));
-    if first.is_some() && faults.iter().all(|(_, fault)| text(fault) == first) {
+fn describe(errors: &[(String, Option<ConnectError>)]) -> Option<String> {
+    let text = |error: &Option<ConnectError>| error.as_ref().map(|error| error.text.clone());
+    let first = errors.first().and_then(|(_, error)| text(error));
+    if first.is_some() && errors.iter().all(|(_, error)| text(error) == first) {
         return first;
     }
-    let failed = faults
+    let failed = errors
         .iter()
-        .filter_map(|(label, fault)| Some((label, text(fault)?)));
+        .filter_map(|(label, error)| Some((label, text(error)?)));
     let named: Vec<String> = failed
         .map(|(label, text)| format!("{label}: {text}"))
         .collect();

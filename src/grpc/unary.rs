@@ -92,10 +92,10 @@ impl Connection {
         let head = self.head(path, needs_leader);
         let sent = ready.and_then(|mut send| send.send_request(head, false));
         let (response, mut body) =
-            sent.map_err(|error| RpcError::ConnectError(open.not_sent(&error)))?;
+            sent.map_err(|error| RpcError::Connection(open.not_sent(&error)))?;
         // The error is that of the stream; its response reports it.
         let _ = body.send_data(message, true);
-        let broken = |error: h2::Error| RpcError::ConnectError(open.explain(&error));
+        let broken = |error: h2::Error| RpcError::Connection(open.explain(&error));
         let (head, mut body) = response.await.map_err(broken)?.into_parts();
         if head.status != StatusCode::OK {
             return Err(not_grpc(head.status));
@@ -147,7 +147,7 @@ impl ReplyBuffer {
         }
         self.0.extend_from_slice(data);
         match announced(&self.0)? {
-            Some(length) if length > limit => Err(RpcError::Answer(too_large(length, limit))),
+            Some(length) if length > limit => Err(RpcError::Status(too_large(length, limit))),
             Some(length) if self.0.len() > HEADER + length => Err(malformed(
                 "more than one message in the reply to a unary call",
             )),
@@ -171,10 +171,10 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    fn kind(problem: RpcError) -> ErrorKind {
-        match problem {
-            RpcError::Answer(answer) => answer.kind,
-            RpcError::ConnectError(fault) => fault.kind,
+    fn kind(error: RpcError) -> ErrorKind {
+        match error {
+            RpcError::Status(answer) => answer.kind,
+            RpcError::Connection(error) => error.kind,
         }
     }
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_the_same_in_whatever_pieces_it_comes() {
+    fn a_reply_is_complete_for_any_size_of_pieces() {
         let reply = [0, 0, 0, 0, 6, b'a', b'b', b'c', b'd', b'e', b'f'];
         for pieces in 1..=reply.len() {
             assert_eq!(read(&reply, pieces, 6).unwrap(), "abcdef");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_is_told_in_whatever_pieces_it_comes() {
+    fn an_invalid_reply_is_an_error_for_any_size_of_pieces() {
         use ErrorKind::{Protocol, TooLarge};
         let cases: [(&[u8], ErrorKind); 7] = [
             (b"", Protocol),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_announces_much_is_refused_at_its_head() {
+    fn a_reply_over_the_limit_is_refused_at_its_header() {
         let mut reply = ReplyBuffer(BytesMut::new());
         let head = [0, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(

@@ -23,7 +23,7 @@ impl<'a> Call<'a> {
         verb: &'static str,
         operation: impl FnOnce() -> Operation,
     ) -> Self {
-        let verb = observer.verbs.at(observer.verbs.place(verb));
+        let verb = observer.verbs.at(observer.verbs.slot(verb));
         let span = Span::begin(verb, operation);
         if let Some(verb) = verb {
             verb.begin();
@@ -56,7 +56,7 @@ impl<'a> Call<'a> {
 /// A submitted call. One that is dropped before its end counts as closed.
 pub(crate) struct Underway {
     observer: Arc<Observer>,
-    place: usize,
+    slot: usize,
     begun: Instant,
     span: Span,
     over: bool,
@@ -72,7 +72,7 @@ impl Underway {
         let Call { begun, span, .. } = Call::begin(observer, verb, operation);
         Underway {
             observer: Arc::clone(observer),
-            place: observer.verbs.place(verb),
+            slot: observer.verbs.slot(verb),
             begun,
             span,
             over: false,
@@ -93,7 +93,7 @@ impl Underway {
     }
 
     fn out(&self, error: Option<ErrorKind>) {
-        if let Some(verb) = self.observer.verbs.at(self.place) {
+        if let Some(verb) = self.observer.verbs.at(self.slot) {
             verb.end(self.begun.elapsed(), error);
         }
     }

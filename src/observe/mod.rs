@@ -123,7 +123,7 @@ impl Observer {
     /// Records a received piece of a range stream. An error of such a stream is not counted as a
     /// failed call, because a request follows that is counted.
     pub(crate) fn piece(&self, verb: &'static str, took: Duration) {
-        if let Some(verb) = self.verbs.at(self.verbs.place(verb)) {
+        if let Some(verb) = self.verbs.at(self.verbs.slot(verb)) {
             verb.begin();
             verb.end(took, None);
         }

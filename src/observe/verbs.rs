@@ -49,19 +49,19 @@ impl Verbs {
     }
 
     /// The slot of a verb. Usually the first probe finds it.
-    pub(super) fn place(&self, verb: &'static str) -> usize {
+    pub(super) fn slot(&self, verb: &'static str) -> usize {
         let (before, from) = self.slots.split_at(start(verb));
-        let places = (before.len()..SLOTS).zip(from).chain((0..).zip(before));
-        let mut owned = places.filter(|(_, place)| {
-            let there = place.get_or_init(|| Box::new(Verb::new(verb)));
+        let slots = (before.len()..SLOTS).zip(from).chain((0..).zip(before));
+        let mut owned = slots.filter(|(_, slot)| {
+            let there = slot.get_or_init(|| Box::new(Verb::new(verb)));
             there.name == verb
         });
         owned.next().map_or(SLOTS, |(index, _)| index)
     }
 
     /// The counters in a slot; `None` for an invalid index.
-    pub(super) fn at(&self, place: usize) -> Option<&Verb> {
-        let slot = self.slots.get(place)?;
+    pub(super) fn at(&self, slot: usize) -> Option<&Verb> {
+        let slot = self.slots.get(slot)?;
         Some(slot.get_or_init(|| Box::new(Verb::new(OTHER))))
     }
 
@@ -134,13 +134,13 @@ mod tests {
         // More verbs than slots: those that find none share the last slot.
         let names: Vec<&'static str> = (0..SLOTS + 9).map(|n| &*n.to_string().leak()).collect();
         let verbs = Verbs::new();
-        let places: Vec<usize> = names.iter().map(|name| verbs.place(name)).collect();
-        let again: Vec<usize> = names.iter().map(|name| verbs.place(name)).collect();
-        assert_eq!(places, again);
-        let (mut own, shared) = (places[..SLOTS].to_vec(), &places[SLOTS..]);
+        let slots: Vec<usize> = names.iter().map(|name| verbs.slot(name)).collect();
+        let again: Vec<usize> = names.iter().map(|name| verbs.slot(name)).collect();
+        assert_eq!(slots, again);
+        let (mut own, shared) = (slots[..SLOTS].to_vec(), &slots[SLOTS..]);
         own.sort_unstable();
         assert_eq!(own, (0..SLOTS).collect::<Vec<_>>());
-        assert!(shared.iter().all(|place| *place == SLOTS));
+        assert!(shared.iter().all(|slot| *slot == SLOTS));
         assert_eq!(verbs.at(SLOTS).unwrap().name, OTHER);
         assert!(verbs.at(SLOTS + 1).is_none());
     }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn calls_are_counted_under_their_verb() {
         let verbs = Verbs::new();
-        let of = |verb| verbs.at(verbs.place(verb)).unwrap();
+        let of = |verb| verbs.at(verbs.slot(verb)).unwrap();
         for _ in 0..2 {
             of("put").begin();
             of("put").end(Duration::from_micros(7), None);

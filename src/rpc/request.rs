@@ -98,7 +98,7 @@ pub(crate) mod sealed {
         }
 
         #[doc(hidden)]
-        fn exchange(
+        fn execute(
             self,
             transport: Arc<Transport>,
             timeout: Duration,
@@ -157,7 +157,7 @@ macro_rules! unary_rpc {
             prost::Message::encoded_len(std::borrow::Borrow::<$message>::borrow(&message))
         }
 
-        fn exchange(
+        fn execute(
             self,
             transport: std::sync::Arc<$crate::grpc::Transport>,
             timeout: std::time::Duration,
@@ -196,21 +196,21 @@ impl<R: sealed::Rpc> Namespaced<R> {
 }
 
 /// Executes a request, inside a namespace if there is one.
-pub(crate) async fn exchange<R: sealed::Rpc>(
+pub(crate) async fn execute<R: sealed::Rpc>(
     request: R,
     namespace: Option<&Namespace>,
     transport: Arc<Transport>,
     timeout: Duration,
 ) -> Result<R::Response> {
     let Some(namespace) = namespace else {
-        return request.exchange(transport, timeout).await;
+        return request.execute(transport, timeout).await;
     };
     // Errors name the keys without the prefix.
     let about = request.operation();
     let named = |error: Error| error.operation(about.clone());
     let namespaced = request.within(namespace).map_err(named)?;
     fits(&namespaced.request, transport.settings().limits).map_err(named)?;
-    let sent = namespaced.request.exchange(transport, timeout).await;
+    let sent = namespaced.request.execute(transport, timeout).await;
     let mut response = sent.map_err(named)?;
     (namespaced.strip)(&mut response, namespace);
     Ok(response)
@@ -223,16 +223,16 @@ pub(crate) async fn counted<R: sealed::Rpc>(
     timeout: Duration,
 ) -> Result<R::Response> {
     let call = Underway::begin(transport.observer(), request.verb(), || request.operation());
-    let exchange = Box::pin(request.exchange(transport, timeout));
-    run(call, exchange).await
+    let running = Box::pin(request.execute(transport, timeout));
+    run(call, running).await
 }
 
 /// A running request. Boxed, because its future is large and would be moved at every step.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// Waits for a request, and counts it in the metrics.
-pub(crate) async fn run<T>(call: Underway, exchange: Boxed<'_, T>) -> Result<T> {
-    let result = call.within(exchange).await;
+pub(crate) async fn run<T>(call: Underway, running: Boxed<'_, T>) -> Result<T> {
+    let result = call.within(running).await;
     call.end(&result);
     result
 }
@@ -299,7 +299,7 @@ mod tests {
             0
         }
 
-        async fn exchange(self, _: Arc<Transport>, _: Duration) -> Result<()> {
+        async fn execute(self, _: Arc<Transport>, _: Duration) -> Result<()> {
             Ok(())
         }
     }

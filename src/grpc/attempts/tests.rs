@@ -13,7 +13,7 @@ fn ms(n: u64) -> Duration {
 }
 
 fn answer(text: &str) -> AttemptFailure {
-    AttemptFailure::Answer(ServerError::read(2, &format!("etcdserver: {text}")))
+    AttemptFailure::Status(ServerError::read(2, &format!("etcdserver: {text}")))
 }
 
 fn broken(sent: RequestSent) -> AttemptFailure {
@@ -32,13 +32,13 @@ fn failed(failure: AttemptFailure) -> Outcome {
 }
 
 fn refused(text: &str) -> RpcError {
-    RpcError::ConnectError(ConnectError::unconnected(text))
+    RpcError::Connection(ConnectError::unconnected(text))
 }
 
 /// An answer that rejects a user, not a token.
 fn wrong_password() -> RpcError {
     let text = "etcdserver: authentication failed, invalid user ID or password";
-    RpcError::Answer(ServerError::read(2, text))
+    RpcError::Status(ServerError::read(2, text))
 }
 
 /// The error of a call, without known failures of its endpoints.
@@ -154,7 +154,7 @@ fn a_rejected_token_is_renewed_before_the_next_attempt() {
 }
 
 #[test]
-fn a_call_that_waits_for_a_token_until_its_deadline_says_timeout() {
+fn a_call_without_a_new_token_before_its_deadline_is_a_timeout() {
     let now = Instant::now();
     let mut attempts = Attempts::new(Write, TIMEOUT, now);
     attempts.on(failed(answer("invalid auth token")), now, 1.0);
@@ -166,12 +166,12 @@ fn a_call_that_waits_for_a_token_until_its_deadline_says_timeout() {
 }
 
 #[test]
-fn the_error_names_what_failed_where_and_what_keeps_a_call_from_being_sent() {
+fn the_error_names_the_failure_the_endpoint_and_the_obstacle() {
     let now = Instant::now();
     let all = "http://a:1,http://b:1";
     // Without a connection, no single endpoint failed.
     let mut attempts = Attempts::new(Write, TIMEOUT, now);
-    let expired = RpcError::ConnectError(ConnectError::tls("expired"));
+    let expired = RpcError::Connection(ConnectError::tls("expired"));
     let next = attempts.on(Outcome::NotConnected(expired), now, 1.0);
     let tls = error(attempts, next, now);
     assert_eq!((tls.kind(), tls.endpoint()), (ErrorKind::Tls, Some(all)));

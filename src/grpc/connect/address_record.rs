@@ -22,7 +22,7 @@ const SET_ASIDE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_s
 const LEARNER: Duration = Duration::from_secs(30);
 
 /// How long a member that lags behind is set aside. It usually catches up soon.
-const BEHIND: Duration = Duration::from_secs(1);
+const LAGGING: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct AddressRecord {
@@ -34,7 +34,7 @@ pub(crate) struct AddressRecord {
     /// none.
     pub(crate) worked: u64,
     /// Why the last dial failed.
-    pub(crate) fault: Option<ConnectError>,
+    pub(crate) last_error: Option<ConnectError>,
     backoff: Backoff,
     retry_at: Option<Instant>,
     aside_until: Option<Instant>,
@@ -47,7 +47,7 @@ impl AddressRecord {
             failing: false,
             dialled: None,
             worked: 0,
-            fault: None,
+            last_error: None,
             backoff: BACKOFF,
             retry_at: None,
             aside_until: None,
@@ -66,7 +66,7 @@ impl AddressRecord {
         self.failing = false;
         self.backoff.reset();
         self.retry_at = None;
-        self.fault = None;
+        self.last_error = None;
         self.worked = count;
     }
 
@@ -84,8 +84,8 @@ impl AddressRecord {
         self.aside_until = Some(now + LEARNER);
     }
 
-    pub(crate) fn behind(&mut self, now: Instant) {
-        self.aside_until = Some(now + BEHIND);
+    pub(crate) fn lagging(&mut self, now: Instant) {
+        self.aside_until = Some(now + LAGGING);
     }
 
     pub(crate) fn is_aside(&self, now: Instant) -> bool {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_waits_for_the_spacing_only_and_the_background_longer_and_longer() {
+    fn a_call_waits_for_the_spacing_and_background_dials_back_off() {
         let now = Instant::now();
         let waits = [50, 250, 250, 400, 800, 1500, 1500];
         for (failures, background) in (1..).zip(waits) {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_works_may_be_dialled_at_any_time_and_begins_anew_when_it_fails() {
+    fn a_working_address_may_be_dialled_at_any_time_and_backs_off_from_the_start() {
         let now = Instant::now();
         let mut record = AddressRecord::new();
         for _ in 0..5 {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_still_cannot_serve_is_set_aside_for_longer_up_to_a_bound() {
+    fn a_member_that_still_cannot_serve_is_set_aside_for_longer_up_to_a_limit() {
         let mut now = Instant::now();
         let mut record = AddressRecord::new();
         assert!(!record.is_aside(now));
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(aside(&record, now + ms(1)), ms(1000), "it served for long");
         record.learner(now);
         assert_eq!(aside(&record, now), ms(30_000));
-        record.behind(now);
+        record.lagging(now);
         assert_eq!(aside(&record, now), ms(1000));
     }
 }

@@ -73,7 +73,7 @@ struct NameState {
     next: Option<Instant>,
     backoff: Backoff,
     /// Why the last look-up failed.
-    fault: Option<ConnectError>,
+    last_error: Option<ConnectError>,
 }
 
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(crate) struct AddressSet {
     entries: Vec<AddressEntry>,
     next_id: usize,
     /// How long a dial waits for a look-up.
-    patience: Duration,
+    connect_timeout: Duration,
 }
 
 impl EndpointEntry {
@@ -95,7 +95,7 @@ impl EndpointEntry {
                 began: None,
                 next: None,
                 backoff: LOOK_UP_BACKOFF,
-                fault: None,
+                last_error: None,
             }),
             full_at: None,
         }
@@ -114,12 +114,12 @@ fn fixed(address: &Address) -> Option<Target> {
 }
 
 impl AddressSet {
-    pub(crate) fn new(endpoints: Vec<(usize, Arc<Endpoint>)>, patience: Duration) -> Self {
+    pub(crate) fn new(endpoints: Vec<(usize, Arc<Endpoint>)>, connect_timeout: Duration) -> Self {
         let mut set = AddressSet {
             sources: Vec::new(),
             entries: Vec::new(),
             next_id: 0,
-            patience,
+            connect_timeout,
         };
         set.change(endpoints);
         set
@@ -139,17 +139,18 @@ impl AddressSet {
             }
             self.sources.push(EndpointEntry::new(number, endpoint));
         }
-        for gone in old {
-            self.entries.retain(|entry| entry.endpoint != gone.number);
+        for removed in old {
+            self.entries
+                .retain(|entry| entry.endpoint != removed.number);
         }
     }
 
     fn add(&mut self, endpoint: usize, target: Target) {
-        let entry = self.fresh(endpoint, target);
+        let entry = self.new_entry(endpoint, target);
         self.entries.push(entry);
     }
 
-    fn fresh(&mut self, endpoint: usize, target: Target) -> AddressEntry {
+    fn new_entry(&mut self, endpoint: usize, target: Target) -> AddressEntry {
         let id = self.next_id;
         self.next_id += 1;
         AddressEntry {
@@ -263,7 +264,7 @@ impl AddressSet {
     pub(crate) fn awaits(&self, now: Instant) -> bool {
         self.sources.iter().any(|source| {
             let began = source.name.as_ref().and_then(|name| name.began);
-            let in_time = began.is_some_and(|at| now < at + self.patience);
+            let in_time = began.is_some_and(|at| now < at + self.connect_timeout);
             in_time && self.of_endpoint(source.number).all(|e| e.record.failing)
         })
     }
@@ -313,23 +314,23 @@ impl AddressSet {
         });
         match found {
             Ok(found) => {
-                name.fault = None;
+                name.last_error = None;
                 name.backoff.reset();
                 name.next = Some(now + LOOK_UP_AGAIN);
                 let ported = found.into_iter().map(|mut address| {
                     address.set_port(port);
                     Target::Tcp(address)
                 });
-                self.adopt(endpoint, ported);
+                self.set_addresses(endpoint, ported);
             }
             Err(text) => {
-                name.fault = Some(ConnectError::unconnected(format!("name look-up: {text}")));
+                name.last_error = Some(ConnectError::unconnected(format!("name look-up: {text}")));
                 name.next = Some(now + name.backoff.next(random).max(SPACING));
             }
         }
     }
 
-    fn adopt(&mut self, endpoint: usize, found: impl Iterator<Item = Target>) {
+    fn set_addresses(&mut self, endpoint: usize, found: impl Iterator<Item = Target>) {
         let entries = std::mem::take(&mut self.entries);
         let is_its = |entry: &AddressEntry| entry.endpoint == endpoint;
         let (mut old, others): (Vec<AddressEntry>, Vec<AddressEntry>) =
@@ -345,7 +346,7 @@ impl AddressSet {
             let known = old.iter().position(|entry| entry.target == target);
             let mut entry = match known {
                 Some(at) => old.swap_remove(at),
-                None => self.fresh(endpoint, target),
+                None => self.new_entry(endpoint, target),
             };
             entry.withdrawn = false;
             new.push(entry);
@@ -363,27 +364,27 @@ impl AddressSet {
     /// Records a failure for each look-up that exceeded its time. Its result still counts when it
     /// arrives later.
     pub(crate) fn note_overdue(&mut self, now: Instant) {
-        let patience = self.patience;
+        let connect_timeout = self.connect_timeout;
         for name in self.sources.iter_mut().filter_map(|s| s.name.as_mut()) {
-            if name.began.is_some_and(|at| at + patience <= now) {
-                let text = format!("name look-up: no answer in {patience:?}");
-                name.fault = Some(ConnectError::unconnected(text));
+            if name.began.is_some_and(|at| at + connect_timeout <= now) {
+                let text = format!("name look-up: no answer in {connect_timeout:?}");
+                name.last_error = Some(ConnectError::unconnected(text));
             }
         }
     }
 
     /// The last failure of each address, and of each name without an address.
-    pub(crate) fn faults(&self) -> Vec<(String, Option<ConnectError>)> {
-        let mut faults = Vec::new();
+    pub(crate) fn last_errors(&self) -> Vec<(String, Option<ConnectError>)> {
+        let mut errors = Vec::new();
         for source in &self.sources {
             if let (Some(name), false) = (&source.name, self.has_addresses(source)) {
-                faults.push((source.endpoint.text.to_string(), name.fault.clone()));
+                errors.push((source.endpoint.text.to_string(), name.last_error.clone()));
             }
             for entry in self.of_endpoint(source.number) {
-                faults.push((self.label(entry.id), entry.record.fault.clone()));
+                errors.push((self.label(entry.id), entry.record.last_error.clone()));
             }
         }
-        faults
+        errors
     }
 
     /// How errors name an address: its endpoint, with the IP address if the endpoint is a host

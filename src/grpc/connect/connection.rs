@@ -131,7 +131,7 @@ impl Connection {
 
     /// The time since the last byte arrived.
     pub(crate) fn silent_for(&self) -> Duration {
-        self.state.heard().elapsed()
+        self.state.last_sign_of_life().elapsed()
     }
 
     pub(crate) fn lacks_range_stream(&self) -> bool {

@@ -16,7 +16,7 @@ pub(crate) struct ConnectionState {
     /// The open streams that last as long as the connection does.
     pub(super) open_flows: AtomicUsize,
     /// When the last sign of life of the server arrived.
-    heard: Mutex<Instant>,
+    last_sign_of_life: Mutex<Instant>,
     /// Why the connection ended.
     pub(super) end: watch::Sender<Option<Arc<str>>>,
     /// The connection accepts no more requests, but may still answer those it has.
@@ -37,7 +37,7 @@ impl ConnectionState {
         Arc::new(ConnectionState {
             open_streams: AtomicUsize::new(0),
             open_flows: AtomicUsize::new(0),
-            heard: Mutex::new(Instant::now()),
+            last_sign_of_life: Mutex::new(Instant::now()),
             end: watch::Sender::new(None),
             draining: AtomicBool::new(false),
             slots: OnceLock::new(),
@@ -52,13 +52,13 @@ impl ConnectionState {
     }
 
     /// When the last sign of life of the server arrived.
-    pub(crate) fn heard(&self) -> Instant {
-        *self.heard.lock()
+    pub(crate) fn last_sign_of_life(&self) -> Instant {
+        *self.last_sign_of_life.lock()
     }
 
     /// Records a sign of life of the server.
     pub(crate) fn touch(&self) {
-        *self.heard.lock() = Instant::now();
+        *self.last_sign_of_life.lock() = Instant::now();
     }
 
     /// Records why the connection ended; the first reason is kept.

@@ -51,7 +51,7 @@ pub(super) async fn run(
     mut connection: h2::client::Connection<Box<dyn Io>, Bytes>,
     send: Weak<SendRequest<Bytes>>,
     state: Arc<ConnectionState>,
-    broke: Arc<parking_lot::Mutex<Option<ConnectError>>>,
+    end_error: Arc<parking_lot::Mutex<Option<ConnectError>>>,
     ping: Arc<PingRate>,
     mut removal: Removal,
 ) {
@@ -59,7 +59,7 @@ pub(super) async fn run(
         let mut removed = std::pin::pin!(until_removed(&mut removal));
         let mut is_removed = false;
         let mut kill = std::pin::pin!(state.kill.notified());
-        let mut look = std::pin::pin!(sleep(Duration::ZERO));
+        let mut check = std::pin::pin!(sleep(Duration::ZERO));
         std::future::poll_fn(|cx| {
             if kill.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(ConnectionEnd::Silent);
@@ -73,8 +73,8 @@ pub(super) async fn run(
             }
             state.drain();
             while !state.is_drained() {
-                ready!(look.as_mut().poll(cx));
-                look.as_mut().reset((Instant::now() + DRAINING).into());
+                ready!(check.as_mut().poll(cx));
+                check.as_mut().reset((Instant::now() + DRAINING).into());
             }
             Poll::Ready(if is_removed {
                 ConnectionEnd::Removed
@@ -93,7 +93,7 @@ pub(super) async fn run(
             if error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) {
                 ping.slow_down();
             }
-            *broke.lock() = Some(ConnectError::of_handshake(&error));
+            *end_error.lock() = Some(ConnectError::of_handshake(&error));
             state.ended(&describe(&error));
         }
     }

@@ -22,7 +22,7 @@ use crate::util::jitter;
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
 /// Waits briefly for a running look-up, which may show that the address is no longer valid.
-async fn give_look_up_a_moment(transport: &Transport, id: usize) {
+async fn wait_for_look_up(transport: &Transport, id: usize) {
     let mut found = transport.looked_up.subscribe();
     let waiting = async {
         while transport.picker.lock().is_looking_up(id) && found.changed().await.is_ok() {}
@@ -35,7 +35,7 @@ pub(super) async fn dial_address(
     transport: &Arc<Transport>,
     id: usize,
 ) -> Result<Connection, ConnectError> {
-    give_look_up_a_moment(transport, id).await;
+    wait_for_look_up(transport, id).await;
     let known = transport.picker.lock().to_dial(id);
     let known = known.and_then(|(number, endpoint, target)| {
         let removal = transport.endpoints.read().removal(number)?;
@@ -54,7 +54,7 @@ pub(super) async fn dial_address(
     let limit = transport.settings.connect_timeout;
     let dialled = timeout(limit, async {
         match dial(&endpoint, &target, id, removal, transport).await {
-            Err(fault) if fault.hung_up && probe => Err(explain(&endpoint, &target, fault).await),
+            Err(error) if error.hung_up && probe => Err(explain(&endpoint, &target, error).await),
             dialled => dialled,
         }
     });
@@ -63,27 +63,27 @@ pub(super) async fn dial_address(
             "no answer to the connection attempt in {limit:?}"
         )))
     });
-    if let Err(fault) = &result {
-        transport.observer.dial_failed(&endpoint.text, fault);
+    if let Err(error) = &result {
+        transport.observer.dial_failed(&endpoint.text, error);
         let mut picker = transport.picker.lock();
         picker.failed(id, Instant::now(), jitter::fraction());
-        picker.failed_by(id, fault);
+        picker.failed_with(id, error);
     }
-    result.map_err(|fault| ConnectError {
-        text: format!("{label}: {}", fault.text),
-        ..fault
+    result.map_err(|error| ConnectError {
+        text: format!("{label}: {}", error.text),
+        ..error
     })
 }
 
 /// Probes whether a server that closed the connection expects TLS, or does not.
-async fn explain(endpoint: &Endpoint, target: &Target, fault: ConnectError) -> ConnectError {
+async fn explain(endpoint: &Endpoint, target: &Target, error: ConnectError) -> ConnectError {
     let probed = match connect_socket(target).await {
         Ok(Socket::Tcp(io)) => tls_probe::probe(io, endpoint.secure).await,
         #[cfg(unix)]
         Ok(Socket::Unix(io)) => tls_probe::probe(io, endpoint.secure).await,
         Err(_) => None,
     };
-    probed.map_or(fault, ConnectError::tls)
+    probed.map_or(error, ConnectError::tls)
 }
 
 /// Connects to one address. Returns after the server has answered an HTTP/2 ping, so a server that
@@ -101,12 +101,12 @@ async fn dial(
     // A TLS alert of the server explains any other failure of the connection.
     #[cfg(feature = "__tls")]
     let refusal = opened.refusal;
-    let judge = |fault: ConnectError| {
+    let with_alert = |error: ConnectError| {
         #[cfg(feature = "__tls")]
         if let Some(why) = refusal.get() {
             return ConnectError::tls(why);
         }
-        fault
+        error
     };
     let (send, mut connection) = h2::client::Builder::new()
         .enable_push(false)
@@ -115,7 +115,7 @@ async fn dial(
         .max_header_list_size(16 * 1024)
         .handshake(opened.io)
         .await
-        .map_err(|error| judge(ConnectError::of_handshake(&error)))?;
+        .map_err(|error| with_alert(ConnectError::of_handshake(&error)))?;
     let origin = http::Uri::builder()
         .scheme(if endpoint.secure { "https" } else { "http" })
         .authority(authority(endpoint))
@@ -127,34 +127,34 @@ async fn dial(
             "HTTP/2 pings are not available on a new connection",
         ));
     };
-    let broke = Arc::new(parking_lot::Mutex::new(None));
+    let end_error = Arc::new(parking_lot::Mutex::new(None));
     let send = Arc::new(send);
     tokio::spawn(run(
         connection,
         Arc::downgrade(&send),
         Arc::clone(&state),
-        Arc::clone(&broke),
+        Arc::clone(&end_error),
         Arc::clone(&settings.ping),
         removal,
     ));
     if let Err(error) = pings.ping(h2::Ping::opaque()).await {
         state.until_ended().await;
-        let fault = broke
+        let error = end_error
             .lock()
             .take()
             .unwrap_or_else(|| ConnectError::of_handshake(&error));
-        return Err(judge(fault));
+        return Err(with_alert(error));
     }
     let open = transport
         .observer
         .connected(&endpoint.text, begun.elapsed());
     let checking = keepalive_task::check(pings, Arc::clone(&state), Arc::clone(&settings.ping));
     transport.picker.lock().connected(id);
-    let told = Arc::downgrade(transport);
+    let weak = Arc::downgrade(transport);
     tokio::spawn(async move {
         checking.await;
         drop(open);
-        if let Some(transport) = told.upgrade() {
+        if let Some(transport) = weak.upgrade() {
             transport.picker.lock().disconnected(id);
         }
     });

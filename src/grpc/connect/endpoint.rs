@@ -136,7 +136,7 @@ impl fmt::Debug for Written {
 /// The text without a user name and password, which endpoints must not contain.
 fn shown(text: &str) -> Cow<'_, str> {
     match text.rsplit_once('@') {
-        Some((_, behind)) => Cow::Owned(format!("***@{behind}")),
+        Some((_, host)) => Cow::Owned(format!("***@{host}")),
         None => Cow::Borrowed(text),
     }
 }
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn one_without_a_scheme_takes_that_of_the_others() {
+    fn an_endpoint_without_a_scheme_takes_that_of_the_others() {
         let parse = |text, secure| Endpoint::parse(text, secure).unwrap().secure;
         assert!(parse("a:1", true) && !parse("a:1", false));
         assert!(!parse("http://a:1", true) && parse("https://a:1", false));
@@ -289,7 +289,7 @@ mod tests {
 
     // Fault: N14
     #[test]
-    fn what_cannot_be_meant_is_refused_with_the_reason() {
+    fn invalid_endpoints_are_refused_with_the_reason() {
         let cases = [
             ("", "empty"),
             ("http://host", "no port"),
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_tls_open_follows_the_settings() {
+    fn an_endpoint_without_a_scheme_follows_the_tls_settings() {
         for (text, shown) in [
             ("a:1", "https://a:1"),
             ("unix:/run/a", "unixs:/run/a"),
@@ -348,7 +348,7 @@ mod tests {
 
     #[cfg(feature = "__tls")]
     #[test]
-    fn the_name_to_verify_is_the_host_s_or_the_file_s_without_a_port() {
+    fn the_verified_name_is_the_host_or_the_socket_file_without_a_port() {
         for (text, host) in [
             ("https://etcd.example:2379", "etcd.example"),
             ("https://[::1]:2379", "::1"),

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_stay_keep_their_numbers_and_numbers_are_never_used_again() {
+    fn endpoints_that_stay_keep_their_numbers_and_numbers_are_not_reused() {
         let mut set = EndpointSet::new(endpoints(&["a:1", "b:1"]));
         assert_eq!(numbers(&set), [0, 1]);
         let removal_of_a = set.removal(0).unwrap();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_learned_comes_on_top_of_the_seeds_and_goes_again() {
+    fn learned_endpoints_are_added_to_the_seeds_and_removed_again() {
         let mut set = EndpointSet::new(endpoints(&["a:1"]));
         set.learn(endpoints(&["b:1", "a:1", "b:1"]));
         assert_eq!(texts(&set), ["http://a:1", "http://b:1"]);

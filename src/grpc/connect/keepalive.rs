@@ -67,22 +67,22 @@ impl Keepalive {
         self.asking
     }
 
-    /// Decides what to do at `now`; `heard` is the last sign of life. A busy connection is pinged
+    /// Decides what to do at `now`; `last_sign_of_life` is the last sign of life. A busy connection is pinged
     /// after `interval` of silence, and as soon as permitted after an unanswered request.
     pub(crate) fn step(
         &mut self,
         now: Instant,
-        heard: Instant,
+        last_sign_of_life: Instant,
         busy: bool,
         interval: Duration,
     ) -> KeepaliveStep {
         if now > self.due + STOOD_STILL {
             self.awake = now;
         }
-        self.suspected.take_if(|since| *since < heard);
-        let heard = heard.max(self.awake);
+        self.suspected.take_if(|since| *since < last_sign_of_life);
+        let last_sign_of_life = last_sign_of_life.max(self.awake);
         let at = if self.asking {
-            let at = heard.max(self.pinged) + self.answer_within;
+            let at = last_sign_of_life.max(self.pinged) + self.answer_within;
             if at <= now {
                 return KeepaliveStep::GiveUp;
             }
@@ -90,7 +90,7 @@ impl Keepalive {
         } else {
             let wanted = match self.suspected {
                 Some(since) => Some(since),
-                None if busy => Some(heard + interval),
+                None if busy => Some(last_sign_of_life + interval),
                 None => None,
             };
             match wanted.map(|at| at.max(self.pinged + FASTEST)) {

@@ -45,8 +45,8 @@ impl PingRate {
 pub(crate) async fn check(mut pings: PingPong, state: Arc<ConnectionState>, rate: Arc<PingRate>) {
     let mut liveness = Keepalive::new(Instant::now(), rate.answer_within);
     loop {
-        let (heard, busy) = (state.heard(), state.is_busy());
-        let until = match liveness.step(Instant::now(), heard, busy, rate.interval()) {
+        let (last_sign_of_life, busy) = (state.last_sign_of_life(), state.is_busy());
+        let until = match liveness.step(Instant::now(), last_sign_of_life, busy, rate.interval()) {
             KeepaliveStep::Wait(until) => until,
             KeepaliveStep::Ping => match pings.send_ping(Ping::opaque()) {
                 Ok(()) => continue,

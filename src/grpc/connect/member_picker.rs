@@ -48,19 +48,19 @@ pub(crate) struct MemberPicker {
 }
 
 impl MemberPicker {
-    /// Creates a picker for these endpoints. `patience` bounds the wait for a look-up and for a
+    /// Creates a picker for these endpoints. `connect_timeout` bounds the wait for a look-up and for a
     /// dial; a dial counts as silent after a sixth of it, but not before `SPACING`.
     pub(crate) fn new(
         endpoints: Vec<(usize, Arc<Endpoint>)>,
-        patience: Duration,
+        connect_timeout: Duration,
         random: f64,
     ) -> Self {
         let at = (random.clamp(0.0, 1.0) * endpoints.len() as f64) as usize;
         let at = at.min(endpoints.len().saturating_sub(1));
         let first = endpoints.get(at).map_or(0, |(number, _)| *number);
         MemberPicker {
-            addresses: AddressSet::new(endpoints, patience),
-            silent_after: (patience / 6).max(SPACING),
+            addresses: AddressSet::new(endpoints, connect_timeout),
+            silent_after: (connect_timeout / 6).max(SPACING),
             first,
             connected: 0,
         }
@@ -178,23 +178,26 @@ impl MemberPicker {
     }
 
     /// Records why the last dial failed.
-    pub(crate) fn failed_by(&mut self, id: usize, fault: &ConnectError) {
+    pub(crate) fn failed_with(&mut self, id: usize, error: &ConnectError) {
         if let Some(entry) = self.addresses.get_mut(id) {
-            entry.record.fault = Some(fault.clone());
+            entry.record.last_error = Some(error.clone());
         }
     }
 
     /// Whether to probe why this address closes connections: once is enough while the failure
     /// lasts.
     pub(crate) fn may_probe(&self, id: usize) -> bool {
-        let fault = self.addresses.get(id).and_then(|e| e.record.fault.as_ref());
-        fault.is_none_or(|fault| !fault.hung_up)
+        let error = self
+            .addresses
+            .get(id)
+            .and_then(|e| e.record.last_error.as_ref());
+        error.is_none_or(|error| !error.hung_up)
     }
 
     /// The last failure of each address, with the name that errors use; also of names without an
     /// address.
-    pub(crate) fn faults(&self) -> Vec<(String, Option<ConnectError>)> {
-        self.addresses.faults()
+    pub(crate) fn last_errors(&self) -> Vec<(String, Option<ConnectError>)> {
+        self.addresses.last_errors()
     }
 
     /// How errors name an address.
@@ -239,9 +242,9 @@ impl MemberPicker {
 
     /// Sets a member aside that lags behind another one. Returns whether there is another address
     /// to try, also a failing one: the answers of this member cannot be used.
-    pub(crate) fn behind(&mut self, id: usize, now: Instant) -> bool {
+    pub(crate) fn lagging(&mut self, id: usize, now: Instant) -> bool {
         if let Some(entry) = self.addresses.get_mut(id) {
-            entry.record.behind(now);
+            entry.record.lagging(now);
         }
         let mut dialable = self.addresses.dialable();
         dialable.any(|entry| entry.id != id && !entry.record.is_aside(now))

@@ -48,13 +48,13 @@ impl OpenStream {
 
     /// The error of a stream, with the reason of its connection if that ended.
     pub(crate) fn explain(&self, error: &h2::Error) -> ConnectError {
-        let fault = ConnectError::of_stream(error);
+        let error = ConnectError::of_stream(error);
         match self.state.why_ended() {
             Some(why) => ConnectError {
                 text: why.to_string(),
-                ..fault
+                ..error
             },
-            None => fault,
+            None => error,
         }
     }
 }

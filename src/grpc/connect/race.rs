@@ -57,7 +57,7 @@ pub(crate) async fn race(
                 pending.remove(&task);
                 match result {
                     Ok(connection) => return Ok(connection),
-                    Err(fault) => last = Some(fault),
+                    Err(error) => last = Some(error),
                 }
                 continue;
             }

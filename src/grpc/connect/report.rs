@@ -67,13 +67,13 @@ impl Transport {
 
     /// Handles a member that lags behind another one: requests of the role no longer use it if
     /// there is another address to try. Returns whether another member is known to work.
-    pub(crate) fn behind(&self, role: ConnectionRole, used: &Connection) -> bool {
+    pub(crate) fn lagging(&self, role: ConnectionRole, used: &Connection) -> bool {
         let current = self.current(role);
         if !current.is_some_and(|current| current.is_same(used)) {
             // Requests already use another connection, and the answer may have come from there.
             return false;
         }
-        if self.picker.lock().behind(used.index, Instant::now()) {
+        if self.picker.lock().lagging(used.index, Instant::now()) {
             self.release(role, used);
         }
         self.has_others(used.index)

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_is_asked_for_by_itself_and_its_failure_has_a_reason() {
+    fn each_name_is_resolved_separately_and_a_failure_has_a_reason() {
         let (hang, gate) = mpsc::channel::<()>();
         let gate = parking_lot::Mutex::new(gate);
         let resolver = Resolver::new(move |host| match host {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_knows_this_machine() {
+    fn the_system_resolver_finds_localhost() {
         let found = ask(&Resolver::system(), "127.0.0.1").unwrap();
         assert_eq!(found, [SocketAddr::from(([127, 0, 0, 1], 0))]);
     }

@@ -23,8 +23,8 @@ impl SharedStoreIdentity {
     }
 
     /// Whether the last answer may show a rewound store; the next linearizable answer decides.
-    pub(crate) fn is_doubted(&self) -> bool {
-        self.known().is_doubted()
+    pub(crate) fn is_rewind_suspected(&self) -> bool {
+        self.known().is_rewind_suspected()
     }
 
     /// The last replacement of the store, if there was one.
@@ -37,14 +37,14 @@ impl SharedStoreIdentity {
         &self,
         header: &ResponseHeader,
         consistency: Consistency,
-        asked: KnownStore,
+        known_when_sent: KnownStore,
     ) -> StoreVerdict {
         let position = StorePosition {
             cluster: header.cluster_id,
             revision: header.revision,
             term: header.raft_term,
         };
-        self.0.lock().judge(position, consistency, asked)
+        self.0.lock().check(position, consistency, known_when_sent)
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_header_says_of_the_store_counts() {
+    fn cluster_id_revision_and_raft_term_of_a_header_are_checked() {
         let older = [
             (header(8, 10, 2), StoreVerdict::Another),
             (header(7, 9, 2), StoreVerdict::Rewound),
@@ -82,15 +82,15 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_is_older_leaves_a_doubt() {
+    fn an_older_read_raises_the_suspicion_of_a_rewind() {
         let store = SharedStoreIdentity::default();
         let read = |revision| {
-            let (header, asked) = (header(7, revision, 2), store.known());
-            store.answered(&header, Consistency::Linearizable, asked)
+            let (header, known_when_sent) = (header(7, revision, 2), store.known());
+            store.answered(&header, Consistency::Linearizable, known_when_sent)
         };
         read(10);
-        assert!(!store.is_doubted());
-        assert_eq!(read(9), StoreVerdict::Doubtful);
-        assert!(store.is_doubted());
+        assert!(!store.is_rewind_suspected());
+        assert_eq!(read(9), StoreVerdict::RewindSuspected);
+        assert!(store.is_rewind_suspected());
     }
 }

@@ -155,7 +155,7 @@ mod tests {
         let mut io = SignsOfLife::new(Script(script), &state);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut step = || {
-            let before = state.heard();
+            let before = state.last_sign_of_life();
             std::thread::sleep(std::time::Duration::from_micros(10));
             let io = Pin::new(&mut io);
             match way {
@@ -172,19 +172,19 @@ mod tests {
                     let _ = io.poll_write_vectored(&mut cx, &[IoSlice::new(b"bytes")]);
                 }
             }
-            state.heard() > before
+            state.last_sign_of_life() > before
         };
         (0..steps).map(|_| step()).collect()
     }
 
     #[test]
-    fn bytes_that_arrive_are_a_sign_and_the_end_is_none() {
+    fn received_bytes_are_a_sign_of_life_and_the_end_of_the_stream_is_not() {
         let script = vec![Poll::Pending, Poll::Ready(3), Poll::Ready(0)];
         assert_eq!(signs(script, Way::Read), [false, true, false]);
     }
 
     #[test]
-    fn a_write_is_a_sign_only_when_the_socket_was_full_before() {
+    fn a_write_is_a_sign_of_life_only_after_the_socket_was_full() {
         let script = vec![
             Poll::Ready(5),
             Poll::Pending,

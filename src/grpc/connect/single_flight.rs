@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_hangs_is_joined_and_holds_up_no_other_key() {
+    fn work_that_hangs_is_shared_and_does_not_block_other_keys() {
         let flights = SingleFlight::new("test");
         let (go, gate) = mpsc::channel::<()>();
         let started = Arc::new(AtomicUsize::new(0));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_is_an_error_and_the_next_one_is_begun() {
+    fn work_that_panics_is_an_error_and_the_next_call_starts_again() {
         let flights: Arc<SingleFlight<(), i32>> = SingleFlight::new("test");
         let error = run(flights.run((), || panic!("on purpose"))).unwrap_err();
         assert_eq!(error.to_string(), "test panicked");

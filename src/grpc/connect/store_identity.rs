@@ -40,9 +40,9 @@ pub(crate) enum StoreVerdict {
     /// The same store, at the known position or later.
     Same,
     /// The member lags, or the answer belongs to a store that has been replaced since.
-    Behind,
+    Lagging,
     /// The store may have been rewound: another linearizable answer decides.
-    Doubtful,
+    RewindSuspected,
     /// The store was rewound: it lost data, or a backup was restored. A new epoch starts.
     Rewound,
     /// Another cluster answered. A new epoch starts.
@@ -55,13 +55,13 @@ pub(crate) struct KnownStore {
     /// How often the store was replaced.
     pub(crate) epoch: u64,
     newest: StorePosition,
-    doubted: bool,
+    rewind_suspected: bool,
 }
 
 impl KnownStore {
     /// Whether the last answer may show a rewound store.
-    pub(crate) fn is_doubted(&self) -> bool {
-        self.doubted
+    pub(crate) fn is_rewind_suspected(&self) -> bool {
+        self.rewind_suspected
     }
 }
 
@@ -92,34 +92,34 @@ impl StoreIdentity {
         self.last
     }
 
-    /// Checks an answer. `asked` is the state that was known when its request was sent or its
+    /// Checks an answer. `known_when_sent` is the state that was known when its request was sent or its
     /// stream was opened.
-    pub(crate) fn judge(
+    pub(crate) fn check(
         &mut self,
         answer: StorePosition,
         consistency: Consistency,
-        asked: KnownStore,
+        known_when_sent: KnownStore,
     ) -> StoreVerdict {
-        if asked.epoch != self.known.epoch {
-            return StoreVerdict::Behind;
+        if known_when_sent.epoch != self.known.epoch {
+            return StoreVerdict::Lagging;
         }
         let cluster = self.known.newest.cluster;
         if answer.cluster != 0 && cluster != 0 && answer.cluster != cluster {
             self.replace(answer);
             return StoreVerdict::Another;
         }
-        if !answer.is_older_than(asked.newest) {
+        if !answer.is_older_than(known_when_sent.newest) {
             if consistency != Consistency::Local {
-                self.known.doubted = false;
+                self.known.rewind_suspected = false;
             }
             self.known.newest.raise(answer);
             return StoreVerdict::Same;
         }
         match consistency {
-            Consistency::Local => StoreVerdict::Behind,
-            Consistency::Linearizable if !asked.doubted => {
-                self.known.doubted = true;
-                StoreVerdict::Doubtful
+            Consistency::Local => StoreVerdict::Lagging,
+            Consistency::Linearizable if !known_when_sent.rewind_suspected => {
+                self.known.rewind_suspected = true;
+                StoreVerdict::RewindSuspected
             }
             Consistency::Linearizable | Consistency::Applied => {
                 self.replace(answer);
@@ -136,16 +136,16 @@ impl StoreIdentity {
         self.known = KnownStore {
             epoch: self.known.epoch + 1,
             newest: answer,
-            doubted: false,
+            rewind_suspected: false,
         };
     }
 }
 
 impl StorePosition {
     fn is_older_than(self, other: StorePosition) -> bool {
-        let behind = self.revision > 0 && self.revision < other.revision;
+        let is_older = self.revision > 0 && self.revision < other.revision;
         // A member that has applied nothing since its start reports term 0.
-        behind || self.term > 0 && self.term < other.term
+        is_older || self.term > 0 && self.term < other.term
     }
 
     fn raise(&mut self, other: StorePosition) {
@@ -200,7 +200,7 @@ mod tests {
         let mut store = StoreIdentity::default();
         let first = store.known();
         assert_eq!(
-            store.judge(at(100, 4), Linearizable, first),
+            store.check(at(100, 4), Linearizable, first),
             StoreVerdict::Same
         );
         store
@@ -211,12 +211,12 @@ mod tests {
         answer: StorePosition,
         consistency: Consistency,
     ) -> StoreVerdict {
-        let asked = store.known();
-        store.judge(answer, consistency, asked)
+        let known_when_sent = store.known();
+        store.check(answer, consistency, known_when_sent)
     }
 
     #[test]
-    fn another_cluster_id_is_another_store_whoever_says_it() {
+    fn another_cluster_id_is_another_store_at_any_consistency() {
         for consistency in [Local, Linearizable, Applied] {
             let mut store = seen();
             let other = StorePosition {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_was_replaced_can_be_replaced_again_and_says_how() {
+    fn a_store_can_be_replaced_repeatedly_and_each_replacement_is_described() {
         let mut store = seen();
         assert_eq!(store.last_replacement(), None);
         let mut replaced = |answer, verdict| {
@@ -248,7 +248,10 @@ mod tests {
                 cluster: answer.cluster,
                 ..early
             };
-            assert_eq!(ask(&mut store, read, Linearizable), StoreVerdict::Doubtful);
+            assert_eq!(
+                ask(&mut store, read, Linearizable),
+                StoreVerdict::RewindSuspected
+            );
             assert_eq!(ask(&mut store, answer, Applied), StoreVerdict::Same);
             store.last_replacement().unwrap().to_string()
         };
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_revision_or_term_is_a_rewind_when_a_write_shows_it_or_two_reads_do() {
+    fn a_lower_revision_or_term_is_a_rewind_after_one_write_or_two_reads() {
         for older in [at(99, 4), at(99, 5), at(200, 3), at(1, 2)] {
             let mut store = seen();
             assert_eq!(
@@ -296,7 +299,10 @@ mod tests {
                 "{older:?}"
             );
             let mut store = seen();
-            assert_eq!(ask(&mut store, older, Linearizable), StoreVerdict::Doubtful);
+            assert_eq!(
+                ask(&mut store, older, Linearizable),
+                StoreVerdict::RewindSuspected
+            );
             assert_eq!(store.known().epoch, 0, "one read is no proof");
             assert_eq!(ask(&mut store, older, Linearizable), StoreVerdict::Rewound);
             assert_eq!(store.known().epoch, 1);
@@ -305,11 +311,11 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_came_too_early_once_is_no_rewind() {
+    fn a_single_older_read_is_no_rewind() {
         let mut store = seen();
         assert_eq!(
             ask(&mut store, at(99, 3), Linearizable),
-            StoreVerdict::Doubtful
+            StoreVerdict::RewindSuspected
         );
         assert_eq!(
             ask(&mut store, at(100, 5), Linearizable),
@@ -317,68 +323,71 @@ mod tests {
         );
         assert_eq!(
             ask(&mut store, at(99, 4), Linearizable),
-            StoreVerdict::Doubtful
+            StoreVerdict::RewindSuspected
         );
         assert_eq!(store.known().epoch, 0);
     }
 
     #[test]
-    fn an_answer_that_may_lag_takes_no_doubt_away() {
+    fn a_local_answer_does_not_end_the_suspicion_of_a_rewind() {
         let mut store = seen();
         assert_eq!(
             ask(&mut store, at(99, 4), Linearizable),
-            StoreVerdict::Doubtful
+            StoreVerdict::RewindSuspected
         );
         for answer in [at(100, 4), at(99, 4), StorePosition::default()] {
             ask(&mut store, answer, Local);
-            assert!(store.known().is_doubted());
+            assert!(store.known().is_rewind_suspected());
         }
         assert_eq!(
             ask(&mut store, at(99, 4), Linearizable),
             StoreVerdict::Rewound
         );
-        assert!(!store.known().is_doubted());
+        assert!(!store.known().is_rewind_suspected());
     }
 
     #[test]
-    fn two_reads_that_were_asked_for_together_are_one_look() {
+    fn two_reads_that_were_sent_together_are_one_observation() {
         let mut store = seen();
-        let asked = store.known();
+        let known_when_sent = store.known();
         for _ in 0..2 {
-            let verdict = store.judge(at(99, 4), Linearizable, asked);
-            assert_eq!(verdict, StoreVerdict::Doubtful);
+            let verdict = store.check(at(99, 4), Linearizable, known_when_sent);
+            assert_eq!(verdict, StoreVerdict::RewindSuspected);
         }
     }
 
     #[test]
-    fn a_member_that_is_behind_is_only_behind() {
+    fn an_older_answer_of_a_member_that_may_lag_is_no_rewind() {
         let mut store = seen();
         for older in [at(99, 4), at(100, 3), at(1, 1)] {
-            assert_eq!(ask(&mut store, older, Local), StoreVerdict::Behind);
-            assert_eq!(ask(&mut store, older, Local), StoreVerdict::Behind);
+            assert_eq!(ask(&mut store, older, Local), StoreVerdict::Lagging);
+            assert_eq!(ask(&mut store, older, Local), StoreVerdict::Lagging);
         }
         assert_eq!(store.known().epoch, 0);
         assert_eq!(ask(&mut store, at(100, 4), Applied), StoreVerdict::Same);
     }
 
     #[test]
-    fn an_answer_to_what_was_asked_before_is_not_judged_by_what_came_since() {
+    fn an_answer_is_compared_with_what_was_known_when_its_request_was_sent() {
         let mut store = seen();
-        let asked = store.known();
+        let known_when_sent = store.known();
         assert_eq!(ask(&mut store, at(101, 5), Applied), StoreVerdict::Same);
-        assert_eq!(store.judge(at(100, 4), Applied, asked), StoreVerdict::Same);
+        assert_eq!(
+            store.check(at(100, 4), Applied, known_when_sent),
+            StoreVerdict::Same
+        );
         assert_eq!(ask(&mut store, at(1, 2), Applied), StoreVerdict::Rewound);
         // The request was sent to the replaced store: its answer neither restores that store nor
         // replaces the new one.
         assert_eq!(
-            store.judge(at(102, 5), Applied, asked),
-            StoreVerdict::Behind
+            store.check(at(102, 5), Applied, known_when_sent),
+            StoreVerdict::Lagging
         );
         assert_eq!(store.known().epoch, 1);
     }
 
     #[test]
-    fn what_a_header_does_not_say_proves_nothing() {
+    fn missing_header_fields_prove_nothing() {
         let mut store = seen();
         for silent in [StorePosition::default(), at(0, 0), at(0, 4), at(100, 0)] {
             assert_eq!(ask(&mut store, silent, Applied), StoreVerdict::Same);
@@ -405,20 +414,20 @@ mod tests {
                     2 => flying.push((store.known(), history.len())),
                     3 if !flying.is_empty() => {
                         // The answer shows any state since the request.
-                        let (asked, since) = flying.swap_remove(lag % flying.len());
+                        let (known_when_sent, since) = flying.swap_remove(lag % flying.len());
                         let shown = history[(since - 1 + lag).min(history.len() - 1)];
-                        prop_assert_eq!(store.judge(shown, Linearizable, asked), StoreVerdict::Same);
+                        prop_assert_eq!(store.check(shown, Linearizable, known_when_sent), StoreVerdict::Same);
                     }
                     4 => {
                         let shown = history[history.len().saturating_sub(1 + lag)];
-                        let asked = store.known();
-                        let verdict = store.judge(shown, Local, asked);
-                        prop_assert!(matches!(verdict, StoreVerdict::Same | StoreVerdict::Behind));
+                        let known_when_sent = store.known();
+                        let verdict = store.check(shown, Local, known_when_sent);
+                        prop_assert!(matches!(verdict, StoreVerdict::Same | StoreVerdict::Lagging));
                     }
                     _ => {
                         revision += 1;
-                        let asked = store.known();
-                        prop_assert_eq!(store.judge(at(revision, term), Applied, asked), StoreVerdict::Same);
+                        let known_when_sent = store.known();
+                        prop_assert_eq!(store.check(at(revision, term), Applied, known_when_sent), StoreVerdict::Same);
                     }
                 }
                 history.push(at(revision, term));
@@ -428,7 +437,7 @@ mod tests {
                 let known = store.known();
                 let older = at(known.newest.revision - 1, 1);
                 if older.is_older_than(known.newest) && older.revision > 0 {
-                    prop_assert_eq!(store.judge(older, Applied, known), StoreVerdict::Rewound);
+                    prop_assert_eq!(store.check(older, Applied, known), StoreVerdict::Rewound);
                 }
             }
         }

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn etcd_has_no_limit_unless_it_is_told_one() {
+    fn there_is_no_limit_unless_the_server_sets_one() {
         for none in [u32::MAX as usize, usize::MAX] {
             let slots = StreamSlots::new(none);
             assert_eq!(slots.limit(), None);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_one_streams_until_that_is_over() {
+    fn a_slot_belongs_to_one_stream_until_its_end() {
         let slots = StreamSlots::new(2);
         let reserved = slots.try_reserve().unwrap();
         let first = slots.take(reserved.as_ref());
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_slot_gets_the_one_that_is_given_back_or_hears_of_the_end() {
+    fn a_waiter_gets_the_freed_slot_or_an_error_when_the_connection_ends() {
         let slots = StreamSlots::new(1);
         let stream = slots.take(None);
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

@@ -74,7 +74,7 @@ mod tests {
     use super::HELLO;
 
     #[test]
-    fn the_lengths_in_the_hello_are_true() {
+    fn the_lengths_in_the_client_hello_are_correct() {
         let length = |at: usize| usize::from(HELLO[at]) << 8 | usize::from(HELLO[at + 1]);
         assert_eq!(length(3), HELLO.len() - 5);
         assert_eq!(length(7), HELLO.len() - 9);

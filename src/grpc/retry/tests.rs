@@ -5,7 +5,7 @@ use super::*;
 use crate::error::all_messages;
 
 fn read(text: &str) -> AttemptFailure {
-    AttemptFailure::Answer(ServerError::read(2, text))
+    AttemptFailure::Status(ServerError::read(2, text))
 }
 
 fn answer(text: &str) -> AttemptFailure {
@@ -57,7 +57,7 @@ const FINAL_AND_DOUBTFUL: &[&str] = &[
 ];
 
 #[test]
-fn every_error_of_etcd_has_its_verdict_in_every_class() {
+fn every_error_of_etcd_has_a_decision_in_every_class() {
     let mut seen = 0;
     for message in all_messages() {
         let text = message.to_string();
@@ -70,7 +70,7 @@ fn every_error_of_etcd_has_its_verdict_in_every_class() {
         };
         seen += usize::from(retried || !proven);
         let decision = |class| {
-            let decision = judge(&read(&text), class);
+            let decision = decide(&read(&text), class);
             (decision.retry, decision.maybe_executed)
         };
         assert_eq!(decision(Repeatable), (retried, false), "{text}");
@@ -87,21 +87,21 @@ fn every_error_of_etcd_has_its_verdict_in_every_class() {
 }
 
 #[test]
-fn what_breaks_below_is_repeated_unless_it_may_have_been_executed() {
+fn a_transport_failure_is_repeated_unless_the_request_may_have_been_executed() {
     let proven = [
         AttemptFailure::NoConnection(ConnectError::unconnected("")),
         broken(RequestSent::No),
     ];
     for failure in &proven {
         for class in [Repeatable, Write, Forwarded] {
-            let decision = judge(failure, class);
+            let decision = decide(failure, class);
             assert!(decision.retry && !decision.maybe_executed, "{failure:?}");
         }
     }
     for failure in [broken(RequestSent::Maybe), AttemptFailure::Silence] {
-        assert!(judge(&failure, Repeatable).retry, "{failure:?}");
+        assert!(decide(&failure, Repeatable).retry, "{failure:?}");
         for class in [Write, Forwarded] {
-            let decision = judge(&failure, class);
+            let decision = decide(&failure, class);
             assert!(!decision.retry && decision.maybe_executed, "{failure:?}");
         }
     }
@@ -110,16 +110,16 @@ fn what_breaks_below_is_repeated_unless_it_may_have_been_executed() {
 #[test]
 fn a_code_alone_proves_nothing() {
     for code in 1..=16 {
-        let failure = AttemptFailure::Answer(ServerError::read(code, "said by a proxy"));
-        assert!(judge(&failure, Write).maybe_executed, "{code}");
-        assert!(!judge(&failure, Write).retry, "{code}");
+        let failure = AttemptFailure::Status(ServerError::read(code, "said by a proxy"));
+        assert!(decide(&failure, Write).maybe_executed, "{code}");
+        assert!(!decide(&failure, Write).retry, "{code}");
     }
 }
 
 #[test]
-fn what_tls_fails_by_is_not_tried_again() {
+fn a_tls_failure_is_not_repeated() {
     for class in [Repeatable, Write, Forwarded] {
-        let decision = judge(
+        let decision = decide(
             &AttemptFailure::NoConnection(ConnectError::tls("expired")),
             class,
         );
@@ -128,7 +128,7 @@ fn what_tls_fails_by_is_not_tried_again() {
 }
 
 #[test]
-fn only_what_was_refused_for_its_token_asks_for_another() {
+fn only_a_rejected_token_is_renewed() {
     for text in PASSING {
         let asks = [
             "etcdserver: invalid auth token",
@@ -141,7 +141,7 @@ fn only_what_was_refused_for_its_token_asks_for_another() {
 }
 
 #[test]
-fn a_member_is_left_only_for_its_own_faults() {
+fn a_member_is_avoided_only_for_its_own_failures() {
     let member = |failure: AttemptFailure| failure.member_condition();
     assert_eq!(member(answer("no leader")), MemberCondition::Unable);
     assert_eq!(member(read("raft: stopped")), MemberCondition::Unable);

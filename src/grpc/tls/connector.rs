@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::material::{self, Certificate, Named};
 use super::reason::{NO_HTTP2, reason};
 use super::settings::{Source, Tls};
-use super::stream::{Stream, behind};
+use super::stream::{Stream, rustls_error};
 use super::verifier::Explaining;
 use crate::error::{Error, Result};
 use crate::grpc::connect::connect_error::{ConnectError, describe_io};
@@ -27,8 +27,8 @@ use crate::grpc::connect::single_flight::SingleFlight;
 
 /// How often, and how far apart, files are read that do not match: a certificate and its key cannot
 /// be replaced in one step.
-const LOOKS: u32 = 3;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+const MAX_READS: u32 = 3;
+const BETWEEN_READS: Duration = Duration::from_millis(100);
 
 /// Makes TLS connections.
 pub(crate) struct Connector {
@@ -73,7 +73,7 @@ impl Connector {
         for endpoint in endpoints {
             server_name(&tls, endpoint).map_err(Error::invalid)?;
         }
-        let read = look(&tls).map_err(Error::invalid)?;
+        let read = read_sources(&tls).map_err(Error::invalid)?;
         let config = configure(&tls, system.as_deref(), &read).map_err(Error::invalid)?;
         Ok(Connector {
             tls,
@@ -96,7 +96,7 @@ impl Connector {
         let config = self.config().await.map_err(ConnectError::tls)?;
         let connected = TlsConnector::from(config).connect(name, io).await;
         let stream = connected.map_err(|error| {
-            let reason = behind(&error).and_then(|error| reason(error, &self.tls));
+            let reason = rustls_error(&error).and_then(|error| reason(error, &self.tls));
             match reason {
                 Some(reason) => ConnectError::tls(reason),
                 None => ConnectError {
@@ -126,14 +126,14 @@ impl Connector {
     }
 
     fn read_again(&self) -> Result<Arc<ClientConfig>, String> {
-        let mut looks = 1;
+        let mut reads = 1;
         loop {
-            let result = look(&self.tls).and_then(|read| self.adopt(read));
-            if result.is_ok() || looks == LOOKS {
+            let result = read_sources(&self.tls).and_then(|read| self.adopt(read));
+            if result.is_ok() || reads == MAX_READS {
                 return result;
             }
-            looks += 1;
-            thread::sleep(BETWEEN_LOOKS);
+            reads += 1;
+            thread::sleep(BETWEEN_READS);
         }
     }
 
@@ -154,7 +154,7 @@ impl fmt::Debug for Connector {
     }
 }
 
-fn look(tls: &Tls) -> Result<Material, String> {
+fn read_sources(tls: &Tls) -> Result<Material, String> {
     let authorities = tls.authorities.iter();
     let identity = tls.identity.as_ref().map(|(cert, key)| {
         let cert = material::read(&certificate(cert))?;
@@ -222,7 +222,7 @@ fn pair(
              ECDSA on P-256 or P-384, and Ed25519"
         )
     })?;
-    let goes = |chain: Vec<CertificateDer<'static>>| {
+    let matches_key = |chain: Vec<CertificateDer<'static>>| {
         let pair = CertifiedKey::new(chain, Arc::clone(&signing));
         match pair.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
@@ -230,18 +230,20 @@ fn pair(
         }
     };
     let whole = chain.iter().map(|one| one.der.clone()).collect();
-    goes(whole).map_err(|error| {
+    matches_key(whole).map_err(|error| {
         if !matches!(error, rustls::Error::InconsistentKeys(_)) {
-            let first = chain.first().map(|one| one.place.to_string());
+            let first = chain.first().map(|one| one.position.to_string());
             let first = first.unwrap_or_default();
             return format!("{cert}: {first} is not an X.509 v3 certificate");
         }
-        let other = chain.iter().find(|one| goes(vec![one.der.clone()]).is_ok());
+        let other = chain
+            .iter()
+            .find(|one| matches_key(vec![one.der.clone()]).is_ok());
         match other {
             Some(own) => format!(
                 "{cert}: {} matches {key}, but is not the first: put the client's own \
                  certificate before those of its authorities",
-                own.place
+                own.position
             ),
             None => {
                 format!("{cert} and {key} do not match: the key belongs to another certificate")

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::pem::{self, Place, Section};
+use super::pem::{self, Position, Section};
 use super::settings::Source;
 
 /// The largest file that is read. Certificate bundles are much smaller.
@@ -39,9 +39,9 @@ pub(super) fn read(named: &Named<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(bytes)
 }
 
-/// A certificate and its place in the source.
+/// A certificate and its position in the source.
 pub(super) struct Certificate {
-    pub(super) place: Place,
+    pub(super) position: Position,
     pub(super) der: CertificateDer<'static>,
 }
 
@@ -56,20 +56,23 @@ pub(super) fn chain(named: &Named<'_>, pem: &[u8]) -> Result<Vec<Certificate>, S
             "CERTIFICATE" | "X509 CERTIFICATE" => {
                 let read = CertificateDer::from_pem_slice(&section.text("CERTIFICATE"));
                 let der = read.map_err(|error| malformed(named, section, &error))?;
-                let place = section.place.clone();
-                chain.push(Certificate { place, der });
+                let position = section.position.clone();
+                chain.push(Certificate { position, der });
             }
             // These sections contain certificates, so skipping them silently would hide an error.
             "TRUSTED CERTIFICATE" => {
                 let cure = "`openssl x509 -in FILE` converts it";
                 return Err(format!(
                     "{named}: {} is in OpenSSL's own format: {cure}",
-                    section.place
+                    section.position
                 ));
             }
             "PKCS7" | "CMS" => {
                 let cure = "`openssl pkcs7 -print_certs -in FILE` takes its certificates out";
-                return Err(format!("{named}: {} is a container: {cure}", section.place));
+                return Err(format!(
+                    "{named}: {} is a container: {cure}",
+                    section.position
+                ));
             }
             _ => {}
         }
@@ -88,10 +91,10 @@ pub(super) fn add_authorities(
     named: &Named<'_>,
     pem: &[u8],
 ) -> Result<(), String> {
-    for Certificate { place, der } in chain(named, pem)? {
+    for Certificate { position, der } in chain(named, pem)? {
         roots
             .add(der)
-            .map_err(|_| format!("{named}: {place} is not an X.509 v3 certificate"))?;
+            .map_err(|_| format!("{named}: {position} is not an X.509 v3 certificate"))?;
     }
     Ok(())
 }
@@ -109,7 +112,7 @@ pub(super) fn key(named: &Named<'_>, pem: &[u8]) -> Result<PrivateKeyDer<'static
         Some(section) => Err(format!(
             "{named}: {} is encrypted, which is not supported: `openssl pkey -in FILE` \
              decrypts it",
-            section.place
+            section.position
         )),
         None => Err(format!(
             "{named}: there is no private key in it{} (PKCS #8, PKCS #1 or SEC1 in PEM is expected)",
@@ -129,7 +132,7 @@ fn sections<'a>(named: &Named<'_>, pem: &'a [u8]) -> Result<Vec<Section<'a>>, St
 fn instead(sections: &[Section<'_>]) -> String {
     match sections {
         [] => ", and nothing else in PEM".into(),
-        [section, ..] => format!(", but {}", section.place),
+        [section, ..] => format!(", but {}", section.position),
     }
 }
 
@@ -140,7 +143,7 @@ fn malformed(named: &Named<'_>, section: &Section<'_>, error: &PemError) -> Stri
         PemError::Base64Decode(_) => "it is not Base64",
         _ => "it is not PEM",
     };
-    format!("{named}: malformed: {}: {reason}", section.place)
+    format!("{named}: malformed: {}: {reason}", section.position)
 }
 
 #[cfg(test)]
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_every_kind_are_taken_also_behind_parameters() {
+    fn keys_of_every_kind_are_accepted_also_after_parameters() {
         let source = named();
         let read = |pem: &[u8]| key(&Named(&source, "private key"), pem);
         assert!(matches!(
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_key_is_said_without_its_content() {
+    fn the_error_of_a_key_does_not_contain_the_key() {
         let source = named();
         let refused = |pem: &[u8]| key(&Named(&source, "private key"), pem).unwrap_err();
         let old = "Proc-Type: 4,ENCRYPTED\nDEK-Info: CANARY\n\nCANARY";
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_all_taken_or_the_one_that_is_not_is_named() {
+    fn all_certificates_are_accepted_or_the_invalid_one_is_named() {
         let source = named();
         let read = |pem: &[u8]| chain(&Named(&source, "CA file"), pem);
         let (good, key) = (pem("CERTIFICATE", "AAAA"), pem("PRIVATE KEY", "CANARY"));

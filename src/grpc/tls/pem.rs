@@ -16,21 +16,21 @@ const DASHES: &[u8] = b"-----";
 pub(super) struct Section<'a> {
     /// The text between BEGIN and the dashes, such as `CERTIFICATE`.
     pub(super) label: &'a str,
-    pub(super) place: Place,
+    pub(super) position: Position,
     body: &'a [u8],
 }
 
-/// The place of a section, for errors.
+/// The position of a section, for errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     number: usize,
     label: String,
     line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place {
+        let Position {
             number,
             label,
             line,
@@ -46,10 +46,10 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, String> {
     }
     let mut sections = Vec::new();
     let (mut rest, mut line) = (text, 1);
-    while let Some((before, behind)) = cut(rest, BEGIN) {
+    while let Some((before, after)) = cut(rest, BEGIN) {
         line += lines(before);
-        let (section, tail) = section(behind, sections.len() + 1, line)?;
-        line += lines(behind) - lines(tail);
+        let (section, tail) = section(after, sections.len() + 1, line)?;
+        line += lines(after) - lines(tail);
         sections.push(section);
         rest = tail;
     }
@@ -65,26 +65,30 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, String> {
 
 /// Parses the section that begins with its label, and returns it with the text that follows.
 fn section(text: &[u8], number: usize, line: usize) -> Result<(Section<'_>, &[u8]), String> {
-    let label = cut(text, DASHES).and_then(|(label, behind)| Some((readable(label)?, behind)));
-    let Some((label, behind)) = label else {
+    let label = cut(text, DASHES).and_then(|(label, after)| Some((readable(label)?, after)));
+    let Some((label, after)) = label else {
         return Err(format!(
             "malformed: section {number} (line {line}) has an invalid start: five dashes must follow -----BEGIN and a label"
         ));
     };
-    let place = Place {
+    let position = Position {
         number,
         label: label.to_owned(),
         line,
     };
-    let ended = cut(behind, END).filter(|(body, _)| cut(body, BEGIN).is_none());
+    let ended = cut(after, END).filter(|(body, _)| cut(body, BEGIN).is_none());
     let Some((body, end)) = ended else {
-        return Err(format!("malformed: {place} has no end"));
+        return Err(format!("malformed: {position} has no end"));
     };
     let tail = end.strip_prefix(label.as_bytes());
     let Some(tail) = tail.and_then(|tail| tail.strip_prefix(DASHES)) else {
-        return Err(format!("malformed: {place} ends with another label"));
+        return Err(format!("malformed: {position} ends with another label"));
     };
-    let section = Section { label, place, body };
+    let section = Section {
+        label,
+        position,
+        body,
+    };
     Ok((section, tail))
 }
 
@@ -153,12 +157,12 @@ mod tests {
         };
         sections
             .iter()
-            .map(|section| (section.place.to_string(), text(section)))
+            .map(|section| (section.position.to_string(), text(section)))
             .collect()
     }
 
     #[test]
-    fn every_mark_is_a_section_however_the_text_was_put_together() {
+    fn every_pem_label_is_a_section_in_any_layout() {
         let same = format!("{ONE}\n");
         let texts = [
             format!("{ONE}\n{ONE}\n"),
@@ -181,12 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_known_by_its_number_its_label_and_its_line() {
+    fn errors_name_a_section_by_number_label_and_line() {
         let key = ONE.replace("CERTIFICATE", "PRIVATE KEY");
         let found = found(&format!("a\n{ONE}{key}\n\n{ONE}"));
-        let places: Vec<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
+        let positions: Vec<&str> = found
+            .iter()
+            .map(|(position, _)| position.as_str())
+            .collect();
         assert_eq!(
-            places,
+            positions,
             [
                 "section 1 (CERTIFICATE, line 2)",
                 "section 2 (PRIVATE KEY, line 4)",
@@ -196,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_section_is_named_and_not_shown() {
+    fn malformed_sections_are_named_without_their_content() {
         let cut = ONE.trim_end_matches("-----END CERTIFICATE-----");
         let cases: [(Vec<u8>, &str); 8] = [
             (
@@ -231,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn encryption_is_seen_in_both_its_forms() {
+    fn both_forms_of_encrypted_keys_are_detected() {
         let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----";
         let new = ONE.replace("CERTIFICATE", "ENCRYPTED PRIVATE KEY");
         for (text, encrypted) in [(old, true), (&new, true), (ONE, false)] {

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_fails_by_is_said_with_the_file_to_look_at() {
+    fn a_certificate_error_names_the_cause_and_the_file() {
         let tls = Tls::new().ca_file("/etc/ca.pem");
         let cases = [
             (
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_about_our_certificate_or_its_absence() {
+    fn an_alert_of_the_server_names_the_client_certificate_or_its_absence() {
         let alert = Error::AlertReceived(AlertDescription::CertificateExpired);
         let with = Tls::new().client_cert_files("c.pem", "c.key");
         assert_eq!(
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_of_the_server_s_own_may_pass() {
+    fn an_internal_error_of_the_server_is_temporary() {
         let alert = Error::AlertReceived(AlertDescription::InternalError);
         assert_eq!(reason(&alert, &Tls::new()), None);
     }

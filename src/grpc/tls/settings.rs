@@ -146,7 +146,7 @@ mod tests {
     use super::Tls;
 
     #[test]
-    fn neither_keys_nor_bytes_are_printed() {
+    fn debug_output_contains_no_keys() {
         let tls = Tls::new()
             .ca_pem("CANARY authority")
             .client_cert_pem("CANARY certificate", "CANARY key");

@@ -49,7 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     }
 
     fn note(&self, error: &io::Error) {
-        if let Some(error) = behind(error)
+        if let Some(error) = rustls_error(error)
             && let Some(reason) = reason(error, &self.tls)
         {
             let _ = self.refusal.0.set(reason);
@@ -73,8 +73,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             }
         }
         ready!(self.read_alert(cx));
-        let gone = || io::ErrorKind::BrokenPipe.into();
-        Poll::Ready(Err(self.broken.take().unwrap_or_else(gone)))
+        let broken_pipe = || io::ErrorKind::BrokenPipe.into();
+        Poll::Ready(Err(self.broken.take().unwrap_or_else(broken_pipe)))
     }
 
     fn read_alert(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
 }
 
 /// The rustls error inside an I/O error.
-pub(super) fn behind(error: &io::Error) -> Option<&Error> {
+pub(super) fn rustls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_keys_and_authorities_are_told_from_one_another() {
+    fn kinds_of_keys_and_authorities_are_distinguished() {
         let cases = [
             ("ca", Key::Other, true),
             ("p521", Key::P521, false),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_none_however_it_is_cut() {
+    fn truncated_and_corrupt_certificates_are_none() {
         let der = der("rsa1024");
         for end in 0..der.len() {
             assert_eq!(facts(&der[..end]), None);

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_but_authenticate_carries_the_token_and_it_does_not_print() {
+    fn every_request_but_authenticate_has_the_token_and_debug_output_hides_it() {
         let bearer = Bearer::default();
         let mut put = request("/etcdserverpb.KV/Put");
         bearer.attach_token(&mut put);

@@ -11,7 +11,7 @@ use tokio::time::{sleep_until, timeout};
 use super::bearer::header;
 use super::identity::Identity;
 use super::state::{FetchOutcome, TokenForm, TokenState, TokenStep};
-use super::tokens::{PATIENCE, Round, Tokens};
+use super::tokens::{ANSWER_TIMEOUT, FetchResult, Tokens};
 use crate::error::{Error, ErrorKind, RetryHint, ServerError, TokenRejection};
 use crate::grpc::connect::connect_error::ConnectError;
 use crate::grpc::connect::connection_role::ConnectionRole;
@@ -23,7 +23,7 @@ use crate::grpc::transport::Transport;
 use crate::grpc::unary::Framed;
 use crate::observe::Observer;
 
-const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Transport {
     /// The generation of the current token. Requests sent from now on carry this token or a newer
@@ -72,7 +72,7 @@ impl Transport {
                 // error is temporary.
                 TokenRejection::Old | TokenRejection::Denied => Ok(()),
                 TokenRejection::Invalid | TokenRejection::Missing => {
-                    Err(RpcError::Answer(refused.clone()))
+                    Err(RpcError::Status(refused.clone()))
                 }
             };
         };
@@ -91,17 +91,17 @@ impl Transport {
         ask: impl Fn(&mut TokenState, Instant) -> TokenStep,
     ) -> Result<(), RpcError> {
         loop {
-            let (step, mut round) = self.step(tokens, urgency, &ask);
+            let (step, mut fetch_result) = self.step(tokens, urgency, &ask);
             match step {
                 TokenStep::Go | TokenStep::Final => return Ok(()),
-                TokenStep::Refused(answer) => return Err(RpcError::Answer(answer)),
+                TokenStep::Refused(answer) => return Err(RpcError::Status(answer)),
                 TokenStep::Wait(until) => sleep_until(until.into()).await,
                 TokenStep::Fetch | TokenStep::Join => {
-                    let over = round.wait_for(Option::is_some).await;
-                    match over.ok().and_then(|round| round.clone()) {
+                    let over = fetch_result.wait_for(Option::is_some).await;
+                    match over.ok().and_then(|fetch_result| fetch_result.clone()) {
                         Some(Ok(())) => {}
-                        Some(Err(fault)) => return Err(RpcError::ConnectError(fault)),
-                        None => return Err(RpcError::ConnectError(dropped())),
+                        Some(Err(error)) => return Err(RpcError::Connection(error)),
+                        None => return Err(RpcError::Connection(dropped())),
                     }
                 }
             }
@@ -114,15 +114,15 @@ impl Transport {
         tokens: &Arc<Tokens>,
         urgency: Urgency,
         ask: impl Fn(&mut TokenState, Instant) -> TokenStep,
-    ) -> (TokenStep, watch::Receiver<Round>) {
+    ) -> (TokenStep, watch::Receiver<FetchResult>) {
         let mut shared = tokens.shared.lock();
         let step = ask(&mut shared.state, Instant::now());
         if step == TokenStep::Fetch {
-            let (sender, round) = watch::channel(None);
-            shared.round = round;
+            let (sender, fetch_result) = watch::channel(None);
+            shared.fetch_result = fetch_result;
             self.start_fetch(tokens, urgency, sender);
         }
-        (step, shared.round.clone())
+        (step, shared.fetch_result.clone())
     }
 
     /// Runs the fetch in its own task: a caller that stops waiting does not cancel it for the
@@ -131,7 +131,7 @@ impl Transport {
         self: &Arc<Self>,
         tokens: &Arc<Tokens>,
         urgency: Urgency,
-        sender: watch::Sender<Round>,
+        sender: watch::Sender<FetchResult>,
     ) {
         let mut fetch = Fetch {
             tokens: Arc::clone(tokens),
@@ -160,19 +160,19 @@ impl Transport {
             password: password.reveal().to_owned(),
         };
         let within = match self.has_others(connection.index) {
-            true => *tokens.patience.lock(),
-            false => LONGEST_PATIENCE,
+            true => *tokens.answer_timeout.lock(),
+            false => LONGEST_ANSWER_TIMEOUT,
         };
         let asking = connection.clone().unary(Framed::new(&request));
         let asked = timeout(within, asking).await;
         let Ok(answered) = asked else {
-            let mut patience = tokens.patience.lock();
-            *patience = (*patience * 2).min(LONGEST_PATIENCE);
+            let mut answer_timeout = tokens.answer_timeout.lock();
+            *answer_timeout = (*answer_timeout * 2).min(LONGEST_ANSWER_TIMEOUT);
             self.report(ConnectionRole::Calls, &connection, MemberCondition::Silent);
             return Err(failed(&format!("no answer in {within:?}")));
         };
-        *tokens.patience.lock() = PATIENCE;
-        let problem = match answered {
+        *tokens.answer_timeout.lock() = ANSWER_TIMEOUT;
+        let error = match answered {
             Ok(AuthenticateResponse { token, .. }) => {
                 let Some(header) = header(&token) else {
                     return Err(failed(
@@ -181,14 +181,14 @@ impl Transport {
                 };
                 return Ok((FetchOutcome::Token(TokenForm::of(&token)), Some(header)));
             }
-            Err(problem) => problem,
+            Err(error) => error,
         };
-        match problem {
-            RpcError::ConnectError(fault) => Err(ConnectError {
-                text: failed(&fault.text).text,
-                ..fault
+        match error {
+            RpcError::Connection(error) => Err(ConnectError {
+                text: failed(&error.text).text,
+                ..error
             }),
-            RpcError::Answer(answer) => {
+            RpcError::Status(answer) => {
                 let member = member_condition(&answer);
                 self.report(ConnectionRole::Calls, &connection, member);
                 if answer.is_auth_disabled() {
@@ -229,7 +229,7 @@ struct Fetch {
     tokens: Arc<Tokens>,
     observer: Arc<Observer>,
     over: bool,
-    sender: watch::Sender<Round>,
+    sender: watch::Sender<FetchResult>,
 }
 
 impl Fetch {
@@ -238,21 +238,21 @@ impl Fetch {
         let failure = match &outcome {
             Ok((FetchOutcome::Refused(answer), _)) => Some((answer.kind, &answer.text)),
             Ok(_) => None,
-            Err(fault) => Some((ErrorKind::Unavailable, &fault.text)),
+            Err(error) => Some((ErrorKind::Unavailable, &error.text)),
         };
         let failure = failure.map(|(kind, text)| Error::new(kind, text.clone()));
         self.observer.token_refreshed(failure.as_ref());
-        let round = match outcome {
+        let fetch_result = match outcome {
             Ok((fetched, header)) => {
                 self.tokens.fetched(fetched, header);
                 Ok(())
             }
-            Err(fault) => {
+            Err(error) => {
                 self.tokens.fetched(FetchOutcome::Failed, None);
-                Err(fault)
+                Err(error)
             }
         };
-        self.sender.send_replace(Some(round));
+        self.sender.send_replace(Some(fetch_result));
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) enum Identity {
 impl Identity {
     /// Rejects an identity that cannot work.
     pub(crate) fn check(&self) -> Result<()> {
-        let problem = match self {
+        let error = match self {
             Identity::User { name, .. } if name.is_empty() => "the user name is empty",
             Identity::User { password, .. } if password.reveal().is_empty() => {
                 "the password is empty, which etcd does not accept"
@@ -27,6 +27,6 @@ impl Identity {
             }
             _ => return Ok(()),
         };
-        Err(Error::invalid(problem))
+        Err(Error::invalid(error))
     }
 }

@@ -12,14 +12,14 @@ use crate::util::backoff::Backoff;
 
 /// The waits between fetches that fail, or whose tokens are rejected at once. The cap allows
 /// several attempts within the default timeout of 5 s.
-const PACE: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+const FETCH_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// A token that was valid for this long resets the waits.
-const HELD: Duration = Duration::from_secs(1);
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// The time until a wrong password is tried again: a check costs a server up to 100 ms of CPU
 /// (bcrypt), and only an operator can correct the password.
-const REFUSED: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(30));
+const REFUSAL_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(30));
 
 /// What to do before a request is sent, or after it was rejected.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +72,7 @@ impl TokenForm {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HeldToken {
+enum CurrentToken {
     /// No token was fetched, or none can be.
     Nothing,
     /// No token is needed.
@@ -85,13 +85,13 @@ enum HeldToken {
 pub(super) struct TokenState {
     /// The token was given by the user and cannot be fetched.
     fixed: bool,
-    held: HeldToken,
+    current: CurrentToken,
     generation: u64,
     since: Option<Instant>,
     fetching: bool,
-    pace: Backoff,
+    fetch_backoff: Backoff,
     /// The earliest time of the next fetch.
-    rest: Option<Instant>,
+    fetch_after: Option<Instant>,
     refusals: Backoff,
     refused: Option<(ServerError, Instant)>,
 }
@@ -101,13 +101,13 @@ impl TokenState {
     pub(super) fn fetched_by_need() -> Self {
         TokenState {
             fixed: false,
-            held: HeldToken::Nothing,
+            current: CurrentToken::Nothing,
             generation: 0,
             since: None,
             fetching: false,
-            pace: PACE,
-            rest: None,
-            refusals: REFUSED,
+            fetch_backoff: FETCH_BACKOFF,
+            fetch_after: None,
+            refusals: REFUSAL_BACKOFF,
             refused: None,
         }
     }
@@ -116,7 +116,7 @@ impl TokenState {
     pub(super) fn fixed(form: TokenForm) -> Self {
         TokenState {
             fixed: true,
-            held: HeldToken::Token(form),
+            current: CurrentToken::Token(form),
             generation: 1,
             ..TokenState::fetched_by_need()
         }
@@ -128,7 +128,7 @@ impl TokenState {
 
     /// Whether a request can be sent without a fetch.
     pub(super) fn is_settled(&self) -> bool {
-        self.held != HeldToken::Nothing && !self.fetching
+        self.current != CurrentToken::Nothing && !self.fetching
     }
 
     /// Decides before a request is sent.
@@ -149,11 +149,11 @@ impl TokenState {
         if generation < self.generation {
             return TokenStep::Go;
         }
-        match (rejection, self.held) {
+        match (rejection, self.current) {
             // The auth store changed between the check of the token and the check of the
             // permission.
-            (TokenRejection::Old, HeldToken::Token(TokenForm::Simple)) => return TokenStep::Go,
-            (TokenRejection::Denied, _) if self.fixed || !self.has_held(now) => {
+            (TokenRejection::Old, CurrentToken::Token(TokenForm::Simple)) => return TokenStep::Go,
+            (TokenRejection::Denied, _) if self.fixed || !self.is_stable(now) => {
                 return TokenStep::Go;
             }
             _ if self.fixed => return TokenStep::Final,
@@ -162,9 +162,9 @@ impl TokenState {
         self.fetch(now)
     }
 
-    fn has_held(&self, now: Instant) -> bool {
+    fn is_stable(&self, now: Instant) -> bool {
         self.since
-            .is_none_or(|since| now.saturating_duration_since(since) >= HELD)
+            .is_none_or(|since| now.saturating_duration_since(since) >= STABLE_AFTER)
     }
 
     fn fetch(&mut self, now: Instant) -> TokenStep {
@@ -176,7 +176,7 @@ impl TokenState {
         {
             return TokenStep::Refused(answer.clone());
         }
-        if let Some(until) = self.rest.filter(|until| *until > now) {
+        if let Some(until) = self.fetch_after.filter(|until| *until > now) {
             return TokenStep::Wait(until);
         }
         self.fetching = true;
@@ -187,10 +187,10 @@ impl TokenState {
     pub(super) fn fetched(&mut self, outcome: FetchOutcome, now: Instant, random: f64) {
         self.fetching = false;
         match outcome {
-            FetchOutcome::Token(form) => self.hold(HeldToken::Token(form), now),
-            FetchOutcome::NotEnabled => self.hold(HeldToken::NotEnabled, now),
+            FetchOutcome::Token(form) => self.replace(CurrentToken::Token(form), now),
+            FetchOutcome::NotEnabled => self.replace(CurrentToken::NotEnabled, now),
             FetchOutcome::Refused(answer) if is_about_the_user(&answer) => {
-                self.held = HeldToken::Nothing;
+                self.current = CurrentToken::Nothing;
                 let pause = self.refusals.ceiling();
                 self.refusals.next(random);
                 self.refused = Some((answer, now + pause));
@@ -199,19 +199,19 @@ impl TokenState {
             // The failure may concern only this member, and costs it little: ask again soon. A
             // current token is kept.
             FetchOutcome::Refused(answer) => {
-                self.refused = Some((answer, now + self.pace.next(random)));
+                self.refused = Some((answer, now + self.fetch_backoff.next(random)));
                 return;
             }
             FetchOutcome::Failed => {}
         }
-        self.rest = Some(now + self.pace.next(random));
+        self.fetch_after = Some(now + self.fetch_backoff.next(random));
     }
 
-    fn hold(&mut self, held: HeldToken, now: Instant) {
-        if self.has_held(now) {
-            self.pace.reset();
+    fn replace(&mut self, current: CurrentToken, now: Instant) {
+        if self.is_stable(now) {
+            self.fetch_backoff.reset();
         }
-        self.held = held;
+        self.current = current;
         self.generation += 1;
         self.since = Some(now);
         self.refused = None;

@@ -16,25 +16,25 @@ use crate::util::jitter;
 
 /// How long a member may take to check a password when there is another member. The check needs a
 /// quorum and up to 100 ms of CPU, more with a `--bcrypt-cost` above the default.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The token of a client and the state of its fetches.
 pub(crate) struct Tokens {
     pub(super) identity: Identity,
     pub(super) bearer: Arc<Bearer>,
     pub(super) shared: Mutex<Shared>,
-    pub(super) patience: Mutex<Duration>,
+    pub(super) answer_timeout: Mutex<Duration>,
 }
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) state: TokenState,
     /// The result of the running or last fetch.
-    pub(super) round: watch::Receiver<Round>,
+    pub(super) fetch_result: watch::Receiver<FetchResult>,
 }
 
 /// `None` while the fetch is running.
-pub(super) type Round = Option<Result<(), ConnectError>>;
+pub(super) type FetchResult = Option<Result<(), ConnectError>>;
 
 impl Tokens {
     pub(crate) fn new(identity: Identity) -> Arc<Self> {
@@ -51,9 +51,9 @@ impl Tokens {
             bearer: Arc::new(bearer),
             shared: Mutex::new(Shared {
                 state,
-                round: watch::channel(None).1,
+                fetch_result: watch::channel(None).1,
             }),
-            patience: Mutex::new(PATIENCE),
+            answer_timeout: Mutex::new(ANSWER_TIMEOUT),
         })
     }
 

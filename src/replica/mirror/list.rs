@@ -55,7 +55,7 @@ impl Lister {
             match self.list_once(page).await {
                 Ok((kvs, revision)) => {
                     let store = self.transport.store();
-                    if store.epoch() == epoch && !store.is_doubted() {
+                    if store.epoch() == epoch && !store.is_rewind_suspected() {
                         return Ok(List {
                             kvs,
                             revision,
@@ -105,8 +105,8 @@ impl Lister {
         let transport = Arc::clone(&self.transport);
         let call = Underway::begin(transport.observer(), get.verb(), || get.operation());
         let namespace = self.namespace.as_ref();
-        let exchange = request::exchange(get, namespace, transport, self.timeout);
-        request::run(call, Box::pin(exchange)).await
+        let running = request::execute(get, namespace, transport, self.timeout);
+        request::run(call, Box::pin(running)).await
     }
 
     /// Adds the name of the key that is too large for a reply to a `TooLarge` error.

@@ -95,7 +95,7 @@ impl Rpc for MemberAdd {
         self.message().encoded_len()
     }
 
-    async fn exchange(
+    async fn execute(
         self,
         transport: Arc<Transport>,
         timeout: Duration,

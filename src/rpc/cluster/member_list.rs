@@ -75,7 +75,7 @@ impl Rpc for MemberList {
         self.message().encoded_len()
     }
 
-    fn exchange(
+    fn execute(
         self,
         transport: Arc<Transport>,
         timeout: Duration,

@@ -309,7 +309,7 @@ impl Rpc for Get {
         response.header.revision
     }
 
-    fn exchange(
+    fn execute(
         self,
         transport: Arc<Transport>,
         timeout: Duration,

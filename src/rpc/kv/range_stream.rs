@@ -90,7 +90,7 @@ impl RangeStream {
                 return Ok(None);
             }
             StreamEvent::Closed(StreamClosed {
-                failure: Some(AttemptFailure::Answer(answer)),
+                failure: Some(AttemptFailure::Status(answer)),
                 ..
             }) if answer.kind == ErrorKind::Unimplemented => {
                 if let Some(connection) = connection {

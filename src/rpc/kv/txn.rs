@@ -291,7 +291,7 @@ impl Rpc for Txn {
         response.revision()
     }
 
-    fn exchange(
+    fn execute(
         self,
         transport: Arc<Transport>,
         timeout: Duration,

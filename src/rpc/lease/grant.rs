@@ -161,7 +161,7 @@ impl Rpc for Grant {
         Ok(Namespaced::keyless(self))
     }
 
-    async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
+    async fn execute(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
         let (id, is_unique) = match self.id {
             IdChoice::Random => (random_id(), false),
             IdChoice::Known(id) => (id, true),
@@ -202,7 +202,7 @@ impl Rpc for Grant {
 
 /// Finds the lease of an attempt whose answer was lost.
 async fn find(id: LeaseId, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
-    let found = TimeToLive::new(id).exchange(transport, timeout).await;
+    let found = TimeToLive::new(id).execute(transport, timeout).await;
     let named = |error: Error| error.operation(Operation::new("grant"));
     let found = found.map_err(|error| named(error.unknown_outcome(true)))?;
     // Its time ran out between the two answers.

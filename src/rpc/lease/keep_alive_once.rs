@@ -71,7 +71,7 @@ impl Rpc for KeepAliveOnce {
         Ok(Namespaced::keyless(self))
     }
 
-    fn exchange(
+    fn execute(
         self,
         transport: Arc<Transport>,
         timeout: Duration,

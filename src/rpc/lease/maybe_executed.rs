@@ -41,7 +41,7 @@ mod tests {
 
     fn run(executed: &MaybeExecuted, text: &str) {
         let answer = ServerError::read(14, &format!("etcdserver: {text}"));
-        let failed = std::future::ready(Err(RpcError::Answer(answer)));
+        let failed = std::future::ready(Err(RpcError::Status(answer)));
         let mut attempt = std::pin::pin!(executed.clone().attempt::<()>(failed));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(attempt.as_mut().poll(&mut cx).is_ready());

@@ -37,7 +37,7 @@ async fn until_gone(transport: Arc<Transport>, id: LeaseId, ttl: Duration) {
     let mut backoff = RETRY;
     while !expired.has_passed() {
         // Boxed, because the future of a call is large.
-        let revoking = Revoke::new(id).exchange(Arc::clone(&transport), ATTEMPT);
+        let revoking = Revoke::new(id).execute(Arc::clone(&transport), ATTEMPT);
         match Box::pin(revoking).await {
             Ok(_) => return,
             Err(error) if error.kind() == ErrorKind::LeaseNotFound => {

@@ -94,7 +94,7 @@ impl RenewalStream {
             Some(AttemptFailure::NoConnection(error) | AttemptFailure::Broken(error)) => {
                 (error.kind, error.text)
             }
-            Some(AttemptFailure::Answer(answer)) => (answer.kind, answer.text),
+            Some(AttemptFailure::Status(answer)) => (answer.kind, answer.text),
         };
         // The texts of other failures to connect contain the endpoint.
         let unconnected = || (kind == ErrorKind::Tls).then(|| self.transport.name());
@@ -112,7 +112,7 @@ impl RenewalStream {
 
 /// Whether the server refused a request, for a reason that is not the member, the token or the time.
 fn is_about_request(failure: &AttemptFailure) -> bool {
-    let AttemptFailure::Answer(answer) = failure else {
+    let AttemptFailure::Status(answer) = failure else {
         return false;
     };
     failure.token_rejection().is_none()

@@ -72,11 +72,7 @@ impl Rpc for Revoke {
         Ok(Namespaced::keyless(self))
     }
 
-    async fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> Result<RevokeResponse> {
+    async fn execute(self, transport: Arc<Transport>, timeout: Duration) -> Result<RevokeResponse> {
         let (request, maybe_executed) = (Framed::new(&self.message()), MaybeExecuted::default());
         let revoking = transport.repeat(
             Call::read(timeout),

@@ -120,7 +120,7 @@ impl Rpc for Campaign {
         })
     }
 
-    async fn exchange(
+    async fn execute(
         self,
         transport: Arc<Transport>,
         timeout: Duration,

@@ -106,7 +106,7 @@ impl Rpc for Lock {
         })
     }
 
-    async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<LockResponse> {
+    async fn execute(self, transport: Arc<Transport>, timeout: Duration) -> Result<LockResponse> {
         let (message, operation) = (self.message(), self.operation());
         let key = |response: &crate::grpc::etcd_rs_proto::v3lockpb::LockResponse| {
             (response.key.clone(), None)

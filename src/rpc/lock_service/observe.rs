@@ -196,7 +196,7 @@ fn permanent_error(closed: StreamClosed) -> Option<ServerError> {
         || failure.token_rejection().is_none()
             && failure.member_condition() == MemberCondition::Healthy;
     match failure {
-        AttemptFailure::Answer(answer) if is_permanent => Some(answer),
+        AttemptFailure::Status(answer) if is_permanent => Some(answer),
         _ => None,
     }
 }

@@ -62,7 +62,7 @@ impl WaitUnderLease {
                 let answer: M::Reply = calling.await?;
                 let (key, revision) = key_of(&answer);
                 let found = Get::key(key)
-                    .exchange(Arc::clone(&transport), timeout)
+                    .execute(Arc::clone(&transport), timeout)
                     .await?;
                 match held_key(found.into_kvs(), lease, revision) {
                     Some(kv) => {

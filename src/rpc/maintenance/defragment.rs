@@ -79,7 +79,7 @@ impl Rpc for Defragment {
         0
     }
 
-    async fn exchange(self, transport: Arc<Transport>, timeout: Duration) -> Result<()> {
+    async fn execute(self, transport: Arc<Transport>, timeout: Duration) -> Result<()> {
         if transport.endpoints().len() > 1 {
             let reason = "a defragmentation blocks its member, and this client has several endpoints: \
                           select one with client.at(endpoint)";

@@ -104,7 +104,7 @@ impl Rpc for Downgrade {
         self.message().encoded_len()
     }
 
-    fn exchange(
+    fn execute(
         self,
         transport: Arc<Transport>,
         timeout: Duration,

@@ -90,21 +90,17 @@ impl Rpc for HealthCheck {
         0
     }
 
-    async fn exchange(
-        self,
-        transport: Arc<Transport>,
-        timeout: Duration,
-    ) -> Result<EndpointHealth> {
+    async fn execute(self, transport: Arc<Transport>, timeout: Duration) -> Result<EndpointHealth> {
         let begun = Instant::now();
         let endpoint = transport.name();
         // One attempt only: the result is about the present.
         let connecting = transport.connection(ConnectionRole::Calls, Urgency::Call);
         let failure = match timeout_at((begun + timeout).into(), connecting).await {
             Ok(Ok(_)) => None,
-            Ok(Err(RpcError::ConnectError(error))) => {
+            Ok(Err(RpcError::Connection(error))) => {
                 Some(Error::new(ErrorKind::Unavailable, error.text))
             }
-            Ok(Err(RpcError::Answer(refused))) => Some(Error::new(refused.kind, refused.text)),
+            Ok(Err(RpcError::Status(refused))) => Some(Error::new(refused.kind, refused.text)),
             Err(_) => Some(Error::new(
                 ErrorKind::Timeout,
                 format!("no answer in {timeout:?}"),

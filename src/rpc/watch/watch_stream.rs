@@ -214,15 +214,15 @@ fn stream_end(closed: StreamClosed) -> StreamEnd {
         Some(AttemptFailure::NoConnection(error)) => StreamEnd::Unconnected(error.text),
         Some(AttemptFailure::Broken(error)) => StreamEnd::Broken(error.text),
         Some(AttemptFailure::Silence) => StreamEnd::Silent("the server is silent".into()),
-        Some(AttemptFailure::Answer(answer)) => StreamEnd::Answer(answer),
+        Some(AttemptFailure::Status(answer)) => StreamEnd::Answer(answer),
     }
 }
 
 /// The end of a stream after a failed read over its connection.
 fn read_end(error: RpcError) -> StreamEnd {
     match error {
-        RpcError::ConnectError(error) => StreamEnd::Broken(error.text),
-        RpcError::Answer(answer) => StreamEnd::Answer(answer),
+        RpcError::Connection(error) => StreamEnd::Broken(error.text),
+        RpcError::Status(answer) => StreamEnd::Answer(answer),
     }
 }
 
@@ -234,7 +234,7 @@ async fn read(
     received: Arc<Received>,
 ) -> Result<i64, StreamEnd> {
     let revision = read_once(connection.clone(), key.clone(), &received).await?;
-    match connection.store.is_doubted() {
+    match connection.store.is_rewind_suspected() {
         true => read_once(connection, key, &received).await,
         false => Ok(revision),
     }
@@ -281,7 +281,7 @@ async fn orders_progress(connection: Connection) -> bool {
         // All versions that require a user or a permission for this request are new enough.
         Ok(Err(error)) => matches!(
             error,
-            RpcError::Answer(ServerError {
+            RpcError::Status(ServerError {
                 kind: ErrorKind::PermissionDenied | ErrorKind::Unauthenticated,
                 ..
             })

@@ -47,7 +47,7 @@ impl Cluster {
         self.transport.dialled(role, Urgency::Call).await.unwrap()
     }
 
-    async fn fault(&self, role: ConnectionRole) -> ConnectError {
+    async fn error(&self, role: ConnectionRole) -> ConnectError {
         let dialled = self.transport.dialled(role, Urgency::Call).await;
         dialled.unwrap_err()
     }
@@ -96,7 +96,7 @@ fn without_slot(connection: Connection) -> Connection {
 }
 
 #[test]
-fn each_role_has_a_connection_of_its_own_and_requests_share_it() {
+fn each_role_has_one_connection_that_its_requests_share() {
     run(async {
         let cluster = Cluster::start(1, u32::MAX).await;
         let mut connections = Vec::new();
@@ -128,7 +128,7 @@ fn each_role_has_a_connection_of_its_own_and_requests_share_it() {
 }
 
 #[test]
-fn a_call_and_a_large_range_wait_for_a_stream_of_the_one_connection() {
+fn calls_and_large_ranges_wait_for_a_free_stream_of_one_connection() {
     run(async {
         let cluster = Cluster::start(1, 1).await;
         for role in [Calls, Bulk] {
@@ -150,7 +150,7 @@ fn a_call_and_a_large_range_wait_for_a_stream_of_the_one_connection() {
 }
 
 #[test]
-fn what_does_not_end_by_itself_has_up_to_32_connections() {
+fn roles_of_endless_requests_have_up_to_32_connections() {
     for role in [Leases, Watches, Waits] {
         run(async {
             let cluster = Cluster::start(1, 1).await;
@@ -162,14 +162,14 @@ fn what_does_not_end_by_itself_has_up_to_32_connections() {
                 connections.push(connection);
             }
             assert!(cluster.goes_over(role, &connections[0]));
-            let fault = cluster.fault(role).await;
-            assert_eq!(fault.kind, ErrorKind::RateLimited);
-            assert!(fault.text.contains("32 connections are in use"), "{fault}");
+            let error = cluster.error(role).await;
+            assert_eq!(error.kind, ErrorKind::RateLimited);
+            assert!(error.text.contains("32 connections are in use"), "{error}");
             // A stream that ends frees its slot, on any connection.
             let free = without_slot(connections.remove(7));
             let again = cluster.dial(role).await;
             assert!(again.is_same(&free));
-            assert_eq!(cluster.fault(role).await.kind, ErrorKind::RateLimited);
+            assert_eq!(cluster.error(role).await.kind, ErrorKind::RateLimited);
             // Closed connections do not count, even if a handle exists.
             connections.push(again);
             cluster.hang_up(&connections).await;
@@ -181,7 +181,7 @@ fn what_does_not_end_by_itself_has_up_to_32_connections() {
 }
 
 #[test]
-fn those_who_wait_for_one_connection_do_not_share_its_only_stream() {
+fn waiters_for_one_connection_do_not_share_its_only_stream() {
     run(async {
         let cluster = Cluster::start(1, 1).await;
         let (first, second) = tokio::join!(cluster.dial(Watches), cluster.dial(Watches));
@@ -190,7 +190,7 @@ fn those_who_wait_for_one_connection_do_not_share_its_only_stream() {
 }
 
 #[test]
-fn a_connection_that_is_let_go_takes_no_more_requests() {
+fn a_released_connection_accepts_no_more_requests() {
     run(async {
         let cluster = Cluster::start(1, 1).await;
         let first = cluster.dial(Watches).await;
@@ -212,7 +212,7 @@ fn a_connection_that_is_let_go_takes_no_more_requests() {
 }
 
 #[test]
-fn the_next_connection_is_to_another_member_than_the_one_that_failed() {
+fn the_next_connection_is_to_a_member_that_did_not_fail() {
     run(async {
         let cluster = Cluster::start(2, u32::MAX).await;
         let first = cluster.dial(Calls).await;
@@ -242,7 +242,7 @@ fn the_next_connection_is_to_another_member_than_the_one_that_failed() {
 }
 
 #[test]
-fn a_stream_that_is_not_answered_turns_elsewhere_or_to_a_new_connection_after_silence() {
+fn an_unanswered_stream_moves_to_another_member_or_to_a_new_connection() {
     run(async {
         let alone = Cluster::start(1, u32::MAX).await;
         let first = alone.dial(Leases).await;
@@ -259,20 +259,20 @@ fn a_stream_that_is_not_answered_turns_elsewhere_or_to_a_new_connection_after_si
 }
 
 #[test]
-fn a_member_that_is_behind_is_left_while_there_is_another_one() {
+fn a_lagging_member_is_left_while_there_is_another_one() {
     run(async {
         let two = Cluster::start(2, u32::MAX).await;
         let first = two.dial(Calls).await;
-        assert!(two.transport.behind(Calls, &first));
+        assert!(two.transport.lagging(Calls, &first));
         assert!(!two.goes_over(Calls, &first));
         let second = two.dial(Calls).await;
         assert_ne!(first.index, second.index);
         // A late answer says nothing about the connection that calls use now.
-        assert!(!two.transport.behind(Calls, &first));
+        assert!(!two.transport.lagging(Calls, &first));
         assert!(two.goes_over(Calls, &second));
         let alone = Cluster::start(1, u32::MAX).await;
         let only = alone.dial(Calls).await;
-        assert!(!alone.transport.behind(Calls, &only));
+        assert!(!alone.transport.lagging(Calls, &only));
         assert!(alone.goes_over(Calls, &only));
     });
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -8,7 +8,10 @@ fn ms(n: u64) -> Duration {
 
 fn of(texts: &[&str]) -> AddressSet {
     let endpoint = |text: &&str| Arc::new(Endpoint::parse(text, false).unwrap());
-    AddressSet::new(texts.iter().map(endpoint).enumerate().collect(), PATIENCE)
+    AddressSet::new(
+        texts.iter().map(endpoint).enumerate().collect(),
+        CONNECT_TIMEOUT,
+    )
 }
 
 fn ip(host: u8) -> SocketAddr {
@@ -22,7 +25,7 @@ fn look_up(set: &mut AddressSet, found: Result<Vec<SocketAddr>, String>, now: In
 }
 
 #[test]
-fn look_ups_that_fail_come_less_and_less_often_until_one_succeeds() {
+fn failed_look_ups_back_off_until_one_succeeds() {
     let mut now = Instant::now();
     let mut set = of(&["a:1"]);
     let mut waits = Vec::new();
@@ -43,7 +46,7 @@ fn look_ups_that_fail_come_less_and_less_often_until_one_succeeds() {
 }
 
 #[test]
-fn a_look_up_is_awaited_while_it_is_in_time_and_no_address_works() {
+fn a_dial_waits_for_a_look_up_in_time_while_no_address_works() {
     let now = Instant::now();
     let mut set = of(&["a:1"]);
     assert!(!set.awaits(now));
@@ -51,12 +54,26 @@ fn a_look_up_is_awaited_while_it_is_in_time_and_no_address_works() {
     let began = now + ms(250);
     set.begin(0, began).unwrap();
     assert_eq!(set.next_due(), None, "it is under way");
-    set.note_overdue(began + PATIENCE - ms(1));
-    assert!(set.awaits(began + PATIENCE - ms(1)));
-    assert!(set.faults()[0].1.as_ref().unwrap().text.ends_with("down"));
-    set.note_overdue(began + PATIENCE);
-    assert!(!set.awaits(began + PATIENCE));
-    assert!(set.faults()[0].1.as_ref().unwrap().text.ends_with("in 3s"));
+    set.note_overdue(began + CONNECT_TIMEOUT - ms(1));
+    assert!(set.awaits(began + CONNECT_TIMEOUT - ms(1)));
+    assert!(
+        set.last_errors()[0]
+            .1
+            .as_ref()
+            .unwrap()
+            .text
+            .ends_with("down")
+    );
+    set.note_overdue(began + CONNECT_TIMEOUT);
+    assert!(!set.awaits(began + CONNECT_TIMEOUT));
+    assert!(
+        set.last_errors()[0]
+            .1
+            .as_ref()
+            .unwrap()
+            .text
+            .ends_with("in 3s")
+    );
     set.finish(0, Ok(vec![ip(1), ip(2)]), began, 1.0);
     assert!(!set.is_looking_up(0));
     set.begin(0, began).unwrap();
@@ -92,7 +109,7 @@ fn an_address_that_was_looked_up_has_the_port_of_its_endpoint() {
 }
 
 #[test]
-fn the_addresses_of_an_endpoint_that_goes_are_forgotten_also_while_they_are_connected() {
+fn addresses_of_a_removed_endpoint_are_removed_also_while_connected() {
     let mut set = of(&["a:1", "10.0.0.1:2"]);
     look_up(&mut set, Ok(vec![ip(1), ip(2)]), Instant::now());
     let known = set.dialable().map(|entry| entry.id).max().unwrap();
@@ -108,7 +125,7 @@ fn the_addresses_of_an_endpoint_that_goes_are_forgotten_also_while_they_are_conn
 
 /// The budget of an endpoint after any number of dials of failing addresses, at any time.
 #[test]
-fn an_endpoint_dials_four_that_failed_at_once_and_eight_in_a_second() {
+fn an_endpoint_dials_four_failing_addresses_at_once_and_eight_in_a_second() {
     let start = Instant::now();
     for dials in 0..7u32 {
         let mut set = of(&["10.0.0.1:1"]);

@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_servers_are_read_as_the_system_writes_them() {
+    fn name_servers_are_read_from_resolv_conf() {
         let text = "# nameserver 1.1.1.1\nsearch example.com\nnameserver 10.0.0.53\n\
                     nameserver ::1 \n nameserver nonsense\noptions rotate\n";
         let servers = nameservers_in(text);

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_read_with_names_written_either_way() {
+    fn records_are_read_with_plain_and_compressed_names() {
         let question = question(7, NAME).unwrap();
         // "example.com" follows the 13 and 5 bytes of the first two labels.
         let short = b"\x02e1\xc0\x1e";
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_answer_is_told_apart() {
+    fn responses_that_are_not_answers_are_distinguished() {
         let question = question(7, NAME).unwrap();
         let read =
             |flags, records: &[Vec<u8>]| answer(&question, &reply(&question, flags, records));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_not_asked_for() {
+    fn invalid_names_are_not_queried() {
         let long = "a".repeat(64);
         let longest = format!("{}com", "abcdefg.".repeat(32));
         for name in ["", ".", "a..b", "a b", "ä", &long, &longest] {

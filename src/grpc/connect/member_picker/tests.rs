@@ -28,7 +28,7 @@ fn ms(n: u64) -> Duration {
 }
 
 #[test]
-fn all_are_raced_and_the_one_that_worked_goes_first() {
+fn all_addresses_race_and_the_one_that_worked_is_first() {
     let now = Instant::now();
     let mut picker = picker_of(3, 0.0);
     assert_eq!(picker.plan(now, Urgency::Call), dial(&[0, 1, 2]));
@@ -43,7 +43,7 @@ fn all_are_raced_and_the_one_that_worked_goes_first() {
 }
 
 #[test]
-fn a_member_that_failed_goes_last_and_not_too_soon() {
+fn a_failed_member_is_dialled_last_and_not_too_soon() {
     let now = Instant::now();
     let mut picker = picker_of(2, 0.0);
     picker.dialling(0, now);
@@ -114,7 +114,7 @@ fn a_member_that_cannot_serve_is_set_aside_only_while_there_are_others() {
 }
 
 #[test]
-fn one_that_is_behind_is_left_for_one_that_failed_but_not_for_nothing() {
+fn a_lagging_member_is_left_for_a_failed_one_but_not_for_none() {
     let t = Instant::now();
     let mut picker = picker_of(2, 0.0);
     picker.connected(0);
@@ -125,15 +125,15 @@ fn one_that_is_behind_is_left_for_one_that_failed_but_not_for_nothing() {
     );
     assert!(!picker.learner(0, t));
     assert_eq!(picker.plan(t, Urgency::Call), dial(&[0, 1]));
-    assert!(picker.behind(0, t));
+    assert!(picker.lagging(0, t));
     assert_eq!(picker.plan(t, Urgency::Call), dial(&[1, 0]));
-    picker.behind(1, t);
-    assert!(!picker.behind(0, t), "nobody is left to turn to");
-    assert!(picker.behind(0, t + ms(1000)));
+    picker.lagging(1, t);
+    assert!(!picker.lagging(0, t), "nobody is left to turn to");
+    assert!(picker.lagging(0, t + ms(1000)));
 }
 
 #[test]
-fn one_set_aside_is_used_again_when_all_others_fail() {
+fn a_member_set_aside_is_used_again_when_all_others_fail() {
     let now = Instant::now();
     let mut picker = picker_of(2, 0.0);
     picker.learner(0, now);
@@ -143,7 +143,7 @@ fn one_set_aside_is_used_again_when_all_others_fail() {
 }
 
 #[test]
-fn a_dial_that_is_silent_is_repeated_beside_it_and_counts_as_failing() {
+fn a_silent_dial_is_repeated_beside_the_first_and_counts_as_failing() {
     let start = Instant::now();
     let mut picker = picker_of(2, 0.0);
     assert!(picker.set_aside(1, start));
@@ -169,39 +169,39 @@ fn a_dial_that_is_silent_is_repeated_beside_it_and_counts_as_failing() {
 }
 
 #[test]
-fn how_a_member_failed_is_known_until_something_else_happens() {
+fn the_last_failure_of_a_member_is_kept_until_a_newer_event() {
     let mut picker = picker_of(2, 0.0);
     let (expired, refused) = (
         ConnectError::tls("expired"),
         ConnectError::unconnected("refused"),
     );
-    picker.failed_by(0, &expired);
-    picker.failed_by(1, &expired);
-    picker.failed_by(1, &refused);
-    let faults = |picker: &MemberPicker| picker.faults().into_iter().map(|(_, fault)| fault);
-    let known: Vec<_> = faults(&picker).collect();
+    picker.failed_with(0, &expired);
+    picker.failed_with(1, &expired);
+    picker.failed_with(1, &refused);
+    let errors = |picker: &MemberPicker| picker.last_errors().into_iter().map(|(_, error)| error);
+    let known: Vec<_> = errors(&picker).collect();
     assert_eq!(known, [Some(expired), Some(refused.clone())]);
-    assert_eq!(picker.faults()[1].0, "http://10.0.0.1:2");
+    assert_eq!(picker.last_errors()[1].0, "http://10.0.0.1:2");
     picker.connected(0);
-    assert!(faults(&picker).eq([None, Some(refused)]));
+    assert!(errors(&picker).eq([None, Some(refused)]));
 }
 
 #[test]
-fn a_member_that_hangs_up_is_probed_once() {
+fn a_member_that_closes_connections_is_probed_once() {
     let mut picker = picker_of(1, 0.0);
     assert!(picker.may_probe(0));
     let hung_up = ConnectError {
         hung_up: true,
         ..ConnectError::unconnected("closed")
     };
-    picker.failed_by(0, &hung_up);
+    picker.failed_with(0, &hung_up);
     assert!(!picker.may_probe(0));
-    picker.failed_by(0, &ConnectError::unconnected("refused"));
+    picker.failed_with(0, &ConnectError::unconnected("refused"));
     assert!(picker.may_probe(0));
 }
 
 #[test]
-fn when_endpoints_change_what_is_known_of_the_others_stays() {
+fn records_of_endpoints_that_stay_survive_a_change() {
     let now = Instant::now();
     let mut picker = picker_of(3, 0.0);
     picker.connected(1);
@@ -221,11 +221,11 @@ fn when_endpoints_change_what_is_known_of_the_others_stays() {
 
 // Fault: N7
 #[test]
-fn one_that_is_behind_is_known_by_its_number_and_not_by_its_place() {
+fn a_lagging_member_is_identified_by_its_number_and_not_by_its_index() {
     let now = Instant::now();
     let mut picker = picker_of(1, 0.0);
     picker.change(literals([7, 8]));
-    assert!(picker.behind(1, now), "the other one is left");
+    assert!(picker.lagging(1, now), "the other one is left");
     assert_eq!(picker.plan(now, Urgency::Call), dial(&[2]));
 }
 
@@ -273,7 +273,7 @@ fn hosts(picker: &MemberPicker, plan: &DialPlan) -> Vec<u8> {
 }
 
 #[test]
-fn the_addresses_of_endpoints_take_turns_and_those_that_worked_go_first() {
+fn addresses_of_endpoints_alternate_and_those_that_worked_are_first() {
     let now = Instant::now();
     let found: &[(&str, &[u8])] = &[("a:1", &[1, 2, 3, 4]), ("b:1", &[5]), ("c:1", &[6, 7])];
     let mut picker = named(found, now);
@@ -292,7 +292,7 @@ fn the_addresses_of_endpoints_take_turns_and_those_that_worked_go_first() {
 }
 
 #[test]
-fn a_name_is_looked_up_before_it_is_dialled_and_now_and_then_after() {
+fn a_name_is_looked_up_before_its_first_dial_and_again_later() {
     let t = Instant::now();
     let mut picker = MemberPicker::new(vec![(0, endpoint("a:1"))], ms(3000), 0.0);
     let names = |picker: &MemberPicker, at| match picker.plan(at, Urgency::Call) {
@@ -309,8 +309,8 @@ fn a_name_is_looked_up_before_it_is_dialled_and_now_and_then_after() {
         picker.plan(t + ms(3000), Urgency::Call),
         DialPlan::Wait(_)
     ));
-    let (label, fault) = picker.faults().remove(0);
-    let text = fault.unwrap().text;
+    let (label, error) = picker.last_errors().remove(0);
+    let text = error.unwrap().text;
     assert_eq!(
         (&*label, &*text),
         ("http://a:1", "name look-up: no answer in 3s")
@@ -319,14 +319,14 @@ fn a_name_is_looked_up_before_it_is_dialled_and_now_and_then_after() {
     picker.looked_up(0, Ok(ips(&[1])), t + ms(4000), 0.0);
     assert_eq!(picker.plan(t + ms(4999), Urgency::Call), dial(&[0]));
     assert_eq!(
-        picker.faults(),
+        picker.last_errors(),
         [("http://a:1 at 127.0.0.1".to_owned(), None)]
     );
     assert_eq!(names(&picker, t + ms(5000)), [0]);
 }
 
 #[test]
-fn a_look_up_that_fails_takes_no_address_away_and_is_spaced() {
+fn a_failed_look_up_removes_no_address_and_is_repeated_after_a_wait() {
     let t = Instant::now();
     let mut picker = named(&[("a:1", &[1])], t);
     picker.begin_look_up(0, t + ms(1000));
@@ -341,12 +341,12 @@ fn a_look_up_that_fails_takes_no_address_away_and_is_spaced() {
     unknown.begin_look_up(0, t);
     unknown.looked_up(0, Ok(Vec::new()), t, 0.0);
     assert_eq!(unknown.plan(t, Urgency::Call), DialPlan::Wait(t + ms(250)));
-    let fault = unknown.faults().remove(0).1.unwrap();
-    assert_eq!(fault.text, "name look-up: it has no address");
+    let error = unknown.last_errors().remove(0).1.unwrap();
+    assert_eq!(error.text, "name look-up: it has no address");
 }
 
 #[test]
-fn an_address_that_a_name_no_longer_has_goes_with_its_last_connection() {
+fn a_withdrawn_address_is_removed_with_its_last_connection() {
     let t = Instant::now();
     let mut picker = named(&[("a:1", &[1, 2])], t);
     let look_up = |picker: &mut MemberPicker, found: &[u8]| {
@@ -368,7 +368,7 @@ fn an_address_that_a_name_no_longer_has_goes_with_its_last_connection() {
 }
 
 #[test]
-fn an_answer_with_a_thousand_addresses_is_cut_short() {
+fn at_most_64_addresses_of_a_name_are_kept() {
     let t = Instant::now();
     let mut picker = named(&[("a:1", &[1])], t);
     let many = (0..2000).map(|n: u32| SocketAddr::from((std::net::Ipv4Addr::from(n), 0)));

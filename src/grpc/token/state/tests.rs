@@ -19,7 +19,7 @@ fn with_token(form: TokenForm) -> (TokenState, Instant) {
     let (mut state, now) = (TokenState::fetched_by_need(), Instant::now());
     assert_eq!(state.need(now), TokenStep::Fetch);
     fetched(&mut state, FetchOutcome::Token(form), now);
-    (state, now + HELD)
+    (state, now + STABLE_AFTER)
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn the_first_request_fetches_and_the_others_wait_for_it() {
 }
 
 #[test]
-fn a_complaint_about_an_older_token_takes_the_newer_one() {
+fn a_rejection_of_an_older_token_uses_the_newer_one() {
     let (mut state, now) = with_token(TokenForm::Simple);
     assert_eq!(
         state.rejected(1, TokenRejection::Invalid, now),
@@ -62,7 +62,7 @@ fn an_old_revision_asks_for_another_jwt_but_a_simple_token_stays() {
 }
 
 #[test]
-fn a_wrong_password_is_answered_from_memory_and_asked_about_ever_less_often() {
+fn a_wrong_password_is_remembered_and_checked_less_and_less_often() {
     let (mut state, mut now) = (TokenState::fetched_by_need(), Instant::now());
     for pause in [5, 10, 20, 30, 30] {
         assert_eq!(state.need(now), TokenStep::Fetch);
@@ -80,11 +80,15 @@ fn a_wrong_password_is_answered_from_memory_and_asked_about_ever_less_often() {
     assert_eq!(state.need(now), TokenStep::Fetch);
     fetched(&mut state, FetchOutcome::Token(TokenForm::Simple), now);
     assert_eq!(
-        state.rejected(1, TokenRejection::Invalid, now + HELD),
+        state.rejected(1, TokenRejection::Invalid, now + STABLE_AFTER),
         TokenStep::Fetch
     );
-    fetched(&mut state, FetchOutcome::Refused(refusal()), now + HELD);
-    let again = now + HELD + Duration::from_secs(5);
+    fetched(
+        &mut state,
+        FetchOutcome::Refused(refusal()),
+        now + STABLE_AFTER,
+    );
+    let again = now + STABLE_AFTER + Duration::from_secs(5);
     assert_eq!(
         state.need(again),
         TokenStep::Fetch,
@@ -93,7 +97,7 @@ fn a_wrong_password_is_answered_from_memory_and_asked_about_ever_less_often() {
 }
 
 #[test]
-fn any_other_answer_stands_for_a_moment_and_takes_no_token_away() {
+fn any_other_refusal_is_remembered_briefly_and_keeps_the_token() {
     let unknown = ServerError::read(2, "auth: something new");
     let (mut state, mut now) = (TokenState::fetched_by_need(), Instant::now());
     for _ in 0..20 {
@@ -118,13 +122,13 @@ fn any_other_answer_stands_for_a_moment_and_takes_no_token_away() {
 }
 
 #[test]
-fn authentication_that_is_off_needs_no_token_until_it_is_missed() {
+fn without_authentication_no_token_is_fetched_until_one_is_missing() {
     let (mut state, now) = (TokenState::fetched_by_need(), Instant::now());
     assert_eq!(state.need(now), TokenStep::Fetch);
     fetched(&mut state, FetchOutcome::NotEnabled, now);
     assert_eq!(state.need(now), TokenStep::Go);
     assert_eq!(
-        state.rejected(1, TokenRejection::Missing, now + HELD),
+        state.rejected(1, TokenRejection::Missing, now + STABLE_AFTER),
         TokenStep::Fetch
     );
 }
@@ -149,7 +153,7 @@ fn a_fetch_that_fails_is_repeated_after_a_growing_wait() {
 }
 
 #[test]
-fn a_server_that_refuses_every_token_is_not_asked_for_thousands() {
+fn fetches_are_spaced_while_every_token_is_rejected() {
     let (mut state, begun) = (TokenState::fetched_by_need(), Instant::now());
     let (mut now, mut fetches) = (begun, 0);
     while now < begun + Duration::from_secs(60) {
@@ -167,7 +171,7 @@ fn a_server_that_refuses_every_token_is_not_asked_for_thousands() {
 }
 
 #[test]
-fn a_token_that_was_given_is_never_fetched() {
+fn a_given_token_is_never_fetched() {
     let now = Instant::now();
     let mut state = TokenState::fixed(TokenForm::Jwt);
     assert_eq!(state.need(now), TokenStep::Go);
@@ -187,7 +191,7 @@ fn a_token_that_was_given_is_never_fetched() {
 }
 
 #[test]
-fn a_denial_that_may_mean_the_token_is_checked_once_with_a_fresh_one() {
+fn a_denial_that_may_mean_the_token_is_checked_once_with_a_new_one() {
     let (mut state, now) = with_token(TokenForm::Simple);
     assert_eq!(
         state.rejected(1, TokenRejection::Denied, now),
@@ -215,7 +219,7 @@ struct Server {
 
 /// Callers that each send a request with the token of some generation.
 #[test]
-fn in_any_order_of_events_tokens_are_fetched_one_at_a_time_and_each_for_a_reason() {
+fn in_any_order_of_events_one_token_is_fetched_at_a_time_and_only_for_a_reason() {
     for seed in 0..500 {
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut state, begun) = (TokenState::fetched_by_need(), Instant::now());

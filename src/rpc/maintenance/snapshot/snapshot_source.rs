@@ -108,7 +108,7 @@ impl SnapshotSource {
             AttemptFailure::Broken(error) | AttemptFailure::NoConnection(error) => {
                 (error.kind, format!("the stream broke: {}", error.text))
             }
-            AttemptFailure::Answer(answer) => (answer.kind, answer.text),
+            AttemptFailure::Status(answer) => (answer.kind, answer.text),
         };
         Error::new(kind, reason).at(Some(self.endpoint()))
     }
