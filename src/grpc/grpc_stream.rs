@@ -6,28 +6,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::Stream as _;
-use tonic::Status;
-use tonic::client::Grpc;
 
 use super::connect::connection::Connection;
 use super::connect::connection_role::ConnectionRole;
 use super::connect::urgency::Urgency;
 use super::etcd_rs_proto::{Duplex, ServerStream, Streaming};
-use super::grpc_status::malformed;
 use super::limits::too_large;
 use super::received::Received;
 use super::retry::{AttemptFailure, MemberCondition};
 use super::rpc_error::RpcError;
-use super::stream_codec::{StreamCodec, StreamItem};
-use super::stream_service::StreamService;
+use super::stream_codec::StreamItem;
+use super::stream_halves::StreamHalves;
 use super::transport::Transport;
 use crate::error::ServerError;
 
-type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, RpcError>> + Send>>;
 
 /// A stream that is closed at first, and can be opened any number of times, each time with another
 /// connection of its role.
@@ -48,31 +42,12 @@ pub(crate) struct GrpcStream<M: Streaming> {
 enum State<M: Streaming> {
     Closed,
     Connecting {
-        connecting: BoxFuture<Connection, RpcError>,
+        connecting: Connecting,
         /// The attempt has background priority and no token to renew, so it can be started again
         /// with a higher priority.
         may_restart: bool,
     },
-    Open(Halves<M>),
-}
-
-/// The two halves of an open stream.
-struct Halves<M: Streaming> {
-    connection: Connection,
-    /// The generation of the token that the stream was opened with. The server checks no other
-    /// token during the stream.
-    generation: u64,
-    /// `None` after the last message of the client.
-    requests: Option<mpsc::UnboundedSender<M>>,
-    responses: Responses<M::Reply>,
-    received: Arc<Received>,
-}
-
-/// The receiving half. A server sends its headers with its first message, so requests are sent
-/// before the stream is established.
-enum Responses<R> {
-    Awaited(BoxFuture<tonic::Streaming<StreamItem<R>>, Status>),
-    Established(Box<tonic::Streaming<StreamItem<R>>>),
+    Open(StreamHalves<M>),
 }
 
 /// An event of a stream.
@@ -160,40 +135,18 @@ impl<M: Streaming> GrpcStream<M> {
 
     /// Opens the stream on this connection.
     fn open_on(&mut self, connection: Connection) {
-        let (requests, queue) = mpsc::unbounded_channel();
-        let received = Arc::new(Received::default());
-        let responses = establish(
-            connection.clone(),
-            queue,
-            self.needs_leader,
-            Arc::clone(&received),
-        );
-        self.state = State::Open(Halves {
-            connection,
-            generation: self.transport.generation(),
-            requests: Some(requests),
-            responses: Responses::Awaited(responses),
-            received,
-        });
+        let generation = self.transport.generation();
+        let mut halves = StreamHalves::open(connection, generation, self.needs_leader);
         if let Some(request) = self.request.clone() {
-            self.send_last(request);
+            halves.send_last(request);
         }
+        self.state = State::Open(halves);
     }
 
-    /// Sends a message. On a stream that has ended it does nothing: the next event reports the end.
+    /// Sends a message. On a stream that is not open it does nothing: an event reports the end.
     pub(crate) fn send(&self, message: M) {
-        if let State::Open(halves) = &self.state
-            && let Some(requests) = &halves.requests
-        {
-            let _ = requests.send(message);
-        }
-    }
-
-    /// Sends the last message.
-    fn send_last(&mut self, message: M) {
-        self.send(message);
-        if let State::Open(halves) = &mut self.state {
-            halves.requests = None;
+        if let State::Open(halves) = &self.state {
+            halves.send(message);
         }
     }
 
@@ -289,8 +242,8 @@ impl<M: Streaming> GrpcStream<M> {
         message: Option<M>,
     ) -> Result<M::Reply, RpcError> {
         self.open_on(connection);
-        if let Some(message) = message {
-            self.send_last(message);
+        if let (Some(message), State::Open(halves)) = (message, &mut self.state) {
+            halves.send_last(message);
         }
         let event = poll_fn(|cx| self.poll_unreported(cx)).await;
         match self.message(event) {
@@ -353,74 +306,15 @@ impl<M: Streaming> GrpcStream<M> {
             }
             State::Open(halves) => halves,
         };
-        let failure = match ready!(halves.responses.poll(cx)) {
+        let failure = match ready!(halves.poll(cx)) {
             Ok(Some(item)) => return Poll::Ready(StreamEvent::Message(item)),
             Ok(None) => None,
-            Err(status) => Some(AttemptFailure::from(error_of(&status))),
+            Err(error) => Some(AttemptFailure::from(error)),
         };
         Poll::Ready(StreamEvent::Closed(StreamClosed {
             endpoint: self.endpoint(),
             failure,
         }))
-    }
-}
-
-impl<R> Responses<R> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<StreamItem<R>>, Status>> {
-        if let Responses::Awaited(awaited) = self {
-            let established = ready!(awaited.as_mut().poll(cx))?;
-            *self = Responses::Established(Box::new(established));
-        }
-        match self {
-            Responses::Established(messages) => Pin::new(&mut **messages)
-                .poll_next(cx)
-                .map(Option::transpose),
-            Responses::Awaited(_) => Poll::Pending,
-        }
-    }
-}
-
-/// Opens the stream with tonic's client. Boxed, because the future has several kilobytes.
-fn establish<M: Streaming>(
-    connection: Connection,
-    queue: mpsc::UnboundedReceiver<M>,
-    needs_leader: bool,
-    received: Arc<Received>,
-) -> BoxFuture<tonic::Streaming<StreamItem<M::Reply>>, Status> {
-    Box::pin(async move {
-        let origin = connection.origin.clone();
-        let codec = StreamCodec::<M>::new(Arc::clone(&received));
-        let service = StreamService::new(connection, needs_leader, received);
-        let mut client = Grpc::with_origin(service, origin)
-            // The body of the response keeps to the client's limit.
-            .max_decoding_message_size(usize::MAX)
-            // The size of a request was checked before the call, with a better error.
-            .max_encoding_message_size(usize::MAX);
-        let requests = tonic::Request::new(Requests(queue));
-        let path = PathAndQuery::from_static(M::PATH);
-        let response = client.streaming(requests, path, codec).await?;
-        Ok(response.into_inner())
-    })
-}
-
-/// The messages of the client, for tonic.
-struct Requests<M>(mpsc::UnboundedReceiver<M>);
-
-impl<M> tokio_stream::Stream for Requests<M> {
-    type Item = M;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        self.0.poll_recv(cx)
-    }
-}
-
-/// The error in tonic's status: ours, which is its source, or a breach of the protocol that tonic
-/// found.
-fn error_of(status: &Status) -> RpcError {
-    let source = std::error::Error::source(status).and_then(|source| source.downcast_ref());
-    match source {
-        Some(error) => RpcError::clone(error),
-        None => malformed(status.message()),
     }
 }
 
@@ -431,3 +325,6 @@ fn ended_early() -> ServerError {
         "the server ended the stream without a message",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ mod retry;
 mod rpc_error;
 mod settings;
 mod stream_codec;
+mod stream_halves;
 mod stream_service;
 #[cfg(test)]
 mod tests;
