@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Client;
-use crate::client::pages::{Order, Piece, pump};
+use crate::client::pages::{PageRead, Piece, pump};
 use crate::error::Result;
 use crate::rpc::kv::Get;
 use crate::runtime::Spawn as _;
@@ -18,7 +18,7 @@ impl Client {
     /// Starts a task that reads a range by a stream, into pages of `size` keys.
     pub(crate) fn read_ahead(&self, get: Get, size: usize) -> Result<mpsc::Receiver<Piece>> {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let order = Order {
+        let read = PageRead {
             get,
             size,
             namespace: self.namespace_of_view().cloned(),
@@ -27,7 +27,7 @@ impl Client {
         let transport = Arc::clone(&self.core.transport);
         self.core
             .bridge
-            .spawn(Box::pin(pump(transport, order, sender)))?;
+            .spawn(Box::pin(pump(transport, read, sender)))?;
         Ok(receiver)
     }
 

@@ -56,14 +56,14 @@ pub(crate) struct Observer {
     /// A lock is cheap enough, because connections are rare; the set of endpoints may change.
     endpoints: Mutex<Vec<EndpointMetrics>>,
     tokens: [AtomicU64; 2],
-    pub(crate) watches: Watches,
-    pub(crate) leases: Leases,
+    pub(crate) watches: WatchCounters,
+    pub(crate) leases: LeaseCounters,
     queues: Mutex<Vec<Weak<dyn Queue>>>,
 }
 
 /// The counters of the watches, updated by their task.
 #[derive(Debug, Default)]
-pub(crate) struct Watches {
+pub(crate) struct WatchCounters {
     open: AtomicU64,
     paused: AtomicU64,
     streams: AtomicU64,
@@ -74,7 +74,7 @@ pub(crate) struct Watches {
 
 /// The counters of the leases, updated by their task.
 #[derive(Debug, Default)]
-pub(crate) struct Leases {
+pub(crate) struct LeaseCounters {
     kept: AtomicU64,
     /// Nanoseconds since boot; 0 when there is no lease.
     first_end: AtomicU64,
@@ -97,8 +97,8 @@ impl Observer {
             retries: AtomicU64::new(0),
             endpoints: Mutex::default(),
             tokens: [const { AtomicU64::new(0) }; 2],
-            watches: Watches::default(),
-            leases: Leases::default(),
+            watches: WatchCounters::default(),
+            leases: LeaseCounters::default(),
             queues: Mutex::default(),
         })
     }
@@ -225,7 +225,7 @@ impl Drop for OpenConnection {
     }
 }
 
-impl Watches {
+impl WatchCounters {
     /// Sets the number of open watches and of paused ones.
     pub(crate) fn are(&self, open: usize, paused: usize) {
         store(&self.open, open);
@@ -281,7 +281,7 @@ impl Watches {
     }
 }
 
-impl Leases {
+impl LeaseCounters {
     /// Sets the number of kept leases, and when the first of them expires.
     pub(crate) fn are(&self, kept: usize, first_end: Option<BootTime>) {
         let nanos = first_end.map_or(0, |end| end.since(BootTime::default()).as_nanos());

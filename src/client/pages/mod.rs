@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::kv::{Get, Paging, RangeStreamAttempts, RangeStreamEnd, key_too_large};
 use crate::types::{KeyValue, Revision};
 use pump::PATIENCE;
-pub(crate) use pump::{Order, Piece, pump};
+pub(crate) use pump::{PageRead, Piece, pump};
 
 /// The pages of a large range, all at the same revision.
 ///

@@ -26,7 +26,7 @@ pub(crate) enum Piece {
 
 /// The range to read, and its settings.
 #[derive(Debug)]
-pub(crate) struct Order {
+pub(crate) struct PageRead {
     pub(crate) get: Get,
     pub(crate) size: usize,
     pub(crate) namespace: Option<Namespace>,
@@ -35,8 +35,8 @@ pub(crate) struct Order {
 }
 
 /// Reads until the end of the range, or until the reader is dropped.
-pub(crate) async fn pump(transport: Arc<Transport>, order: Order, pages: mpsc::Sender<Piece>) {
-    let read = read(transport, order, &pages);
+pub(crate) async fn pump(transport: Arc<Transport>, request: PageRead, pages: mpsc::Sender<Piece>) {
+    let read = read(transport, request, &pages);
     let mut read = std::pin::pin!(read);
     let mut gone = std::pin::pin!(pages.closed());
     let ended = std::future::poll_fn(|cx| match gone.as_mut().poll(cx) {
@@ -51,12 +51,12 @@ pub(crate) async fn pump(transport: Arc<Transport>, order: Order, pages: mpsc::S
 
 async fn read(
     transport: Arc<Transport>,
-    order: Order,
+    request: PageRead,
     pages: &mpsc::Sender<Piece>,
 ) -> Result<(), RangeStreamEnd> {
-    let size = order.size;
+    let size = request.size;
     let mut chunks =
-        RangeStream::open(transport, order.get, order.namespace, order.patience).await?;
+        RangeStream::open(transport, request.get, request.namespace, request.patience).await?;
     let mut page = Vec::new();
     while let Some(chunk) = chunks.next().await? {
         for kv in chunk {

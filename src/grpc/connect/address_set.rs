@@ -32,7 +32,7 @@ const BURST: u32 = 4;
 
 /// The address that a connection is made to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum DialTarget {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
@@ -44,7 +44,7 @@ pub(crate) struct AddressEntry {
     pub(crate) id: usize,
     /// The number of its endpoint.
     pub(crate) endpoint: usize,
-    pub(crate) target: Target,
+    pub(crate) target: DialTarget,
     pub(crate) record: AddressRecord,
     /// How many connections to it are open.
     connections: usize,
@@ -103,12 +103,12 @@ impl EndpointEntry {
 }
 
 /// The address of an endpoint that needs no look-up.
-fn fixed(address: &Address) -> Option<Target> {
+fn fixed(address: &Address) -> Option<DialTarget> {
     match address {
-        Address::Unix(path) => Some(Target::Unix(path.clone())),
+        Address::Unix(path) => Some(DialTarget::Unix(path.clone())),
         Address::Tcp { host, port } => {
             let ip = host.parse::<IpAddr>().ok()?;
-            Some(Target::Tcp(SocketAddr::new(ip, *port)))
+            Some(DialTarget::Tcp(SocketAddr::new(ip, *port)))
         }
     }
 }
@@ -145,12 +145,12 @@ impl AddressSet {
         }
     }
 
-    fn add(&mut self, endpoint: usize, target: Target) {
+    fn add(&mut self, endpoint: usize, target: DialTarget) {
         let entry = self.new_entry(endpoint, target);
         self.entries.push(entry);
     }
 
-    fn new_entry(&mut self, endpoint: usize, target: Target) -> AddressEntry {
+    fn new_entry(&mut self, endpoint: usize, target: DialTarget) -> AddressEntry {
         let id = self.next_id;
         self.next_id += 1;
         AddressEntry {
@@ -189,7 +189,7 @@ impl AddressSet {
 
     /// The endpoint number, the endpoint and the target to dial for an address; `None` when the
     /// address or its endpoint was removed.
-    pub(crate) fn to_dial(&self, id: usize) -> Option<(usize, Arc<Endpoint>, Target)> {
+    pub(crate) fn to_dial(&self, id: usize) -> Option<(usize, Arc<Endpoint>, DialTarget)> {
         let entry = self.get(id).filter(|entry| !entry.withdrawn)?;
         let source = self.source(entry.endpoint)?;
         let target = entry.target.clone();
@@ -319,7 +319,7 @@ impl AddressSet {
                 name.next = Some(now + LOOK_UP_AGAIN);
                 let ported = found.into_iter().map(|mut address| {
                     address.set_port(port);
-                    Target::Tcp(address)
+                    DialTarget::Tcp(address)
                 });
                 self.set_addresses(endpoint, ported);
             }
@@ -330,7 +330,7 @@ impl AddressSet {
         }
     }
 
-    fn set_addresses(&mut self, endpoint: usize, found: impl Iterator<Item = Target>) {
+    fn set_addresses(&mut self, endpoint: usize, found: impl Iterator<Item = DialTarget>) {
         let entries = std::mem::take(&mut self.entries);
         let is_its = |entry: &AddressEntry| entry.endpoint == endpoint;
         let (mut old, others): (Vec<AddressEntry>, Vec<AddressEntry>) =
@@ -395,7 +395,7 @@ impl AddressSet {
             return String::from("a removed endpoint");
         };
         match (&source.name, &entry.target) {
-            (Some(_), Target::Tcp(address)) => {
+            (Some(_), DialTarget::Tcp(address)) => {
                 format!("{} at {}", source.endpoint.text, address.ip())
             }
             _ => source.endpoint.text.to_string(),

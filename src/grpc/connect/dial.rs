@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::address_set::Target;
+use super::address_set::DialTarget;
 use super::connect_error::ConnectError;
 use super::connection::Connection;
 use super::connection_state::ConnectionState;
@@ -76,7 +76,7 @@ pub(super) async fn dial_address(
 }
 
 /// Probes whether a server that closed the connection expects TLS, or does not.
-async fn explain(endpoint: &Endpoint, target: &Target, error: ConnectError) -> ConnectError {
+async fn explain(endpoint: &Endpoint, target: &DialTarget, error: ConnectError) -> ConnectError {
     let probed = match connect_socket(target).await {
         Ok(Socket::Tcp(io)) => tls_probe::probe(io, endpoint.secure).await,
         #[cfg(unix)]
@@ -90,7 +90,7 @@ async fn explain(endpoint: &Endpoint, target: &Target, error: ConnectError) -> C
 /// is stopped, or that only accepts connections, does not count as connected.
 async fn dial(
     endpoint: &Arc<Endpoint>,
-    target: &Target,
+    target: &DialTarget,
     id: usize,
     removal: Removal,
     transport: &Arc<Transport>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::address_record::SPACING;
-use super::address_set::{AddressEntry, AddressSet, Target};
+use super::address_set::{AddressEntry, AddressSet, DialTarget};
 use super::connect_error::ConnectError;
 use super::endpoint::Endpoint;
 use super::urgency::Urgency;
@@ -161,7 +161,7 @@ impl MemberPicker {
 
     /// The number of an address's endpoint, the endpoint, and the target; `None` when the address
     /// was removed.
-    pub(crate) fn to_dial(&self, id: usize) -> Option<(usize, Arc<Endpoint>, Target)> {
+    pub(crate) fn to_dial(&self, id: usize) -> Option<(usize, Arc<Endpoint>, DialTarget)> {
         self.addresses.to_dial(id)
     }
 

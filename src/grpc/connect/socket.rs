@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::address_set::Target;
+use super::address_set::DialTarget;
 use super::connect_error::ConnectError;
 use super::connection_state::ConnectionState;
 use super::endpoint::Endpoint;
@@ -24,7 +24,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub(super) struct SecuredSocket {
     pub(super) io: Box<dyn Io>,
     #[cfg(feature = "__tls")]
-    pub(super) refusal: crate::grpc::tls::Refusal,
+    pub(super) refusal: crate::grpc::tls::TlsRefusal,
 }
 
 impl SecuredSocket {
@@ -32,7 +32,7 @@ impl SecuredSocket {
         SecuredSocket {
             io: Box::new(io),
             #[cfg(feature = "__tls")]
-            refusal: crate::grpc::tls::Refusal::default(),
+            refusal: crate::grpc::tls::TlsRefusal::default(),
         }
     }
 }
@@ -44,14 +44,14 @@ pub(super) enum Socket {
     Unix(UnixStream),
 }
 
-pub(super) async fn connect_socket(target: &Target) -> io::Result<Socket> {
+pub(super) async fn connect_socket(target: &DialTarget) -> io::Result<Socket> {
     match target {
         #[cfg(unix)]
-        Target::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+        DialTarget::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
         // `Endpoint::parse` rejects socket files on this platform.
         #[cfg(not(unix))]
-        Target::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
-        Target::Tcp(address) => {
+        DialTarget::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        DialTarget::Tcp(address) => {
             let stream = TcpStream::connect(*address).await?;
             // Requests are small and wait for an answer.
             stream.set_nodelay(true)?;
@@ -62,7 +62,7 @@ pub(super) async fn connect_socket(target: &Target) -> io::Result<Socket> {
 
 pub(super) async fn open(
     endpoint: &Endpoint,
-    target: &Target,
+    target: &DialTarget,
     settings: &TransportSettings,
     state: &Arc<ConnectionState>,
 ) -> Result<SecuredSocket, ConnectError> {

@@ -16,4 +16,4 @@ mod x509;
 
 pub(crate) use connector::Connector;
 pub use settings::Tls;
-pub(super) use stream::Refusal;
+pub(super) use stream::TlsRefusal;

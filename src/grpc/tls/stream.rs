@@ -17,9 +17,9 @@ use super::settings::Tls;
 /// A TLS 1.3 server verifies the client's certificate after the client has finished the handshake.
 /// Its alert then arrives below HTTP/2, which keeps only the text of an error.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Refusal(Arc<OnceLock<String>>);
+pub(crate) struct TlsRefusal(Arc<OnceLock<String>>);
 
-impl Refusal {
+impl TlsRefusal {
     pub(crate) fn get(&self) -> Option<&str> {
         self.0.get().map(String::as_str)
     }
@@ -28,14 +28,14 @@ impl Refusal {
 pub(crate) struct Stream<S> {
     inner: TlsStream<S>,
     tls: Tls,
-    refusal: Refusal,
+    refusal: TlsRefusal,
     /// The write error, kept until the alert that may explain it is read.
     broken: Option<io::Error>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     pub(super) fn new(inner: TlsStream<S>, tls: Tls) -> Self {
-        let refusal = Refusal::default();
+        let refusal = TlsRefusal::default();
         Stream {
             inner,
             tls,
@@ -44,7 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
     }
 
-    pub(crate) fn refusal(&self) -> Refusal {
+    pub(crate) fn refusal(&self) -> TlsRefusal {
         self.refusal.clone()
     }
 

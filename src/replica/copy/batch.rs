@@ -8,7 +8,7 @@ use crate::types::Revision;
 
 /// A write to one key of the destination.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Change {
+pub(super) enum KeyWrite {
     Put(Bytes, Bytes),
     Delete(Bytes),
 }
@@ -16,17 +16,17 @@ pub(super) enum Change {
 /// Upper bound for the encoding of a change besides its key and value, in bytes.
 const OVERHEAD: usize = 32;
 
-impl Change {
+impl KeyWrite {
     pub(super) fn key(&self) -> &Bytes {
         match self {
-            Change::Put(key, _) | Change::Delete(key) => key,
+            KeyWrite::Put(key, _) | KeyWrite::Delete(key) => key,
         }
     }
 
     fn size(&self) -> usize {
         let value = match self {
-            Change::Put(_, value) => value.len(),
-            Change::Delete(_) => 0,
+            KeyWrite::Put(_, value) => value.len(),
+            KeyWrite::Delete(_) => 0,
         };
         OVERHEAD + self.key().len() + value
     }
@@ -51,7 +51,7 @@ impl TxnLimits {
 /// Changes for one transaction.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Batch {
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<KeyWrite>,
     /// The revision that is complete once the batch is written, if any.
     pub(super) upto: Option<Revision>,
 }
@@ -79,9 +79,9 @@ impl Batcher {
     }
 
     /// Adds the changes of one revision; returns the batches that are complete.
-    pub(super) fn add(&mut self, changes: Vec<Change>, upto: Option<Revision>) -> Vec<Batch> {
+    pub(super) fn add(&mut self, changes: Vec<KeyWrite>, upto: Option<Revision>) -> Vec<Batch> {
         let mut ready = Vec::new();
-        let size: usize = changes.iter().map(Change::size).sum();
+        let size: usize = changes.iter().map(KeyWrite::size).sum();
         let mut distinct = HashSet::with_capacity(changes.len());
         let repeats = !changes.iter().all(|change| distinct.insert(change.key()));
         let shares = !repeats
@@ -126,21 +126,21 @@ mod tests {
 
     use super::*;
 
-    fn apply(store: &mut BTreeMap<Bytes, Bytes>, changes: &[Change]) {
+    fn apply(store: &mut BTreeMap<Bytes, Bytes>, changes: &[KeyWrite]) {
         for change in changes {
             match change {
-                Change::Put(key, value) => drop(store.insert(key.clone(), value.clone())),
-                Change::Delete(key) => drop(store.remove(key)),
+                KeyWrite::Put(key, value) => drop(store.insert(key.clone(), value.clone())),
+                KeyWrite::Delete(key) => drop(store.remove(key)),
             }
         }
     }
 
-    fn revisions() -> impl Strategy<Value = Vec<Vec<Change>>> {
+    fn revisions() -> impl Strategy<Value = Vec<Vec<KeyWrite>>> {
         let change = prop_oneof![
             3 => (0u8..12, 0usize..40).prop_map(|(key, len)| {
-                Change::Put(vec![key].into(), vec![key; len].into())
+                KeyWrite::Put(vec![key].into(), vec![key; len].into())
             }),
-            1 => (0u8..12).prop_map(|key| Change::Delete(vec![key].into())),
+            1 => (0u8..12).prop_map(|key| KeyWrite::Delete(vec![key].into())),
         ];
         prop::collection::vec(prop::collection::vec(change, 1..20), 0..20)
     }
@@ -166,9 +166,9 @@ mod tests {
             let mut store = BTreeMap::new();
             let mut all = Vec::new();
             for batch in &batches {
-                let keys: HashSet<_> = batch.changes.iter().map(Change::key).collect();
+                let keys: HashSet<_> = batch.changes.iter().map(KeyWrite::key).collect();
                 prop_assert_eq!(keys.len(), batch.changes.len(), "a key twice");
-                let size: usize = batch.changes.iter().map(Change::size).sum();
+                let size: usize = batch.changes.iter().map(KeyWrite::size).sum();
                 prop_assert!(size <= bytes || batch.changes.len() == 1);
                 prop_assert!(batch.changes.len() <= limits.max_nested());
                 apply(&mut store, &batch.changes);

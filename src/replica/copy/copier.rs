@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select};
 
-use super::batch::{Batch, Batcher, Change, TxnLimits};
+use super::batch::{Batch, Batcher, KeyWrite, TxnLimits};
 use super::plan::{Begin, CopyPlan, Extraneous};
 use super::progress::{Command, CopyProgress, Shared};
 use super::writer::{Mark, WriteOutcome, Writer, is_transient};
@@ -297,8 +297,8 @@ impl Copier {
                 for event in events {
                     let key = rename(event.key())?;
                     changes.push(match event.kind() {
-                        EventKind::Put => Change::Put(key, event.kv().value().clone()),
-                        EventKind::Delete => Change::Delete(key),
+                        EventKind::Put => KeyWrite::Put(key, event.kv().value().clone()),
+                        EventKind::Delete => KeyWrite::Delete(key),
                     });
                 }
                 let upto = events.first().map(|event| event.revision());
@@ -361,7 +361,7 @@ impl Copier {
         let puts = batch
             .changes
             .iter()
-            .filter(|change| matches!(change, Change::Put(..)));
+            .filter(|change| matches!(change, KeyWrite::Put(..)));
         let puts = u64::try_from(puts.count()).unwrap_or(u64::MAX);
         let all = u64::try_from(batch.changes.len()).unwrap_or(u64::MAX);
         self.shared.update(|progress: &mut CopyProgress| {

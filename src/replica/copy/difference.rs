@@ -5,7 +5,7 @@ use std::iter::Peekable;
 
 use bytes::Bytes;
 
-use super::batch::Change;
+use super::batch::KeyWrite;
 use crate::error::Result;
 
 /// A key of the destination and its value.
@@ -36,7 +36,7 @@ where
     S: Iterator<Item = Result<Pair>>,
     D: Iterator<Item = Result<Pair>>,
 {
-    type Item = Result<Change>;
+    type Item = Result<KeyWrite>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -49,17 +49,17 @@ where
             match order {
                 Ordering::Less => {
                     let put = self.source.next()?;
-                    return Some(put.map(|(key, value)| Change::Put(key, value)));
+                    return Some(put.map(|(key, value)| KeyWrite::Put(key, value)));
                 }
                 Ordering::Greater => {
                     let extra = self.copy.next()?;
-                    return Some(extra.map(|(key, _)| Change::Delete(key)));
+                    return Some(extra.map(|(key, _)| KeyWrite::Delete(key)));
                 }
                 Ordering::Equal => {
                     let (source, copy) = (self.source.next()?, self.copy.next()?);
                     match (source, copy) {
                         (Ok((_, value)), Ok((_, old))) if value == old => {}
-                        (Ok((key, value)), Ok(_)) => return Some(Ok(Change::Put(key, value))),
+                        (Ok((key, value)), Ok(_)) => return Some(Ok(KeyWrite::Put(key, value))),
                         (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
                     }
                 }
@@ -99,8 +99,8 @@ mod tests {
             let mut made = copy;
             for change in changes {
                 match change {
-                    Change::Put(key, value) => drop(made.insert(key[0], value[0])),
-                    Change::Delete(key) => prop_assert!(made.remove(&key[0]).is_some()),
+                    KeyWrite::Put(key, value) => drop(made.insert(key[0], value[0])),
+                    KeyWrite::Delete(key) => prop_assert!(made.remove(&key[0]).is_some()),
                 }
             }
             prop_assert_eq!(made, source);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::batch::{Batch, Change};
+use super::batch::{Batch, KeyWrite};
 use crate::client::Client;
 use crate::concurrency::nest::nested;
 use crate::error::{Error, ErrorKind, Result};
@@ -123,10 +123,10 @@ impl Writer {
     }
 }
 
-fn op(change: &Change) -> Op {
+fn op(change: &KeyWrite) -> Op {
     match change {
-        Change::Put(key, value) => Put::new(key.clone(), value.clone()).into(),
-        Change::Delete(key) => Delete::key(key.clone()).into(),
+        KeyWrite::Put(key, value) => Put::new(key.clone(), value.clone()).into(),
+        KeyWrite::Delete(key) => Delete::key(key.clone()).into(),
     }
 }
 

@@ -90,8 +90,8 @@ fn an_address_that_was_looked_up_has_the_port_of_its_endpoint() {
     let mut set = of(&["a:2379", "10.0.0.1:2380"]);
     look_up(&mut set, Ok(vec![ip(1), ip(1), ip(2)]), Instant::now());
     let targets = set.dialable().map(|entry| entry.target.clone());
-    let targets: Vec<Target> = targets.collect();
-    let tcp = |text: &str| Target::Tcp(text.parse().unwrap());
+    let targets: Vec<DialTarget> = targets.collect();
+    let tcp = |text: &str| DialTarget::Tcp(text.parse().unwrap());
     let expected = ["10.0.0.1:2380", "127.0.0.1:2379", "127.0.0.2:2379"].map(tcp);
     assert_eq!(targets, expected);
     // A literal address is named by its endpoint; the others by the name and the address.

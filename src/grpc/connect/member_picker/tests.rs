@@ -266,7 +266,7 @@ fn hosts(picker: &MemberPicker, plan: &DialPlan) -> Vec<u8> {
         return Vec::new();
     };
     let host = |id: &usize| match picker.to_dial(*id) {
-        Some((.., Target::Tcp(SocketAddr::V4(v4)))) => v4.ip().octets()[3],
+        Some((.., DialTarget::Tcp(SocketAddr::V4(v4)))) => v4.ip().octets()[3],
         other => panic!("{other:?}"),
     };
     start.addresses.iter().map(host).collect()

@@ -3,7 +3,7 @@
 use super::{Copier, Halt, RETRY, header_request};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::replica::copy::batch::Change;
+use crate::replica::copy::batch::KeyWrite;
 use crate::replica::copy::difference::{Difference, Pair};
 use crate::replica::copy::plan::Extraneous;
 use crate::replica::copy::writer::Mark;
@@ -45,7 +45,7 @@ impl Copier {
         let mut batcher = self.batcher();
         for change in self.difference(at, false)? {
             let change = change?;
-            if self.extraneous == Extraneous::Keep && matches!(change, Change::Delete(_)) {
+            if self.extraneous == Extraneous::Keep && matches!(change, KeyWrite::Delete(_)) {
                 continue;
             }
             for batch in batcher.add(vec![change], None) {
@@ -61,7 +61,7 @@ impl Copier {
     /// Fails when there is a key below the destination's prefix that the source does not have.
     fn refuse_extraneous(&self, at: Revision) -> Result<(), Halt> {
         for change in self.difference(at, true)? {
-            if let Change::Delete(key) = change? {
+            if let KeyWrite::Delete(key) = change? {
                 let reason = format!(
                     "the destination has a key that the source does not have, {:?}; choose with \
                      extraneous() whether such keys are deleted or kept",
@@ -81,7 +81,7 @@ impl Copier {
         &self,
         at: Revision,
         keys_only: bool,
-    ) -> Result<impl Iterator<Item = Result<Change>> + use<>> {
+    ) -> Result<impl Iterator<Item = Result<KeyWrite>> + use<>> {
         let wanted = |get: Get| if keys_only { get.keys_only() } else { get };
         let source = wanted(Get::prefix(self.prefix.clone())).revision(at);
         let copy = wanted(Get::prefix(self.dest_prefix.clone()));
