@@ -183,7 +183,7 @@ impl KeepAliveTask {
                 self.stream(role).open(demand);
             }
             Action::Abandon { role, waited } => {
-                let reason = format_args!("no answer to a renewal in {waited:.1?}");
+                let reason = format!("no answer to a renewal in {waited:.1?}");
                 self.observer.leases.stream_lost(reason);
                 self.stream(role).abandon(waited);
             }
