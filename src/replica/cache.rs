@@ -218,12 +218,14 @@ impl Cache {
                 {
                     return Err(late);
                 }
+                // The store has the revision and the mirror is late: etcd answers.
                 Err(late) if late.kind() == ErrorKind::Timeout => {}
                 Err(ended) => return Err(ended),
             }
         }
         let answer = self.client.call(Get::key(key))?;
         let now_at = answer.header().revision;
+        // The store itself has not reached the revision, so no answer can be new enough.
         if now_at < revision {
             let reason =
                 format!("the store is at revision {now_at}, and has not reached {revision}");
@@ -263,15 +265,18 @@ impl Cache {
     /// Returns contents that include every write before the call; the inner error is a timeout of the mirror.
     fn verify(&self) -> Result<Result<Snapshot>> {
         self.check_live()?;
+        // Before the request: the answer may be as old as its sending.
         let requested = Instant::now();
         let had = self.mirror.snapshot().revision();
         let now_at = self.store_revision()?;
+        // The mirror has a revision that the store has not: the store lost data.
         if now_at < had {
             return Err(self.rewound(now_at, had));
         }
         match self.mirror.wait_revision(now_at, self.wait_timeout) {
             Ok(snapshot) => {
                 let mut verified = self.verified.lock();
+                // Concurrent verifications can end in any order; the newest one counts.
                 *verified = (*verified).max(Some(requested));
                 Ok(Ok(snapshot))
             }
@@ -349,6 +354,7 @@ impl Cache {
 
     /// Waits until a write through this cache is visible.
     fn wait_visible(&self, revision: Revision) {
+        // Own writes must be visible: no later read may return contents before this revision.
         self.floor.fetch_max(revision.get(), SeqCst);
         // The write has succeeded even if the wait fails; then the next read waits again.
         let _ = self.mirror.wait_revision(revision, self.wait_timeout);
@@ -360,6 +366,7 @@ impl Cache {
             return Ok(None);
         }
         self.check_live()?;
+        // Only a wait that timed out leaves the mirror behind the floor.
         let floor = Revision::new(self.floor.load(SeqCst));
         if self.mirror.snapshot().revision() < floor && !self.reach(floor)? {
             return Ok(None);
@@ -397,6 +404,7 @@ impl Cache {
 
     /// Requests the store's revision, with a linearizable read that returns no keys.
     fn store_revision(&self) -> Result<Revision> {
+        // The smallest linearizable read that the permissions of the cache's user cover.
         let any = Get::key(self.keys().start().clone()).count_only();
         let answer = self
             .client
@@ -407,6 +415,7 @@ impl Cache {
 
     /// The error for a store that lost data; it also resets `floor`, which the store may never reach.
     fn rewound(&self, now_at: Revision, had: Revision) -> Error {
+        // The floor is a revision of the lost store, which the new one may never reach.
         self.floor.store(0, SeqCst);
         let reason = format!("the store is at revision {now_at}, and was at {had}: it lost data");
         Error::new(ErrorKind::Rewound, reason).operation(self.operation())
@@ -434,6 +443,7 @@ fn covers(outer: &KeyRange, inner: &KeyRange) -> bool {
     const NO_END: &[u8] = b"\0";
     let (end, last) = (outer.range_end(), inner.range_end());
     outer.contains(inner.start())
+        // A range end of `\0` means "up to the last key".
         && (inner.is_single() || end == NO_END || (last != NO_END && last <= end))
 }
 

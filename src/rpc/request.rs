@@ -209,6 +209,7 @@ pub(crate) async fn execute<R: sealed::Rpc>(
     let about = request.operation();
     let named = |error: Error| error.operation(about.clone());
     let namespaced = request.within(namespace).map_err(named)?;
+    // The prefix makes the request larger, so its size is checked again.
     fits(&namespaced.request, transport.settings().limits).map_err(named)?;
     let sent = namespaced.request.execute(transport, timeout).await;
     let mut response = sent.map_err(named)?;

@@ -84,6 +84,8 @@ impl Batcher {
         let size: usize = changes.iter().map(KeyWrite::size).sum();
         let mut distinct = HashSet::with_capacity(changes.len());
         let repeats = !changes.iter().all(|change| distinct.insert(change.key()));
+        // etcd refuses two puts of one key in a transaction, so the keys of a batch must be
+        // distinct.
         let shares = !repeats
             && self.bytes + size <= self.limits.bytes
             && self.open.changes.len() + changes.len() <= self.limits.list

@@ -98,6 +98,7 @@ impl Copier {
 
     /// Copies until it is stopped or fails.
     pub(super) fn run(mut self, end_sender: &Sender<Error>) {
+        // Waiting callers are released even if this thread panics.
         let _end = EndOnDrop(Arc::clone(&self.shared));
         let why = match self.copy() {
             Halt::Stopped => None,
@@ -125,6 +126,7 @@ impl Copier {
             match halt {
                 Ok(()) => {}
                 Err(Halt::HistoryLost(error)) if self.copied.is_some() => {
+                    // Without deletions, a new list cannot make the copy equal to the source.
                     if self.extraneous == Extraneous::Keep {
                         return Halt::HistoryLost(error);
                     }
@@ -143,6 +145,7 @@ impl Copier {
 
     /// Reads the cluster ids and the checkpoint, and determines where to begin.
     fn begin(&mut self) -> Result<(), Halt> {
+        // The cluster ids show whether source and destination are the same store.
         let here = self.cluster_of(&self.source, &self.prefix)?;
         let there = self.cluster_of(&self.writer.client, &self.dest_prefix)?;
         if here == there
@@ -153,6 +156,7 @@ impl Copier {
         self.cluster = here;
         (self.copied, self.owned) = match self.begin {
             Begin::List => (None, false),
+            // Copying begins after the revision before the first one.
             Begin::Revision(first) => (Some(Revision::new(first.get().saturating_sub(1))), false),
             Begin::After(at) => (Some(at), true),
         };
@@ -166,6 +170,7 @@ impl Copier {
             };
             if let Some(mark) = mark {
                 self.owned = true;
+                // A checkpoint of another source cluster has revisions of another store.
                 let known = mark.cluster == here && mark.revision > Revision::NONE;
                 self.copied = known.then_some(mark.revision);
             }

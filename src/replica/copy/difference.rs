@@ -40,8 +40,11 @@ where
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            // Both lists are sorted by key, so one pass finds every difference.
             let order = match (self.source.peek(), self.copy.peek()) {
                 (None, None) => return None,
+                // An error is returned before further keys: a list that ends early must not look
+                // like deletions.
                 (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
                 (_, Some(Err(_))) | (None, Some(_)) => Ordering::Greater,
                 (Some(Ok((source, _))), Some(Ok((copy, _)))) => source.cmp(copy),

@@ -67,6 +67,7 @@ impl Writer {
             Some(kv) => (kv.mod_revision(), Some(Mark::read(kv.value()))),
             None => (Revision::NONE, None),
         };
+        // A value of another program is not overwritten.
         if mark == Some(None) {
             let reason =
                 "the checkpoint key has a value that is not a checkpoint; choose another key";
@@ -74,6 +75,7 @@ impl Writer {
         }
         self.checkpoint = Some(Checkpoint {
             key,
+            // Distinguishes the writes of this run from those of another copier.
             run: jitter::number(),
             number: 0,
             mod_revision,
@@ -91,11 +93,13 @@ impl Writer {
                 Err(error) => failed(error),
             };
         };
+        // A repeated write has the same number, which shows that an earlier attempt has succeeded.
         if !again {
             checkpoint.number += 1;
         }
         let value = mark.value(checkpoint.run, checkpoint.number);
         ops.push(Put::new(checkpoint.key.clone(), value.clone()).into());
+        // The condition fails if an earlier attempt was executed, or another copier wrote.
         let untouched = Compare::mod_revision(checkpoint.key.clone()).eq(checkpoint.mod_revision);
         let txn = Txn::when([untouched])
             .then(nested(ops, self.list))

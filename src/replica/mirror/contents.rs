@@ -71,6 +71,7 @@ impl Snapshot {
 
     /// Replaces the contents with a list.
     pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision) {
+        // A listed key is a slice of the reply, which it would keep in memory.
         let own = list.into_iter().map(|kv| kv.detached());
         self.keys = Arc::new(own.map(|kv| (kv.key().clone(), kv)).collect());
         self.revision = revision;
@@ -91,6 +92,7 @@ impl Snapshot {
                 let kv = event.kv().detached();
                 let prev = keys.insert(kv.key().clone(), kv.clone());
                 changes.push(KeyChange::Put { kv, prev });
+            // A key that was put and deleted before the list is not in the map.
             } else if let Some(prev) = keys.remove(event.key()) {
                 changes.push(KeyChange::Deleted {
                     prev,
@@ -122,6 +124,7 @@ impl Snapshot {
                 }),
             }
         }
+        // Sorted by key: deletions and puts are of different keys.
         changes.sort_by(|a, b| a.key().cmp(b.key()));
         changes
     }

@@ -51,6 +51,7 @@ impl Lister {
         let mut page = PAGE;
         let mut replaced = 0;
         loop {
+            // Compared after the list: pages of two stores do not make one list.
             let epoch = self.transport.store().epoch();
             match self.list_once(page).await {
                 Ok((kvs, revision)) => {
@@ -73,6 +74,8 @@ impl Lister {
                     if give_up.is_some_and(|give_up| give_up <= Instant::now()) {
                         return Err(error);
                     }
+                    // Larger pages need fewer requests, so the list ends before the next
+                    // compaction.
                     page = page.saturating_mul(GROWTH);
                 }
                 Err(error) => return Err(error),
@@ -87,6 +90,7 @@ impl Lister {
         while let Some(get) = paging.next() {
             match self.page(get).await {
                 Ok(answer) => list.extend(paging.take(answer)),
+                // The page is over the receive limit: it is requested again with fewer keys.
                 Err(error) if paging.shrink(&error) => continue,
                 Err(error) => return Err(self.explain(error, &paging).await),
             }
@@ -95,6 +99,7 @@ impl Lister {
                     .stream(rest, &mut paging, &mut list, &mut attempts)
                     .await
             {
+                // The next page is a request, whose error has the reason.
                 attempts.failed(ended);
             }
         }
@@ -137,6 +142,7 @@ impl Lister {
                 list.extend(chunk);
             }
         }
+        // The stream ended regularly: there are no further keys.
         paging.advance(&[], false);
         Ok(())
     }

@@ -61,6 +61,7 @@ impl Paging {
             ));
         }
         let rest = Some(request.keys());
+        // A requested revision applies to all pages; otherwise the first response sets it.
         let at = (request.pb.revision != 0).then(|| Revision::new(request.pb.revision));
         Ok(Paging {
             request,
@@ -96,6 +97,7 @@ impl Paging {
     /// The request for the name of the first key of the next page, without its value: to name a key
     /// that is over the limit by itself.
     pub(crate) fn name_of_next(&self) -> Option<Get> {
+        // Without its value, the next key fits into every limit.
         Some(self.next()?.limit(1).keys_only())
     }
 
@@ -104,6 +106,7 @@ impl Paging {
         self.fitting += 1;
         if self.fitting >= PAGES_BEFORE_GROWTH {
             self.fitting = 0;
+            // Doubling after a quartering finds the largest fitting size in a few steps.
             self.limit = self.limit.saturating_mul(2).min(self.size);
         }
     }
@@ -119,6 +122,8 @@ impl Paging {
             pb.min_create_revision,
             pb.max_create_revision,
         ];
+        // etcd's RangeStream refuses requests with these filters. The first page fixes the
+        // revision.
         if self.at.is_none() || filters.iter().any(|filter| *filter != 0) {
             return None;
         }
@@ -138,6 +143,8 @@ impl Paging {
     /// Continues after these keys. Without `more`, they are the last ones.
     pub(crate) fn advance(&mut self, page: &[KeyValue], more: bool) {
         self.rest = match (more, page.last(), self.rest.take()) {
+            // A page that is empty although there are more keys would loop forever: it ends the
+            // read.
             (true, Some(last), Some(rest)) => Some(rest.after(last.key())),
             _ => None,
         };

@@ -53,6 +53,7 @@ impl RangeStream {
             None => get,
             Some(inside) => match get.within(inside) {
                 Ok(namespaced) => namespaced.request,
+                // The pages are then requests, whose error has the reason.
                 Err(_) => return Err(RangeStreamEnd::Unsupported),
             },
         };
@@ -101,8 +102,10 @@ impl RangeStream {
             StreamEvent::Opened | StreamEvent::Closed(_) => return Err(RangeStreamEnd::Failed),
         };
         let RangeResponse { header, kvs, .. } = message.range_response.unwrap_or_default();
+        // etcd sends the header with the last message only.
         self.complete = header.is_some();
         let mut kvs: Vec<KeyValue> = kvs.into_iter().map(KeyValue::from).collect();
+        // Keys in another order could be missing: requests read the rest.
         if !self.order.accept(&kvs) {
             return Err(RangeStreamEnd::Failed);
         }

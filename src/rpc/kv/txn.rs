@@ -143,6 +143,7 @@ impl Txn {
         for op in self.then.iter_mut().chain(&mut self.or_else) {
             match op {
                 Op::Get(get) => namespace.enter(&mut get.pb.key, &mut get.pb.range_end),
+                // A put has no range end.
                 Op::Put(put) => namespace.enter(&mut put.pb.key, &mut Bytes::new()),
                 Op::Delete(delete) => namespace.enter(&mut delete.pb.key, &mut delete.pb.range_end),
                 Op::Txn(txn) => txn.enter(namespace),
@@ -167,6 +168,7 @@ fn bounded(op: impl Into<Op>, levels: &mut usize) -> Op {
     let mut op = op.into();
     if let Op::Txn(txn) = &mut op {
         *levels = (*levels).max(txn.levels.saturating_add(1));
+        // The contents are dropped, so that no value is nested too deep for a recursion.
         if txn.levels + 1 >= MAX_DEPTH {
             let levels = txn.levels;
             *txn = Txn {
@@ -209,6 +211,7 @@ impl Op {
             Op::Delete(delete) => delete.check().map_err(|error| (error, delete.operation())),
             Op::Txn(txn) => return txn.check(),
         };
+        // The error of an operation names the operation inside the transaction.
         checked.map_err(|(error, operation)| Error::invalid(error.operation(operation).to_string()))
     }
 }
@@ -216,6 +219,7 @@ impl Op {
 /// The size of a message of `len` bytes as a field of another one. The fields of a transaction have
 /// numbers below 16, and so tags of one byte.
 fn field_len(len: usize) -> usize {
+    // One byte for the tag: all field numbers here are below 16.
     1 + length_delimiter_len(len) + len
 }
 

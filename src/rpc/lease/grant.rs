@@ -112,6 +112,7 @@ impl Grant {
     }
 
     fn seconds(&self) -> u64 {
+        // Rounded up: the lease must not end before the requested time.
         let more = u64::from(self.ttl.subsec_nanos() > 0);
         self.ttl.as_secs().saturating_add(more)
     }
@@ -164,6 +165,7 @@ impl Rpc for Grant {
     async fn execute(self, transport: Arc<Transport>, timeout: Duration) -> Result<Lease> {
         let (id, is_unique) = match self.id {
             IdChoice::Random => (random_id(), false),
+            // An id from `with_random_id` is the caller's, so a lease with it is the caller's too.
             IdChoice::Known(id) => (id, true),
             IdChoice::Given(id) => (id, false),
         };
@@ -193,6 +195,7 @@ impl Rpc for Grant {
             }
             Err(error) => Err(error.unknown_outcome(maybe_executed.get())),
         };
+        // The caller does not have the id, so nobody else can revoke the lease.
         if granted.is_err() && self.id == IdChoice::Random && maybe_executed.get() {
             orphan_cleanup::revoke_orphan(&transport, id, self.ttl);
         }
@@ -221,6 +224,7 @@ async fn find(id: LeaseId, transport: Arc<Transport>, timeout: Duration) -> Resu
 /// at the same time, and in a forked child.
 fn random_id() -> LeaseId {
     loop {
+        // Lease ids are positive: the sign bit is cleared.
         let random = jitter::number() >> 1;
         if let Some(id) = i64::try_from(random).ok().and_then(LeaseId::new) {
             return id;

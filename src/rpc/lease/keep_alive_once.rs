@@ -92,6 +92,7 @@ impl Rpc for KeepAliveOnce {
         );
         async move {
             let (sent, answer) = renewing.await?;
+            // etcd answers a TTL of 0 for a lease that does not exist.
             match ttl_from_seconds(answer.ttl).filter(|ttl| !ttl.is_zero()) {
                 Some(ttl) => Ok(Renewal::new(id, ttl, sent + ttl)),
                 None => Err(Error::new(ErrorKind::LeaseNotFound, NO_SUCH_LEASE)

@@ -20,9 +20,11 @@ impl MaybeExecuted {
         self,
         attempt: impl Future<Output = Result<T, RpcError>>,
     ) -> Result<T, RpcError> {
+        // Set before the attempt: an attempt that is cancelled by the deadline may be executed.
         let before = self.0.swap(true, Relaxed);
         let result = attempt.await;
         if let Err(error) = &result {
+            // A proof for this attempt says nothing about the attempts before it.
             let may_be = before || error.maybe_executed();
             self.0.store(may_be, Relaxed);
         }

@@ -29,6 +29,7 @@ const GRANT_IN_TRANSIT: Duration = Duration::from_secs(30);
 /// the lease is left to expire.
 pub(super) fn revoke_orphan(transport: &Arc<Transport>, id: LeaseId, ttl: Duration) {
     let work = until_gone(Arc::clone(transport), id, ttl);
+    // Without room for another cleanup, the lease expires.
     let _ = transport.clean_up(work);
 }
 
@@ -41,11 +42,15 @@ async fn until_gone(transport: Arc<Transport>, id: LeaseId, ttl: Duration) {
         match Box::pin(revoking).await {
             Ok(_) => return,
             Err(error) if error.kind() == ErrorKind::LeaseNotFound => {
+                // Until then the grant may still be in flight, and create the lease after this
+                // answer.
                 if arrived.has_passed() {
                     return;
                 }
             }
+            // An outage: the lease may still exist after it.
             Err(error) if error.is_retryable() || error.outcome_unknown() => {}
+            // A refusal does not change by waiting; the lease expires.
             Err(_) => return,
         }
         let pause = backoff.next(jitter::fraction());

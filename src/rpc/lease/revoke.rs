@@ -85,6 +85,7 @@ impl Rpc for Revoke {
         );
         match revoking.await {
             Ok(revoked) => Ok(revoked.into()),
+            // An earlier attempt, whose answer was lost, has revoked the lease.
             Err(error) if error.kind() == ErrorKind::LeaseNotFound && maybe_executed.get() => {
                 Ok(RevokeResponse::default())
             }

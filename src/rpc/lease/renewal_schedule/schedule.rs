@@ -185,12 +185,14 @@ impl RenewalSchedule {
         };
         stream.answered(now);
         self.last_failure = None;
+        // Spread, so that leases granted together are not always renewed together.
         let third = 1.0 - JITTER * self.random.fraction();
         let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };
         let ttl = ttl_from_seconds(seconds).filter(|ttl| !ttl.is_zero());
         let Some(ttl) = ttl else {
+            // A member that has not applied the grant yet answers that the lease does not exist.
             if lease.ttl.is_none() && !lease.repeated {
                 lease.repeated = true;
                 let due = now + NOT_FOUND_RETRY;
@@ -202,6 +204,7 @@ impl RenewalSchedule {
             self.ended(id, LeaseEnd::NotFound);
             return;
         };
+        // Counted from the sending: the server cannot have renewed the lease earlier.
         let until = sent.at + ttl;
         let due = sent.at + (ttl / 3).mul_f64(third);
         self.ends.remove(&(lease.until, id));
@@ -225,6 +228,7 @@ impl RenewalSchedule {
     /// Ends the leases that were never renewed when TLS fails at every endpoint. The others go on:
     /// certificates can be replaced before they end.
     fn end_new_leases(&mut self, failure: &StreamFailure) {
+        // Other failures can end by waiting.
         if failure.kind != ErrorKind::Tls {
             return;
         }
@@ -244,6 +248,8 @@ impl RenewalSchedule {
             self.lost(role, now);
             return;
         };
+        // etcd answers in order and ends the stream at the renewal that it denies: the first
+        // unanswered one.
         stream.unanswered.remove(id);
         // One lease less that can end the stream.
         stream.progress = true;
@@ -251,6 +257,8 @@ impl RenewalSchedule {
         let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };
+        // A renewal that was denied alone on a stream is certain to be the cause; here it is a
+        // suspicion.
         if role == StreamRole::Shared {
             lease.role = StreamRole::Isolated;
             lease.phase = Phase::Ready;
@@ -258,6 +266,7 @@ impl RenewalSchedule {
             self.isolated.ready.insert((lease.until, id));
             return;
         }
+        // A lease that was never renewed ends at once; a running one may be permitted again.
         if lease.ttl.is_none() && failure.kind == ErrorKind::PermissionDenied {
             self.remove(id);
             self.ended(id, LeaseEnd::Refused(failure));
@@ -267,6 +276,7 @@ impl RenewalSchedule {
             .refused
             .take()
             .map_or(REFUSED_RETRY, |(_, waits)| waits);
+        // At least half of the wait: full jitter would allow many denials in a short time.
         let wait = waits.next(0.5 + self.random.fraction() / 2.0);
         let due = now + wait.min((lease.until.since(now) / 4).max(MIN_WAIT));
         lease.refused = Some((failure, waits));
@@ -276,6 +286,7 @@ impl RenewalSchedule {
 
     /// Handles the loss of the stream: its unanswered renewals are sent again.
     fn lost(&mut self, role: StreamRole, now: BootTime) {
+        // What was not answered is sent again on the next stream.
         let unanswered = self.stream(role).unanswered.drain();
         for id in unanswered {
             let Some(lease) = self.leases.get_mut(&id) else {
@@ -330,6 +341,7 @@ impl RenewalSchedule {
         while let Some((until, id)) = self.ends.first().copied()
             && until <= now
         {
+            // An entry without its lease would stop the loop.
             let Some(lease) = self.remove(id) else {
                 self.ends.pop_first();
                 continue;
@@ -339,6 +351,7 @@ impl RenewalSchedule {
             let end = match lease.ttl {
                 Some(ttl) => LeaseEnd::Expired {
                     ttl,
+                    // `until - ttl` is the time at which the last answered renewal was sent.
                     silent: now.since(until - ttl),
                     last,
                 },
@@ -365,6 +378,7 @@ impl RenewalSchedule {
     /// Sends the renewals that are ready.
     fn send(&mut self, role: StreamRole, now: BootTime) {
         while self.stream(role).state == StreamState::Open
+            // A limit, so that a new stream does not wait behind thousands of answers.
             && self.stream(role).unanswered.len() < role.window()
             && let Some((_, id)) = self.stream(role).ready.pop_first()
         {

@@ -48,6 +48,8 @@ impl StreamSchedule {
     /// Whether the stream must be open: the shared one while there are leases, the isolated one while
     /// one of its leases must be renewed.
     pub(super) fn is_needed(&self, role: StreamRole) -> bool {
+        // The shared stream stays open between renewals, and the other one only while it has a
+        // lease.
         role == StreamRole::Shared || !self.ready.is_empty() || self.unanswered.len() > 0
     }
 
@@ -55,6 +57,7 @@ impl StreamSchedule {
     pub(super) fn answered(&mut self, now: BootTime) {
         self.unanswered.answered(now);
         self.progress = true;
+        // The stream works, so the next failure is the first of a series.
         self.reopen.reset();
     }
 
@@ -76,6 +79,8 @@ impl StreamSchedule {
         match late {
             Some((at, since)) if at <= now => Some(now.since(since)),
             _ => {
+                // Earlier renewals were answered: the next check is due at the first that is still
+                // open.
                 self.unanswered.check_at = late.map(|(at, _)| at);
                 None
             }
