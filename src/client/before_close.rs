@@ -32,8 +32,10 @@ impl BeforeCloses {
     /// Runs all hooks at the same time.
     pub(super) fn run(&self) {
         let deadline = Instant::now() + WITHIN;
+        // The lock is not held while hooks run: they may add or drop hooks.
         let hooks: Vec<Arc<dyn BeforeClose>> =
             self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        // All hooks begin before the first wait, so that the second is shared and not divided.
         let begun: Vec<_> = hooks.iter().map(|hook| hook.begin()).collect();
         for wait in begun {
             wait(deadline);

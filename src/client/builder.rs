@@ -347,13 +347,17 @@ impl ClientBuilder {
     pub fn connect(mut self) -> Result<Client> {
         let named = |e: Error| e.operation(Operation::new("connect"));
         self.check().map_err(named)?;
+        // Before the endpoints are checked: DNS may name them.
         self.look_up()?;
         let endpoints = self.endpoints().map_err(named)?;
         let identity = self.identity().map_err(named)?;
         let settings = TransportSettings {
             connect_timeout: self.connect_timeout,
+            // The recommended minimum between attempts (RFC 8305, section 5).
             stagger: Duration::from_millis(100),
             resolver: self.resolver.clone(),
+            // A window of 64 KiB, HTTP/2's default, would limit a large reply to one window per
+            // round trip.
             stream_window: 4 << 20,
             connection_window: 16 << 20,
             limits: self.limits,
@@ -363,6 +367,7 @@ impl ClientBuilder {
             #[cfg(feature = "__tls")]
             tls: self.connector(&endpoints).map_err(named)?,
         };
+        // Checked before the first call, which would send the password.
         for endpoint in &endpoints {
             settings.check_plaintext(endpoint).map_err(named)?;
         }
@@ -373,6 +378,7 @@ impl ClientBuilder {
             self.watch_room,
             self.drive,
         )?;
+        // The only two settings that wait for a server.
         if self.reject_old_cluster {
             client.refuse_old_cluster().map_err(named)?;
         }
@@ -458,6 +464,7 @@ impl ClientBuilder {
         if !endpoints.iter().any(|endpoint| endpoint.secure) {
             return Ok(None);
         }
+        // An https endpoint without settings uses the authorities of the system.
         let tls = self.tls.clone().unwrap_or_default();
         Connector::new(tls, endpoints).map(|tls| Some(std::sync::Arc::new(tls)))
     }

@@ -64,6 +64,7 @@ impl Client {
 
     /// Reads the member list at an interval, in the background.
     pub(crate) fn keep_in_sync(&self, interval: Duration) -> Result<()> {
+        // A weak reference: the task must not keep a closed client alive.
         let transport = Arc::downgrade(&self.core.transport);
         let syncing = cluster::keep_in_sync(transport, interval);
         self.core.bridge.spawn(Box::pin(syncing))

@@ -51,6 +51,7 @@ impl Core {
     /// Returns the core of the views that are aimed at an endpoint, which is made for the first of them.
     pub(super) fn view_of(&self, endpoint: Endpoint) -> Arc<Core> {
         let mut views = self.views.0.lock();
+        // The map holds weak references, so a dropped view leaves an entry.
         views.retain(|_, view| view.strong_count() > 0);
         if let Some(core) = views.get(&endpoint.text).and_then(Weak::upgrade) {
             return core;
@@ -64,6 +65,7 @@ impl Core {
     fn aimed_at(&self, endpoint: Endpoint) -> Core {
         let transport = self.transport.aimed_at(endpoint);
         Core {
+            // One runtime for all views: they close together, and start no further thread.
             bridge: Arc::clone(&self.bridge),
             watches: Arc::new(WatchRegistry::new(Arc::clone(&transport), self.watch_room)),
             transport,

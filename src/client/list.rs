@@ -12,6 +12,7 @@ use crate::rpc::kv::Get;
 use crate::runtime::Spawn as _;
 
 /// The maximum number of pages that wait for the reader.
+// Each further page ahead would add its size to the memory of every reader.
 const AHEAD: usize = 1;
 
 impl Client {
@@ -37,6 +38,7 @@ impl Client {
         mut pieces: mpsc::Receiver<Piece>,
         within: Duration,
     ) -> Result<(mpsc::Receiver<Piece>, Option<Option<Piece>>)> {
+        // A piece that has arrived needs no call into the runtime.
         if let Ok(piece) = pieces.try_recv() {
             return Ok((pieces, Some(Some(piece))));
         }

@@ -103,6 +103,7 @@ impl Maintenance {
         let endpoints = self.client.endpoints();
         let mut asked = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
+            // A view per endpoint: a call of the client would go to any member.
             let view = self.client.at(&endpoint)?;
             asked.push((view.submit(HealthCheck), view, endpoint));
         }
@@ -245,6 +246,7 @@ impl Maintenance {
         let mut asked = Vec::new();
         for endpoint in self.client.endpoints() {
             let view = self.client.at(endpoint)?;
+            // All endpoints at the same time: a dead one costs one timeout, not one each.
             asked.push((view.submit(EndpointStatus::new()), view));
         }
         let mut leader = None;
@@ -257,9 +259,11 @@ impl Maintenance {
             }
         }
         let unknown = || Error::new(ErrorKind::Unavailable, "no endpoint reports a leader");
+        // No member reported a leader: there is none, or all are unreachable.
         let Some(leader) = leader else {
             return Err(last.unwrap_or_else(unknown));
         };
+        // The leader is not among the endpoints: the member list has its client URLs.
         let members = self.client.cluster().member_list()?.into_members();
         let urls = members.iter().filter(|m| m.id() == leader);
         let mut urls = urls.flat_map(|m| m.client_urls());

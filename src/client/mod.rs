@@ -182,6 +182,7 @@ impl Client {
     pub fn ready(&self, timeout: Duration) -> Result<()> {
         let read = Get::key("health").keys_only();
         match self.with_timeout(timeout).call(read) {
+            // The refusal is an answer of the cluster, which needs a majority for it.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
             answer => answer.map(drop),
         }
@@ -219,6 +220,7 @@ impl Client {
                 None => Box::pin(request.execute(transport, timeout)),
                 Some(scope) => Box::pin(scope.execute(request, transport, timeout)),
             };
+            // `lost` is the error if the client closes or the task panics during the call.
             bridge.call_or(lost, call.within(running))
         });
         call.end(&result);
@@ -314,6 +316,7 @@ impl Client {
     /// [`Timeout`](crate::ErrorKind::Timeout) when the thread did not end within the last second.
     pub fn close(self) -> Result<()> {
         if !self.is_closed() {
+            // Registrations leave while the connections are still open.
             self.core.before_closes.run();
         }
         self.core.bridge.close()

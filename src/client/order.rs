@@ -58,8 +58,10 @@ impl Order {
         transport: Arc<Transport>,
         timeout: Duration,
     ) -> Result<R::Response> {
+        // Read before the request: only earlier answers order this one.
         let (begun, before) = (Instant::now(), Revision::new(self.shown.load(Relaxed)));
         let (about, writes) = (request.operation(), request.writes());
+        // With many members, each one gets its attempts.
         let most = TRIES.saturating_mul(transport.address_count());
         let mut backoff = BETWEEN_ANSWERS;
         let mut next = request;
@@ -76,6 +78,7 @@ impl Order {
                     let shown = R::shown(&response);
                     match judge(shown, before, writes, again.is_some()) {
                         Worth::Good => {
+                            // Overlapping calls can end in any order; the newest revision counts.
                             self.shown.fetch_max(shown.get(), Relaxed);
                             return Ok(response);
                         }
@@ -87,6 +90,7 @@ impl Order {
                 Err(error) if error.kind() == ErrorKind::FutureRevision => error,
                 Err(error) => return Err(error),
             };
+            // Another member is asked at once; the same member after a wait.
             let pause = match used.is_some_and(|used| transport.lagging(role, &used)) {
                 true => Duration::ZERO,
                 false => backoff.next(jitter::fraction()),

@@ -120,6 +120,7 @@ impl LocalCluster {
     pub fn prepare_member(&mut self) -> io::Result<usize> {
         let index = self.members.len();
         let (name, peer) = (format!("local{index}"), ports::free()?);
+        // etcd requires the complete list, with the new member, in the flag of a joining member.
         let mut initial_cluster: Vec<_> = self.members.iter().map(LocalEtcd::peer).collect();
         initial_cluster.push((name.clone(), peer));
         let flags = Flags {
@@ -151,6 +152,7 @@ impl LocalCluster {
         for (index, member) in self.members.iter().enumerate() {
             match member.status() {
                 Ok(status) if status.is_leader() => {
+                    // An isolated leader may still report that it leads, with a lower term.
                     leader = leader.max(Some((status.raft_term, index)))
                 }
                 Ok(status) => views.push(format!(
@@ -289,6 +291,7 @@ impl LocalClusterBuilder {
         let deadline = Instant::now() + READY;
         for member in &mut members {
             let left = deadline.saturating_duration_since(Instant::now());
+            // Not zero, so that a member that is ready just now is not reported as late.
             member.wait_ready(left.max(Duration::from_millis(1)))?;
         }
         Ok(LocalCluster {

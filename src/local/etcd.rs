@@ -108,6 +108,7 @@ impl LocalEtcd {
     ///
     /// Fails when the server does not answer in time.
     pub fn status(&self) -> io::Result<MemberStatus> {
+        // `/debug/vars` is on the client port only, which needs a certificate under TLS.
         let raft = self.flags.metrics.is_none().then_some(self.flags.client);
         status::request(self.flags.health(), raft, REQUEST_TIMEOUT)
     }
@@ -187,6 +188,7 @@ impl LocalEtcd {
             let answer = http::get(
                 self.flags.health(),
                 "/health",
+                // A short limit, because the first requests may come before etcd listens.
                 left.clamp(POLL, REQUEST_TIMEOUT),
             );
             // Check this last: if another server has the port, the answer is from that server, and this
@@ -252,6 +254,7 @@ impl LocalEtcd {
     }
 
     fn ended(&self, status: &str) -> io::Error {
+        // The caller then tries other ports.
         let in_use = self.log_tail().contains("address already in use");
         let kind = if in_use {
             io::ErrorKind::AddrInUse

@@ -18,6 +18,7 @@ pub(super) struct Reply {
 pub(super) fn get(addr: SocketAddr, path: &str, timeout: Duration) -> io::Result<Reply> {
     exchange(
         addr,
+        // HTTP/1.0: the server closes the connection after the reply, and sends no chunks.
         &format!("GET {path} HTTP/1.0\r\nHost: {addr}\r\n\r\n"),
         timeout,
     )
@@ -36,6 +37,7 @@ fn exchange(addr: SocketAddr, request: &str, timeout: Duration) -> io::Result<Re
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        // Set before each read, so that a slow server cannot extend the limit.
         stream.set_read_timeout(Some(left))?;
         let count = match stream.read(&mut chunk) {
             Ok(0) => return parse(&String::from_utf8_lossy(&reply)).ok_or_else(no_http),

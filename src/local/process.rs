@@ -50,6 +50,7 @@ impl Process {
         if self.exit_status()?.is_none() && self.child.is_some() {
             return Err(io::Error::other("etcd is running already"));
         }
+        // Appended, so that the log of a crash is kept after a restart.
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(&self.binary.path);
         command.args(flags.args(&self.data_dir(), self.binary.since_3_5));
@@ -85,6 +86,7 @@ impl Process {
             return Ok(None);
         };
         let status = child.try_wait()?;
+        // The pid may be reused after this, so it must not be signalled any more.
         if status.is_some() {
             self.child = None;
         }
@@ -97,6 +99,7 @@ impl Process {
             return Ok(());
         };
         child.kill()?;
+        // Reaps the process: its ports and files are free when this returns.
         child.wait().map(drop)
     }
 

@@ -20,6 +20,7 @@ fn bucket(micros: u64) -> usize {
     if micros < STEPS {
         return usize::try_from(micros).unwrap_or(0);
     }
+    // Four buckets per power of two: the error of a quantile is at most a quarter.
     let exponent = micros.ilog2();
     let step = (micros >> (exponent - STEP_BITS)) & (STEPS - 1);
     let index = u64::from(exponent + 1 - STEP_BITS) * STEPS + step;

@@ -142,6 +142,7 @@ impl Observer {
         took: Duration,
     ) -> OpenConnection {
         self.at(endpoint, |at| {
+            // Also under the lock: `open` never exceeds `opened` in a snapshot.
             at.opened += 1;
             at.open += 1;
         });
@@ -201,6 +202,8 @@ impl Observer {
 
     fn at(&self, endpoint: &Arc<str>, change: impl FnOnce(&mut EndpointMetrics)) {
         let mut endpoints = self.endpoints.lock();
+        // A linear search: a client has few endpoints, and this runs for connections, not for
+        // calls.
         if let Some(known) = endpoints.iter_mut().find(|at| at.endpoint == *endpoint) {
             return change(known);
         }
@@ -284,6 +287,7 @@ impl WatchCounters {
 impl LeaseCounters {
     /// Sets the number of kept leases, and when the first of them expires.
     pub(crate) fn are(&self, kept: usize, first_end: Option<BootTime>) {
+        // 0 means that no lease is kept alive.
         let nanos = first_end.map_or(0, |end| end.since(BootTime::default()).as_nanos());
         self.first_end
             .store(u64::try_from(nanos).unwrap_or(u64::MAX), Relaxed);

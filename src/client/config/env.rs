@@ -67,6 +67,8 @@ pub(in crate::client) fn read(
 
 impl Vars {
     fn config(&self) -> Result<Config> {
+        // Refused and not ignored: a program that relies on it would fail later, with an unclear
+        // error.
         if self.switch("ETCDCTL_INSECURE_SKIP_TLS_VERIFY")? == Some(true) {
             let why = "certificates are always verified here; name the authority in \
                        ETCDCTL_CACERT instead";
@@ -108,6 +110,7 @@ impl Vars {
         let password = self.text("ETCDCTL_PASSWORD")?;
         let (name, password) = match (user, password) {
             (Some(name), Some(password)) => (Some(name), Some(password)),
+            // etcdctl splits at the first colon: a password may contain colons.
             (Some(both), None) => match both.split_once(':') {
                 Some((name, password)) => (Some(name), Some(password)),
                 None => {
@@ -160,6 +163,7 @@ impl Vars {
     fn switch(&self, name: &str) -> Result<Option<bool>> {
         match self.text(name)? {
             None => Ok(None),
+            // The words of Go's `strconv.ParseBool`.
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
             Some(other) => Err(wrong(name, format!("{other:?} is neither true nor false"))),

@@ -82,6 +82,7 @@ impl Pages {
             let get = self.paging.stream()?;
             self.ahead = self.client.read_ahead(get, self.paging.size()).ok();
         }
+        // The other half of the timeout is for a request, if the stream fails.
         let within = self.client.timeout() / 2;
         let (ahead, piece) = self.client.await_piece(self.ahead.take()?, within).ok()?;
         match piece {
@@ -91,6 +92,7 @@ impl Pages {
                 self.paging.advance(&page, true);
                 Some(page)
             }
+            // The last page can be empty: the range ended with a full page.
             Some(Some(Piece::Last(page))) => {
                 self.paging.advance(&page, false);
                 (!page.is_empty()).then_some(page)
@@ -119,6 +121,7 @@ impl Pages {
                     if self.paging.shrink(&error)
                         && let Some(smaller) = self.paging.next()
                     {
+                        // The same page, with fewer keys, within the same timeout.
                         request = smaller;
                         continue;
                     }

@@ -38,6 +38,7 @@ pub(crate) struct PageRead {
 pub(crate) async fn pump(transport: Arc<Transport>, request: PageRead, pages: mpsc::Sender<Piece>) {
     let read = read(transport, request, &pages);
     let mut read = std::pin::pin!(read);
+    // A dropped reader ends the stream at once, also while the server is silent.
     let mut gone = std::pin::pin!(pages.closed());
     let ended = std::future::poll_fn(|cx| match gone.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(Ok(())),
