@@ -38,6 +38,7 @@ impl Fragments {
         limit: usize,
     ) -> Result<Vec<Event>, Error> {
         if last && self.events.is_empty() {
+            // A response without fragments needs no copy.
             return Ok(piece);
         }
         let mut revision = self.events.last().map(Event::revision);
@@ -45,6 +46,7 @@ impl Fragments {
             if revision != Some(event.revision()) {
                 (revision, self.newest) = (Some(event.revision()), 0);
             }
+            // The size on the wire, which the user's limit is about.
             self.newest = self.newest.saturating_add(event.wire_size());
             if self.newest > limit {
                 return Err(too_large(event, limit));
@@ -60,6 +62,7 @@ impl Fragments {
         }
         let whole = self
             .events
+            // The newest revision may continue in the next fragment, so it is kept back.
             .partition_point(|event| Some(event.revision()) != revision);
         let rest = self.events.split_off(whole);
         let ready = std::mem::replace(&mut self.events, rest);

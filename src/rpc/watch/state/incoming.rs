@@ -36,6 +36,7 @@ impl Watches {
         };
         self.last_message_at = now;
         let revision = message.header.as_ref().map_or(0, |h| h.revision);
+        // Every header shows how far the store is, also those of other watches.
         self.highest = self.highest.max(revision);
         self.header = message.header;
         if message.created {
@@ -43,6 +44,8 @@ impl Watches {
             return self.answer_to_create(&message, now);
         }
         self.messages_since_answer = self.messages_since_answer.saturating_add(1);
+        // etcd reports a compacted start revision in a message that is not always marked as
+        // cancelled.
         if message.canceled || message.compact_revision != 0 {
             self.canceled(&message)
         } else if message.events.is_empty() && !message.fragment {
@@ -79,6 +82,7 @@ impl Watches {
         };
         entry.fragments.clear();
         if !self.kind.fragments {
+            // On the stream with fragments, the watch stays until it is past this response.
             entry.too_large_at = entry.next;
             entry.unfragmented_repeats = 0;
             self.move_away(id);
@@ -102,10 +106,12 @@ impl Watches {
         message: &pb::WatchResponse,
         now: Instant,
     ) -> Result<(), StreamEnd> {
+        // etcd answers create requests in their order.
         let Some(creating) = self.creating.pop_front() else {
             return Err(broken("it created a watch that was not requested"));
         };
         let wire_id = message.watch_id;
+        // Releases differ in how they mark a refusal.
         let refused = message.canceled || wire_id < 0 || !message.cancel_reason.is_empty();
         if refused {
             return match (refusal(message), creating.id) {
@@ -124,9 +130,11 @@ impl Watches {
                 (_, None) => Ok(()),
             };
         }
+        // Events could then not be assigned to a watch.
         if self.by_wire_id.contains_key(&wire_id) {
             return Err(broken("it gave two watches the same id"));
         }
+        // etcd may use the id of a cancelled watch again.
         self.cancelled.remove(&wire_id);
         let Some((id, entry)) = creating
             .id
@@ -135,6 +143,7 @@ impl Watches {
             self.cancel(wire_id);
             return Ok(());
         };
+        // A created watch shows that the token is valid.
         self.token_refusals = None;
         let header = message.header.as_ref().map_or(0, |h| h.revision);
         entry.phase = EntryPhase::Live {
@@ -143,6 +152,7 @@ impl Watches {
             progress_sent: creating.progress_sent,
         };
         entry.store_epoch.get_or_insert(self.store_epoch);
+        // What the store had at the creation was missed, and must be delivered before `Up`.
         entry.caught_up_at = entry.caught_up_at.max(header);
         self.by_wire_id.insert(wire_id, id);
         if self.progress_wanted.contains(&id) {
@@ -172,6 +182,7 @@ impl Watches {
     /// Whether a missing permission may be an invalid token: old servers answer both alike. The second
     /// refusal of a watch counts as a missing permission.
     fn may_concern_token(&mut self, error: &Error, id: WatchId) -> bool {
+        // The releases without ordered progress are those that answer both alike.
         let old = self.orders_progress == Some(false);
         old && error.kind() == ErrorKind::PermissionDenied
             && self
@@ -220,6 +231,7 @@ impl Watches {
                 return Ok(());
             }
         };
+        // Delivering them would violate the order that readers rely on.
         let Some(new_events) = entry.new_events(ready) else {
             return Err(broken("it sent events in the wrong order"));
         };
@@ -253,6 +265,8 @@ impl Watches {
         if self.cancelled.len() >= MAX_UNKNOWN {
             return Err(broken("it sent messages for unknown watches"));
         }
+        // The server may still send to a watch whose cancellation is in flight; one request is
+        // enough.
         if wire_id >= 0 && self.cancelled.insert(wire_id) {
             let cancel = WatchCancelRequest { watch_id: wire_id };
             self.send(watch_request::RequestUnion::CancelRequest(cancel));
@@ -314,12 +328,14 @@ impl Watches {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
+        // Progress between fragments would cover events that are not delivered yet.
         if !entry.fragments.is_empty() || revision <= 0 {
             return;
         }
         let undo = entry.next.unwrap_or(0);
         entry.next = Some(undo.max(revision.saturating_add(1)));
         let wanted = self.progress_wanted.remove(&id) || entry.watch.progress;
+        // Progress never goes back for the reader.
         if wanted && revision >= entry.delivered_to {
             entry.delivered_to = revision;
             let response = WatchResponse::new(header(pb), Vec::new());

@@ -54,10 +54,12 @@ impl Watches {
         let Some(mut entry) = self.entries.remove(&id) else {
             return;
         };
+        // A paused watch stays paused: its reader has no room on any stream.
         if entry.phase != EntryPhase::Paused {
             entry.phase = EntryPhase::Waiting;
         }
         entry.fragments.clear();
+        // The store is checked again on the other stream.
         entry.checked_on = 0;
         let progress_wanted = self.progress_wanted.remove(&id);
         self.catching_up.remove(&id);
@@ -120,6 +122,7 @@ impl Watches {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
+        // A watch with a revision of the store is checked for a rewind on every new stream.
         if entry.needs_read(self.stream_count, self.store_epoch) {
             entry.phase = EntryPhase::Waiting;
             self.needs_read.push(id);
@@ -142,6 +145,7 @@ impl Watches {
             };
             entry.phase = EntryPhase::Creating;
             let create = entry.watch.create(next, self.kind.fragments);
+            // The time limit of an answer begins with the first unanswered request.
             if self.creating.is_empty() {
                 (self.create_answered_at, self.messages_since_answer) = (now, 0);
             }
@@ -166,6 +170,7 @@ impl Watches {
     /// Cancels a watch whose id on the server is not known yet, as soon as it is.
     fn cancel_pending_create(&mut self, id: WatchId) {
         if let Some(creating) = self.creating.iter_mut().find(|c| c.id == Some(id)) {
+            // The answer is still expected, in its position; it then cancels the watch.
             creating.id = None;
         }
     }
@@ -173,6 +178,7 @@ impl Watches {
     pub(super) fn request_progress(&mut self, id: WatchId) {
         if self.entries.contains_key(&id) {
             self.progress_wanted.insert(id);
+            // A read answers for a watch that has caught up, for which etcd may send no progress.
             self.progress_reads.push(id);
             self.progress_requests.reset_pace();
         }

@@ -54,6 +54,7 @@ impl Watches {
         };
         if let Some(why) = self.replaced.take() {
             self.end_replaced(&why);
+            // Revisions of the old store say nothing about the new one.
             reading.highest = 0;
         }
         reading.watches.retain(|id| self.is_waiting(*id));
@@ -77,6 +78,7 @@ impl Watches {
         for id in lost {
             self.rewind(id, revision, reading.highest);
         }
+        // After a rewind, the lower revision is the reference for the next reads.
         self.highest = if rewound {
             revision
         } else {
@@ -176,6 +178,7 @@ impl Watches {
                     self.finish(reading.key_of, Error::new(answer.kind, answer.text));
                 }
                 let mut watches = reading.watches;
+                // The others are read again, with a key of another watch.
                 watches.append(&mut self.needs_read);
                 self.needs_read = watches;
                 Ok(())

@@ -66,6 +66,7 @@ impl WatchEntry {
     pub(super) fn new(watch: Watch) -> Self {
         let start = watch.start.get();
         WatchEntry {
+            // Without a start revision, a read of the store's revision decides where it begins.
             next: (start > 0).then_some(start),
             phase: EntryPhase::Waiting,
             start_was_read: false,
@@ -96,6 +97,7 @@ impl WatchEntry {
 
     /// Takes a watch that was down and has caught up out of `catching_up`, and returns true once.
     pub(super) fn is_up_again(&mut self, id: WatchId, catching_up: &mut BTreeSet<WatchId>) -> bool {
+        // `remove` last: it must happen only when the watch is up to date.
         let up = self.down && self.is_up_to_date() && catching_up.remove(&id);
         self.down &= !up;
         up
@@ -135,6 +137,7 @@ impl WatchEntry {
     /// `None` when the batch is not ordered by revision.
     pub(super) fn new_events(&self, mut events: Vec<Event>) -> Option<Vec<Event>> {
         let next = self.next.unwrap_or(0);
+        // etcd sends batches in order; another order is a violation of the protocol.
         if !events.is_sorted_by_key(Event::revision) {
             return None;
         }
