@@ -29,6 +29,7 @@ pub(crate) async fn sync(transport: Arc<Transport>, timeout: Duration) -> Result
 pub(crate) async fn keep_in_sync(transport: Weak<Transport>, interval: Duration) {
     loop {
         {
+            // The client is closed.
             let Some(transport) = transport.upgrade() else {
                 return;
             };
@@ -41,6 +42,7 @@ pub(crate) async fn keep_in_sync(transport: Weak<Transport>, interval: Duration)
 
 /// The endpoints of the members that have started and are not learners.
 fn endpoints_of(members: &[Member], secure: bool) -> Vec<Endpoint> {
+    // A member without a name has not started, and a learner serves few requests.
     let serving = members.iter().filter(|m| m.is_started() && !m.is_learner());
     let urls = serving.flat_map(Member::client_urls);
     // URLs that this client cannot parse are skipped.
@@ -57,6 +59,7 @@ fn is_specific(endpoint: &Endpoint) -> bool {
     };
     !host
         .parse::<std::net::IpAddr>()
+        // `0.0.0.0` is advertised by mistake, and would reach this machine.
         .is_ok_and(|ip| ip.is_unspecified())
 }
 

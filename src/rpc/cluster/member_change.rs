@@ -106,6 +106,7 @@ impl Rpc for MemberAdd {
         let Added(added) = adding.await?;
         added.ok_or_else(|| {
             let error = Error::protocol("the response has no added member");
+            // The server answered without an error, so it has probably added the member.
             error.operation(self.operation()).unknown_outcome(true)
         })
     }

@@ -15,6 +15,7 @@ pub(super) fn check(urls: &[String]) -> Result<()> {
 }
 
 fn check_one(url: &str) -> Result<(), &'static str> {
+    // A wrong peer URL is checked here, because a member with one can stop a cluster.
     if url.trim() != url || url.chars().any(char::is_control) {
         return Err("it contains blanks or control characters");
     }
@@ -32,6 +33,7 @@ fn check_one(url: &str) -> Result<(), &'static str> {
     if authority.contains(['/', '?', '#']) {
         return Err("it must not have a path");
     }
+    // etcd would show them to every client in the member list.
     if authority.contains('@') {
         return Err("it must not have credentials");
     }

@@ -70,6 +70,7 @@ impl LatestSlots {
 
     fn fill(&mut self, id: WatchId, item: Result<Event>) {
         if let Some(slot) = self.slots.get_mut(&id) {
+            // A slot is listed once, however many events it received.
             if slot.newest.replace(item).is_none() {
                 self.full.push(id);
             }
@@ -89,6 +90,7 @@ impl LatestSlots {
         self.changed = true;
         if std::mem::take(&mut slot.lost) {
             self.lost -= 1;
+            // The last lost watch is back: everything written meanwhile was delivered.
             self.generation += u64::from(self.lost == 0);
         }
     }
@@ -96,6 +98,7 @@ impl LatestSlots {
     /// Records that the stream of the watch was lost.
     pub(super) fn lose(&mut self, id: WatchId, now: Instant) {
         if let Some(slot) = self.slots.get_mut(&id)
+            // A watch that was never on the server was not lost.
             && slot.unwatched_since.is_none()
             && !slot.ended
         {
@@ -138,6 +141,7 @@ impl LatestSlots {
                 self.slots.remove(&id);
             }
         }
+        // The error of the whole set follows all items.
         items.extend(self.last.take().map(|error| (WatchKey::SET, Err(error))));
         items
     }
@@ -160,6 +164,7 @@ impl LatestSlots {
     }
 
     pub(super) fn unwatched_before(&self, time: Instant) -> Vec<WatchKey> {
+        // Sorted by time, so this does not pass over the other watches.
         let before = self.unwatched.range(..(time, 0));
         before.map(|(_, id)| WatchKey::of(*id)).collect()
     }

@@ -62,6 +62,7 @@ impl SetDeliveries {
             return BTreeSet::new();
         };
         if let SetDelivery::All { bounded_sender, .. } = set.delivery {
+            // Only the channel ends: its reader has dropped the set.
             bounded_sender.end();
         }
         set.members
@@ -153,9 +154,11 @@ impl SetDeliveries {
         if let Some(set) = self.sets.get_mut(&number)
             && !std::mem::replace(&mut set.to_wake, true)
         {
+            // One wake-up per burst and set, not one per event.
             self.to_wake.push(number);
         }
         self.deliveries += 1;
+        // A long burst wakes its readers before its end.
         if self.deliveries >= WAKE_AFTER {
             self.wake();
         }

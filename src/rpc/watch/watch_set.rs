@@ -106,6 +106,7 @@ impl WatchSet {
                 Ok(released.map(WatchKey::of).collect())
             }
             Err(error) => {
+                // The dropped guards have cancelled the watches that were added before the failure.
                 let mut watches = self.watches.lock();
                 for id in ids {
                     watches.remove(&id);
@@ -132,6 +133,7 @@ impl WatchSet {
             guards.push(guard);
             pending.push(created);
         }
+        // All creations are awaited together, within one timeout.
         let created = all_created(pending, self.guard.task().clone(), context.timeout());
         context.bridge().call(created)?;
         Ok(guards)

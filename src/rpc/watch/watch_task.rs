@@ -96,6 +96,8 @@ impl WatchTask {
             match std::future::poll_fn(|cx| self.poll(cx)).await {
                 Wake::Command(command) => self.command(command),
                 Wake::Stream(stream, input) => {
+                    // Before the state handles the input, which would open the stream again for
+                    // them.
                     self.fail_callers(&input);
                     self.feed(stream, input);
                 }
@@ -150,6 +152,7 @@ impl WatchTask {
     /// Sets the timer if a deadline is earlier. A timer that fires early does no harm, and most
     /// messages only move a deadline to a later time.
     fn arm(&mut self) {
+        // A reader cannot wake this task, so the task checks for room.
         let slow = !(self.stalled.is_empty() && self.postponed_progress.is_empty());
         let room_check = slow.then(|| Instant::now() + ROOM_CHECK);
         let streams = self.state.deadlines().map(|(_, due)| due).min();
@@ -173,6 +176,7 @@ impl WatchTask {
                 if let Some(stream) = self.streams.get_mut(&SHARED)
                     && created.is_some()
                 {
+                    // A caller waits for this watch, so the stream must not wait in the background.
                     stream.hurry();
                 }
                 self.insert(id, &watch, sink, created);
@@ -231,6 +235,8 @@ impl WatchTask {
             let now = Instant::now();
             let actions = self.state.on(stream, input, now, jitter::fraction());
             for (stream, action) in actions {
+                // An action can cause an input, such as `Full`, which is handled after the other
+                // actions.
                 let outcome = self.act(stream, action);
                 inputs.extend(outcome.map(|input| (stream, input)));
             }
@@ -324,6 +330,7 @@ impl WatchTask {
         match entry.created {
             Some(created) => {
                 entry.sink.end(&mut self.sets, id);
+                // The caller gets the error; an item would reach no reader.
                 let _ = created.send(Err(error));
             }
             None => entry.sink.finish(&mut self.sets, id, error),
@@ -428,6 +435,7 @@ impl Drop for WatchTask {
                 }
                 Command::AddSet(set, delivery) => self.sets.add(set, delivery),
                 Command::RemoveSet(set) => drop(self.sets.remove(set)),
+                // Dropping the reply ends the wait of the caller.
                 Command::RequestProgress(_) | Command::LastFailure(_) => {}
             }
         }

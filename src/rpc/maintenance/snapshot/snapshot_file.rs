@@ -44,9 +44,12 @@ fn save_on<D: Disk, T>(
         remove_stale(disk, folder, name);
         let (mut file, part) = PartFile::create(disk, path).map_err(|e| failed("create", &e))?;
         let written = write(&mut file)?;
+        // Before the rename: after a crash, the name must not lead to a file without data.
         disk.sync(&file).map_err(|e| failed("sync", &e))?;
+        // Closed first: some systems do not rename open files.
         drop(file);
         part.rename_to(path).map_err(|e| failed("rename", &e))?;
+        // The rename itself is on disk only after this.
         let synced = disk.sync_folder(folder);
         synced.map_err(|e| failed("sync the folder of", &e))?;
         Ok(written)
@@ -65,6 +68,7 @@ impl<'a, D: Disk> PartFile<'a, D> {
     /// Creates `PATH.part.` with a random number, so that two saves to one path use different files.
     fn create(disk: &'a D, path: &Path) -> io::Result<(D::File, Self)> {
         let mut name: OsString = path.into();
+        // A random name, so that two writers of one path never share a part file.
         name.push(format!(".part.{:0DIGITS$x}", jitter::number()));
         let path = PathBuf::from(name);
         let file = disk.create(&path)?;

@@ -97,6 +97,7 @@ impl SnapshotStream {
     ) -> Result<Self> {
         let opening = bridge.call(snapshot_source::open(transport, timeout));
         let (source, mut first) = opening.map_err(with_operation)?;
+        // The first message announces the bytes after it.
         let announced = first.remaining_bytes.checked_add(first.blob.len() as u64);
         let Some(announced) = announced.filter(|size| *size <= u64::MAX / 2) else {
             let reason = "the announced size of the snapshot is invalid";
@@ -163,6 +164,7 @@ impl SnapshotStream {
             let written = self.yielded;
             progress(SnapshotProgress { written, total });
         }
+        // An error that a buffered writer reports only now must not be lost.
         writer.flush().map_err(unwritten)?;
         let Some(sha256) = self.verified else {
             // The iterator has returned an error before.
@@ -195,6 +197,7 @@ impl SnapshotStream {
                     let Verified { digest, sha256 } =
                         result.map_err(|invalid| self.corrupt(&invalid.0))?;
                     self.verified = Some(sha256);
+                    // Only now: a file without the digest cannot be restored.
                     return Ok(Some(digest));
                 }
                 Some(Err(error)) => return Err(self.with_position(error)),
@@ -276,6 +279,7 @@ impl io::Read for SnapshotStream {
             return Ok(0);
         };
         let now = piece.split_to(piece.len().min(buffer.len()));
+        // The rest of the piece was not read by the caller yet.
         self.yielded -= piece.len() as u64;
         self.rest = piece;
         for (to, from) in buffer.iter_mut().zip(&now) {

@@ -57,6 +57,7 @@ impl Verifier {
     /// Adds the next bytes. Returns those that belong to the database.
     pub(super) fn feed(&mut self, mut blob: Bytes) -> Result<Bytes, InvalidSnapshot> {
         let missing = usize::try_from(self.announced - self.received).unwrap_or(usize::MAX);
+        // The bytes after the announced size are the digest.
         let data = blob.split_to(missing.min(blob.len()));
         self.hash.update(&data);
         self.received += data.len() as u64;
@@ -83,6 +84,7 @@ impl Verifier {
         if self.digest.len() < DIGEST {
             return Err(InvalidSnapshot("it ended without its SHA-256".into()));
         }
+        // `etcdutl` recognises a snapshot with a digest by `size % 512 == 32`.
         if announced == 0 || announced % SECTOR != 0 {
             let invalid = format!("{announced} bytes are not a whole database file");
             return Err(InvalidSnapshot(invalid));
