@@ -33,6 +33,7 @@ pub(super) fn parse(addr: &str) -> Result<(&str, u16), Reason> {
         None => name(host)?,
     };
     match host.parse::<IpAddr>() {
+        // Also the IPv4-mapped form, `::ffff:0.0.0.0`.
         Ok(ip) if ip.to_canonical().is_unspecified() => Err(UNREACHABLE),
         _ => Ok((host, port)),
     }

@@ -70,6 +70,7 @@ impl Codec {
             Codec::Plain => &instance.addr,
             Codec::Native => &instance.id,
         };
+        // The slash after the service excludes services with a longer name.
         let mut key = directory(prefix, &instance.service);
         key.push_str(last);
         key.into()

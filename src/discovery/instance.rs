@@ -112,6 +112,7 @@ impl Instance {
     /// or [`check`](Instance::check) refuses the service; [`ErrorKind::Os`] when the address of the
     /// listener cannot be read.
     pub fn listening(service: impl Into<String>, listener: &TcpListener) -> Result<Self> {
+        // With port 0, this has the port that the operating system chose.
         let addr = listener.local_addr().map_err(|error| {
             Error::new(
                 ErrorKind::Os,

@@ -22,6 +22,7 @@ pub(super) fn encode(instance: &Instance, incarnation: u64) -> Bytes {
             Value::Object(entries) => entries.is_empty(),
             _ => false,
         };
+        // Omitted, because each instance is in the memory of every reader.
         if !empty {
             fields.insert(name.to_owned(), value);
         }
@@ -61,6 +62,7 @@ pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, 
         // This error contains the line and the column, and nothing of the text.
         Err(error) => return Err(BadValue::new(format!("it is not JSON: {error}"))),
     };
+    // A newer format is decoded as far as possible: its fields can only have been added.
     let format = fields.number("v")?.unwrap_or(FORMAT);
     let addr = match fields.text("addr")? {
         Some(addr) => addr,
@@ -90,6 +92,7 @@ pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, 
     }
     instance.since = fields.number("since")?;
     instance.incarnation = fields.number("inc")?.unwrap_or(0);
+    // Unknown fields are written back by an update of this program.
     instance.extra = fields.0;
     Ok(instance)
 }
@@ -100,6 +103,7 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn take(&mut self, name: &str) -> Option<Value> {
+        // Some programs write null for an absent property.
         self.0.remove(name).filter(|value| !value.is_null())
     }
 

@@ -467,6 +467,7 @@ impl BatchPlan {
             self.separate.insert(*number, Separate::Split);
         }
         let (kind, mut first) = (batch.kind, batch.numbers);
+        // Halving finds a single refused step in log2(n) rounds.
         let second = first.split_off(first.len() / 2);
         for numbers in [second, first] {
             self.split_groups.push_front(SplitGroup { kind, numbers });

@@ -78,6 +78,7 @@ impl BatchSize {
     /// A batch was not answered. A slow link may never carry a large one in time, so the next one is
     /// smaller. This shows nothing about the server's limit.
     pub(super) fn unanswered(&mut self, bytes: usize) {
+        // A missing answer may have another cause than the size, so there is a minimum.
         let half = (bytes / 2).max(MIN_UNANSWERED_BYTES);
         self.bytes.current = self.bytes.current.min(half);
     }
@@ -93,6 +94,7 @@ impl AdaptiveLimit {
     }
 
     fn refused(&mut self, size: usize, now: Instant) {
+        // Batches in flight together can be refused in any order.
         let smallest = match self.ceiling(now) {
             Some(known) => known.min(size),
             None => size,
@@ -106,6 +108,7 @@ impl AdaptiveLimit {
         if size.saturating_add(size / 4) < self.current {
             return;
         }
+        // One below the smallest refused size, which would be refused again.
         let below = self.ceiling(now).map_or(self.max, |size| size - 1);
         let grown = self.current.saturating_add((self.current / 8).max(1));
         self.current = grown.min(below).min(self.max).max(1);

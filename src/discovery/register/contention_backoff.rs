@@ -39,6 +39,7 @@ impl ContentionBackoff {
         if !again {
             self.backoff.reset();
         }
+        // The first loss after a quiet time is restored at once.
         self.not_before = again.then(|| now + self.backoff.next(random));
     }
 

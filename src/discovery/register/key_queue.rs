@@ -43,6 +43,7 @@ impl KeyQueue {
         self.waiting.remove(&number);
         let first = queue.front().copied();
         match first {
+            // The next registration of the key may send its steps now.
             Some(first) => drop(self.waiting.remove(&first)),
             None => drop(self.queues.remove(key)),
         }

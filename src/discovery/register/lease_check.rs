@@ -33,6 +33,7 @@ impl LeaseCheck {
 
     pub(super) fn ask(&mut self, lease: LeaseId, now: Instant) {
         if self.pending.is_none() && self.not_before.is_none_or(|at| at <= now) {
+            // Many refused steps at once need one check.
             self.not_before = Some(now + CHECK_INTERVAL);
             let renewal = self.client.submit(KeepAliveOnce::new(lease));
             self.pending = Some((lease, renewal));
@@ -45,6 +46,7 @@ impl LeaseCheck {
         let (lease, answer) = (*lease, reply.try_wait()?);
         self.pending = None;
         let error = answer.err()?;
+        // Other failures show nothing about the permissions of the lease.
         (error.kind() == ErrorKind::PermissionDenied).then_some(lease)
     }
 

@@ -42,6 +42,7 @@ impl LeaseValidity {
     pub(super) fn renewed(&self, until: Deadline, ttl: Duration) {
         let mut inner = self.0.lock();
         inner.until = until;
+        // The server may grant another TTL at each renewal.
         inner.ttl = ttl;
     }
 
@@ -80,6 +81,7 @@ impl LeaseValidity {
     /// than half of the TTL is left.
     pub(super) fn is_suspect(&self) -> bool {
         let inner = self.0.lock();
+        // Renewals come at a third of the TTL, so at the half one is late.
         inner.until.remaining() < inner.ttl / 2
     }
 

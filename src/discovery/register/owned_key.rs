@@ -214,6 +214,7 @@ impl OwnedKey {
         if let Phase::InFlight(step) = self.phase {
             self.phase = match step {
                 KeyStep::Write(expect, _) => Phase::ToWrite(expect),
+                // `leaving` turns the next step into a delete again.
                 KeyStep::Delete(lease) => Phase::ToWrite(WriteCondition::OnLease(lease)),
                 KeyStep::Read => Phase::ToRead,
             };
@@ -233,8 +234,10 @@ impl OwnedKey {
     pub(super) fn refused(&mut self, alone: bool) -> bool {
         let mut is_wanted = false;
         if let Phase::InFlight(step) = self.phase {
+            // Nothing was executed, so the key is where it was before the step.
             self.possible_lease = self.previous_lease;
             if let (KeyStep::Write(..), true) = (step, alone) {
+                // Only a value that etcd accepted before can replace the refused one.
                 let has_old = !self.last_accepted.is_empty() && self.last_accepted != self.value;
                 is_wanted = self.last_sent == self.value;
                 self.is_refused |= is_wanted;
@@ -356,6 +359,7 @@ impl OwnedKey {
     fn written(&mut self, lease: LeaseId, at: Revision, leases: &Leases) {
         let revision = at;
         if leases.lives(lease) {
+            // The answer may come after the lease was retired.
             self.must_move = leases.current != Some(lease);
             self.possible_lease = Some(lease);
             self.phase = Phase::Held { lease, revision };
@@ -411,6 +415,7 @@ impl OwnedKey {
             self.written(stored_at.lease, kv.mod_revision(), leases);
             return None;
         }
+        // Only a key that was stored can be lost.
         let was_ours = self.stored_at.take().is_some();
         self.phase = match kv {
             None => Phase::ToWrite(WriteCondition::Absent),

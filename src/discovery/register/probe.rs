@@ -27,6 +27,7 @@ pub(super) struct Probe {
 impl Probe {
     /// Creates a probe that reads `key`. Whether the key exists or may be read does not matter.
     pub(super) fn new(client: &Client, key: Bytes) -> Self {
+        // Early enough for an answer within the timeout of a caller that waits.
         let delay = client.timeout() / 3;
         Probe {
             client: client.with_timeout(delay),
@@ -49,6 +50,7 @@ impl Probe {
             && due.is_some_and(|due| due <= now)
             && self.not_before.is_none_or(|at| at <= now)
         {
+            // At most one read per interval, however long the outage is.
             self.not_before = Some(now + 2 * self.delay);
             let read = Get::key(self.key.clone()).keys_only();
             self.reply = Some(self.client.submit(read));

@@ -122,6 +122,7 @@ impl SharedLease {
             let (grant, id) = Grant::ttl(ttl).with_random_id();
             UnconfirmedGrant { grant, id, until }
         });
+        // With the id of an unanswered grant, this finds its lease or grants it now.
         let reply = self.client.submit(grant.grant.clone());
         self.stage = Stage::Granting { reply, since: now };
     }
@@ -148,6 +149,7 @@ impl SharedLease {
     /// lease expires.
     fn abandon(&mut self) {
         if let Some(old) = self.unconfirmed.take() {
+            // Not awaited: if it fails, the lease expires.
             drop(self.client.submit(Revoke::new(old.id)));
         }
     }
@@ -163,6 +165,7 @@ impl SharedLease {
     pub(super) fn give_up(&mut self, now: Instant) {
         if let Stage::Held(_) = self.stage {
             self.stage = Stage::None {
+                // A lease that the server denies is not renewed; the next one is granted at once.
                 retry_at: Some(now),
             };
             self.validity.lost();
@@ -210,6 +213,7 @@ fn follow(keep: &KeepAlive, validity: &LeaseValidity) -> Result<(), Loss> {
     loop {
         match keep.try_next() {
             Ok(Ok(renewal)) => validity.renewed(renewal.deadline(), renewal.ttl()),
+            // The server's answer; any other end is an expiry by the local clock.
             Ok(Err(gone)) if gone.kind() == ErrorKind::LeaseNotFound => {
                 return Err(Loss::LeaseGone);
             }

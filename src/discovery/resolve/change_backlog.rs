@@ -67,6 +67,7 @@ impl ChangeBacklog {
                 updated,
                 removed,
             } => {
+                // Removals first: a reset may remove an id and add it with another address.
                 for (instance, cause) in removed {
                     self.gone(instance, cause);
                 }
@@ -97,6 +98,7 @@ impl ChangeBacklog {
             let Some(id) = self.order.pop_front() else {
                 return self.pop_rest();
             };
+            // The instance was removed again before the reader received it.
             let Some(pending) = self.instances.remove(&id) else {
                 continue;
             };
@@ -153,6 +155,7 @@ impl ChangeBacklog {
 
     /// Removes outdated ids from the order, once they are the majority.
     fn compact_order(&mut self) {
+        // Ids of removed instances stay in the order until they are the majority.
         if self.order.len() > 2 * self.instances.len() + 16 {
             let instances = &self.instances;
             let mut kept = std::collections::HashSet::new();
@@ -178,6 +181,7 @@ impl Pending {
             (Some(before), Some(now)) if self.removed.is_some() => {
                 (Some((before, self.removed)), Some(Change::Added(now)))
             }
+            // It changed and changed back.
             (Some(before), Some(now)) if before == now => (None, None),
             (Some(before), Some(instance)) => (None, Some(Change::Updated { instance, before })),
         };

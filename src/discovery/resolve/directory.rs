@@ -116,6 +116,7 @@ impl Directory {
         let (mut added, mut updated, mut removed) = (Vec::new(), Vec::new(), Vec::new());
         let mut bad = Vec::new();
         for kv in list {
+            // A key that is present again is reported as removed first, with an unknown cause.
             update.changes.extend(self.causes.take_waiting(&kv.key));
             let (key, lease) = (kv.key.clone(), kv.lease());
             let old = before.remove(&key).map(|entry| entry.instance);
@@ -127,6 +128,7 @@ impl Directory {
                         self.edits.push((key.clone(), None));
                         removed.push((old, Cause::Replaced));
                     }
+                    // A malformed value is reported once, not with every list.
                     if bad_before.remove(&key).as_ref() != Some(&reason) {
                         let (key, reason) = (key.clone(), reason.clone());
                         bad.push(Change::Bad { key, reason });
@@ -136,7 +138,9 @@ impl Directory {
                 }
             };
             let instance = match old {
+                // The same allocation, so that readers can compare pointers.
                 Some(old) if *old == read => old,
+                // Another address under the same id is another process, and not an update.
                 Some(old) if old.addr == read.addr => {
                     let read = Arc::new(read);
                     update.before.push(old);
@@ -179,6 +183,7 @@ impl Directory {
         revision: Revision,
     ) -> DirectoryUpdate {
         let mut update = DirectoryUpdate::default();
+        // Events before the first list are part of that list.
         if self.revision.is_none() {
             return update;
         }
@@ -255,6 +260,8 @@ impl Directory {
     /// the removal is reported later.
     pub(crate) fn first_changes(&self) -> Vec<Change> {
         let here = self.entries.values().map(|entry| &entry.instance);
+        // An instance whose removal has no cause yet is added first, so that its removal can
+        // follow.
         let here = here.chain(self.causes.waiting());
         let added: Vec<_> = here.cloned().collect();
         let (updated, removed) = (Vec::new(), Vec::new());
@@ -332,6 +339,7 @@ impl Directory {
             return;
         };
         self.edits.push((key.clone(), None));
+        // A draining instance leaves by itself. Without a lease, there is nothing to ask.
         match lease.filter(|_| instance.status != Status::Draining) {
             Some(lease) => update
                 .queries

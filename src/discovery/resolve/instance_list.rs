@@ -23,6 +23,7 @@ pub(super) struct InstanceList {
 
 impl InstanceList {
     pub(super) fn edit(&mut self, (key, instance): InstanceEdit) {
+        // Made again at the next request, and not for each change.
         self.snapshot = None;
         let is_pickable = |instance: &Arc<Instance>| usize::from(instance.is_pickable());
         self.pickable += instance.as_ref().map_or(0, is_pickable);

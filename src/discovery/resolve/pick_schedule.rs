@@ -74,11 +74,13 @@ impl PickSchedule {
             let Deadline { at, number, slot } = first.0;
             let valid = self.slots.get_mut(slot);
             let Some(slot) = valid.filter(|slot| slot.number == number) else {
+                // The instance was removed or changed after this entry was made.
                 PeekMut::pop(first);
                 continue;
             };
             self.now = at;
             self.given += 1;
+            // Stride scheduling: an instance of twice the weight is due twice as often.
             slot.at = at + slot.stride;
             slot.number = self.given;
             // Dropping `first` restores the order of the heap.
@@ -109,6 +111,7 @@ impl PickSchedule {
     fn join(&mut self, key: &Bytes, instance: &Arc<Instance>) {
         let stride = self.stride(instance);
         let wait = match self.balance {
+            // A new instance is picked after all others of the round.
             Balance::RoundRobin => stride,
             // Spread over the stride, so that instances that join together are not picked together.
             Balance::Weighted => (stride * u128::from(self.joined.wrapping_mul(GOLDEN))) >> 64,
@@ -136,6 +139,7 @@ impl PickSchedule {
         self.by_key.remove(key);
         if let Some(left) = self.slots.get_mut(slot) {
             left.instance = None;
+            // Numbers begin with 1, so the entry in the heap is invalid now.
             left.number = 0;
         }
         self.free.push(slot);
@@ -149,6 +153,7 @@ impl PickSchedule {
             return;
         };
         changed.instance = Some(Arc::clone(instance));
+        // The deadline depends on the weight only.
         if changed.stride == stride {
             return;
         }
@@ -173,6 +178,7 @@ impl PickSchedule {
 
     /// Keeps the heap within twice the number of instances.
     fn drop_invalid(&mut self) {
+        // Removed only when they are the majority, so the cost of an update is constant on average.
         if self.deadlines.len() > 2 * self.by_key.len() + 64 {
             let slots = &self.slots;
             self.deadlines.retain(|Reverse(deadline)| {

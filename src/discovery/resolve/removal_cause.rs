@@ -51,6 +51,7 @@ impl RemovalCauses {
         self.waiting.insert(key.clone(), lease);
         match self.queries.get_mut(&lease) {
             Some(query) => {
+                // The open query may have been answered before this deletion.
                 query.later.insert(key, instance);
                 None
             }
@@ -89,6 +90,7 @@ impl RemovalCauses {
         let mut removed = query.covered;
         let mut later = query.later;
         let cause = match alive {
+            // The key was deleted although its lease exists, so its owner deleted it.
             Some(true) => Cause::Left,
             // A lease that is gone does not return, so the answer holds for all of its keys.
             Some(false) => {
@@ -102,6 +104,7 @@ impl RemovalCauses {
             self.waiting.remove(&key);
             changes.push(Change::Removed { instance, cause });
         }
+        // Otherwise another query decides about the later deletions.
         if later.is_empty() {
             return (changes, None);
         }
