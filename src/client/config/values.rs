@@ -11,6 +11,8 @@ use crate::util::secret::Secret;
 ///
 #[doc = include_str!("defaults.md")]
 ///
+/// [`ClientBuilder`]: crate::ClientBuilder
+///
 /// In files, times are texts with a unit, as Go writes them (`5s`, `500ms`, `1m30s`). A number without a
 /// unit is refused: in Go it would be nanoseconds, and most people would mean seconds. A setting that is
 /// null or an empty text counts as not set. Names that are not in the table are refused. Password and token
@@ -43,7 +45,7 @@ pub struct Config {
     )]
     pub endpoints: Vec<String>,
     /// The domain whose SRV records are the endpoints, instead of a list:
-    /// [`ClientBuilder::discovery_srv`]. The lookup has the dial timeout.
+    /// [`ClientBuilder::discovery_srv`](crate::ClientBuilder::discovery_srv). The lookup has the dial timeout.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -52,7 +54,7 @@ pub struct Config {
         )
     )]
     pub discovery_srv: Option<String>,
-    /// The name of the cluster in that domain: [`SrvLookup::service_name`].
+    /// The name of the cluster in that domain: [`SrvLookup::service_name`](crate::config::SrvLookup::service_name).
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -72,19 +74,20 @@ pub struct Config {
         )
     )]
     pub insecure_discovery: Option<bool>,
-    /// The time limit of one connection attempt: [`ClientBuilder::connect_timeout`].
+    /// The time limit of one connection attempt:
+    /// [`ClientBuilder::connect_timeout`](crate::ClientBuilder::connect_timeout).
     #[cfg_attr(
         feature = "serde",
         serde(with = "super::serial::time", skip_serializing_if = "Option::is_none")
     )]
     pub dial_timeout: Option<Duration>,
-    /// The deadline of every call: [`ClientBuilder::timeout`].
+    /// The deadline of every call: [`ClientBuilder::timeout`](crate::ClientBuilder::timeout).
     #[cfg_attr(
         feature = "serde",
         serde(with = "super::serial::time", skip_serializing_if = "Option::is_none")
     )]
     pub request_timeout: Option<Duration>,
-    /// The silence of a server before a ping: [`ClientBuilder::ping_interval`].
+    /// The silence of a server before a ping: [`ClientBuilder::ping_interval`](crate::ClientBuilder::ping_interval).
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -94,7 +97,7 @@ pub struct Config {
         )
     )]
     pub dial_keep_alive_time: Option<Duration>,
-    /// The time limit of the answer to a ping: [`ClientBuilder::ping_timeout`].
+    /// The time limit of the answer to a ping: [`ClientBuilder::ping_timeout`](crate::ClientBuilder::ping_timeout).
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -104,7 +107,8 @@ pub struct Config {
         )
     )]
     pub dial_keep_alive_timeout: Option<Duration>,
-    /// The largest request in bytes: [`ClientBuilder::send_limit`]. 0 is the default, as in clientv3.
+    /// The largest request in bytes:
+    /// [`ClientBuilder::send_limit`](crate::ClientBuilder::send_limit). 0 is the default, as in clientv3.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -114,7 +118,8 @@ pub struct Config {
         )
     )]
     pub max_call_send_msg_size: Option<usize>,
-    /// The largest reply in bytes: [`ClientBuilder::receive_limit`]. 0 is the default.
+    /// The largest reply in bytes:
+    /// [`ClientBuilder::receive_limit`](crate::ClientBuilder::receive_limit). 0 is the default.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -124,7 +129,8 @@ pub struct Config {
         )
     )]
     pub max_call_recv_msg_size: Option<usize>,
-    /// The maximum number of operations of a transaction: [`ClientBuilder::max_txn_ops`]. 0 is the default.
+    /// The maximum number of operations of a transaction:
+    /// [`ClientBuilder::max_txn_ops`](crate::ClientBuilder::max_txn_ops). 0 is the default.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -133,7 +139,8 @@ pub struct Config {
         )
     )]
     pub max_txn_ops: Option<usize>,
-    /// The number of responses that a watch holds for a slow reader: [`ClientBuilder::watch_queue`].
+    /// The number of responses that a watch holds for a slow reader:
+    /// [`ClientBuilder::watch_queue`](crate::ClientBuilder::watch_queue).
     #[cfg_attr(
         feature = "serde",
         serde(
