@@ -14,8 +14,8 @@ use crate::grpc::connect::dns_srv::SrvLookup;
 use crate::grpc::connect::endpoint::{Endpoint, Written, parse_all};
 #[cfg(feature = "__tls")]
 use crate::grpc::tls::{Connector, Tls};
-use crate::grpc::{Identity, MessageLimits, Resolver, Tokens, TransportSettings};
-use crate::runtime::{Capacity, DriveMode};
+use crate::grpc::{Alarms, Identity, MessageLimits, Resolver, Tokens, TransportSettings};
+use crate::runtime::{Capacity, DriveMode, clock};
 use crate::util::secret::Secret;
 
 /// The settings of a [`Client`], which [`connect`](ClientBuilder::connect) makes.
@@ -195,7 +195,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a server may be silent, while a request waits for it, before it is pinged.
+    /// Sets how long a server may be silent, while a request waits for it, before it is pinged. When the
+    /// client wakes up for something else, the ping is sent up to a quarter of this time earlier.
     ///
     /// Less than 5 s means 5 s: etcd closes the connections of clients that ping more often
     /// (`--grpc-keepalive-min-time`).
@@ -362,6 +363,7 @@ impl ClientBuilder {
             connection_window: 16 << 20,
             limits: self.limits,
             ping: TransportSettings::pings(self.ping_interval, self.ping_timeout),
+            alarms: Alarms::new(clock::now),
             tokens: identity.map(Tokens::new),
             plaintext_credentials: self.plaintext_credentials,
             #[cfg(feature = "__tls")]

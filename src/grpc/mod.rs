@@ -6,6 +6,7 @@
 //! roles (`connection_role`), so that many events or keys delay no call, and nothing delays a lease
 //! renewal.
 
+mod alarms;
 mod attempts;
 mod authenticated;
 mod call;
@@ -32,6 +33,7 @@ mod token;
 mod transport;
 mod unary;
 
+pub(crate) use alarms::{Alarm, Alarms, Window};
 pub(crate) use call::Call;
 pub(crate) use connect::connection::Connection;
 pub(crate) use connect::connection_role::ConnectionRole;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alarms::Alarms;
 use super::connect::endpoint::Endpoint;
 use super::connect::keepalive_task::PingRate;
 use super::connect::resolver::Resolver;
@@ -28,6 +29,7 @@ pub(crate) struct TransportSettings {
     /// The largest accepted reply and the largest request.
     pub(crate) limits: MessageLimits,
     pub(crate) ping: Arc<PingRate>,
+    pub(crate) alarms: Alarms,
     /// The token of the client's user; `None` when it has no user, or a certificate identifies it.
     pub(crate) tokens: Option<Arc<Tokens>>,
     /// Whether a password or a token may be sent without TLS.

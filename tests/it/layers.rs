@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
     "util/backoff.rs",
     "client/config/env.rs",
     "client/config/span.rs",
+    "grpc/alarms/table.rs",
     "grpc/connect/address_record.rs",
     "grpc/connect/address_set.rs",
     "grpc/connect/member_picker.rs",

@@ -1,6 +1,7 @@
 //! The state that the handles and the tasks of one connection share.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use super::stream_slots::StreamSlots;
 /// The state of one connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
-    pub(super) open_streams: AtomicUsize,
+    open_streams: AtomicUsize,
     /// The open streams that last as long as the connection does.
     pub(super) open_flows: AtomicUsize,
     /// When the last sign of life of the server arrived.
@@ -26,6 +27,10 @@ pub(crate) struct ConnectionState {
     /// The server has no RangeStream (etcd before 3.7, gRPC proxy). A replacement server is reached
     /// over a new connection.
     pub(super) no_range_stream: AtomicBool,
+    /// No stream was open at the last keepalive check: the next stream is reported to `busy`.
+    resting: AtomicBool,
+    /// Requests a keepalive check because a stream was opened after a rest.
+    pub(super) busy: Notify,
     /// Requests a keepalive check after an unanswered request.
     pub(crate) suspected: Notify,
     /// Requests the end of the connection.
@@ -42,13 +47,36 @@ impl ConnectionState {
             draining: AtomicBool::new(false),
             slots: OnceLock::new(),
             no_range_stream: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
+            busy: Notify::new(),
             suspected: Notify::new(),
             kill: Notify::new(),
         })
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        self.open_streams.load(Relaxed) > 0
+        self.open_streams.load(SeqCst) > 0
+    }
+
+    /// Counts an open stream.
+    pub(super) fn stream_opened(&self) {
+        self.open_streams.fetch_add(1, SeqCst);
+        if self.resting.load(SeqCst) && self.resting.swap(false, SeqCst) {
+            self.busy.notify_one();
+        }
+    }
+
+    pub(super) fn stream_closed(&self) {
+        self.open_streams.fetch_sub(1, SeqCst);
+    }
+
+    /// Lets the next stream request a keepalive check.
+    pub(super) fn rest(&self) {
+        self.resting.store(true, SeqCst);
+        // A stream that was opened before this line did not report itself.
+        if self.is_busy() {
+            self.busy.notify_one();
+        }
     }
 
     /// When the last sign of life of the server arrived.

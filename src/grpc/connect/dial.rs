@@ -148,7 +148,12 @@ async fn dial(
     let open = transport
         .observer
         .connected(&endpoint.text, begun.elapsed());
-    let checking = keepalive_task::check(pings, Arc::clone(&state), Arc::clone(&settings.ping));
+    let checking = keepalive_task::check(
+        pings,
+        Arc::clone(&state),
+        Arc::clone(&settings.ping),
+        settings.alarms.clone(),
+    );
     transport.picker.lock().connected(id);
     let weak = Arc::downgrade(transport);
     tokio::spawn(async move {

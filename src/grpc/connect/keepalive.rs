@@ -14,11 +14,19 @@ pub(crate) const FASTEST: Duration = Duration::from_secs(5);
 /// during that time is not counted against the server.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
+/// A ping is sent up to this fraction of the interval earlier, when the client wakes up for something else.
+const EARLY: u32 = 4;
+
 /// The next action of the keepalive task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeepaliveStep {
-    /// Do nothing until then, unless an event arrives.
-    Wait(Instant),
+    /// Do nothing until then, unless an event arrives. From `from` on, a step sends the ping.
+    Wait {
+        from: Instant,
+        until: Instant,
+    },
+    /// Nothing is asked of the server: do nothing until a stream is opened, or another event arrives.
+    Rest,
     Ping,
     /// The server is not reachable.
     GiveUp,
@@ -31,6 +39,8 @@ pub(crate) struct Keepalive {
     pinged: Instant,
     /// The last ping is not answered.
     asking: bool,
+    /// Since when the connection is busy, without a rest.
+    busy: Option<Instant>,
     /// When an unanswered request was reported. It is kept until the next sign of life, also while
     /// it is too early for a ping.
     suspected: Option<Instant>,
@@ -47,6 +57,7 @@ impl Keepalive {
             answer_within,
             pinged: now,
             asking: false,
+            busy: None,
             suspected: None,
             due: now,
             awake: now,
@@ -68,7 +79,8 @@ impl Keepalive {
     }
 
     /// Decides what to do at `now`; `last_sign_of_life` is the last sign of life. A busy connection is pinged
-    /// after `interval` of silence, and as soon as permitted after an unanswered request.
+    /// after `interval` of silence, and as soon as permitted after an unanswered request. Silence counts
+    /// from when the connection became busy.
     pub(crate) fn step(
         &mut self,
         now: Instant,
@@ -79,31 +91,34 @@ impl Keepalive {
         if now > self.due + STOOD_STILL {
             self.awake = now;
         }
+        self.busy = busy.then(|| self.busy.unwrap_or(now));
         self.suspected.take_if(|since| *since < last_sign_of_life);
         let last_sign_of_life = last_sign_of_life.max(self.awake);
-        let at = if self.asking {
-            let at = last_sign_of_life.max(self.pinged) + self.answer_within;
-            if at <= now {
+        if self.asking {
+            let until = last_sign_of_life.max(self.pinged) + self.answer_within;
+            if until <= now {
                 return KeepaliveStep::GiveUp;
             }
-            at
-        } else {
-            let wanted = match self.suspected {
-                Some(since) => Some(since),
-                None if busy => Some(last_sign_of_life + interval),
-                None => None,
-            };
-            match wanted.map(|at| at.max(self.pinged + FASTEST)) {
-                Some(at) if at <= now => {
-                    (self.pinged, self.asking, self.due) = (now, true, now);
-                    return KeepaliveStep::Ping;
-                }
-                Some(at) => at,
-                None => now + interval,
+            self.due = until;
+            return KeepaliveStep::Wait { from: until, until };
+        }
+        let (wanted, early) = match (self.suspected, self.busy) {
+            (Some(since), _) => (since, Duration::ZERO),
+            (None, Some(busy)) => (last_sign_of_life.max(busy) + interval, interval / EARLY),
+            (None, None) => {
+                self.due = now + interval;
+                return KeepaliveStep::Rest;
             }
         };
-        self.due = at;
-        KeepaliveStep::Wait(at)
+        let permitted = self.pinged + FASTEST;
+        let from = wanted.checked_sub(early).unwrap_or(wanted).max(permitted);
+        if from <= now {
+            (self.pinged, self.asking, self.due) = (now, true, now);
+            return KeepaliveStep::Ping;
+        }
+        let until = wanted.max(permitted);
+        self.due = until;
+        KeepaliveStep::Wait { from, until }
     }
 }
 

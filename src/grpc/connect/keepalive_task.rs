@@ -7,10 +7,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use h2::{Ping, PingPong};
-use tokio::time::sleep_until;
 
 use super::connection_state::ConnectionState;
 use super::keepalive::{FASTEST, Keepalive, KeepaliveStep};
+use crate::grpc::alarms::{Alarms, Window};
 
 /// The ping rate of all connections of a client.
 #[derive(Debug)]
@@ -42,12 +42,26 @@ impl PingRate {
 }
 
 /// Ends the connection when the server does not answer a ping. Runs as long as the connection.
-pub(crate) async fn check(mut pings: PingPong, state: Arc<ConnectionState>, rate: Arc<PingRate>) {
+pub(crate) async fn check(
+    mut pings: PingPong,
+    state: Arc<ConnectionState>,
+    rate: Arc<PingRate>,
+    alarms: Alarms,
+) {
     let mut liveness = Keepalive::new(Instant::now(), rate.answer_within);
+    let mut alarm = alarms.alarm();
     loop {
+        let (now, boot_now) = (Instant::now(), alarms.now());
         let (last_sign_of_life, busy) = (state.last_sign_of_life(), state.is_busy());
-        let until = match liveness.step(Instant::now(), last_sign_of_life, busy, rate.interval()) {
-            KeepaliveStep::Wait(until) => until,
+        let window = match liveness.step(now, last_sign_of_life, busy, rate.interval()) {
+            KeepaliveStep::Wait { from, until } => Some(Window {
+                from: boot_now + from.saturating_duration_since(now),
+                until: boot_now + until.saturating_duration_since(now),
+            }),
+            KeepaliveStep::Rest => {
+                state.rest();
+                None
+            }
             KeepaliveStep::Ping => match pings.send_ping(Ping::opaque()) {
                 Ok(()) => continue,
                 Err(_) => return,
@@ -57,10 +71,11 @@ pub(crate) async fn check(mut pings: PingPong, state: Arc<ConnectionState>, rate
                 return;
             }
         };
+        alarm.set(window);
         let event = {
+            let mut busy = std::pin::pin!(state.busy.notified());
             let mut suspected = std::pin::pin!(state.suspected.notified());
             let mut ended = std::pin::pin!(state.until_ended());
-            let mut time = std::pin::pin!(sleep_until(until.into()));
             std::future::poll_fn(|cx| {
                 if ended.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Ended);
@@ -73,7 +88,10 @@ pub(crate) async fn check(mut pings: PingPong, state: Arc<ConnectionState>, rate
                 if suspected.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Suspected);
                 }
-                time.as_mut().poll(cx).map(|()| Event::Time)
+                if busy.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Step);
+                }
+                alarm.poll(cx).map(|()| Event::Step)
             })
             .await
         };
@@ -81,7 +99,7 @@ pub(crate) async fn check(mut pings: PingPong, state: Arc<ConnectionState>, rate
             Event::Ended => return,
             Event::Pong => liveness.answered(),
             Event::Suspected => liveness.suspect(Instant::now()),
-            Event::Time => {}
+            Event::Step => {}
         }
     }
 }
@@ -90,5 +108,6 @@ enum Event {
     Ended,
     Pong,
     Suspected,
-    Time,
+    /// The next step is due.
+    Step,
 }

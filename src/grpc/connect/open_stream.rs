@@ -18,7 +18,7 @@ pub(crate) struct OpenStream {
 
 impl OpenStream {
     pub(crate) fn new(connection: &Connection) -> Self {
-        connection.state.open_streams.fetch_add(1, Relaxed);
+        connection.state.stream_opened();
         OpenStream {
             state: Arc::clone(&connection.state),
             flow: false,
@@ -61,7 +61,7 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.state.open_streams.fetch_sub(1, Relaxed);
+        self.state.stream_closed();
         if self.flow {
             self.state.open_flows.fetch_sub(1, Relaxed);
         }

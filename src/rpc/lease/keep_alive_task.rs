@@ -1,14 +1,10 @@
 //! The task that keeps the leases of a client alive: feeds the schedule and performs its actions.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Sleep, sleep};
 
 use super::lease_command::LeaseCommand;
 use super::lease_holder::LeaseHolder;
@@ -16,16 +12,12 @@ use super::renewal::Renewal;
 use super::renewal_schedule::{Action, Input, RenewalSchedule, StreamRole};
 use super::renewal_stream::{RenewalEvent, RenewalStream};
 use crate::error::{Error, ErrorKind};
-use crate::grpc::{Transport, Urgency};
+use crate::grpc::{Alarm, Alarms, Transport, Urgency, Window};
 use crate::observe::Observer;
 use crate::runtime::clock;
 use crate::types::LeaseId;
 use crate::util::boot_time::BootTime;
 use crate::util::jitter;
-
-/// The longest sleep while there are leases: the runtime's clock stops while the machine is suspended,
-/// and the time to live of leases continues.
-const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// A lease that is kept alive.
 #[derive(Default)]
@@ -41,6 +33,8 @@ pub(super) struct KeepAliveTask {
     isolated: RenewalStream,
     commands: mpsc::UnboundedReceiver<LeaseCommand>,
     leases: HashMap<LeaseId, KeptLease>,
+    /// They run on the clock that does not stop while the machine is suspended, as leases do.
+    alarms: Alarms,
     observer: Arc<Observer>,
 }
 
@@ -63,17 +57,19 @@ impl KeepAliveTask {
             isolated: RenewalStream::new(Arc::clone(transport)),
             commands,
             leases: HashMap::new(),
+            alarms: transport.settings().alarms.clone(),
         }
     }
 
     /// Runs until the client has ended.
     pub(super) async fn run(mut self) {
+        let mut alarm = self.alarms.alarm();
         loop {
             self.observer
                 .leases
                 .are(self.leases.len(), self.schedule.first_end());
-            let mut timer = self.next_wait().map(sleep).map(Box::pin);
-            let next = std::future::poll_fn(|cx| self.poll_next(timer.as_mut(), cx)).await;
+            alarm.set(self.schedule.wake_at().map(Window::at));
+            let next = std::future::poll_fn(|cx| self.poll_next(&mut alarm, cx)).await;
             let input = match next {
                 None => return,
                 Some(Wake::Command(command)) => self.input(command),
@@ -99,11 +95,7 @@ impl KeepAliveTask {
     }
 
     /// Polls the streams first: an answer that has already arrived is not late.
-    fn poll_next(
-        &mut self,
-        timer: Option<&mut Pin<Box<Sleep>>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Wake>> {
+    fn poll_next(&mut self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<Option<Wake>> {
         for role in StreamRole::BOTH {
             if let Poll::Ready(event) = self.stream(role).poll(cx) {
                 return Poll::Ready(Some(Wake::Stream(role, event)));
@@ -112,18 +104,7 @@ impl KeepAliveTask {
         if let Poll::Ready(command) = self.commands.poll_recv(cx) {
             return Poll::Ready(command.map(Wake::Command));
         }
-        match timer {
-            Some(timer) => timer.as_mut().poll(cx).map(|()| Some(Wake::Timer)),
-            None => Poll::Pending,
-        }
-    }
-
-    /// The time until the next tick.
-    fn next_wait(&self) -> Option<Duration> {
-        let at = self.schedule.wake_at()?;
-        // The timer of the runtime has a resolution of milliseconds, and must not fire early.
-        let wait = at.since(clock::now()) + Duration::from_millis(1);
-        Some(wait.min(MAX_SLEEP))
+        alarm.poll(cx).map(|()| Some(Wake::Timer))
     }
 
     /// Performs a command. Returns the input that results from it.

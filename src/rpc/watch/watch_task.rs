@@ -1,14 +1,11 @@
 //! The task of all watches of a client: feeds the state machine and performs its actions.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Sleep;
 
 use super::command::Command;
 use super::set_delivery::SetDeliveries;
@@ -19,7 +16,7 @@ use super::watch_id::WatchId;
 use super::watch_request::Watch;
 use super::watch_stream::WatchStream;
 use crate::error::{Error, ErrorKind, Result};
-use crate::grpc::{Transport, Urgency};
+use crate::grpc::{Alarm, Alarms, Transport, Urgency, Window};
 use crate::observe::{Observer, Subject};
 use crate::runtime::SendOutcome;
 use crate::util::jitter;
@@ -44,7 +41,8 @@ pub(super) struct WatchTask {
     stalled: StalledWatches,
     /// Watches whose reader had no room for the progress that it requested.
     postponed_progress: BTreeSet<WatchId>,
-    timer: Pin<Box<Sleep>>,
+    alarms: Alarms,
+    alarm: Alarm,
     armed: Option<Instant>,
     /// The reason why the last stream failed, until a stream delivers a message.
     last_failure: Option<String>,
@@ -70,6 +68,7 @@ impl WatchTask {
     /// Runs until the client has ended.
     pub(super) async fn run(transport: Arc<Transport>, commands: mpsc::UnboundedReceiver<Command>) {
         let now = Instant::now();
+        let alarms = transport.settings().alarms.clone();
         let task = WatchTask {
             commands,
             state: Streams::new(transport.settings().limits.receive, now),
@@ -81,7 +80,8 @@ impl WatchTask {
             sets: SetDeliveries::default(),
             stalled: StalledWatches::default(),
             postponed_progress: BTreeSet::new(),
-            timer: Box::pin(tokio::time::sleep_until(now.into())),
+            alarm: alarms.alarm(),
+            alarms,
             armed: None,
             last_failure: None,
         };
@@ -116,7 +116,7 @@ impl WatchTask {
             Poll::Ready(None) => return Poll::Ready(Wake::ClientGone),
             Poll::Pending => {}
         }
-        if self.armed.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+        if self.alarm.poll(cx).is_ready() {
             self.armed = None;
             return Poll::Ready(Wake::Timer);
         }
@@ -139,7 +139,7 @@ impl WatchTask {
     /// Feeds `Tick` to the streams that are due, after `Arriving` if bytes have arrived.
     fn tick(&mut self) {
         let now = Instant::now();
-        let due = self.state.deadlines().filter(|(_, due)| *due <= now);
+        let due = self.state.ticks_from().filter(|(_, from)| *from <= now);
         for (stream, _) in due.collect::<Vec<_>>() {
             let open = self.streams.get_mut(&stream);
             if open.is_some_and(WatchStream::has_arrived) {
@@ -149,19 +149,26 @@ impl WatchTask {
         }
     }
 
-    /// Sets the timer if a deadline is earlier. A timer that fires early does no harm, and most
+    /// Sets the alarm if a deadline is earlier. An alarm that fires early does no harm, and most
     /// messages only move a deadline to a later time.
     fn arm(&mut self) {
         // A reader cannot wake this task, so the task checks for room.
         let slow = !(self.stalled.is_empty() && self.postponed_progress.is_empty());
-        let room_check = slow.then(|| Instant::now() + ROOM_CHECK);
+        let now = Instant::now();
+        let room_check = slow.then(|| now + ROOM_CHECK);
         let streams = self.state.deadlines().map(|(_, due)| due).min();
         let due = [streams, room_check].into_iter().flatten().min();
         if let Some(due) = due
             && self.armed.is_none_or(|armed| due < armed)
         {
             self.armed = Some(due);
-            self.timer.as_mut().reset(due.into());
+            let from = self.state.ticks_from().map(|(_, from)| from).min();
+            let from = from.map_or(due, |from| from.min(due));
+            let boot_now = self.alarms.now();
+            self.alarm.set(Some(Window {
+                from: boot_now + from.saturating_duration_since(now),
+                until: boot_now + due.saturating_duration_since(now),
+            }));
         }
     }
 

@@ -49,8 +49,8 @@ impl Wire {
         loop {
             match self.step(busy) {
                 KeepaliveStep::GiveUp => return Some(self.now - self.begun),
-                KeepaliveStep::Wait(at) if at <= end => self.now = at,
-                KeepaliveStep::Wait(_) => break,
+                KeepaliveStep::Wait { until, .. } if until <= end => self.now = until,
+                KeepaliveStep::Wait { .. } | KeepaliveStep::Rest => break,
                 KeepaliveStep::Ping => panic!("the wire answers pings"),
             }
         }
@@ -71,13 +71,43 @@ fn a_silent_server_is_abandoned_after_an_unanswered_ping() {
 }
 
 #[test]
-fn an_idle_connection_is_not_pinged() {
+fn a_connection_without_streams_rests_and_a_stream_has_its_whole_interval() {
     let mut wire = Wire::new();
-    assert_eq!(wire.step(false), KeepaliveStep::Wait(wire.now + INTERVAL));
+    assert_eq!(wire.step(false), KeepaliveStep::Rest);
     assert_eq!(wire.silence(3_600_000, false), None);
     assert!(wire.pings.is_empty());
     // Then a request is opened.
-    assert_eq!(wire.silence(3_700_000, true), Some(ms(3_605_000)));
+    assert_eq!(wire.silence(3_700_000, true), Some(ms(3_615_000)));
+    assert_eq!(wire.pings, [wire.begun + ms(3_610_000)]);
+}
+
+#[test]
+fn a_ping_is_sent_early_by_a_step_in_its_window_and_never_before() {
+    for (at, early) in [(7_499, false), (7_500, true), (9_999, true)] {
+        let mut wire = Wire::new();
+        let window = KeepaliveStep::Wait {
+            from: wire.now + ms(7_500),
+            until: wire.now + ms(10_000),
+        };
+        assert_eq!(wire.step(true), window);
+        // The client woke up for something else.
+        wire.now += ms(at);
+        let end = wire.silence(60_000, true);
+        let ping = if early { at } else { 10_000 };
+        assert_eq!(wire.pings, [wire.begun + ms(ping)]);
+        assert_eq!(end, Some(ms(ping) + WITHIN));
+    }
+}
+
+#[test]
+fn an_early_ping_keeps_the_distance_to_the_last_one() {
+    let mut wire = Wire::new();
+    let interval = ms(6_000);
+    let step = wire
+        .liveness
+        .step(wire.now, wire.last_sign_of_life, true, interval);
+    let (from, until) = (wire.now + FASTEST, wire.now + interval);
+    assert_eq!(step, KeepaliveStep::Wait { from, until });
 }
 
 #[test]
@@ -122,20 +152,18 @@ fn a_suspended_process_pings_before_it_abandons_the_server() {
     assert_eq!(wire.silence(10_000, true), None);
     assert_eq!(wire.pings.len(), 1);
     wire.now += Duration::from_secs(3600);
-    assert_eq!(wire.step(true), KeepaliveStep::Wait(wire.now + WITHIN));
+    let wait = |until| KeepaliveStep::Wait { from: until, until };
+    assert_eq!(wire.step(true), wait(wire.now + WITHIN));
     let end = wire.now - wire.begun + WITHIN;
     assert_eq!(wire.silence(4_000_000, true), Some(end));
     // A timer that is a little late does not count as a suspension.
-    for (late, expected) in [
-        (1000, KeepaliveStep::GiveUp),
-        (1001, KeepaliveStep::Wait(wire.now)),
-    ] {
+    for late in [1000, 1001] {
         let mut wire = Wire::new();
         assert_eq!(wire.silence(10_000, true), None);
         wire.now += WITHIN + ms(late);
-        let expected = match expected {
-            KeepaliveStep::Wait(_) => KeepaliveStep::Wait(wire.now + WITHIN),
-            step => step,
+        let expected = match late {
+            1000 => KeepaliveStep::GiveUp,
+            _ => wait(wire.now + WITHIN),
         };
         assert_eq!(wire.step(true), expected, "{late} ms");
     }

@@ -33,8 +33,8 @@ const MIN_WAIT: Duration = Duration::from_millis(50);
 /// background priority, dials of a failing address are up to 1.5 s apart, and a dial may take 3 s.
 const URGENT_BELOW: Duration = Duration::from_secs(5);
 
-/// A lease is renewed up to this fraction earlier than at a third of its time to live, so that leases
-/// that were granted together are not renewed together.
+/// One of several leases is renewed up to this fraction earlier than at a third of its time to live, so
+/// that leases that were granted together are not renewed together.
 const JITTER: f64 = 0.1;
 
 /// Decides when each lease of a client is renewed, and when it has ended.
@@ -186,7 +186,10 @@ impl RenewalSchedule {
         stream.answered(now);
         self.last_failure = None;
         // Spread, so that leases granted together are not always renewed together.
-        let third = 1.0 - JITTER * self.random.fraction();
+        let third = match self.leases.len() {
+            1 => 1.0,
+            _ => 1.0 - JITTER * self.random.fraction(),
+        };
         let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };

@@ -54,7 +54,12 @@ impl UnansweredRenewals {
     }
 
     pub(super) fn remove(&mut self, lease: LeaseId) -> Option<UnansweredRenewal> {
-        self.sent.remove(&lease)
+        let removed = self.sent.remove(&lease);
+        if self.sent.is_empty() {
+            // There is nothing to check, so the client is not woken for it.
+            self.check_at = None;
+        }
+        removed
     }
 
     /// The renewal that was sent first. The server handles them in order.

@@ -24,8 +24,15 @@ const MAX_MESSAGES_BEFORE_ANSWER: u32 = 64;
 /// and 3.5.13 for a watch that started in the past and had no events.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);
 
-/// After this time without a message, a progress request is sent.
-const ASK_AFTER: Duration = Duration::from_secs(10);
+/// After this time without a message, a progress request is sent. It adds little to the wake-ups of an idle
+/// client, and leaves time for more requests.
+const ASK_AFTER: Duration = Duration::from_secs(30);
+
+/// The first progress request is sent up to this time earlier, when the client wakes up for something else.
+const ASK_EARLIER: Duration = Duration::from_secs(10);
+
+/// The time between the progress requests of a silent stream.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// After this time without a message, the stream is closed. The pings of the connection detect dead
 /// peers sooner.
@@ -204,7 +211,7 @@ impl Watches {
             }
             self.last_message_at = now;
         }
-        if self.ask_at() <= now {
+        if self.ask_from() <= now {
             self.send_progress_request(now);
         }
         Ok(())
@@ -251,10 +258,25 @@ impl Watches {
     }
 
     fn ask_at(&self) -> Instant {
-        self.progress_requests
-            .sent_at
-            .map_or(self.last_message_at, |at| at.max(self.last_message_at))
-            + ASK_AFTER
+        let after_message = self.last_message_at + ASK_AFTER;
+        let asked_at = self.progress_requests.sent_at;
+        asked_at.map_or(after_message, |at| after_message.max(at + ASK_AGAIN))
+    }
+
+    /// From when on a tick sends the next progress request.
+    fn ask_from(&self) -> Instant {
+        let after_message = self.last_message_at + (ASK_AFTER - ASK_EARLIER);
+        let asked_at = self.progress_requests.sent_at;
+        asked_at.map_or(after_message, |at| after_message.max(at + ASK_AGAIN))
+    }
+
+    /// From when on a tick does what is due at this deadline.
+    pub(super) fn due_from(&self, deadline: Instant) -> Instant {
+        if deadline == self.ask_at() {
+            self.ask_from()
+        } else {
+            deadline
+        }
     }
 
     pub(super) fn stream_deadline(&self) -> Option<Instant> {

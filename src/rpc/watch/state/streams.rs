@@ -87,9 +87,20 @@ impl Streams {
 
     /// The time at which the next `Tick` of each stream is due, if no other input comes before.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = (StreamNo, Instant)> {
-        let own = self.own.iter().map(|(stream, watches)| (*stream, watches));
-        let all = std::iter::once((SHARED, &self.shared)).chain(own);
+        let all = self.all();
         all.filter_map(|(stream, watches)| Some((stream, watches.deadline()?)))
+    }
+
+    /// From when on the next `Tick` of each stream does what is due, if the client wakes up for something
+    /// else.
+    pub(crate) fn ticks_from(&self) -> impl Iterator<Item = (StreamNo, Instant)> {
+        let all = self.all();
+        all.filter_map(|(stream, watches)| Some((stream, watches.tick_from()?)))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (StreamNo, &Watches)> {
+        let own = self.own.iter().map(|(stream, watches)| (*stream, watches));
+        std::iter::once((SHARED, &self.shared)).chain(own)
     }
 
     fn stream(&mut self, stream: StreamNo) -> Option<&mut Watches> {

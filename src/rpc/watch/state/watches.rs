@@ -269,6 +269,15 @@ impl Watches {
         }
     }
 
+    /// From when on a tick does what is due at the deadline.
+    pub(crate) fn tick_from(&self) -> Option<Instant> {
+        let deadline = self.deadline()?;
+        match self.stream {
+            StreamState::Open { .. } => Some(self.due_from(deadline)),
+            _ => Some(deadline),
+        }
+    }
+
     pub(super) fn finish(&mut self, id: WatchId, error: Error) {
         if let Some(entry) = self.entries.remove(&id) {
             self.progress_wanted.remove(&id);

@@ -10,8 +10,33 @@ fn the_ttl_counts_from_the_sending_and_a_third_of_it_passes_before_a_renewal() {
         [renewed(1, 30, 30_000)]
     );
     let (when, actions) = run(&mut schedule, 60_000);
-    assert!((9_000..=10_000).contains(&when), "{when}");
+    assert_eq!(when, 10_000);
     assert_eq!(actions, [Action::Send(StreamRole::Shared, lease(1))]);
+}
+
+#[test]
+fn leases_that_were_granted_together_are_not_renewed_together() {
+    let mut schedule = asked();
+    for n in 2..=50 {
+        schedule.on(add(n), at(0));
+    }
+    for n in 1..=50 {
+        schedule.on(answer(n, TTL), at(10));
+    }
+    let due: Vec<_> = schedule.due.iter().map(|(due, _)| *due).collect();
+    assert!(due.iter().all(|due| (at(9_000)..=at(10_000)).contains(due)));
+    let span = due[49].since(due[0]);
+    assert!(span >= Duration::from_millis(700), "{span:?}");
+}
+
+#[test]
+fn an_answered_renewal_is_not_checked_again() {
+    let mut schedule = asked();
+    assert_eq!(schedule.wake_at(), Some(at(2_000)), "the answer is awaited");
+    schedule.on(answer(1, TTL), at(10));
+    let due = schedule.due.first().map(|(due, _)| *due);
+    assert_eq!(due, Some(at(10_000)));
+    assert_eq!(schedule.wake_at(), due);
 }
 
 #[test]

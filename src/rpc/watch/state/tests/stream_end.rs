@@ -48,7 +48,7 @@ fn the_last_watch_closes_the_stream() {
 #[test]
 fn a_silent_stream_is_checked_and_then_abandoned() {
     let (mut state, begun) = one_live(Watch::key("k"));
-    let mut asked = 0;
+    let mut asked = Vec::new();
     loop {
         let due = state.deadline().expect("a deadline");
         let actions = state.on(Input::Tick, due, 0.5);
@@ -59,9 +59,32 @@ fn a_silent_stream_is_checked_and_then_abandoned() {
             assert_eq!(due, begun + Duration::from_secs(60));
             break;
         }
-        asked += actions.len();
+        if !actions.is_empty() {
+            asked.push((due - begun).as_secs());
+        }
     }
-    assert!((4..=6).contains(&asked), "{asked}");
+    assert_eq!(asked, [30, 40, 50]);
+}
+
+#[test]
+fn a_silent_stream_is_asked_earlier_by_a_tick_that_comes_anyway() {
+    for (after, asked) in [(19, false), (20, true), (29, true)] {
+        let (mut state, begun) = one_live(Watch::key("k"));
+        let from = state.tick_from().expect("a time");
+        assert_eq!(from, begun + Duration::from_secs(20));
+        assert_eq!(state.deadline(), Some(begun + Duration::from_secs(30)));
+        let now = begun + Duration::from_secs(after);
+        assert_eq!(
+            !state.on(Input::Tick, now, 0.5).is_empty(),
+            asked,
+            "{after}"
+        );
+        // The next request is not early.
+        let again = if asked { after + 10 } else { 30 };
+        let again = begun + Duration::from_secs(again);
+        assert_eq!(state.deadline(), Some(again));
+        assert_eq!(state.tick_from() == Some(again), asked);
+    }
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! Decides which alarms fire. Pure: time is an argument.
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+
+use crate::util::boot_time::BootTime;
+
+/// When an alarm fires: at `until`, or earlier in the window together with another alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) from: BootTime,
+    pub(crate) until: BootTime,
+}
+
+impl Window {
+    /// The window of an alarm that never fires early.
+    pub(crate) fn at(until: BootTime) -> Self {
+        Window { from: until, until }
+    }
+}
+
+/// The alarms that are set.
+#[derive(Debug, Default)]
+pub(super) struct AlarmTable {
+    /// By the end of the window.
+    set: BTreeMap<(BootTime, u64), PendingAlarm>,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct PendingAlarm {
+    from: BootTime,
+    task: Option<Waker>,
+}
+
+impl AlarmTable {
+    /// The number of a new alarm; 0 for the first one.
+    pub(super) fn number(&mut self) -> u64 {
+        self.count += 1;
+        self.count - 1
+    }
+
+    pub(super) fn set(&mut self, number: u64, window: Window) {
+        let from = window.from;
+        let alarm = PendingAlarm { from, task: None };
+        self.set.insert((window.until, number), alarm);
+    }
+
+    pub(super) fn unset(&mut self, number: u64, window: Window) {
+        self.set.remove(&(window.until, number));
+    }
+
+    /// When the next alarm fires.
+    pub(super) fn first(&self) -> Option<BootTime> {
+        self.set.first_key_value().map(|((until, _), _)| *until)
+    }
+
+    /// Remembers the task that waits for an alarm. Returns `false` when the alarm has fired.
+    pub(super) fn wait(&mut self, number: u64, window: Window, task: &Waker) -> bool {
+        let Some(alarm) = self.set.get_mut(&(window.until, number)) else {
+            return false;
+        };
+        match &mut alarm.task {
+            Some(known) => known.clone_from(task),
+            None => alarm.task = Some(task.clone()),
+        }
+        true
+    }
+
+    /// Removes the alarms that fire at `now`, and returns the tasks that wait for them.
+    pub(super) fn fire(&mut self, now: BootTime) -> Vec<Waker> {
+        if self.first().is_none_or(|first| first > now) {
+            return Vec::new();
+        }
+        let mut tasks = Vec::new();
+        self.set.retain(|_, alarm| {
+            let stays = alarm.from > now;
+            if !stays {
+                tasks.extend(alarm.task.take());
+            }
+            stays
+        });
+        tasks
+    }
+}
