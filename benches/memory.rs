@@ -1,5 +1,4 @@
-//! Prints what one lease, registration, view and instance of a view take of memory, and how often an
-//! idle client wakes up.
+//! Prints what one lease, registration, view and instance of a view take of memory.
 //!
 //! `cargo bench --bench memory`. Each row is a process of its own: its resident memory at the end, less that
 //! of a client that is ready, divided by the count (Linux). A figure includes the allocator's own share.
@@ -14,7 +13,7 @@
 
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, fs};
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, Discovery, Grant, Instance, Put, Registrar, Revision, Txn};
@@ -24,12 +23,11 @@ const ROW: &str = "BENCH_ROW";
 const COUNT: usize = 10_000;
 
 type Row = fn(&Client) -> String;
-const ROWS: [(&str, Row); 5] = [
+const ROWS: [(&str, Row); 4] = [
     ("lease", leases),
     ("registration", registrations),
     ("instance of a view", instances),
     ("view", views),
-    ("idle", idle),
 ];
 
 fn secs(count: u64) -> Duration {
@@ -109,45 +107,6 @@ fn views(client: &Client) -> String {
         let views = (0..COUNT / 10).map(|n| discovery.service(&format!("none{n}")));
         views.map(|view| view.expect("a view")).collect::<Vec<_>>()
     })
-}
-
-/// The voluntary context switches of each thread.
-fn wakeups() -> Vec<(String, u64)> {
-    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
-    let mut all: Vec<_> = tasks
-        .filter_map(|task| {
-            let path = task.ok()?.path();
-            let status = fs::read_to_string(path.join("status")).ok()?;
-            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-            let count = field("voluntary_ctxt_switches:")?.trim().parse().ok()?;
-            Some((field("Name:")?.trim().to_owned(), count))
-        })
-        .collect();
-    all.sort();
-    all
-}
-
-fn idle(client: &Client) -> String {
-    let registrar = Registrar::builder(client).ttl(secs(15)).start();
-    let registrar = registrar.expect("a registrar");
-    let registration = registrar.register(Instance::new("idle", "10.0.0.1:80"));
-    let registration = registration.expect("registered");
-    thread::sleep(secs(3));
-    let (before, span) = (wakeups(), secs(60));
-    thread::sleep(span);
-    let after = wakeups();
-    let rates = before
-        .iter()
-        .zip(&after)
-        .map(|((name, before), (_, after))| {
-            format!("{name} {:.2}", (after - before) as f64 / span.as_secs_f64())
-        });
-    let rates: Vec<_> = rates.collect();
-    drop(registration);
-    format!(
-        "wake-ups/s of a client with one registration: {}",
-        rates.join(", ")
-    )
 }
 
 fn main() {
