@@ -3,6 +3,7 @@
 pub(crate) mod acquire;
 pub(crate) mod address_record;
 pub(crate) mod address_set;
+mod batched_writes;
 pub(crate) mod connect_error;
 pub(crate) mod connection;
 pub(crate) mod connection_role;

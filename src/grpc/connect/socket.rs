@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use super::address_set::DialTarget;
+use super::batched_writes::BatchedWrites;
 use super::connect_error::ConnectError;
 use super::connection_state::ConnectionState;
 use super::endpoint::Endpoint;
@@ -30,7 +31,7 @@ pub(super) struct SecuredSocket {
 impl SecuredSocket {
     fn clear(io: impl Io + 'static) -> Self {
         SecuredSocket {
-            io: Box::new(io),
+            io: Box::new(BatchedWrites::new(io)),
             #[cfg(feature = "__tls")]
             refusal: crate::grpc::tls::TlsRefusal::default(),
         }
@@ -93,7 +94,7 @@ async fn secure(
     let stream = tls.connect(endpoint, io).await?;
     Ok(SecuredSocket {
         refusal: stream.refusal(),
-        io: Box::new(stream),
+        io: Box::new(BatchedWrites::new(stream)),
     })
 }
 
