@@ -40,7 +40,8 @@ pub(super) struct OwnedKey {
     previous_lease: Option<LeaseId>,
     leaving: bool,
     /// The newest event that arrived while a step was in flight.
-    pending_event: Option<(Revision, Option<KeyValue>)>,
+    /// Boxed, because it is rare.
+    pending_event: Option<Box<(Revision, Option<KeyValue>)>>,
 }
 
 impl OwnedKey {
@@ -264,7 +265,7 @@ impl OwnedKey {
     ) -> Option<KeyLoss> {
         match self.phase {
             Phase::InFlight(_) => {
-                self.pending_event = Some((at, kv));
+                self.pending_event = Some(Box::new((at, kv)));
                 None
             }
             // The old value stays held while a new one waits to be written.
@@ -392,7 +393,7 @@ impl OwnedKey {
     ) -> Option<KeyLoss> {
         self.known_at = at;
         // An event that arrived before the answer may be newer than the answer.
-        let loss = match self.pending_event.take() {
+        let loss = match self.pending_event.take().map(|event| *event) {
             Some((at, kv)) => self.event(at, kv, leases, valid),
             None => None,
         };

@@ -50,7 +50,8 @@ pub(super) struct RegistrarTask {
     /// Leases that are no longer renewed, and to which keys may still be attached.
     retired: Vec<RetiredLease>,
     lease_check: LeaseCheck,
-    entries: BTreeMap<u64, Entry>,
+    /// Boxed, because the nodes of a tree are half empty when the numbers ascend.
+    entries: BTreeMap<u64, Box<Entry>>,
     /// The number of entries that are not leaving.
     active: usize,
     /// The entries that may have a next step, so that an event of one entry does not cost a pass over
@@ -166,14 +167,9 @@ impl RegistrarTask {
                 self.key_queue.join(key.clone(), number);
                 shared.attach(&self.validity);
                 let owned_key = OwnedKey::new(key, value, on_conflict);
-                self.entries.insert(
-                    number,
-                    Entry::new(
-                        owned_key,
-                        shared,
-                        ValueVersion::new(instance.status, version),
-                    ),
-                );
+                let version = ValueVersion::new(instance.status, version);
+                let entry = Entry::new(owned_key, shared, version);
+                self.entries.insert(number, Box::new(entry));
                 self.active += 1;
                 self.mark_dirty(number);
             }

@@ -107,7 +107,8 @@ struct WatchEnd {
 impl Task {
     async fn run(mut self, listed: oneshot::Sender<Result<()>>) {
         let give_up = Instant::now() + self.lister.timeout;
-        match self.lister.list(Some(give_up)).await {
+        // Boxed, because lists are rare, and the task would hold the room for one for its whole life.
+        match Box::pin(self.lister.list(Some(give_up))).await {
             Ok(list) => self.apply_list(list),
             Err(error) => return drop(listed.send(Err(error))),
         }
@@ -212,7 +213,7 @@ impl Task {
         let mut backoff = RETRY;
         loop {
             let lister = self.lister.clone();
-            match self.run_while_serving(lister.list(None)).await? {
+            match self.run_while_serving(Box::pin(lister.list(None))).await? {
                 Err(error) if !is_final(&error) => {
                     self.changes.set_stale(error);
                     let pause = tokio::time::sleep(backoff.next(jitter::fraction()));

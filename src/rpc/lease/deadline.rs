@@ -19,6 +19,11 @@ impl Deadline {
         Deadline(time)
     }
 
+    /// The point in time.
+    pub(super) const fn time(self) -> BootTime {
+        self.0
+    }
+
     /// A deadline in the past.
     pub const PASSED: Deadline = Deadline(BootTime::from_boot(Duration::ZERO));
 

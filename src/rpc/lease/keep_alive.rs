@@ -11,7 +11,7 @@ use super::lease_command::LeaseCommand;
 use super::lease_status::{LeaseStatus, LeaseWaiter};
 use super::renewal::Renewal;
 use crate::error::{Error, Result};
-use crate::runtime::{BoundedReceiver, clock};
+use crate::runtime::clock;
 use crate::types::LeaseId;
 use crate::util::receive::receive_methods;
 
@@ -60,7 +60,6 @@ use crate::util::receive::receive_methods;
 pub struct KeepAlive {
     id: LeaseId,
     number: u64,
-    renewals: BoundedReceiver<Result<Renewal>>,
     status: LeaseStatus,
     commands: mpsc::UnboundedSender<LeaseCommand>,
 }
@@ -69,14 +68,12 @@ impl KeepAlive {
     pub(super) fn new(
         id: LeaseId,
         number: u64,
-        renewals: BoundedReceiver<Result<Renewal>>,
         status: LeaseStatus,
         commands: mpsc::UnboundedSender<LeaseCommand>,
     ) -> Self {
         KeepAlive {
             id,
             number,
-            renewals,
             status,
             commands,
         }
@@ -89,11 +86,11 @@ impl KeepAlive {
 
     /// The channel of renewals, for `recv` and `select!`.
     ///
-    /// The first item arrives with the first answer of the server. An `Err` is the last item. The
-    /// channel need not be read: it holds 16 renewals, further ones are dropped (the newest state is
+    /// The first call makes the channel. Its first item is the newest renewal, or arrives with the first
+    /// answer of the server. An `Err` is the last item. The channel need not be read: it holds 16 renewals, further ones are dropped (the newest state is
     /// always in [`valid_for`](KeepAlive::valid_for)), and the last item is always delivered.
     pub fn receiver(&self) -> &Receiver<Result<Renewal>> {
-        self.renewals.receiver()
+        self.status.renewals().receiver()
     }
 
     /// The time for which the lease is certain to live from now on. Zero before the first renewal was
@@ -129,17 +126,17 @@ impl KeepAlive {
     /// Returns the error of the last item, once there is one: why the lease is not kept alive any more.
     /// `None` before that. It does not block.
     pub fn ended(&self) -> Option<Error> {
-        self.renewals.ended()
+        self.status.ended()
     }
 
     /// Takes the next renewal without making a channel.
     pub(crate) fn try_next(&self) -> std::result::Result<Result<Renewal>, TryRecvError> {
-        self.renewals.try_recv()
+        self.status.renewals().try_recv()
     }
 
     /// Wakes the waker when [`try_next`](KeepAlive::try_next) has something.
     pub(crate) fn wake_when_ready(&self, waker: &Waker) {
-        self.renewals.wake_when_ready(waker);
+        self.status.renewals().wake_when_ready(waker);
     }
 
     /// A waiter for requests that end with the lease.

@@ -16,14 +16,12 @@ use crate::grpc::{Alarm, Alarms, Transport, Urgency, Window};
 use crate::observe::Observer;
 use crate::runtime::clock;
 use crate::types::LeaseId;
-use crate::util::boot_time::BootTime;
 use crate::util::jitter;
 
 /// A lease that is kept alive.
 #[derive(Default)]
 struct KeptLease {
     holders: Vec<LeaseHolder>,
-    latest: Option<(Renewal, BootTime)>,
 }
 
 /// The task that keeps the leases of a client alive.
@@ -113,19 +111,21 @@ impl KeepAliveTask {
             LeaseCommand::Join {
                 lease,
                 within,
-                mut holder,
+                holder,
             } => {
                 let kept = self.leases.entry(lease).or_default();
-                if let Some((renewal, until)) = &kept.latest {
-                    holder.renewed(renewal, *until);
+                if let Some(newest) = kept.holders.iter().find_map(|o| o.status.newest()) {
+                    holder.status.renewed(&newest);
                 }
+                // Most leases have one holder.
+                kept.holders.reserve_exact(1);
                 kept.holders.push(holder);
                 Some(Input::Add { lease, within })
             }
             LeaseCommand::Leave { lease, number } => {
                 let kept = self.leases.get_mut(&lease)?;
                 let index = kept.holders.iter().position(|o| o.number == number)?;
-                kept.holders.swap_remove(index).dropped();
+                kept.holders.swap_remove(index).status.dropped();
                 if !kept.holders.is_empty() {
                     return None;
                 }
@@ -174,14 +174,11 @@ impl KeepAliveTask {
                 self.observer.leases.renewed(lease, ttl);
                 let kept = self.leases.get_mut(&lease)?;
                 let renewal = Renewal::new(lease, ttl, until);
-                for mut holder in std::mem::take(&mut kept.holders) {
-                    if holder.renewed(&renewal, until) {
-                        kept.holders.push(holder);
-                    } else {
-                        holder.lost(Error::new(ErrorKind::LeaseExpired, "its time ran out"));
-                    }
+                let lost = |holder: &mut LeaseHolder| !holder.status.renewed(&renewal);
+                for holder in kept.holders.extract_if(.., lost) {
+                    let why = Error::new(ErrorKind::LeaseExpired, "its time ran out");
+                    holder.status.lost(why);
                 }
-                kept.latest = Some((renewal, until));
                 if kept.holders.is_empty() {
                     self.leases.remove(&lease);
                     return Some(lease);
@@ -192,7 +189,7 @@ impl KeepAliveTask {
                 let error = end.into_error(lease);
                 self.observer.leases.lost(lease, &error);
                 for holder in kept.holders {
-                    holder.lost(error.clone());
+                    holder.status.lost(error.clone());
                 }
             }
         }

@@ -14,15 +14,9 @@ use super::lease_holder::LeaseHolder;
 use super::lease_status::lease_status;
 use crate::error::{Error, Operation, Result};
 use crate::grpc::Transport;
-use crate::runtime::{Bridge, Capacity, Spawn, bounded_queue};
+use crate::runtime::{Bridge, Spawn};
 use crate::types::LeaseId;
 use crate::util::atomic::AtomicU64;
-
-/// The room for renewals that are not read.
-const ROOM: Capacity = Capacity {
-    items: 16,
-    bytes: usize::MAX,
-};
 
 /// The leases that a client keeps alive. The first one starts the task.
 #[derive(Debug, Default)]
@@ -42,10 +36,12 @@ impl LeaseRegistry {
     ) -> Result<KeepAlive> {
         let refused = |error: Error| error.operation(Operation::about("keep alive lease", lease));
         bridge.check_open().map_err(refused)?;
-        let (renewals, receiver) = bounded_queue(ROOM, Err);
         let number = self.holders.fetch_add(1, Relaxed);
         let (writer, status) = lease_status(lease);
-        let holder = LeaseHolder::new(number, renewals, writer);
+        let holder = LeaseHolder {
+            number,
+            status: writer,
+        };
         let commands = self.commands(bridge, transport).map_err(refused)?;
         let join = LeaseCommand::Join {
             lease,
@@ -54,7 +50,7 @@ impl LeaseRegistry {
         };
         // When the task has ended, the holder is dropped and its last item is `Closed`.
         let _ = commands.send(join);
-        Ok(KeepAlive::new(lease, number, receiver, status, commands))
+        Ok(KeepAlive::new(lease, number, status, commands))
     }
 
     fn commands(

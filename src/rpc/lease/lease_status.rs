@@ -10,9 +10,17 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::error::{Error, ErrorKind, Operation};
+use super::renewal::Renewal;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::runtime::{BoundedReceiver, BoundedSender, Capacity, bounded_queue};
 use crate::types::LeaseId;
 use crate::util::boot_time::BootTime;
+
+/// The room for renewals that are not read.
+const ROOM: Capacity = Capacity {
+    items: 16,
+    bytes: usize::MAX,
+};
 
 #[derive(Debug)]
 struct Shared {
@@ -24,8 +32,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// The time until which the lease is certain to live, once a renewal was answered.
-    until: Option<BootTime>,
+    /// The newest renewal, once one was answered.
+    newest: Option<Renewal>,
     /// Why the lease is not kept alive any more.
     end: Option<Error>,
     keeping: Keeping,
@@ -34,18 +42,26 @@ struct State {
 /// What the task does with the lease.
 #[derive(Debug)]
 enum Keeping {
-    /// Keeps it alive. The sender is that of the channel of the loss, once the holder asked for it.
-    Alive(Option<Sender<Error>>),
+    /// Keeps it alive. The channels exist once the holder has asked for one.
+    Alive(Option<Box<Channels>>),
     /// Has reported its loss.
     Lost,
     /// The handle was dropped.
     Dropped,
 }
 
+/// The channels that the holder has asked for.
+#[derive(Debug, Default)]
+struct Channels {
+    renewals: Option<BoundedSender<Result<Renewal>>>,
+    lost: Option<Sender<Error>>,
+}
+
 /// The holder's end.
 #[derive(Debug)]
 pub(super) struct LeaseStatus {
     shared: Arc<Shared>,
+    renewals: OnceLock<BoundedReceiver<Result<Renewal>>>,
     lost: OnceLock<Receiver<Error>>,
 }
 
@@ -62,7 +78,7 @@ pub(super) fn lease_status(lease: LeaseId) -> (LeaseStatusWriter, LeaseStatus) {
     let shared = Arc::new(Shared {
         lease,
         state: Mutex::new(State {
-            until: None,
+            newest: None,
             end: None,
             keeping: Keeping::Alive(None),
         }),
@@ -70,6 +86,7 @@ pub(super) fn lease_status(lease: LeaseId) -> (LeaseStatusWriter, LeaseStatus) {
     });
     let status = LeaseStatus {
         shared: Arc::clone(&shared),
+        renewals: OnceLock::new(),
         lost: OnceLock::new(),
     };
     (LeaseStatusWriter(shared), status)
@@ -77,19 +94,29 @@ pub(super) fn lease_status(lease: LeaseId) -> (LeaseStatusWriter, LeaseStatus) {
 
 impl LeaseStatusWriter {
     /// Records a renewal. Returns `false` when the lease has been reported as lost.
-    pub(super) fn renewed(&self, until: BootTime) -> bool {
+    pub(super) fn renewed(&self, renewal: &Renewal) -> bool {
         let mut state = self.0.state.lock();
         if state.end.is_some() {
             return false;
         }
-        state.until = Some(until);
+        state.newest = Some(renewal.clone());
+        if let Keeping::Alive(Some(channels)) = &mut state.keeping
+            && let Some(renewals) = &mut channels.renewals
+        {
+            // A full queue drops the renewal: the status has the newest one.
+            let _ = renewals.offer(Ok(renewal.clone()), 0);
+        }
         true
     }
 
-    /// Reports the loss of the lease. Returns the error that the holder receives: the first reason
-    /// stays.
-    pub(super) fn lost(self, why: Error) -> Error {
-        self.0.stop(Keeping::Lost, || why)
+    /// The newest renewal.
+    pub(super) fn newest(&self) -> Option<Renewal> {
+        self.0.state.lock().newest.clone()
+    }
+
+    /// Reports the loss of the lease. The first reason stays.
+    pub(super) fn lost(self, why: Error) {
+        self.0.stop(Keeping::Lost, || why);
     }
 
     /// Ends without a report to the holder, which was dropped.
@@ -108,13 +135,34 @@ impl Drop for LeaseStatusWriter {
 }
 
 impl LeaseStatus {
-    /// The channel of the loss.
+    /// The queue of renewals, which begins with the newest one. The first call makes it.
+    pub(super) fn renewals(&self) -> &BoundedReceiver<Result<Renewal>> {
+        self.renewals.get_or_init(|| {
+            let (mut sender, receiver) = bounded_queue(ROOM, Err);
+            let state = &mut *self.shared.state.lock();
+            if let Some(newest) = &state.newest {
+                sender.offer(Ok(newest.clone()), 0);
+            }
+            match (&mut state.keeping, &state.end) {
+                (Keeping::Alive(channels), _) => {
+                    channels.get_or_insert_default().renewals = Some(sender);
+                }
+                (Keeping::Lost, Some(why)) => sender.finish(why.clone()),
+                (Keeping::Lost, None) | (Keeping::Dropped, _) => sender.end(),
+            }
+            receiver
+        })
+    }
+
+    /// The channel of the loss. The first call makes it.
     pub(super) fn lost(&self) -> &Receiver<Error> {
         self.lost.get_or_init(|| {
             let (sender, receiver) = bounded(1);
-            let State { keeping, end, .. } = &mut *self.shared.state.lock();
-            match (keeping, end) {
-                (Keeping::Alive(channel), _) => *channel = Some(sender),
+            let state = &mut *self.shared.state.lock();
+            match (&mut state.keeping, &state.end) {
+                (Keeping::Alive(channels), _) => {
+                    channels.get_or_insert_default().lost = Some(sender);
+                }
                 // The channel has room for its only item.
                 (Keeping::Lost, Some(why)) => drop(sender.try_send(why.clone())),
                 (Keeping::Lost, None) | (Keeping::Dropped, _) => {}
@@ -123,16 +171,25 @@ impl LeaseStatus {
         })
     }
 
+    /// The reported loss.
+    pub(super) fn ended(&self) -> Option<Error> {
+        let state = self.shared.state.lock();
+        match state.keeping {
+            Keeping::Lost => state.end.clone(),
+            Keeping::Alive(_) | Keeping::Dropped => None,
+        }
+    }
+
     pub(super) fn remaining(&self, now: BootTime) -> Duration {
         let state = self.shared.state.lock();
-        match (state.until, &state.end) {
+        match (state.until(), &state.end) {
             (Some(until), None) => until.since(now),
             (None, _) | (_, Some(_)) => Duration::ZERO,
         }
     }
 
     /// Checks that the lease is not lost. A loss by the clock is final.
-    pub(super) fn check(&self, now: BootTime) -> Result<(), Error> {
+    pub(super) fn check(&self, now: BootTime) -> Result<()> {
         self.shared.check(now)
     }
 
@@ -143,26 +200,32 @@ impl LeaseStatus {
 }
 
 impl Shared {
-    /// Ends the keeping, once. Returns the first reason of the end.
-    fn stop(&self, stopped: Keeping, why: impl FnOnce() -> Error) -> Error {
+    /// Ends the keeping, once. The first reason of the end stays.
+    fn stop(&self, stopped: Keeping, why: impl FnOnce() -> Error) {
         let mut state = self.state.lock();
+        let Keeping::Alive(channels) = &mut state.keeping else {
+            return;
+        };
+        let Channels { renewals, lost } = channels.take().map_or_else(Channels::default, |c| *c);
+        let is_reported = matches!(stopped, Keeping::Lost);
+        state.keeping = stopped;
         let why = state.end.get_or_insert_with(why).clone();
-        if let Keeping::Alive(channel) = &mut state.keeping {
-            let channel = channel.take();
-            if let (Keeping::Lost, Some(channel)) = (&stopped, channel) {
-                // The channel has room for its only item.
-                let _ = channel.try_send(why.clone());
-            }
-            state.keeping = stopped;
-            drop(state);
-            self.stopped.notify_waiters();
+        drop(state);
+        match renewals {
+            Some(renewals) if is_reported => renewals.finish(why.clone()),
+            Some(renewals) => renewals.end(),
+            None => {}
         }
-        why
+        if let (true, Some(lost)) = (is_reported, lost) {
+            // The channel has room for its only item.
+            let _ = lost.try_send(why);
+        }
+        self.stopped.notify_waiters();
     }
 
-    fn check(&self, now: BootTime) -> Result<(), Error> {
+    fn check(&self, now: BootTime) -> Result<()> {
         let mut state = self.state.lock();
-        if let Some(until) = state.until.filter(|until| *until <= now) {
+        if let Some(until) = state.until().filter(|until| *until <= now) {
             state.end.get_or_insert_with(|| {
                 let late = now.since(until);
                 let reason =
@@ -172,6 +235,13 @@ impl Shared {
             });
         }
         state.end.as_ref().map_or(Ok(()), |why| Err(why.clone()))
+    }
+}
+
+impl State {
+    /// The time until which the lease is certain to live, once a renewal was answered.
+    fn until(&self) -> Option<BootTime> {
+        self.newest.as_ref().map(Renewal::until)
     }
 }
 
@@ -187,7 +257,7 @@ impl LeaseWaiter {
         self.0.lease
     }
 
-    pub(crate) fn check(&self, now: BootTime) -> Result<(), Error> {
+    pub(crate) fn check(&self, now: BootTime) -> Result<()> {
         self.0.check(now)
     }
 
@@ -220,6 +290,14 @@ mod tests {
         BootTime::from_boot(Duration::from_secs(seconds))
     }
 
+    fn until(seconds: u64) -> Renewal {
+        Renewal::new(
+            LeaseId::new(7).unwrap(),
+            Duration::from_secs(10),
+            at(seconds),
+        )
+    }
+
     fn new() -> (LeaseStatusWriter, LeaseStatus) {
         lease_status(LeaseId::new(7).unwrap())
     }
@@ -241,13 +319,38 @@ mod tests {
     }
 
     #[test]
+    fn renewals_are_queued_from_when_they_are_asked_for_beginning_with_the_newest() {
+        let (writer, status) = new();
+        assert!(writer.renewed(&until(10)) && writer.renewed(&until(20)));
+        let renewals = status.renewals();
+        assert!(writer.renewed(&until(30)));
+        assert!(status.ended().is_none());
+        writer.lost(Error::new(ErrorKind::LeaseNotFound, "gone"));
+        let items = std::iter::from_fn(|| renewals.try_recv().ok());
+        let items: Vec<_> = items.map(|item| item.map(|r| r.until()).ok()).collect();
+        assert_eq!(items, [Some(at(20)), Some(at(30)), None]);
+        assert_eq!(status.ended().unwrap().kind(), ErrorKind::LeaseNotFound);
+
+        // They are asked for after the end.
+        let (writer, status) = new();
+        drop(writer);
+        let last = status.renewals().try_recv().unwrap();
+        assert_eq!(last.unwrap_err().kind(), ErrorKind::Closed);
+
+        let (writer, status) = new();
+        writer.dropped();
+        assert!(status.renewals().try_recv().is_err());
+        assert!(status.ended().is_none());
+    }
+
+    #[test]
     fn a_waiter_ends_with_the_keeping_whenever_it_began() {
         let (writer, status) = new();
         let mut early = std::pin::pin!(status.waiter().wait());
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(early.as_mut().poll(&mut cx).is_pending());
         // A loss by the clock does not end the keeping.
-        assert!(writer.renewed(at(10)) && status.check(at(11)).is_err());
+        assert!(writer.renewed(&until(10)) && status.check(at(11)).is_err());
         assert!(early.as_mut().poll(&mut cx).is_pending());
         writer.lost(Error::new(ErrorKind::LeaseNotFound, "gone"));
         let mut late = std::pin::pin!(status.waiter().wait());
@@ -262,16 +365,15 @@ mod tests {
     #[test]
     fn an_expiry_is_final_once_it_was_reported() {
         let (writer, status) = new();
-        assert!(writer.renewed(at(10)));
+        assert!(writer.renewed(&until(10)));
         assert!(status.check(at(9)).is_ok());
         assert_eq!(
             status.check(at(10)).unwrap_err().kind(),
             ErrorKind::LeaseExpired
         );
-        assert!(!writer.renewed(at(20)));
+        assert!(!writer.renewed(&until(20)));
         assert!(status.check(at(9)).is_err() && status.remaining(at(9)).is_zero());
-        let reported = writer.lost(Error::new(ErrorKind::LeaseNotFound, "later"));
-        assert_eq!(reported.kind(), ErrorKind::LeaseExpired);
+        writer.lost(Error::new(ErrorKind::LeaseNotFound, "later"));
         assert_eq!(
             status.lost().recv().unwrap().kind(),
             ErrorKind::LeaseExpired
@@ -281,8 +383,8 @@ mod tests {
     #[test]
     fn a_renewal_before_a_check_extends_the_lease() {
         let (writer, status) = new();
-        assert!(writer.renewed(at(10)));
-        assert!(writer.renewed(at(20)));
+        assert!(writer.renewed(&until(10)));
+        assert!(writer.renewed(&until(20)));
         assert!(status.check(at(15)).is_ok());
         assert_eq!(status.remaining(at(15)), Duration::from_secs(5));
     }

@@ -15,6 +15,11 @@ pub struct Renewal {
 }
 
 impl Renewal {
+    /// The time until which the lease is certain to live.
+    pub(super) fn until(&self) -> BootTime {
+        self.deadline.time()
+    }
+
     pub(super) fn new(id: LeaseId, ttl: Duration, until: BootTime) -> Self {
         Renewal {
             id,

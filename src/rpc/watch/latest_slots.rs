@@ -27,7 +27,8 @@ pub(super) struct LatestSlots {
 
 #[derive(Debug)]
 struct Slot {
-    newest: Option<Result<Event>>,
+    /// Boxed, because most slots are empty.
+    newest: Option<Box<Result<Event>>>,
     unwatched_since: Option<Instant>,
     /// The watch waits for another stream than the one that it was last on, or than the one that was
     /// open when it was added.
@@ -71,7 +72,7 @@ impl LatestSlots {
     fn fill(&mut self, id: WatchId, item: Result<Event>) {
         if let Some(slot) = self.slots.get_mut(&id) {
             // A slot is listed once, however many events it received.
-            if slot.newest.replace(item).is_none() {
+            if slot.newest.replace(Box::new(item)).is_none() {
                 self.full.push(id);
             }
             self.changed = true;
@@ -136,7 +137,7 @@ impl LatestSlots {
             let Some(slot) = self.slots.get_mut(&id) else {
                 continue;
             };
-            items.extend(slot.newest.take().map(|item| (WatchKey::of(id), item)));
+            items.extend(slot.newest.take().map(|item| (WatchKey::of(id), *item)));
             if slot.ended {
                 self.slots.remove(&id);
             }

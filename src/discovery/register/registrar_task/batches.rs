@@ -183,7 +183,7 @@ impl RegistrarTask {
 
 /// Returns the due steps of entries to the batch plan.
 struct DueSteps<'a> {
-    entries: &'a BTreeMap<u64, Entry>,
+    entries: &'a BTreeMap<u64, Box<Entry>>,
     key_queue: &'a KeyQueue,
     leases: &'a Leases,
     namespace: usize,

@@ -40,7 +40,7 @@ impl RegistrarTask {
         let is_suspect = self.validity.is_suspect();
         if std::mem::replace(&mut self.published_suspect, is_suspect) != is_suspect {
             let stored_at =
-                |(number, entry): (&u64, &Entry)| entry.owned_key.stored_at().map(|_| *number);
+                |(number, entry): (&u64, &Box<Entry>)| entry.owned_key.stored_at().map(|_| *number);
             self.to_publish
                 .extend(self.entries.iter().filter_map(stored_at));
         }

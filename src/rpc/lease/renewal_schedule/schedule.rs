@@ -63,7 +63,7 @@ struct Lease {
     phase: Phase,
     role: StreamRole,
     /// The last refusal and the waits between repetitions, while its renewals are refused.
-    refused: Option<(StreamFailure, Backoff)>,
+    refused: Option<Box<(StreamFailure, Backoff)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -265,7 +265,7 @@ impl RenewalSchedule {
         if role == StreamRole::Shared {
             lease.role = StreamRole::Isolated;
             lease.phase = Phase::Ready;
-            lease.refused = Some((failure, REFUSED_RETRY));
+            lease.refused = Some(Box::new((failure, REFUSED_RETRY)));
             self.isolated.ready.insert((lease.until, id));
             return;
         }
@@ -278,11 +278,11 @@ impl RenewalSchedule {
         let mut waits = lease
             .refused
             .take()
-            .map_or(REFUSED_RETRY, |(_, waits)| waits);
+            .map_or(REFUSED_RETRY, |refused| refused.1);
         // At least half of the wait: full jitter would allow many denials in a short time.
         let wait = waits.next(0.5 + self.random.fraction() / 2.0);
         let due = now + wait.min((lease.until.since(now) / 4).max(MIN_WAIT));
-        lease.refused = Some((failure, waits));
+        lease.refused = Some(Box::new((failure, waits)));
         lease.phase = Phase::Renewed { due };
         self.due.insert((due, id));
     }
@@ -349,7 +349,7 @@ impl RenewalSchedule {
                 self.ends.pop_first();
                 continue;
             };
-            let refused = lease.refused.map(|(failure, _)| failure);
+            let refused = lease.refused.map(|refused| refused.0);
             let last = refused.or_else(|| self.last_failure.clone());
             let end = match lease.ttl {
                 Some(ttl) => LeaseEnd::Expired {

@@ -14,7 +14,7 @@ const PIPELINE: usize = 500;
 
 impl Watches {
     pub(super) fn add(&mut self, id: WatchId, watch: Watch) {
-        self.entries.insert(id, WatchEntry::new(watch));
+        self.entries.insert(id, Box::new(WatchEntry::new(watch)));
         self.route(id);
     }
 

@@ -64,7 +64,7 @@ pub(crate) struct StreamKind {
 #[derive(Debug)]
 pub(super) struct MovingWatch {
     pub(super) id: WatchId,
-    pub(super) entry: WatchEntry,
+    pub(super) entry: Box<WatchEntry>,
     /// Its reader has requested progress.
     pub(super) progress_wanted: bool,
 }
@@ -82,7 +82,8 @@ pub(super) struct PendingCreate {
 #[derive(Debug)]
 pub(crate) struct Watches {
     pub(super) kind: StreamKind,
-    pub(super) entries: BTreeMap<WatchId, WatchEntry>,
+    /// Boxed, because the nodes of a tree are half empty when the ids ascend.
+    pub(super) entries: BTreeMap<WatchId, Box<WatchEntry>>,
     /// Watches that belong on another stream.
     pub(super) moving: Vec<MovingWatch>,
     pub(super) stream: StreamState,
