@@ -89,7 +89,7 @@ async fn send_request(
     if let Some(sender) = sender.now().await {
         // The body of a bidirectional stream stays open. The task ends with the body or with the
         // stream.
-        open.flows();
+        open.mark_long_lived();
         tokio::spawn(sender);
     }
     let broken = |error| RpcError::Connection(open.explain(&error));

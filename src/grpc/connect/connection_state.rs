@@ -15,7 +15,7 @@ use super::stream_slots::StreamSlots;
 pub(crate) struct ConnectionState {
     open_streams: AtomicUsize,
     /// The open streams that last as long as the connection does.
-    pub(super) open_flows: AtomicUsize,
+    pub(super) long_lived_streams: AtomicUsize,
     /// When the last sign of life of the server arrived.
     last_sign_of_life: Mutex<Instant>,
     /// Why the connection ended.
@@ -41,7 +41,7 @@ impl ConnectionState {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(ConnectionState {
             open_streams: AtomicUsize::new(0),
-            open_flows: AtomicUsize::new(0),
+            long_lived_streams: AtomicUsize::new(0),
             last_sign_of_life: Mutex::new(Instant::now()),
             end: watch::Sender::new(None),
             draining: AtomicBool::new(false),
@@ -120,8 +120,8 @@ impl ConnectionState {
     /// Whether only long-lived streams remain open while draining. They never end by themselves,
     /// and a server that shuts down waits for them for seconds, so they are ended from here.
     pub(crate) fn is_drained(&self) -> bool {
-        let (streams, flows) = (&self.open_streams, &self.open_flows);
-        self.draining.load(Relaxed) && streams.load(Relaxed) <= flows.load(Relaxed)
+        let (streams, long_lived) = (&self.open_streams, &self.long_lived_streams);
+        self.draining.load(Relaxed) && streams.load(Relaxed) <= long_lived.load(Relaxed)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -29,7 +29,7 @@ enum ConnectionEnd {
 
 /// Whether the server sent a GOAWAY. h2 reports it only to a handle that is about to send a
 /// request.
-fn goes_away(send: &Weak<SendRequest<Bytes>>, cx: &mut Context<'_>) -> bool {
+fn has_received_go_away(send: &Weak<SendRequest<Bytes>>, cx: &mut Context<'_>) -> bool {
     send.upgrade().is_some_and(|send| {
         matches!(
             SendRequest::clone(&send).poll_ready(cx),
@@ -68,7 +68,7 @@ pub(super) async fn run(
                 return Poll::Ready(ConnectionEnd::Broken(result));
             }
             is_removed = is_removed || removed.as_mut().poll(cx).is_ready();
-            if !is_removed && !state.is_draining() && !goes_away(&send, cx) {
+            if !is_removed && !state.is_draining() && !has_received_go_away(&send, cx) {
                 return Poll::Pending;
             }
             state.drain();

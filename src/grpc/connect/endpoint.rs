@@ -33,7 +33,12 @@ impl Endpoint {
     /// credentials in the URL and an unknown scheme.
     pub(crate) fn parse(text: &str, tls: bool) -> Result<Self> {
         let text = text.trim();
-        let wrong = |why: &str| Err(Error::invalid(format!("endpoint {:?}: {why}", shown(text))));
+        let wrong = |why: &str| {
+            Err(Error::invalid(format!(
+                "endpoint {:?}: {why}",
+                redacted(text)
+            )))
+        };
         if text.is_empty() {
             return wrong("it is empty; write an endpoint such as http://127.0.0.1:2379");
         }
@@ -129,12 +134,12 @@ impl AsRef<str> for Written {
 
 impl fmt::Debug for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*shown(&self.0), f)
+        fmt::Debug::fmt(&*redacted(&self.0), f)
     }
 }
 
 /// The text without a user name and password, which endpoints must not contain.
-fn shown(text: &str) -> Cow<'_, str> {
+fn redacted(text: &str) -> Cow<'_, str> {
     match text.rsplit_once('@') {
         Some((_, host)) => Cow::Owned(format!("***@{host}")),
         None => Cow::Borrowed(text),

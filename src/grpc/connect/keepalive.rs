@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 /// The shortest time between two pings. etcd closes a connection with more frequent pings
 /// (`--grpc-keepalive-min-time`, 5 s); the ping of a new connection counts.
-pub(crate) const FASTEST: Duration = Duration::from_secs(5);
+pub(crate) const MIN_PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A timer that is later than this shows that the process or the machine was suspended. Silence
 /// during that time is not counted against the server.
-const STOOD_STILL: Duration = Duration::from_secs(1);
+const SUSPENDED_AFTER: Duration = Duration::from_secs(1);
 
 /// A ping is sent up to this fraction of the interval earlier, when the client wakes up for something else.
 const EARLY: u32 = 4;
@@ -38,7 +38,7 @@ pub(crate) struct Keepalive {
     answer_within: Duration,
     pinged: Instant,
     /// The last ping is not answered.
-    asking: bool,
+    ping_pending: bool,
     /// Since when the connection is busy, without a rest.
     busy: Option<Instant>,
     /// When an unanswered request was reported. It is kept until the next sign of life, also while
@@ -47,7 +47,7 @@ pub(crate) struct Keepalive {
     /// When the next step is due.
     due: Instant,
     /// The end of the last suspension of this process.
-    awake: Instant,
+    resumed_at: Instant,
 }
 
 impl Keepalive {
@@ -56,17 +56,17 @@ impl Keepalive {
         Keepalive {
             answer_within,
             pinged: now,
-            asking: false,
+            ping_pending: false,
             busy: None,
             suspected: None,
             due: now,
-            awake: now,
+            resumed_at: now,
         }
     }
 
     /// Records the answer to the last ping.
     pub(crate) fn answered(&mut self) {
-        self.asking = false;
+        self.ping_pending = false;
     }
 
     /// Records an unanswered request.
@@ -74,8 +74,8 @@ impl Keepalive {
         self.suspected = Some(now);
     }
 
-    pub(crate) fn is_asking(&self) -> bool {
-        self.asking
+    pub(crate) fn has_pending_ping(&self) -> bool {
+        self.ping_pending
     }
 
     /// Decides what to do at `now`; `last_sign_of_life` is the last sign of life. A busy connection is pinged
@@ -88,13 +88,13 @@ impl Keepalive {
         busy: bool,
         interval: Duration,
     ) -> KeepaliveStep {
-        if now > self.due + STOOD_STILL {
-            self.awake = now;
+        if now > self.due + SUSPENDED_AFTER {
+            self.resumed_at = now;
         }
         self.busy = busy.then(|| self.busy.unwrap_or(now));
         self.suspected.take_if(|since| *since < last_sign_of_life);
-        let last_sign_of_life = last_sign_of_life.max(self.awake);
-        if self.asking {
+        let last_sign_of_life = last_sign_of_life.max(self.resumed_at);
+        if self.ping_pending {
             let until = last_sign_of_life.max(self.pinged) + self.answer_within;
             if until <= now {
                 return KeepaliveStep::GiveUp;
@@ -110,10 +110,10 @@ impl Keepalive {
                 return KeepaliveStep::Rest;
             }
         };
-        let permitted = self.pinged + FASTEST;
+        let permitted = self.pinged + MIN_PING_INTERVAL;
         let from = wanted.checked_sub(early).unwrap_or(wanted).max(permitted);
         if from <= now {
-            (self.pinged, self.asking, self.due) = (now, true, now);
+            (self.pinged, self.ping_pending, self.due) = (now, true, now);
             return KeepaliveStep::Ping;
         }
         let until = wanted.max(permitted);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use h2::{Ping, PingPong};
 
 use super::connection_state::ConnectionState;
-use super::keepalive::{FASTEST, Keepalive, KeepaliveStep};
+use super::keepalive::{MIN_PING_INTERVAL, Keepalive, KeepaliveStep};
 use crate::grpc::alarms::{Alarms, Window};
 
 /// The ping rate of all connections of a client.
@@ -23,7 +23,7 @@ pub(crate) struct PingRate {
 impl PingRate {
     pub(crate) fn new(interval: Duration, answer_within: Duration) -> Self {
         PingRate {
-            interval: interval.max(FASTEST),
+            interval: interval.max(MIN_PING_INTERVAL),
             answer_within,
             doublings: AtomicU32::new(0),
         }
@@ -80,7 +80,7 @@ pub(crate) async fn check(
                 if ended.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Ended);
                 }
-                if liveness.is_asking()
+                if liveness.has_pending_ping()
                     && let Poll::Ready(pong) = pings.poll_pong(cx)
                 {
                     return Poll::Ready(pong.map_or(Event::Ended, |_| Event::Pong));

@@ -106,13 +106,13 @@ impl MemberPicker {
         for endpoint in self.in_order() {
             let entries = || self.addresses.of_endpoint(endpoint).filter(may);
             let serving = || entries().filter(|entry| !entry.record.is_aside(now));
-            let mut fine: Vec<&AddressEntry> = serving().filter(|e| !e.record.failing).collect();
+            let mut working: Vec<&AddressEntry> = serving().filter(|e| !e.record.failing).collect();
             // The address that worked last is first; addresses that were never tried follow.
-            fine.sort_by_key(|entry| std::cmp::Reverse(entry.record.worked));
+            working.sort_by_key(|entry| std::cmp::Reverse(entry.record.worked));
             let mut failed: Vec<&AddressEntry> = serving().filter(|e| e.record.failing).collect();
             failed.sort_by_key(|entry| entry.record.dialled);
             failed.truncate(self.addresses.budget(endpoint, now));
-            good.push(ids(fine));
+            good.push(ids(working));
             failing.push(ids(failed));
             aside.push(ids(entries().filter(|e| e.record.is_aside(now))));
         }

@@ -12,7 +12,7 @@ use super::stream_slots::StreamSlot;
 #[derive(Debug)]
 pub(crate) struct OpenStream {
     state: Arc<ConnectionState>,
-    flow: bool,
+    is_long_lived: bool,
     _slot: Option<StreamSlot>,
 }
 
@@ -21,15 +21,15 @@ impl OpenStream {
         connection.state.stream_opened();
         OpenStream {
             state: Arc::clone(&connection.state),
-            flow: false,
+            is_long_lived: false,
             _slot: connection.slots.take(connection.reserved.as_ref()),
         }
     }
 
     /// Marks the stream as one that lasts as long as the connection.
-    pub(crate) fn flows(&mut self) {
-        self.flow = true;
-        self.state.open_flows.fetch_add(1, Relaxed);
+    pub(crate) fn mark_long_lived(&mut self) {
+        self.is_long_lived = true;
+        self.state.long_lived_streams.fetch_add(1, Relaxed);
     }
 
     /// The error of a stream that could not be opened.
@@ -62,8 +62,8 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.state.stream_closed();
-        if self.flow {
-            self.state.open_flows.fetch_sub(1, Relaxed);
+        if self.is_long_lived {
+            self.state.long_lived_streams.fetch_sub(1, Relaxed);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::grpc::transport::Transport;
 use crate::util::jitter;
 
 /// How often a race checks whether another address may be dialled again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Races addresses in their order, each `settings.stagger` after the one before it, or at once when
 /// that one failed. The first connection whose server answered wins; the others are dropped.
@@ -47,7 +47,7 @@ pub(crate) async fn race(
             return Err(transport.round_error(last));
         }
         let head_start = if waiting.is_empty() {
-            LOOK_AGAIN
+            RECHECK_INTERVAL
         } else {
             transport.settings.stagger
         };

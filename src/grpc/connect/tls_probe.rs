@@ -11,14 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// How long a probe waits for an answer.
-const WITHIN: Duration = Duration::from_millis(500);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The connection preface of HTTP/2, with an empty SETTINGS frame (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// A ClientHello of TLS 1.2 (RFC 5246, section 7.4.1.2), which every TLS server answers with a
 /// handshake message or an alert.
-const HELLO: &[u8] = &[
+const CLIENT_HELLO: &[u8] = &[
     0x16, 0x03, 0x01, 0x00, 0x5d, // a handshake record of 93 bytes
     0x01, 0x00, 0x00, 0x59, // a ClientHello of 89 bytes
     0x03, 0x03, // TLS 1.2
@@ -40,8 +40,8 @@ pub(crate) async fn probe(
     io: impl AsyncRead + AsyncWrite + Unpin,
     secure: bool,
 ) -> Option<&'static str> {
-    let words = if secure { PREFACE } else { HELLO };
-    let answer = timeout(WITHIN, ask(io, words)).await.ok()??;
+    let message = if secure { PREFACE } else { CLIENT_HELLO };
+    let answer = timeout(PROBE_TIMEOUT, ask(io, message)).await.ok()??;
     match (secure, answer) {
         // The header of a SETTINGS frame on stream 0, which every server sends first.
         (true, [_, _, _, 0x04, _, 0, 0, 0, 0]) => {
@@ -56,8 +56,8 @@ pub(crate) async fn probe(
 }
 
 /// The first bytes of the answer; missing bytes are 0.
-async fn ask(mut io: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) -> Option<[u8; 9]> {
-    io.write_all(words).await.ok()?;
+async fn ask(mut io: impl AsyncRead + AsyncWrite + Unpin, message: &[u8]) -> Option<[u8; 9]> {
+    io.write_all(message).await.ok()?;
     let mut answer = [0; 9];
     let mut filled = 0;
     while let Some(rest) = answer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -71,13 +71,14 @@ async fn ask(mut io: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::HELLO;
+    use super::CLIENT_HELLO;
 
     #[test]
     fn the_lengths_in_the_client_hello_are_correct() {
-        let length = |at: usize| usize::from(HELLO[at]) << 8 | usize::from(HELLO[at + 1]);
-        assert_eq!(length(3), HELLO.len() - 5);
-        assert_eq!(length(7), HELLO.len() - 9);
-        assert_eq!(length(58), HELLO.len() - 60);
+        let length =
+            |at: usize| usize::from(CLIENT_HELLO[at]) << 8 | usize::from(CLIENT_HELLO[at + 1]);
+        assert_eq!(length(3), CLIENT_HELLO.len() - 5);
+        assert_eq!(length(7), CLIENT_HELLO.len() - 9);
+        assert_eq!(length(58), CLIENT_HELLO.len() - 60);
     }
 }

@@ -19,7 +19,7 @@ use super::material::{self, Certificate, Named};
 use super::reason::{NO_HTTP2, reason};
 use super::settings::{Source, Tls};
 use super::stream::{Stream, rustls_error};
-use super::verifier::Explaining;
+use super::verifier::ExplainingVerifier;
 use crate::error::{Error, Result};
 use crate::grpc::connect::connect_error::{ConnectError, describe_io};
 use crate::grpc::connect::endpoint::Endpoint;
@@ -128,7 +128,7 @@ impl Connector {
     fn read_again(&self) -> Result<Arc<ClientConfig>, String> {
         let mut reads = 1;
         loop {
-            let result = read_sources(&self.tls).and_then(|read| self.adopt(read));
+            let result = read_sources(&self.tls).and_then(|read| self.use_files(read));
             if result.is_ok() || reads == MAX_READS {
                 return result;
             }
@@ -137,7 +137,7 @@ impl Connector {
         }
     }
 
-    fn adopt(&self, read: Material) -> Result<Arc<ClientConfig>, String> {
+    fn use_files(&self, read: Material) -> Result<Arc<ClientConfig>, String> {
         let mut current = self.current.lock();
         if current.read != read {
             let config = configure(&self.tls, self.system.as_deref(), &read)?;
@@ -184,7 +184,7 @@ fn configure(
         }
     };
     let provider = Arc::new(provider());
-    let verifier = Explaining::new(roots, Arc::clone(&provider))?;
+    let verifier = ExplainingVerifier::new(roots, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?

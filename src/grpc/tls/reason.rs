@@ -52,13 +52,13 @@ fn certificate(error: &CertificateError, tls: &Tls) -> String {
         Expired => "the server's certificate expired".into(),
         ExpiredContext { time, not_after } => {
             let since = time.as_secs().saturating_sub(not_after.as_secs());
-            let since = rough(since);
+            let since = rounded(since);
             format!("the server's certificate expired {since} ago: renew it, or check the clock")
         }
         NotValidYet => "the server's certificate is not valid yet: check the clocks".into(),
         NotValidYetContext { time, not_before } => {
             let until = not_before.as_secs().saturating_sub(time.as_secs());
-            let until = rough(until);
+            let until = rounded(until);
             format!("the server's certificate is not valid yet, but in {until}: check the clocks")
         }
         UnknownIssuer => unknown_issuer(tls),
@@ -148,7 +148,7 @@ fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
     })
 }
 
-fn rough(seconds: u64) -> String {
+fn rounded(seconds: u64) -> String {
     match seconds {
         0..3_600 => format!("{:?}", Duration::from_secs(seconds)),
         3_600..172_800 => format!("{} h", seconds / 3_600),

@@ -18,7 +18,7 @@ use crate::error::printable;
 
 /// Delegates each decision to rustls' own verifier, and changes only the text of an error.
 #[derive(Debug)]
-pub(super) struct Explaining {
+pub(super) struct ExplainingVerifier {
     inner: Arc<WebPkiServerVerifier>,
     roots: Arc<RootCertStore>,
 }
@@ -29,9 +29,9 @@ pub(super) enum Explanation {
     /// The server's own certificate is that of an authority.
     Authority,
     /// The server's own certificate has a key that is not accepted.
-    Own(Weakness),
+    ServerKey(Weakness),
     /// The certificate of an issuing authority has a key that is not accepted.
-    Above(Weakness),
+    IssuerKey(Weakness),
     /// The server's certificate has these names, and not the expected one.
     Name {
         expected: String,
@@ -48,8 +48,8 @@ impl fmt::Display for Explanation {
                  makes by default: issue a server certificate, or add -addext \
                  basicConstraints=critical,CA:FALSE",
             ),
-            Explanation::Own(weakness) => write!(f, "the server's certificate has {weakness}"),
-            Explanation::Above(weakness) => {
+            Explanation::ServerKey(weakness) => write!(f, "the server's certificate has {weakness}"),
+            Explanation::IssuerKey(weakness) => {
                 write!(f, "an authority of the server's certificate has {weakness}")
             }
             Explanation::Name {
@@ -85,7 +85,7 @@ fn wrong_name(expected: &str, is_address: bool, names: &[AltName]) -> String {
     )
 }
 
-impl Explaining {
+impl ExplainingVerifier {
     pub(super) fn new(
         roots: RootCertStore,
         provider: Arc<CryptoProvider>,
@@ -94,19 +94,19 @@ impl Explaining {
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider)
             .build()
             .map_err(|error| format!("TLS: {error}"))?;
-        Ok(Arc::new(Explaining { inner, roots }))
+        Ok(Arc::new(ExplainingVerifier { inner, roots }))
     }
 
     fn explain(
         &self,
         error: Error,
         own: &CertificateDer<'_>,
-        above: &[CertificateDer<'_>],
+        issuers: &[CertificateDer<'_>],
     ) -> Error {
         let roots = self.roots.roots.iter();
         let roots = roots.filter_map(|root| x509::key(&root.subject_public_key_info));
-        let above = above.iter().filter_map(|above| x509::facts(above));
-        let keys = above.map(|facts| facts.key).chain(roots);
+        let issuers = issuers.iter().filter_map(|issuer| x509::facts(issuer));
+        let keys = issuers.map(|facts| facts.key).chain(roots);
         match explanation(&error, own, keys) {
             Some(why) => {
                 Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
@@ -120,7 +120,7 @@ impl Explaining {
 fn explanation(
     error: &Error,
     own: &[u8],
-    above: impl IntoIterator<Item = Key>,
+    issuers: impl IntoIterator<Item = Key>,
 ) -> Option<Explanation> {
     let facts = x509::facts(own)?;
     #[allow(deprecated, reason = "a provider may still say it in the old way")]
@@ -131,9 +131,9 @@ fn explanation(
             | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
         ) => {
-            let of_above = || above.into_iter().find_map(Key::weakness);
-            let own = facts.key.weakness().map(Explanation::Own);
-            own.or_else(|| of_above().map(Explanation::Above))
+            let of_issuers = || issuers.into_iter().find_map(Key::weakness);
+            let own = facts.key.weakness().map(Explanation::ServerKey);
+            own.or_else(|| of_issuers().map(Explanation::IssuerKey))
         }
         Error::InvalidCertificate(CertificateError::Other(_)) if facts.is_authority => {
             Some(Explanation::Authority)
@@ -149,17 +149,17 @@ fn explanation(
     }
 }
 
-impl ServerCertVerifier for Explaining {
+impl ServerCertVerifier for ExplainingVerifier {
     fn verify_server_cert(
         &self,
         own: &CertificateDer<'_>,
-        above: &[CertificateDer<'_>],
+        issuers: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verdict = self.inner.verify_server_cert(own, above, name, ocsp, now);
-        verdict.map_err(|error| self.explain(error, own, above))
+        let verdict = self.inner.verify_server_cert(own, issuers, name, ocsp, now);
+        verdict.map_err(|error| self.explain(error, own, issuers))
     }
 
     fn verify_tls12_signature(

@@ -13,7 +13,7 @@ use crate::util::jitter;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// How long one name server has to answer when there is another one: UDP may lose a packet.
-const ONE_TRY: Duration = Duration::from_secs(1);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest timeout. It can be added to any `Instant` without overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -146,7 +146,7 @@ fn ask(name: &str, nameservers: &[SocketAddr], deadline: Instant) -> Result<Vec<
         let Some(question) = question(jitter::number() as u16, name) else {
             return Err(Error::invalid("the domain name is not valid"));
         };
-        let within = left.min(ONE_TRY);
+        let within = left.min(QUERY_TIMEOUT);
         let asked = match over_udp(&question, *nameserver, within) {
             Ok(Answer::Truncated) => over_tcp(&question, *nameserver, left),
             asked => asked,

@@ -62,7 +62,7 @@ pub(super) fn question(id: u16, name: &str) -> Option<Vec<u8>> {
 pub(super) fn answer(question: &[u8], bytes: &[u8]) -> Option<Answer> {
     let asked = question.get(12..)?;
     let head = Reader { bytes, at: 2 };
-    let (id, flags) = (bytes.get(..2)?, head.clone().word()?);
+    let (id, flags) = (bytes.get(..2)?, head.clone().read_u16()?);
     let is_response = flags & 0x8000 != 0;
     // The answer repeats the question; the case of its letters may differ.
     let echoed = bytes.get(12..12 + asked.len())?;
@@ -78,7 +78,7 @@ pub(super) fn answer(question: &[u8], bytes: &[u8]) -> Option<Answer> {
         3 => return Some(Answer::None),
         code => return Some(Answer::Refused(code)),
     }
-    let count = Reader { bytes, at: 6 }.word()?;
+    let count = Reader { bytes, at: 6 }.read_u16()?;
     let mut reader = Reader {
         bytes,
         at: 12 + asked.len(),
@@ -86,17 +86,18 @@ pub(super) fn answer(question: &[u8], bytes: &[u8]) -> Option<Answer> {
     let mut servers = Vec::new();
     for _ in 0..count {
         reader.name()?;
-        let (kind, class) = (reader.word()?, reader.word()?);
+        let (kind, class) = (reader.read_u16()?, reader.read_u16()?);
         // The TTL, which is not used.
-        reader.word()?;
-        reader.word()?;
-        let length = usize::from(reader.word()?);
+        reader.read_u16()?;
+        reader.read_u16()?;
+        let length = usize::from(reader.read_u16()?);
         let next = reader
             .at
             .checked_add(length)
             .filter(|at| *at <= bytes.len())?;
         if (kind, class) == (SRV, INTERNET) {
-            let (priority, weight, port) = (reader.word()?, reader.word()?, reader.word()?);
+            let (priority, weight, port) =
+                (reader.read_u16()?, reader.read_u16()?, reader.read_u16()?);
             let host = reader.name()?;
             // A target of "." means that the service is not available at this domain (RFC 2782).
             if !host.is_empty() && port != 0 {
@@ -124,7 +125,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn word(&mut self) -> Option<u16> {
+    fn read_u16(&mut self) -> Option<u16> {
         let word = self.bytes.get(self.at..self.at.checked_add(2)?)?;
         self.at += 2;
         Some(u16::from_be_bytes(word.try_into().ok()?))

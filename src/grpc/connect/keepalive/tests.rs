@@ -106,7 +106,7 @@ fn an_early_ping_keeps_the_distance_to_the_last_one() {
     let step = wire
         .liveness
         .step(wire.now, wire.last_sign_of_life, true, interval);
-    let (from, until) = (wire.now + FASTEST, wire.now + interval);
+    let (from, until) = (wire.now + MIN_PING_INTERVAL, wire.now + interval);
     assert_eq!(step, KeepaliveStep::Wait { from, until });
 }
 
@@ -213,7 +213,7 @@ proptest! {
     fn whatever_happens(happenings in prop::collection::vec(happening(), 1..80)) {
         let mut wire = Wire::new();
         let mut busy = true;
-        let mut awake = wire.now;
+        let mut resumed_at = wire.now;
         for happening in happenings {
             match happening {
                 Happening::Silence(millis) => {
@@ -226,7 +226,7 @@ proptest! {
                     }
                 }
                 Happening::Heard => wire.touch(),
-                Happening::Pong if wire.liveness.is_asking() => {
+                Happening::Pong if wire.liveness.has_pending_ping() => {
                     wire.touch();
                     wire.liveness.answered();
                 }
@@ -234,18 +234,18 @@ proptest! {
                 Happening::MemberCondition => wire.liveness.suspect(wire.now),
                 Happening::Busy(now) => {
                     busy = now;
-                    awake = wire.now;
+                    resumed_at = wire.now;
                 }
                 Happening::StoodStill(millis) => {
                     wire.now += ms(millis);
-                    awake = wire.now;
+                    resumed_at = wire.now;
                 }
             }
             if busy {
-                let silent = wire.now - wire.last_sign_of_life.max(awake);
-                prop_assert!(silent <= INTERVAL + FASTEST + WITHIN, "{silent:?}");
+                let silent = wire.now - wire.last_sign_of_life.max(resumed_at);
+                prop_assert!(silent <= INTERVAL + MIN_PING_INTERVAL + WITHIN, "{silent:?}");
             }
-            prop_assert!(wire.pings.is_sorted_by(|a, b| *b - *a >= FASTEST));
+            prop_assert!(wire.pings.is_sorted_by(|a, b| *b - *a >= MIN_PING_INTERVAL));
         }
     }
 }
