@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::retry::{AttemptFailure, RequestClass, decide};
+use super::attempt_failure::AttemptFailure;
+use super::retry::{RequestClass, decide};
 use super::rpc_error::RpcError;
 use crate::error::{Error, ErrorKind, ServerError};
 use crate::util::backoff::Backoff;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{error::Elapsed, sleep_until, timeout_at};
 
+use super::attempt_failure::AttemptFailure;
 use super::attempts::{Attempts, Next, Outcome};
 use super::connect::connection::Connection;
 use super::connect::connection_role::ConnectionRole;
 use super::connect::urgency::Urgency;
 use super::etcd_rs_proto::Unary;
-use super::retry::{AttemptFailure, RequestClass};
+use super::retry::RequestClass;
 use super::rpc_error::RpcError;
 use super::transport::Transport;
 use super::unary::Framed;

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::attempt_failure::AttemptFailure;
 use super::connect::connection::Connection;
 use super::connect::connection_role::ConnectionRole;
 use super::connect::urgency::Urgency;
 use super::etcd_rs_proto::{Duplex, ServerStream, Streaming};
 use super::limits::too_large;
+use super::member_condition::MemberCondition;
 use super::received::Received;
-use super::retry::{AttemptFailure, MemberCondition};
 use super::rpc_error::RpcError;
 use super::stream_codec::StreamItem;
 use super::stream_halves::StreamHalves;

@@ -7,6 +7,7 @@
 //! renewal.
 
 mod alarms;
+mod attempt_failure;
 mod attempts;
 mod authenticated;
 mod call;
@@ -15,6 +16,7 @@ pub(crate) mod etcd_rs_proto;
 mod grpc_status;
 mod grpc_stream;
 mod limits;
+mod member_condition;
 mod message_splitter;
 mod oversized_message;
 mod received;
@@ -34,6 +36,7 @@ mod transport;
 mod unary;
 
 pub(crate) use alarms::{Alarm, Alarms, Window};
+pub(crate) use attempt_failure::AttemptFailure;
 pub(crate) use call::Call;
 pub(crate) use connect::connection::Connection;
 pub(crate) use connect::connection_role::ConnectionRole;
@@ -42,8 +45,8 @@ pub(crate) use connect::store_identity::{Consistency, KnownStore};
 pub(crate) use connect::urgency::Urgency;
 pub(crate) use grpc_stream::{GrpcStream, StreamClosed, StreamEvent};
 pub(crate) use limits::MessageLimits;
+pub(crate) use member_condition::MemberCondition;
 pub(crate) use received::Received;
-pub(crate) use retry::{AttemptFailure, MemberCondition, member_condition};
 pub(crate) use rpc_error::RpcError;
 pub(crate) use settings::TransportSettings;
 pub(crate) use stream_codec::StreamItem;

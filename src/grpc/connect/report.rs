@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::connection_role::ConnectionRole;
-use crate::grpc::retry::MemberCondition;
+use crate::grpc::member_condition::MemberCondition;
 use crate::grpc::transport::Transport;
 
 impl Transport {

@@ -2,14 +2,11 @@
 
 use super::RequestClass::{Forwarded, Repeatable, Write};
 use super::*;
-use crate::error::all_messages;
+use crate::error::{ServerError, all_messages};
+use crate::grpc::connect::connect_error::ConnectError;
 
 fn read(text: &str) -> AttemptFailure {
     AttemptFailure::Status(ServerError::read(2, text))
-}
-
-fn answer(text: &str) -> AttemptFailure {
-    read(&format!("etcdserver: {text}"))
 }
 
 fn broken(sent: RequestSent) -> AttemptFailure {
@@ -125,37 +122,4 @@ fn a_tls_failure_is_not_repeated() {
         );
         assert!(!decision.retry && !decision.maybe_executed);
     }
-}
-
-#[test]
-fn only_a_rejected_token_is_renewed() {
-    for text in PASSING {
-        let asks = [
-            "etcdserver: invalid auth token",
-            "etcdserver: revision of auth store is old",
-            "etcdserver: user name is empty",
-        ];
-        let rejected = read(text).token_rejection().is_some();
-        assert_eq!(rejected, asks.contains(text), "{text}");
-    }
-}
-
-#[test]
-fn a_member_is_avoided_only_for_its_own_failures() {
-    let member = |failure: AttemptFailure| failure.member_condition();
-    assert_eq!(member(answer("no leader")), MemberCondition::Unable);
-    assert_eq!(member(read("raft: stopped")), MemberCondition::Unable);
-    let learner = answer("rpc not supported for learner");
-    assert_eq!(member(learner), MemberCondition::Learner);
-    assert_eq!(member(AttemptFailure::Silence), MemberCondition::Silent);
-    assert_eq!(member(answer("key not found")), MemberCondition::Healthy);
-    assert_eq!(
-        member(answer("too many requests")),
-        MemberCondition::Healthy
-    );
-    // The followers of a leader that transfers leadership would wait for it.
-    assert_eq!(
-        member(read("raft proposal dropped")),
-        MemberCondition::Healthy
-    );
 }

@@ -17,7 +17,7 @@ use crate::grpc::connect::connect_error::ConnectError;
 use crate::grpc::connect::connection_role::ConnectionRole;
 use crate::grpc::connect::urgency::Urgency;
 use crate::grpc::etcd_rs_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
-use crate::grpc::retry::{MemberCondition, member_condition};
+use crate::grpc::member_condition::MemberCondition;
 use crate::grpc::rpc_error::RpcError;
 use crate::grpc::transport::Transport;
 use crate::grpc::unary::Framed;
@@ -189,7 +189,7 @@ impl Transport {
                 ..error
             }),
             RpcError::Status(answer) => {
-                let member = member_condition(&answer);
+                let member = MemberCondition::of_answer(&answer);
                 self.report(ConnectionRole::Calls, &connection, member);
                 if answer.is_auth_disabled() {
                     Ok((FetchOutcome::NotEnabled, None))

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::ConnectionRole::{Bulk, Calls, Leases, Waits, Watches};
 use super::*;
 use crate::grpc::connect::endpoint::Endpoint;
-use crate::grpc::retry::MemberCondition;
+use crate::grpc::member_condition::MemberCondition;
 use crate::grpc::tests::settings;
 
 const ROLES: [ConnectionRole; 5] = [Calls, Leases, Watches, Waits, Bulk];

@@ -7,7 +7,7 @@ use super::input::StreamEnd;
 use super::watch_entry::EntryPhase;
 use super::watches::{StreamState, Watches};
 use crate::error::{Error, ErrorKind, RetryHint, ServerError};
-use crate::grpc::{MemberCondition, member_condition};
+use crate::grpc::MemberCondition;
 use crate::rpc::watch::watch_id::WatchId;
 
 /// The time limit of a request to create a watch: some 3.4 releases stop reading a stream after a
@@ -296,7 +296,7 @@ impl Watches {
 fn suspicion_of(end: &StreamEnd) -> MemberCondition {
     match end {
         StreamEnd::Silent(_) => MemberCondition::Silent,
-        StreamEnd::Answer(answer) => member_condition(answer),
+        StreamEnd::Answer(answer) => MemberCondition::of_answer(answer),
         StreamEnd::Unconnected(_)
         | StreamEnd::TlsFailed(_)
         | StreamEnd::Broken(_)
