@@ -39,5 +39,8 @@ pub mod performance {}
 #[doc = include_str!("../docs/versions.md")]
 pub mod versions {}
 
+#[doc = include_str!("../docs/platforms.md")]
+pub mod platforms {}
+
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}

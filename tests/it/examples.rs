@@ -135,6 +135,28 @@ fn register_and_discover_print_added_and_removed_instances() {
     }
 }
 
+/// `docs/platforms.md` has the limits. `.ci/static` builds the program.
+#[test]
+fn a_static_register_is_small_and_uses_little_memory() {
+    let Ok(program) = std::env::var("ETCD_BLOCKING_STATIC") else {
+        eprintln!("skipped without ETCD_BLOCKING_STATIC, the program that .ci/static builds");
+        return;
+    };
+    let size = std::fs::metadata(&program).unwrap().len();
+    assert!(size < 1_900_000, "{size} bytes");
+
+    let etcd = LocalEtcd::start().unwrap();
+    let args = ["--service", "web", "--addr", "127.0.0.1:8080"];
+    let register = Running::start(&program, &args, &[("ETCD_ENDPOINTS", &etcd.endpoint())]);
+    register.line(|line| line.starts_with("registered: "));
+    let resident = register.resident_kib();
+    assert!(resident < 2_048, "{resident} KiB");
+    register.signal(Signal::TERM);
+    let (code, _, stderr) = register.finish(SOON);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    eprintln!("{size} bytes, {resident} KiB of memory");
+}
+
 #[test]
 fn register_and_discover_recover_after_etcd_lost_all_data() {
     let mut scene = Scene::new("native");

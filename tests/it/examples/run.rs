@@ -117,6 +117,15 @@ impl Running {
         );
     }
 
+    /// The memory that it uses now.
+    pub(super) fn resident_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -139,12 +148,14 @@ impl Drop for Running {
     }
 }
 
-/// Cargo puts examples next to the directory of the tests.
+/// The path of a program, given as such or by the name of an example. Cargo puts examples next to the directory
+/// of the tests.
 fn path(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
     path.push("examples");
+    // An absolute path replaces the rest.
     path.push(name);
     assert!(
         path.exists(),
