@@ -151,12 +151,20 @@ impl<T> Pending<T> {
 
     /// Blocks until the reply arrives, for at most `timeout`. Returns `None` after that time; it
     /// can be called again.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Pending::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<T>> {
         // A deadline that an `Instant` cannot represent is no limit.
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
     /// Returns the reply if it has arrived. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Pending::wait).
     pub fn try_wait(&self) -> Option<Result<T>> {
         if let Some(receiver) = self.receiver.get() {
             // `recv_deadline` with a past deadline spins and yields before it returns.
