@@ -185,6 +185,7 @@ impl KeyValue {
     /// A copy with its own memory. The key and value of a response share the memory of the whole
     /// response, so values that are kept for long are copied.
     pub(crate) fn detached(&self) -> KeyValue {
+        // One allocation for both.
         let key_ends = self.key.len();
         let mut own = Vec::with_capacity(key_ends + self.value.len());
         own.extend_from_slice(&self.key);

@@ -69,6 +69,7 @@ impl Underway {
         verb: &'static str,
         operation: impl FnOnce() -> Operation,
     ) -> Self {
+        // Stores the place of the verb: a reference into the observer cannot be stored beside it.
         let Call { begun, span, .. } = Call::begin(observer, verb, operation);
         Underway {
             observer: Arc::clone(observer),
@@ -101,6 +102,7 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
+        // A call whose future was dropped would otherwise stay in flight for ever.
         if !self.over {
             self.out(Some(ErrorKind::Closed));
         }
@@ -149,6 +151,7 @@ impl Span {
             request = Empty,
             outcome = Empty,
             error = Empty,
+            // A field that is not declared here cannot be recorded later.
             attempts = Empty,
         );
         // The text is made only for an enabled span.

@@ -17,6 +17,7 @@ const BUCKETS: usize = 104;
 
 /// The bucket of a time in microseconds.
 fn bucket(micros: u64) -> usize {
+    // Below the first power of two with four whole steps, each microsecond has its own bucket.
     if micros < STEPS {
         return usize::try_from(micros).unwrap_or(0);
     }
@@ -56,6 +57,7 @@ impl Buckets {
     }
 
     pub(super) fn count(&self, took: Duration) {
+        // The sum is in nanoseconds: in microseconds, each fast call would be rounded down.
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         if let Some(count) = self.counts.get(bucket(nanos / 1000)) {
             count.fetch_add(1, Relaxed);
@@ -144,6 +146,7 @@ impl Latencies {
 
     /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &Latencies) {
+        // A default value has no buckets yet.
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);
         }
@@ -178,10 +181,10 @@ mod tests {
         let latencies = buckets.snapshot();
         assert_eq!(latencies.count(), 10_000);
         for (part, exact) in [(0.001, 10), (0.5, 5_000), (0.99, 9_900), (1.0, 10_000)] {
-            let told = latencies.quantile(part).unwrap().as_micros();
+            let measured = latencies.quantile(part).unwrap().as_micros();
             assert!(
-                told >= exact && told <= exact + exact / 4 + 1,
-                "{part}: {told}"
+                measured >= exact && measured <= exact + exact / 4 + 1,
+                "{part}: {measured}"
             );
         }
         assert_eq!(latencies.mean().unwrap().as_micros(), 5_000);

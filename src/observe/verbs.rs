@@ -52,7 +52,10 @@ impl Verbs {
     pub(super) fn slot(&self, verb: &'static str) -> usize {
         let (before, from) = self.slots.split_at(start(verb));
         let slots = (before.len()..SLOTS).zip(from).chain((0..).zip(before));
+        // Begins at the slot of the hash and goes on to the next ones, at most once around.
         let mut owned = slots.filter(|(_, slot)| {
+            // Of two threads with different verbs, one takes the slot; the other sees its name and
+            // goes on.
             let there = slot.get_or_init(|| Box::new(Verb::new(verb)));
             there.name == verb
         });
@@ -159,11 +162,11 @@ mod tests {
         get.begin();
         get.end(Duration::from_secs(5), Some(ErrorKind::Timeout));
         let calls = verbs.snapshot();
-        let told: Vec<_> = calls
+        let counted: Vec<_> = calls
             .iter()
             .map(|call| (call.verb, call.ok, call.failed(), call.in_flight))
             .collect();
-        assert_eq!(told, [("get", 0, 1, 1), ("put", 2, 0, 0)]);
+        assert_eq!(counted, [("get", 0, 1, 1), ("put", 2, 0, 0)]);
         assert_eq!(calls[0].errors, [(ErrorKind::Timeout, 1)]);
     }
 }

@@ -97,6 +97,7 @@ pub(crate) mod sealed {
             Revision::NONE
         }
 
+        /// Sends the request, repeats it where that is safe, and waits for the response.
         #[doc(hidden)]
         fn execute(
             self,

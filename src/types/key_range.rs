@@ -121,6 +121,7 @@ impl KeyRange {
     pub(crate) fn after(&self, last: &[u8]) -> KeyRange {
         let mut next = BytesMut::with_capacity(last.len() + 1);
         next.extend_from_slice(last);
+        // The smallest key after `last` is `last` with a zero byte.
         next.extend_from_slice(b"\0");
         KeyRange {
             key: next.freeze(),
@@ -188,6 +189,8 @@ pub(crate) struct Printed<'a>(pub(crate) &'a [u8]);
 impl fmt::Debug for Printed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 64;
+        // A cut inside a UTF-8 character does no harm: bytes that are not ASCII are escaped one by
+        // one.
         let shown = self.0.get(..SHOWN).unwrap_or(self.0);
         write!(f, "\"{}\"", shown.escape_ascii())?;
         if self.0.len() > SHOWN {

@@ -37,6 +37,7 @@ impl Backoff {
 
     /// The longest possible next wait.
     pub(crate) fn ceiling(&self) -> Duration {
+        // More than 20 doublings would be over every cap.
         let doubled = 1u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);
         self.floor.saturating_mul(doubled).min(self.cap)
     }

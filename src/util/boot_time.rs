@@ -17,6 +17,7 @@ impl BootTime {
 
     /// The time from `earlier` to this point; zero when `earlier` is later.
     pub(crate) fn since(self, earlier: BootTime) -> Duration {
+        // Times that two threads read may be compared in the other order.
         self.0.saturating_sub(earlier.0)
     }
 }

@@ -13,8 +13,8 @@ pub(crate) fn number() -> u64 {
 /// A random number in 0..1 from the sequence of this thread. A forked child continues the sequence
 /// of its parent.
 pub(crate) fn fraction() -> f64 {
-    thread_local!(static ROW: RefCell<Jitter> = RefCell::new(Jitter::seeded(number())));
-    ROW.with_borrow_mut(Jitter::fraction)
+    thread_local!(static SEQUENCE: RefCell<Jitter> = RefCell::new(Jitter::seeded(number())));
+    SEQUENCE.with_borrow_mut(Jitter::fraction)
 }
 
 /// The upper 53 bits, which is the precision of a double.
@@ -57,19 +57,19 @@ mod tests {
     #[test]
     fn fractions_cover_the_range_from_0_to_1() {
         assert!(is_even(std::iter::repeat_with(fraction)));
-        let mut chance = Jitter::seeded(1);
-        assert!(is_even(std::iter::repeat_with(|| chance.fraction())));
+        let mut jitter = Jitter::seeded(1);
+        assert!(is_even(std::iter::repeat_with(|| jitter.fraction())));
     }
 
     #[test]
     fn random_numbers_differ_and_a_seed_determines_the_sequence() {
         let numbers: std::collections::BTreeSet<u64> = (0..1000).map(|_| number()).collect();
         assert_eq!(numbers.len(), 1000);
-        let row = |seed| {
-            let mut chance = Jitter::seeded(seed);
-            [(); 3].map(|()| chance.fraction().to_bits())
+        let sequence = |seed| {
+            let mut jitter = Jitter::seeded(seed);
+            [(); 3].map(|()| jitter.fraction().to_bits())
         };
-        assert_eq!(row(7), row(7));
-        assert_ne!(row(7), row(8));
+        assert_eq!(sequence(7), sequence(7));
+        assert_ne!(sequence(7), sequence(8));
     }
 }

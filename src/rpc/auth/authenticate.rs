@@ -17,8 +17,9 @@ use crate::util::secret::Secret;
 /// for checking a password, or for passing a token to another program. It costs the server up to 100 ms
 /// of CPU, and sends the password over the client's connection: use TLS or a unix socket.
 ///
-/// The call fails with [`Unauthenticated`](crate::ErrorKind::Unauthenticated) when name or password are wrong,
-/// The call fails with [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when authentication is disabled.
+/// The call fails with [`Unauthenticated`](crate::ErrorKind::Unauthenticated) when the name or the
+/// password is wrong, and with [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when
+/// authentication is disabled.
 ///
 /// ```no_run
 /// use etcd_blocking::Client;

@@ -85,9 +85,11 @@ impl Permission {
         }
     }
 
-    /// Decodes a permission; `None` for an access that this version does not know.
+    /// Decodes a permission; `None` for an access that this version does not support.
     pub(super) fn read_from(pb: PbPermission) -> Option<Self> {
         let access = match pb.perm_type() {
+            // The generated code also returns `Read` for an unknown number, because its number is
+            // 0.
             Type::Read if pb.perm_type == 0 => Access::Read,
             Type::Write => Access::Write,
             Type::Readwrite => Access::ReadWrite,

@@ -59,6 +59,7 @@ impl Rpc for Compact {
     }
 
     fn check(&self) -> Result<()> {
+        // A store that was never compacted would accept 0, which is more likely a missing revision.
         if self.pb.revision < 1 {
             return Err(Error::invalid(
                 "the revision of a compaction is less than 1: pass the first revision to keep",

@@ -31,6 +31,7 @@ pub(super) fn key_values(pb: Vec<mvccpb::KeyValue>) -> Vec<KeyValue> {
 
 /// The range of a message with this `key` and `range_end`.
 pub(super) fn range(key: &bytes::Bytes, range_end: &bytes::Bytes) -> KeyRange {
+    // On the wire, a single key has an empty end.
     if range_end.is_empty() {
         KeyRange::key(key.clone())
     } else {

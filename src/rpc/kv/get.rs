@@ -262,6 +262,7 @@ impl Rpc for Get {
         }
         let pb = &self.pb;
         let filters = [
+            // In the protocol, 0 is no filter.
             (pb.min_mod_revision, pb.max_mod_revision),
             (pb.min_create_revision, pb.max_create_revision),
         ];
@@ -293,6 +294,7 @@ impl Rpc for Get {
 
     fn role(&self) -> ConnectionRole {
         let pb = &self.pb;
+        // A large answer would delay the small ones on the same connection.
         let is_large =
             !pb.range_end.is_empty() && !pb.count_only && !(1..=SMALL_LIMIT).contains(&pb.limit);
         match is_large {
@@ -302,6 +304,7 @@ impl Rpc for Get {
     }
 
     fn again(&self) -> Option<Self> {
+        // Only a serializable read is answered by an outdated member, so only that one is copied.
         self.pb.serializable.then(|| self.clone())
     }
 
@@ -319,6 +322,7 @@ impl Rpc for Get {
             false => Consistency::Linearizable,
         };
         let request = Framed::new(&self.pb)
+            // A serializable read is answered from the member's own data, which needs no leader.
             .needs_leader(!self.pb.serializable)
             .consistency(consistency);
         let call = Call::read(timeout).over(self.role());

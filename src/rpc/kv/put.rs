@@ -117,6 +117,7 @@ impl Rpc for Put {
         if self.pb.key.is_empty() {
             return Err(Error::invalid("the key is empty; etcd has no empty key"));
         }
+        // The server refuses it too; here the message names the two methods.
         if self.pb.ignore_lease && self.pb.lease != 0 {
             return Err(Error::invalid(
                 "a put cannot both keep the key's lease and set one: use lease or keep_lease",
@@ -149,6 +150,8 @@ pub struct PutResponse {
 
 impl PutResponse {
     pub(super) fn strip(&mut self, namespace: &Namespace) {
+        // A key outside of the namespace cannot be in the answer of a correct server; it is not
+        // shown.
         self.prev_kv.take_if(|kv| !namespace.leave(&mut kv.key));
     }
 

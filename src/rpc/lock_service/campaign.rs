@@ -128,6 +128,7 @@ impl Rpc for Campaign {
         let (message, operation) = (self.message(), self.operation());
         let key = |response: &pb::CampaignResponse| {
             let leader = response.leader.clone().unwrap_or_default();
+            // A key of the same name and a later revision is another leadership under this lease.
             (leader.key, Some(Revision::new(leader.rev)))
         };
         let about = operation.clone();

@@ -109,6 +109,8 @@ impl Rpc for Lock {
     async fn execute(self, transport: Arc<Transport>, timeout: Duration) -> Result<LockResponse> {
         let (message, operation) = (self.message(), self.operation());
         let key = |response: &crate::grpc::etcd_rs_proto::v3lockpb::LockResponse| {
+            // The response has no revision: the key alone is compared, which is named after the
+            // lease.
             (response.key.clone(), None)
         };
         let locked = self

@@ -74,6 +74,7 @@ pub(crate) fn observe(
     namespace: Option<Namespace>,
 ) -> Result<Leaders> {
     let (bounded_sender, leaders) = bounded_queue(ROOM, Err);
+    // Nothing is sent on this channel: it closes when the handle is dropped.
     let (alive, handle_dropped) = oneshot::channel::<()>();
     let mut request = election.clone();
     if let Some(namespace) = &namespace {
@@ -122,9 +123,13 @@ impl Observation {
             let before = self.last.clone();
             if let Err(error) = self.observe_once().await {
                 let about = self.election.operation_named("election service: observe");
+                // The namespace was added only to the request, so the error names the election
+                // without it.
                 let error = Error::new(error.kind, error.text).operation(about);
                 return self.bounded_sender.finish(error);
             }
+            // A stream that delivered something was a success. Others count as failures, also if
+            // they ended without an error.
             if self.last != before {
                 backoff.reset();
             }
@@ -138,6 +143,8 @@ impl Observation {
         loop {
             let next = {
                 let mut next = pin!(self.stream.next());
+                // The channel does not report when a receiver makes room, so a pending leader is
+                // offered at intervals.
                 let room_check = self
                     .pending
                     .is_some()
@@ -174,6 +181,8 @@ impl Observation {
         if newest.0.is_empty() || self.last.as_ref() == Some(&newest) {
             return;
         }
+        // Set although the leader may stay pending: a newer one replaces it, and it must not be
+        // offered twice.
         self.last = Some(newest);
         self.pending = Some(leader);
         self.flush();

@@ -49,6 +49,7 @@ impl WaitUnderLease {
         key_of: impl Fn(&M::Reply) -> (Bytes, Option<Revision>),
     ) -> Result<(M::Reply, KeyValue)> {
         let lease = self.lease.lease();
+        // A call under an ended lease would only be refused: it is not sent.
         self.lease.check(clock::now())?;
         let waiter = self.lease.clone();
         let about = operation.clone();
@@ -56,19 +57,25 @@ impl WaitUnderLease {
         let held = async {
             let mut backoff = RETRY;
             loop {
+                // As a read, the call may be sent again: a second attempt under the same lease
+                // finds the same key.
                 let call = Call::read(NO_LIMIT).over(ConnectionRole::Waits);
                 let about = || operation.clone();
                 let calling = Arc::clone(&transport).unary(call, about, request.clone());
                 let answer: M::Reply = calling.await?;
                 let (key, revision) = key_of(&answer);
+                // The read is linearizable: it shows whether the key was deleted after the server
+                // answered.
                 let found = Get::key(key)
                     .execute(Arc::clone(&transport), timeout)
                     .await?;
                 match held_key(found.into_kvs(), lease, revision) {
                     Some(kv) => {
+                        // The lease may have ended while the key was read.
                         waiter.check(clock::now())?;
                         return Ok((answer, kv));
                     }
+                    // The key was deleted or replaced meanwhile: the next call queues again.
                     None => tokio::time::sleep(backoff.next(jitter::fraction())).await,
                 }
             }
@@ -77,12 +84,15 @@ impl WaitUnderLease {
         let lease_end = self.lease.wait();
         let time_limit = async {
             match within {
+                // A very long time limit is cut, because the sum with the present time would
+                // overflow.
                 Some(within) => tokio::time::sleep(within.min(NO_LIMIT)).await,
                 None => std::future::pending().await,
             }
         };
         let (mut held, mut lease_end) = (pin!(held), pin!(lease_end));
         let mut time_limit = pin!(time_limit);
+        // Polled in this order: a held key is returned even if the time ends at the same moment.
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = held.as_mut().poll(cx) {
                 return Poll::Ready(result);
