@@ -11,8 +11,9 @@ use crate::support::proxy::Proxy;
 use crate::support::raw::RawServer;
 use crate::support::server::{Version, version};
 
-/// The limit until a TLS failure is reported.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// The limit until a TLS failure is reported: below the timeouts of connections (3 s) and calls (5 s).
+/// The client dials a failing address at most every 250 ms.
+const AT_ONCE: Duration = Duration::from_millis(2500);
 
 /// Checks that every kind of call fails at once with `Tls` and with all of `parts` in its text.
 #[track_caller]
