@@ -1,8 +1,8 @@
 //! One thread that serves the registrations, views and observers of a client.
 //!
-//! Each of them is a *part*: a state machine that never blocks. A part names the sources that it waits
-//! for; a source that has something wakes that part, and no other. The cost of an event does therefore
-//! not depend on the number of parts.
+//! Each of them is a *part*: a state machine that never blocks. A part gives its waker to the sources
+//! that it waits for. A source with an item wakes only that part, so the cost of an event does not
+//! depend on the number of parts.
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,11 +32,11 @@ pub(crate) trait Part: Send {
     fn failed(&mut self, error: &Error);
 
     /// Gives the waker to all sources that the part waits for. It is called after each `work`; a source
-    /// that still has something wakes the part again.
+    /// that still has an item wakes the part again.
     fn wait(&self, waker: &Waker);
 
-    /// Adds the channels that are full, and whose reader must make room before the part can continue. A
-    /// crossbeam channel cannot wake a waker when its reader takes an item.
+    /// Adds the full channels for which the part waits: it continues when their reader takes an item. A
+    /// crossbeam channel cannot wake a waker then.
     fn wait_for_room<'a>(&'a self, _select: &mut Select<'a>) {}
 
     /// Whether [`wait_for_room`](Part::wait_for_room) adds any channel.
@@ -45,7 +45,7 @@ pub(crate) trait Part: Send {
     }
 }
 
-/// When a part has to run again if no source wakes it earlier; `None` for no such time.
+/// The time at which a part runs again if no source wakes it earlier; `None` for no such time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Next(pub(crate) Option<Instant>);
 
@@ -68,7 +68,7 @@ pub(crate) struct PartHandle {
 #[derive(Debug)]
 struct DropEndsPart(Arc<PartWaker>);
 
-/// What the other threads tell the worker.
+/// The messages of the other threads to the worker.
 #[derive(Debug)]
 struct Inbox {
     messages: Mutex<Messages>,
@@ -89,7 +89,7 @@ struct Messages {
 struct PartWaker {
     id: u64,
     inbox: Arc<Inbox>,
-    /// The id is among the woken ones.
+    /// The id is in `woken` of the messages.
     woken: AtomicBool,
     /// The handle was dropped.
     dropped: AtomicBool,
@@ -98,11 +98,11 @@ struct PartWaker {
 /// How long dropping the last handle waits for the thread.
 const END_WITHIN: Duration = Duration::from_secs(1);
 
-/// How many full channels the thread waits for at a time. Waiting for a channel costs time at each
-/// event, so beyond this number the thread looks at them at intervals.
+/// The maximum number of full channels in one select. Each of them costs time at every event, so
+/// more of them are checked at intervals.
 const MAX_FULL: usize = 32;
 
-/// The interval at which many full channels are looked at.
+/// The interval of these checks.
 const FULL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Worker {
@@ -225,11 +225,11 @@ struct WorkerThread {
     inbox: Arc<Inbox>,
     signalled: Receiver<()>,
     parts: HashMap<u64, RunningPart>,
-    /// The parts that must run at a time.
+    /// The parts that run at a certain time.
     due: BTreeSet<(Instant, u64)>,
     /// The parts that wait for room in a channel.
     full: BTreeSet<u64>,
-    /// When the full channels are looked at, while they are many.
+    /// The time of the next check of the full channels. `None` while they are few.
     next_look: Option<Instant>,
 }
 
@@ -312,7 +312,7 @@ impl WorkerThread {
         let due = self.due.first().map(|(at, _)| *at);
         let until = due.into_iter().chain(self.next_look).min();
         if self.full.is_empty() || self.next_look.is_some() {
-            // An error is the end of the time.
+            // An error means that the time is over.
             let _ = match until {
                 Some(until) => self.signalled.recv_deadline(until).is_ok(),
                 None => self.signalled.recv().is_ok(),
@@ -326,8 +326,8 @@ impl WorkerThread {
         }
     }
 
-    /// Waits until a part is woken or the time has come. Returns `true` when a full channel has room
-    /// before.
+    /// Waits until a part is woken or the time is over. Returns `true` when a full channel has room
+    /// earlier.
     fn wait_for_room(&self, until: Option<Instant>) -> bool {
         let mut select = Select::new();
         select.recv(&self.signalled);
@@ -344,7 +344,7 @@ impl WorkerThread {
         ready.is_some_and(|index| index > 0)
     }
 
-    /// Wakes the parts whose channels are full. Which of them has room is not known.
+    /// Wakes all parts with full channels. It is not known which channel has room.
     fn wake_full(&self) {
         for running in self.full.iter().filter_map(|id| self.parts.get(id)) {
             running.part_waker.wake_by_ref();

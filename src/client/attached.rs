@@ -1,4 +1,4 @@
-//! Resources that all clones of a client share, made by the modules that stand on the client.
+//! Resources that all clones of a client share. The modules above the client create them.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 
-/// The resources of a client, one of each type. Their users keep them.
+/// The resources of a client, one of each type. A resource exists while it has users.
 #[derive(Default)]
 pub(super) struct Attached(Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>);
 
 impl Attached {
-    /// Returns the resource of this type, and makes it when it has no user.
+    /// Returns the resource of this type. Creates it when it has no user.
     pub(super) fn get<T: Any + Send + Sync>(
         &self,
         make: impl FnOnce() -> Result<T>,

@@ -334,14 +334,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client. It does not wait for etcd, unless
+    /// Creates the client. It does not wait for etcd, unless
     /// [`reject_old_cluster`](ClientBuilder::reject_old_cluster) is set: the first call connects, and
     /// fails if it cannot. With [`discovery_srv`](ClientBuilder::discovery_srv) it waits for DNS.
     ///
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for invalid settings, such as a
-    /// password or a token for an endpoint without TLS, and TLS files that cannot be read or parsed; [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
+    /// password or a token for an endpoint without TLS, and TLS files that cannot be read or parsed;
+    /// [`Os`](crate::ErrorKind::Os) when the runtime's thread cannot be started. With
     /// `reject_old_cluster`, [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for an old
     /// server, and the error of an endpoint that does not return its version. With `discovery_srv`,
     /// those of [`SrvLookup::endpoints`].

@@ -33,7 +33,7 @@ pub(super) struct Core {
 impl Drop for Core {
     fn drop(&mut self) {
         if self.bridge.is_forked() {
-            // Leaks what is shared with the runtime: another thread of the parent may have held one of its
+            // Leaks the data that the runtime shares: another thread of the parent may have held one of its
             // locks when the process was forked, and no thread of the child releases it.
             std::mem::forget(Arc::clone(&self.transport));
             std::mem::forget(Arc::clone(&self.watches));

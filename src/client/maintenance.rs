@@ -217,7 +217,8 @@ impl Maintenance {
     /// Moves the leadership to another member. Returns when that member leads.
     ///
     /// Only the leader accepts the request. The client finds the leader among its endpoints, and then in
-    /// the member list; a view that is [aimed](Client::at) at another member fails. Blocks for at most the client's timeout for each of these steps.
+    /// the member list; a view that is [aimed](Client::at) at another member fails. Blocks for at most the
+    /// client's timeout for each of these steps.
     ///
     /// ```no_run
     /// # fn main() -> etcd_blocking::Result<()> {

@@ -80,8 +80,8 @@ impl Observer {
         &self.leaders
     }
 
-    /// Returns the error of the last item, once there is one: the client was closed. `None` before that.
-    /// It does not block.
+    /// Returns the error of the last item: the client was closed. `None` before the last item. It does not
+    /// block.
     pub fn ended(&self) -> Option<Error> {
         self.ended.get().cloned()
     }

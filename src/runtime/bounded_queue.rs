@@ -2,9 +2,9 @@
 //!
 //! A reader may be slow, or may never read. The sender must not wait for it, and memory must stay
 //! bounded: the queue counts the items and bytes that the reader has not taken, and reports when it
-//! is full. The channel is made when the reader first asks for it, because an unbounded crossbeam
+//! is full. The channel is created when the reader first requests it, because an unbounded crossbeam
 //! channel allocates 31 places with its first item, and most queues have no reader of a channel: a
-//! part of the worker or a task takes their items, or nothing does.
+//! part of the worker or a task takes their items, or they are never read.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, Weak};
@@ -64,7 +64,7 @@ struct Flow<T> {
 
 #[derive(Debug)]
 enum Items<T> {
-    /// No channel was asked for.
+    /// The reader has not requested a channel.
     Buffer(VecDeque<T>),
     /// Unbounded, because crossbeam allocates all places of a bounded channel at once.
     Channel(Sender<T>),
@@ -194,7 +194,7 @@ impl<T> Drop for BoundedSender<T> {
 }
 
 impl<T> BoundedReceiver<T> {
-    /// The channel of the items, for `select!`. The first call makes it; from then on all items go
+    /// The channel of the items, for `select!`. The first call creates it; from then on all items go
     /// through it.
     pub(crate) fn receiver(&self) -> &Receiver<T> {
         self.channel.get_or_init(|| {
@@ -206,7 +206,7 @@ impl<T> BoundedReceiver<T> {
             };
             if let Items::Buffer(waiting) = std::mem::replace(&mut flow.items, items) {
                 for item in waiting {
-                    // This function has the receiver.
+                    // It cannot fail: the receiver exists.
                     let _ = sender.send(item);
                 }
             }
@@ -222,7 +222,7 @@ impl<T> BoundedReceiver<T> {
         let mut flow = self.flow.lock();
         let Items::Buffer(items) = &mut flow.items else {
             drop(flow);
-            // Another thread has just made the channel.
+            // Another thread has just created the channel.
             return self.receiver().try_recv();
         };
         let item = items.pop_front();
@@ -245,7 +245,7 @@ impl<T> BoundedReceiver<T> {
         flow.sizes.len()
     }
 
-    /// Wakes the waker when there is something to take, or the queue has ended: now, or later once.
+    /// Wakes the waker once: now, if there is an item or the queue has ended, or else when that happens.
     pub(crate) fn wake_when_ready(&self, waker: &Waker) {
         let mut flow = self.flow.lock();
         flow.settle();
@@ -259,7 +259,7 @@ impl<T> BoundedReceiver<T> {
         }
     }
 
-    /// The error of the last item, once the queue has ended with one.
+    /// The error of the last item; `None` before it.
     pub(crate) fn ended(&self) -> Option<Error> {
         self.flow.lock().ended.clone()
     }
@@ -269,12 +269,12 @@ impl<T> Drop for BoundedReceiver<T> {
     fn drop(&mut self) {
         let mut flow = self.flow.lock();
         flow.waker = None;
-        // Clones of a channel go on.
+        // The reader may have cloned a channel: it stays until the last clone is dropped.
         if let Items::Buffer(_) = flow.items {
             flow.open = false;
             let items = std::mem::replace(&mut flow.items, Items::Closed);
             drop(flow);
-            // Items are dropped without the lock.
+            // Items are dropped without the lock: a drop may run code that takes it.
             drop(items);
         }
     }

@@ -177,7 +177,7 @@ impl<T> Pending<T> {
         self.slot.state.lock().take()
     }
 
-    /// Wakes the waker when the reply has arrived: now, or later once. A reader that selects on the
+    /// Wakes the waker once: now, if the reply has arrived, or else when it does. A reader that selects on the
     /// [`receiver`](Pending::receiver) needs no waker.
     pub(crate) fn wake_when_ready(&self, waker: &Waker) {
         if self.slot.poll(&mut Context::from_waker(waker)).is_ready() {

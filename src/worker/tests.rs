@@ -10,17 +10,17 @@ fn worker() -> Arc<Worker> {
     Arc::new(Worker::start().unwrap())
 }
 
-/// Works or panics on command, and reports what happens.
+/// Works or, on the command `true`, panics, and reports it.
 struct Probe {
-    orders: Receiver<bool>,
-    said: Sender<&'static str>,
+    commands: Receiver<bool>,
+    reports: Sender<&'static str>,
 }
 
 impl Part for Probe {
     fn work(&mut self, _: Instant) -> Option<Next> {
-        match self.orders.try_recv() {
-            Ok(true) => panic!("as it was ordered"),
-            Ok(false) => drop(self.said.send("worked")),
+        match self.commands.try_recv() {
+            Ok(true) => panic!("on command"),
+            Ok(false) => drop(self.reports.send("worked")),
             Err(error) if error.is_disconnected() => return None,
             Err(_) => {}
         }
@@ -29,12 +29,12 @@ impl Part for Probe {
 
     fn failed(&mut self, error: &Error) {
         assert_eq!(error.kind(), ErrorKind::Panicked);
-        let _ = self.said.send("failed");
+        let _ = self.reports.send("failed");
         panic!("again");
     }
 
     fn wait(&self, waker: &Waker) {
-        if !self.orders.is_empty() {
+        if !self.commands.is_empty() {
             waker.wake_by_ref();
         }
     }
@@ -45,28 +45,34 @@ impl Part for Probe {
 fn a_part_that_panics_ends_alone_and_reports_the_error() {
     let worker = worker();
     let start = || {
-        let ((order, orders), (said, heard)) = (unbounded(), unbounded());
-        let part = worker.serve(Box::new(Probe { orders, said }));
+        let ((command, commands), (report, reports)) = (unbounded(), unbounded());
+        let part = worker.serve(Box::new(Probe {
+            commands,
+            reports: report,
+        }));
         let send = move |panic| {
-            order.send(panic).unwrap();
+            command.send(panic).unwrap();
             part.wake();
         };
-        (send, heard)
+        (send, reports)
     };
-    let ((bad, of_bad), (good, of_good)) = (start(), start());
+    let ((bad, bad_reports), (good, good_reports)) = (start(), start());
     bad(true);
-    assert_eq!(of_bad.recv_timeout(LIMIT), Ok("failed"));
-    assert!(of_bad.recv_timeout(LIMIT).is_err(), "it has ended");
+    assert_eq!(bad_reports.recv_timeout(LIMIT), Ok("failed"));
+    assert!(
+        bad_reports.recv_timeout(LIMIT).is_err(),
+        "the part has ended"
+    );
     for _ in 0..3 {
         good(false);
-        assert_eq!(of_good.recv_timeout(LIMIT), Ok("worked"));
+        assert_eq!(good_reports.recv_timeout(LIMIT), Ok("worked"));
     }
-    let (late, of_late) = start();
+    let (late, late_reports) = start();
     late(false);
-    assert_eq!(of_late.recv_timeout(LIMIT), Ok("worked"));
+    assert_eq!(late_reports.recv_timeout(LIMIT), Ok("worked"));
 }
 
-/// Counts how often it works.
+/// Counts its runs.
 struct Counter {
     worked: Arc<AtomicUsize>,
     items: Receiver<()>,
@@ -125,7 +131,7 @@ fn an_item_wakes_its_part_and_no_other() {
 }
 
 #[test]
-fn items_that_a_part_left_wake_it_again() {
+fn a_part_is_woken_again_while_items_remain() {
     let worker = worker();
     let ((item, items), (taken, took)) = (unbounded(), unbounded());
     (0..100).for_each(|_| item.send(()).unwrap());
@@ -141,7 +147,7 @@ fn items_that_a_part_left_wake_it_again() {
 }
 
 #[test]
-fn a_part_works_when_it_is_due() {
+fn a_part_runs_when_it_is_due() {
     let worker = worker();
     let worked = Arc::new(AtomicUsize::new(0));
     let _part = worker.serve(Box::new(Counter {
@@ -185,7 +191,7 @@ impl Part for Full {
 }
 
 #[test]
-fn a_full_channel_continues_when_its_reader_takes_an_item_among_few_and_many() {
+fn a_part_continues_when_its_full_channel_has_room_beside_few_and_many_others() {
     for others in [0, 3, 2 * MAX_FULL] {
         let worker = worker();
         let fill = |left| {

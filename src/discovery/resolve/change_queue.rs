@@ -12,7 +12,7 @@ use super::directory::{ChangeRecord, Directory};
 /// The number of changes that fit into the channel. crossbeam allocates all of them at once.
 const CAPACITY: usize = 64;
 
-/// The channel of the changes of a view, which the reader's first request makes.
+/// The channel of the changes of a view. The first request of a reader creates it.
 #[derive(Debug)]
 pub(super) struct ChangeChannel {
     capacity: usize,
@@ -20,8 +20,8 @@ pub(super) struct ChangeChannel {
 }
 
 impl ChangeChannel {
-    /// Returns the channel, and whether this request made it: then the worker must put the first changes
-    /// in.
+    /// Returns the channel, and whether this request created it: then the worker must put the first
+    /// changes into it.
     pub(super) fn request(&self) -> (&Receiver<Change>, bool) {
         let mut is_first = false;
         let (_, receiver) = self.ends.get_or_init(|| {
@@ -34,16 +34,17 @@ impl ChangeChannel {
 
 /// The sending side of the changes of a view.
 ///
-/// Until the changes are requested for the first time, as many are stored as fit into the channel. When
-/// there are more, all are dropped, and the reader starts with one `Reset`. A full channel wakes the worker, which
-/// selects on [`wait_for_room`](ChangeQueue::wait_for_room), only when the reader takes a change.
+/// Until the first request, the queue stores as many changes as fit into the channel. When there are
+/// more, it drops all of them, and the reader starts with one `Reset`. While the channel is full, the
+/// worker selects on [`wait_for_room`](ChangeQueue::wait_for_room): it is woken only when the reader
+/// takes a change.
 #[derive(Debug)]
 pub(super) struct ChangeQueue {
     channel: Arc<ChangeChannel>,
-    /// The sender, once the changes were requested and the early ones were queued.
+    /// The sender. Set when the changes were requested and the early ones are in the queue.
     sender: Option<Sender<Change>>,
-    /// The changes before the request, as many as fit into the channel. `None` when they were more: a
-    /// reader then starts with all instances.
+    /// The changes before the request. `None` when more than the channel holds were pushed: the reader
+    /// then starts with all instances.
     early: Option<Vec<Change>>,
     backlog: ChangeBacklog,
 }

@@ -131,13 +131,13 @@ impl Mirror {
         }
     }
 
-    /// Takes the next change without making a channel.
+    /// Takes the next change without creating a channel.
     pub(crate) fn try_next(&self) -> std::result::Result<Result<MirrorEvent>, TryRecvError> {
         self.request_changes();
         self.changes.try_recv()
     }
 
-    /// Wakes the waker when [`try_next`](Mirror::try_next) has something.
+    /// Wakes the waker when [`try_next`](Mirror::try_next) would return an item.
     pub(crate) fn wake_when_ready(&self, waker: &Waker) {
         self.changes.wake_when_ready(waker);
     }
@@ -155,8 +155,8 @@ impl Mirror {
         state.stale.as_ref().map(|stale| stale.reason.clone())
     }
 
-    /// The reason why the mirror has ended, if it has: the client was closed. The contents stay, and do not
-    /// change any more.
+    /// The reason why the mirror has ended: the client was closed. `None` before that. The contents stay,
+    /// and no longer change.
     pub fn ended(&self) -> Option<Error> {
         self.shared.state.lock().ended.clone()
     }
@@ -242,7 +242,7 @@ impl Shared {
         }
     }
 
-    /// Polls for a request, of which several of one kind are one.
+    /// Polls for a request. Several requests of one kind are returned as one.
     pub(super) fn poll_request(&self, cx: &mut Context<'_>) -> Poll<Request> {
         let mut requests = self.requests.lock();
         if requests.dropped {
@@ -271,7 +271,7 @@ impl Shared {
         self.state.lock().epoch = epoch;
     }
 
-    /// Notes that the changes are read. Returns whether the task must be notified.
+    /// Records that the changes are read. Returns whether the task must be notified.
     pub(super) fn request_changes(&self) -> bool {
         let first = !self.changes_requested() && !self.requested.swap(true, SeqCst);
         first || self.held_back.load(SeqCst) && self.held_back.swap(false, SeqCst)
@@ -282,13 +282,13 @@ impl Shared {
         self.requested.load(SeqCst)
     }
 
-    /// Notes that the queue has every change up to `revision`.
+    /// Records that the queue has every change up to `revision`.
     pub(super) fn set_queued(&self, revision: Revision) {
         self.state.lock().queued = revision;
         self.changed.notify_all();
     }
 
-    /// Notes that changes are held back: the next call of `changes()` notifies the task.
+    /// Records that changes are held back: the next call of `changes()` notifies the task.
     pub(super) fn hold_back(&self) {
         self.held_back.store(true, SeqCst);
     }

@@ -46,7 +46,7 @@ pub(crate) fn open(
     let (bounded_sender, changes) = bounded_queue(QUEUE, Err);
     transport.observer().watch_queue(bounded_sender.queue());
     let shared = Arc::new(Shared::default());
-    // Dropped with an error, it ends the task.
+    // On an error it is dropped, which ends the task.
     let mirror = Mirror {
         range: range.clone(),
         shared: Arc::clone(&shared),
@@ -178,7 +178,7 @@ impl Task {
             Ok(TaskWatcherItem::Response(Err(error))) => refused = Some(error),
             Ok(TaskWatcherItem::Down) | Err(_) => self.changes.set_stale(disconnected()),
         }
-        // A caller that gave up has dropped the handle.
+        // A caller that no longer waits has dropped the handle.
         let _ = opening.send(Ok(()));
         refused
     }

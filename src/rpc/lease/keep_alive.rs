@@ -123,8 +123,8 @@ impl KeepAlive {
         self.status.lost()
     }
 
-    /// Returns the error of the last item, once there is one: why the lease is not kept alive any more.
-    /// `None` before that. It does not block.
+    /// Returns the error of the last item: the reason why the lease is no longer kept alive. `None` before
+    /// the last item. It does not block.
     pub fn ended(&self) -> Option<Error> {
         self.status.ended()
     }

@@ -39,7 +39,7 @@ struct State {
     keeping: Keeping,
 }
 
-/// What the task does with the lease.
+/// Whether the task keeps the lease alive.
 #[derive(Debug)]
 enum Keeping {
     /// Keeps it alive. The channels exist once the holder has asked for one.
@@ -261,7 +261,7 @@ impl LeaseWaiter {
         self.0.check(now)
     }
 
-    /// Waits until the lease is not kept alive any more. Returns the reason.
+    /// Waits until the lease is no longer kept alive. Returns the reason.
     pub(crate) async fn wait(self) -> Error {
         let mut stopped = std::pin::pin!(self.0.stopped.notified());
         // Enabled before the state is read, so that no notification is missed.
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_channel_of_the_loss_may_be_asked_for_later() {
+    fn a_channel_requested_after_the_loss_receives_it() {
         let (writer, status) = new();
         writer.lost(Error::new(ErrorKind::LeaseNotFound, "gone"));
         assert_eq!(status.lost().iter().count(), 1);
@@ -356,7 +356,7 @@ mod tests {
         let mut late = std::pin::pin!(status.waiter().wait());
         for waiter in [early.as_mut().poll(&mut cx), late.as_mut().poll(&mut cx)] {
             let std::task::Poll::Ready(why) = waiter else {
-                panic!("it waits");
+                panic!("the waiter still waits");
             };
             assert_eq!(why.kind(), ErrorKind::LeaseExpired);
         }

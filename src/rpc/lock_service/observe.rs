@@ -57,8 +57,8 @@ impl Leaders {
         self.leaders.receiver()
     }
 
-    /// Returns the error of the last item, once there is one: why the observation ended. `None` before
-    /// that. It does not block.
+    /// Returns the error of the last item: the reason why the observation ended. `None` before the last
+    /// item. It does not block.
     pub fn ended(&self) -> Option<Error> {
         self.leaders.ended()
     }
@@ -197,7 +197,7 @@ impl Observation {
     }
 }
 
-/// The error of a stream that would end like this again.
+/// The error of this end of a stream, if another stream would end in the same way.
 fn permanent_error(closed: StreamClosed) -> Option<ServerError> {
     let failure = closed.failure?;
     // Without a connection, an answer is one to the request for a token.

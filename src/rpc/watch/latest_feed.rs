@@ -24,7 +24,7 @@ pub(super) struct SharedSlots {
 }
 
 impl SharedSlots {
-    /// Wakes the waker when the channel has a token: now, or later once.
+    /// Wakes the waker once: now, if the channel has a token, or else when it has.
     pub(super) fn wake_when_ready(&self, waker: &Waker) {
         *self.waker.lock() = Some(waker.clone());
         // Checked after the waker is in place, so that no token is missed.

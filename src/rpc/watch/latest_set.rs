@@ -120,7 +120,7 @@ impl LatestSet {
         &self.receiver
     }
 
-    /// Wakes the waker when the [`receiver`](LatestSet::receiver) has a token: now, or later once.
+    /// Wakes the waker once: now, if the [`receiver`](LatestSet::receiver) has a token, or else when it has.
     pub(crate) fn wake_when_ready(&self, waker: &Waker) {
         self.shared.wake_when_ready(waker);
     }

@@ -52,8 +52,8 @@ impl Sink {
             Sink::Task { items, down } => (items, down),
             Sink::Set(set) => return sets.set_down(*set, id, is_down),
         };
-        // A reader that is so far behind needs no `Down` or `Up`: the responses that wait in its queue
-        // are older.
+        // A reader that is so far behind needs no `Down` or `Up` yet: the responses in its queue are
+        // older.
         if *down != is_down && items.waiting() < CAPACITY {
             *down = is_down;
             let item = match is_down {

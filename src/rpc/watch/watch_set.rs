@@ -72,7 +72,7 @@ impl WatchSet {
         self.items.receiver()
     }
 
-    /// Returns the error under [`WatchKey::SET`], once the set has ended. `None` before that. It does not
+    /// Returns the error under [`WatchKey::SET`], with which the set ended. `None` before that. It does not
     /// block.
     pub fn ended(&self) -> Option<Error> {
         self.items.ended()

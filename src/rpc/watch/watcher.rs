@@ -87,7 +87,7 @@ impl Watcher {
         self.items.receiver()
     }
 
-    /// Returns the error of the last item, once there is one: why the watch ended. `None` before that. It
+    /// Returns the error of the last item: the reason why the watch ended. `None` before the last item. It
     /// does not block.
     pub fn ended(&self) -> Option<Error> {
         self.items.ended()

@@ -24,7 +24,7 @@ pub(in crate::discovery) struct Shared {
     changed: Condvar,
     /// The validity of the lease. It is set when the worker receives the registration.
     validity: Mutex<Option<Arc<LeaseValidity>>>,
-    /// The channel of states, once it was asked for.
+    /// The channel of states. It is created when it is first requested.
     states: OnceLock<Receiver<State>>,
 }
 
@@ -44,9 +44,9 @@ struct Inner {
     held_by: Option<LeaseId>,
     /// The outcome, once it has ended: `Ok` if it has left.
     ended: Option<Result<()>>,
-    /// The states before the channel was asked for.
+    /// The states before the channel was created.
     early: VecDeque<State>,
-    /// The ends of the channel, from when it was asked for until the end.
+    /// The ends of the channel, from its creation until the registration ends.
     channel: Option<(Sender<State>, Receiver<State>)>,
 }
 
@@ -119,13 +119,13 @@ impl Shared {
         }
     }
 
-    /// The channel of states, which the first call makes.
+    /// The channel of states. The first call creates it.
     pub(super) fn states(&self) -> &Receiver<State> {
         self.states.get_or_init(|| {
             let (sender, states) = bounded(STATES);
             let mut inner = self.inner.lock();
             for state in std::mem::take(&mut inner.early) {
-                // There are at most as many as the channel has places.
+                // They fit: `queue` keeps at most `STATES` of them.
                 let _ = sender.try_send(state);
             }
             inner.channel = (inner.ended.is_none()).then(|| (sender, states.clone()));
@@ -325,7 +325,7 @@ impl Shared {
 }
 
 impl Inner {
-    /// Queues a state for the reader of the channel. A newer state replaces the oldest.
+    /// Queues a state. In a full queue, it replaces the oldest state.
     fn queue(&mut self, state: State) {
         match &self.channel {
             Some((sender, states)) => {

@@ -63,7 +63,10 @@ fn changes_that_were_not_requested_are_not_stored_and_wake_no_worker() {
     );
     let _ = directory.reset([], Revision::new(3));
     let (receiver, is_first) = channel.request();
-    assert!(is_first && !channel.request().1, "the first time, once");
+    assert!(
+        is_first && !channel.request().1,
+        "only the first request creates the channel"
+    );
     assert!(receiver.is_empty());
     queue.flush(&directory);
     queue.push(added(7));
