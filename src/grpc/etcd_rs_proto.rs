@@ -121,7 +121,7 @@ mod tests {
     };
 
     #[test]
-    fn secrets_do_not_print() {
+    fn secrets_are_not_printed() {
         let secret = "canary-4711";
         let printed = [
             format!(

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_announces_much_takes_no_memory() {
+    fn a_header_with_a_large_length_allocates_no_memory() {
         let mut splitter = MessageSplitter::new(1 << 20);
         let mut data = Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff, 0x10]);
         while !data.is_empty() {

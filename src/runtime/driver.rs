@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_caller_takes_over_after_a_streak_and_only_then() {
+    fn a_lone_caller_drives_only_after_a_streak() {
         let driver = Driver::new(DriveMode::Auto);
         for _ in 1..LONE_CALLS {
             assert_eq!(lone_call(&driver), Path::Job);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn one_overlap_begins_the_streak_anew() {
+    fn one_overlap_restarts_the_streak() {
         let driver = Driver::new(DriveMode::Auto);
         for _ in 1..LONE_CALLS {
             lone_call(&driver);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_path_is_never_left() {
+    fn a_forced_drive_mode_never_changes() {
         let caller = Driver::new(DriveMode::Caller);
         let thread = Driver::new(DriveMode::Thread);
         for _ in 0..3 * LONE_CALLS {

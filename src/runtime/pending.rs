@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_is_there_once_however_it_is_asked_for() {
+    fn a_reply_can_be_taken_once_in_any_way() {
         let (promise, reply) = pending(LostRequest::default(), None);
         assert!(reply.try_wait().is_none());
         promise.keep(Ok(1));
@@ -351,18 +351,18 @@ mod tests {
 
     // Fault: M1
     #[test]
-    fn a_thread_that_waits_is_woken_by_the_reply() {
+    fn a_reply_wakes_a_waiting_thread() {
         waits_until_filled(false);
     }
 
     // Fault: M1
     #[test]
-    fn a_thread_that_stopped_driving_is_woken_by_the_reply() {
+    fn a_reply_wakes_a_thread_that_stopped_driving() {
         waits_until_filled(true);
     }
 
     #[test]
-    fn a_promise_that_is_dropped_says_why() {
+    fn a_dropped_promise_returns_the_reason() {
         let (promise, reply) = pending::<()>(LostRequest::default(), None);
         drop(promise);
         assert_eq!(reply.wait().unwrap_err().kind(), crate::ErrorKind::Closed);

@@ -50,7 +50,7 @@ fn error(attempts: Attempts, next: Next, now: Instant) -> Error {
 }
 
 #[test]
-fn a_read_that_may_go_elsewhere_gets_a_third_of_the_time_and_at_least_a_second() {
+fn a_read_with_other_members_gets_a_third_of_the_time_and_at_least_a_second() {
     let now = Instant::now();
     let limit = |class, timeout, has_other_member| {
         let attempts = Attempts::new(class, timeout, now);

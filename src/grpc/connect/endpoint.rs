@@ -243,7 +243,7 @@ mod tests {
     // Case: CN-14, CN-15
     // Fault: N14
     #[test]
-    fn every_way_of_writing_one() {
+    fn every_form_of_an_endpoint_is_parsed() {
         let cases = [
             (
                 "http://10.0.0.1:2379",
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_checked_as_a_whole() {
+    fn the_endpoints_of_a_list_are_checked_together() {
         let refused = |texts: &[&str], tls| parse_all(texts, tls).unwrap_err().to_string();
         assert!(parse_all::<&str>([], false).is_err());
         for mixed in [

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_election_is_the_same_store() {
+    fn an_election_does_not_change_the_store() {
         let mut store = seen();
         assert_eq!(
             ask(&mut store, at(100, 5), Linearizable),
@@ -399,7 +399,7 @@ mod tests {
         /// overtake each other: never a replacement. The next write detects a rollback, unless the
         /// rewound store reached the same revision and term.
         #[test]
-        fn a_living_cluster_is_always_the_same_store(
+        fn a_healthy_cluster_is_always_the_same_store(
             steps in prop::collection::vec((0..6u8, 0..4usize), 1..80),
             rollback in any::<bool>(),
         ) {

@@ -201,7 +201,7 @@ fn a_message_over_the_limit_is_an_item_or_the_end_of_the_stream() {
 }
 
 #[test]
-fn a_status_is_an_error_wherever_it_is_and_keeps_its_meaning() {
+fn a_status_in_headers_or_trailers_is_an_error_of_the_same_kind() {
     let status = [
         ("grpc-status", "14"),
         ("grpc-message", "etcdserver: no leader"),

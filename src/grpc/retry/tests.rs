@@ -105,7 +105,7 @@ fn a_transport_failure_is_repeated_unless_the_request_may_have_been_executed() {
 }
 
 #[test]
-fn a_code_alone_proves_nothing() {
+fn a_code_alone_is_no_proof() {
     for code in 1..=16 {
         let failure = AttemptFailure::Status(ServerError::read(code, "said by a proxy"));
         assert!(decide(&failure, Write).maybe_executed, "{code}");

@@ -38,7 +38,7 @@ fn a_panic_reaches_the_caller_and_only_that_caller() {
 }
 
 #[test]
-fn a_call_that_waits_when_the_bridge_closes_is_in_doubt_and_a_later_one_is_not() {
+fn closing_gives_waiting_calls_an_unknown_outcome_and_later_calls_none() {
     for drive in DRIVES {
         let bridge = bridge(drive);
         let lost = LostRequest {
@@ -71,7 +71,7 @@ fn a_call_that_waits_when_the_bridge_closes_is_in_doubt_and_a_later_one_is_not()
 }
 
 #[test]
-fn closing_does_not_wait_for_a_name_lookup_that_hangs() {
+fn closing_does_not_wait_for_a_hanging_lookup() {
     for drive in DRIVES {
         let bridge = bridge(drive);
         let (hang_up, hung) = channel::<()>();
@@ -100,7 +100,7 @@ fn closing_does_not_wait_for_a_name_lookup_that_hangs() {
 }
 
 #[test]
-fn tasks_run_while_a_lone_caller_drives_and_after_it_stopped() {
+fn tasks_run_while_a_lone_caller_drives_and_after_it_stops() {
     let bridge = bridge(DriveMode::Auto);
     let (ticks, ticked) = channel();
     bridge

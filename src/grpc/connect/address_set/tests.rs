@@ -86,7 +86,7 @@ fn a_dial_waits_for_a_look_up_in_time_while_no_address_works() {
 }
 
 #[test]
-fn an_address_that_was_looked_up_has_the_port_of_its_endpoint() {
+fn a_resolved_address_has_the_port_of_its_endpoint() {
     let mut set = of(&["a:2379", "10.0.0.1:2380"]);
     look_up(&mut set, Ok(vec![ip(1), ip(1), ip(2)]), Instant::now());
     let targets = set.dialable().map(|entry| entry.target.clone());

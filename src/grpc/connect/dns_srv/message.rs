@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_do_harm() {
+    fn arbitrary_bytes_cause_no_panic() {
         let question = question(7, NAME).unwrap();
         let good = reply(&question, 0x8180, &[record(33, 1, 2379, b"\x02e1\xc0\x1e")]);
         for length in 0..good.len() {

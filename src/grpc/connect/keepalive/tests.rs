@@ -210,7 +210,7 @@ proptest! {
     /// Pings are spaced; a server with a sign of life within the answer time is not given up; and a
     /// busy connection is never silent for longer than an interval, a spacing and the answer time.
     #[test]
-    fn whatever_happens(happenings in prop::collection::vec(happening(), 1..80)) {
+    fn the_guarantees_hold_for_every_sequence_of_events(happenings in prop::collection::vec(happening(), 1..80)) {
         let mut wire = Wire::new();
         let mut busy = true;
         let mut resumed_at = wire.now;

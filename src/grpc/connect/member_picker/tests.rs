@@ -53,7 +53,7 @@ fn a_failed_member_is_dialled_last_and_not_too_soon() {
 }
 
 #[test]
-fn an_outage_costs_at_most_four_dials_a_second_and_member() {
+fn an_outage_causes_at_most_four_dials_per_second_and_member() {
     for urgency in [Urgency::Call, Urgency::Background] {
         for random in [0.0, 0.3, 1.0] {
             let start = Instant::now();
@@ -84,7 +84,7 @@ fn an_outage_costs_at_most_four_dials_a_second_and_member() {
 }
 
 #[test]
-fn a_wait_in_the_background_never_exceeds_the_ceiling() {
+fn a_background_wait_never_exceeds_the_maximum() {
     let mut now = Instant::now();
     let mut picker = picker_of(1, 0.0);
     for _ in 0..50 {
@@ -230,7 +230,7 @@ fn a_lagging_member_is_identified_by_its_number_and_not_by_its_index() {
 }
 
 #[test]
-fn clients_begin_anywhere() {
+fn the_first_member_of_a_client_is_random() {
     let now = Instant::now();
     for (random, first) in [(0.0, 0), (0.5, 1), (0.99, 2)] {
         match picker_of(3, random).plan(now, Urgency::Call) {
@@ -381,7 +381,7 @@ proptest! {
     /// In an outage the number of dials is bounded, however many addresses a name has; every
     /// address is dialled; and the picker never returns a wait of zero.
     #[test]
-    fn an_outage_costs_a_bounded_number_of_dials(
+    fn an_outage_causes_a_bounded_number_of_dials(
         counts in prop::collection::vec(1u8..20, 1..4),
         background in any::<bool>(),
         random in 0.0..1.0f64,
@@ -427,7 +427,7 @@ proptest! {
     /// For any results of look-ups and dials: the addresses that may be dialled are those of the
     /// last successful look-up, and connected addresses stay known.
     #[test]
-    fn what_is_dialled_is_what_was_found_last(
+    fn dials_use_the_addresses_of_the_last_lookup(
         steps in prop::collection::vec((0u8..5, prop::collection::vec(1u8..6, 0..5), any::<bool>()), 1..60),
     ) {
         let mut now = Instant::now();

@@ -23,7 +23,7 @@ fn with_token(form: TokenForm) -> (TokenState, Instant) {
 }
 
 #[test]
-fn the_first_request_fetches_and_the_others_wait_for_it() {
+fn the_first_request_fetches_a_token_and_the_others_wait() {
     let (mut state, now) = (TokenState::fetched_by_need(), Instant::now());
     assert_eq!(state.need(now), TokenStep::Fetch);
     assert_eq!(state.need(now), TokenStep::Join);
@@ -51,7 +51,7 @@ fn a_rejection_of_an_older_token_uses_the_newer_one() {
 }
 
 #[test]
-fn an_old_revision_asks_for_another_jwt_but_a_simple_token_stays() {
+fn an_old_auth_revision_renews_a_jwt_and_keeps_a_simple_token() {
     let (mut state, now) = with_token(TokenForm::Simple);
     assert_eq!(state.rejected(1, TokenRejection::Old, now), TokenStep::Go);
     let (mut state, now) = with_token(TokenForm::Jwt);
@@ -62,7 +62,7 @@ fn an_old_revision_asks_for_another_jwt_but_a_simple_token_stays() {
 }
 
 #[test]
-fn a_wrong_password_is_remembered_and_checked_less_and_less_often() {
+fn a_wrong_password_is_checked_again_after_growing_waits() {
     let (mut state, mut now) = (TokenState::fetched_by_need(), Instant::now());
     for pause in [5, 10, 20, 30, 30] {
         assert_eq!(state.need(now), TokenStep::Fetch);
@@ -134,7 +134,7 @@ fn without_authentication_no_token_is_fetched_until_one_is_missing() {
 }
 
 #[test]
-fn a_fetch_that_fails_is_repeated_after_a_growing_wait() {
+fn a_failed_fetch_is_repeated_after_a_growing_wait() {
     let (mut state, mut now) = (TokenState::fetched_by_need(), Instant::now());
     let mut waits = Vec::new();
     for _ in 0..8 {
@@ -191,7 +191,7 @@ fn a_given_token_is_never_fetched() {
 }
 
 #[test]
-fn a_denial_that_may_mean_the_token_is_checked_once_with_a_new_one() {
+fn a_denial_that_the_token_may_have_caused_is_checked_once_with_a_new_one() {
     let (mut state, now) = with_token(TokenForm::Simple);
     assert_eq!(
         state.rejected(1, TokenRejection::Denied, now),
