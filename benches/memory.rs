@@ -40,7 +40,7 @@ fn resident() -> usize {
     pages.unwrap_or(0) * 4096
 }
 
-/// Runs `make` and says what each of `count` took while what it returned lived.
+/// Runs `make`, and returns as text how much memory each of the `count` items takes that it created.
 fn each<T>(count: usize, make: impl FnOnce() -> T) -> String {
     let before = resident();
     let made = make();

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let etcd = LocalEtcd::start()?;
     let client = Client::connect(etcd.endpoint())?;
 
-    // An observer reports each leader, and `None` when nobody leads. It need not be a candidate.
+    // An observer reports each leader, and `None` when there is no leader. It need not be a candidate.
     let session = Session::builder(&client).start()?;
     let observer = Election::new(&session, "elections/scheduler").observe()?;
     let candidates = ["10.0.0.1:8080", "10.0.0.2:8080"].map(|addr| {
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn stand(client: &Client, addr: &str) -> etcd_blocking::Result<()> {
-    // If this process dies, the lease ends after the TTL and the next candidate leads.
+    // If this process crashes, the lease ends after the TTL and the next candidate leads.
     let ttl = Duration::from_secs(5);
     let session = Session::builder(client).ttl(ttl).start()?;
     let leadership = Election::new(&session, "elections/scheduler").campaign(addr)?; // blocks

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn work(client: &Client, number: u32) -> etcd_blocking::Result<()> {
-    // A lease that is kept alive: if this process dies, its lock is free after the TTL.
+    // A lease that is kept alive: if this process crashes, its lock is free after the TTL.
     // One session is one contender, so each worker has its own.
     let session = Session::builder(client)
         .ttl(Duration::from_secs(5))

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     etcd.restart_wiped()?;
     println!("wiped: {}", client.get("color")?.is_some());
 
-    // Three members. The client uses another one when the leader dies.
+    // Three members. The client uses another one when the leader is stopped.
     let mut cluster = LocalCluster::start(3)?;
     let client = Client::connect(cluster.endpoints())?;
     client.put("color", "blue")?;

@@ -76,7 +76,7 @@ impl Client {
     /// The endpoints are one text, a list separated by commas, or a collection. An endpoint is
     /// `http://host:port`, `host:port` or `unix:/path/to/socket`; under TLS it is `https://host:port` or
     /// `unixs:/path/to/socket`. TLS uses the system's certificate authorities unless
-    /// [`ClientBuilder::tls`](crate::ClientBuilder) says otherwise. All endpoints use TLS, or none does.
+    /// [`ClientBuilder::tls`](crate::ClientBuilder) sets others. All endpoints use TLS, or none does.
     ///
     /// ```no_run
     /// use etcd_blocking::Client;
@@ -166,7 +166,7 @@ impl ClientBuilder {
     /// called.
     ///
     /// `connect` then waits for name servers, for at most the lookup's
-    /// [timeout](SrvLookup::timeout). It asks them once: later changes in DNS do not reach this
+    /// [timeout](SrvLookup::timeout). It queries them once: later changes in DNS do not reach this
     /// client. [`sync_interval`](ClientBuilder::sync_interval) follows the member list instead.
     ///
     /// ```no_run

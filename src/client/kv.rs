@@ -64,8 +64,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`call`](Client::call). [`Error::outcome_unknown`](crate::Error::outcome_unknown) says
-    /// whether it may have been stored nevertheless.
+    /// As [`call`](Client::call). [`Error::outcome_unknown`](crate::Error::outcome_unknown) is
+    /// true if it may have been stored nevertheless.
     pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<PutResponse> {
         self.call(Put::new(key, value))
     }

@@ -95,8 +95,8 @@ impl Client {
     /// [member list](crate::cluster::Cluster::member_list). Without a scheme it has that of the client's endpoints. The
     /// view shares everything else with this client: the runtime's thread, the settings, the deadline.
     /// It is closed with it, and [`close`](Client::close) on either closes both. Connections to the
-    /// endpoint are the view's own, are made by its first call, and live as long as a view of that
-    /// endpoint: keep it to use it again.
+    /// endpoint are the view's own. Its first call opens them, and they close with the last view of that
+    /// endpoint: keep the view to use it again.
     ///
     /// Does not block.
     ///

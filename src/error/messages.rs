@@ -2,7 +2,7 @@
 //!
 //! The third column follows from the place where etcd returns the error (`server/etcdserver`, 3.4
 //! to 3.7). A write passes the interceptors and checks of the API, is proposed to consensus, and is
-//! applied by the member that was asked. An error before the proposal proves that nothing was
+//! applied by the member that received it. An error before the proposal proves that nothing was
 //! executed. So does an error during the apply, because etcd checks permissions, leases, revisions
 //! and names before it changes anything. The quota is an exception: it is checked before the
 //! proposal and again after the apply, with the same text.

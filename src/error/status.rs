@@ -26,7 +26,7 @@ pub(crate) enum RetryHint {
 /// Why a token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenRejection {
-    /// The server does not know the token: it expired, the server was restarted, or the user's
+    /// The server has no such token: it expired, the server was restarted, or the user's
     /// password was changed.
     Invalid,
     /// Users or roles changed since the token was issued, or during the request.

@@ -189,8 +189,8 @@ impl Attempts {
         }
     }
 
-    /// The error of the call. `all` is the text of all endpoints. `obstacle` says what keeps
-    /// requests from being sent, for a call without a failure of its own.
+    /// The error of the call. `all` is the text of all endpoints. `obstacle` describes why
+    /// no request can be sent, for a call without a failure.
     #[cold]
     pub(super) fn into_error(
         self,

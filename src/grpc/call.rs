@@ -1,5 +1,5 @@
 //! A unary call: repeats attempts until one succeeds, the deadline passes, or repeating is unsafe.
-//! `attempts` decides; this file does what it says.
+//! `attempts` decides the steps; this file performs them.
 
 use std::future::Future;
 use std::sync::Arc;

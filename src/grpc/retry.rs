@@ -1,7 +1,7 @@
 //! Decides whether a request is sent again after a failed attempt. Pure.
 //!
 //! A read may always be repeated. A write may be repeated only when it provably was not executed:
-//! its bytes never left, or the server said so. A gRPC code is not a proof: a reset connection, a
+//! its bytes were never sent, or the server's answer proves it. A gRPC code is not a proof: a reset connection, a
 //! corrupt reply and a timeout after the write have the same codes.
 
 use super::attempt_failure::AttemptFailure;

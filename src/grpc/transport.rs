@@ -181,7 +181,7 @@ impl Transport {
         ConnectError { kind, text, ..last }
     }
 
-    /// Describes the known failures, for a call that timed out before it got one of its own.
+    /// Describes the known failures, for a call that timed out before one of its attempts failed.
     pub(super) fn known_failures(&self) -> Option<String> {
         describe(&self.picker.lock().last_errors())
     }

@@ -169,7 +169,7 @@ impl LocalEtcd {
         self.process.spawn(&self.flags)
     }
 
-    /// Blocks until the server reports that it is healthy: it knows a leader and serves linearizable
+    /// Blocks until the server reports that it is healthy: it has a leader and serves linearizable
     /// reads.
     ///
     /// # Errors

@@ -54,8 +54,7 @@ impl Process {
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(&self.binary.path);
         command.args(flags.args(&self.data_dir(), self.binary.since_3_5));
-        // etcd reads flags from ETCD_* as well, and warns of names it does not know, ETCD_BIN among
-        // them.
+        // etcd reads flags from ETCD_* as well, and warns of unknown names, such as ETCD_BIN.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD_") && name != "ETCD_UNSUPPORTED_ARCH" {
                 command.env_remove(name);

@@ -455,7 +455,7 @@ mod tests {
         let items: Vec<_> = channel.iter().map(Result::ok).collect();
         assert_eq!(items, [Some(2), Some(3), None]);
 
-        // The queue had ended when the channel was asked for.
+        // The queue ended before the channel was requested.
         let (mut sender, receiver) = queue();
         sender.offer(Ok(1), 1);
         sender.finish(Error::closed());

@@ -21,11 +21,10 @@ impl Config {
         read(vars)
     }
 
-    /// The settings that these variables have: `ETCD_ENDPOINTS`, and those of etcdctl, as the table
-    /// says. An empty variable counts as not set. `ETCD_ENDPOINTS` wins over `ETCDCTL_ENDPOINTS`.
+    /// The settings in these variables: `ETCD_ENDPOINTS`, and those of etcdctl in the table. An empty variable counts as not set. `ETCD_ENDPOINTS` wins over `ETCDCTL_ENDPOINTS`.
     ///
     /// Variables of etcdctl that are about the tool and not about the client (`ETCDCTL_API`,
-    /// `ETCDCTL_WRITE_OUT`...), and those that nobody knows, are ignored.
+    /// `ETCDCTL_WRITE_OUT`...), and unknown ones are ignored.
     ///
     /// ```
     /// use etcd_blocking::config::Config;
@@ -53,7 +52,7 @@ impl Config {
 /// The variables that mean something; empty ones are not there.
 struct Vars(BTreeMap<String, Option<String>>);
 
-/// Reads variables; `None` is a value that is not UTF-8, which matters only when it is asked for.
+/// Reads variables; `None` is a value that is not UTF-8, which is an error only if the variable is used.
 pub(in crate::client) fn read(
     vars: impl IntoIterator<Item = (String, Option<String>)>,
 ) -> Result<Config> {

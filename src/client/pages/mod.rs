@@ -26,7 +26,7 @@ pub(crate) use pump::{PageRead, Piece, pump};
 ///
 /// A stream is read ahead by one or two pages, and memory holds at most four. For a reader that takes
 /// longer than half a second for a page, the client stops reading ahead: each page is then a request,
-/// sent when the reader asks for it. After a stream breaks, the next one continues after the last key,
+/// sent when the reader requests it. After a stream breaks, the next one continues after the last key,
 /// without an effect on the pages. A stream has a connection of its own, so that it never delays a call.
 ///
 /// When the history of the revision is compacted meanwhile, the last item is an error of the kind

@@ -141,7 +141,7 @@ impl BatchPlan {
             None => {
                 self.queues.of(kind).ready.insert(number);
             }
-            // Its group will ask for the step.
+            // Its group requests the step later.
             Some(Separate::Split) => {}
             Some(Separate::Isolated { not_before, .. }) => {
                 self.isolated_due.insert((*not_before, number));

@@ -6,7 +6,7 @@ use crate::types::LeaseId;
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     pub(super) current: Option<LeaseId>,
-    /// Leases that live, and under which no key is put any more.
+    /// Leases that still exist. No new key is put under them.
     retired: Vec<LeaseId>,
     past: Vec<LeaseId>,
 }

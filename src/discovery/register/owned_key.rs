@@ -289,8 +289,8 @@ impl OwnedKey {
         }
     }
 
-    /// Records that the current lease and every key attached to it are gone. A key on a retired lease
-    /// that lives stays there.
+    /// Records that the current lease and every key attached to it are gone. A key on a retired
+    /// lease that still exists stays there.
     pub(super) fn lease_lost(&mut self, lost: LeaseId) {
         match self.stored_at {
             Some(stored_at) if stored_at.lease != lost => {

@@ -272,8 +272,8 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// As [`Registration::leave`]; the text says how many instances did not leave. The worker
-    /// continues to try.
+    /// As [`Registration::leave`]; the text has the number of instances that did not leave. The
+    /// worker continues to try.
     pub fn leave_all(&self) -> Result<()> {
         self.link.leave_all(self.link.client().timeout())
     }

@@ -130,7 +130,7 @@ impl SharedLease {
     fn granted(&mut self, id: LeaseId, now: Instant) -> LeaseEvent {
         let granted = self.unconfirmed.as_ref();
         let until = granted.map_or(Deadline::PASSED, |granted| granted.until);
-        // The first renewal may take as long as the lease lives, even if the client's timeout is
+        // The first renewal may take until the lease expires, even if the client's timeout is
         // shorter.
         let timeout = until.remaining().max(self.client.timeout());
         match self.client.with_timeout(timeout).keep_alive(id) {
@@ -161,7 +161,7 @@ impl SharedLease {
         LeaseEvent::GrantFailed(error)
     }
 
-    /// Drops the lease, which the server does not know.
+    /// Drops the lease, which does not exist on the server.
     pub(super) fn give_up(&mut self, now: Instant) {
         if let Stage::Held(_) = self.stage {
             self.stage = Stage::None {

@@ -28,7 +28,7 @@ pub(super) struct ChangeBacklog {
 /// The change of one instance since the reader last received one.
 #[derive(Debug)]
 struct Pending {
-    /// The instance as the reader knows it.
+    /// The instance of the last change that the reader received.
     before: Option<Arc<Instance>>,
     /// The instance now.
     now: Option<Arc<Instance>>,

@@ -339,7 +339,7 @@ impl Directory {
             return;
         };
         self.edits.push((key.clone(), None));
-        // A draining instance leaves by itself. Without a lease, there is nothing to ask.
+        // A draining instance leaves by itself. Without a lease, there is no query.
         match lease.filter(|_| instance.status != Status::Draining) {
             Some(lease) => update
                 .queries

@@ -1,6 +1,6 @@
-//! Decides why keys were deleted, by asking etcd whether their leases live. Pure.
+//! Decides why keys were deleted, by asking etcd whether their leases exist. Pure.
 //!
-//! A watch reports that a key was deleted, and not why. If its lease still lives, the key was deleted by
+//! A watch reports the deletion of a key without its cause. If the lease still exists, the key was deleted by
 //! a request; otherwise it was deleted with its lease.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::change::{Cause, Change};
 use crate::discovery::instance::Instance;
 use crate::types::LeaseId;
 
-/// A query to etcd whether a lease still lives.
+/// A query to etcd whether a lease still exists.
 ///
 /// Each query must be answered with [`RemovalCauses::lease_status`], even if the answer is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

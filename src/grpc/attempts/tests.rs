@@ -210,7 +210,7 @@ fn failures() -> Vec<(AttemptFailure, bool, bool)> {
 
 proptest! {
     /// Calls with random failures, waits and tokens: each call ends, in time; a write is not sent
-    /// again after an attempt that may have been executed; and its error says so.
+    /// again after an attempt that may have been executed; and its error has this information.
     #[test]
     fn a_call_ends_in_time_and_a_write_is_executed_at_most_once(
         is_write in any::<bool>(),

@@ -88,7 +88,7 @@ impl MemberPicker {
     /// alternate, so a name with many addresses does not delay the other endpoints.
     ///
     /// A silent dial may have lost its packets for good (a NAT that lost its state, a link that was
-    /// down for a moment), which says nothing about the next dial. The same address is therefore
+    /// down for a moment), which does not affect the next dial. The same address is therefore
     /// dialled again beside it, and counts as failing until it answers.
     pub(crate) fn start(
         &self,

@@ -1,4 +1,4 @@
-//! Records what a failure says about the member behind a connection.
+//! Records what a failure shows about the member of a connection.
 
 use std::time::{Duration, Instant};
 

@@ -12,8 +12,8 @@
 
 use std::fmt;
 
-/// The position of the store as a response header reports it. Zero means that the header does not
-/// say.
+/// The position of the store as a response header reports it. Zero means that the header has
+/// no value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StorePosition {
     pub(crate) cluster: u64,

@@ -1,6 +1,6 @@
 //! TLS: its settings, and connections that follow them.
 //!
-//! `settings` describes what the user wants; `pem` finds the sections of a file, and `material`
+//! `settings` has the settings of the user; `pem` finds the sections of a file, and `material`
 //! converts them to certificates and keys. `connector` makes connections; `stream` is one
 //! connection. `verifier` and `x509` find the cause of a rejected certificate, and `reason`
 //! describes the errors of rustls.

@@ -26,9 +26,9 @@ const REFUSAL_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::
 pub(super) enum TokenStep {
     /// Send it with the current token.
     Go,
-    /// Wait for the running fetch, then ask again.
+    /// Wait for the running fetch, then call again.
     Join,
-    /// Fetch a token, report the result, then ask again.
+    /// Fetch a token, report the result, then call again.
     Fetch,
     /// Ask again at this time.
     Wait(Instant),
@@ -196,7 +196,7 @@ impl TokenState {
                 self.refused = Some((answer, now + pause));
                 return;
             }
-            // The failure may concern only this member, and costs it little: ask again soon. A
+            // The failure may concern only this member, and costs it little: try again soon. A
             // current token is kept.
             FetchOutcome::Refused(answer) => {
                 self.refused = Some((answer, now + self.fetch_backoff.next(random)));

@@ -6,7 +6,7 @@ use super::batch::TxnLimits;
 use crate::client::Client;
 use crate::types::Revision;
 
-/// Everything that a copier needs to know before it starts.
+/// The settings of a copier.
 #[derive(Clone, Debug)]
 pub(super) struct CopyPlan {
     pub(super) source: Client,

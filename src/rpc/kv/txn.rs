@@ -305,7 +305,7 @@ impl Rpc for Txn {
             false => Call::read(timeout),
         };
         let (then, or_else) = (self.then.len(), self.or_else.len());
-        // A transaction of comparisons only needs a leader, as it asks for no serializable read.
+        // A transaction with comparisons only has no serializable read, so it needs a leader.
         let may_be_old = self.is_serializable() && self.ops().next().is_some();
         // etcd treats a transaction without operations as a serializable read.
         let consistency = match self.writes() {

@@ -61,7 +61,7 @@ pub struct Grant {
 enum IdChoice {
     /// Each call chooses a random id of its own, which the caller does not know before the answer.
     Random,
-    /// A random id that the caller knows. No other lease has it.
+    /// A random id that the caller has too. No other lease has it.
     Known(LeaseId),
     /// An id that the caller chose. Another lease may have it.
     Given(LeaseId),
@@ -89,7 +89,7 @@ impl Grant {
     ///
     /// No other lease has this id, so a clone of the grant can be called again when the outcome is
     /// unknown: it returns the lease that an earlier call granted, whose time to live counts from the
-    /// earlier call. Nothing is revoked in the background: a caller that gives up revokes the id.
+    /// earlier call. Nothing is revoked in the background: a caller that stops trying revokes the id.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -195,7 +195,7 @@ impl Rpc for Grant {
             }
             Err(error) => Err(error.unknown_outcome(maybe_executed.get())),
         };
-        // The caller does not have the id, so nobody else can revoke the lease.
+        // The caller does not have the id, so only this call can revoke the lease.
         if granted.is_err() && self.id == IdChoice::Random && maybe_executed.get() {
             orphan_cleanup::revoke_orphan(&transport, id, self.ttl);
         }

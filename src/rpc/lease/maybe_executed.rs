@@ -24,7 +24,7 @@ impl MaybeExecuted {
         let before = self.0.swap(true, Relaxed);
         let result = attempt.await;
         if let Err(error) = &result {
-            // A proof for this attempt says nothing about the attempts before it.
+            // A proof for this attempt is none for the attempts before it.
             let may_be = before || error.maybe_executed();
             self.0.store(may_be, Relaxed);
         }

@@ -20,7 +20,7 @@ pub enum AlarmKind {
     NoSpace,
     /// The data of a member differs from that of the others.
     Corrupt,
-    /// A kind that this version of the crate does not know.
+    /// A kind that this version of the crate does not support.
     Other(i32),
 }
 

@@ -134,7 +134,7 @@ impl Event {
     /// Decodes an event; `None` when it has no key or no revision.
     pub(crate) fn read(pb: mvccpb::Event) -> Option<Event> {
         let kv = pb.kv.filter(|kv| kv.mod_revision > 0)?;
-        // A kind that this version does not know is read as the default of the field, a put.
+        // A kind that this version does not support is read as the default of the field, a put.
         let kind = match pb.r#type {
             kind if kind == i32::from(mvccpb::event::EventType::Delete) => EventKind::Delete,
             _ => EventKind::Put,

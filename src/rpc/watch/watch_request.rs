@@ -32,7 +32,7 @@ pub struct Watch {
     pub(super) range: KeyRange,
     namespaced: Option<Box<NamespacedRange>>,
     pub(super) start: Revision,
-    /// The revision up to which the caller knows the store, or `NONE`.
+    /// The revision up to which the caller has read the store, or `NONE`.
     pub(super) known: Revision,
     /// The epoch of the store that `known` was read from.
     pub(super) epoch: Option<u64>,

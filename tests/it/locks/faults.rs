@@ -53,7 +53,7 @@ fn a_lock_without_any_answer_fails_and_its_key_is_deleted_later() {
         locking.join().unwrap().unwrap_err()
     });
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    // The session continues, and so does the key.
+    // The session continues, and the key remains.
     assert_eq!(keys(&direct, "lock/").len(), 1);
     proxy.drop_connections();
     proxy.pause(Dir::Down, false);

@@ -267,7 +267,7 @@ fn a_lagging_member_is_left_while_there_is_another_one() {
         assert!(!two.goes_over(Calls, &first));
         let second = two.dial(Calls).await;
         assert_ne!(first.index, second.index);
-        // A late answer says nothing about the connection that calls use now.
+        // A late answer is no information about the connection that calls use now.
         assert!(!two.transport.lagging(Calls, &first));
         assert!(two.goes_over(Calls, &second));
         let alone = Cluster::start(1, u32::MAX).await;

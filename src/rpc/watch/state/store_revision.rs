@@ -54,7 +54,7 @@ impl Watches {
         };
         if let Some(why) = self.replaced.take() {
             self.end_replaced(&why);
-            // Revisions of the old store say nothing about the new one.
+            // Revisions of the old store are no information about the new one.
             reading.highest = 0;
         }
         reading.watches.retain(|id| self.is_waiting(*id));
