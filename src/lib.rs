@@ -7,8 +7,8 @@
 //!
 //! # Calling from async code
 //!
-//! A call inside an async runtime works and never panics; the same is true for making and dropping a
-//! client. But the call *blocks* its worker thread. In a server with few workers, use the runtime's
+//! A call inside an async runtime works and never panics. Creating and dropping a client there works too.
+//! But a call *blocks* its worker thread. In a server with few workers, use the runtime's
 //! function for blocking code (tokio's `spawn_blocking`).
 //!
 //! # Registration and discovery
@@ -115,7 +115,7 @@
 //! | reliable, resumable | it survives any disconnect, and resumes after the last delivered revision, on another member if necessary |
 //! | no silent gap | compacted, rewound or forbidden: the last item is an `Err` |
 //! | bounded | a slow reader holds 128 responses and 8 MiB at most; then the watch pauses, and resumes when it has caught up |
-//! | lively | a silent server is asked for progress, and replaced when it does not answer |
+//! | live | a silent server gets a progress request, and is replaced when it does not answer |
 //!
 //! A [`Mirror`](mirror::Mirror) combines list and watch: it keeps a consistent copy of a range in memory, and
 //! lists again when a watch ends.
@@ -310,9 +310,9 @@
 //!
 //! # Channels
 //!
-//! Items of flows arrive on bounded [`crossbeam_channel`] receivers. Handles of one flow
-//! ([`Watcher`], [`watch::WatchSet`], [`KeepAlive`], [`concurrency::Observer`], [`lock_service::Leaders`]) share one
-//! vocabulary:
+//! Items of flows arrive on [`crossbeam_channel`] receivers; the number of unread items is bounded. Handles
+//! of one flow ([`Watcher`], [`watch::WatchSet`], [`KeepAlive`], [`concurrency::Observer`],
+//! [`lock_service::Leaders`]) have the same methods:
 //!
 //! | method | what it does |
 //! |---|---|
@@ -321,6 +321,7 @@
 //! | `recv_timeout(timeout)` | blocks for at most `timeout` |
 //! | `try_recv()` | returns what has arrived; does not block |
 //! | `iter()`, `for item in &handle` | blocks for each item; ends after the last one |
+//! | `ended()` | returns the error of the last item; `None` before it; does not block |
 //! | `close()` | ends the flow, as dropping the handle does |
 //!
 //! An item that is an `Err` is the last one. Handles that show a state return the channel of its changes:
@@ -330,7 +331,7 @@
 //! # Errors
 //!
 //! Reads are repeated until the deadline, on other members first. Writes are repeated only with proof that
-//! they were not executed; otherwise the [`Error`] says [`outcome_unknown`](Error::outcome_unknown).
+//! they were not executed; otherwise the [`Error`] has [`outcome_unknown`](Error::outcome_unknown).
 //! Every error names the operation, the endpoint, the attempts and the cause; programs use its
 //! [`kind`](Error::kind).
 //!

@@ -133,7 +133,7 @@ impl Worker {
                 drop(alive);
             })
             .map_err(|error| {
-                let reason = format!("cannot start the discovery thread: {error}");
+                let reason = format!("cannot start the worker thread: {error}");
                 Error::new(ErrorKind::Os, reason).caused_by(error)
             })?;
         Ok(Worker {

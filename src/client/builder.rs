@@ -48,7 +48,7 @@ use crate::util::secret::Secret;
 /// # Ok::<(), etcd_blocking::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a builder makes nothing until connect()"]
+#[must_use = "nothing is created before connect()"]
 pub struct ClientBuilder {
     endpoints: Vec<Written>,
     srv: Option<SrvLookup>,
@@ -441,7 +441,7 @@ impl ClientBuilder {
         if self.srv.is_some() && !self.endpoints.is_empty() {
             // etcdctl would ignore the list without a message.
             return Err(Error::invalid(
-                "endpoints and discovery_srv exclude each other: name one of them",
+                "endpoints and discovery_srv exclude each other: set one of them",
             ));
         }
         Ok(())

@@ -48,7 +48,7 @@ const CAPACITY: usize = 128;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-#[must_use = "an observer that is dropped sees nothing"]
+#[must_use = "dropping an observer ends it"]
 pub struct Observer {
     leaders: Receiver<Result<Option<KeyValue>>>,
     ended: Arc<OnceLock<Error>>,

@@ -166,7 +166,7 @@ impl Limit {
     fn check(&self) -> Result<()> {
         if self.left().is_zero() {
             let reason = format!(
-                "it did not become the turn of this session within {:?}",
+                "this session did not get its turn in {:?}",
                 self.span
             );
             return Err(Error::new(ErrorKind::Timeout, reason));

@@ -50,7 +50,7 @@ impl TransportSettings {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "a password or a token would be sent in the clear to {}; use https, or permit it \
+            "a password or a token would be sent without encryption to {}; use https, or permit it \
              (ClientBuilder::allow_plaintext_credentials)",
             endpoint.text
         )))

@@ -93,7 +93,7 @@ impl Config {
             );
         }
         if self.discovery_srv.is_some() && !self.endpoints.is_empty() {
-            return refused("endpoints and discovery-srv exclude each other: name one of them");
+            return refused("endpoints and discovery-srv exclude each other: set one of them");
         }
         if self.discovery_srv_name.is_some() && self.discovery_srv.is_none() {
             return refused("discovery-srv-name is set and discovery-srv is not");

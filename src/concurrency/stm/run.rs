@@ -237,9 +237,9 @@ impl Stm {
 #[cold]
 fn too_many(guards: usize, writes: usize, limit: usize) -> Error {
     let reason = format!(
-        "it depends on {guards} keys and writes {writes}, and a transaction of at most {limit} \
-         operations cannot hold that: comparisons cannot be nested. Raise the server's --max-txn-ops \
-         and ClientBuilder::max_txn_ops, or depend on fewer keys"
+        "it depends on {guards} keys and writes {writes}, which does not fit into a transaction of at \
+         most {limit} operations: comparisons cannot be nested. Raise the server's --max-txn-ops and \
+         ClientBuilder::max_txn_ops, or depend on fewer keys"
     );
     Error::invalid(reason).operation(Operation::new("stm commit"))
 }

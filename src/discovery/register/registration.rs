@@ -29,7 +29,7 @@ pub use state::{Loss, State};
 ///
 /// # Dropping
 ///
-/// Dropping the last clone takes the instance out of etcd: its key is deleted, unless it belongs to a
+/// Dropping the last clone removes the instance from etcd: its key is deleted, unless it belongs to a
 /// successor. The drop does not wait for etcd, so that many registrations that are dropped together
 /// leave in one request. Only the drop of the last handle of their [`Registrar`] waits, at most 1 s:
 /// the registrar itself or the last of its registrations. To be sure that a key is gone while the
@@ -56,7 +56,7 @@ pub use state::{Loss, State};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "dropping the last clone takes the instance out of etcd"]
+#[must_use = "dropping the last clone removes the instance from etcd"]
 pub struct Registration {
     handle: Arc<Handle>,
 }

@@ -53,7 +53,7 @@ impl ConnectError {
         }
     }
 
-    /// The peer does not speak HTTP/2.
+    /// The peer is not an HTTP/2 server.
     pub(crate) fn protocol(text: impl Into<String>) -> Self {
         ConnectError {
             kind: ErrorKind::Protocol,
@@ -86,7 +86,7 @@ impl ConnectError {
     /// An HTTP/2 error during connection setup.
     pub(crate) fn of_handshake(error: &h2::Error) -> Self {
         if is_protocol(error) {
-            ConnectError::protocol(format!("it does not speak HTTP/2: {}", describe(error)))
+            ConnectError::protocol(format!("it is not an HTTP/2 server: {}", describe(error)))
         } else if let Some(error) = error.get_io() {
             ConnectError::of_io(error)
         } else {

@@ -122,7 +122,7 @@ fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
         ProtocolVersion => return Some("the server and the client share no TLS version".into()),
         NoApplicationProtocol => return Some(NO_HTTP2.into()),
         UnrecognisedName => {
-            return Some("the server does not know the requested server name".into());
+            return Some("the server has no certificate for the requested server name".into());
         }
         CertificateExpired => "it expired",
         UnknownCA => "the server does not trust its issuer",
@@ -144,7 +144,7 @@ fn refused(alert: AlertDescription, tls: &Tls) -> Option<String> {
             let cert = Named(cert, "client certificate");
             format!("the server refused the {cert}: {why}")
         }
-        None => "the server wants a client certificate, and none is set".into(),
+        None => "the server requires a client certificate, and none is set".into(),
     })
 }
 

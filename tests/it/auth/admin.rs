@@ -161,7 +161,7 @@ fn credentials_that_cannot_work_are_refused_by_connect() {
     for bare in [tcp().user("u", "canary"), tcp().token("canary")] {
         let text = refused(bare);
         assert!(
-            text.contains("in the clear") && !text.contains("canary"),
+            text.contains("without encryption") && !text.contains("canary"),
             "{text}"
         );
     }
@@ -185,7 +185,7 @@ fn credentials_that_cannot_work_are_refused_by_connect() {
     ];
     for refused in sent {
         let text = fails(refused, ErrorKind::InvalidArgument).to_string();
-        assert!(text.contains("in the clear"), "{text}");
+        assert!(text.contains("without encryption"), "{text}");
     }
     tcp()
         .token("t")

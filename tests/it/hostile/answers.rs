@@ -1,4 +1,4 @@
-//! Servers that speak HTTP/2 and send hostile replies.
+//! HTTP/2 servers that send hostile replies.
 
 use super::*;
 

@@ -128,7 +128,7 @@ fn the_error_of_a_missing_client_certificate_has_the_reason() {
     let secure = Secure::start();
     let endpoint = secure.etcd.endpoint();
     let tls = Tls::new().ca_file(secure.ca.ca_file());
-    let parts = [&endpoint, "wants a client certificate, and none is set"];
+    let parts = [&endpoint, "requires a client certificate, and none is set"];
     fails(&connect(&endpoint, tls), &parts);
 }
 
