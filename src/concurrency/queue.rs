@@ -165,10 +165,7 @@ impl Limit {
 
     fn check(&self) -> Result<()> {
         if self.left().is_zero() {
-            let reason = format!(
-                "this session did not get its turn in {:?}",
-                self.span
-            );
+            let reason = format!("this session did not get its turn in {:?}", self.span);
             return Err(Error::new(ErrorKind::Timeout, reason));
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use h2::{Ping, PingPong};
 
 use super::connection_state::ConnectionState;
-use super::keepalive::{MIN_PING_INTERVAL, Keepalive, KeepaliveStep};
+use super::keepalive::{Keepalive, KeepaliveStep, MIN_PING_INTERVAL};
 use crate::grpc::alarms::{Alarms, Window};
 
 /// The ping rate of all connections of a client.
