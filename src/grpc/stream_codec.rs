@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -91,7 +91,7 @@ impl<M: Streaming> Decoder for StreamCodec<M> {
         let number = self.decoded;
         self.decoded += 1;
         let item = match self.received.take_large(number) {
-            None => decode(from).map(StreamItem::Message),
+            None => decode(from.copy_to_bytes(from.remaining())).map(StreamItem::Message),
             Some(LargeMessage::Complete(bytes)) => decode(bytes).map(StreamItem::Message),
             Some(LargeMessage::Oversized {
                 outline,
@@ -112,6 +112,6 @@ impl<M: Streaming> Decoder for StreamCodec<M> {
 }
 
 /// Decodes a message. The status of a failure has our error as its source.
-fn decode<R: Message + Default>(from: impl Buf) -> Result<R, Status> {
-    R::decode(from).map_err(|error| Status::from_error(Box::new(malformed(&error.to_string()))))
+fn decode<R: Message + Default>(bytes: Bytes) -> Result<R, Status> {
+    R::decode(bytes).map_err(|error| Status::from_error(Box::new(malformed(&error.to_string()))))
 }
