@@ -32,14 +32,15 @@ const VALUE: [u8; 256] = [b'v'; 256];
 const LIVE: usize = 100_000;
 const SOON: Duration = Duration::from_secs(60);
 
-/// Puts all keys in order, with some requests in flight. Returns the revision of the first transaction.
+/// Puts all keys in order, with some requests in flight. Returns the lowest revision.
 fn write(client: &Client, prefix: &str, count: usize, in_txn: usize) -> Revision {
     let mut flight = VecDeque::new();
     let mut first = None;
     let mut settle = |flight: &mut VecDeque<Pending<TxnResponse>>| {
         let txn = flight.pop_front().expect("one in flight");
         let revision = txn.wait().expect("put").revision();
-        first.get_or_insert(revision);
+        // etcd may execute them in another order.
+        first = Some(first.map_or(revision, |first: Revision| first.min(revision)));
     };
     for begin in (0..count).step_by(in_txn) {
         let puts: Vec<_> = (begin..(begin + in_txn).min(count))

@@ -1,12 +1,13 @@
 //! The validity of the lease that all registrations of a registrar share, and the error that affects
-//! all of them. A renewal changes this one value and no registration.
+//! all of them. The task that renews the lease changes one value, which is read here; a renewal wakes no
+//! thread.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::rpc::lease::Deadline;
+use crate::rpc::lease::{Deadline, LeaseWaiter};
 
 /// The time until which the lease of a registrar lives, and the error that affects all of its registrations.
 #[derive(Debug)]
@@ -14,8 +15,12 @@ pub(super) struct LeaseValidity(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// The time until which the lease lives by its grant.
     until: Deadline,
+    /// The time to live that was asked for.
     ttl: Duration,
+    /// The lease, once it is granted. Its last renewal counts more than its grant.
+    lease: Option<LeaseWaiter>,
     granted: Option<Instant>,
     is_retired: bool,
     error: Option<Error>,
@@ -26,24 +31,19 @@ impl LeaseValidity {
         LeaseValidity(Mutex::new(Inner {
             until: Deadline::PASSED,
             ttl,
+            lease: None,
             granted: None,
             is_retired: false,
             error: None,
         }))
     }
 
-    pub(super) fn granted(&self, until: Deadline, now: Instant) {
+    pub(super) fn granted(&self, until: Deadline, now: Instant, lease: LeaseWaiter) {
         let mut inner = self.0.lock();
         inner.until = until;
+        inner.lease = Some(lease);
         inner.granted = Some(now);
         inner.error = None;
-    }
-
-    pub(super) fn renewed(&self, until: Deadline, ttl: Duration) {
-        let mut inner = self.0.lock();
-        inner.until = until;
-        // The server may grant another TTL at each renewal.
-        inner.ttl = ttl;
     }
 
     /// The lease is no longer renewed.
@@ -56,7 +56,8 @@ impl LeaseValidity {
     }
 
     pub(super) fn lost(&self) {
-        self.0.lock().until = Deadline::PASSED;
+        let mut inner = self.0.lock();
+        (inner.until, inner.lease) = (Deadline::PASSED, None);
     }
 
     /// Sets the error that affects all registrations; `None` once a request succeeded.
@@ -74,27 +75,39 @@ impl LeaseValidity {
     }
 
     pub(super) fn valid_until(&self) -> Deadline {
-        self.0.lock().until
+        self.0.lock().last().0
     }
 
     /// Whether an expected renewal is missing: the client renews after a third of the TTL, and less
     /// than half of the TTL is left.
     pub(super) fn is_suspect(&self) -> bool {
-        let inner = self.0.lock();
+        let (until, ttl) = self.0.lock().last();
         // Renewals come at a third of the TTL, so at the half one is late.
-        inner.until.remaining() < inner.ttl / 2
+        until.remaining() < ttl / 2
     }
 
     /// In how long the lease becomes suspect if no renewal succeeds.
     pub(super) fn suspect_in(&self) -> Duration {
-        let inner = self.0.lock();
-        inner.until.remaining().saturating_sub(inner.ttl / 2)
+        let (until, ttl) = self.0.lock().last();
+        until.remaining().saturating_sub(ttl / 2)
+    }
+}
+
+impl Inner {
+    /// The end and the time to live of the lease by its last renewal, or by its grant.
+    fn last(&self) -> (Deadline, Duration) {
+        let newest = self.lease.as_ref().and_then(LeaseWaiter::newest);
+        // The server may grant another TTL at each renewal.
+        newest.map_or((self.until, self.ttl), |newest| {
+            (newest.deadline(), newest.ttl())
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::lease::RenewedLease;
 
     fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -104,36 +117,42 @@ mod tests {
         Deadline::after(secs(n))
     }
 
+    fn lease() -> RenewedLease {
+        RenewedLease::new()
+    }
+
     #[test]
     fn a_lease_is_suspect_once_less_than_half_of_its_time_is_left() {
-        let validity = LeaseValidity::new(secs(1000));
+        let (validity, lease) = (LeaseValidity::new(secs(1000)), lease());
         assert!(validity.is_suspect() && validity.granted_at().is_none());
         assert_eq!(validity.suspect_in(), Duration::ZERO);
         let now = Instant::now();
-        validity.granted(after(600), now);
+        validity.granted(after(600), now, lease.waiter());
         assert_eq!(validity.granted_at(), Some(now));
         assert!(!validity.is_suspect());
         let suspect_in = validity.suspect_in();
         assert!(suspect_in > Duration::ZERO && suspect_in <= secs(100));
-        validity.renewed(after(400), secs(1000));
+        lease.renewed(secs(400), secs(1000));
         assert!(validity.is_suspect(), "no renewal came");
         assert_eq!(validity.suspect_in(), Duration::ZERO);
         // The server grants less time than before.
-        validity.renewed(after(400), secs(500));
+        lease.renewed(secs(400), secs(500));
         assert!(!validity.is_suspect() && validity.suspect_in() <= secs(150));
         assert!(validity.valid_until().remaining() > secs(300));
         validity.lost();
         assert!(validity.is_suspect() && validity.valid_until().has_passed());
+        lease.renewed(secs(400), secs(500));
+        assert!(validity.is_suspect(), "it is lost");
     }
 
     #[test]
     fn a_grant_clears_the_error_and_a_renewal_does_not() {
-        let validity = LeaseValidity::new(secs(10));
+        let (validity, lease) = (LeaseValidity::new(secs(10)), lease());
         assert!(validity.error().is_none());
         validity.set_error(Some(Error::invalid("a fault")));
-        validity.renewed(after(10), secs(10));
+        lease.renewed(secs(10), secs(10));
         assert!(validity.error().is_some());
-        validity.granted(after(10), Instant::now());
+        validity.granted(after(10), Instant::now(), lease.waiter());
         assert!(validity.error().is_none());
         assert!(!validity.is_retired());
         validity.retire();

@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::TryRecvError;
-
 use super::lease_validity::LeaseValidity;
 use super::registration::Loss;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::rpc::lease::{Deadline, Grant, KeepAlive, Lease, Revoke};
+use crate::rpc::lease::{Deadline, Grant, KeepAlive, Lease, LeaseView, Revoke};
 use crate::runtime::Pending;
 use crate::types::LeaseId;
 use crate::util::backoff::Backoff;
@@ -43,7 +41,10 @@ enum Stage {
         reply: Pending<Lease>,
         since: Instant,
     },
-    Held(KeepAlive),
+    Held {
+        keep: KeepAlive,
+        seen: LeaseView,
+    },
 }
 
 #[derive(Debug)]
@@ -95,14 +96,18 @@ impl SharedLease {
                 Some(Ok(lease)) => self.granted(lease.id(), now),
                 Some(Err(error)) => self.retry(error, now),
             },
-            Stage::Held(keep) => match follow(keep, &self.validity) {
-                Ok(()) => LeaseEvent::None,
-                Err(loss) => {
-                    self.stage = Stage::None { retry_at: None };
-                    self.validity.lost();
-                    LeaseEvent::Lost(loss)
-                }
-            },
+            Stage::Held { keep, seen } => {
+                *seen = keep.view();
+                let Some(why) = keep.ended() else {
+                    return LeaseEvent::None;
+                };
+                self.stage = Stage::None { retry_at: None };
+                self.validity.lost();
+                LeaseEvent::Lost(match why.kind() {
+                    ErrorKind::LeaseNotFound => Loss::LeaseGone,
+                    _ => Loss::Unreachable,
+                })
+            }
         }
     }
 
@@ -137,8 +142,9 @@ impl SharedLease {
             Ok(keep) => {
                 self.backoff.reset();
                 self.unconfirmed = None;
-                self.stage = Stage::Held(keep);
-                self.validity.granted(until, now);
+                self.validity.granted(until, now, keep.waiter());
+                let seen = LeaseView::GRANTED;
+                self.stage = Stage::Held { keep, seen };
                 LeaseEvent::Granted(id)
             }
             Err(error) => self.retry(error, now),
@@ -163,7 +169,7 @@ impl SharedLease {
 
     /// Drops the lease, which does not exist on the server.
     pub(super) fn give_up(&mut self, now: Instant) {
-        if let Stage::Held(_) = self.stage {
+        if let Stage::Held { .. } = self.stage {
             self.stage = Stage::None {
                 // A lease that the server denies is not renewed; the next one is granted at once.
                 retry_at: Some(now),
@@ -176,7 +182,7 @@ impl SharedLease {
     pub(super) fn waits_since(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Granting { since, .. } => Some(*since),
-            Stage::None { .. } | Stage::Held(_) => None,
+            Stage::None { .. } | Stage::Held { .. } => None,
         }
     }
 
@@ -185,11 +191,13 @@ impl SharedLease {
         match &self.stage {
             Stage::None { retry_at } => *retry_at,
             Stage::Granting { .. } => None,
-            // When it becomes suspect.
-            Stage::Held(_) if !self.validity.is_suspect() => {
-                Some(now + self.validity.suspect_in() + Duration::from_millis(1))
+            // When it becomes suspect without a first renewal. Later, a late renewal wakes the worker.
+            Stage::Held { seen, .. } if *seen == LeaseView::GRANTED => {
+                let is_suspect = self.validity.is_suspect();
+                let suspect_in = self.validity.suspect_in() + Duration::from_millis(1);
+                (!is_suspect).then(|| now + suspect_in)
             }
-            Stage::Held(_) => None,
+            Stage::Held { .. } => None,
         }
     }
 
@@ -197,7 +205,7 @@ impl SharedLease {
         match &self.stage {
             Stage::None { .. } => {}
             Stage::Granting { reply, .. } => reply.wake_when_ready(waker),
-            Stage::Held(keep) => keep.wake_when_ready(waker),
+            Stage::Held { keep, seen } => keep.wake_on_change(*seen, waker),
         }
     }
 }
@@ -205,20 +213,5 @@ impl SharedLease {
 impl Drop for SharedLease {
     fn drop(&mut self) {
         self.abandon();
-    }
-}
-
-/// Takes the renewals that have arrived.
-fn follow(keep: &KeepAlive, validity: &LeaseValidity) -> Result<(), Loss> {
-    loop {
-        match keep.try_next() {
-            Ok(Ok(renewal)) => validity.renewed(renewal.deadline(), renewal.ttl()),
-            // The server's answer; any other end is an expiry by the local clock.
-            Ok(Err(gone)) if gone.kind() == ErrorKind::LeaseNotFound => {
-                return Err(Loss::LeaseGone);
-            }
-            Ok(Err(_)) | Err(TryRecvError::Disconnected) => return Err(Loss::Unreachable),
-            Err(TryRecvError::Empty) => return Ok(()),
-        }
     }
 }

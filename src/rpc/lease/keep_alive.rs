@@ -4,11 +4,11 @@ use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::Receiver;
 use tokio::sync::mpsc;
 
 use super::lease_command::LeaseCommand;
-use super::lease_status::{LeaseStatus, LeaseWaiter};
+use super::lease_status::{LeaseStatus, LeaseView, LeaseWaiter};
 use super::renewal::Renewal;
 use crate::error::{Error, Result};
 use crate::runtime::clock;
@@ -129,18 +129,19 @@ impl KeepAlive {
         self.status.ended()
     }
 
-    /// Takes the next renewal without making a channel.
-    pub(crate) fn try_next(&self) -> std::result::Result<Result<Renewal>, TryRecvError> {
-        self.status.renewals().try_recv()
+    /// What [`wake_on_change`](KeepAlive::wake_on_change) compares.
+    pub(crate) fn view(&self) -> LeaseView {
+        self.status.view()
     }
 
-    /// Wakes the waker when [`try_next`](KeepAlive::try_next) has something.
-    pub(crate) fn wake_when_ready(&self, waker: &Waker) {
-        self.status.renewals().wake_when_ready(waker);
+    /// Wakes the waker when the lease differs from what was `seen` of it: it was first renewed, is late, is no
+    /// longer late, or has ended. A renewal in time wakes no thread.
+    pub(crate) fn wake_on_change(&self, seen: LeaseView, waker: &Waker) {
+        self.status.wake_on_change(seen, waker);
     }
 
     /// A waiter for requests that end with the lease.
-    pub(super) fn waiter(&self) -> LeaseWaiter {
+    pub(crate) fn waiter(&self) -> LeaseWaiter {
         self.status.waiter()
     }
 }

@@ -184,6 +184,10 @@ impl KeepAliveTask {
                     return Some(lease);
                 }
             }
+            Action::Late(lease) => {
+                let kept = self.leases.get(&lease)?;
+                kept.holders.iter().for_each(|holder| holder.status.late());
+            }
             Action::Ended { lease, end } => {
                 let kept = self.leases.remove(&lease)?;
                 let error = end.into_error(lease);

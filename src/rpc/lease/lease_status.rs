@@ -4,10 +4,11 @@
 //! later does not revive the lease.
 
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::renewal::Renewal;
@@ -26,14 +27,14 @@ const ROOM: Capacity = Capacity {
 struct Shared {
     lease: LeaseId,
     state: Mutex<State>,
-    /// Notified when the task stops keeping the lease alive.
-    stopped: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     /// The newest renewal, once one was answered.
     newest: Option<Renewal>,
+    /// A renewal is late.
+    is_late: bool,
     /// Why the lease is not kept alive any more.
     end: Option<Error>,
     keeping: Keeping,
@@ -42,19 +43,31 @@ struct State {
 /// Whether the task keeps the lease alive.
 #[derive(Debug)]
 enum Keeping {
-    /// Keeps it alive. The channels exist once the holder has asked for one.
-    Alive(Option<Box<Channels>>),
+    /// Keeps it alive. The observers exist once there is one.
+    Alive(Option<Box<Observers>>),
     /// Has reported its loss.
     Lost,
     /// The handle was dropped.
     Dropped,
 }
 
-/// The channels that the holder has asked for.
+/// The channels, threads and tasks that observe the lease.
 #[derive(Debug, Default)]
-struct Channels {
+struct Observers {
     renewals: Option<BoundedSender<Result<Renewal>>>,
     lost: Option<Sender<Error>>,
+    /// Woken when the [view](LeaseView) changes.
+    waker: Option<Waker>,
+    /// Notified when the task stops keeping the lease alive.
+    stopped: Arc<Notify>,
+}
+
+/// What a thread has seen of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseView {
+    is_renewed: bool,
+    is_late: bool,
+    is_stopped: bool,
 }
 
 /// The holder's end.
@@ -79,10 +92,10 @@ pub(super) fn lease_status(lease: LeaseId) -> (LeaseStatusWriter, LeaseStatus) {
         lease,
         state: Mutex::new(State {
             newest: None,
+            is_late: false,
             end: None,
             keeping: Keeping::Alive(None),
         }),
-        stopped: Notify::new(),
     });
     let status = LeaseStatus {
         shared: Arc::clone(&shared),
@@ -99,14 +112,25 @@ impl LeaseStatusWriter {
         if state.end.is_some() {
             return false;
         }
-        state.newest = Some(renewal.clone());
-        if let Keeping::Alive(Some(channels)) = &mut state.keeping
-            && let Some(renewals) = &mut channels.renewals
-        {
-            // A full queue drops the renewal: the status has the newest one.
-            let _ = renewals.offer(Ok(renewal.clone()), 0);
+        let is_change = state.newest.is_none() || state.is_late;
+        (state.newest, state.is_late) = (Some(renewal.clone()), false);
+        if let Keeping::Alive(Some(observers)) = &mut state.keeping {
+            if let Some(renewals) = &mut observers.renewals {
+                // A full queue drops the renewal: the status has the newest one.
+                let _ = renewals.offer(Ok(renewal.clone()), 0);
+            }
+            if is_change {
+                self.0.wake(state);
+            }
         }
         true
+    }
+
+    /// Records that a renewal is late.
+    pub(super) fn late(&self) {
+        let mut state = self.0.state.lock();
+        state.is_late = true;
+        self.0.wake(state);
     }
 
     /// The newest renewal.
@@ -144,8 +168,8 @@ impl LeaseStatus {
                 sender.offer(Ok(newest.clone()), 0);
             }
             match (&mut state.keeping, &state.end) {
-                (Keeping::Alive(channels), _) => {
-                    channels.get_or_insert_default().renewals = Some(sender);
+                (Keeping::Alive(observers), _) => {
+                    observers.get_or_insert_default().renewals = Some(sender);
                 }
                 (Keeping::Lost, Some(why)) => sender.finish(why.clone()),
                 (Keeping::Lost, None) | (Keeping::Dropped, _) => sender.end(),
@@ -160,8 +184,8 @@ impl LeaseStatus {
             let (sender, receiver) = bounded(1);
             let state = &mut *self.shared.state.lock();
             match (&mut state.keeping, &state.end) {
-                (Keeping::Alive(channels), _) => {
-                    channels.get_or_insert_default().lost = Some(sender);
+                (Keeping::Alive(observers), _) => {
+                    observers.get_or_insert_default().lost = Some(sender);
                 }
                 // The channel has room for its only item.
                 (Keeping::Lost, Some(why)) => drop(sender.try_send(why.clone())),
@@ -193,34 +217,89 @@ impl LeaseStatus {
         self.shared.check(now)
     }
 
+    /// What [`wake_on_change`](LeaseStatus::wake_on_change) compares.
+    pub(super) fn view(&self) -> LeaseView {
+        LeaseView::of(&self.shared.state.lock())
+    }
+
+    /// Wakes the waker when the lease differs from what was `seen` of it: now, or later once.
+    pub(super) fn wake_on_change(&self, seen: LeaseView, waker: &Waker) {
+        let mut state = self.shared.state.lock();
+        let is_seen = LeaseView::of(&state) == seen;
+        match &mut state.keeping {
+            Keeping::Alive(observers) if is_seen => {
+                observers.get_or_insert_default().waker = Some(waker.clone());
+            }
+            // What has stopped does not change any more.
+            Keeping::Lost | Keeping::Dropped if is_seen => {}
+            _ => {
+                drop(state);
+                waker.wake_by_ref();
+            }
+        }
+    }
+
     /// A waiter for the end of the lease.
     pub(super) fn waiter(&self) -> LeaseWaiter {
         LeaseWaiter(Arc::clone(&self.shared))
     }
 }
 
+impl LeaseView {
+    /// What was seen of a lease that was just granted.
+    pub(crate) const GRANTED: LeaseView = LeaseView {
+        is_renewed: false,
+        is_late: false,
+        is_stopped: false,
+    };
+
+    fn of(state: &State) -> Self {
+        LeaseView {
+            is_renewed: state.newest.is_some(),
+            is_late: state.is_late,
+            is_stopped: !matches!(state.keeping, Keeping::Alive(_)),
+        }
+    }
+}
+
 impl Shared {
+    /// Wakes the thread that observes the lease, without the lock.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let waker = match &mut state.keeping {
+            Keeping::Alive(Some(observers)) => observers.waker.take(),
+            _ => None,
+        };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Ends the keeping, once. The first reason of the end stays.
     fn stop(&self, stopped: Keeping, why: impl FnOnce() -> Error) {
         let mut state = self.state.lock();
-        let Keeping::Alive(channels) = &mut state.keeping else {
+        let Keeping::Alive(observers) = &mut state.keeping else {
             return;
         };
-        let Channels { renewals, lost } = channels.take().map_or_else(Channels::default, |c| *c);
+        let observers = observers.take().map(|observers| *observers);
         let is_reported = matches!(stopped, Keeping::Lost);
         state.keeping = stopped;
         let why = state.end.get_or_insert_with(why).clone();
         drop(state);
-        match renewals {
+        let Some(observers) = observers else { return };
+        match observers.renewals {
             Some(renewals) if is_reported => renewals.finish(why.clone()),
             Some(renewals) => renewals.end(),
             None => {}
         }
-        if let (true, Some(lost)) = (is_reported, lost) {
+        if let (true, Some(lost)) = (is_reported, observers.lost) {
             // The channel has room for its only item.
             let _ = lost.try_send(why);
         }
-        self.stopped.notify_waiters();
+        if let Some(waker) = observers.waker {
+            waker.wake();
+        }
+        observers.stopped.notify_waiters();
     }
 
     fn check(&self, now: BootTime) -> Result<()> {
@@ -257,18 +336,31 @@ impl LeaseWaiter {
         self.0.lease
     }
 
+    /// The newest renewal, once one was answered.
+    pub(crate) fn newest(&self) -> Option<Renewal> {
+        self.0.state.lock().newest.clone()
+    }
+
     pub(crate) fn check(&self, now: BootTime) -> Result<()> {
         self.0.check(now)
     }
 
     /// Waits until the lease is no longer kept alive. Returns the reason.
     pub(crate) async fn wait(self) -> Error {
-        let mut stopped = std::pin::pin!(self.0.stopped.notified());
-        // Enabled before the state is read, so that no notification is missed.
-        stopped.as_mut().enable();
-        let alive = matches!(self.0.state.lock().keeping, Keeping::Alive(_));
-        if alive {
-            stopped.await;
+        let stopped = match &mut self.0.state.lock().keeping {
+            Keeping::Alive(observers) => {
+                Some(Arc::clone(&observers.get_or_insert_default().stopped))
+            }
+            Keeping::Lost | Keeping::Dropped => None,
+        };
+        if let Some(stopped) = stopped {
+            let mut stopped = std::pin::pin!(stopped.notified());
+            // Enabled before the state is read again, so that no notification is missed.
+            stopped.as_mut().enable();
+            let is_alive = matches!(self.0.state.lock().keeping, Keeping::Alive(_));
+            if is_alive {
+                stopped.await;
+            }
         }
         let end = self.0.state.lock().end.clone();
         end.unwrap_or_else(|| holder_dropped(self.0.lease))
@@ -278,6 +370,30 @@ impl LeaseWaiter {
 fn holder_dropped(lease: LeaseId) -> Error {
     Error::new(ErrorKind::Closed, "its holder stopped keeping it alive")
         .operation(Operation::about("keep alive lease", lease))
+}
+
+/// A lease whose renewals a test makes.
+#[cfg(test)]
+pub(crate) struct RenewedLease(LeaseStatusWriter, LeaseStatus);
+
+#[cfg(test)]
+impl RenewedLease {
+    #[allow(clippy::unwrap_used, reason = "a test")]
+    pub(crate) fn new() -> Self {
+        let (writer, status) = lease_status(LeaseId::new(7).unwrap());
+        RenewedLease(writer, status)
+    }
+
+    pub(crate) fn waiter(&self) -> LeaseWaiter {
+        self.1.waiter()
+    }
+
+    /// Renews the lease, which lives this long from now on.
+    pub(crate) fn renewed(&self, remaining: Duration, ttl: Duration) {
+        let until = crate::runtime::clock::now() + remaining;
+        let renewal = Renewal::new(self.1.shared.lease, ttl, until);
+        self.0.renewed(&renewal);
+    }
 }
 
 #[cfg(test)]
@@ -407,5 +523,49 @@ mod tests {
         drop(writer);
         assert_eq!(status.lost().recv().unwrap().kind(), ErrorKind::Closed);
         assert_eq!(status.check(at(1)).unwrap_err().kind(), ErrorKind::Closed);
+    }
+
+    #[derive(Default)]
+    struct Thread(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Thread {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_renewal_in_time_wakes_no_thread_and_every_other_change_does() {
+        let (writer, status) = new();
+        let thread = Arc::new(Thread::default());
+        let mut seen = LeaseView::GRANTED;
+        let mut woken = |change: &dyn Fn()| {
+            let waker = Waker::from(Arc::clone(&thread));
+            status.wake_on_change(seen, &waker);
+            change();
+            seen = status.view();
+            thread.0.swap(0, std::sync::atomic::Ordering::SeqCst)
+        };
+        let renew = |seconds| assert!(writer.renewed(&until(seconds)));
+        assert_eq!(woken(&|| renew(10)), 1, "the first");
+        assert_eq!(woken(&|| renew(20)), 0, "in time");
+        assert_eq!(woken(&|| writer.late()), 1);
+        assert_eq!(woken(&|| renew(30)), 1, "late");
+        assert_eq!(woken(&|| renew(40)), 0, "in time");
+        assert_eq!(status.waiter().newest(), Some(until(40)));
+        assert!(status.ended().is_none());
+        let writer = std::cell::Cell::new(Some(writer));
+        let gone = || Error::new(ErrorKind::LeaseNotFound, "gone");
+        let lost = || {
+            if let Some(writer) = writer.take() {
+                writer.lost(gone());
+            }
+        };
+        assert_eq!(woken(&lost), 1);
+        assert_eq!(status.ended().unwrap().kind(), ErrorKind::LeaseNotFound);
+        // A change that was not seen wakes at once.
+        let waker = Waker::from(Arc::clone(&thread));
+        status.wake_on_change(LeaseView::GRANTED, &waker);
+        assert_eq!(thread.0.load(std::sync::atomic::Ordering::SeqCst), 1);
     }
 }

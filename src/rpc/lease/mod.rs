@@ -36,7 +36,9 @@ pub use keep_alive_once::KeepAliveOnce;
 pub use keeps_alive::KeepsAlive;
 pub(crate) use keeps_alive::sealed::HasLease;
 pub(crate) use lease_registry::LeaseRegistry;
-pub(crate) use lease_status::LeaseWaiter;
+#[cfg(test)]
+pub(crate) use lease_status::RenewedLease;
+pub(crate) use lease_status::{LeaseView, LeaseWaiter};
 pub use leases::{Leases, LeasesResponse};
 pub use renewal::Renewal;
 pub use revoke::{Revoke, RevokeResponse};

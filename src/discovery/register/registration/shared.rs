@@ -338,6 +338,8 @@ impl Inner {
                 if self.early.len() >= STATES {
                     self.early.pop_front();
                 }
+                // Most registrations have one state before somebody asks.
+                self.early.reserve_exact(1);
                 self.early.push_back(state);
             }
         }

@@ -24,6 +24,9 @@ pub(in crate::rpc::lease) enum Action {
         ttl: Duration,
         until: BootTime,
     },
+    /// Report that half of the time to live of a renewed lease is left, and its renewal is not answered.
+    /// The next report is that of a renewal or of the end.
+    Late(LeaseId),
     /// Report that a lease has ended. The schedule has removed it.
     Ended { lease: LeaseId, end: LeaseEnd },
 }

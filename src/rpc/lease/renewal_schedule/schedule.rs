@@ -45,6 +45,8 @@ pub(in crate::rpc::lease) struct RenewalSchedule {
     ends: BTreeSet<(BootTime, LeaseId)>,
     /// The time at which each renewed lease must be renewed again.
     pub(super) due: BTreeSet<(BootTime, LeaseId)>,
+    /// The time at which each lease that is to be renewed now is reported as late.
+    late: BTreeSet<(BootTime, LeaseId)>,
     pub(super) shared: StreamSchedule,
     isolated: StreamSchedule,
     last_failure: Option<StreamFailure>,
@@ -62,8 +64,19 @@ struct Lease {
     repeated: bool,
     phase: Phase,
     role: StreamRole,
+    lateness: Lateness,
     /// The last refusal and the waits between repetitions, while its renewals are refused.
     refused: Option<Box<(StreamFailure, Backoff)>>,
+}
+
+/// Whether a lease is late, or will be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lateness {
+    /// It was never renewed, or its renewal is not due yet.
+    No,
+    /// In `late`.
+    At(BootTime),
+    Reported,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +95,7 @@ impl RenewalSchedule {
             leases: HashMap::new(),
             ends: BTreeSet::new(),
             due: BTreeSet::new(),
+            late: BTreeSet::new(),
             shared: StreamSchedule::new(),
             isolated: StreamSchedule::new(),
             last_failure: None,
@@ -122,8 +136,9 @@ impl RenewalSchedule {
     pub(in crate::rpc::lease) fn wake_at(&self) -> Option<BootTime> {
         let end = self.ends.first()?.0;
         let due = self.due.first().map(|(at, _)| *at);
+        let late = self.late.first().map(|(at, _)| *at);
         let streams = [self.shared.wake_at(), self.isolated.wake_at()];
-        let first = streams.into_iter().chain([due]).flatten().min();
+        let first = streams.into_iter().chain([due, late]).flatten().min();
         Some(first.map_or(end, |first| first.min(end)))
     }
 
@@ -162,6 +177,7 @@ impl RenewalSchedule {
             repeated: false,
             phase,
             role,
+            lateness: Lateness::No,
             refused: None,
         };
         self.leases.insert(id, lease);
@@ -170,6 +186,9 @@ impl RenewalSchedule {
     fn remove(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.leases.remove(&id)?;
         self.ends.remove(&(lease.until, id));
+        if let Lateness::At(at) = lease.lateness {
+            self.late.remove(&(at, id));
+        }
         match lease.phase {
             Phase::Renewed { due } => self.due.remove(&(due, id)),
             Phase::Ready => self.stream(lease.role).ready.remove(&(lease.until, id)),
@@ -215,6 +234,9 @@ impl RenewalSchedule {
         self.due.insert((due, id));
         (lease.until, lease.ttl) = (until, Some(ttl));
         lease.phase = Phase::Renewed { due };
+        if let Lateness::At(at) = std::mem::replace(&mut lease.lateness, Lateness::No) {
+            self.late.remove(&(at, id));
+        }
         // The lease can be renewed, so it returns to the shared stream.
         (lease.role, lease.refused) = (StreamRole::Shared, None);
         // An answer may arrive after the time it grants has run out, when the process was stopped:
@@ -321,10 +343,16 @@ impl RenewalSchedule {
             self.due.pop_first();
             if let Some(lease) = self.leases.get_mut(&id) {
                 lease.phase = Phase::Ready;
+                if let (Some(ttl), Lateness::No) = (lease.ttl, lease.lateness) {
+                    let at = lease.until - ttl / 2;
+                    lease.lateness = Lateness::At(at);
+                    self.late.insert((at, id));
+                }
                 let (entry, role) = ((lease.until, id), lease.role);
                 self.stream(role).ready.insert(entry);
             }
         }
+        self.report_late(now);
         if self.leases.is_empty() {
             self.finish();
             return;
@@ -336,6 +364,18 @@ impl RenewalSchedule {
                 self.send(role, now);
             } else {
                 self.close(role);
+            }
+        }
+    }
+
+    fn report_late(&mut self, now: BootTime) {
+        while let Some((at, id)) = self.late.first().copied()
+            && at <= now
+        {
+            self.late.pop_first();
+            if let Some(lease) = self.leases.get_mut(&id) {
+                lease.lateness = Lateness::Reported;
+                self.actions.push(Action::Late(id));
             }
         }
     }

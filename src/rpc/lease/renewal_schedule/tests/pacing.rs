@@ -40,6 +40,45 @@ fn an_answered_renewal_is_not_checked_again() {
 }
 
 #[test]
+fn a_renewal_that_is_not_answered_is_late_once_when_half_of_the_time_is_left() {
+    let mut schedule = alive();
+    let mut late = Vec::new();
+    let (mut now, mut streams) = (0, 0);
+    while now < 29_000 {
+        let (when, actions) = run(&mut schedule, 29_000);
+        if actions.contains(&Action::Late(lease(1))) {
+            late.push(when);
+        }
+        if actions.contains(&Action::Open(StreamRole::Shared)) {
+            streams += 1;
+            schedule.on(Input::Opened(StreamRole::Shared), at(when));
+        }
+        now = when;
+    }
+    assert_eq!(late, [15_000]);
+    assert!(streams > 1, "it was sent to other members: {streams}");
+    // An answer ends it, and the next one is late again.
+    schedule.on(answer(1, TTL), at(29_500));
+    let renewed = schedule.first_end().unwrap() - Duration::from_secs(15);
+    let late = std::iter::from_fn(|| Some(run(&mut schedule, 60_000)));
+    let mut late = late
+        .take(20)
+        .filter(|(_, a)| a.contains(&Action::Late(lease(1))));
+    assert_eq!(late.next().map(|(when, _)| at(when)), Some(renewed));
+}
+
+#[test]
+fn a_renewal_in_time_is_not_late() {
+    let mut schedule = alive();
+    for round in 1..10 {
+        let (when, actions) = run(&mut schedule, 1_000_000);
+        assert_eq!(actions, [Action::Send(StreamRole::Shared, lease(1))]);
+        schedule.on(answer(1, TTL), at(when + 10));
+        assert_eq!(when, round * 10_000);
+    }
+}
+
+#[test]
 fn without_leases_there_is_no_deadline() {
     let mut schedule = RenewalSchedule::new(1);
     assert_eq!(schedule.wake_at(), None);
@@ -83,7 +122,10 @@ fn after_a_sleep_shorter_than_the_ttl_the_lease_is_renewed_at_once() {
     let mut schedule = alive();
     assert_eq!(
         schedule.on(Input::Tick, at(29_000)),
-        [Action::Send(StreamRole::Shared, lease(1))]
+        [
+            Action::Late(lease(1)),
+            Action::Send(StreamRole::Shared, lease(1))
+        ]
     );
 }
 

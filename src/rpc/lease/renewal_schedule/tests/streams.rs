@@ -30,7 +30,8 @@ fn after_a_late_answer_a_new_stream_is_opened_at_once_and_later_ones_after_pause
         role: StreamRole::Shared,
         waited: Duration::from_secs(5),
     };
-    assert_eq!(actions, [abandon.clone(), Action::Open(StreamRole::Shared)]);
+    let open = Action::Open(StreamRole::Shared);
+    assert_eq!(actions, [Action::Late(lease(1)), abandon.clone(), open]);
     let actions = schedule.on(Input::Opened(StreamRole::Shared), at(late + 10));
     assert_eq!(actions, [Action::Send(StreamRole::Shared, lease(1))]);
     let (later, actions) = run(&mut schedule, 60_000);
@@ -48,13 +49,18 @@ fn leases_with_the_shortest_ttl_get_a_second_attempt_on_another_stream() {
         let end = u64::try_from(ttl).unwrap() * 1000;
         let (_, first) = run(&mut schedule, end);
         assert_eq!(first, [Action::Send(StreamRole::Shared, lease(1))]);
-        let (when, late) = run(&mut schedule, end);
+        let (mut when, mut late) = run(&mut schedule, end);
+        if late == [Action::Late(lease(1))] {
+            (when, late) = run(&mut schedule, end);
+        }
         assert_eq!(late.last(), Some(&Action::Open(StreamRole::Shared)));
         assert_eq!(
             schedule.on(Input::Opened(StreamRole::Shared), at(when)),
             first
         );
-        assert!(end - when >= end / 3, "{} ms are left", end - when);
+        // Each time was rounded up to milliseconds.
+        let left = end - when + 2;
+        assert!(left >= end / 3, "{left} ms are left");
     }
 }
 

@@ -17,9 +17,19 @@ const LEASES: i64 = 4;
 #[derive(Default)]
 struct KeptLease {
     until: Option<BootTime>,
+    /// The time to live of the last renewal.
+    ttl: Duration,
+    late: bool,
     /// The time at which the next renewal may be sent; `None` while the last one is unanswered.
     next: Option<BootTime>,
     asked: bool,
+}
+
+impl KeptLease {
+    /// Whether half of its time has passed since the last renewal.
+    fn is_late(&self, now: BootTime) -> bool {
+        self.until.is_some_and(|until| until - self.ttl / 2 <= now)
+    }
 }
 
 struct World {
@@ -228,9 +238,15 @@ impl World {
                 }
                 Action::Abandon { role, .. } | Action::Close(role) => self.reset_wire(role),
                 Action::Send(role, lease) => self.sent(role, lease),
-                Action::Renewed { lease, until, .. } => {
+                Action::Renewed { lease, ttl, until } => {
                     assert!(until > now, "renewed in the past");
-                    self.kept.get_mut(&lease).expect("not kept alive").until = Some(until);
+                    let kept = self.kept.get_mut(&lease).expect("not kept alive");
+                    (kept.until, kept.ttl, kept.late) = (Some(until), ttl, false);
+                }
+                Action::Late(lease) => {
+                    let kept = self.kept.get_mut(&lease).expect("not kept alive");
+                    assert!(!std::mem::replace(&mut kept.late, true), "late twice");
+                    assert!(kept.is_late(now), "late too early");
                 }
                 Action::Ended { lease, end } => {
                     let kept = self
@@ -253,6 +269,10 @@ impl World {
             assert!(
                 kept.until.is_none_or(|until| until > now),
                 "{lease} has ended without a report"
+            );
+            assert!(
+                !kept.is_late(now) || kept.late,
+                "{lease} is late without a report"
             );
         }
         match self.schedule.wake_at() {
