@@ -12,6 +12,7 @@ pub(crate) struct Window {
     pub(crate) until: BootTime,
 }
 
+#[cfg(test)]
 impl Window {
     /// The window of an alarm that never fires early.
     pub(crate) fn at(until: BootTime) -> Self {

@@ -66,7 +66,8 @@ impl KeepAliveTask {
             self.observer
                 .leases
                 .are(self.leases.len(), self.schedule.first_end());
-            alarm.set(self.schedule.wake_at().map(Window::at));
+            let (from, until) = (self.schedule.wake_from(), self.schedule.wake_at());
+            alarm.set(from.zip(until).map(|(from, until)| Window { from, until }));
             let next = std::future::poll_fn(|cx| self.poll_next(&mut alarm, cx)).await;
             let input = match next {
                 None => return,

@@ -37,6 +37,10 @@ const URGENT_BELOW: Duration = Duration::from_secs(5);
 /// that leases that were granted together are not renewed together.
 const JITTER: f64 = 0.1;
 
+/// A renewal is sent up to this time earlier when the client is awake. So leases whose renewals are due at
+/// about the same time wake it once.
+const EARLY: Duration = Duration::from_millis(100);
+
 /// Decides when each lease of a client is renewed, and when it has ended.
 #[derive(Debug)]
 pub(in crate::rpc::lease) struct RenewalSchedule {
@@ -140,6 +144,19 @@ impl RenewalSchedule {
         let streams = [self.shared.wake_at(), self.isolated.wake_at()];
         let first = streams.into_iter().chain([due, late]).flatten().min();
         Some(first.map_or(end, |first| first.min(end)))
+    }
+
+    /// From when on a tick does what is due at [`wake_at`](RenewalSchedule::wake_at).
+    pub(in crate::rpc::lease) fn wake_from(&self) -> Option<BootTime> {
+        let at = self.wake_at()?;
+        let renewal = self.due.first().filter(|(_, id)| self.may_be_early(*id));
+        Some(renewal.map_or(at, |(due, _)| at.min(*due - EARLY)))
+    }
+
+    /// Whether the lease waits for its next renewal, and not for the repetition of one.
+    fn may_be_early(&self, id: LeaseId) -> bool {
+        let lease = self.leases.get(&id);
+        lease.is_some_and(|lease| lease.ttl.is_some() && lease.refused.is_none())
     }
 
     /// The earliest end of a lease, if none is renewed.
@@ -338,7 +355,7 @@ impl RenewalSchedule {
     fn settle(&mut self, now: BootTime) {
         self.expire(now);
         while let Some((at, id)) = self.due.first().copied()
-            && at <= now
+            && (at <= now || at - EARLY <= now && self.may_be_early(id))
         {
             self.due.pop_first();
             if let Some(lease) = self.leases.get_mut(&id) {

@@ -15,6 +15,24 @@ fn the_ttl_counts_from_the_sending_and_a_third_of_it_passes_before_a_renewal() {
 }
 
 #[test]
+fn renewals_that_are_due_at_about_the_same_time_are_sent_together() {
+    let mut schedule = alive();
+    assert_eq!(schedule.wake_from(), Some(at(9_900)));
+    assert_eq!(schedule.wake_at(), Some(at(10_000)));
+    let mut early = alive();
+    assert_eq!(early.on(Input::Tick, at(9_899)), []);
+    let sent = [Action::Send(StreamRole::Shared, lease(1))];
+    assert_eq!(early.on(Input::Tick, at(9_900)), sent);
+    assert_eq!(schedule.on(Input::Tick, at(9_950)), sent);
+    // The repetition of a renewal is not early.
+    let mut schedule = asked();
+    assert_eq!(schedule.on(answer(1, 0), at(10)), []);
+    assert_eq!(schedule.wake_from(), schedule.wake_at());
+    assert_eq!(schedule.on(Input::Tick, at(209)), []);
+    assert_eq!(schedule.on(Input::Tick, at(210)), sent);
+}
+
+#[test]
 fn leases_that_were_granted_together_are_not_renewed_together() {
     let mut schedule = asked();
     for n in 2..=50 {

@@ -169,7 +169,8 @@ impl World {
         if let Some(kept) = self.kept.get_mut(&lease) {
             let pause = match ttl {
                 0 => Duration::from_millis(200),
-                ttl => seconds(ttl).mul_f64(0.9 / 3.0),
+                // A renewal may be early.
+                ttl => seconds(ttl).mul_f64(0.9 / 3.0) - Duration::from_millis(100),
             };
             let from = if ttl == 0 { self.now } else { request.sent };
             kept.next = Some(from + pause - Duration::from_micros(1));
