@@ -17,6 +17,15 @@ use crate::types::MemberId;
 ///
 /// A handle is cheap to clone and shares everything with its client. Each verb blocks for at most the client's
 /// [timeout](Client::timeout).
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// for member in client.cluster().member_list()?.members() {
+///     println!("{}: {:?}", member.name(), member.client_urls());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cluster {
     client: Client,

@@ -4,6 +4,14 @@
 ///
 /// A text is split at its commas, as in `"10.0.0.1:2379, 10.0.0.2:2379"`; the elements of a collection
 /// are not. An iterator is collected first.
+///
+/// ```
+/// use etcd_blocking::config::IntoEndpoints;
+///
+/// let list = "10.0.0.1:2379, 10.0.0.2:2379".into_endpoints();
+/// let array = ["10.0.0.1:2379", "10.0.0.2:2379"].into_endpoints();
+/// assert_eq!(list, array);
+/// ```
 pub trait IntoEndpoints: sealed::Sealed {
     /// Returns the endpoints as text, in the order given. They are parsed later.
     fn into_endpoints(self) -> Vec<String>;

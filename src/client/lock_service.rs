@@ -15,6 +15,18 @@ use crate::types::into_bytes::IntoBytes;
 /// The verbs of the lock and election services that run inside the server, returned by [`Client::lock_service`].
 ///
 /// A handle is cheap to clone and shares everything with its client.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let lease = client.grant(Duration::from_secs(10))?;
+/// let alive = client.keep_alive(lease.id())?;
+/// let lock = client.lock_service().lock("locks/report", &alive)?;
+/// client.lock_service().unlock(lock.key())?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LockService {
     client: Client,

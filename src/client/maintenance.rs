@@ -18,6 +18,16 @@ use crate::types::{MemberId, Revision};
 /// The verbs of maintenance, returned by [`Client::maintenance`].
 ///
 /// A handle is cheap to clone and shares everything with its client.
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// for endpoint in client.endpoints() {
+///     let status = client.at(&endpoint)?.maintenance().status()?;
+///     println!("{endpoint}: {} bytes", status.db_size());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Maintenance {
     client: Client,

@@ -50,6 +50,18 @@ pub struct DoubleBarrier {
 /// [`leave`](Inside::leave).
 ///
 /// Dropping it does not leave: the others wait until the session is over.
+///
+/// ```no_run
+/// use etcd_blocking::concurrency::{DoubleBarrier, Session};
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let session = Session::builder(&client).start()?;
+/// // Blocks until three have entered, and then until three have left.
+/// let inside = DoubleBarrier::new(&session, "jobs/1", 3).enter()?;
+/// inside.leave()?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "the others wait until it leaves, or its session is over"]
 pub struct Inside {

@@ -18,6 +18,15 @@ use crate::types::Revision;
 
 /// A request for [`Client::call`](crate::Client::call) and [`Client::submit`](crate::Client::submit). The
 /// trait is sealed: etcd defines the requests.
+///
+/// ```no_run
+/// use etcd_blocking::{Client, Request, Result};
+///
+/// fn call_twice<R: Request + Clone>(client: &Client, request: R) -> Result<R::Response> {
+///     client.call(request.clone())?;
+///     client.call(request)
+/// }
+/// ```
 pub trait Request: sealed::Rpc {}
 
 impl<T: sealed::Rpc> Request for T {}

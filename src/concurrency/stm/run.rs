@@ -77,6 +77,19 @@ pub struct Stm {
 }
 
 /// A transaction that committed.
+///
+/// ```no_run
+/// use etcd_blocking::concurrency::Stm;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let committed = Stm::new(&client).run(|tx| {
+///     tx.put("greeting", "hello");
+///     Ok("done")
+/// })?;
+/// println!("{} at revision {}", committed.value(), committed.revision());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct Committed<T> {
     value: T,

@@ -18,6 +18,19 @@ use crate::types::{KeyValue, LeaseId, Revision};
 /// [put](Tx::put) or [deleted](Tx::delete) before. Writes stay in memory until the function has returned.
 ///
 /// A failed read makes the transaction fail, even if the function ignores the error.
+///
+/// ```no_run
+/// use etcd_blocking::Result;
+/// use etcd_blocking::concurrency::Tx;
+///
+/// fn rename(tx: &mut Tx<'_>) -> Result<()> {
+///     if let Some(value) = tx.get("old")? {
+///         tx.put("new", value);
+///         tx.delete("old");
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct Tx<'a> {
     client: &'a Client,
     pub(super) attempt: Attempt,

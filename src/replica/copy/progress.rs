@@ -6,6 +6,18 @@ use crate::error::Error;
 use crate::types::Revision;
 
 /// Progress of a [`MirrorCopy`](crate::mirror::MirrorCopy) at one moment.
+///
+/// ```no_run
+/// use etcd_blocking::mirror::MakeMirror;
+///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// # let other = client.clone();
+/// let copy = MakeMirror::new(&client, &other).prefix("app/").dest_prefix("copy/").start()?;
+/// let progress = copy.progress();
+/// println!("copied up to revision {}, {} keys put", progress.revision(), progress.puts());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct CopyProgress {
     pub(super) revision: Revision,

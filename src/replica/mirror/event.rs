@@ -74,6 +74,18 @@ pub enum ResetCause {
 }
 
 /// Change of one key.
+///
+/// ```no_run
+/// use etcd_blocking::mirror::KeyChange;
+///
+/// fn describe(change: &KeyChange) -> String {
+///     match change {
+///         KeyChange::Put { kv, .. } => format!("{:?} was put", kv.key()),
+///         KeyChange::Deleted { prev, .. } => format!("{:?} was deleted", prev.key()),
+///         _ => "another change".to_owned(),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum KeyChange {

@@ -11,6 +11,13 @@ use crate::util::boot_time::BootTime;
 /// The time to live of a lease passes during that time, so [`std::time::Instant`], which stops on some
 /// systems, would report time that is no longer left. On systems other than Linux and Android, this is
 /// the monotonic clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use etcd_blocking::lease::Deadline;
+///
+/// assert_eq!(Deadline::PASSED.remaining(), Duration::ZERO);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Deadline(BootTime);
 

@@ -10,6 +10,16 @@ use super::lease_status::LeaseWaiter;
 /// Requests that hold a lock or an election under a lease take one of these and not a lease id, so
 /// that the lease is renewed while they wait, and the request ends when the lease does. The trait is
 /// sealed.
+///
+/// ```no_run
+/// use etcd_blocking::lease::KeepsAlive;
+/// use etcd_blocking::{Client, Result};
+///
+/// fn lock_report(client: &Client, alive: &impl KeepsAlive) -> Result<()> {
+///     client.lock_service().lock("locks/report", alive)?;
+///     Ok(())
+/// }
+/// ```
 pub trait KeepsAlive: sealed::HasLease {}
 
 impl<T: sealed::HasLease> KeepsAlive for T {}

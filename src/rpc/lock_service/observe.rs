@@ -44,6 +44,16 @@ const ROOM_CHECK: Duration = Duration::from_millis(50);
 /// that were replaced meanwhile, or while the channel was full (128 items). An `Err` is the last item.
 ///
 /// Dropping it ends the observation, without blocking.
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let leaders = client.lock_service().observe("elections/scheduler")?;
+/// for leader in &leaders {
+///     println!("leader: {:?}", leader?.kv());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it ends the observation"]
 pub struct Leaders {
