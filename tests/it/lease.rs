@@ -249,7 +249,7 @@ fn a_lease_is_renewed_after_a_third_of_its_ttl() {
     let pace = Pace::start();
     let begun = Instant::now();
     let renewals = stays_alive_for(&alive, secs(8));
-    let late = pace.owed(begun, Instant::now()).as_millis() / 670;
+    let late = pace.delay(begun, Instant::now()).as_millis() / 670;
     let fewest = 11usize.saturating_sub(usize::try_from(late).unwrap());
     assert!((fewest.max(5)..=14).contains(&renewals), "{renewals}");
     assert!(exists(&client, "k"));

@@ -163,8 +163,8 @@ impl Load {
         expected.sort();
         let mut events = Vec::new();
         while events.last() != expected.last() {
-            let owed = self.pace.owed(fault, Instant::now());
-            let left = (watch_limit + owed).saturating_sub(fault.elapsed());
+            let delay = self.pace.delay(fault, Instant::now());
+            let left = (watch_limit + delay).saturating_sub(fault.elapsed());
             let item = self
                 .watch
                 .recv_timeout(left.max(Duration::from_millis(100)));
@@ -203,5 +203,5 @@ fn longest_gap<'a>(pace: &Pace, moments: impl Iterator<Item = &'a Instant>) -> D
 
 fn net(pace: &Pace, from: Instant, to: Instant) -> Duration {
     let took = to.saturating_duration_since(from);
-    took.saturating_sub(pace.owed(from, to))
+    took.saturating_sub(pace.delay(from, to))
 }

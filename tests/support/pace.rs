@@ -31,7 +31,7 @@ impl Pace {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let (record, stop) = (Arc::clone(&record), Arc::clone(&stop));
-            move || keep(&record, &stop)
+            move || record_delays(&record, &stop)
         });
         Pace {
             record,
@@ -41,7 +41,7 @@ impl Pace {
     }
 
     /// The delay from `from` to `to`.
-    pub fn owed(&self, from: Instant, to: Instant) -> Duration {
+    pub fn delay(&self, from: Instant, to: Instant) -> Duration {
         let record = self.record.lock().unwrap();
         let at = |moment: Instant| {
             let later = record.partition_point(|(at, _)| *at <= moment);
@@ -51,10 +51,10 @@ impl Pace {
         let later = record.partition_point(|(at, _)| *at <= to);
         let end = record.get(later).map_or_else(
             || {
-                let (last, owed) = record[record.len() - 1];
-                owed + to.saturating_duration_since(last).saturating_sub(STEP)
+                let (last, delay) = record[record.len() - 1];
+                delay + to.saturating_duration_since(last).saturating_sub(STEP)
             },
-            |(_, owed)| *owed,
+            |(_, delay)| *delay,
         );
         end.saturating_sub(at(from))
     }
@@ -63,10 +63,10 @@ impl Pace {
     #[track_caller]
     pub fn check_span(&self, what: &str, from: Instant, to: Instant, bound: Duration) {
         let took = to.saturating_duration_since(from);
-        let owed = self.owed(from, to);
+        let delay = self.delay(from, to);
         assert!(
-            took < bound + owed,
-            "{what} took {took:?}; the bound is {bound:?}, and the machine owed {owed:?}"
+            took < bound + delay,
+            "{what} took {took:?}; the bound is {bound:?}, and the delay of the machine {delay:?}"
         );
     }
 
@@ -88,23 +88,23 @@ impl Drop for Pace {
     }
 }
 
-fn keep(record: &Mutex<Vec<(Instant, Duration)>>, stop: &AtomicBool) {
+fn record_delays(record: &Mutex<Vec<(Instant, Duration)>>, stop: &AtomicBool) {
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let mut owed = Duration::ZERO;
+    let mut delay = Duration::ZERO;
     let mut last = Instant::now();
     while !stop.load(Ordering::SeqCst) {
         thread::sleep(STEP);
         let now = Instant::now();
         let step = now.duration_since(last);
-        let per_processor = running() as f64 / processors as f64;
-        owed += step.mul_f64((per_processor - 1.0).max(0.0)) + step.saturating_sub(2 * STEP);
+        let per_processor = runnable_threads() as f64 / processors as f64;
+        delay += step.mul_f64((per_processor - 1.0).max(0.0)) + step.saturating_sub(2 * STEP);
         last = now;
-        record.lock().unwrap().push((now, owed));
+        record.lock().unwrap().push((now, delay));
     }
 }
 
 /// Number of runnable threads of the machine, including the caller.
-fn running() -> usize {
+fn runnable_threads() -> usize {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = stat
         .lines()

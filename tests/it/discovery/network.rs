@@ -139,7 +139,7 @@ fn all_stay_registered(count: usize, ttl: Duration) -> bool {
             thread::sleep(TICK / 2);
             let now = Instant::now();
             match judge.look() {
-                Ok(all) if now < end || !all && now < end + SILENCE + pace.owed(end, now) => {}
+                Ok(all) if now < end || !all && now < end + SILENCE + pace.delay(end, now) => {}
                 Ok(true) => break Ok(()),
                 Ok(false) => break Err(String::from("not all are registered again")),
                 Err(wrong) => break Err(wrong),
