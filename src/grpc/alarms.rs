@@ -1,4 +1,4 @@
-//! Alarms: the timers of what a client does while nobody uses it, such as renewals and pings.
+//! Alarms: the timers of the background work of a client, such as renewals and pings.
 //!
 //! A tokio timer of some seconds wakes the thread up to three times, because it moves between the levels
 //! of a wheel, and its clock stops while the machine is suspended. The alarms of a client share one timer,
@@ -29,7 +29,7 @@ pub(crate) struct Alarms(Arc<Shared>);
 struct Shared {
     now: fn() -> BootTime,
     table: Mutex<AlarmTable>,
-    /// Tells the task that the first alarm may have changed.
+    /// Notified when the first alarm may have changed.
     changed: Notify,
 }
 
@@ -73,7 +73,7 @@ impl Alarms {
 }
 
 impl Alarm {
-    /// Sets the alarm, instead of an earlier setting; `None` unsets it.
+    /// Sets the alarm, and replaces an earlier setting; `None` unsets it.
     pub(crate) fn set(&mut self, window: Option<Window>) {
         if self.window == window {
             return;

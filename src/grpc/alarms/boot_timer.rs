@@ -20,7 +20,7 @@ const MAX_SLEEP: Duration = if cfg!(any(target_os = "linux", target_os = "androi
 /// A timer on the boot-time clock: a timer of the kernel on Linux and Android; a tokio timer on other
 /// systems, and when the process has no file descriptor left.
 pub(super) struct BootTimer {
-    /// What the timer is set to, until it fires.
+    /// The time at which the timer fires; `None` while it is not set.
     at: Option<BootTime>,
     #[cfg(any(target_os = "linux", target_os = "android"))]
     kernel: Option<kernel::KernelTimer>,

@@ -23,7 +23,7 @@ impl Window {
 /// The alarms that are set.
 #[derive(Debug, Default)]
 pub(super) struct AlarmTable {
-    /// By the end of the window.
+    /// The alarms, ordered by the ends of their windows.
     set: BTreeMap<(BootTime, u64), PendingAlarm>,
     count: u64,
 }
@@ -56,7 +56,7 @@ impl AlarmTable {
         self.set.first_key_value().map(|((until, _), _)| *until)
     }
 
-    /// Remembers the task that waits for an alarm. Returns `false` when the alarm has fired.
+    /// Stores the task that waits for an alarm. Returns `false` when the alarm has fired.
     pub(super) fn wait(&mut self, number: u64, window: Window, task: &Waker) -> bool {
         let Some(alarm) = self.set.get_mut(&(window.until, number)) else {
             return false;

@@ -60,7 +60,7 @@ fn an_alarm_fires_at_the_end_of_its_window_or_early_with_another() {
 }
 
 #[test]
-fn an_alarm_that_is_unset_or_set_anew_does_not_fire_at_its_old_time() {
+fn an_alarm_that_is_unset_or_set_again_does_not_fire_at_its_old_time() {
     let mut table = AlarmTable::default();
     let (one, other) = (table.number(), table.number());
     table.set(one, window(10, 10));
@@ -153,7 +153,7 @@ fn clock_with_suspend() -> BootTime {
 }
 
 #[test]
-fn without_a_timer_file_a_suspend_is_noticed_too() {
+fn a_suspend_is_detected_also_without_a_timer_file() {
     run_task(async {
         let alarms = Alarms::new(clock_with_suspend);
         alarms.0.table.lock().number();

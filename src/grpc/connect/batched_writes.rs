@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A byte stream for h2 that answers "no" when it is first asked whether it supports vectored writes.
+/// A byte stream for h2 whose first answer is that it does not support vectored writes.
 ///
-/// h2 asks once when it takes over a stream, to choose from which size on it does not copy a frame into its
-/// buffer: 256 bytes with vectored writes, and 1 KiB without. A frame that is not copied ends a write, so with
-/// 256 bytes each put of a value of that size would be a write of its own. h2 asks again before each write,
-/// and then the answer is that of the stream: the header and the payload of a large frame leave in one
+/// h2 checks this once when it gets a stream, and chooses the size from which it does not copy a frame into
+/// its buffer: 256 bytes with vectored writes, and 1 KiB without. A frame that is not copied ends a write, so
+/// with 256 bytes each put of a value of that size would be a separate write. h2 checks it again before each
+/// write, and then gets the answer of the stream: the header and the payload of a large frame leave in one
 /// write.
 pub(super) struct BatchedWrites<T> {
     io: T,

@@ -29,7 +29,7 @@ pub(crate) struct ConnectionState {
     pub(super) no_range_stream: AtomicBool,
     /// No stream was open at the last keepalive check: the next stream is reported to `busy`.
     resting: AtomicBool,
-    /// Requests a keepalive check because a stream was opened after a rest.
+    /// Requests a keepalive check because the first stream was opened after an idle time.
     pub(super) busy: Notify,
     /// Requests a keepalive check after an unanswered request.
     pub(crate) suspected: Notify,
@@ -70,10 +70,10 @@ impl ConnectionState {
         self.open_streams.fetch_sub(1, SeqCst);
     }
 
-    /// Lets the next stream request a keepalive check.
+    /// Records that the connection is idle: the next stream requests a keepalive check.
     pub(super) fn rest(&self) {
         self.resting.store(true, SeqCst);
-        // A stream that was opened before this line did not report itself.
+        // A stream that was opened before this line was not reported.
         if self.is_busy() {
             self.busy.notify_one();
         }

@@ -25,7 +25,7 @@ pub(crate) enum KeepaliveStep {
         from: Instant,
         until: Instant,
     },
-    /// Nothing is asked of the server: do nothing until a stream is opened, or another event arrives.
+    /// No stream is open: do nothing until one is opened, or another event arrives.
     Rest,
     Ping,
     /// The server is not reachable.
@@ -39,7 +39,7 @@ pub(crate) struct Keepalive {
     pinged: Instant,
     /// The last ping is not answered.
     ping_pending: bool,
-    /// Since when the connection is busy, without a rest.
+    /// The time since which streams have always been open.
     busy: Option<Instant>,
     /// When an unanswered request was reported. It is kept until the next sign of life, also while
     /// it is too early for a ping.

@@ -71,7 +71,7 @@ fn a_silent_server_is_abandoned_after_an_unanswered_ping() {
 }
 
 #[test]
-fn a_connection_without_streams_rests_and_a_stream_has_its_whole_interval() {
+fn an_idle_connection_is_not_checked_and_a_new_stream_has_the_whole_interval() {
     let mut wire = Wire::new();
     assert_eq!(wire.step(false), KeepaliveStep::Rest);
     assert_eq!(wire.silence(3_600_000, false), None);

@@ -263,14 +263,14 @@ impl Watches {
         asked_at.map_or(after_message, |at| after_message.max(at + ASK_AGAIN))
     }
 
-    /// From when on a tick sends the next progress request.
+    /// The time from which a tick sends the next progress request.
     fn ask_from(&self) -> Instant {
         let after_message = self.last_message_at + (ASK_AFTER - ASK_EARLIER);
         let asked_at = self.progress_requests.sent_at;
         asked_at.map_or(after_message, |at| after_message.max(at + ASK_AGAIN))
     }
 
-    /// From when on a tick does what is due at this deadline.
+    /// The time from which a tick performs the step of this deadline.
     pub(super) fn due_from(&self, deadline: Instant) -> Instant {
         if deadline == self.ask_at() {
             self.ask_from()

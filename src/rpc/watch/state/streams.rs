@@ -91,8 +91,8 @@ impl Streams {
         all.filter_map(|(stream, watches)| Some((stream, watches.deadline()?)))
     }
 
-    /// From when on the next `Tick` of each stream does what is due, if the client wakes up for something
-    /// else.
+    /// The time from which the next `Tick` of each stream performs its step, if the client wakes up for
+    /// another reason.
     pub(crate) fn ticks_from(&self) -> impl Iterator<Item = (StreamNo, Instant)> {
         let all = self.all();
         all.filter_map(|(stream, watches)| Some((stream, watches.tick_from()?)))

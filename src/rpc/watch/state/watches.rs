@@ -270,7 +270,7 @@ impl Watches {
         }
     }
 
-    /// From when on a tick does what is due at the deadline.
+    /// The time from which a tick performs the step of the deadline.
     pub(crate) fn tick_from(&self) -> Option<Instant> {
         let deadline = self.deadline()?;
         match self.stream {

@@ -67,7 +67,7 @@ fn a_silent_stream_is_checked_and_then_abandoned() {
 }
 
 #[test]
-fn a_silent_stream_is_asked_earlier_by_a_tick_that_comes_anyway() {
+fn a_tick_in_the_window_sends_the_progress_request_early() {
     for (after, asked) in [(19, false), (20, true), (29, true)] {
         let (mut state, begun) = one_live(Watch::key("k"));
         let from = state.tick_from().expect("a time");
