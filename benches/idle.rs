@@ -28,7 +28,7 @@ use etcd_blocking::{Client, Discovery, Instance, Registrar};
 const ENDPOINT: &str = "BENCH_ENDPOINT";
 const ROW: &str = "BENCH_ROW";
 
-/// How long a client is left alone before the measurement: calls that have ended cause no wake-ups then.
+/// The idle time of a client before the measurement, so that earlier calls cause no wake-ups in it.
 const SETTLE: Duration = Duration::from_secs(8);
 
 /// The name of a row, how many instances it registers, and whether it has a view.

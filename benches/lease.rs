@@ -1,8 +1,8 @@
-//! Prints what keeping leases alive costs, by the number of leases of a client.
+//! Prints the cost of keeping leases alive, by the number of leases of a client.
 //!
 //! `cargo bench --bench lease` takes about a minute. CPU time is that of the client's threads (Linux). Each
-//! lease has a time to live of 6 s, so it is renewed every 2 s. Growth compares with the row above: 1.0 is a
-//! cost of a renewal that does not grow.
+//! lease has a time to live of 6 s, so it is renewed every 2 s. Growth is the cost of a renewal relative to
+//! the row above: 1.0 means that it does not grow.
 
 #![allow(
     missing_docs,

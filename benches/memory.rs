@@ -1,4 +1,4 @@
-//! Prints what one lease, registration, view and instance of a view take of memory.
+//! Prints the memory of one lease, registration, view and instance of a view.
 //!
 //! `cargo bench --bench memory`. Each row is a process of its own: its resident memory at the end, less that
 //! of a client that is ready, divided by the count (Linux). A figure includes the allocator's own share.

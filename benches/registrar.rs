@@ -1,8 +1,8 @@
-//! Prints what registering, healing and renewing cost, by the number of instances of a registrar.
+//! Prints the cost of registering, restoring and renewing, by the number of instances of a registrar.
 //!
 //! `cargo bench --bench registrar` takes about two minutes. CPU time is that of the client's threads (Linux),
-//! for each instance; *renewal* is the CPU time of one renewal of the lease, whatever depends on it. Growth
-//! compares with the row above: 1.0 is a cost that does not grow.
+//! for each instance; *renewal* is the CPU time of one renewal of the lease with all its instances. Growth
+//! is relative to the row above: 1.0 means that the cost does not grow.
 //!
 //! - register: all instances are announced, and are in etcd;
 //! - revoked: another client revokes the lease, and all instances are registered under another one;

@@ -1,4 +1,4 @@
-//! Prints how fast a watch delivers events: those of now, and those of the past.
+//! Prints how fast a watch delivers live and past events.
 //!
 //! `cargo bench --bench watch` takes about a minute; `-- --events N` sets the number of past events
 //! (1,000,000). Values have 256 bytes. CPU time is that of this process, which only
@@ -57,7 +57,8 @@ fn write(client: &Client, prefix: &str, count: usize, in_txn: usize) -> Revision
     first.expect("an event")
 }
 
-/// What was read: how many events, in which time, with which CPU time and growth of the resident memory.
+/// The result of a reader: the number of events, the time, the CPU time and the growth of the resident
+/// memory.
 struct Reading {
     events: usize,
     took: Duration,

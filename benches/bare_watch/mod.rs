@@ -77,7 +77,7 @@ fn create(prefix: &[u8], revision: i64) -> Bytes {
     framed.into()
 }
 
-/// Counts the events in a stream of framed responses, whatever pieces it comes in.
+/// Counts the events in a stream of framed responses, which arrive in pieces of any size.
 #[derive(Default)]
 struct Events {
     count: usize,

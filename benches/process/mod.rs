@@ -1,4 +1,4 @@
-//! What threads and processes use (Linux).
+//! The resource use of threads and processes (Linux).
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
