@@ -26,7 +26,7 @@ fn a_status_inside_a_text_is_recognised_by_its_description() {
 }
 
 #[test]
-fn all_token_failures_ask_for_a_new_token_and_prove_that_nothing_happened() {
+fn all_token_failures_request_a_new_token_and_prove_that_nothing_was_executed() {
     for (text, rejection) in [
         ("etcdserver: invalid auth token", TokenRejection::Invalid),
         (

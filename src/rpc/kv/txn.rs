@@ -370,7 +370,7 @@ mod tests {
 
     // Fault: W7
     #[test]
-    fn transactions_nested_too_deep_are_refused_whatever_their_depth() {
+    fn nesting_over_the_limit_is_refused_at_any_depth() {
         assert!(nest(1).check().is_ok());
         assert!(nest(MAX_DEPTH).check().is_ok());
         for depth in [MAX_DEPTH + 1, 100, 1_000_000] {

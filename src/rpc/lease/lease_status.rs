@@ -17,7 +17,7 @@ use crate::runtime::{BoundedReceiver, BoundedSender, Capacity, bounded_queue};
 use crate::types::LeaseId;
 use crate::util::boot_time::BootTime;
 
-/// The room for renewals that are not read.
+/// The capacity for unread renewals.
 const ROOM: Capacity = Capacity {
     items: 16,
     bytes: usize::MAX,
@@ -31,7 +31,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// The newest renewal, once one was answered.
+    /// The newest renewal; `None` before the first answer.
     newest: Option<Renewal>,
     /// A renewal is late.
     is_late: bool,
@@ -159,7 +159,7 @@ impl Drop for LeaseStatusWriter {
 }
 
 impl LeaseStatus {
-    /// The queue of renewals, which begins with the newest one. The first call makes it.
+    /// The queue of renewals, which begins with the newest one. The first call creates it.
     pub(super) fn renewals(&self) -> &BoundedReceiver<Result<Renewal>> {
         self.renewals.get_or_init(|| {
             let (mut sender, receiver) = bounded_queue(ROOM, Err);
@@ -178,7 +178,7 @@ impl LeaseStatus {
         })
     }
 
-    /// The channel of the loss. The first call makes it.
+    /// The channel that receives the loss. The first call creates it.
     pub(super) fn lost(&self) -> &Receiver<Error> {
         self.lost.get_or_init(|| {
             let (sender, receiver) = bounded(1);
@@ -187,7 +187,7 @@ impl LeaseStatus {
                 (Keeping::Alive(observers), _) => {
                     observers.get_or_insert_default().lost = Some(sender);
                 }
-                // The channel has room for its only item.
+                // It has room: this is its only item.
                 (Keeping::Lost, Some(why)) => drop(sender.try_send(why.clone())),
                 (Keeping::Lost, None) | (Keeping::Dropped, _) => {}
             }
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn renewals_are_queued_from_when_they_are_asked_for_beginning_with_the_newest() {
+    fn renewals_are_queued_after_the_first_request_beginning_with_the_newest() {
         let (writer, status) = new();
         assert!(writer.renewed(&until(10)) && writer.renewed(&until(20)));
         let renewals = status.renewals();

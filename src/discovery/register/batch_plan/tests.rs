@@ -329,7 +329,7 @@ fn an_isolated_entry_without_answers_does_not_delay_other_entries() {
 }
 
 #[test]
-fn a_changed_entry_is_sent_at_once_and_a_removed_one_is_forgotten() {
+fn a_changed_entry_is_sent_at_once_and_a_removed_one_is_dropped() {
     let mut world = World::new(1);
     (world.steps, world.bytes) = (1000, 10 << 20);
     world.add(StepKind::Write, 50, true);

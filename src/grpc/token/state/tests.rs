@@ -97,7 +97,7 @@ fn a_wrong_password_is_checked_again_after_growing_waits() {
 }
 
 #[test]
-fn any_other_refusal_is_remembered_briefly_and_keeps_the_token() {
+fn any_other_refusal_is_kept_briefly_and_does_not_remove_the_token() {
     let unknown = ServerError::read(2, "auth: something new");
     let (mut state, mut now) = (TokenState::fetched_by_need(), Instant::now());
     for _ in 0..20 {
