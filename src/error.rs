@@ -184,6 +184,7 @@ impl Error {
     /// The error of a task that was dropped without a reply: it panicked, or the runtime shut down.
     #[cold]
     pub(crate) fn abandoned() -> Self {
+        // A dropped reply cannot report its cause: during a panic it is that panic.
         if std::thread::panicking() {
             Error::panicked()
         } else {

@@ -86,6 +86,8 @@ impl Driver {
             DriveMode::Caller => return Path::TakeOver,
             DriveMode::Auto => {}
         }
+        // An overlap ends the series, so that a program with several threads does not change the
+        // driver often.
         if !alone {
             self.lone.store(0, SeqCst);
             return Path::Job;
@@ -94,6 +96,7 @@ impl Driver {
             return Path::Direct;
         }
         let now = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // Stored at each call: the pause is counted between the starts of two calls.
         let last = self.last_start.swap(now, SeqCst);
         if now.saturating_sub(last) > SOON.as_micros() as u64 {
             self.lone.store(1, SeqCst);

@@ -84,6 +84,7 @@ impl Entry {
 
     pub(super) fn begin(&mut self, step: KeyStep) {
         if let KeyStep::Write(..) = step {
+            // After a refusal, the last accepted value is written again instead of the wanted one.
             self.sent = match self.owned_key.writes_accepted() {
                 true => self.stored,
                 false => self.wanted,
@@ -152,6 +153,8 @@ impl Entry {
     /// Its step was not executed, or it is not known whether it was. The cause need not be this step.
     pub(super) fn not_done(&mut self, is_certain: bool) {
         if is_certain {
+            // The cause may be another step of the transaction, so the value is not marked as
+            // refused.
             self.owned_key.refused(false);
         } else {
             self.owned_key.failed();
@@ -194,6 +197,7 @@ impl Entry {
     /// Publishes its state to its handles.
     pub(super) fn publish(&mut self, validity: &Arc<LeaseValidity>, is_unwatched: bool) {
         let state = match self.state(validity) {
+            // Without its watch, a deletion of the key would not be noticed.
             State::Registered { valid_until, .. } if is_unwatched => State::Suspect { valid_until },
             state => state,
         };
@@ -229,6 +233,8 @@ impl Entry {
 
     fn state(&mut self, validity: &LeaseValidity) -> State {
         if self.owned_key.stored_at().is_some() && self.owned_key.sent_is_there() {
+            // The version follows the key: an answer or an event showed that the sent value is in
+            // etcd.
             self.stored = self.sent;
         }
         match (self.owned_key.stored_at(), self.owned_key.phase) {

@@ -101,6 +101,8 @@ impl MirrorChangeQueue {
             Some(_) => self.cause.max(cause),
             None => cause,
         };
+        // The older snapshot is kept if a `Reset` is pending: the reader has not received what
+        // followed it.
         self.reported.get_or_insert_with(|| self.shared.snapshot());
         self.shared
             .update(|snapshot| snapshot.reset(list, revision));
@@ -135,6 +137,7 @@ impl MirrorChangeQueue {
             return;
         }
         self.stale = stale;
+        // `Stale` or `Live` may find the queue full too.
         self.reserve(0);
         self.queue_health();
     }
@@ -150,6 +153,7 @@ impl MirrorChangeQueue {
         let waiting = self.bounded_sender.waiting();
         self.poll_interval = match waiting < self.waiting {
             true => MIN_POLL,
+            // A reader that takes nothing is checked less often.
             false => (self.poll_interval * 2).min(MAX_POLL),
         };
         self.waiting = waiting;
@@ -197,6 +201,7 @@ impl MirrorChangeQueue {
     }
 
     fn queue_health(&mut self) {
+        // While a `Reset` is pending, the reader gets the state after it.
         if self.reported.is_some() || self.reported_stale == self.stale {
             return;
         }

@@ -69,6 +69,7 @@ impl WatchRegistry {
         last_item: fn(Error) -> T,
     ) -> (BoundedSender<T>, BoundedReceiver<T>) {
         let (sender, receiver) = bounded_queue(self.room, last_item);
+        // The metrics read the length of the queue while it exists.
         self.transport.observer().watch_queue(sender.queue());
         (sender, receiver)
     }
@@ -110,6 +111,7 @@ impl WatchRegistry {
         created: Option<oneshot::Sender<Result<()>>>,
     ) -> Result<CommandSender> {
         let about = || Operation::about("watch", watch.keys());
+        // Checked before the task is started, which needs the runtime.
         watch.check().map_err(|e| e.operation(about()))?;
         let task = self.task(spawn).map_err(|e| e.operation(about()))?;
         task.send(Command::Add {
@@ -128,6 +130,7 @@ impl WatchRegistry {
             return Ok(task.clone());
         }
         let (commands, queue) = CommandSender::new();
+        // Started under the lock, so that two callers do not start two tasks.
         let running = WatchTask::run(Arc::clone(&self.transport), queue);
         spawn.spawn(Box::pin(running))?;
         *task = Some(commands.clone());

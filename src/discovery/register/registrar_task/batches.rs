@@ -31,6 +31,7 @@ impl RegistrarTask {
             match answer {
                 Ok(response) => match batch::outcomes(&batch.steps, &response) {
                     Ok(outcomes) => self.batch_done(id, &batch, &response, outcomes, now),
+                    // An answer that does not match its steps is no proof of what was executed.
                     Err(error) => self.batch_failed(id, &batch, &error.unknown_outcome(true), now),
                 },
                 Err(error) => self.batch_failed(id, &batch, &error, now),
@@ -48,6 +49,7 @@ impl RegistrarTask {
     ) {
         self.plan
             .ended(id, BatchResult::Answered, now, jitter::fraction());
+        // An answer shows that etcd is reachable and accepts writes.
         self.validity.set_error(None);
         let at = response.revision();
         let valid = valid(self.codec, &self.prefix);
@@ -71,6 +73,7 @@ impl RegistrarTask {
             } else {
                 entry.worked();
             }
+            // The answer may lead to a further step, such as a write after a read.
             if entry.owned_key.due(&self.leases).is_some() {
                 self.to_send.insert(sent.number);
             }
@@ -102,6 +105,7 @@ impl RegistrarTask {
                 }
                 Consequence::Split | Consequence::Done => entry.not_done(was_not_done),
             }
+            // etcd refused this delete alone, and would refuse it again.
             if let (Consequence::Isolated, KeyStep::Delete(_)) = (consequence, sent.step) {
                 entry.abandon_key();
                 left_behind = true;
@@ -112,6 +116,7 @@ impl RegistrarTask {
         if consequence == Consequence::RetryLater {
             self.validity.set_error(Some(error.clone()));
         }
+        // A batch that was sent under an earlier lease is no proof about the present one.
         if refusal == Refusal::LeaseGone && batch.lease == self.leases.current {
             self.shared_lease.give_up(now);
             self.lease_lost(Loss::LeaseGone);
@@ -125,6 +130,7 @@ impl RegistrarTask {
     /// Sends the next steps.
     pub(super) fn send_batches(&mut self, now: Instant) {
         while let Some((until, number)) = self.delayed.pop_first() {
+            // The queue is ordered by time: all others are later.
             if until > now {
                 self.delayed.insert((until, number));
                 break;
@@ -208,6 +214,7 @@ impl DueSteps<'_> {
         let (key, value) = (&entry.owned_key.key, entry.owned_key.next_value());
         let step_size = batch::step_size(key, value, step, self.namespace);
         match entry.contention.not_before(self.now) {
+            // A delete does not contend with another program, so it is not delayed.
             Some(until) if !entry.owned_key.is_leaving() => Some(Due::At(until)),
             _ => Some(Due::Now(step_size)),
         }

@@ -65,6 +65,7 @@ impl Streams {
         now: Instant,
         random: f64,
     ) -> Vec<(StreamNo, Action)> {
+        // An input of a stream that was removed meanwhile.
         let Some(watches) = self.stream(stream) else {
             return Vec::new();
         };
@@ -75,6 +76,8 @@ impl Streams {
         }
         for watch in moving {
             let to = match stream {
+                // A watch leaves the shared stream for an oversized response, and returns when it
+                // has caught up.
                 SHARED => self.own_stream(now),
                 _ => SHARED,
             };
@@ -120,6 +123,7 @@ impl Streams {
             fragments: true,
             limit: self.limit,
         };
+        // Numbers are not reused: a late input of a removed stream must not reach another one.
         self.last += 1;
         self.own.insert(self.last, Watches::new(kind, now));
         self.last
