@@ -66,6 +66,8 @@ pub(super) fn check_size(
 pub(super) fn txn(mut steps: Vec<Txn>) -> Txn {
     match (steps.pop(), steps.is_empty()) {
         (Some(only), true) => only,
+        // Nested, so that each step has its own condition: one that fails does not affect the
+        // others.
         (last, _) => Txn::always(steps.into_iter().chain(last)),
     }
 }
@@ -89,6 +91,7 @@ pub(super) fn step(key: &Bytes, value: &Bytes, step: KeyStep) -> Txn {
                 .or_else([Get::key(key)])
         }
         KeyStep::Delete(lease) => {
+            // A key under another lease belongs to a successor, and is not deleted.
             Txn::when([Compare::lease(key.clone()).eq(Some(lease))]).then([Delete::key(key)])
         }
         KeyStep::Read => Txn::always([Get::key(key)]),
@@ -114,6 +117,7 @@ pub(super) fn outcomes<'a>(
     steps: &[SentStep],
     response: &'a TxnResponse,
 ) -> Result<Vec<StepOutcome<'a>>> {
+    // A single step was not nested.
     if let [only] = steps {
         return Ok(vec![outcome(only, response)?]);
     }

@@ -88,6 +88,7 @@ impl KeepAliveTask {
         for action in self.schedule.on(input, clock::now()) {
             without_holders.extend(self.act(action));
         }
+        // Fed afterwards, because the schedule is still returning actions before.
         for lease in without_holders {
             self.feed(Input::Remove(lease));
         }
@@ -115,6 +116,7 @@ impl KeepAliveTask {
                 holder,
             } => {
                 let kept = self.leases.entry(lease).or_default();
+                // A further holder gets the validity that the earlier ones have.
                 if let Some(newest) = kept.holders.iter().find_map(|o| o.status.newest()) {
                     holder.status.renewed(&newest);
                 }
@@ -127,6 +129,7 @@ impl KeepAliveTask {
                 let kept = self.leases.get_mut(&lease)?;
                 let index = kept.holders.iter().position(|o| o.number == number)?;
                 kept.holders.swap_remove(index).status.dropped();
+                // The lease is renewed until its last holder leaves.
                 if !kept.holders.is_empty() {
                     return None;
                 }
@@ -158,6 +161,7 @@ impl KeepAliveTask {
     fn act(&mut self, action: Action) -> Option<LeaseId> {
         match action {
             Action::Open(role) => {
+                // A lease close to its end does not wait for the pauses between background dials.
                 let demand = match self.schedule.is_urgent(clock::now()) {
                     true => Urgency::Call,
                     false => Urgency::Background,
@@ -175,6 +179,7 @@ impl KeepAliveTask {
                 self.observer.leases.renewed(lease, ttl);
                 let kept = self.leases.get_mut(&lease)?;
                 let renewal = Renewal::new(lease, ttl, until);
+                // A holder that has seen the lease expire by the clock has lost it for good.
                 let lost = |holder: &mut LeaseHolder| !holder.status.renewed(&renewal);
                 for holder in kept.holders.extract_if(.., lost) {
                     let why = Error::new(ErrorKind::LeaseExpired, "its time ran out");

@@ -76,6 +76,7 @@ impl RenewalStream {
             match ready!(self.stream.poll_message(cx)) {
                 StreamEvent::Opened => return Poll::Ready(RenewalEvent::Opened),
                 StreamEvent::Message(pb) => {
+                    // An answer without a lease id belongs to no request.
                     if let Some(lease) = LeaseId::new(pb.id) {
                         return Poll::Ready(RenewalEvent::Answer { lease, ttl: pb.ttl });
                     }
@@ -87,6 +88,7 @@ impl RenewalStream {
 
     fn closed(&self, closed: StreamClosed) -> RenewalEvent {
         let StreamClosed { endpoint, failure } = closed;
+        // Without a connection, no renewal was sent that could be refused.
         let is_refusal = endpoint.is_some() && failure.as_ref().is_some_and(is_about_request);
         let (kind, text) = match failure {
             None => (ErrorKind::Unavailable, "the server ended the stream".into()),

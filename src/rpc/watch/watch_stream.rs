@@ -106,6 +106,7 @@ impl WatchStream {
 
     /// Polls for the next input.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        // After `Replaced`, which was returned for the same read.
         if let Some(revision) = self.postponed_read.take() {
             return Poll::Ready(Input::Read(Ok(revision)));
         }
@@ -151,6 +152,8 @@ impl WatchStream {
             && let Some(header) = &message.header
         {
             let store = self.transport.store();
+            // A watch is answered from the member's own data, which may be older than that of other
+            // members.
             store.answered(header, Consistency::Local, open.known_at_open);
         }
     }
@@ -248,6 +251,7 @@ async fn read_once(
     let request = RangeRequest {
         key,
         limit: 1,
+        // Only the header is needed, so no key value is sent.
         count_only: true,
         ..RangeRequest::default()
     };
@@ -263,6 +267,8 @@ async fn read_once(
                 ));
             }
             Ok(Err(error)) => return Err(read_end(error)),
+            // Other messages of the connection arrive: the answer is behind them, and the server is
+            // not silent.
             Err(_) if received.bytes() != before => {}
             Err(_) => {
                 let text = format!("the server did not answer a read in {READ_WITHIN:?}");
@@ -286,6 +292,7 @@ async fn orders_progress(connection: Connection) -> bool {
                 ..
             })
         ),
+        // A member that does not report its version is treated like an old one.
         Err(_) => false,
     }
 }
@@ -296,6 +303,7 @@ fn is_ordered(version: &str) -> bool {
     match (next(), next(), next()) {
         (Some(3), Some(4), Some(patch)) => patch >= 25,
         (Some(3), Some(5), Some(patch)) => patch >= 8,
+        // A release with both numbers, also one before its first patch.
         (Some(major), Some(minor), _) => (major, minor) >= (3, 6),
         _ => false,
     }

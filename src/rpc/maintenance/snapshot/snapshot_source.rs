@@ -44,6 +44,7 @@ pub(super) async fn open(
     let for_streams = Arc::clone(&transport);
     let attempt = |connection: Connection| {
         let stream = for_streams.server_stream(ConnectionRole::Bulk, SnapshotRequest {});
+        // A member without a leader can send its own data.
         let mut stream = Box::new(stream.needs_leader(false));
         async move {
             let endpoint = Arc::clone(&connection.endpoint.text);
@@ -51,6 +52,7 @@ pub(super) async fn open(
             Ok((SnapshotSource { endpoint, stream }, first))
         }
     };
+    // A snapshot fills its connection: other requests would be delayed on it.
     let call = Call::read(timeout).dedicated_connection();
     transport.repeat(call, operation, attempt).await
 }
@@ -80,6 +82,7 @@ impl SnapshotSource {
                 }
                 StreamEvent::Opened => {}
             }
+            // Messages that have already arrived are returned together, up to a bound of memory.
             let ready = if size < MAX_READ {
                 poll_fn(|cx| Poll::Ready(self.stream.poll_message(cx))).await
             } else {

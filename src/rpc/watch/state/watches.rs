@@ -232,6 +232,7 @@ impl Watches {
             Input::Ended(ending) => Err(ending),
             Input::Tick => Ok(()),
         };
+        // Deadlines are checked at every input, because a `Tick` may come late.
         if let Err(ending) = ended.and_then(|()| self.overdue(now)) {
             self.end(&ending, now, random);
         }
@@ -247,10 +248,12 @@ impl Watches {
         if self.entries.is_empty() && self.stream != StreamState::Closed {
             self.reset_stream();
             self.stream = StreamState::Closed;
+            // Without watches, an open stream would only cost pings.
             self.actions.push(Action::Close(MemberCondition::Healthy));
         }
         match self.stream {
             StreamState::Closed if !self.entries.is_empty() => self.open(),
+            // An input may arrive before the `Tick` of this time.
             StreamState::BackingOff { until } if until <= now => self.open(),
             StreamState::Open { .. } => {
                 self.start_read();
