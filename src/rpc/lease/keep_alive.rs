@@ -86,9 +86,10 @@ impl KeepAlive {
 
     /// The channel of renewals, for `recv` and `select!`.
     ///
-    /// The first call makes the channel. Its first item is the newest renewal, or arrives with the first
-    /// answer of the server. An `Err` is the last item. The channel need not be read: it holds 16 renewals, further ones are dropped (the newest state is
-    /// always in [`valid_for`](KeepAlive::valid_for)), and the last item is always delivered.
+    /// The first call creates the channel. The first item is the newest renewal at that time, or the first
+    /// one that follows. An `Err` is the last item. The channel need not be read: it holds 16 renewals and
+    /// drops further ones (the newest state is always in [`valid_for`](KeepAlive::valid_for)), and the last
+    /// item is always delivered.
     pub fn receiver(&self) -> &Receiver<Result<Renewal>> {
         self.status.renewals().receiver()
     }
