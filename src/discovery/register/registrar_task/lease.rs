@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::RegistrarTask;
-use crate::discovery::register::entry::Entry;
 use crate::discovery::register::lease_validity::LeaseValidity;
 use crate::discovery::register::refusal;
 use crate::discovery::register::registration::Loss;
@@ -39,10 +38,9 @@ impl RegistrarTask {
         }
         let is_suspect = self.validity.is_suspect();
         if std::mem::replace(&mut self.published_suspect, is_suspect) != is_suspect {
-            let stored_at =
-                |(number, entry): (&u64, &Box<Entry>)| entry.owned_key.stored_at().map(|_| *number);
-            self.to_publish
-                .extend(self.entries.iter().filter_map(stored_at));
+            let entries = self.entries.iter();
+            let stored = entries.filter(|(_, entry)| entry.owned_key.stored_at().is_some());
+            self.to_publish.extend(stored.map(|(number, _)| *number));
         }
         if is_suspect {
             // A denied renewal cannot be distinguished from a lost one here.
