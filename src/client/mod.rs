@@ -33,7 +33,7 @@ pub(crate) use before_close::BeforeClose;
 use crate::error::{ErrorKind, Result};
 use crate::grpc::connect::endpoint::Endpoint;
 use crate::grpc::{Transport, TransportSettings};
-use crate::observe::{Call, Underway};
+use crate::observe::{ObservedCall, Underway};
 use crate::replica::mirror;
 use crate::replica::mirror::Mirror;
 use crate::rpc::kv::Get;
@@ -208,7 +208,7 @@ impl Client {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when no answer came in time;
     /// [`Closed`](crate::ErrorKind::Closed) at once when the client is closed.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Response> {
-        let call = Call::begin(self.core.transport.observer(), request.verb(), || {
+        let call = ObservedCall::begin(self.core.transport.observer(), request.verb(), || {
             request.operation()
         });
         let limits = self.core.transport.settings().limits;

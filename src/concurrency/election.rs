@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 
 use super::mutex::{below, key_of};
 use super::observer::Observer;
-use super::queue::{HeldKey, Limit, Queue};
+use super::queue::{HeldKey, Limit, LockQueue};
 use super::queue_position::{PositionRequest, QueuePosition, first};
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
@@ -140,13 +140,13 @@ impl Election {
             _ => return Err(not_leader()),
         }
         let session = &self.session;
-        let hold = HeldKey::resume(&Queue { session, limit }, &position)?;
+        let hold = HeldKey::resume(&LockQueue { session, limit }, &position)?;
         Leadership::new(hold, position, limit.clone())
     }
 
     fn run(&self, value: Bytes, timeout: Option<Duration>) -> Result<Leadership> {
         let limit = self.limit("campaign", timeout);
-        let queue = Queue {
+        let queue = LockQueue {
             session: &self.session,
             limit: &limit,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::guard::LockGuard;
-use super::queue::{Limit, Queue};
+use super::queue::{Limit, LockQueue};
 use super::queue_position::PositionRequest;
 use super::session::Session;
 use crate::error::Result;
@@ -99,7 +99,7 @@ impl Mutex {
             &self.name,
             Some(self.session.client().timeout()),
         );
-        let queue = Queue {
+        let queue = LockQueue {
             session: &self.session,
             limit: &limit,
         };
@@ -112,7 +112,7 @@ impl Mutex {
 
     fn acquire(&self, timeout: Option<Duration>) -> Result<LockGuard> {
         let limit = Limit::new("lock", &self.name, timeout);
-        let queue = Queue {
+        let queue = LockQueue {
             session: &self.session,
             limit: &limit,
         };

@@ -35,7 +35,7 @@ pub(super) struct HeldKey {
 
 impl HeldKey {
     /// Registers a use of a key. Waits while the key of an earlier use is being deleted.
-    fn enter(queue: &Queue<'_>, key: &Bytes) -> Result<HeldKey> {
+    fn enter(queue: &LockQueue<'_>, key: &Bytes) -> Result<HeldKey> {
         let session = queue.session;
         queue.retry(|| {
             let until = Instant::now() + queue.call_timeout()?;
@@ -49,7 +49,7 @@ impl HeldKey {
     }
 
     /// Registers a use of a key that this session has put before.
-    pub(super) fn resume(queue: &Queue<'_>, position: &QueuePosition) -> Result<HeldKey> {
+    pub(super) fn resume(queue: &LockQueue<'_>, position: &QueuePosition) -> Result<HeldKey> {
         let mut hold = HeldKey::enter(queue, &position.key)?;
         hold.created(position.revision);
         Ok(hold)
@@ -172,8 +172,8 @@ impl Limit {
     }
 }
 
-/// One acquisition: the session and the limit.
-pub(super) struct Queue<'a> {
+/// The queue for a lock or an election, as one session uses it within one limit.
+pub(super) struct LockQueue<'a> {
     pub(super) session: &'a Session,
     pub(super) limit: &'a Limit,
 }
@@ -190,7 +190,7 @@ pub(super) struct QueuedKey {
     may_exist: bool,
 }
 
-impl Queue<'_> {
+impl LockQueue<'_> {
     /// Enqueues the key, and waits until it is the first.
     pub(super) fn acquire(&self, request: &PositionRequest) -> Result<(HeldKey, QueuePosition)> {
         let queued = self.enqueue(request)?;

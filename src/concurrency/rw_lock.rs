@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::guard::LockGuard;
 use super::mutex::below;
-use super::queue::{HeldKey, Limit, Queue};
+use super::queue::{HeldKey, Limit, LockQueue};
 use super::queue_position::{PositionRequest, QueuePosition};
 use super::session::Session;
 use crate::error::Result;
@@ -124,7 +124,7 @@ impl RwLock {
     ) -> Result<LockGuard> {
         let limit = Limit::new(verb, &self.name, timeout);
         let held: Result<(HeldKey, QueuePosition)> = (|| {
-            let queue = Queue {
+            let queue = LockQueue {
                 session: &self.session,
                 limit: &limit,
             };
@@ -144,7 +144,7 @@ impl RwLock {
 
     fn attempt(&self, verb: &'static str, mode: Mode) -> Result<Option<LockGuard>> {
         let limit = Limit::new(verb, &self.name, Some(self.session.client().timeout()));
-        let queue = Queue {
+        let queue = LockQueue {
             session: &self.session,
             limit: &limit,
         };

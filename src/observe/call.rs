@@ -10,13 +10,13 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// A call whose caller waits for it.
 #[must_use = "a call that is not ended stays in flight"]
-pub(crate) struct Call<'a> {
+pub(crate) struct ObservedCall<'a> {
     verb: Option<&'a Verb>,
     begun: Instant,
     span: Span,
 }
 
-impl<'a> Call<'a> {
+impl<'a> ObservedCall<'a> {
     /// Counts the call as started. `operation` is evaluated only when its span is enabled.
     pub(crate) fn begin(
         observer: &'a Observer,
@@ -28,7 +28,7 @@ impl<'a> Call<'a> {
         if let Some(verb) = verb {
             verb.begin();
         }
-        Call {
+        ObservedCall {
             verb,
             begun: Instant::now(),
             span,
@@ -70,7 +70,7 @@ impl Underway {
         operation: impl FnOnce() -> Operation,
     ) -> Self {
         // Stores the place of the verb: a reference into the observer cannot be stored beside it.
-        let Call { begun, span, .. } = Call::begin(observer, verb, operation);
+        let ObservedCall { begun, span, .. } = ObservedCall::begin(observer, verb, operation);
         Underway {
             observer: Arc::clone(observer),
             slot: observer.verbs.slot(verb),

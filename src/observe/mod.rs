@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::types::LeaseId;
 use crate::util::atomic::AtomicU64;
 use crate::util::boot_time::BootTime;
-pub(crate) use call::{Call, Underway};
+pub(crate) use call::{ObservedCall, Underway};
 pub use latencies::Latencies;
 pub use metrics::{
     CallMetrics, EndpointMetrics, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
@@ -44,7 +44,7 @@ macro_rules! event {
 }
 
 /// A queue whose length is reported in the metrics.
-pub(crate) trait Queue: Send + Sync {
+pub(crate) trait ReportedQueue: Send + Sync {
     /// The number of items and their bytes, or `None` when the queue has ended.
     fn waiting(&self) -> Option<(usize, usize)>;
 }
@@ -58,7 +58,7 @@ pub(crate) struct Observer {
     tokens: [AtomicU64; 2],
     pub(crate) watches: WatchCounters,
     pub(crate) leases: LeaseCounters,
-    queues: Mutex<Vec<Weak<dyn Queue>>>,
+    queues: Mutex<Vec<Weak<dyn ReportedQueue>>>,
 }
 
 /// The counters of the watches, updated by their task.
@@ -181,7 +181,7 @@ impl Observer {
     }
 
     /// Includes `queue` in the metrics for as long as it exists.
-    pub(crate) fn watch_queue(&self, queue: Weak<dyn Queue>) {
+    pub(crate) fn watch_queue(&self, queue: Weak<dyn ReportedQueue>) {
         let mut queues = self.queues.lock();
         // Pruned only when the vector would grow, so the cost for each entry is constant on
         // average.

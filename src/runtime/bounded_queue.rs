@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::observe::Queue;
+use crate::observe::ReportedQueue;
 
 /// The result of an offered item.
 #[derive(Debug, PartialEq, Eq)]
@@ -181,7 +181,7 @@ impl<T> BoundedSender<T> {
 
 impl<T: Send + 'static> BoundedSender<T> {
     /// A weak reference that reports the queue length while the queue exists.
-    pub(crate) fn queue(&self) -> Weak<dyn Queue> {
+    pub(crate) fn queue(&self) -> Weak<dyn ReportedQueue> {
         let flow: Weak<Mutex<Flow<T>>> = Arc::downgrade(&self.flow);
         flow
     }
@@ -319,7 +319,7 @@ impl<T> Flow<T> {
     }
 }
 
-impl<T: Send> Queue for Mutex<Flow<T>> {
+impl<T: Send> ReportedQueue for Mutex<Flow<T>> {
     fn waiting(&self) -> Option<(usize, usize)> {
         let mut flow = self.lock();
         flow.settle();
