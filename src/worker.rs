@@ -26,7 +26,7 @@ pub(crate) const AT_ONCE: usize = 256;
 pub(crate) trait Part: Send {
     /// Does the work that is due, without blocking, and returns when the next work is due. `None`
     /// ends the part.
-    fn work(&mut self, now: Instant) -> Option<Next>;
+    fn work(&mut self, now: Instant) -> Option<NextWork>;
 
     /// Reports the error to the users of the part, after it panicked.
     fn failed(&mut self, error: &Error);
@@ -47,7 +47,7 @@ pub(crate) trait Part: Send {
 
 /// The time at which a part runs again if no source wakes it earlier; `None` for no such time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Next(pub(crate) Option<Instant>);
+pub(crate) struct NextWork(pub(crate) Option<Instant>);
 
 /// The worker of a client. It ends when its last handle is dropped.
 #[derive(Debug)]
@@ -290,7 +290,7 @@ impl WorkerThread {
                     let _ = catch_unwind(AssertUnwindSafe(|| drop(ended)));
                 }
             }
-            Some(Next(due)) => {
+            Some(NextWork(due)) => {
                 running.due = due;
                 self.due.extend(due.map(|due| (due, id)));
                 match running.part.is_full() {
@@ -354,7 +354,7 @@ impl WorkerThread {
 
 impl RunningPart {
     /// Runs the part. A part that panics ends, and its users get the error; the other parts continue.
-    fn work(&mut self, now: Instant) -> Option<Next> {
+    fn work(&mut self, now: Instant) -> Option<NextWork> {
         let RunningPart { part, waker, .. } = self;
         let worked = catch_unwind(AssertUnwindSafe(|| {
             let next = part.work(now)?;

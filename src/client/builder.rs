@@ -14,7 +14,7 @@ use crate::grpc::connect::dns_srv::SrvLookup;
 use crate::grpc::connect::endpoint::{Endpoint, Written, parse_all};
 #[cfg(feature = "__tls")]
 use crate::grpc::tls::{Connector, Tls};
-use crate::grpc::{Alarms, Identity, MessageLimits, Resolver, Tokens, TransportSettings};
+use crate::grpc::{Identity, MessageLimits, Resolver, Timers, Tokens, TransportSettings};
 use crate::runtime::{Capacity, DriveMode, clock};
 use crate::util::secret::Secret;
 
@@ -364,7 +364,7 @@ impl ClientBuilder {
             connection_window: 16 << 20,
             limits: self.limits,
             ping: TransportSettings::pings(self.ping_interval, self.ping_timeout),
-            alarms: Alarms::new(clock::now),
+            timers: Timers::new(clock::now),
             tokens: identity.map(Tokens::new),
             plaintext_credentials: self.plaintext_credentials,
             #[cfg(feature = "__tls")]

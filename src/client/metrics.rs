@@ -20,6 +20,6 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn metrics(&self) -> Metrics {
-        self.core.transport.observer().snapshot(clock::now())
+        self.core.transport.telemetry().snapshot(clock::now())
     }
 }

@@ -208,7 +208,7 @@ impl Client {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when no answer came in time;
     /// [`Closed`](crate::ErrorKind::Closed) at once when the client is closed.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Response> {
-        let call = ObservedCall::begin(self.core.transport.observer(), request.verb(), || {
+        let call = ObservedCall::begin(self.core.transport.telemetry(), request.verb(), || {
             request.operation()
         });
         let limits = self.core.transport.settings().limits;
@@ -246,7 +246,9 @@ impl Client {
         let checked = request::check(&request, limits, self.timeout);
         let lost = lost(&request);
         let (transport, timeout) = (Arc::clone(&self.core.transport), self.timeout);
-        let call = Underway::begin(transport.observer(), request.verb(), || request.operation());
+        let call = Underway::begin(transport.telemetry(), request.verb(), || {
+            request.operation()
+        });
         let bridge = &self.core.bridge;
         // A refused request is not encoded: its size may be anything.
         let running: request::Boxed<'_, _> = match (checked, self.scope.clone()) {

@@ -14,7 +14,7 @@ use crate::replica::mirror::Mirror;
 use crate::types::KeyValue;
 use crate::types::key_range::KeyRange;
 use crate::util::receive::receive_methods;
-use crate::worker::{AT_ONCE, Next, Part, PartHandle, Worker};
+use crate::worker::{AT_ONCE, NextWork, Part, PartHandle, Worker};
 
 /// The number of leaders that wait for a slow reader.
 const CAPACITY: usize = 128;
@@ -135,7 +135,7 @@ impl ObserverTask {
 }
 
 impl Part for ObserverTask {
-    fn work(&mut self, _: Instant) -> Option<Next> {
+    fn work(&mut self, _: Instant) -> Option<NextWork> {
         if !self.has_ended() {
             self.follow();
         }
@@ -152,7 +152,7 @@ impl Part for ObserverTask {
         }
         match self.has_ended() && self.waiting.is_empty() {
             true => None,
-            false => Some(Next(None)),
+            false => Some(NextWork(None)),
         }
     }
 

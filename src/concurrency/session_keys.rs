@@ -19,7 +19,7 @@ use crate::runtime::Pending;
 use crate::types::{LeaseId, Revision};
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
-use crate::worker::{Next, Part};
+use crate::worker::{NextWork, Part};
 
 /// The waits between attempts to delete a key.
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -182,7 +182,7 @@ struct DeletionTask {
 }
 
 impl Part for DeletionTask {
-    fn work(&mut self, now: Instant) -> Option<Next> {
+    fn work(&mut self, now: Instant) -> Option<NextWork> {
         if self.session_keys.client.is_closed() {
             return None;
         }
@@ -219,7 +219,7 @@ impl Part for DeletionTask {
                 .submit(self.session_keys.deletion(&key, key_use));
             self.deleting = Some((key, key_use, pending));
         }
-        Some(Next(self.deleting.is_none().then_some(self.next)))
+        Some(NextWork(self.deleting.is_none().then_some(self.next)))
     }
 
     fn failed(&mut self, _: &Error) {

@@ -137,7 +137,8 @@ impl Transport {
                     Next::RenewToken(_) => {}
                     Next::Retry { at } => {
                         if let Some((endpoint, failure)) = attempts.last() {
-                            self.observer.retrying(attempts.failed(), endpoint, failure);
+                            self.telemetry
+                                .retrying(attempts.failed(), endpoint, failure);
                         }
                         if let Some(at) = at {
                             sleep_until(at.into()).await;

@@ -18,7 +18,7 @@ const LARGE: usize = 64 * 1024;
 
 /// What the next received bytes are.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) enum MessagePart {
     /// Bytes of small messages; possibly none.
     Small(Bytes),
     /// A large message is complete. Messages are numbered from 0.
@@ -80,7 +80,7 @@ impl MessageSplitter {
     }
 
     /// Takes the next part from the received bytes.
-    pub(super) fn split(&mut self, data: &mut Bytes) -> Result<Part, RpcError> {
+    pub(super) fn split(&mut self, data: &mut Bytes) -> Result<MessagePart, RpcError> {
         if let Some(large) = self.large.take() {
             return self.receive(large, data);
         }
@@ -100,7 +100,7 @@ impl MessageSplitter {
                     if self.large.is_some() {
                         let small = data.split_to(end);
                         data.advance(HEADER);
-                        return Ok(Part::Small(small));
+                        return Ok(MessagePart::Small(small));
                     }
                     end += HEADER;
                 }
@@ -108,22 +108,22 @@ impl MessageSplitter {
                     let small = data.split_to(end);
                     self.header.extend_from_slice(data);
                     data.clear();
-                    return Ok(Part::Small(small));
+                    return Ok(MessagePart::Small(small));
                 }
             }
         }
     }
 
     /// Completes a header of which a part has arrived before.
-    fn split_header(&mut self, data: &mut Bytes) -> Result<Part, RpcError> {
+    fn split_header(&mut self, data: &mut Bytes) -> Result<MessagePart, RpcError> {
         let missing = HEADER.saturating_sub(self.header.len()).min(data.len());
         self.header.extend_from_slice(&data.split_to(missing));
         let Some(length) = announced(&self.header)? else {
-            return Ok(Part::Small(Bytes::new()));
+            return Ok(MessagePart::Small(Bytes::new()));
         };
         let header = std::mem::take(&mut self.header);
         self.begin(length);
-        Ok(Part::Small(match self.large {
+        Ok(MessagePart::Small(match self.large {
             None => header.freeze(),
             Some(_) => Bytes::new(),
         }))
@@ -144,7 +144,7 @@ impl MessageSplitter {
     }
 
     /// Takes the next bytes of a large message.
-    fn receive(&mut self, mut large: Receiving, data: &mut Bytes) -> Result<Part, RpcError> {
+    fn receive(&mut self, mut large: Receiving, data: &mut Bytes) -> Result<MessagePart, RpcError> {
         let arrived = data.split_to(self.left.min(data.len()));
         self.left -= arrived.len();
         let invalid = |_| malformed("an oversized message is not valid protobuf");
@@ -154,7 +154,7 @@ impl MessageSplitter {
         }
         if self.left > 0 {
             self.large = Some(large);
-            return Ok(Part::Small(Bytes::new()));
+            return Ok(MessagePart::Small(Bytes::new()));
         }
         let message = match large {
             Receiving::Kept(buffer) => LargeMessage::Complete(buffer.freeze()),
@@ -167,7 +167,7 @@ impl MessageSplitter {
                 }
             }
         };
-        Ok(Part::Large {
+        Ok(MessagePart::Large {
             number: self.next - 1,
             message,
         })
@@ -226,8 +226,8 @@ mod tests {
             let mut data = Bytes::copy_from_slice(piece);
             while !data.is_empty() {
                 match splitter.split(&mut data)? {
-                    Part::Small(bytes) => small.extend_from_slice(&bytes),
-                    Part::Large { number, message } => {
+                    MessagePart::Small(bytes) => small.extend_from_slice(&bytes),
+                    MessagePart::Large { number, message } => {
                         assert!(small.is_empty(), "a message inside another one");
                         assert_eq!(number, read.len() as u64);
                         read.push(match message {
@@ -303,7 +303,7 @@ mod tests {
         let mut data = Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff, 0x10]);
         while !data.is_empty() {
             assert!(
-                matches!(splitter.split(&mut data), Ok(Part::Small(small)) if small.is_empty())
+                matches!(splitter.split(&mut data), Ok(MessagePart::Small(small)) if small.is_empty())
             );
         }
         assert!(matches!(splitter.large, Some(Receiving::Skipped { .. })));

@@ -6,7 +6,6 @@
 //! roles (`connection_role`), so that many events or keys delay no call, and nothing delays a lease
 //! renewal.
 
-mod alarms;
 mod attempt_failure;
 mod attempts;
 mod authenticated;
@@ -29,13 +28,13 @@ mod stream_halves;
 mod stream_service;
 #[cfg(test)]
 mod tests;
+mod timers;
 #[cfg(feature = "__tls")]
 pub(crate) mod tls;
 mod token;
 mod transport;
 mod unary;
 
-pub(crate) use alarms::{Alarm, Alarms, Window};
 pub(crate) use attempt_failure::AttemptFailure;
 pub(crate) use call::Call;
 pub(crate) use connect::connection::Connection;
@@ -50,6 +49,7 @@ pub(crate) use received::Received;
 pub(crate) use rpc_error::RpcError;
 pub(crate) use settings::TransportSettings;
 pub(crate) use stream_codec::StreamItem;
+pub(crate) use timers::{Timer, Timers, Window};
 pub(crate) use token::identity::Identity;
 pub(crate) use token::tokens::Tokens;
 pub(crate) use transport::Transport;

@@ -14,7 +14,7 @@ use http_body::{Body as HttpBody, Frame};
 
 use super::connect::open_stream::OpenStream;
 use super::grpc_status::{check, malformed};
-use super::message_splitter::{HEADER, MessageSplitter, Part};
+use super::message_splitter::{HEADER, MessagePart, MessageSplitter};
 use super::received::Received;
 use super::rpc_error::RpcError;
 
@@ -58,9 +58,9 @@ impl ResponseBody {
     fn split(&mut self) -> Result<Option<Bytes>, RpcError> {
         while !self.data.is_empty() {
             match self.splitter.split(&mut self.data)? {
-                Part::Small(bytes) if bytes.is_empty() => {}
-                Part::Small(bytes) => return Ok(Some(bytes)),
-                Part::Large { number, message } => {
+                MessagePart::Small(bytes) if bytes.is_empty() => {}
+                MessagePart::Small(bytes) => return Ok(Some(bytes)),
+                MessagePart::Large { number, message } => {
                     self.received.add_large(number, message);
                     return Ok(Some(EMPTY_MESSAGE));
                 }

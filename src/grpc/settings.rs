@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::alarms::Alarms;
 use super::connect::endpoint::Endpoint;
 use super::connect::keepalive_task::PingRate;
 use super::connect::resolver::Resolver;
 use super::limits::MessageLimits;
+use super::timers::Timers;
 #[cfg(feature = "__tls")]
 use super::tls;
 use super::token::tokens::Tokens;
@@ -29,7 +29,7 @@ pub(crate) struct TransportSettings {
     /// The largest accepted reply and the largest request.
     pub(crate) limits: MessageLimits,
     pub(crate) ping: Arc<PingRate>,
-    pub(crate) alarms: Alarms,
+    pub(crate) timers: Timers,
     /// The token of the client's user; `None` when it has no user, or a certificate identifies it.
     pub(crate) tokens: Option<Arc<Tokens>>,
     /// Whether a password or a token may be sent without TLS.

@@ -19,7 +19,7 @@ pub(super) fn settings() -> TransportSettings {
             txn_ops: 128,
         },
         ping: TransportSettings::pings(Duration::from_secs(10), Duration::from_secs(5)),
-        alarms: Alarms::new(crate::util::boot_time::BootTime::default),
+        timers: Timers::new(crate::util::boot_time::BootTime::default),
         tokens: None,
         plaintext_credentials: false,
         #[cfg(feature = "__tls")]

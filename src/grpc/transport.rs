@@ -17,7 +17,7 @@ use super::connect::pool::{Pool, Pools};
 use super::connect::shared_store_identity::SharedStoreIdentity;
 use super::settings::TransportSettings;
 use crate::error::{Error, ErrorKind};
-use crate::observe::Observer;
+use crate::observe::Telemetry;
 use crate::util::jitter;
 
 /// The endpoints of a cluster and the connections to them.
@@ -31,7 +31,7 @@ pub(crate) struct Transport {
     pub(super) pools: Pools,
     cleanups: Arc<Semaphore>,
     pub(super) store: Arc<SharedStoreIdentity>,
-    pub(super) observer: Arc<Observer>,
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 /// The most clean-ups that run at once. Each one uses memory for as long as the cluster is
@@ -40,13 +40,13 @@ pub(super) const CLEANUPS: usize = 256;
 
 impl Transport {
     pub(crate) fn new(endpoints: Vec<Endpoint>, settings: TransportSettings) -> Arc<Self> {
-        Transport::observed(endpoints, settings, Observer::new())
+        Transport::observed(endpoints, settings, Telemetry::new())
     }
 
     fn observed(
         endpoints: Vec<Endpoint>,
         settings: TransportSettings,
-        observer: Arc<Observer>,
+        telemetry: Arc<Telemetry>,
     ) -> Arc<Self> {
         let endpoints = EndpointSet::new(endpoints);
         let connect_timeout = settings.connect_timeout;
@@ -59,14 +59,14 @@ impl Transport {
             pools: Pools::default(),
             cleanups: Arc::new(Semaphore::new(CLEANUPS)),
             store: Arc::default(),
-            observer,
+            telemetry,
         })
     }
 
-    /// Creates a transport to one endpoint, with the settings and the observer of this one.
+    /// Creates a transport to one endpoint, with the settings and the telemetry of this one.
     pub(crate) fn aimed_at(&self, endpoint: Endpoint) -> Arc<Self> {
-        let observer = Arc::clone(&self.observer);
-        Transport::observed(vec![endpoint], self.settings.clone(), observer)
+        let telemetry = Arc::clone(&self.telemetry);
+        Transport::observed(vec![endpoint], self.settings.clone(), telemetry)
     }
 
     /// Runs `work`, which undoes a failed call, in the background. Returns `false` and does not run
@@ -210,9 +210,9 @@ impl Transport {
         &self.store
     }
 
-    /// The observer, which counts and traces events.
-    pub(crate) fn observer(&self) -> &Arc<Observer> {
-        &self.observer
+    /// The telemetry, which counts and traces events.
+    pub(crate) fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
     }
 
     pub(crate) fn settings(&self) -> &TransportSettings {

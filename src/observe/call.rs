@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Observer;
+use super::Telemetry;
 use super::verbs::Verb;
 use crate::error::{Error, ErrorKind, Operation, Result};
 
@@ -19,11 +19,11 @@ pub(crate) struct ObservedCall<'a> {
 impl<'a> ObservedCall<'a> {
     /// Counts the call as started. `operation` is evaluated only when its span is enabled.
     pub(crate) fn begin(
-        observer: &'a Observer,
+        telemetry: &'a Telemetry,
         verb: &'static str,
         operation: impl FnOnce() -> Operation,
     ) -> Self {
-        let verb = observer.verbs.at(observer.verbs.slot(verb));
+        let verb = telemetry.verbs.at(telemetry.verbs.slot(verb));
         let span = Span::begin(verb, operation);
         if let Some(verb) = verb {
             verb.begin();
@@ -55,7 +55,7 @@ impl<'a> ObservedCall<'a> {
 
 /// A submitted call. One that is dropped before its end counts as closed.
 pub(crate) struct Underway {
-    observer: Arc<Observer>,
+    telemetry: Arc<Telemetry>,
     slot: usize,
     begun: Instant,
     span: Span,
@@ -65,15 +65,15 @@ pub(crate) struct Underway {
 impl Underway {
     /// Counts the call as started.
     pub(crate) fn begin(
-        observer: &Arc<Observer>,
+        telemetry: &Arc<Telemetry>,
         verb: &'static str,
         operation: impl FnOnce() -> Operation,
     ) -> Self {
-        // Stores the place of the verb: a reference into the observer cannot be stored beside it.
-        let ObservedCall { begun, span, .. } = ObservedCall::begin(observer, verb, operation);
+        // Stores the place of the verb: a reference into the telemetry cannot be stored beside it.
+        let ObservedCall { begun, span, .. } = ObservedCall::begin(telemetry, verb, operation);
         Underway {
-            observer: Arc::clone(observer),
-            slot: observer.verbs.slot(verb),
+            telemetry: Arc::clone(telemetry),
+            slot: telemetry.verbs.slot(verb),
             begun,
             span,
             over: false,
@@ -94,7 +94,7 @@ impl Underway {
     }
 
     fn out(&self, error: Option<ErrorKind>) {
-        if let Some(verb) = self.observer.verbs.at(self.slot) {
+        if let Some(verb) = self.telemetry.verbs.at(self.slot) {
             verb.end(self.begun.elapsed(), error);
         }
     }

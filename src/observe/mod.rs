@@ -50,7 +50,7 @@ pub(crate) trait ReportedQueue: Send + Sync {
 }
 
 /// Receives all events of a client.
-pub(crate) struct Observer {
+pub(crate) struct Telemetry {
     verbs: Verbs,
     retries: AtomicU64,
     /// A lock is cheap enough, because connections are rare; the set of endpoints may change.
@@ -86,13 +86,13 @@ pub(crate) struct LeaseCounters {
 /// Counts an open connection until it is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenConnection {
-    observer: Arc<Observer>,
+    telemetry: Arc<Telemetry>,
     endpoint: Arc<str>,
 }
 
-impl Observer {
+impl Telemetry {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Observer {
+        Arc::new(Telemetry {
             verbs: Verbs::new(),
             retries: AtomicU64::new(0),
             endpoints: Mutex::default(),
@@ -148,7 +148,7 @@ impl Observer {
         });
         event!(info, "connection", "connected", %endpoint, elapsed = ?took);
         OpenConnection {
-            observer: Arc::clone(self),
+            telemetry: Arc::clone(self),
             endpoint: Arc::clone(endpoint),
         }
     }
@@ -222,7 +222,7 @@ impl Observer {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         let endpoint = &self.endpoint;
-        self.observer
+        self.telemetry
             .at(endpoint, |at| at.open = at.open.saturating_sub(1));
         event!(debug, "connection", "closed", %endpoint);
     }
@@ -330,8 +330,8 @@ fn store(gauge: &AtomicU64, now: usize) {
     gauge.store(u64::try_from(now).unwrap_or(u64::MAX), Relaxed);
 }
 
-impl fmt::Debug for Observer {
+impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observer").finish_non_exhaustive()
+        f.debug_struct("Telemetry").finish_non_exhaustive()
     }
 }

@@ -233,7 +233,9 @@ pub(crate) async fn counted<R: sealed::Rpc>(
     transport: Arc<Transport>,
     timeout: Duration,
 ) -> Result<R::Response> {
-    let call = Underway::begin(transport.observer(), request.verb(), || request.operation());
+    let call = Underway::begin(transport.telemetry(), request.verb(), || {
+        request.operation()
+    });
     let running = Box::pin(request.execute(transport, timeout));
     run(call, running).await
 }

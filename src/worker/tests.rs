@@ -17,14 +17,14 @@ struct Probe {
 }
 
 impl Part for Probe {
-    fn work(&mut self, _: Instant) -> Option<Next> {
+    fn work(&mut self, _: Instant) -> Option<NextWork> {
         match self.commands.try_recv() {
             Ok(true) => panic!("on command"),
             Ok(false) => drop(self.reports.send("worked")),
             Err(error) if error.is_disconnected() => return None,
             Err(_) => {}
         }
-        Some(Next(None))
+        Some(NextWork(None))
     }
 
     fn failed(&mut self, error: &Error) {
@@ -81,13 +81,13 @@ struct Counter {
 }
 
 impl Part for Counter {
-    fn work(&mut self, now: Instant) -> Option<Next> {
+    fn work(&mut self, now: Instant) -> Option<NextWork> {
         self.worked.fetch_add(1, SeqCst);
         match self.items.try_recv() {
             Ok(()) => drop(self.taken.send(())),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
         }
-        Some(Next(self.due.map(|due| now + due)))
+        Some(NextWork(self.due.map(|due| now + due)))
     }
 
     fn failed(&mut self, _: &Error) {}
@@ -170,11 +170,11 @@ struct Full {
 }
 
 impl Part for Full {
-    fn work(&mut self, _: Instant) -> Option<Next> {
+    fn work(&mut self, _: Instant) -> Option<NextWork> {
         while self.left > 0 && self.sender.try_send(()).is_ok() {
             self.left -= 1;
         }
-        Some(Next(None))
+        Some(NextWork(None))
     }
 
     fn failed(&mut self, _: &Error) {}
@@ -210,8 +210,8 @@ fn a_part_continues_when_its_full_channel_has_room_beside_few_and_many_others() 
 struct Dropped(#[expect(dead_code, reason = "its drop is the report")] Sender<()>);
 
 impl Part for Dropped {
-    fn work(&mut self, _: Instant) -> Option<Next> {
-        Some(Next(None))
+    fn work(&mut self, _: Instant) -> Option<NextWork> {
+        Some(NextWork(None))
     }
 
     fn failed(&mut self, _: &Error) {}

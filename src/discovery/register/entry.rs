@@ -7,10 +7,10 @@ use super::contention_backoff::ContentionBackoff;
 use super::key_phase::{KeyLoss, Phase};
 use super::key_step::KeyStep;
 use super::lease_validity::LeaseValidity;
-use super::leases::Leases;
 use super::leave_group::LeaveReply;
 use super::owned_key::OwnedKey;
 use super::refusal;
+use super::registrar_leases::RegistrarLeases;
 use super::registration::{Loss, Shared, State};
 use crate::discovery::status::Status;
 use crate::error::{Error, ErrorKind, Operation};
@@ -108,7 +108,7 @@ impl Entry {
     pub(super) fn follow(
         &mut self,
         event: &Event,
-        leases: &Leases,
+        leases: &RegistrarLeases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> bool {
         let before = (self.owned_key.phase, self.owned_key.stored_at());

@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::leases::Leases;
+use super::registrar_leases::RegistrarLeases;
 use crate::client::Client;
 use crate::error::ErrorKind;
 use crate::rpc::lease::{KeepAliveOnce, Renewal};
@@ -51,7 +51,7 @@ impl LeaseCheck {
     }
 
     /// The time at which a suspect lease is checked again.
-    pub(super) fn due(&self, is_suspect: bool, leases: &Leases) -> Option<Instant> {
+    pub(super) fn due(&self, is_suspect: bool, leases: &RegistrarLeases) -> Option<Instant> {
         let idle = self.pending.is_none() && is_suspect && leases.current.is_some();
         self.not_before.filter(|_| idle)
     }

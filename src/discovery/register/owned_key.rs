@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::key_phase::{KeyLoss, Phase, StoredAt};
 use super::key_step::{KeyStep, WriteCondition};
-use super::leases::Leases;
 use super::on_conflict::OnConflict;
+use super::registrar_leases::RegistrarLeases;
 use crate::types::{KeyValue, LeaseId, Revision};
 
 /// A key, its wanted value, and its last known state in etcd.
@@ -132,7 +132,7 @@ impl OwnedKey {
     }
 
     /// The next step, if one is due and none is in flight.
-    pub(super) fn due(&self, leases: &Leases) -> Option<KeyStep> {
+    pub(super) fn due(&self, leases: &RegistrarLeases) -> Option<KeyStep> {
         match self.phase {
             Phase::InFlight(_) | Phase::Released => None,
             _ if self.leaving => self.possible_lease.map(KeyStep::Delete),
@@ -161,7 +161,7 @@ impl OwnedKey {
     pub(super) fn done(
         &mut self,
         at: Revision,
-        leases: &Leases,
+        leases: &RegistrarLeases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> Option<KeyLoss> {
         let Phase::InFlight(step) = self.phase else {
@@ -186,7 +186,7 @@ impl OwnedKey {
         &mut self,
         at: Revision,
         kv: Option<&KeyValue>,
-        leases: &Leases,
+        leases: &RegistrarLeases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> Option<KeyLoss> {
         let Phase::InFlight(step) = self.phase else {
@@ -260,7 +260,7 @@ impl OwnedKey {
         &mut self,
         at: Revision,
         kv: Option<KeyValue>,
-        leases: &Leases,
+        leases: &RegistrarLeases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> Option<KeyLoss> {
         match self.phase {
@@ -357,7 +357,7 @@ impl OwnedKey {
     }
 
     /// Records that the key has our value since revision `at`, under a lease that may be lost by now.
-    fn written(&mut self, lease: LeaseId, at: Revision, leases: &Leases) {
+    fn written(&mut self, lease: LeaseId, at: Revision, leases: &RegistrarLeases) {
         let revision = at;
         if leases.lives(lease) {
             // The answer may come after the lease was retired.
@@ -388,7 +388,7 @@ impl OwnedKey {
     fn apply_answer(
         &mut self,
         at: Revision,
-        leases: &Leases,
+        leases: &RegistrarLeases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> Option<KeyLoss> {
         self.known_at = at;
@@ -405,7 +405,7 @@ impl OwnedKey {
     fn observe(
         &mut self,
         kv: Option<&KeyValue>,
-        leases: &Leases,
+        leases: &RegistrarLeases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> Option<KeyLoss> {
         if let (Some(stored_at), Some(kv)) = (self.stored_at, kv)
@@ -440,7 +440,7 @@ impl OwnedKey {
     }
 
     /// The phase that follows from a key that is not as this registrar wrote it.
-    fn classify(&self, kv: &KeyValue, leases: &Leases, valid: bool) -> Phase {
+    fn classify(&self, kv: &KeyValue, leases: &RegistrarLeases, valid: bool) -> Phase {
         let take = Phase::ToWrite(WriteCondition::Unchanged(kv.mod_revision(), kv.lease()));
         match kv.lease() {
             Some(lease) if leases.is_ours(lease) => take,

@@ -15,10 +15,10 @@ use super::key_phase::Phase;
 use super::key_queue::KeyQueue;
 use super::lease_check::LeaseCheck;
 use super::lease_validity::LeaseValidity;
-use super::leases::Leases;
 use super::leave_group::LeaveReply;
 use super::owned_key::OwnedKey;
 use super::probe::Probe;
+use super::registrar_leases::RegistrarLeases;
 use super::retired_lease::RetiredLease;
 use super::sent_batch::SentBatch;
 use super::shared_lease::SharedLease;
@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::watch::{LatestSet, WatchKey};
 use crate::types::KeyValue;
 use crate::util::jitter;
-use crate::worker::{AT_ONCE, Next, Part};
+use crate::worker::{AT_ONCE, NextWork, Part};
 
 mod batches;
 mod keys;
@@ -45,9 +45,9 @@ pub(super) struct RegistrarTask {
     open: bool,
     ttl: Duration,
     shared_lease: SharedLease,
-    leases: Leases,
+    leases: RegistrarLeases,
     validity: Arc<LeaseValidity>,
-    /// Leases that are no longer renewed, and to which keys may still be attached.
+    /// RegistrarLeases that are no longer renewed, and to which keys may still be attached.
     retired: Vec<RetiredLease>,
     lease_check: LeaseCheck,
     /// Boxed, because the nodes of a tree are half empty when the numbers ascend.
@@ -109,7 +109,7 @@ impl RegistrarTask {
             prefix,
             commands,
             open: true,
-            leases: Leases::default(),
+            leases: RegistrarLeases::default(),
             entries: BTreeMap::new(),
             active: 0,
             to_send: BTreeSet::new(),
@@ -254,7 +254,7 @@ impl Drop for RegistrarTask {
 }
 
 impl Part for RegistrarTask {
-    fn work(&mut self, now: Instant) -> Option<Next> {
+    fn work(&mut self, now: Instant) -> Option<NextWork> {
         self.take_commands();
         if self.client.is_closed() {
             return None;
@@ -285,7 +285,7 @@ impl Part for RegistrarTask {
             self.check_watches_at,
             self.probe.due(self.waits_since()),
         ];
-        Some(Next(due.into_iter().flatten().min()))
+        Some(NextWork(due.into_iter().flatten().min()))
     }
 
     fn failed(&mut self, error: &Error) {

@@ -21,7 +21,7 @@ use crate::replica::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause};
 use crate::rpc::lease::{TimeToLive, TimeToLiveResponse};
 use crate::runtime::Pending;
 use crate::types::{LeaseId, Revision};
-use crate::worker::{AT_ONCE, Next, Part, PartHandle, Worker};
+use crate::worker::{AT_ONCE, NextWork, Part, PartHandle, Worker};
 
 /// The time limit of a lease query. After it, the cause of a removal is unknown.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -440,7 +440,7 @@ impl ViewTask {
 }
 
 impl Part for ViewTask {
-    fn work(&mut self, now: Instant) -> Option<Next> {
+    fn work(&mut self, now: Instant) -> Option<NextWork> {
         let followed = self.follow();
         self.end_recovery(now);
         self.take_replies();
@@ -454,7 +454,7 @@ impl Part for ViewTask {
             self.shared.changed.notify_all();
             return None;
         }
-        Some(Next(self.rewound))
+        Some(NextWork(self.rewound))
     }
 
     fn failed(&mut self, error: &Error) {

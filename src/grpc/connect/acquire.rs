@@ -102,7 +102,7 @@ impl Transport {
     /// first retry follows almost at once.
     fn ended(&self, connection: &Connection) {
         let reason = connection.why_ended();
-        self.observer.ejected(&connection.endpoint.text, reason);
+        self.telemetry.ejected(&connection.endpoint.text, reason);
         let mut picker = self.picker.lock();
         picker.failed(connection.index, Instant::now(), jitter::fraction());
     }

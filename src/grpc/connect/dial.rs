@@ -64,7 +64,7 @@ pub(super) async fn dial_address(
         )))
     });
     if let Err(error) = &result {
-        transport.observer.dial_failed(&endpoint.text, error);
+        transport.telemetry.dial_failed(&endpoint.text, error);
         let mut picker = transport.picker.lock();
         picker.failed(id, Instant::now(), jitter::fraction());
         picker.failed_with(id, error);
@@ -146,13 +146,13 @@ async fn dial(
         return Err(with_alert(error));
     }
     let open = transport
-        .observer
+        .telemetry
         .connected(&endpoint.text, begun.elapsed());
     let checking = keepalive_task::check(
         pings,
         Arc::clone(&state),
         Arc::clone(&settings.ping),
-        settings.alarms.clone(),
+        settings.timers.clone(),
     );
     transport.picker.lock().connected(id);
     let weak = Arc::downgrade(transport);

@@ -10,7 +10,7 @@ use h2::{Ping, PingPong};
 
 use super::connection_state::ConnectionState;
 use super::keepalive::{Keepalive, KeepaliveStep, MIN_PING_INTERVAL};
-use crate::grpc::alarms::{Alarms, Window};
+use crate::grpc::timers::{Timers, Window};
 
 /// The ping rate of all connections of a client.
 #[derive(Debug)]
@@ -46,12 +46,12 @@ pub(crate) async fn check(
     mut pings: PingPong,
     state: Arc<ConnectionState>,
     rate: Arc<PingRate>,
-    alarms: Alarms,
+    timers: Timers,
 ) {
     let mut liveness = Keepalive::new(Instant::now(), rate.answer_within);
-    let mut alarm = alarms.alarm();
+    let mut timer = timers.timer();
     loop {
-        let (now, boot_now) = (Instant::now(), alarms.now());
+        let (now, boot_now) = (Instant::now(), timers.now());
         let (last_sign_of_life, busy) = (state.last_sign_of_life(), state.is_busy());
         let window = match liveness.step(now, last_sign_of_life, busy, rate.interval()) {
             KeepaliveStep::Wait { from, until } => Some(Window {
@@ -71,7 +71,7 @@ pub(crate) async fn check(
                 return;
             }
         };
-        alarm.set(window);
+        timer.set(window);
         let event = {
             let mut busy = std::pin::pin!(state.busy.notified());
             let mut suspected = std::pin::pin!(state.suspected.notified());
@@ -91,7 +91,7 @@ pub(crate) async fn check(
                 if busy.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Step);
                 }
-                alarm.poll(cx).map(|()| Event::Step)
+                timer.poll(cx).map(|()| Event::Step)
             })
             .await
         };

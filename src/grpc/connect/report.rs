@@ -17,7 +17,7 @@ impl Transport {
         condition: MemberCondition,
     ) {
         if self.penalise(connection, condition) {
-            self.observer.ejected(&connection.endpoint.text, condition);
+            self.telemetry.ejected(&connection.endpoint.text, condition);
             self.release(role, connection);
         }
     }

@@ -21,7 +21,7 @@ use crate::grpc::member_condition::MemberCondition;
 use crate::grpc::rpc_error::RpcError;
 use crate::grpc::transport::Transport;
 use crate::grpc::unary::Framed;
-use crate::observe::Observer;
+use crate::observe::Telemetry;
 
 const LONGEST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -135,7 +135,7 @@ impl Transport {
     ) {
         let mut fetch = Fetch {
             tokens: Arc::clone(tokens),
-            observer: Arc::clone(self.observer()),
+            telemetry: Arc::clone(self.telemetry()),
             over: false,
             sender,
         };
@@ -227,7 +227,7 @@ type Outcome = Result<(FetchOutcome, Option<HeaderValue>), ConnectError>;
 /// A running fetch. Dropping it before its end reports a failure.
 struct Fetch {
     tokens: Arc<Tokens>,
-    observer: Arc<Observer>,
+    telemetry: Arc<Telemetry>,
     over: bool,
     sender: watch::Sender<FetchResult>,
 }
@@ -241,7 +241,7 @@ impl Fetch {
             Err(error) => Some((ErrorKind::Unavailable, &error.text)),
         };
         let failure = failure.map(|(kind, text)| Error::new(kind, text.clone()));
-        self.observer.token_refreshed(failure.as_ref());
+        self.telemetry.token_refreshed(failure.as_ref());
         let fetch_result = match outcome {
             Ok((fetched, header)) => {
                 self.tokens.fetched(fetched, header);

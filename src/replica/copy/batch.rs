@@ -50,7 +50,7 @@ impl TxnLimits {
 
 /// Changes for one transaction.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Batch {
+pub(super) struct CopyBatch {
     pub(super) changes: Vec<KeyWrite>,
     /// The revision that is complete once the batch is written, if any.
     pub(super) upto: Option<Revision>,
@@ -63,7 +63,7 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct Batcher {
     limits: TxnLimits,
-    open: Batch,
+    open: CopyBatch,
     keys: HashSet<Bytes>,
     bytes: usize,
 }
@@ -72,14 +72,14 @@ impl Batcher {
     pub(super) fn new(limits: TxnLimits) -> Self {
         Batcher {
             limits,
-            open: Batch::default(),
+            open: CopyBatch::default(),
             keys: HashSet::new(),
             bytes: 0,
         }
     }
 
     /// Adds the changes of one revision; returns the batches that are complete.
-    pub(super) fn add(&mut self, changes: Vec<KeyWrite>, upto: Option<Revision>) -> Vec<Batch> {
+    pub(super) fn add(&mut self, changes: Vec<KeyWrite>, upto: Option<Revision>) -> Vec<CopyBatch> {
         let mut ready = Vec::new();
         let size: usize = changes.iter().map(KeyWrite::size).sum();
         let mut distinct = HashSet::with_capacity(changes.len());
@@ -112,11 +112,11 @@ impl Batcher {
     }
 
     /// Returns the open batch, if it has any change.
-    pub(super) fn flush(&mut self) -> Option<Batch> {
+    pub(super) fn flush(&mut self) -> Option<CopyBatch> {
         self.keys.clear();
         self.bytes = 0;
         let batch = std::mem::take(&mut self.open);
-        (batch != Batch::default()).then_some(batch)
+        (batch != CopyBatch::default()).then_some(batch)
     }
 }
 

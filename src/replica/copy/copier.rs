@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select};
 
-use super::batch::{Batch, Batcher, KeyWrite, TxnLimits};
+use super::batch::{Batcher, CopyBatch, KeyWrite, TxnLimits};
 use super::plan::{Begin, CopyPlan, Extraneous};
 use super::progress::{Command, CopyProgress, Shared};
 use super::writer::{Mark, WriteOutcome, Writer, is_transient};
@@ -325,7 +325,7 @@ impl Copier {
         ended.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn write_mark(&mut self, batch: &Batch) -> Result<(), Halt> {
+    fn write_mark(&mut self, batch: &CopyBatch) -> Result<(), Halt> {
         let before = Mark {
             cluster: self.cluster,
             revision: self.copied.unwrap_or_default(),
@@ -345,7 +345,7 @@ impl Copier {
 
     /// Writes a batch, and retries until it succeeds. `mark` is the progress of the copy if this batch does
     /// not complete a revision.
-    fn write(&mut self, batch: &Batch, mark: &Mark) -> Result<(), Halt> {
+    fn write(&mut self, batch: &CopyBatch, mark: &Mark) -> Result<(), Halt> {
         let mark = Mark {
             cluster: mark.cluster,
             revision: batch.upto.unwrap_or(mark.revision),

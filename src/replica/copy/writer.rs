@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::batch::{Batch, KeyWrite};
+use super::batch::{CopyBatch, KeyWrite};
 use crate::client::Client;
 use crate::concurrency::nest::nested;
 use crate::error::{Error, ErrorKind, Result};
@@ -85,7 +85,7 @@ impl Writer {
 
     /// Tries once to write a batch. After [`WriteOutcome::Again`] the caller repeats the same batch with
     /// `again` set.
-    pub(super) fn write(&mut self, batch: &Batch, mark: &Mark, again: bool) -> WriteOutcome {
+    pub(super) fn write(&mut self, batch: &CopyBatch, mark: &Mark, again: bool) -> WriteOutcome {
         let mut ops: Vec<Op> = batch.changes.iter().map(op).collect();
         let Some(checkpoint) = &mut self.checkpoint else {
             return match self.client.txn(Txn::always(nested(ops, self.list))) {

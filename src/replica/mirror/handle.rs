@@ -62,7 +62,7 @@ struct Requests {
 
 /// A request of the handle to the task.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Request {
+pub(super) enum MirrorRequest {
     /// A caller waits for a revision: request the progress of the watch.
     Progress,
     /// A caller reads the changes: queue what was held back, if there is room.
@@ -127,7 +127,7 @@ impl Mirror {
     /// Queues changes from now on, if it is the first request.
     pub(crate) fn request_changes(&self) {
         if self.shared.request_changes() {
-            self.shared.request(Request::Read);
+            self.shared.request(MirrorRequest::Read);
         }
     }
 
@@ -212,7 +212,7 @@ impl Mirror {
                 );
                 return Err(Error::new(ErrorKind::Timeout, reason).operation(about()));
             }
-            self.shared.request(Request::Progress);
+            self.shared.request(MirrorRequest::Progress);
             self.shared
                 .changed
                 .wait_for(&mut state, left.min(PROGRESS_INTERVAL));
@@ -222,18 +222,18 @@ impl Mirror {
 
 impl Drop for Mirror {
     fn drop(&mut self) {
-        self.shared.request(Request::Drop);
+        self.shared.request(MirrorRequest::Drop);
     }
 }
 
 impl Shared {
     /// Sends a request to the task. A task that has ended has put its reason in `ended` and in the queue.
-    fn request(&self, request: Request) {
+    fn request(&self, request: MirrorRequest) {
         let mut requests = self.requests.lock();
         match request {
-            Request::Progress => requests.progress = true,
-            Request::Read => requests.read = true,
-            Request::Drop => requests.dropped = true,
+            MirrorRequest::Progress => requests.progress = true,
+            MirrorRequest::Read => requests.read = true,
+            MirrorRequest::Drop => requests.dropped = true,
         }
         let waker = requests.waker.take();
         drop(requests);
@@ -243,14 +243,14 @@ impl Shared {
     }
 
     /// Polls for a request. Several requests of one kind are returned as one.
-    pub(super) fn poll_request(&self, cx: &mut Context<'_>) -> Poll<Request> {
+    pub(super) fn poll_request(&self, cx: &mut Context<'_>) -> Poll<MirrorRequest> {
         let mut requests = self.requests.lock();
         if requests.dropped {
-            Poll::Ready(Request::Drop)
+            Poll::Ready(MirrorRequest::Drop)
         } else if std::mem::take(&mut requests.read) {
-            Poll::Ready(Request::Read)
+            Poll::Ready(MirrorRequest::Read)
         } else if std::mem::take(&mut requests.progress) {
-            Poll::Ready(Request::Progress)
+            Poll::Ready(MirrorRequest::Progress)
         } else {
             requests.waker = Some(cx.waker().clone());
             Poll::Pending

@@ -108,7 +108,7 @@ impl Lister {
 
     async fn page(&self, get: Get) -> Result<GetResponse> {
         let transport = Arc::clone(&self.transport);
-        let call = Underway::begin(transport.observer(), get.verb(), || get.operation());
+        let call = Underway::begin(transport.telemetry(), get.verb(), || get.operation());
         let namespace = self.namespace.as_ref();
         let running = request::execute(get, namespace, transport, self.timeout);
         request::run(call, Box::pin(running)).await

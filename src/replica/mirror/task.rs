@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::change_queue::MirrorChangeQueue;
-use super::handle::{Mirror, Request, Shared};
+use super::handle::{Mirror, MirrorRequest, Shared};
 use super::list::{List, Lister};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::grpc::Transport;
@@ -44,7 +44,7 @@ pub(crate) fn open(
         return Err(Error::invalid(problem).operation(about));
     }
     let (bounded_sender, changes) = bounded_queue(QUEUE, Err);
-    transport.observer().watch_queue(bounded_sender.queue());
+    transport.telemetry().watch_queue(bounded_sender.queue());
     let shared = Arc::new(Shared::default());
     // On an error it is dropped, which ends the task.
     let mirror = Mirror {
@@ -246,9 +246,9 @@ impl Task {
         std::future::poll_fn(|cx| {
             while let Poll::Ready(request) = self.shared.poll_request(cx) {
                 match request {
-                    Request::Drop => return Poll::Ready(Wake::Gone),
-                    Request::Progress => return Poll::Ready(Wake::Progress),
-                    Request::Read => {
+                    MirrorRequest::Drop => return Poll::Ready(Wake::Gone),
+                    MirrorRequest::Progress => return Poll::Ready(Wake::Progress),
+                    MirrorRequest::Read => {
                         self.changes.read();
                         self.poll_timer = None;
                     }

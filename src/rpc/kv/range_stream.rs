@@ -109,8 +109,8 @@ impl RangeStream {
         if !self.order.accept(&kvs) {
             return Err(RangeStreamEnd::Failed);
         }
-        let observer = self.transport.observer();
-        observer.piece("range stream", begun.elapsed());
+        let telemetry = self.transport.telemetry();
+        telemetry.piece("range stream", begun.elapsed());
         if let Some(namespace) = &self.namespace {
             strip(&mut kvs, namespace);
         }

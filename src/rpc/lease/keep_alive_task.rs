@@ -12,8 +12,8 @@ use super::renewal::Renewal;
 use super::renewal_schedule::{Action, Input, RenewalSchedule, StreamRole};
 use super::renewal_stream::{RenewalEvent, RenewalStream};
 use crate::error::{Error, ErrorKind};
-use crate::grpc::{Alarm, Alarms, Transport, Urgency, Window};
-use crate::observe::Observer;
+use crate::grpc::{Timer, Timers, Transport, Urgency, Window};
+use crate::observe::Telemetry;
 use crate::runtime::clock;
 use crate::types::LeaseId;
 use crate::util::jitter;
@@ -32,8 +32,8 @@ pub(super) struct KeepAliveTask {
     commands: mpsc::UnboundedReceiver<LeaseCommand>,
     leases: HashMap<LeaseId, KeptLease>,
     /// They run on the clock that does not stop while the machine is suspended, as leases do.
-    alarms: Alarms,
-    observer: Arc<Observer>,
+    timers: Timers,
+    telemetry: Arc<Telemetry>,
 }
 
 /// The reason why the task woke up.
@@ -49,26 +49,26 @@ impl KeepAliveTask {
         commands: mpsc::UnboundedReceiver<LeaseCommand>,
     ) -> Self {
         KeepAliveTask {
-            observer: Arc::clone(transport.observer()),
+            telemetry: Arc::clone(transport.telemetry()),
             schedule: RenewalSchedule::new(jitter::number()),
             shared: RenewalStream::new(Arc::clone(transport)),
             isolated: RenewalStream::new(Arc::clone(transport)),
             commands,
             leases: HashMap::new(),
-            alarms: transport.settings().alarms.clone(),
+            timers: transport.settings().timers.clone(),
         }
     }
 
     /// Runs until the client has ended.
     pub(super) async fn run(mut self) {
-        let mut alarm = self.alarms.alarm();
+        let mut timer = self.timers.timer();
         loop {
-            self.observer
+            self.telemetry
                 .leases
                 .are(self.leases.len(), self.schedule.first_end());
             let (from, until) = (self.schedule.wake_from(), self.schedule.wake_at());
-            alarm.set(from.zip(until).map(|(from, until)| Window { from, until }));
-            let next = std::future::poll_fn(|cx| self.poll_next(&mut alarm, cx)).await;
+            timer.set(from.zip(until).map(|(from, until)| Window { from, until }));
+            let next = std::future::poll_fn(|cx| self.poll_next(&mut timer, cx)).await;
             let input = match next {
                 None => return,
                 Some(Wake::Command(command)) => self.input(command),
@@ -95,7 +95,7 @@ impl KeepAliveTask {
     }
 
     /// Polls the streams first: an answer that has already arrived is not late.
-    fn poll_next(&mut self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<Option<Wake>> {
+    fn poll_next(&mut self, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Option<Wake>> {
         for role in StreamRole::BOTH {
             if let Poll::Ready(event) = self.stream(role).poll(cx) {
                 return Poll::Ready(Some(Wake::Stream(role, event)));
@@ -104,7 +104,7 @@ impl KeepAliveTask {
         if let Poll::Ready(command) = self.commands.poll_recv(cx) {
             return Poll::Ready(command.map(Wake::Command));
         }
-        alarm.poll(cx).map(|()| Some(Wake::Timer))
+        timer.poll(cx).map(|()| Some(Wake::Timer))
     }
 
     /// Performs a command. Returns the input that results from it.
@@ -149,9 +149,9 @@ impl KeepAliveTask {
     /// Updates the metrics.
     fn observe(&self, input: Option<&Input>) {
         match input {
-            Some(Input::Opened(_)) => self.observer.leases.stream_opened(),
+            Some(Input::Opened(_)) => self.telemetry.leases.stream_opened(),
             Some(Input::Broken(_, failure) | Input::Refused(_, failure)) => {
-                self.observer.leases.stream_lost(&failure.text);
+                self.telemetry.leases.stream_lost(&failure.text);
             }
             _ => {}
         }
@@ -170,13 +170,13 @@ impl KeepAliveTask {
             }
             Action::Abandon { role, waited } => {
                 let reason = format!("no answer to a renewal in {waited:.1?}");
-                self.observer.leases.stream_lost(reason);
+                self.telemetry.leases.stream_lost(reason);
                 self.stream(role).abandon(waited);
             }
             Action::Close(role) => self.stream(role).close(),
             Action::Send(role, lease) => self.stream(role).send(lease),
             Action::Renewed { lease, ttl, until } => {
-                self.observer.leases.renewed(lease, ttl);
+                self.telemetry.leases.renewed(lease, ttl);
                 let kept = self.leases.get_mut(&lease)?;
                 let renewal = Renewal::new(lease, ttl, until);
                 // A holder that has seen the lease expire by the clock has lost it for good.
@@ -197,7 +197,7 @@ impl KeepAliveTask {
             Action::Ended { lease, end } => {
                 let kept = self.leases.remove(&lease)?;
                 let error = end.into_error(lease);
-                self.observer.leases.lost(lease, &error);
+                self.telemetry.leases.lost(lease, &error);
                 for holder in kept.holders {
                     holder.status.lost(error.clone());
                 }
@@ -214,6 +214,6 @@ impl Drop for KeepAliveTask {
         while let Ok(command) = self.commands.try_recv() {
             self.input(command);
         }
-        self.observer.leases.are(0, None);
+        self.telemetry.leases.are(0, None);
     }
 }

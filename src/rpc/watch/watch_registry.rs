@@ -70,7 +70,7 @@ impl WatchRegistry {
     ) -> (BoundedSender<T>, BoundedReceiver<T>) {
         let (sender, receiver) = bounded_queue(self.room, last_item);
         // The metrics read the length of the queue while it exists.
-        self.transport.observer().watch_queue(sender.queue());
+        self.transport.telemetry().watch_queue(sender.queue());
         (sender, receiver)
     }
 

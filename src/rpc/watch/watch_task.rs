@@ -16,8 +16,8 @@ use super::watch_id::WatchId;
 use super::watch_request::Watch;
 use super::watch_stream::WatchStream;
 use crate::error::{Error, ErrorKind, Result};
-use crate::grpc::{Alarm, Alarms, Transport, Urgency, Window};
-use crate::observe::{Observer, Subject};
+use crate::grpc::{Timer, Timers, Transport, Urgency, Window};
+use crate::observe::{Subject, Telemetry};
 use crate::runtime::SendOutcome;
 use crate::util::jitter;
 
@@ -41,12 +41,12 @@ pub(super) struct WatchTask {
     stalled: StalledWatches,
     /// Watches whose reader had no room for the progress that it requested.
     postponed_progress: BTreeSet<WatchId>,
-    alarms: Alarms,
-    alarm: Alarm,
+    timers: Timers,
+    timer: Timer,
     armed: Option<Instant>,
     /// The reason why the last stream failed, until a stream delivers a message.
     last_failure: Option<String>,
-    observer: Arc<Observer>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// The data of the task about a watch.
@@ -68,11 +68,11 @@ impl WatchTask {
     /// Runs until the client has ended.
     pub(super) async fn run(transport: Arc<Transport>, commands: mpsc::UnboundedReceiver<Command>) {
         let now = Instant::now();
-        let alarms = transport.settings().alarms.clone();
+        let timers = transport.settings().timers.clone();
         let task = WatchTask {
             commands,
             state: Streams::new(transport.settings().limits.receive, now),
-            observer: Arc::clone(transport.observer()),
+            telemetry: Arc::clone(transport.telemetry()),
             transport,
             streams: BTreeMap::new(),
             last_polled: SHARED,
@@ -80,8 +80,8 @@ impl WatchTask {
             sets: SetDeliveries::default(),
             stalled: StalledWatches::default(),
             postponed_progress: BTreeSet::new(),
-            alarm: alarms.alarm(),
-            alarms,
+            timer: timers.timer(),
+            timers,
             armed: None,
             last_failure: None,
         };
@@ -91,7 +91,7 @@ impl WatchTask {
     async fn work(mut self) {
         loop {
             self.arm();
-            let watches = &self.observer.watches;
+            let watches = &self.telemetry.watches;
             watches.are(self.entries.len(), self.stalled.len());
             match std::future::poll_fn(|cx| self.poll(cx)).await {
                 Wake::Command(command) => self.command(command),
@@ -116,7 +116,7 @@ impl WatchTask {
             Poll::Ready(None) => return Poll::Ready(Wake::ClientGone),
             Poll::Pending => {}
         }
-        if self.alarm.poll(cx).is_ready() {
+        if self.timer.poll(cx).is_ready() {
             self.armed = None;
             return Poll::Ready(Wake::Timer);
         }
@@ -149,7 +149,7 @@ impl WatchTask {
         }
     }
 
-    /// Sets the alarm if a deadline is earlier. An alarm that fires early does no harm, and most
+    /// Sets the timer if a deadline is earlier. An timer that fires early does no harm, and most
     /// messages only move a deadline to a later time.
     fn arm(&mut self) {
         // A reader cannot wake this task, so the task checks for room.
@@ -164,8 +164,8 @@ impl WatchTask {
             self.armed = Some(due);
             let from = self.state.ticks_from().map(|(_, from)| from).min();
             let from = from.map_or(due, |from| from.min(due));
-            let boot_now = self.alarms.now();
-            self.alarm.set(Some(Window {
+            let boot_now = self.timers.now();
+            self.timer.set(Some(Window {
                 from: boot_now + from.saturating_duration_since(now),
                 until: boot_now + due.saturating_duration_since(now),
             }));
@@ -273,7 +273,7 @@ impl WatchTask {
             Action::Read(key) => self.streams.get_mut(&stream)?.read(key),
             Action::Created(id) => {
                 let entry = self.entries.get_mut(&id)?;
-                self.observer.watches.created(&entry.about);
+                self.telemetry.watches.created(&entry.about);
                 entry.sink.created(&mut self.sets, id);
                 if let Some(created) = entry.created.take() {
                     let _ = created.send(Ok(()));
@@ -290,7 +290,7 @@ impl WatchTask {
                 let entry = self.entries.get_mut(&id)?;
                 match entry.sink.offer(&mut self.sets, id, response, size) {
                     SendOutcome::Sent => {
-                        self.observer.watches.delivered();
+                        self.telemetry.watches.delivered();
                         if up {
                             self.up(id);
                         }
@@ -298,7 +298,7 @@ impl WatchTask {
                     // Requested again when there is room: now it could not be delivered either.
                     SendOutcome::Full if progress => drop(self.postponed_progress.insert(id)),
                     SendOutcome::Full => {
-                        self.observer.watches.paused(&entry.about);
+                        self.telemetry.watches.paused(&entry.about);
                         self.stalled.push(id);
                         return Some(Input::Full(id, undo));
                     }
@@ -323,7 +323,7 @@ impl WatchTask {
 
     fn up(&mut self, id: WatchId) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            self.observer.watches.resumed(&entry.about);
+            self.telemetry.watches.resumed(&entry.about);
             entry.sink.set_down(&mut self.sets, id, false);
         }
     }
@@ -333,7 +333,7 @@ impl WatchTask {
             return;
         };
         self.forget_stalled(id);
-        self.observer.watches.ended(&entry.about, &error);
+        self.telemetry.watches.ended(&entry.about, &error);
         match entry.created {
             Some(created) => {
                 entry.sink.end(&mut self.sets, id);
@@ -374,7 +374,7 @@ impl WatchTask {
             if let Some(entry) = self.entries.get_mut(&id)
                 && entry.sink.has_room(&mut self.sets)
             {
-                self.observer.watches.caught_up(&entry.about);
+                self.telemetry.watches.caught_up(&entry.about);
                 ready.push(id);
             }
         }
@@ -400,7 +400,7 @@ impl WatchTask {
     fn observe(&mut self, input: &Input) {
         match input {
             Input::Opened => {
-                self.observer.watches.stream_opened();
+                self.telemetry.watches.stream_opened();
                 self.sets.stream_opened();
             }
             Input::Message(_) => self.last_failure = None,
@@ -413,7 +413,7 @@ impl WatchTask {
                     StreamEnd::Answer(answer) => answer.text.clone(),
                     StreamEnd::Eof => "the server ended the stream".into(),
                 };
-                self.observer.watches.stream_lost(&reason);
+                self.telemetry.watches.stream_lost(&reason);
                 self.last_failure = Some(reason);
             }
             _ => {}
@@ -446,6 +446,6 @@ impl Drop for WatchTask {
                 Command::RequestProgress(_) | Command::LastFailure(_) => {}
             }
         }
-        self.observer.watches.are(0, 0);
+        self.telemetry.watches.are(0, 0);
     }
 }

@@ -8,8 +8,8 @@ fn lease(n: i64) -> LeaseId {
     LeaseId::new(n).unwrap()
 }
 
-fn leases(current: i64, past: &[i64]) -> Leases {
-    let mut leases = Leases::default();
+fn leases(current: i64, past: &[i64]) -> RegistrarLeases {
+    let mut leases = RegistrarLeases::default();
     for past in past {
         leases.current = Some(lease(*past));
         leases.lost();
@@ -28,7 +28,7 @@ fn kv(value: &'static str, on: i64, at: i64) -> KeyValue {
     }
 }
 
-fn next(owned_key: &mut OwnedKey, leases: &Leases) -> Option<KeyStep> {
+fn next(owned_key: &mut OwnedKey, leases: &RegistrarLeases) -> Option<KeyStep> {
     let step = owned_key.due(leases)?;
     owned_key.begin(step);
     Some(step)

@@ -11,8 +11,8 @@ use crate::discovery::register::entry::Entry;
 use crate::discovery::register::key_phase::Phase;
 use crate::discovery::register::key_queue::KeyQueue;
 use crate::discovery::register::key_step::KeyStep;
-use crate::discovery::register::leases::Leases;
 use crate::discovery::register::refusal::Refusal;
+use crate::discovery::register::registrar_leases::RegistrarLeases;
 use crate::discovery::register::registration::Loss;
 use crate::discovery::register::sent_batch::SentBatch;
 use crate::discovery::register::step_size::StepSize;
@@ -191,7 +191,7 @@ impl RegistrarTask {
 struct DueSteps<'a> {
     entries: &'a BTreeMap<u64, Box<Entry>>,
     key_queue: &'a KeyQueue,
-    leases: &'a Leases,
+    leases: &'a RegistrarLeases,
     namespace: usize,
     now: Instant,
 }

@@ -10,15 +10,15 @@ use super::valid;
 use crate::discovery::register::key_phase::Phase;
 use crate::discovery::register::key_queue::KeyQueue;
 use crate::discovery::register::key_step::KeyStep;
-use crate::discovery::register::leases::Leases;
 use crate::discovery::register::on_conflict::OnConflict;
 use crate::discovery::register::owned_key::OwnedKey;
+use crate::discovery::register::registrar_leases::RegistrarLeases;
 use crate::types::LeaseId;
 
 #[derive(Debug)]
 pub(super) struct Process {
     name: usize,
-    pub(super) leases: Leases,
+    pub(super) leases: RegistrarLeases,
     pub(super) retired: Vec<LeaseId>,
     entries: BTreeMap<u64, Entry>,
     key_queue: KeyQueue,
@@ -55,7 +55,7 @@ impl Process {
     pub(super) fn new(name: usize) -> Self {
         Process {
             name,
-            leases: Leases::default(),
+            leases: RegistrarLeases::default(),
             retired: Vec::new(),
             entries: BTreeMap::new(),
             key_queue: KeyQueue::default(),

@@ -1,4 +1,4 @@
-//! Which alarms fire, then the timer.
+//! Which timers fire, then the timer.
 
 #![cfg(target_os = "linux")]
 
@@ -35,7 +35,7 @@ impl Wake for Task {
     }
 }
 
-/// Sets alarms with these windows, and returns which of their tasks are woken at `now`.
+/// Sets timers with these windows, and returns which of their tasks are woken at `now`.
 fn woken(windows: &[Window], now: u64) -> Vec<bool> {
     let mut table = AlarmTable::default();
     let tasks: Vec<_> = windows.iter().map(|_| Arc::new(Task::default())).collect();
@@ -82,8 +82,8 @@ fn run_task(task: impl Future<Output = ()>) {
     runtime.enable_all().build().unwrap().block_on(task);
 }
 
-async fn fired(alarm: &mut Alarm) {
-    let fired = std::future::poll_fn(|cx| alarm.poll(cx));
+async fn fired(timer: &mut Timer) {
+    let fired = std::future::poll_fn(|cx| timer.poll(cx));
     let limit = Duration::from_secs(30);
     tokio::time::timeout(limit, fired).await.expect("it fires");
 }
@@ -91,24 +91,24 @@ async fn fired(alarm: &mut Alarm) {
 #[test]
 fn alarms_fire_in_their_order_and_never_early() {
     run_task(async {
-        let alarms = Alarms::new(now);
-        let (mut one, mut other) = (alarms.alarm(), alarms.alarm());
-        let begun = alarms.now();
+        let timers = Timers::new(now);
+        let (mut one, mut other) = (timers.timer(), timers.timer());
+        let begun = timers.now();
         let after = |millis| Window::at(begun + Duration::from_millis(millis));
         // The second one is earlier, and set while the timer runs.
         one.set(Some(after(60)));
         tokio::task::yield_now().await;
         other.set(Some(after(20)));
         fired(&mut other).await;
-        let early = alarms.now().since(begun);
+        let early = timers.now().since(begun);
         assert!(early >= Duration::from_millis(20), "{early:?}");
         // It can be set again.
         other.set(Some(after(80)));
         fired(&mut one).await;
-        let late = alarms.now().since(begun);
+        let late = timers.now().since(begun);
         assert!(late >= Duration::from_millis(60), "{late:?}");
         fired(&mut other).await;
-        assert!(alarms.now().since(begun) >= Duration::from_millis(80));
+        assert!(timers.now().since(begun) >= Duration::from_millis(80));
         // A time in the past fires at once, and once.
         one.set(Some(Window::at(begun)));
         fired(&mut one).await;
@@ -133,8 +133,8 @@ fn timer_clocks() -> Vec<String> {
 fn the_timer_runs_on_the_clock_that_includes_suspend() {
     const CLOCK_BOOTTIME: &str = "7";
     run_task(async {
-        let alarms = Alarms::new(now);
-        let _alarm = alarms.alarm();
+        let timers = Timers::new(now);
+        let _alarm = timers.timer();
         tokio::task::yield_now().await;
         let clocks = timer_clocks();
         assert!(!clocks.is_empty());
@@ -155,13 +155,13 @@ fn clock_with_suspend() -> BootTime {
 #[test]
 fn a_suspend_is_detected_also_without_a_timer_file() {
     run_task(async {
-        let alarms = Alarms::new(clock_with_suspend);
-        alarms.0.table.lock().number();
-        tokio::spawn(run(Arc::clone(&alarms.0), BootTimer::of_tokio()));
-        let mut alarm = alarms.alarm();
-        alarm.set(Some(Window::at(alarms.now() + Duration::from_secs(3600))));
+        let timers = Timers::new(clock_with_suspend);
+        timers.0.table.lock().number();
+        tokio::spawn(run(Arc::clone(&timers.0), BootTimer::of_tokio()));
+        let mut timer = timers.timer();
+        timer.set(Some(Window::at(timers.now() + Duration::from_secs(3600))));
         tokio::task::yield_now().await;
         SUSPENDED.store(2 * 3600, SeqCst);
-        fired(&mut alarm).await;
+        fired(&mut timer).await;
     });
 }

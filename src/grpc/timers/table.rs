@@ -1,11 +1,11 @@
-//! Decides which alarms fire. Pure: time is an argument.
+//! Decides which timers fire. Pure: time is an argument.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
 
 use crate::util::boot_time::BootTime;
 
-/// When an alarm fires: at `until`, or earlier in the window together with another alarm.
+/// When an timer fires: at `until`, or earlier in the window together with another timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) from: BootTime,
@@ -14,16 +14,16 @@ pub(crate) struct Window {
 
 #[cfg(test)]
 impl Window {
-    /// The window of an alarm that never fires early.
+    /// The window of an timer that never fires early.
     pub(crate) fn at(until: BootTime) -> Self {
         Window { from: until, until }
     }
 }
 
-/// The alarms that are set.
+/// The timers that are set.
 #[derive(Debug, Default)]
 pub(super) struct AlarmTable {
-    /// The alarms, ordered by the ends of their windows.
+    /// The timers, ordered by the ends of their windows.
     set: BTreeMap<(BootTime, u64), PendingAlarm>,
     count: u64,
 }
@@ -35,7 +35,7 @@ struct PendingAlarm {
 }
 
 impl AlarmTable {
-    /// The number of a new alarm; 0 for the first one.
+    /// The number of a new timer; 0 for the first one.
     pub(super) fn number(&mut self) -> u64 {
         self.count += 1;
         self.count - 1
@@ -43,41 +43,41 @@ impl AlarmTable {
 
     pub(super) fn set(&mut self, number: u64, window: Window) {
         let from = window.from;
-        let alarm = PendingAlarm { from, task: None };
-        self.set.insert((window.until, number), alarm);
+        let timer = PendingAlarm { from, task: None };
+        self.set.insert((window.until, number), timer);
     }
 
     pub(super) fn unset(&mut self, number: u64, window: Window) {
         self.set.remove(&(window.until, number));
     }
 
-    /// When the next alarm fires.
+    /// When the next timer fires.
     pub(super) fn first(&self) -> Option<BootTime> {
         self.set.first_key_value().map(|((until, _), _)| *until)
     }
 
-    /// Stores the task that waits for an alarm. Returns `false` when the alarm has fired.
+    /// Stores the task that waits for an timer. Returns `false` when the timer has fired.
     pub(super) fn wait(&mut self, number: u64, window: Window, task: &Waker) -> bool {
-        let Some(alarm) = self.set.get_mut(&(window.until, number)) else {
+        let Some(timer) = self.set.get_mut(&(window.until, number)) else {
             return false;
         };
-        match &mut alarm.task {
+        match &mut timer.task {
             Some(known) => known.clone_from(task),
-            None => alarm.task = Some(task.clone()),
+            None => timer.task = Some(task.clone()),
         }
         true
     }
 
-    /// Removes the alarms that fire at `now`, and returns the tasks that wait for them.
+    /// Removes the timers that fire at `now`, and returns the tasks that wait for them.
     pub(super) fn fire(&mut self, now: BootTime) -> Vec<Waker> {
         if self.first().is_none_or(|first| first > now) {
             return Vec::new();
         }
         let mut tasks = Vec::new();
-        self.set.retain(|_, alarm| {
-            let stays = alarm.from > now;
+        self.set.retain(|_, timer| {
+            let stays = timer.from > now;
             if !stays {
-                tasks.extend(alarm.task.take());
+                tasks.extend(timer.task.take());
             }
             stays
         });

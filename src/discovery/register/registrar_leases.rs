@@ -4,9 +4,9 @@ use crate::types::LeaseId;
 
 /// The current and the former leases of a registrar. Keys attached to one of them are its own.
 #[derive(Debug, Default)]
-pub(super) struct Leases {
+pub(super) struct RegistrarLeases {
     pub(super) current: Option<LeaseId>,
-    /// Leases that still exist. No new key is put under them.
+    /// RegistrarLeases that still exist. No new key is put under them.
     retired: Vec<LeaseId>,
     past: Vec<LeaseId>,
 }
@@ -14,7 +14,7 @@ pub(super) struct Leases {
 /// The number of past leases that are stored. A key on an older lease has expired.
 const REMEMBERED: usize = 16;
 
-impl Leases {
+impl RegistrarLeases {
     /// Records that the current lease is lost, and returns it.
     pub(super) fn lost(&mut self) -> Option<LeaseId> {
         let lease = self.current.take()?;

@@ -1,9 +1,9 @@
-//! Alarms: the timers of the background work of a client, such as renewals and pings.
+//! The timers of the background work of a client, such as renewals and pings.
 //!
 //! A tokio timer of some seconds wakes the thread up to three times, because it moves between the levels
-//! of a wheel, and its clock stops while the machine is suspended. The alarms of a client share one timer,
+//! of a wheel, and its clock stops while the machine is suspended. These share one timer of the system,
 //! which wakes the thread once, runs on the boot-time clock, and fires as soon as a suspended machine
-//! resumes. An alarm has a window of time: it fires in the window when another one fires, and at its end
+//! resumes. A timer has a window of time: it fires in the window when another one fires, and at its end
 //! otherwise.
 
 mod boot_timer;
@@ -21,30 +21,30 @@ use self::table::AlarmTable;
 pub(crate) use self::table::Window;
 use crate::util::boot_time::BootTime;
 
-/// The alarms of a client. A clone has the same alarms.
+/// The timers of a client. A clone has the same timers.
 #[derive(Clone, Debug)]
-pub(crate) struct Alarms(Arc<Shared>);
+pub(crate) struct Timers(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     now: fn() -> BootTime,
     table: Mutex<AlarmTable>,
-    /// Notified when the first alarm may have changed.
+    /// Notified when the first timer may have changed.
     changed: Notify,
 }
 
-/// An alarm. It is not set at first.
+/// An timer. It is not set at first.
 #[derive(Debug)]
-pub(crate) struct Alarm {
-    alarms: Alarms,
+pub(crate) struct Timer {
+    timers: Timers,
     number: u64,
     window: Option<Window>,
 }
 
-impl Alarms {
-    /// Creates the alarms of a client; `now` reads the boot-time clock.
+impl Timers {
+    /// Creates the timers of a client; `now` reads the boot-time clock.
     pub(crate) fn new(now: fn() -> BootTime) -> Self {
-        Alarms(Arc::new(Shared {
+        Timers(Arc::new(Shared {
             now,
             table: Mutex::default(),
             changed: Notify::new(),
@@ -56,29 +56,29 @@ impl Alarms {
         (self.0.now)()
     }
 
-    /// Creates an alarm. It must be used by a task of the client's runtime: the first one starts the task
+    /// Creates an timer. It must be used by a task of the client's runtime: the first one starts the task
     /// of the timer.
-    pub(crate) fn alarm(&self) -> Alarm {
+    pub(crate) fn timer(&self) -> Timer {
         let mut table = self.0.table.lock();
         let number = table.number();
         if number == 0 {
             tokio::spawn(run(Arc::clone(&self.0), BootTimer::new()));
         }
-        Alarm {
-            alarms: self.clone(),
+        Timer {
+            timers: self.clone(),
             number,
             window: None,
         }
     }
 }
 
-impl Alarm {
-    /// Sets the alarm, and replaces an earlier setting; `None` unsets it.
+impl Timer {
+    /// Sets the timer, and replaces an earlier setting; `None` unsets it.
     pub(crate) fn set(&mut self, window: Option<Window>) {
         if self.window == window {
             return;
         }
-        let shared = &self.alarms.0;
+        let shared = &self.timers.0;
         let mut table = shared.table.lock();
         let first = table.first();
         if let Some(old) = self.window.take() {
@@ -93,12 +93,12 @@ impl Alarm {
         }
     }
 
-    /// Ready once after the alarm fired. Pending while it is not set.
+    /// Ready once after the timer fired. Pending while it is not set.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(window) = self.window else {
             return Poll::Pending;
         };
-        let mut table = self.alarms.0.table.lock();
+        let mut table = self.timers.0.table.lock();
         if table.wait(self.number, window, cx.waker()) {
             return Poll::Pending;
         }
@@ -107,13 +107,13 @@ impl Alarm {
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Timer {
     fn drop(&mut self) {
         self.set(None);
     }
 }
 
-/// Wakes the tasks whose alarms fire. Ends with the runtime.
+/// Wakes the tasks whose timers fire. Ends with the runtime.
 async fn run(shared: Arc<Shared>, mut timer: BootTimer) {
     loop {
         let first = shared.table.lock().first();
