@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
@@ -72,7 +72,9 @@ struct DropEndsPart(Arc<PartWaker>);
 #[derive(Debug)]
 struct Inbox {
     messages: Mutex<Messages>,
-    /// Holds one token while there are messages.
+    /// Notified of messages while the thread waits for nothing else. A channel spins before it sleeps.
+    changed: Condvar,
+    /// Gets a token for messages while the thread selects on full channels.
     signal: Sender<()>,
 }
 
@@ -82,6 +84,8 @@ struct Messages {
     woken: Vec<u64>,
     next_id: u64,
     closed: bool,
+    /// The thread selects on full channels.
+    is_selecting: bool,
 }
 
 /// Wakes one part.
@@ -116,6 +120,7 @@ impl Worker {
         let (alive, ended) = bounded(0);
         let inbox = Arc::new(Inbox {
             messages: Mutex::default(),
+            changed: Condvar::new(),
             signal,
         });
         let thread = WorkerThread {
@@ -145,18 +150,18 @@ impl Worker {
 
     /// Runs a part until its handle is dropped, or until it ends.
     pub(crate) fn serve(self: &Arc<Self>, part: Box<dyn Part>) -> PartHandle {
-        let mut messages = self.inbox.messages.lock();
-        messages.next_id += 1;
-        let waker = Arc::new(PartWaker {
-            id: messages.next_id,
-            inbox: Arc::clone(&self.inbox),
-            woken: AtomicBool::new(true),
-            dropped: AtomicBool::new(false),
+        let waker = self.inbox.send(|messages| {
+            messages.next_id += 1;
+            let waker = Arc::new(PartWaker {
+                id: messages.next_id,
+                inbox: Arc::clone(&self.inbox),
+                woken: AtomicBool::new(true),
+                dropped: AtomicBool::new(false),
+            });
+            messages.added.push((Arc::clone(&waker), part));
+            messages.woken.push(waker.id);
+            waker
         });
-        messages.added.push((Arc::clone(&waker), part));
-        messages.woken.push(waker.id);
-        drop(messages);
-        self.inbox.signal();
         PartHandle {
             part: DropEndsPart(waker),
             _worker: Arc::clone(self),
@@ -166,8 +171,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.inbox.messages.lock().closed = true;
-        self.inbox.signal();
+        self.inbox.send(|messages| messages.closed = true);
         let ended = self.ended.recv_timeout(END_WITHIN);
         let gone = ended == Err(crossbeam_channel::RecvTimeoutError::Disconnected);
         if let (true, Some(thread)) = (gone, self.thread.take()) {
@@ -198,16 +202,31 @@ impl Wake for PartWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, SeqCst) {
-            self.inbox.messages.lock().woken.push(self.id);
-            self.inbox.signal();
+            self.inbox.send(|messages| messages.woken.push(self.id));
         }
     }
 }
 
 impl Inbox {
-    fn signal(&self) {
-        // A full channel already holds the token.
-        let _ = self.signal.try_send(());
+    /// Changes the messages, and wakes the thread.
+    fn send<T>(&self, change: impl FnOnce(&mut Messages) -> T) -> T {
+        let mut messages = self.messages.lock();
+        let result = change(&mut messages);
+        let is_selecting = messages.is_selecting;
+        drop(messages);
+        if is_selecting {
+            // A full channel already holds a token.
+            let _ = self.signal.try_send(());
+        } else {
+            self.changed.notify_one();
+        }
+        result
+    }
+}
+
+impl Messages {
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.woken.is_empty() && !self.closed
     }
 }
 
@@ -312,11 +331,7 @@ impl WorkerThread {
         let due = self.due.first().map(|(at, _)| *at);
         let until = due.into_iter().chain(self.next_look).min();
         if self.full.is_empty() || self.next_look.is_some() {
-            // An error means that the time is over.
-            let _ = match until {
-                Some(until) => self.signalled.recv_deadline(until).is_ok(),
-                None => self.signalled.recv().is_ok(),
-            };
+            self.wait_for_messages(until);
             let now = Instant::now();
             if self.next_look.take_if(|at| *at <= now).is_some() {
                 self.wake_full();
@@ -326,9 +341,36 @@ impl WorkerThread {
         }
     }
 
+    /// Waits until there are messages, or the time is over.
+    fn wait_for_messages(&self, until: Option<Instant>) {
+        let mut messages = self.inbox.messages.lock();
+        while messages.is_empty() {
+            match until {
+                Some(until) => {
+                    if self
+                        .inbox
+                        .changed
+                        .wait_until(&mut messages, until)
+                        .timed_out()
+                    {
+                        return;
+                    }
+                }
+                None => self.inbox.changed.wait(&mut messages),
+            }
+        }
+    }
+
     /// Waits until a part is woken or the time is over. Returns `true` when a full channel has room
     /// earlier.
     fn wait_for_room(&self, until: Option<Instant>) -> bool {
+        {
+            let mut messages = self.inbox.messages.lock();
+            if !messages.is_empty() {
+                return false;
+            }
+            messages.is_selecting = true;
+        }
         let mut select = Select::new();
         select.recv(&self.signalled);
         for running in self.full.iter().filter_map(|id| self.parts.get(id)) {
@@ -338,9 +380,9 @@ impl WorkerThread {
             Some(until) => select.ready_deadline(until).ok(),
             None => Some(select.ready()),
         };
-        if ready == Some(0) {
-            let _ = self.signalled.try_recv();
-        }
+        self.inbox.messages.lock().is_selecting = false;
+        // A token that arrives later wakes the next select for nothing.
+        let _ = self.signalled.try_recv();
         ready.is_some_and(|index| index > 0)
     }
 
