@@ -21,9 +21,6 @@ const ALL_WATCHES: i64 = -1;
 /// requested.
 const MAX_REPEATS: u32 = 5;
 
-/// A server that sends messages for this many unknown watches violates the protocol.
-const MAX_UNKNOWN: usize = 100_000;
-
 impl Watches {
     /// Handles a message. An `Err` ends the stream.
     pub(super) fn message(
@@ -40,10 +37,9 @@ impl Watches {
         self.highest = self.highest.max(revision);
         self.header = message.header;
         if message.created {
-            (self.create_answered_at, self.messages_since_answer) = (now, 0);
             return self.answer_to_create(&message, now);
         }
-        self.messages_since_answer = self.messages_since_answer.saturating_add(1);
+        self.creating.other_message();
         // etcd reports a compacted start revision in a message that is not always marked as
         // cancelled.
         if message.canceled || message.compact_revision != 0 {
@@ -73,7 +69,7 @@ impl Watches {
         };
         self.last_message_at = now;
         let wire_id = outline.watch_id;
-        let Some(id) = self.by_wire_id.get(&wire_id).copied() else {
+        let Some(id) = self.wire_ids.get(wire_id) else {
             return self.unknown(wire_id);
         };
         self.cancel(wire_id);
@@ -107,7 +103,7 @@ impl Watches {
         now: Instant,
     ) -> Result<(), StreamEnd> {
         // etcd answers create requests in their order.
-        let Some(creating) = self.creating.pop_front() else {
+        let Some(creating) = self.creating.answered(now) else {
             return Err(broken("it created a watch that was not requested"));
         };
         let wire_id = message.watch_id;
@@ -131,11 +127,11 @@ impl Watches {
             };
         }
         // Events could then not be assigned to a watch.
-        if self.by_wire_id.contains_key(&wire_id) {
+        if self.wire_ids.get(wire_id).is_some() {
             return Err(broken("it gave two watches the same id"));
         }
         // etcd may use the id of a cancelled watch again.
-        self.cancelled.remove(&wire_id);
+        self.wire_ids.cancelled_ended(wire_id);
         let Some((id, entry)) = creating
             .id
             .and_then(|id| Some((id, self.entries.get_mut(&id)?)))
@@ -144,7 +140,7 @@ impl Watches {
             return Ok(());
         };
         // A created watch shows that the token is valid.
-        self.token_refusals = None;
+        self.token_refusals.accepted();
         let header = message.header.as_ref().map_or(0, |h| h.revision);
         entry.phase = EntryPhase::Live {
             wire_id,
@@ -154,13 +150,12 @@ impl Watches {
         entry.store_epoch.get_or_insert(self.store_epoch);
         // What the store had at the creation was missed, and must be delivered before `Up`.
         entry.caught_up_at = entry.caught_up_at.max(header);
-        self.by_wire_id.insert(wire_id, id);
+        self.wire_ids.insert(wire_id, id);
         if self.progress_wanted.contains(&id) {
             self.progress_reads.push(id);
         }
         if entry.down {
-            self.catching_up.insert(id);
-            self.catch_up_activity = now;
+            self.catch_up.insert(id, now);
             self.progress_requests.reset_pace();
         }
         if !std::mem::replace(&mut entry.created, true) {
@@ -176,7 +171,7 @@ impl Watches {
     /// Whether a watch that was down has caught up. Returns true once.
     fn is_up_again(&mut self, id: WatchId) -> bool {
         let entry = self.entries.get_mut(&id);
-        entry.is_some_and(|entry| entry.is_up_again(id, &mut self.catching_up))
+        entry.is_some_and(|entry| entry.is_up_again(id, &mut self.catch_up))
     }
 
     /// Whether a missing permission may be an invalid token: old servers answer both alike. The second
@@ -192,7 +187,7 @@ impl Watches {
     }
 
     fn canceled(&mut self, message: &pb::WatchResponse) -> Result<(), StreamEnd> {
-        let Some(id) = self.by_wire_id.get(&message.watch_id).copied() else {
+        let Some(id) = self.wire_ids.get(message.watch_id) else {
             if message.watch_id == ALL_WATCHES {
                 return match refusal(message) {
                     Err(transient) => Err(StreamEnd::Answer(transient)),
@@ -200,11 +195,11 @@ impl Watches {
                 };
             }
             // The answer to a cancel request.
-            self.cancelled.remove(&message.watch_id);
+            self.wire_ids.cancelled_ended(message.watch_id);
             return Ok(());
         };
         let error = refusal(message).map_err(StreamEnd::Answer)?;
-        self.by_wire_id.remove(&message.watch_id);
+        self.wire_ids.remove(message.watch_id);
         self.finish(id, error);
         Ok(())
     }
@@ -212,9 +207,9 @@ impl Watches {
     fn events(&mut self, message: pb::WatchResponse, now: Instant) -> Result<(), StreamEnd> {
         let wire_id = message.watch_id;
         let Some((id, entry)) = self
-            .by_wire_id
-            .get(&wire_id)
-            .and_then(|id| Some((*id, self.entries.get_mut(id)?)))
+            .wire_ids
+            .get(wire_id)
+            .and_then(|id| Some((id, self.entries.get_mut(&id)?)))
         else {
             return self.unknown(wire_id);
         };
@@ -243,11 +238,9 @@ impl Watches {
             entry.delivered_to = last;
             let response = WatchResponse::new(header(message.header), new_events);
             self.highest = self.highest.max(last);
-            self.delivered = true;
-            if self.catching_up.contains(&id) {
-                self.catch_up_activity = now;
-            }
-            let up = entry.is_up_again(id, &mut self.catching_up);
+            self.backoff.delivered();
+            self.catch_up.received(id, now);
+            let up = entry.is_up_again(id, &mut self.catch_up);
             entry.up_undo = up.then_some(undo);
             self.actions.push(Action::Deliver {
                 id,
@@ -262,12 +255,10 @@ impl Watches {
 
     /// Handles a message for a watch that was cancelled or is unknown.
     fn unknown(&mut self, wire_id: i64) -> Result<(), StreamEnd> {
-        if self.cancelled.len() >= MAX_UNKNOWN {
+        let Ok(has_to_cancel) = self.wire_ids.unknown(wire_id) else {
             return Err(broken("it sent messages for unknown watches"));
-        }
-        // The server may still send to a watch whose cancellation is in flight; one request is
-        // enough.
-        if wire_id >= 0 && self.cancelled.insert(wire_id) {
+        };
+        if has_to_cancel {
             let cancel = WatchCancelRequest { watch_id: wire_id };
             self.send(watch_request::RequestUnion::CancelRequest(cancel));
         }
@@ -279,7 +270,7 @@ impl Watches {
             return;
         };
         if message.watch_id != ALL_WATCHES {
-            match self.by_wire_id.get(&message.watch_id).copied() {
+            match self.wire_ids.get(message.watch_id) {
                 Some(id) => self.advance(id, revision, message.header),
                 // Progress of an unknown watch is harmless: it does not end the stream.
                 None => drop(self.unknown(message.watch_id)),
@@ -297,9 +288,8 @@ impl Watches {
         }
         let answered = self.progress_requests.answered;
         let covered: Vec<WatchId> = self
-            .by_wire_id
-            .values()
-            .copied()
+            .wire_ids
+            .watches()
             .filter(|id| {
                 self.entries.get(id).is_some_and(|entry| match entry.phase {
                     // A late answer to a request from before the watch does not cover the watch,

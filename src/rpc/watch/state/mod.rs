@@ -6,18 +6,23 @@
 //! watch into its refusals.
 
 mod action;
+mod catch_up;
 mod fragments;
 mod incoming;
 mod input;
 mod outgoing;
+mod pending_creates;
 mod progress_requests;
 mod store_revision;
+mod stream_backoff;
 mod stream_lifecycle;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod token_refusals;
 mod watch_entry;
 mod watches;
+mod wire_ids;
 
 pub(crate) use action::Action;
 pub(crate) use input::{Input, StreamEnd};

@@ -3,14 +3,11 @@
 use std::time::Instant;
 
 use super::watch_entry::{EntryPhase, WatchEntry};
-use super::watches::{MovingWatch, PendingCreate, StreamState, Watches};
+use super::watches::{MovingWatch, StreamState, Watches};
 use crate::grpc::etcd_rs_proto::etcdserverpb::watch_request::RequestUnion;
 use crate::grpc::etcd_rs_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest};
 use crate::rpc::watch::watch_id::WatchId;
 use crate::rpc::watch::watch_request::Watch;
-
-/// The most requests to create watches that may be unanswered at a time.
-const PIPELINE: usize = 500;
 
 impl Watches {
     pub(super) fn add(&mut self, id: WatchId, watch: Watch) {
@@ -23,10 +20,11 @@ impl Watches {
             return;
         };
         self.progress_wanted.remove(&id);
-        self.catching_up.remove(&id);
+        self.catch_up.remove(id);
         match entry.phase {
             EntryPhase::Live { wire_id, .. } => self.cancel(wire_id),
-            EntryPhase::Creating => self.cancel_pending_create(id),
+            // The answer then cancels the watch, whose id on the server is not known yet.
+            EntryPhase::Creating => self.creating.withdraw(id),
             // It may still be in lists of ids: their users look up each id.
             EntryPhase::Waiting | EntryPhase::Queued | EntryPhase::Paused => {}
         }
@@ -40,11 +38,12 @@ impl Watches {
         entry.fragments.clear();
         // The response that would have completed its catching up was not delivered.
         entry.down |= entry.up_undo == Some(next);
-        self.catching_up.remove(&id);
+        self.catch_up.remove(id);
         let phase = std::mem::replace(&mut entry.phase, EntryPhase::Paused);
         match phase {
             EntryPhase::Live { wire_id, .. } => self.cancel(wire_id),
-            EntryPhase::Creating => self.cancel_pending_create(id),
+            // The answer then cancels the watch, whose id on the server is not known yet.
+            EntryPhase::Creating => self.creating.withdraw(id),
             EntryPhase::Waiting | EntryPhase::Queued | EntryPhase::Paused => {}
         }
     }
@@ -62,7 +61,7 @@ impl Watches {
         // The store is checked again on the other stream.
         entry.checked_on = 0;
         let progress_wanted = self.progress_wanted.remove(&id);
-        self.catching_up.remove(&id);
+        self.catch_up.remove(id);
         self.moving.push(MovingWatch {
             id,
             entry,
@@ -133,7 +132,7 @@ impl Watches {
     }
 
     pub(super) fn send_creates(&mut self, now: Instant) {
-        while self.creating.len() < PIPELINE {
+        while self.creating.has_room() {
             let Some(id) = self.queue.pop_front() else {
                 return;
             };
@@ -145,33 +144,17 @@ impl Watches {
             };
             entry.phase = EntryPhase::Creating;
             let create = entry.watch.create(next, self.kind.fragments);
-            // The time limit of an answer begins with the first unanswered request.
-            if self.creating.is_empty() {
-                (self.create_answered_at, self.messages_since_answer) = (now, 0);
-            }
-            self.creating.push_back(PendingCreate {
-                id: Some(id),
-                progress_sent: self.progress_requests.sent,
-            });
+            self.creating.push(id, self.progress_requests.sent, now);
             self.send(RequestUnion::CreateRequest(create));
         }
     }
 
     /// Cancels a watch by its id on the server.
     pub(super) fn cancel(&mut self, wire_id: i64) {
-        self.by_wire_id.remove(&wire_id);
-        if self.cancelled.insert(wire_id) {
+        if self.wire_ids.cancel(wire_id) {
             self.send(RequestUnion::CancelRequest(WatchCancelRequest {
                 watch_id: wire_id,
             }));
-        }
-    }
-
-    /// Cancels a watch whose id on the server is not known yet, as soon as it is.
-    fn cancel_pending_create(&mut self, id: WatchId) {
-        if let Some(creating) = self.creating.iter_mut().find(|c| c.id == Some(id)) {
-            // The answer is still expected, in its position; it then cancels the watch.
-            creating.id = None;
         }
     }
 
@@ -193,8 +176,8 @@ impl Watches {
     }
 
     pub(super) fn needs_progress(&self) -> bool {
-        let wanted = !self.progress_wanted.is_empty() || !self.catching_up.is_empty();
-        wanted && !self.by_wire_id.is_empty()
+        let wanted = !self.progress_wanted.is_empty() || !self.catch_up.is_empty();
+        wanted && !self.wire_ids.is_empty()
     }
 
     pub(super) fn send_progress_request(&mut self, now: Instant) {

@@ -4,25 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::action::Action;
 use super::input::StreamEnd;
+use super::pending_creates::CREATE_TIMEOUT;
 use super::watch_entry::EntryPhase;
 use super::watches::{StreamState, Watches};
 use crate::error::{Error, ErrorKind, RetryHint, ServerError};
 use crate::grpc::MemberCondition;
 use crate::rpc::watch::watch_id::WatchId;
-
-/// The time limit of a request to create a watch: some 3.4 releases stop reading a stream after a
-/// refusal. The time restarts with each answer to another such request, and while bytes of a large
-/// message arrive, because the answer comes behind it.
-const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The most messages that may come before the answer to a request to create a watch: etcd chooses at
-/// random between the messages and the answers that are ready.
-const MAX_MESSAGES_BEFORE_ANSWER: u32 = 64;
-
-/// Watches count as caught up when the server has not answered any progress request of the stream,
-/// and has sent them nothing, for this time: gRPC proxies never answer, nor do releases before 3.4.31
-/// and 3.5.13 for a watch that started in the past and had no events.
-const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);
 
 /// After this time without a message, a progress request is sent. It adds little to the wake-ups of an idle
 /// client, and leaves time for more requests.
@@ -41,14 +28,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A stream that lasted this long, or delivered events, resets the backoff.
 const STABLE_AFTER: Duration = Duration::from_secs(2);
 
-/// This many consecutive tokens are refused, over at least this time, before the watches end. While
-/// users and roles change under JWTs, a token can be outdated before it is used.
-const MAX_TOKEN_REFUSALS: u32 = 5;
-const TOKEN_REFUSALS_FOR: Duration = Duration::from_secs(10);
-
-/// The pool paces connection attempts. This wait only keeps a fault there from becoming a busy loop.
-const RECONNECT_AFTER: Duration = Duration::from_millis(20);
-
 impl Watches {
     pub(super) fn open(&mut self) {
         self.stream = StreamState::Opening;
@@ -63,7 +42,7 @@ impl Watches {
         self.stream_count += 1;
         self.last_message_at = now;
         self.last_bytes_at = None;
-        self.delivered = false;
+        self.backoff.opened();
         self.progress_requests.stream_opened();
         self.orders_progress = None;
         let waiting: Vec<WatchId> = self
@@ -118,26 +97,14 @@ impl Watches {
             }
             return;
         }
-        if stable || self.delivered {
-            self.failed_streams = u32::from(!stable);
-            self.backoff.reset();
-        }
-        let wait = match (connected, self.failed_streams) {
-            (false, _) => RECONNECT_AFTER,
-            (true, 0) => Duration::ZERO,
-            (true, _) => self.backoff.next(random),
-        };
-        if connected {
-            self.failed_streams = self.failed_streams.saturating_add(1);
-        }
+        let wait = self.backoff.next(connected, stable, random);
         self.stream = StreamState::BackingOff { until: now + wait };
     }
 
     /// The watch with the longest unanswered request to create it: if the server found one of them too
     /// large, it is this one.
     fn longest_request(&self) -> Option<WatchId> {
-        let unanswered = self.creating.iter().filter_map(|creating| creating.id);
-        unanswered.max_by_key(|id| {
+        self.creating.watches().max_by_key(|id| {
             let range = self.entries.get(id).map(|entry| entry.watch.outer());
             range.map(|range| range.start().len() + range.range_end().len())
         })
@@ -145,17 +112,7 @@ impl Watches {
 
     /// Whether the stream ended because of its token, and another token should be tried.
     fn may_renew(&mut self, answer: &ServerError, now: Instant) -> bool {
-        if !matches!(answer.retry_hint, RetryHint::NewToken(_)) {
-            return false;
-        }
-        let (count, since) = self.token_refusals.unwrap_or((0, now));
-        if count >= MAX_TOKEN_REFUSALS && now.saturating_duration_since(since) >= TOKEN_REFUSALS_FOR
-        {
-            self.token_refusals = None;
-            return false;
-        }
-        self.token_refusals = Some((count + 1, since));
-        true
+        matches!(answer.retry_hint, RetryHint::NewToken(_)) && self.token_refusals.refused(now)
     }
 
     pub(super) fn reset_stream(&mut self) {
@@ -175,9 +132,8 @@ impl Watches {
         self.reading = None;
         self.queue.clear();
         self.creating.clear();
-        self.catching_up.clear();
-        self.by_wire_id.clear();
-        self.cancelled.clear();
+        self.catch_up.take();
+        self.wire_ids.clear();
     }
 
     /// Checks the time limits of the stream; an `Err` ends it. Sends a progress request when the server
@@ -186,12 +142,16 @@ impl Watches {
         let StreamState::Open { .. } = self.stream else {
             return Ok(());
         };
-        if self.create_deadline().is_some_and(|due| due <= now) {
+        if self
+            .creating
+            .deadline(self.last_bytes_at)
+            .is_some_and(|due| due <= now)
+        {
             return Err(StreamEnd::Silent(format!(
                 "the server did not create a watch in {CREATE_TIMEOUT:?}"
             )));
         }
-        if self.by_wire_id.is_empty() {
+        if self.wire_ids.is_empty() {
             return Ok(());
         }
         self.last_message_at = self
@@ -217,26 +177,10 @@ impl Watches {
         Ok(())
     }
 
-    /// The deadline of the oldest request to create a watch.
-    fn create_deadline(&self) -> Option<Instant> {
-        self.creating.front()?;
-        let begun = match self.last_bytes_at {
-            Some(arriving) if self.messages_since_answer < MAX_MESSAGES_BEFORE_ANSWER => {
-                self.create_answered_at.max(arriving)
-            }
-            _ => self.create_answered_at,
-        };
-        Some(begun + CREATE_TIMEOUT)
-    }
-
     /// The time at which watches count as caught up although the server does not report progress.
     fn catch_up_deadline(&self) -> Option<Instant> {
-        let waiting = self.progress_requests.answered == 0 && !self.catching_up.is_empty();
-        waiting.then(|| {
-            self.catch_up_activity
-                .max(self.last_bytes_at.unwrap_or(self.catch_up_activity))
-                + CATCH_UP_WITHIN
-        })
+        let deadline = self.catch_up.deadline(self.last_bytes_at);
+        deadline.filter(|_| self.progress_requests.answered == 0)
     }
 
     /// Marks all watches as up if the server's answers to progress requests are not reliable: then a
@@ -248,7 +192,7 @@ impl Watches {
     }
 
     fn mark_all_up(&mut self) {
-        for id in std::mem::take(&mut self.catching_up) {
+        for id in self.catch_up.take() {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.down = false;
                 entry.caught_up_at = 0;
@@ -280,8 +224,8 @@ impl Watches {
     }
 
     pub(super) fn stream_deadline(&self) -> Option<Instant> {
-        let created = self.create_deadline();
-        let live = !self.by_wire_id.is_empty();
+        let created = self.creating.deadline(self.last_bytes_at);
+        let live = !self.wire_ids.is_empty();
         let quiet = live.then(|| self.ask_at().min(self.last_message_at + SILENCE_MAX));
         let repeat = self
             .needs_progress()

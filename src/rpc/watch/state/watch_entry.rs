@@ -1,7 +1,6 @@
 //! The state of one watch: where it resumes, and which events of a batch are new to its reader.
 
-use std::collections::BTreeSet;
-
+use super::catch_up::CatchUp;
 use super::fragments::Fragments;
 use crate::error::{Error, Operation};
 use crate::rpc::watch::event::Event;
@@ -96,9 +95,9 @@ impl WatchEntry {
     }
 
     /// Takes a watch that was down and has caught up out of `catching_up`, and returns true once.
-    pub(super) fn is_up_again(&mut self, id: WatchId, catching_up: &mut BTreeSet<WatchId>) -> bool {
+    pub(super) fn is_up_again(&mut self, id: WatchId, catch_up: &mut CatchUp) -> bool {
         // `remove` last: it must happen only when the watch is up to date.
-        let up = self.down && self.is_up_to_date() && catching_up.remove(&id);
+        let up = self.down && self.is_up_to_date() && catch_up.remove(id);
         self.down &= !up;
         up
     }

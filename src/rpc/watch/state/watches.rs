@@ -1,21 +1,21 @@
 //! The watches of one stream: handles every input, and delegates to the other files of the module.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::action::Action;
+use super::catch_up::CatchUp;
 use super::input::Input;
+use super::pending_creates::PendingCreates;
 use super::progress_requests::ProgressRequests;
+use super::stream_backoff::StreamBackoff;
+use super::token_refusals::TokenRefusals;
 use super::watch_entry::WatchEntry;
+use super::wire_ids::WireIds;
 use crate::error::Error;
 use crate::grpc::MemberCondition;
 use crate::grpc::etcd_rs_proto::etcdserverpb as pb;
 use crate::rpc::watch::watch_id::WatchId;
-use crate::util::backoff::Backoff;
-
-/// The waits between streams that end early. The first retry comes at once.
-const BETWEEN_STREAMS: Backoff =
-    Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
 /// The state of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +69,6 @@ pub(super) struct MovingWatch {
     pub(super) progress_wanted: bool,
 }
 
-/// A request to create a watch that is not answered yet.
-#[derive(Debug)]
-pub(super) struct PendingCreate {
-    /// `None` when the watch was removed.
-    pub(super) id: Option<WatchId>,
-    /// The number of progress requests that were sent before it.
-    pub(super) progress_sent: u64,
-}
-
 /// The watches of one stream. [`Streams`](super::streams::Streams) holds all streams.
 #[derive(Debug)]
 pub(crate) struct Watches {
@@ -89,13 +80,8 @@ pub(crate) struct Watches {
     pub(super) stream: StreamState,
     /// The number of streams that were opened.
     pub(super) stream_count: u64,
-    pub(super) backoff: Backoff,
-    /// The number of consecutive streams that ended early.
-    pub(super) failed_streams: u32,
-    /// The stream has delivered events.
-    pub(super) delivered: bool,
-    /// The number of consecutive tokens that were refused, and the time of the first refusal.
-    pub(super) token_refusals: Option<(u32, Instant)>,
+    pub(super) backoff: StreamBackoff,
+    pub(super) token_refusals: TokenRefusals,
     /// Watches that need a read before they can be created.
     pub(super) needs_read: Vec<WatchId>,
     /// Watches whose progress needs a read.
@@ -103,15 +89,8 @@ pub(crate) struct Watches {
     pub(super) reading: Option<RevisionRead>,
     /// Watches that can be created.
     pub(super) queue: VecDeque<WatchId>,
-    pub(super) creating: VecDeque<PendingCreate>,
-    /// The time at which the server last answered a request to create a watch, and the number of other messages
-    /// since.
-    pub(super) create_answered_at: Instant,
-    pub(super) messages_since_answer: u32,
-    /// The watches by the server's ids on this stream.
-    pub(super) by_wire_id: BTreeMap<i64, WatchId>,
-    /// The ids that were cancelled on this stream.
-    pub(super) cancelled: BTreeSet<i64>,
+    pub(super) creating: PendingCreates,
+    pub(super) wire_ids: WireIds,
     /// The highest revision of the store that was seen.
     pub(super) highest: i64,
     /// The epoch of the store.
@@ -124,10 +103,7 @@ pub(crate) struct Watches {
     pub(super) header: Option<pb::ResponseHeader>,
     /// Watches whose readers have requested progress.
     pub(super) progress_wanted: BTreeSet<WatchId>,
-    /// Watches that were reported as down, are created again, and have not caught up yet.
-    pub(super) catching_up: BTreeSet<WatchId>,
-    /// The time at which one of them was last created or received events.
-    pub(super) catch_up_activity: Instant,
+    pub(super) catch_up: CatchUp,
     pub(super) progress_requests: ProgressRequests,
     pub(super) last_message_at: Instant,
     /// The time at which bytes of a message last arrived.
@@ -146,27 +122,21 @@ impl Watches {
             moving: Vec::new(),
             stream: StreamState::Closed,
             stream_count: 0,
-            backoff: BETWEEN_STREAMS,
-            failed_streams: 0,
-            delivered: false,
-            token_refusals: None,
+            backoff: StreamBackoff::new(),
+            token_refusals: TokenRefusals::default(),
             needs_read: Vec::new(),
             progress_reads: Vec::new(),
             reading: None,
             queue: VecDeque::new(),
-            creating: VecDeque::new(),
-            create_answered_at: now,
-            messages_since_answer: 0,
-            by_wire_id: BTreeMap::new(),
-            cancelled: BTreeSet::new(),
+            creating: PendingCreates::new(now),
+            wire_ids: WireIds::default(),
             highest: 0,
             store_epoch: 0,
             replaced: None,
             orders_progress: None,
             header: None,
             progress_wanted: BTreeSet::new(),
-            catching_up: BTreeSet::new(),
-            catch_up_activity: now,
+            catch_up: CatchUp::new(now),
             progress_requests: ProgressRequests::new(),
             last_message_at: now,
             last_bytes_at: None,
@@ -285,7 +255,7 @@ impl Watches {
     pub(super) fn finish(&mut self, id: WatchId, error: Error) {
         if let Some(entry) = self.entries.remove(&id) {
             self.progress_wanted.remove(&id);
-            self.catching_up.remove(&id);
+            self.catch_up.remove(id);
             self.actions.push(Action::Finish(id, entry.explain(error)));
         }
     }
