@@ -13,7 +13,7 @@ use crate::rpc::lease::LeaseRegistry;
 use crate::rpc::watch::WatchRegistry;
 use crate::runtime::{Bridge, Capacity};
 
-/// What the clones of a client share.
+/// The connections, tasks and registries that the clones of a client share.
 pub(super) struct Core {
     // The first field is dropped first: it ends the tasks that use the others. Views that are aimed at an
     // endpoint share it.

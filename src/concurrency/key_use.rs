@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::types::Revision;
 
-/// Whether one user has put the key, ordered from least to most certain.
+/// The knowledge whether one user has put the key, from the least to the most certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum KeyUse {
     /// It has not put the key.
@@ -154,7 +154,7 @@ impl KeyUsers {
         Some(self.leftover)
     }
 
-    /// Whether the key has no user and no pending deletion.
+    /// Returns whether the key has no user and no pending deletion.
     pub(super) fn is_unused(&self) -> bool {
         self.without_key == 0 && self.holders.is_empty() && self.stage == Stage::Free
     }

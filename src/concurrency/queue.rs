@@ -412,7 +412,8 @@ enum DeletedKey {
     Ours,
 }
 
-/// Whether the watched key is deleted, or the watch has ended: then the caller reads the key.
+/// Returns whether the watched key is deleted. It also returns `true` after the end of the watch, and the
+/// caller then reads the key.
 fn is_deleted(watcher: &Watcher) -> Result<bool> {
     match watcher.try_recv() {
         Ok(Ok(response)) => {

@@ -68,7 +68,7 @@ impl ServerError {
         }
     }
 
-    /// Whether the cluster has no authentication, and so issues no tokens.
+    /// Returns whether authentication is disabled in the cluster. It then issues no tokens.
     pub(crate) fn is_auth_disabled(&self) -> bool {
         self.kind == FailedPrecondition && self.text.ends_with("authentication is not enabled")
     }

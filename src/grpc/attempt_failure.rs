@@ -1,4 +1,4 @@
-//! How one attempt of a call, or a stream, failed. Pure.
+//! The failure of one attempt of a call, or of a stream. Pure.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::member_condition::MemberCondition;
 use super::rpc_error::RpcError;
 use crate::error::{RetryHint, ServerError};
 
-/// How one attempt failed.
+/// The failure of one attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum AttemptFailure {
     /// No connection could be made.
@@ -29,7 +29,7 @@ impl AttemptFailure {
         }
     }
 
-    /// What the failure shows about the member that was asked.
+    /// Returns the condition of the member that this failure shows.
     pub(crate) fn member_condition(&self) -> MemberCondition {
         match self {
             AttemptFailure::NoConnection(_) | AttemptFailure::Broken(_) => MemberCondition::Healthy,

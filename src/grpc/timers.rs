@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::boot_timer::BootTimer;
-use self::table::AlarmTable;
+use self::table::TimerTable;
 pub(crate) use self::table::Window;
 use crate::util::boot_time::BootTime;
 
@@ -28,12 +28,12 @@ pub(crate) struct Timers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     now: fn() -> BootTime,
-    table: Mutex<AlarmTable>,
+    table: Mutex<TimerTable>,
     /// Notified when the first timer may have changed.
     changed: Notify,
 }
 
-/// An timer. It is not set at first.
+/// A timer. It is not set at first.
 #[derive(Debug)]
 pub(crate) struct Timer {
     timers: Timers,
@@ -56,7 +56,7 @@ impl Timers {
         (self.0.now)()
     }
 
-    /// Creates an timer. It must be used by a task of the client's runtime: the first one starts the task
+    /// Creates a timer. It must be used by a task of the client's runtime: the first one starts the task
     /// of the timer.
     pub(crate) fn timer(&self) -> Timer {
         let mut table = self.0.table.lock();

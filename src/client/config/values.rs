@@ -204,8 +204,8 @@ pub struct Config {
         )
     )]
     pub secure: SecureConfig,
-    /// Whether to ping while no request is open. etcd closes the connection of a client that does, so
-    /// `true` is refused.
+    /// Enables pings while no request is open. `true` is refused, because etcd closes the connection of a
+    /// client that sends them.
     #[cfg_attr(
         feature = "serde",
         serde(deserialize_with = "super::serial::or_default")

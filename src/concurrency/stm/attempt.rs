@@ -88,7 +88,7 @@ impl Guard {
         }
     }
 
-    /// Whether a key with this mod_revision satisfies the guard.
+    /// Returns whether a key with this mod_revision satisfies the guard.
     pub(super) fn holds(self, mod_revision: Revision) -> bool {
         match self {
             Guard::Unchanged(at) => mod_revision == at,
@@ -117,8 +117,8 @@ pub(super) struct Attempt {
     writes: BTreeMap<Bytes, Write>,
     /// The revision of the first answer. At the levels with one revision, all reads show this one.
     base: Option<Revision>,
-    /// Whether this attempt follows a conflict. Then its reads are linearizable, because the values of
-    /// a member that is behind would cause the same conflict.
+    /// The attempt follows a conflict. Its reads are linearizable, because the values of a member that is
+    /// behind would cause the same conflict.
     is_retry: bool,
 }
 
@@ -181,7 +181,7 @@ impl Attempt {
         self.read.iter()
     }
 
-    /// Whether the reads are consistent without a commit, and there are no writes.
+    /// Returns whether there are no writes and the reads are consistent without a commit.
     pub(super) fn needs_no_commit(&self) -> bool {
         let sound =
             self.isolation.reads_one_revision() || self.isolation == Isolation::ReadCommitted;

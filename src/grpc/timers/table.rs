@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use crate::util::boot_time::BootTime;
 
-/// When an timer fires: at `until`, or earlier in the window together with another timer.
+/// When a timer fires: at `until`, or earlier in the window together with another timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) from: BootTime,
@@ -14,7 +14,7 @@ pub(crate) struct Window {
 
 #[cfg(test)]
 impl Window {
-    /// The window of an timer that never fires early.
+    /// The window of a timer that never fires early.
     pub(crate) fn at(until: BootTime) -> Self {
         Window { from: until, until }
     }
@@ -22,19 +22,19 @@ impl Window {
 
 /// The timers that are set.
 #[derive(Debug, Default)]
-pub(super) struct AlarmTable {
+pub(super) struct TimerTable {
     /// The timers, ordered by the ends of their windows.
-    set: BTreeMap<(BootTime, u64), PendingAlarm>,
+    set: BTreeMap<(BootTime, u64), PendingTimer>,
     count: u64,
 }
 
 #[derive(Debug)]
-struct PendingAlarm {
+struct PendingTimer {
     from: BootTime,
     task: Option<Waker>,
 }
 
-impl AlarmTable {
+impl TimerTable {
     /// The number of a new timer; 0 for the first one.
     pub(super) fn number(&mut self) -> u64 {
         self.count += 1;
@@ -43,7 +43,7 @@ impl AlarmTable {
 
     pub(super) fn set(&mut self, number: u64, window: Window) {
         let from = window.from;
-        let timer = PendingAlarm { from, task: None };
+        let timer = PendingTimer { from, task: None };
         self.set.insert((window.until, number), timer);
     }
 
@@ -56,7 +56,7 @@ impl AlarmTable {
         self.set.first_key_value().map(|((until, _), _)| *until)
     }
 
-    /// Stores the task that waits for an timer. Returns `false` when the timer has fired.
+    /// Stores the task that waits for a timer. Returns `false` when the timer has fired.
     pub(super) fn wait(&mut self, number: u64, window: Window, task: &Waker) -> bool {
         let Some(timer) = self.set.get_mut(&(window.until, number)) else {
             return false;

@@ -37,7 +37,7 @@ impl Wake for Task {
 
 /// Sets timers with these windows, and returns which of their tasks are woken at `now`.
 fn woken(windows: &[Window], now: u64) -> Vec<bool> {
-    let mut table = AlarmTable::default();
+    let mut table = TimerTable::default();
     let tasks: Vec<_> = windows.iter().map(|_| Arc::new(Task::default())).collect();
     for (window, task) in windows.iter().zip(&tasks) {
         let number = table.number();
@@ -51,7 +51,7 @@ fn woken(windows: &[Window], now: u64) -> Vec<bool> {
 }
 
 #[test]
-fn an_alarm_fires_at_the_end_of_its_window_or_early_with_another() {
+fn a_timer_fires_at_the_end_of_its_window_or_early_with_another() {
     let windows = [window(50, 100), window(70, 120), window(101, 130)];
     assert_eq!(woken(&windows, 99), [false; 3]);
     assert_eq!(woken(&windows, 100), [true, true, false]);
@@ -60,8 +60,8 @@ fn an_alarm_fires_at_the_end_of_its_window_or_early_with_another() {
 }
 
 #[test]
-fn an_alarm_that_is_unset_or_set_again_does_not_fire_at_its_old_time() {
-    let mut table = AlarmTable::default();
+fn a_timer_that_is_unset_or_set_again_does_not_fire_at_its_old_time() {
+    let mut table = TimerTable::default();
     let (one, other) = (table.number(), table.number());
     table.set(one, window(10, 10));
     table.set(other, window(10, 10));
@@ -89,7 +89,7 @@ async fn fired(timer: &mut Timer) {
 }
 
 #[test]
-fn alarms_fire_in_their_order_and_never_early() {
+fn timers_fire_in_their_order_and_never_early() {
     run_task(async {
         let timers = Timers::new(now);
         let (mut one, mut other) = (timers.timer(), timers.timer());
@@ -134,7 +134,7 @@ fn the_timer_runs_on_the_clock_that_includes_suspend() {
     const CLOCK_BOOTTIME: &str = "7";
     run_task(async {
         let timers = Timers::new(now);
-        let _alarm = timers.timer();
+        let _timer = timers.timer();
         tokio::task::yield_now().await;
         let clocks = timer_clocks();
         assert!(!clocks.is_empty());
