@@ -61,6 +61,8 @@ pub(super) enum LeaseEvent {
     None,
     Granted(LeaseId),
     Lost(Loss),
+    /// It is no longer renewed, and may live until the end that its grant or last renewal set.
+    Unrenewed,
     /// The grant failed, and will be repeated.
     GrantFailed(Error),
 }
@@ -102,11 +104,11 @@ impl SharedLease {
                     return LeaseEvent::None;
                 };
                 self.stage = Stage::None { retry_at: None };
-                self.validity.lost();
-                LeaseEvent::Lost(match why.kind() {
-                    ErrorKind::LeaseNotFound => Loss::LeaseGone,
-                    _ => Loss::Unreachable,
-                })
+                let event = renewals_ended(why.kind(), self.validity.valid_until().has_passed());
+                if let LeaseEvent::Lost(_) = event {
+                    self.validity.lost();
+                }
+                event
             }
         }
     }
@@ -210,8 +212,48 @@ impl SharedLease {
     }
 }
 
+/// What the end of the renewals shows about the lease. Renewals also end when the first one is refused:
+/// by a failing TLS handshake, or by etcd while a key that the user may not write is attached to the lease.
+/// Such a lease lives on for its time.
+fn renewals_ended(why: ErrorKind, has_expired: bool) -> LeaseEvent {
+    match why {
+        ErrorKind::LeaseNotFound => LeaseEvent::Lost(Loss::LeaseGone),
+        ErrorKind::PermissionDenied | ErrorKind::Tls if !has_expired => LeaseEvent::Unrenewed,
+        _ => LeaseEvent::Lost(Loss::Unreachable),
+    }
+}
+
 impl Drop for SharedLease {
     fn drop(&mut self) {
         self.abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Fault: N6
+    #[test]
+    fn a_lease_whose_first_renewal_is_refused_is_not_lost_before_its_end() {
+        use ErrorKind::{Closed, LeaseExpired, LeaseNotFound, PermissionDenied, Timeout, Tls};
+        for kind in [PermissionDenied, Tls] {
+            let event = renewals_ended(kind, false);
+            assert!(matches!(event, LeaseEvent::Unrenewed), "{kind:?}");
+            let event = renewals_ended(kind, true);
+            assert!(
+                matches!(event, LeaseEvent::Lost(Loss::Unreachable)),
+                "{kind:?}"
+            );
+        }
+        for kind in [LeaseExpired, Timeout, Closed] {
+            let event = renewals_ended(kind, false);
+            assert!(
+                matches!(event, LeaseEvent::Lost(Loss::Unreachable)),
+                "{kind:?}"
+            );
+        }
+        let event = renewals_ended(LeaseNotFound, false);
+        assert!(matches!(event, LeaseEvent::Lost(Loss::LeaseGone)));
     }
 }

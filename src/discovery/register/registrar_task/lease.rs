@@ -26,6 +26,7 @@ impl RegistrarTask {
                     self.to_send.extend(self.entries.keys());
                 }
                 LeaseEvent::Lost(loss) => self.lease_lost(loss),
+                LeaseEvent::Unrenewed => self.retire_lease(now),
                 LeaseEvent::GrantFailed(error) => {
                     let is_final = refusal::is_final(error.kind());
                     self.validity.set_error(Some(error));
