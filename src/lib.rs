@@ -38,7 +38,7 @@
 //! ```
 //!
 //! [`State`] is the state of a registration. [`Change`] is a change of a service; each removal of an
-//! instance has a [`Cause`]. [`Codec::Plain`] is the format that many Go programs use.
+//! instance has a [`Cause`]. [`codec::Plain`] is the format that many Go programs use.
 //!
 //! # Keys and values
 //!
@@ -371,8 +371,8 @@ pub use client::Client;
 pub use client::builder::ClientBuilder;
 pub use client::pages::Pages;
 pub use discovery::{
-    Balance, Cause, Change, Codec, Discovery, Instance, Loss, OnConflict, Registrar,
-    RegistrarBuilder, Registration, ServiceView, State, Status,
+    Balance, Cause, Change, Discovery, Instance, Loss, OnConflict, Registrar, RegistrarBuilder,
+    Registration, ServiceView, State, Status,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "__tls")]
@@ -388,6 +388,11 @@ pub use runtime::Pending;
 pub use types::into_bytes::IntoBytes;
 pub use types::key_range::KeyRange;
 pub use types::{KeyValue, LeaseId, ResponseHeader, Revision};
+
+/// The formats in which registrars and views store instances: [`RegistrarBuilder::codec`], [`Discovery::codec`].
+pub mod codec {
+    pub use crate::discovery::codec::{BadValue, Codec, Native, Plain, all, by_name};
+}
 
 /// Users, roles and permissions: [`Client::auth`] and the requests behind its verbs.
 pub mod auth {

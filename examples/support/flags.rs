@@ -1,8 +1,9 @@
 //! The flags of `register` and `discover`: `--name value` or `--name=value`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use etcd_blocking::Codec;
+use etcd_blocking::codec::{self, Codec};
 
 use crate::program::Ending;
 
@@ -62,13 +63,9 @@ impl Flags {
     }
 
     /// The codec by its name.
-    pub(crate) fn codec(&self) -> Result<Codec, Ending> {
-        match self.get("--codec") {
-            None | Some("native") => Ok(Codec::Native),
-            Some("plain") => Ok(Codec::Plain),
-            Some(other) => Err(Ending::Misused(format!(
-                "--codec is plain or native, not {other:?}"
-            ))),
-        }
+    pub(crate) fn codec(&self) -> Result<Arc<dyn Codec>, Ending> {
+        let name = self.get("--codec").unwrap_or("native");
+        let codec = codec::by_name(name);
+        codec.ok_or_else(|| Ending::Misused(format!("--codec is plain or native, not {name:?}")))
     }
 }

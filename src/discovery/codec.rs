@@ -1,160 +1,227 @@
 //! The formats of the keys and values of instances. Pure.
 
 mod bad_value;
+mod format;
 mod native;
+mod path;
 mod plain;
 
-use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::bad_value::BadValue;
+pub use self::bad_value::BadValue;
+pub(crate) use self::format::Format;
+pub use self::native::Native;
+pub use self::plain::Plain;
 use super::instance::Instance;
+use crate::error::Result;
 use crate::types::key_range::KeyRange;
 
-/// The format of the keys and values of instances.
+/// A format of the keys and values of instances.
 ///
-/// A registrar and a view must use the same codec and the same prefix.
+/// A registrar writes each instance in one format or in several, and a view reads one or several. A codec has
+/// no state: `prefix` is the beginning of all keys, as the registrar or the view was set up. It may lack
+/// the `/` at its end.
 ///
 /// | codec | key | value | default prefix |
 /// |---|---|---|---|
-/// | `Native` | `prefix` `service` `/` `id` | JSON with all properties | `/services/` |
-/// | `Plain` | `prefix` `service` `/` `addr` | the address | `/` |
+/// | [`Native`] | `prefix` `service` `/` `id` | JSON with all properties | `/services/` |
+/// | [`Plain`] | `prefix` `service` `/` `addr` | the address | `/` |
 ///
-/// A `/` is appended to a prefix that does not end with one. The empty prefix stays empty.
+/// A program can implement the trait for a format of its own:
 ///
-/// ```no_run
-/// use etcd_blocking::{Codec, Discovery, Registrar};
-///
-/// # fn main() -> etcd_blocking::Result<()> {
-/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
-/// let registrar = Registrar::builder(&client).codec(Codec::Plain).start()?;
-/// let view = Discovery::new(&client).codec(Codec::Plain).service("web")?;
-/// # Ok(()) }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Codec {
-    /// The value is the address and nothing else.
+/// use etcd_blocking::bytes::Bytes;
+/// use etcd_blocking::codec::{BadValue, Codec};
+/// use etcd_blocking::{Instance, KeyRange, Result};
+///
+/// /// The key `PREFIX/SERVICE/ID`, and the value `ADDR WEIGHT`.
+/// #[derive(Debug)]
+/// struct Words;
+///
+/// impl Codec for Words {
+///     fn name(&self) -> &str {
+///         "words"
+///     }
+///
+///     fn default_prefix(&self) -> &str {
+///         "words"
+///     }
+///
+///     fn key(&self, prefix: &str, instance: &Instance) -> Result<Bytes> {
+///         Ok(format!("{prefix}/{}/{}", instance.service, instance.id).into())
+///     }
+///
+///     fn range(&self, prefix: &str, service: &str) -> KeyRange {
+///         KeyRange::prefix(format!("{prefix}/{service}/"))
+///     }
+///
+///     fn all(&self, prefix: &str) -> KeyRange {
+///         KeyRange::prefix(format!("{prefix}/"))
+///     }
+///
+///     fn encode(&self, instance: &Instance) -> Result<Option<Bytes>> {
+///         // The format has no status, so an instance that takes no calls has no key.
+///         let value = || format!("{} {}", instance.addr, instance.weight).into();
+///         Ok(instance.is_pickable().then(value))
+///     }
+///
+///     fn decode(&self, prefix: &str, key: &[u8], value: &[u8]) -> Result<Option<Instance>, BadValue> {
+///         let bad = || BadValue::new("it is not an address and a weight");
+///         let key = std::str::from_utf8(key).map_err(|_| bad())?;
+///         let mut path = key.rsplit('/');
+///         let (Some(id), Some(service)) = (path.next(), path.next()) else {
+///             return Err(bad());
+///         };
+///         let value = std::str::from_utf8(value).map_err(|_| bad())?;
+///         let (addr, weight) = value.split_once(' ').ok_or_else(bad)?;
+///         let weight = weight.parse().map_err(|_| bad())?;
+///         Ok(Some(Instance::new(service, addr).id(id).weight(weight)))
+///     }
+/// }
+///
+/// let api = Instance::new("api", "10.0.0.5:8080").id("api-7").weight(3);
+/// let key = Words.key("words", &api)?;
+/// let value = Words.encode(&api)?.expect("it is up");
+/// assert_eq!(value, "10.0.0.5:8080 3");
+/// assert_eq!(Words.decode("words", &key, &value).unwrap(), Some(api));
+/// # Ok::<(), etcd_blocking::Error>(())
+/// ```
+pub trait Codec: fmt::Debug + Send + Sync {
+    /// Returns the name of the format, such as `kratos`, in lower case with `-` between words.
+    fn name(&self) -> &str;
+
+    /// Returns the prefix of the keys if none is set.
+    fn default_prefix(&self) -> &str;
+
+    /// Returns the key of an instance, which passes [`Instance::check`].
     ///
-    /// It is compatible with Go programs that follow the common tutorials: the key
-    /// `/web/10.0.0.5:8080` has the value `10.0.0.5:8080`. It stores no id, weight, status or metadata:
-    /// an instance that is read has the last part of its key as its id, and otherwise the defaults of
-    /// [`Instance::new`].
-    Plain,
-    /// One JSON object with every property of the instance.
+    /// The key must stay the same while the service, the id and the address do.
     ///
-    /// ```json
-    /// {"v":1,"id":"api-7","addr":"10.0.0.5:8080","endpoints":{"admin":"http://10.0.0.5:9090/"},
-    ///  "version":"1.4.2","weight":10,"zone":"eu-1a","tags":["canary"],"meta":{"team":"core"},
-    ///  "status":"up","since":1700000000000,"inc":3}
-    /// ```
+    /// # Errors
     ///
-    /// Only `addr` is required. Unknown fields are kept, and written again with the instance.
-    #[default]
-    Native,
-}
+    /// Of the kind [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the format has no key for
+    /// such an instance. The text says what to change.
+    fn key(&self, prefix: &str, instance: &Instance) -> Result<Bytes>;
 
-impl Codec {
-    /// The prefix of the keys if none is set.
-    pub(crate) const fn default_prefix(self) -> &'static str {
-        match self {
-            Codec::Plain => "/",
-            Codec::Native => "/services/",
-        }
-    }
+    /// Returns the keys of all instances of a service. It must exclude services with a longer name.
+    fn range(&self, prefix: &str, service: &str) -> KeyRange;
 
-    /// The key of `instance`, which was [checked](Instance::check).
-    pub(crate) fn key(self, prefix: &str, instance: &Instance) -> Bytes {
-        let last = match self {
-            Codec::Plain => &instance.addr,
-            Codec::Native => &instance.id,
-        };
-        // The slash after the service excludes services with a longer name.
-        let mut key = directory(prefix, &instance.service);
-        key.push_str(last);
-        key.into()
-    }
+    /// Returns the keys of all instances of all services.
+    fn all(&self, prefix: &str) -> KeyRange;
 
-    /// The keys of all instances of `service`. The range ends with `/`, so that `web` does not include
-    /// `web2`.
-    pub(crate) fn range(self, prefix: &str, service: &str) -> KeyRange {
-        KeyRange::prefix(directory(prefix, service))
-    }
+    /// Returns the value of an instance, which passes [`Instance::check`].
+    ///
+    /// `None` means that the instance has no key at present: a format without a status can only say by a
+    /// missing key that the instance takes no calls.
+    ///
+    /// # Errors
+    ///
+    /// Of the kind [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the format cannot hold the
+    /// instance. The text says what to change.
+    fn encode(&self, instance: &Instance) -> Result<Option<Bytes>>;
 
-    /// The value of `instance`, which was [checked](Instance::check).
-    pub(crate) fn encode(self, instance: &Instance, incarnation: u64) -> Bytes {
-        match self {
-            Codec::Plain => plain::encode(instance),
-            Codec::Native => native::encode(instance, incarnation),
-        }
-    }
-
-    /// Decodes an instance from `key` and `value`. The result passes [`Instance::check`].
-    pub(crate) fn decode(
-        self,
+    /// Decodes the instance of a key and a value. `None` means that the key is not an instance in this
+    /// format and that this is no fault, such as for a placeholder.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the value is not an instance. The view [reports](crate::Change::Bad) it, and all other
+    /// instances are unaffected. An instance that does not pass [`Instance::check`] is a bad value too; the
+    /// view checks that.
+    fn decode(
+        &self,
         prefix: &str,
         key: &[u8],
         value: &[u8],
-    ) -> Result<Instance, BadValue> {
-        let (service, last) = split(prefix, key)?;
-        let instance = match self {
-            Codec::Plain => plain::decode(service, last, value),
-            Codec::Native => native::decode(service, last, value),
-        }?;
-        // The error of the check contains the refused text, and a value must not be printed.
-        match instance.check() {
-            Ok(()) => Ok(instance),
-            Err(_) if instance.host_and_port().is_none() => Err(BadValue::new(
-                "its address is not host:port, or is one that only its own machine can use",
-            )),
-            Err(_) => Err(BadValue::new("its key has a control character")),
-        }
+    ) -> std::result::Result<Option<Instance>, BadValue>;
+}
+
+/// A codec that is chosen while the program runs.
+impl<C: Codec + ?Sized> Codec for Arc<C> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn default_prefix(&self) -> &str {
+        (**self).default_prefix()
+    }
+
+    fn key(&self, prefix: &str, instance: &Instance) -> Result<Bytes> {
+        (**self).key(prefix, instance)
+    }
+
+    fn range(&self, prefix: &str, service: &str) -> KeyRange {
+        (**self).range(prefix, service)
+    }
+
+    fn all(&self, prefix: &str) -> KeyRange {
+        (**self).all(prefix)
+    }
+
+    fn encode(&self, instance: &Instance) -> Result<Option<Bytes>> {
+        (**self).encode(instance)
+    }
+
+    fn decode(
+        &self,
+        prefix: &str,
+        key: &[u8],
+        value: &[u8],
+    ) -> std::result::Result<Option<Instance>, BadValue> {
+        (**self).decode(prefix, key, value)
     }
 }
 
-/// Appends a `/` to a prefix that has none and is not empty.
-fn slashed(prefix: &str) -> Cow<'_, str> {
-    if prefix.is_empty() || prefix.ends_with('/') {
-        Cow::Borrowed(prefix)
-    } else {
-        Cow::Owned(format!("{prefix}/"))
-    }
+/// Returns the codecs of this crate, each under its [name](Codec::name).
+///
+/// ```
+/// use etcd_blocking::codec;
+///
+/// let names: Vec<String> = codec::all().iter().map(|codec| codec.name().to_owned()).collect();
+/// assert!(names.contains(&"plain".to_owned()));
+/// ```
+pub fn all() -> Vec<Arc<dyn Codec>> {
+    vec![Arc::new(Native), Arc::new(Plain)]
 }
 
-/// The prefix of the keys of all instances of a service.
-fn directory(prefix: &str, service: &str) -> String {
-    format!("{}{service}/", slashed(prefix))
-}
-
-/// The service and the last part of a key.
-fn split<'a>(prefix: &str, key: &'a [u8]) -> Result<(&'a str, &'a str), BadValue> {
-    let key = std::str::from_utf8(key).map_err(|_| BadValue::new("its key is not UTF-8"))?;
-    let path = key
-        .strip_prefix(slashed(prefix).as_ref())
-        .ok_or_else(|| BadValue::new("its key is outside of the prefix"))?;
-    match path.split_once('/') {
-        Some((service, last)) if !service.is_empty() && !last.is_empty() && !last.contains('/') => {
-            Ok((service, last))
-        }
-        _ => Err(BadValue::new(
-            "its key is not the prefix, a service and an id, separated by '/'",
-        )),
-    }
+/// Returns the codec of this crate with this name, such as `native`, or `None` if there is none.
+///
+/// ```
+/// use etcd_blocking::{Client, Registrar, codec};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let name = std::env::var("CODEC").unwrap_or("plain".into());
+/// let codec = codec::by_name(&name).ok_or("CODEC is not the name of a codec")?;
+/// # if false {
+/// # let client = Client::connect("http://127.0.0.1:2379")?;
+/// let registrar = Registrar::builder(&client).codec(codec).start()?;
+/// # }
+/// # Ok(()) }
+/// ```
+pub fn by_name(name: &str) -> Option<Arc<dyn Codec>> {
+    all().into_iter().find(|codec| codec.name() == name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discovery::status::Status;
 
-    const BOTH: [Codec; 2] = [Codec::Plain, Codec::Native];
+    fn both() -> [Format; 2] {
+        [Format::new(Plain), Format::new(Native)]
+    }
 
     #[test]
     fn the_range_of_a_service_excludes_services_with_a_longer_name() {
-        for codec in BOTH {
-            let range = codec.range("/", "web");
-            assert!(range.contains(&codec.key("/", &Instance::new("web", "a:1"))));
-            assert!(!range.contains(&codec.key("/", &Instance::new("web2", "a:1"))));
+        for format in both() {
+            let format = format.prefix("/");
+            let key = |service| format.key(&Instance::new(service, "a:1")).unwrap();
+            let range = format.range("web");
+            assert!(range.contains(&key("web")));
+            assert!(!range.contains(&key("web2")));
             assert!(!range.contains(b"/web"));
         }
     }
@@ -163,22 +230,21 @@ mod tests {
     fn a_prefix_gets_its_slash_and_the_empty_one_stays_empty() {
         let web = Instance::new("web", "a:1");
         for prefix in ["/svc", "/svc/"] {
-            assert_eq!(Codec::Native.key(prefix, &web), "/svc/web/a:1");
-            assert_eq!(Codec::Native.range(prefix, "web").start(), "/svc/web/");
+            let format = Format::new(Native).prefix(prefix);
+            assert_eq!(format.key(&web).unwrap(), "/svc/web/a:1");
+            assert_eq!(format.range("web").start(), "/svc/web/");
+            assert_eq!(Native.all(prefix).start(), "/svc/");
         }
-        assert_eq!(Codec::Native.key("", &web), "web/a:1");
+        assert_eq!(Native.key("", &web).unwrap(), "web/a:1");
     }
 
     #[test]
     fn a_key_with_another_layout_is_malformed() {
-        for codec in BOTH {
-            let bad = |key: &[u8]| codec.decode("/svc/", key, b"a:1").unwrap_err();
-            assert!(
-                bad(b"/other/web/a:1")
-                    .to_string()
-                    .contains("outside of the prefix")
-            );
-            assert!(bad(b"/svc/web/\xff").to_string().contains("UTF-8"));
+        for format in both() {
+            let format = format.prefix("/svc/");
+            let bad = |key: &[u8]| format.decode(key, b"a:1").unwrap_err().to_string();
+            assert!(bad(b"/other/web/a:1").contains("outside of the prefix"));
+            assert!(bad(b"/svc/web/\xff").contains("UTF-8"));
             for key in [
                 "/svc/",
                 "/svc/web",
@@ -187,21 +253,38 @@ mod tests {
                 "/svc/web/x/a:1",
             ] {
                 let bad = bad(key.as_bytes());
-                assert!(bad.to_string().contains("separated by"), "{key}: {bad}");
+                assert!(bad.contains("separated by"), "{key}: {bad}");
             }
         }
-        let bad = Codec::Plain.decode("/", b"/we\nb/a:1", b"a:1").unwrap_err();
-        assert!(bad.to_string().contains("control"));
+        let bad = Format::new(Plain).decode(b"/we\nb/a:1", b"a:1");
+        assert!(bad.unwrap_err().to_string().contains("control"));
     }
 
     #[test]
     fn an_address_for_listening_only_is_malformed_in_every_codec() {
-        let plain = Codec::Plain.decode("/", b"/web/0.0.0.0:80", b"0.0.0.0:80");
-        let native = Codec::Native.decode("/", b"/web/x", br#"{"addr":"0.0.0.0:80"}"#);
+        let plain = Format::new(Plain).decode(b"/web/0.0.0.0:80", b"0.0.0.0:80");
+        let native = Format::new(Native).prefix("/");
+        let native = native.decode(b"/web/x", br#"{"addr":"0.0.0.0:80"}"#);
         for bad in [plain, native] {
             let text = bad.unwrap_err().to_string();
             assert!(text.contains("its own machine"));
             assert!(!text.contains("0.0.0.0"), "a value was printed: {text}");
         }
+    }
+
+    #[test]
+    fn a_codec_without_ids_refuses_an_instance_with_an_id() {
+        let named = Instance::new("web", "a:1")
+            .id("web-1")
+            .status(Status::Starting);
+        Format::new(Native).check_id(&named).unwrap();
+        let error = Format::new(Plain).check_id(&named).unwrap_err().to_string();
+        assert!(
+            error.contains("the codec plain cannot store an id"),
+            "{error}"
+        );
+        Format::new(Plain)
+            .check_id(&Instance::new("web", "a:1").weight(0))
+            .unwrap();
     }
 }

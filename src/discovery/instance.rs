@@ -33,7 +33,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Ok::<(), etcd_blocking::Error>(())
 /// ```
 ///
-/// The [`Codec`](crate::Codec) decides which properties are stored: `Plain` stores only the address.
+/// The [`Codec`](crate::codec::Codec) decides which properties are stored:
+/// [`Plain`](crate::codec::Plain) stores only the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Instance {
@@ -57,11 +58,32 @@ pub struct Instance {
     pub endpoints: BTreeMap<String, String>,
     /// Whether it accepts calls.
     pub status: Status,
+    /// Why its status is not [`Up`](Status::Up), such as the last failure of a health check; empty if not set.
+    pub reason: String,
     /// The time at which it was registered, in milliseconds since 1970.
     pub(crate) since: Option<u64>,
     pub(crate) incarnation: u64,
-    /// Unknown fields of its value.
-    pub(crate) extra: serde_json::Map<String, serde_json::Value>,
+    /// Unknown fields of its value. Boxed, because they are rare.
+    pub(crate) extra: Extra,
+}
+
+/// Fields of a value that this program does not know, and the format that they belong to. They are written
+/// again in that format only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extra(Option<Box<(&'static str, Fields)>>);
+
+type Fields = serde_json::Map<String, serde_json::Value>;
+
+impl Extra {
+    pub(crate) fn new(format: &'static str, fields: Fields) -> Self {
+        Extra((!fields.is_empty()).then(|| Box::new((format, fields))))
+    }
+
+    /// The fields of a format.
+    pub(crate) fn of(&self, format: &str) -> Fields {
+        let of = self.0.as_ref().filter(|extra| extra.0 == format);
+        of.map(|extra| extra.1.clone()).unwrap_or_default()
+    }
 }
 
 impl Instance {
@@ -82,9 +104,10 @@ impl Instance {
             meta: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             status: Status::Up,
+            reason: String::new(),
             since: None,
             incarnation: 0,
-            extra: serde_json::Map::new(),
+            extra: Extra::default(),
         }
     }
 
@@ -178,9 +201,9 @@ impl Instance {
         self
     }
 
-    /// Sets when it was registered.
-    pub(crate) fn registered_at(mut self, unix_ms: u64) -> Self {
-        self.since = Some(unix_ms);
+    /// Sets the reason of the status.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = reason.into();
         self
     }
 
@@ -297,9 +320,13 @@ mod tests {
         let instance = Instance::new("api", "a:1");
         assert_eq!(instance.since(), None);
         let ms = Duration::from_millis(1500);
-        let at = instance.clone().registered_at(1500).since();
+        let registered_at = |unix_ms| Instance {
+            since: Some(unix_ms),
+            ..instance.clone()
+        };
+        let at = registered_at(1500).since();
         assert_eq!(at, Some(SystemTime::UNIX_EPOCH + ms));
         // Whatever a value holds, reading it must not panic.
-        let _ = instance.registered_at(u64::MAX).since();
+        let _ = registered_at(u64::MAX).since();
     }
 }

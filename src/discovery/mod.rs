@@ -1,17 +1,16 @@
 //! Registration and discovery: which programs serve what, and where.
 //!
 //! A program registers an [`Instance`] of a service under a lease that it keeps alive. Other programs
-//! find it by the name of the service, and receive every [`Change`]. A [`Codec`] defines how an
+//! find it by the name of the service, and receive every [`Change`]. A [codec](codec::Codec) defines how an
 //! instance is written into etcd; a [`Balance`] defines which instance gets the next call.
 
 mod address;
-mod codec;
+pub(crate) mod codec;
 mod instance;
 pub(crate) mod register;
 pub(crate) mod resolve;
 mod status;
 
-pub use codec::Codec;
 pub use instance::Instance;
 pub use register::on_conflict::OnConflict;
 pub use register::registrar::{Registrar, RegistrarBuilder};

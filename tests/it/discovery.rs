@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{
-    Balance, Cause, Change, Client, Codec, Delete, Discovery, ErrorKind, Instance, KeyRange, Loss,
-    OnConflict, Put, Registrar, Registration, ServiceView, State, Status, Txn,
+    Balance, Cause, Change, Client, Delete, Discovery, ErrorKind, Instance, KeyRange, Loss,
+    OnConflict, Put, Registrar, Registration, ServiceView, State, Status, Txn, codec,
 };
 
 use crate::support::pace::Pace;
@@ -121,9 +121,15 @@ fn leave_and_drop_are_reported_as_left_and_take_one_round_trip() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = registrar(&client, 5);
-    for codec in [Codec::Native, Codec::Plain] {
-        let view = Discovery::new(&client).codec(codec).service("web").unwrap();
-        let registrar = Registrar::builder(&client).codec(codec).start().unwrap();
+    for codec in codec::all() {
+        let view = Discovery::new(&client)
+            .codec(codec.clone())
+            .service("web")
+            .unwrap();
+        let registrar = Registrar::builder(&client)
+            .codec(codec.clone())
+            .start()
+            .unwrap();
         let left = registrar.register(web(1)).unwrap();
         let dropped = registrar.register(web(2)).unwrap();
         view.wait_for(2, SOON).unwrap();
@@ -273,7 +279,7 @@ fn the_plain_codec_is_compatible_with_the_usual_go_programs() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registrar = Registrar::builder(&client)
-        .codec(Codec::Plain)
+        .codec(codec::Plain)
         .prefix("/")
         .start()
         .unwrap();
@@ -289,7 +295,7 @@ fn the_plain_codec_is_compatible_with_the_usual_go_programs() {
         .call(Put::new("/web/127.0.0.1:8081", "127.0.0.1:8081").lease(lease))
         .unwrap();
     let view = Discovery::new(&client)
-        .codec(Codec::Plain)
+        .codec(codec::Plain)
         .prefix("/")
         .service("web")
         .unwrap();

@@ -3,12 +3,22 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// The reason why a key and its value are not an instance. The text never contains the value.
+/// The reason why a key and its value are not an instance.
+///
+/// The text never contains the value, which may be a secret.
+///
+/// ```
+/// use etcd_blocking::codec::BadValue;
+///
+/// let bad = BadValue::new("it has no \"addr\"");
+/// assert_eq!(bad.to_string(), "it has no \"addr\"");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BadValue(Cow<'static, str>);
+pub struct BadValue(Cow<'static, str>);
 
 impl BadValue {
-    pub(super) fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+    /// Creates a reason: a clause about the value as "it", which must not contain the value.
+    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         BadValue(reason.into())
     }
 }
@@ -18,3 +28,5 @@ impl fmt::Display for BadValue {
         f.write_str(&self.0)
     }
 }
+
+impl std::error::Error for BadValue {}

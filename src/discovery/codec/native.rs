@@ -5,16 +5,64 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::Codec;
 use super::bad_value::BadValue;
-use crate::discovery::instance::Instance;
+use super::path;
+use crate::discovery::instance::{Extra, Instance};
 use crate::discovery::status::Status;
+use crate::types::key_range::KeyRange;
+
+/// One JSON object with every property of the instance. It is the default.
+///
+/// ```json
+/// {"v":1,"id":"api-7","addr":"10.0.0.5:8080","endpoints":{"admin":"http://10.0.0.5:9090/"},
+///  "version":"1.4.2","weight":10,"zone":"eu-1a","tags":["canary"],"meta":{"team":"core"},
+///  "status":"out_of_service","reason":"the disk is full","since":1700000000000,"inc":3}
+/// ```
+///
+/// Only `addr` is required. Unknown fields are kept, and written again with the instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Native;
+
+impl Codec for Native {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn default_prefix(&self) -> &str {
+        "/services/"
+    }
+
+    fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
+        Ok(path::key(prefix, &instance.service, &instance.id).into())
+    }
+
+    fn range(&self, prefix: &str, service: &str) -> KeyRange {
+        path::range(prefix, service)
+    }
+
+    fn all(&self, prefix: &str) -> KeyRange {
+        path::all(prefix)
+    }
+
+    fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {
+        Ok(Some(encode(instance)))
+    }
+
+    fn decode(&self, prefix: &str, key: &[u8], value: &[u8]) -> Result<Option<Instance>, BadValue> {
+        let (service, id) = path::split(prefix, key)?;
+        decode(service, id, value).map(Some)
+    }
+}
+
+const NAME: &str = "native";
 
 /// The version of the written format. Higher versions can be read, because they only add fields.
 const FORMAT: u64 = 1;
 
-pub(super) fn encode(instance: &Instance, incarnation: u64) -> Bytes {
+fn encode(instance: &Instance) -> Bytes {
     // Sorted here, so that the bytes do not depend on a feature flag of serde_json.
-    let mut fields: BTreeMap<String, Value> = instance.extra.clone().into_iter().collect();
+    let mut fields: BTreeMap<String, Value> = instance.extra.of(NAME).into_iter().collect();
     let mut set = |name: &str, value: Value| {
         let empty = match &value {
             Value::String(text) => text.is_empty(),
@@ -37,10 +85,11 @@ pub(super) fn encode(instance: &Instance, incarnation: u64) -> Bytes {
     set("tags", instance.tags.clone().into());
     set("meta", object(&instance.meta));
     set("status", instance.status.as_str().into());
+    set("reason", instance.reason.as_str().into());
     if let Some(since) = instance.since {
         set("since", since.into());
     }
-    set("inc", incarnation.into());
+    set("inc", instance.incarnation.into());
     Value::Object(fields.into_iter().collect())
         .to_string()
         .into()
@@ -55,7 +104,7 @@ fn object(entries: &BTreeMap<String, String>) -> Value {
     )
 }
 
-pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, BadValue> {
+fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, BadValue> {
     let mut fields = match serde_json::from_slice(value) {
         Ok(Value::Object(fields)) => Fields(fields),
         Ok(_) => return Err(BadValue::new("it is JSON, but not an object")),
@@ -90,10 +139,11 @@ pub(super) fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, 
         instance.status =
             Status::from_name(&status).ok_or_else(|| wrong("status", "a known status"))?;
     }
+    instance.reason = fields.text("reason")?.unwrap_or_default();
     instance.since = fields.number("since")?;
     instance.incarnation = fields.number("inc")?.unwrap_or(0);
     // Unknown fields are written back by an update of this program.
-    instance.extra = fields.0;
+    instance.extra = Extra::new(NAME, fields.0);
     Ok(instance)
 }
 
@@ -165,10 +215,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::discovery::Codec;
+    use crate::discovery::codec::{Format, Plain};
 
     fn read(value: &str) -> Result<Instance, BadValue> {
-        Codec::Native.decode("/services/", b"/services/api/api-7", value.as_bytes())
+        let read = Format::new(Native).decode(b"/services/api/api-7", value.as_bytes());
+        read.map(Option::unwrap)
+    }
+
+    fn encoded(instance: &Instance, incarnation: u64) -> Bytes {
+        let instance = Instance {
+            incarnation,
+            ..instance.clone()
+        };
+        Native.encode(&instance).unwrap().unwrap()
     }
 
     fn reason(value: &str) -> String {
@@ -187,16 +246,21 @@ mod tests {
             .meta("team", "core")
             .endpoint("admin", "http://10.0.0.5:9090/")
             .status(Status::OutOfService)
-            .registered_at(1_700_000_000_000);
+            .reason("full")
+            .meta("team", "core");
+        let instance = Instance {
+            since: Some(1_700_000_000_000),
+            ..instance
+        };
         assert_eq!(
-            Codec::Native.key(Codec::Native.default_prefix(), &instance),
+            Format::new(Native).key(&instance).unwrap(),
             "/services/api/api-7"
         );
         assert_eq!(
-            Codec::Native.encode(&instance, 3),
+            encoded(&instance, 3),
             concat!(
                 r#"{"addr":"10.0.0.5:8080","endpoints":{"admin":"http://10.0.0.5:9090/"},"#,
-                r#""id":"api-7","inc":3,"meta":{"team":"core"},"since":1700000000000,"#,
+                r#""id":"api-7","inc":3,"meta":{"team":"core"},"reason":"full","since":1700000000000,"#,
                 r#""status":"out_of_service","tags":["canary","arm"],"v":1,"version":"1.4.2","#,
                 r#""weight":10,"zone":"eu-1a"}"#
             )
@@ -206,7 +270,7 @@ mod tests {
     #[test]
     fn a_minimal_instance_has_the_documented_encoding() {
         assert_eq!(
-            Codec::Native.encode(&Instance::new("api", "a:1"), 0),
+            encoded(&Instance::new("api", "a:1"), 0),
             r#"{"addr":"a:1","id":"a:1","inc":0,"status":"up","v":1,"weight":1}"#
         );
     }
@@ -223,7 +287,7 @@ mod tests {
     fn unknown_fields_are_preserved() {
         let instance = read(r#"{"v":2,"addr":"a:1","lane":{"b":[1,null],"a":"x"}}"#).unwrap();
         assert_eq!(
-            Codec::Native.encode(&instance.weight(5), 1),
+            encoded(&instance.weight(5), 1),
             r#"{"addr":"a:1","id":"api-7","inc":1,"lane":{"a":"x","b":[1,null]},"status":"up","v":1,"weight":5}"#
         );
     }
@@ -284,13 +348,15 @@ mod tests {
             status in prop::sample::select(vec![
                 Status::Starting, Status::Up, Status::Draining, Status::OutOfService, Status::Maintenance,
             ]),
+            reason in any_text(),
             extra in btree_map("x[a-z]{0,3}", any::<i64>(), 0..3),
         ) -> Instance {
-            let mut instance = Instance::new(names.0, addr).id(names.1).status(status);
+            let mut instance = Instance::new(names.0, addr).id(names.1).status(status).reason(reason);
             (instance.version, instance.zone, instance.tags) = texts;
             (instance.meta, instance.endpoints) = maps;
             (instance.weight, instance.since, instance.incarnation) = numbers;
-            instance.extra = extra.into_iter().map(|(name, n)| (name, n.into())).collect();
+            let extra = extra.into_iter().map(|(name, n)| (name, n.into())).collect();
+            instance.extra = Extra::new(NAME, extra);
             instance
         }
     }
@@ -299,25 +365,30 @@ mod tests {
         #[test]
         fn an_encoded_instance_decodes_to_the_same_instance(instance in any_instance(), prefix in "(/?[a-z]{1,3}/?)?") {
             prop_assert!(instance.check().is_ok());
-            let key = Codec::Native.key(&prefix, &instance);
-            let value = Codec::Native.encode(&instance, instance.incarnation);
-            prop_assert_eq!(Codec::Native.decode(&prefix, &key, &value), Ok(instance.clone()));
-            prop_assert!(Codec::Native.range(&prefix, &instance.service).contains(&key));
+            let native = Format::new(Native).prefix(&prefix);
+            let key = native.key(&instance).unwrap();
+            let value = native.encode(&instance).unwrap().unwrap();
+            prop_assert_eq!(native.decode(&key, &value), Ok(Some(instance.clone())));
+            prop_assert!(native.range(&instance.service).contains(&key));
             // A value that is read and written again does not change.
-            let again = Codec::Native.decode(&prefix, &key, &value).unwrap();
-            prop_assert_eq!(Codec::Native.encode(&again, again.incarnation), value);
+            let again = native.decode(&key, &value).unwrap().unwrap();
+            prop_assert_eq!(native.encode(&again).unwrap(), Some(value));
 
-            let key = Codec::Plain.key(&prefix, &instance);
-            let value = Codec::Plain.encode(&instance, 0);
-            let plain = Instance::new(instance.service, instance.addr);
-            prop_assert_eq!(Codec::Plain.decode(&prefix, &key, &value), Ok(plain));
+            let plain = Format::new(Plain).prefix(&prefix);
+            let key = plain.key(&instance).unwrap();
+            let value = plain.encode(&instance).unwrap();
+            if let Some(value) = value {
+                let read = Instance::new(instance.service, instance.addr);
+                prop_assert_eq!(plain.decode(&key, &value), Ok(Some(read)));
+            }
         }
 
         #[test]
         fn arbitrary_bytes_do_not_make_a_codec_panic(key in vec(any::<u8>(), 0..20), value in vec(any::<u8>(), 0..40)) {
-            for codec in [Codec::Plain, Codec::Native] {
-                let _ = codec.decode("/", &key, &value);
-                let _ = codec.decode("/", b"/a/b", &value);
+            for format in [Format::new(Plain), Format::new(Native)] {
+                let format = format.prefix("/");
+                let _ = format.decode(&key, &value);
+                let _ = format.decode(b"/a/b", &value);
             }
         }
     }

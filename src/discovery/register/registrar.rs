@@ -13,10 +13,11 @@ use super::registrar_task::RegistrarTask;
 use super::registration::{Registration, Shared};
 use super::size_check::SizeCheck;
 use crate::client::Client;
-use crate::discovery::codec::Codec;
+use crate::discovery::codec::{Codec, Format};
 use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::util::atomic::AtomicU64;
+use crate::util::jitter;
 use crate::worker::Worker;
 
 /// The longest TTL of a lease in etcd (`MaxLeaseTTL`).
@@ -47,7 +48,9 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(3);
 /// renewed. [`Client::close`] takes them out of etcd too.
 #[derive(Debug)]
 pub struct Registrar {
-    codec: Codec,
+    format: Format,
+    /// Distinguishes the values of this registrar from those of another process.
+    incarnation: u64,
     on_conflict: OnConflict,
     numbers: AtomicU64,
     link: Arc<RegistrarLink>,
@@ -63,11 +66,11 @@ pub struct Registrar {
 /// | `on_conflict` | `Replace` | what to do when another process holds the key |
 ///
 /// ```no_run
-/// # use etcd_blocking::{Client, Codec, OnConflict, Registrar};
+/// # use etcd_blocking::{Client, OnConflict, Registrar, codec};
 /// # fn main() -> etcd_blocking::Result<()> {
 /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
 /// let registrar = Registrar::builder(&client)
-///     .codec(Codec::Native)
+///     .codec(codec::Native)
 ///     .prefix("team-a/services/")
 ///     .on_conflict(OnConflict::Fail)
 ///     .start()?;
@@ -78,8 +81,7 @@ pub struct Registrar {
 pub struct RegistrarBuilder {
     client: Client,
     ttl: Duration,
-    codec: Codec,
-    prefix: Option<String>,
+    format: Format,
     on_conflict: OnConflict,
 }
 
@@ -91,8 +93,7 @@ impl Registrar {
         RegistrarBuilder {
             client: client.clone(),
             ttl: Duration::from_secs(15),
-            codec: Codec::default(),
-            prefix: None,
+            format: Format::default(),
             on_conflict: OnConflict::default(),
         }
     }
@@ -228,18 +229,14 @@ impl Registrar {
         instance
             .check()
             .map_err(|error| error.operation(about.clone()))?;
-        let instance = if instance.since.is_some() {
-            instance
-        } else {
-            instance.registered_at(unix_ms())
+        let instance = Instance {
+            since: instance.since.or_else(|| Some(unix_ms())),
+            incarnation: self.incarnation,
+            ..instance
         };
-        if self.codec == Codec::Plain && instance.id != instance.addr {
-            let reason = "the codec Plain cannot store an id, because it uses the address as the id: \
-                          leave the id out or use Codec::Native";
-            return Err(Error::invalid(reason).operation(about));
-        }
-        self.link
-            .check_size(&instance)
+        let checked = self.format.check_id(&instance);
+        checked
+            .and_then(|()| self.link.check_size(&instance))
             .map_err(|error| error.operation(about.clone()))?;
         let shared = Shared::new(Arc::new(instance));
         let number = self.numbers.fetch_add(1, Relaxed);
@@ -289,15 +286,16 @@ impl RegistrarBuilder {
         self
     }
 
-    /// Sets the format of keys and values. The default is [`Codec::Native`].
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
+    /// Sets the format of keys and values, with its own prefix. The default is
+    /// [`codec::Native`](crate::codec::Native).
+    pub fn codec(mut self, codec: impl Codec + 'static) -> Self {
+        self.format = Format::new(codec);
         self
     }
 
-    /// Sets the beginning of every key, instead of the codec's own prefix.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = Some(prefix.into());
+    /// Sets the beginning of every key, instead of the prefix of the codec that was set before.
+    pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
+        self.format = self.format.prefix(prefix.as_ref());
         self
     }
 
@@ -324,17 +322,16 @@ impl RegistrarBuilder {
                 "the TTL of a registrar must be at most 9000000000s",
             ));
         }
-        let prefix = self
-            .prefix
-            .unwrap_or_else(|| self.codec.default_prefix().to_owned());
         let worker = Worker::of(&self.client)?;
         let (commands, queue) = unbounded();
         let client = self.client.clone();
-        let sizes = SizeCheck::new(&client, self.codec, prefix.clone());
-        let task = RegistrarTask::new(self.client, self.codec, prefix, self.ttl, queue)?;
+        let sizes = SizeCheck::new(&client, self.format.clone());
+        let task = RegistrarTask::new(self.client, self.format.clone(), self.ttl, queue)?;
         let part = worker.serve(Box::new(task));
         Ok(Registrar {
-            codec: self.codec,
+            format: self.format,
+            // 53 bits, so that programs whose JSON numbers are floats read it exactly.
+            incarnation: (jitter::number() >> 11).max(1),
             on_conflict: self.on_conflict,
             numbers: AtomicU64::new(1),
             link: RegistrarLink::new(commands, part, client, sizes),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::batch_plan::BatchPlan;
@@ -24,11 +23,10 @@ use super::sent_batch::SentBatch;
 use super::shared_lease::SharedLease;
 use super::size_check;
 use crate::client::Client;
-use crate::discovery::codec::Codec;
+use crate::discovery::codec::Format;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::watch::{LatestSet, WatchKey};
 use crate::types::KeyValue;
-use crate::util::jitter;
 use crate::worker::{AT_ONCE, NextWork, Part};
 
 mod batches;
@@ -39,8 +37,7 @@ mod lease;
 #[derive(Debug)]
 pub(super) struct RegistrarTask {
     client: Client,
-    codec: Codec,
-    prefix: String,
+    format: Format,
     commands: Receiver<Command>,
     open: bool,
     ttl: Duration,
@@ -79,15 +76,12 @@ pub(super) struct RegistrarTask {
     /// The number of bytes that the client's namespace adds before each key.
     namespace: usize,
     probe: Probe,
-    /// Distinguishes the values of this registrar from those of another process.
-    incarnation: u64,
 }
 
 impl RegistrarTask {
     pub(super) fn new(
         client: Client,
-        codec: Codec,
-        prefix: String,
+        format: Format,
         ttl: Duration,
         commands: Receiver<Command>,
     ) -> Result<Self> {
@@ -103,10 +97,9 @@ impl RegistrarTask {
             plan: BatchPlan::new(size_check::limits(&client)),
             in_flight: BTreeMap::new(),
             namespace: size_check::namespace(&client),
-            probe: Probe::new(&client, Bytes::from(prefix.clone())),
+            probe: Probe::new(&client, format.range("").start().clone()),
             client,
-            codec,
-            prefix,
+            format,
             commands,
             open: true,
             leases: RegistrarLeases::default(),
@@ -121,7 +114,6 @@ impl RegistrarTask {
             watch_retries: BTreeSet::new(),
             unwatched: BTreeSet::new(),
             check_watches_at: None,
-            incarnation: (jitter::number() >> 11).max(1),
         })
     }
 
@@ -156,14 +148,18 @@ impl RegistrarTask {
                 on_conflict,
             } => {
                 let (instance, version) = shared.newest();
-                let key = self.codec.key(&self.prefix, &instance);
+                let encoded = self.format.key(&instance);
+                let encoded = encoded.and_then(|key| Ok((key, self.format.encode(&instance)?)));
+                let (key, value) = match encoded {
+                    Ok((key, value)) => (key, value.unwrap_or_default()),
+                    Err(error) => return shared.refuse(error),
+                };
                 let last = self.key_queue.last(&key).and_then(|n| self.entries.get(&n));
                 if last.is_some_and(|entry| !entry.owned_key.is_leaving()) {
                     let reason = "this registrar already has a registration of the same instance: \
                                   keep one of the two, or give the other another id";
                     return shared.refuse(Error::new(ErrorKind::Conflict, reason));
                 }
-                let value = self.codec.encode(&instance, self.incarnation);
                 self.key_queue.join(key.clone(), number);
                 shared.attach(&self.validity);
                 let owned_key = OwnedKey::new(key, value, on_conflict);
@@ -176,7 +172,9 @@ impl RegistrarTask {
             Command::Update(number) => {
                 if let Some(entry) = self.entries.get_mut(&number) {
                     let (instance, version) = entry.shared.newest();
-                    let value = self.codec.encode(&instance, self.incarnation);
+                    let Ok(Some(value)) = self.format.encode(&instance) else {
+                        return;
+                    };
                     entry.update(value, ValueVersion::new(instance.status, version));
                     self.plan.changed(number, Instant::now());
                     self.mark_dirty(number);
@@ -308,6 +306,6 @@ impl Part for RegistrarTask {
 }
 
 /// Whether a value is an instance, and so its key a registration.
-fn valid(codec: Codec, prefix: &str) -> impl Fn(&KeyValue) -> bool + '_ {
-    move |kv| codec.decode(prefix, kv.key(), kv.value()).is_ok()
+fn valid(format: &Format) -> impl Fn(&KeyValue) -> bool + '_ {
+    move |kv| matches!(format.decode(kv.key(), kv.value()), Ok(Some(_)))
 }

@@ -188,6 +188,7 @@ impl Registration {
             let before = self.instance();
             let mut after = Instance::clone(&before);
             change(&mut after);
+            after.incarnation = before.incarnation;
             let about = || Operation::about("update", &before.id);
             check_change(&before, &after)
                 .and_then(|()| self.handle.link.check_size(&after))

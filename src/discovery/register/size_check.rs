@@ -5,27 +5,22 @@ use bytes::Bytes;
 use super::batch;
 use super::batch_size::ClientLimits;
 use crate::client::Client;
-use crate::discovery::codec::Codec;
+use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::error::Result;
-
-/// The longest incarnation in a value: see `RegistrarTask::incarnation`.
-const INCARNATION: u64 = u64::MAX >> 11;
 
 /// The settings on which the size of a registered instance depends.
 #[derive(Debug)]
 pub(super) struct SizeCheck {
-    codec: Codec,
-    prefix: String,
+    format: Format,
     namespace: usize,
     limits: ClientLimits,
 }
 
 impl SizeCheck {
-    pub(super) fn new(client: &Client, codec: Codec, prefix: String) -> Self {
+    pub(super) fn new(client: &Client, format: Format) -> Self {
         SizeCheck {
-            codec,
-            prefix,
+            format,
             namespace: namespace(client),
             limits: limits(client),
         }
@@ -37,8 +32,8 @@ impl SizeCheck {
     ///
     /// Of the kind `TooLarge`.
     pub(super) fn check(&self, instance: &Instance) -> Result<()> {
-        let key = self.codec.key(&self.prefix, instance);
-        let value = self.codec.encode(instance, INCARNATION);
+        let key = self.format.key(instance)?;
+        let value = self.format.encode(instance)?.unwrap_or_default();
         batch::check_size(&key, &value, self.namespace, self.limits)
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::change::{Cause, Change};
 use super::instance_list::InstanceEdit;
 use super::removal_cause::{LeaseQuery, RemovalCauses};
-use crate::discovery::codec::Codec;
+use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
 use crate::types::{KeyValue, LeaseId, Revision};
@@ -67,8 +67,7 @@ impl DirectoryUpdate {
 /// The instances under a key range.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    codec: Codec,
-    prefix: String,
+    format: Format,
     entries: BTreeMap<Bytes, Entry>,
     /// The keys whose values are not instances, with the reported reason.
     bad: BTreeMap<Bytes, String>,
@@ -87,11 +86,10 @@ struct Entry {
 }
 
 impl Directory {
-    /// Creates a directory without a list. `prefix` is the prefix of the codec, without the service.
-    pub(crate) fn new(codec: Codec, prefix: impl Into<String>) -> Self {
+    /// Creates a directory without a list.
+    pub(crate) fn new(format: Format) -> Self {
         Directory {
-            codec,
-            prefix: prefix.into(),
+            format,
             entries: BTreeMap::new(),
             bad: BTreeMap::new(),
             causes: RemovalCauses::default(),
@@ -120,14 +118,17 @@ impl Directory {
             update.changes.extend(self.causes.take_waiting(&kv.key));
             let (key, lease) = (kv.key.clone(), kv.lease());
             let old = before.remove(&key).map(|entry| entry.instance);
-            let read = match self.codec.decode(&self.prefix, &key, &kv.value) {
-                Ok(read) => read,
+            let read = self.format.decode(&key, &kv.value);
+            if let (Some(old), Ok(None) | Err(_)) = (&old, &read) {
+                self.edits.push((key.clone(), None));
+                removed.push((old.clone(), Cause::Replaced));
+            }
+            let read = match read {
+                Ok(Some(read)) => read,
+                // A key of the format that is not an instance.
+                Ok(None) => continue,
                 Err(reason) => {
                     let reason = reason.to_string();
-                    if let Some(old) = old {
-                        self.edits.push((key.clone(), None));
-                        removed.push((old, Cause::Replaced));
-                    }
                     // A malformed value is reported once, not with every list.
                     if bad_before.remove(&key).as_ref() != Some(&reason) {
                         let (key, reason) = (key.clone(), reason.clone());
@@ -294,13 +295,20 @@ impl Directory {
         let (key, lease) = (kv.key.clone(), kv.lease());
         let changes = &mut update.changes;
         changes.extend(self.causes.take_waiting(&key));
-        let read = match self.codec.decode(&self.prefix, &key, &kv.value) {
-            Ok(read) => read,
+        let read = self.format.decode(&key, &kv.value);
+        if let Ok(None) | Err(_) = read
+            && let Some(old) = self.entries.remove(&key)
+        {
+            self.edits.push((key.clone(), None));
+            changes.push(replaced(old.instance));
+        }
+        let read = match read {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                self.bad.remove(&key);
+                return;
+            }
             Err(reason) => {
-                if let Some(old) = self.entries.remove(&key) {
-                    self.edits.push((key.clone(), None));
-                    changes.push(replaced(old.instance));
-                }
                 let reason = reason.to_string();
                 self.bad.insert(key.clone(), reason.clone());
                 changes.push(Change::Bad { key, reason });

@@ -4,51 +4,50 @@ use super::balance::Balance;
 use super::balancer::Balancer;
 use super::view::ServiceView;
 use crate::client::Client;
-use crate::discovery::codec::Codec;
+use crate::discovery::codec::{Codec, Format};
 use crate::discovery::instance::check_name;
 use crate::error::{Operation, Result};
 
 /// Finds the instances of services: opens a [`ServiceView`] for a service.
 ///
 /// ```no_run
-/// use etcd_blocking::{Balance, Client, Codec, Discovery};
+/// use etcd_blocking::{Balance, Client, Discovery, codec};
 ///
 /// # fn main() -> etcd_blocking::Result<()> {
 /// let client = Client::connect(["http://127.0.0.1:2379"])?;
 /// // The format of the common Go programs, picked by round-robin.
-/// let discovery = Discovery::new(&client).codec(Codec::Plain).balance(Balance::RoundRobin);
+/// let discovery = Discovery::new(&client).codec(codec::Plain).balance(Balance::RoundRobin);
 /// let web = discovery.service("web")?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Discovery {
     client: Client,
-    codec: Codec,
-    prefix: Option<String>,
+    format: Format,
     balance: Balance,
 }
 
 impl Discovery {
-    /// Creates a discovery with [`Codec::Native`], its default prefix, and [`Balance::Weighted`].
+    /// Creates a discovery with [`codec::Native`](crate::codec::Native), its default prefix, and [`Balance::Weighted`].
     pub fn new(client: &Client) -> Self {
         Discovery {
             client: client.clone(),
-            codec: Codec::default(),
-            prefix: None,
+            format: Format::default(),
             balance: Balance::default(),
         }
     }
 
-    /// Sets the format of keys and values, which must be that of the registrar.
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
+    /// Sets the format of keys and values, which must be one in which the registrar writes. The prefix is
+    /// the codec's own from then on.
+    pub fn codec(mut self, codec: impl Codec + 'static) -> Self {
+        self.format = Format::new(codec);
         self
     }
 
-    /// Sets the beginning of all keys, instead of the codec's own prefix. It must be that of the
-    /// registrar.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = Some(prefix.into());
+    /// Sets the beginning of all keys, instead of the prefix of the codec that was set before. It must be
+    /// that of the registrar.
+    pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
+        self.format = self.format.prefix(prefix.as_ref());
         self
     }
 
@@ -77,14 +76,9 @@ impl Discovery {
     /// [`Client::mirror`] when the list cannot be read.
     pub fn service(&self, name: &str) -> Result<ServiceView> {
         check_name("service", name).map_err(|e| e.operation(Operation::about("discover", name)))?;
-        let prefix = self
-            .prefix
-            .as_deref()
-            .unwrap_or(self.codec.default_prefix());
         ServiceView::open(
             &self.client,
-            self.codec,
-            prefix,
+            self.format.clone(),
             Balancer::new(self.balance),
             name,
         )

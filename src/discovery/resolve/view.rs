@@ -14,7 +14,7 @@ use super::change_queue::{ChangeChannel, ChangeQueue};
 use super::directory::{ChangeRecord, Directory, DirectoryUpdate, KeyEvent};
 use super::instance_list::InstanceList;
 use crate::client::Client;
-use crate::discovery::codec::Codec;
+use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::replica::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause};
@@ -88,15 +88,14 @@ struct ViewState {
 impl ServiceView {
     pub(super) fn open(
         client: &Client,
-        codec: Codec,
-        prefix: &str,
+        format: Format,
         balancer: Balancer,
         service: &str,
     ) -> Result<Self> {
         let about = || Operation::about("discover", service);
         let worker = Worker::of(client).map_err(|error| error.operation(about()))?;
         let mirror = client
-            .mirror(codec.range(prefix, service))
+            .mirror(format.range(service))
             .map_err(|error| error.operation(about()))?;
         // Requested before the list is read, so that no change after the list is lost.
         mirror.request_changes();
@@ -116,7 +115,7 @@ impl ServiceView {
         let mut part = ViewTask {
             client: client.with_timeout(QUERY_TIMEOUT),
             mirror: Arc::clone(&mirror),
-            directory: Directory::new(codec, prefix),
+            directory: Directory::new(format),
             shared: Arc::clone(&shared),
             queue,
             pending_changes: Vec::new(),

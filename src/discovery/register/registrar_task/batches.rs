@@ -52,7 +52,7 @@ impl RegistrarTask {
         // An answer shows that etcd is reachable and accepts writes.
         self.validity.set_error(None);
         let at = response.revision();
-        let valid = valid(self.codec, &self.prefix);
+        let valid = valid(&self.format);
         for (sent, outcome) in batch.steps.iter().zip(outcomes) {
             let Some(entry) = self.entries.get_mut(&sent.number) else {
                 continue;

@@ -82,7 +82,7 @@ impl RegistrarTask {
         };
         match item {
             Ok(event) => {
-                let valid = valid(self.codec, &self.prefix);
+                let valid = valid(&self.format);
                 if !entry.follow(&event, &self.leases, valid) {
                     return;
                 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::*;
-use crate::discovery::codec::Codec;
+use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::discovery::resolve::change::Cause;
 use crate::discovery::resolve::directory::{DirectoryUpdate, KeyEvent};
@@ -24,7 +24,7 @@ fn removed(n: usize, cause: Cause) -> ChangeRecord {
 }
 
 fn directory() -> Directory {
-    let mut directory = Directory::new(Codec::Native, "/services/");
+    let mut directory = Directory::new(Format::default());
     let _ = directory.reset([], Revision::new(1));
     directory
 }

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::discovery::resolve::instance_list::InstanceList;
 
-const PREFIX: &str = "/svc/";
+fn format() -> Format {
+    Format::default().prefix("/svc/")
+}
 
 fn instance(id: &str) -> Instance {
     Instance::new("web", "a:1").id(id)
@@ -14,8 +16,8 @@ fn instance(id: &str) -> Instance {
 
 fn put(instance: &Instance, lease: i64) -> KeyValue {
     KeyValue {
-        key: Codec::Native.key(PREFIX, instance),
-        value: Codec::Native.encode(instance, 0),
+        key: format().key(instance).unwrap(),
+        value: format().encode(instance).unwrap().unwrap(),
         lease,
         ..KeyValue::default()
     }
@@ -29,7 +31,7 @@ fn bad(id: &str, value: &'static str) -> KeyValue {
 }
 
 fn delete(id: &str) -> KeyEvent {
-    KeyEvent::Delete(Codec::Native.key(PREFIX, &instance(id)))
+    KeyEvent::Delete(format().key(&instance(id)).unwrap())
 }
 
 fn lease(id: i64) -> LeaseId {
@@ -38,17 +40,14 @@ fn lease(id: i64) -> LeaseId {
 
 /// A directory that has read `list`.
 fn read(list: impl IntoIterator<Item = KeyValue>) -> Directory {
-    let mut directory = Directory::new(Codec::Native, PREFIX);
+    let mut directory = Directory::new(format());
     let _ = directory.reset(list, Revision::new(10));
     directory
 }
 
 fn ids(directory: &Directory) -> Vec<String> {
     let instances = directory.instances();
-    instances
-        .iter()
-        .map(|instance| instance.id.clone())
-        .collect()
+    instances.iter().map(|one| one.id.clone()).collect()
 }
 
 /// The changes in short: `+a`, `~a`, `-a Left`, `!` for a bad value, resets in brackets.
@@ -83,7 +82,7 @@ fn apply(directory: &mut Directory, events: impl IntoIterator<Item = KeyEvent>) 
 
 #[test]
 fn a_view_is_not_ready_before_the_first_list_and_ready_after_an_empty_list() {
-    let mut directory = Directory::new(Codec::Native, PREFIX);
+    let mut directory = Directory::new(format());
     assert_eq!(directory.revision(), None);
     let update = apply(&mut directory, [KeyEvent::Put(put(&instance("a"), 1))]);
     assert_eq!(
@@ -97,7 +96,7 @@ fn a_view_is_not_ready_before_the_first_list_and_ready_after_an_empty_list() {
 
 #[test]
 fn the_first_list_adds_all_instances_sorted_by_id() {
-    let mut directory = Directory::new(Codec::Native, PREFIX);
+    let mut directory = Directory::new(format());
     let list = ["b", "a", "c"].map(|id| put(&instance(id), 1));
     let update = directory.reset(list, Revision::new(5));
     assert_eq!(summary(&update.changes), "[+b, +a, +c]");
@@ -200,7 +199,7 @@ fn a_removal_is_reported_before_the_same_key_is_added_again() {
 
 #[test]
 fn a_malformed_value_removes_its_own_instance_and_no_other() {
-    let mut directory = Directory::new(Codec::Native, PREFIX);
+    let mut directory = Directory::new(format());
     let update = directory.reset(
         [
             put(&instance("a"), 1),
@@ -441,7 +440,7 @@ impl Model {
         let true_ones: Vec<_> = self
             .store
             .values()
-            .filter_map(|kv| Codec::Native.decode(PREFIX, &kv.key, &kv.value).ok())
+            .filter_map(|kv| format().decode(&kv.key, &kv.value).ok().flatten())
             .map(Arc::new)
             .collect();
         assert_eq!(*known, *true_ones);
