@@ -3,6 +3,7 @@
 mod conflicts;
 mod expiry;
 mod faults;
+mod formats;
 mod leaving;
 mod limits;
 mod modify;

@@ -377,6 +377,7 @@ mod tests {
             let plain = Format::new(Plain).prefix(&prefix);
             let key = plain.key(&instance).unwrap();
             let value = plain.encode(&instance).unwrap();
+            prop_assert_eq!(value.is_some(), instance.is_pickable());
             if let Some(value) = value {
                 let read = Instance::new(instance.service, instance.addr);
                 prop_assert_eq!(plain.decode(&key, &value), Ok(Some(read)));

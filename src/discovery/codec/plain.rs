@@ -12,7 +12,8 @@ use crate::types::key_range::KeyRange;
 ///
 /// It is compatible with Go programs that follow the common tutorials: the key `/web/10.0.0.5:8080` has the
 /// value `10.0.0.5:8080`. It stores no id, weight or metadata: an instance that is read has the last part
-/// of its key as its id, and otherwise the defaults of [`Instance::new`].
+/// of its key as its id, and otherwise the defaults of [`Instance::new`]. It stores no status: an instance
+/// that takes no calls has no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Plain;
 
@@ -38,7 +39,8 @@ impl Codec for Plain {
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {
-        Ok(Some(Bytes::copy_from_slice(instance.addr.as_bytes())))
+        let value = || Bytes::copy_from_slice(instance.addr.as_bytes());
+        Ok(instance.is_pickable().then(value))
     }
 
     /// Decodes an instance. Its address is the value, not the last part of the key, because some programs
@@ -64,6 +66,7 @@ mod tests {
         assert_eq!(plain.key(&web).unwrap(), "/web/127.0.0.1:8080");
         assert_eq!(plain.encode(&web).unwrap().unwrap(), "127.0.0.1:8080");
         assert_eq!(plain.range("web").start(), "/web/");
+        assert_eq!(plain.encode(&web.weight(0)).unwrap(), None);
     }
 
     #[test]

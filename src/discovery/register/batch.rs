@@ -17,39 +17,60 @@ const FRAME: usize = 160;
 /// The step of one key, as it was sent.
 #[derive(Clone, Debug)]
 pub(super) struct SentStep {
+    /// The registration, and the position of the key in it.
     pub(super) number: u64,
+    pub(super) position: usize,
     pub(super) key: Bytes,
+    pub(super) step: KeyStep,
+    /// It is a write that shares the condition of the step before it.
+    pub(super) is_joined: bool,
+}
+
+/// A step to send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StepToSend<'a> {
+    pub(super) key: &'a Bytes,
+    pub(super) value: &'a Bytes,
     pub(super) step: KeyStep,
 }
 
-/// The kind of a step, and how many bytes of a request it takes at most. The key occurs in up to two
-/// guards, the put and the read, each time with `namespace` bytes before it.
-pub(super) fn step_size(key: &Bytes, value: &Bytes, step: KeyStep, namespace: usize) -> StepSize {
-    let name = key.len() + namespace;
-    let (kind, bytes) = match step {
-        KeyStep::Write(..) => (StepKind::Write, 4 * name + value.len()),
-        KeyStep::Delete(_) => (StepKind::Delete, 2 * name),
-        // The response contains the value.
-        KeyStep::Read => (StepKind::Read, name + value.len()),
-    };
-    StepSize {
-        kind,
-        bytes: bytes + FRAME,
-    }
+/// The size of the steps of one registration, or `None` if there are none. A key occurs in up to two guards,
+/// the put and the read, each time with `namespace` bytes before it.
+pub(super) fn step_size<'a>(
+    steps: impl IntoIterator<Item = StepToSend<'a>>,
+    namespace: usize,
+) -> Option<StepSize> {
+    let sizes = steps.into_iter().map(|StepToSend { key, value, step }| {
+        let name = key.len() + namespace;
+        let (kind, bytes) = match step {
+            KeyStep::Write(..) => (StepKind::Write, 4 * name + value.len()),
+            KeyStep::Delete(_) => (StepKind::Delete, 2 * name),
+            // The response contains the value.
+            KeyStep::Read => (StepKind::Read, name + value.len()),
+        };
+        let (steps, bytes) = (1, bytes + FRAME);
+        StepSize { kind, steps, bytes }
+    });
+    sizes.reduce(|all, one| StepSize {
+        // Writes decide the kind before deletes, and deletes before reads.
+        kind: all.kind.min(one.kind),
+        steps: all.steps + one.steps,
+        bytes: all.bytes + one.bytes,
+    })
 }
 
-/// Checks that a write fits into one request of the client.
+/// Checks that the writes of an instance fit into one request of the client.
 ///
 /// # Errors
 ///
 /// Of the kind `TooLarge`, with the size, the limit and its setting.
-pub(super) fn check_size(
-    key: &Bytes,
-    value: &Bytes,
+pub(super) fn check_size<'a>(
+    keys: impl IntoIterator<Item = (&'a Bytes, &'a Bytes)>,
     namespace: usize,
     limits: ClientLimits,
 ) -> Result<()> {
-    let size = 4 * (key.len() + namespace) + value.len() + FRAME;
+    let one = |(key, value): (&Bytes, &Bytes)| 4 * (key.len() + namespace) + value.len() + FRAME;
+    let size: usize = keys.into_iter().map(one).sum();
     if size <= limits.send_bytes {
         return Ok(());
     }
@@ -72,30 +93,47 @@ pub(super) fn txn(mut steps: Vec<Txn>) -> Txn {
     }
 }
 
-/// One step as a transaction: it is executed under its condition, otherwise the response contains
-/// the current key.
-pub(super) fn step(key: &Bytes, value: &Bytes, step: KeyStep) -> Txn {
-    let key = key.clone();
-    match step {
-        KeyStep::Write(expect, lease) => {
-            let condition = match expect {
-                WriteCondition::Absent => vec![Compare::version(key.clone()).eq(0)],
-                WriteCondition::Unchanged(revision, lease) => vec![
-                    Compare::mod_revision(key.clone()).eq(revision),
-                    Compare::lease(key.clone()).eq(lease),
-                ],
-                WriteCondition::OnLease(lease) => vec![Compare::lease(key.clone()).eq(Some(lease))],
-            };
-            Txn::when(condition)
-                .then([Put::new(key.clone(), value.clone()).lease(lease)])
-                .or_else([Get::key(key)])
+/// The steps of one registration as transactions. All writes, which come first, are one transaction: they are
+/// executed under the conditions of all of them, otherwise the response contains the current keys.
+pub(super) fn txns(steps: &[StepToSend<'_>]) -> impl Iterator<Item = Txn> {
+    let is_write = |one: &StepToSend<'_>| matches!(one.step, KeyStep::Write(..));
+    let writes = steps.iter().take_while(|one| is_write(one)).count();
+    let (writes, others) = steps.split_at_checked(writes).unwrap_or((steps, &[]));
+    let writes = (!writes.is_empty()).then(|| write(writes));
+    writes.into_iter().chain(others.iter().map(|one| {
+        let key = one.key.clone();
+        match one.step {
+            KeyStep::Delete(lease) => {
+                // A key under another lease belongs to a successor, and is not deleted.
+                Txn::when([Compare::lease(key.clone()).eq(Some(lease))]).then([Delete::key(key)])
+            }
+            KeyStep::Write(..) => write(std::slice::from_ref(one)),
+            KeyStep::Read => Txn::always([Get::key(key)]),
         }
-        KeyStep::Delete(lease) => {
-            // A key under another lease belongs to a successor, and is not deleted.
-            Txn::when([Compare::lease(key.clone()).eq(Some(lease))]).then([Delete::key(key)])
+    }))
+}
+
+fn write(writes: &[StepToSend<'_>]) -> Txn {
+    let (mut when, mut then, mut otherwise) = (Vec::new(), Vec::new(), Vec::new());
+    for StepToSend { key, value, step } in writes {
+        let key = (*key).clone();
+        let KeyStep::Write(expect, lease) = *step else {
+            continue;
+        };
+        match expect {
+            WriteCondition::Absent => when.push(Compare::version(key.clone()).eq(0)),
+            WriteCondition::Unchanged(revision, lease) => {
+                when.push(Compare::mod_revision(key.clone()).eq(revision));
+                when.push(Compare::lease(key.clone()).eq(lease));
+            }
+            WriteCondition::OnLease(lease) => {
+                when.push(Compare::lease(key.clone()).eq(Some(lease)));
+            }
         }
-        KeyStep::Read => Txn::always([Get::key(key)]),
+        then.push(Put::new(key.clone(), (*value).clone()).lease(lease));
+        otherwise.push(Get::key(key));
     }
+    Txn::when(when).then(then).or_else(otherwise)
 }
 
 /// The outcome of a step.
@@ -117,41 +155,72 @@ pub(super) fn outcomes<'a>(
     steps: &[SentStep],
     response: &'a TxnResponse,
 ) -> Result<Vec<StepOutcome<'a>>> {
-    // A single step was not nested.
-    if let [only] = steps {
-        return Ok(vec![outcome(only, response)?]);
+    let mut outcomes = Vec::with_capacity(steps.len());
+    let mut nested = steps.chunk_by(|_, next| next.is_joined);
+    // A single transaction was not nested.
+    if let (Some(only), None) = (nested.next(), nested.next()) {
+        outcomes_of(only, response, &mut outcomes)?;
+        return Ok(outcomes);
     }
-    let answers = response.responses();
-    if !response.succeeded() || answers.len() != steps.len() {
+    let (answers, nested) = (
+        response.responses(),
+        steps.chunk_by(|_, next| next.is_joined),
+    );
+    let sent = nested.clone().count();
+    if !response.succeeded() || answers.len() != sent {
         let reason = format!(
-            "the response to a transaction of {} steps has {} parts",
-            steps.len(),
+            "the response to a transaction of {sent} steps has {} parts",
             answers.len()
         );
         return Err(Error::protocol(reason));
     }
-    let pairs = steps.iter().zip(answers);
-    pairs
-        .map(|(step, answer)| match answer {
-            OpResponse::Txn(inner) => outcome(step, inner),
-            _ => Err(unexpected()),
-        })
-        .collect()
+    for (steps, answer) in nested.zip(answers) {
+        match answer {
+            OpResponse::Txn(inner) => outcomes_of(steps, inner, &mut outcomes)?,
+            _ => return Err(unexpected()),
+        }
+    }
+    Ok(outcomes)
 }
 
-fn outcome<'a>(sent: &SentStep, answer: &'a TxnResponse) -> Result<StepOutcome<'a>> {
-    match (sent.step, answer.succeeded(), answer.responses()) {
-        (KeyStep::Write(..), true, [OpResponse::Put(_)])
-        | (KeyStep::Delete(_), true, [OpResponse::Delete(_)]) => Ok(StepOutcome::Done),
-        (KeyStep::Delete(_), false, []) => Ok(StepOutcome::Found(None)),
-        (KeyStep::Write(..), false, [OpResponse::Get(get)])
-        | (KeyStep::Read, true, [OpResponse::Get(get)]) => match get.kvs() {
-            [] => Ok(StepOutcome::Found(None)),
-            [kv] if kv.key() == &sent.key => Ok(StepOutcome::Found(Some(kv))),
-            _ => Err(unexpected()),
-        },
-        _ => Err(unexpected()),
+/// Appends the outcomes of the steps of one nested transaction.
+fn outcomes_of<'a>(
+    steps: &[SentStep],
+    answer: &'a TxnResponse,
+    outcomes: &mut Vec<StepOutcome<'a>>,
+) -> Result<()> {
+    let (responses, succeeded) = (answer.responses(), answer.succeeded());
+    if let (
+        [
+            SentStep {
+                step: KeyStep::Delete(_),
+                ..
+            },
+        ],
+        false,
+        [],
+    ) = (steps, succeeded, responses)
+    {
+        outcomes.push(StepOutcome::Found(None));
+        return Ok(());
     }
+    if responses.len() != steps.len() {
+        return Err(unexpected());
+    }
+    for (sent, response) in steps.iter().zip(responses) {
+        outcomes.push(match (sent.step, succeeded, response) {
+            (KeyStep::Write(..), true, OpResponse::Put(_))
+            | (KeyStep::Delete(_), true, OpResponse::Delete(_)) => StepOutcome::Done,
+            (KeyStep::Write(..), false, OpResponse::Get(get))
+            | (KeyStep::Read, true, OpResponse::Get(get)) => match get.kvs() {
+                [] => StepOutcome::Found(None),
+                [kv] if kv.key() == &sent.key => StepOutcome::Found(Some(kv)),
+                _ => return Err(unexpected()),
+            },
+            _ => return Err(unexpected()),
+        });
+    }
+    Ok(())
 }
 
 fn unexpected() -> Error {
@@ -191,11 +260,25 @@ mod tests {
         for (key, value) in [(1, 0), (10, 100), (127, 128), (300, 70_000), (5000, 3)] {
             let (key, value) = (Bytes::from(vec![b'k'; key]), Bytes::from(vec![b'v'; value]));
             for kind in steps() {
-                let alone = txn(vec![step(&key, &value, kind)]);
-                let step_size = step_size(&key, &value, kind, 0).bytes;
-                assert!(alone.encoded_len() <= step_size, "{kind:?} alone");
-                let many = txn(vec![step(&key, &value, kind); 10]);
-                assert!(many.encoded_len() <= 10 * step_size, "ten of {kind:?}");
+                let step = StepToSend {
+                    key: &key,
+                    value: &value,
+                    step: kind,
+                };
+                let alone = txn(txns(&[step]).collect());
+                let size = step_size([step], 0).unwrap().bytes;
+                assert!(alone.encoded_len() <= size, "{kind:?} alone");
+                let many = txn((0..10)
+                    .flat_map(|_| txns(&[step]).collect::<Vec<_>>())
+                    .collect());
+                assert!(many.encoded_len() <= 10 * size, "ten of {kind:?}");
+                let joined = txn(txns(&[step; 4]).collect());
+                let size = step_size([step; 4], 0).unwrap();
+                assert!(
+                    joined.encoded_len() <= size.bytes,
+                    "four keys with {kind:?}"
+                );
+                assert_eq!(size.steps, 4);
             }
         }
     }
@@ -207,9 +290,9 @@ mod tests {
             send_bytes: 10_000,
         };
         let (key, small) = (Bytes::from("k"), Bytes::from(vec![0; 9_000]));
-        check_size(&key, &small, 0, limits).unwrap();
+        check_size([(&key, &small)], 0, limits).unwrap();
         let large = Bytes::from(vec![0; 10_000]);
-        let error = check_size(&key, &large, 0, limits).unwrap_err();
+        let error = check_size([(&key, &large)], 0, limits).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         let text = error.to_string();
         assert!(
@@ -217,23 +300,37 @@ mod tests {
             "{text}"
         );
         assert!(
-            check_size(&key, &small, 250, limits).is_err(),
+            check_size([(&key, &small)], 250, limits).is_err(),
             "a namespace"
         );
     }
 
     #[test]
     fn one_step_is_not_nested_and_several_are() {
-        let write = || step(&"k".into(), &"v".into(), steps()[0]);
-        assert_eq!(txn(vec![write()]).needs_ops(), 1);
-        assert_eq!(txn(vec![write(), write()]).needs_ops(), 2 + 1);
+        let (key, value) = (Bytes::from("k"), Bytes::from("v"));
+        let [write, .., delete, read] = steps().map(|step| StepToSend {
+            key: &key,
+            value: &value,
+            step,
+        });
+        let ops = |steps: &[StepToSend<'_>]| txn(txns(steps).collect()).needs_ops();
+        assert_eq!(ops(&[write]), 1);
+        assert_eq!(
+            ops(&[write, write]),
+            2,
+            "two writes of one registration are joined"
+        );
+        assert_eq!(ops(&[delete, delete]), 2 + 1);
+        assert_eq!(ops(&[write, write, delete, read]), 3 + 2);
     }
 
     fn sent(number: u64, step: KeyStep) -> SentStep {
         SentStep {
             number,
+            position: 0,
             key: format!("k{number}").into(),
             step,
+            is_joined: false,
         }
     }
 

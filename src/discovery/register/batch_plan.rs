@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use self::in_flight::{InFlight, Size, Source};
 use self::queues::StepQueues;
 use self::refusal_backoff::RefusalBackoff;
 use super::batch_size::{BatchSize, ClientLimits};
@@ -19,6 +20,7 @@ use super::refusal::Refusal;
 use super::step_size::{StepKind, StepSize};
 use crate::util::backoff::Backoff;
 
+mod in_flight;
 mod queues;
 mod refusal_backoff;
 
@@ -103,25 +105,11 @@ enum Separate {
     },
 }
 
-#[derive(Debug)]
-struct InFlight {
-    kind: StepKind,
-    numbers: Vec<u64>,
-    bytes: usize,
-    from: Source,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Ready,
-    Split,
-    Isolated,
-}
-
 impl BatchPlan {
-    pub(super) fn new(limits: ClientLimits) -> Self {
+    /// Creates a plan for entries with up to `keys` keys each.
+    pub(super) fn new(limits: ClientLimits, keys: usize) -> Self {
         BatchPlan {
-            size: BatchSize::new(limits),
+            size: BatchSize::new(limits, keys),
             queues: StepQueues::default(),
             split_groups: VecDeque::new(),
             split_in_flight: 0,
@@ -210,34 +198,31 @@ impl BatchPlan {
         now: Instant,
         step_of: &mut impl FnMut(u64) -> Option<StepSize>,
     ) -> Option<Batch> {
-        let (most_steps, most_bytes) = (self.size.steps(), self.size.bytes());
+        let most = Size::most(&self.size);
         let queue = self.queues.of(kind);
         if queue.is_paused(now) || queue.in_flight >= KIND_SLOTS {
             return None;
         }
-        let (mut numbers, mut bytes) = (Vec::new(), 0usize);
+        let (mut numbers, mut size) = (Vec::new(), Size::default());
         let mut others = Vec::new();
-        while numbers.len() < most_steps {
-            let Some(number) = queue.ready.pop_first() else {
-                break;
-            };
+        while let Some(number) = queue.ready.pop_first() {
             match step_of(number) {
                 None => {}
                 Some(step_size) if step_size.kind != kind => others.push((number, step_size.kind)),
-                Some(step_size) if !numbers.is_empty() && bytes + step_size.bytes > most_bytes => {
+                Some(step_size) if numbers.is_empty() || size.plus(step_size).fits(most) => {
+                    numbers.push(number);
+                    size = size.plus(step_size);
+                }
+                Some(_) => {
                     queue.ready.insert(number);
                     break;
-                }
-                Some(step_size) => {
-                    numbers.push(number);
-                    bytes = bytes.saturating_add(step_size.bytes);
                 }
             }
         }
         for (number, kind) in others {
             self.wants(number, kind);
         }
-        self.send(kind, numbers, bytes, Source::Ready)
+        self.send(kind, numbers, size, Source::Ready)
     }
 
     fn next_split(
@@ -255,15 +240,14 @@ impl BatchPlan {
                 self.split_groups.push_back(group);
                 continue;
             }
-            let (mut numbers, mut bytes, mut rest) = (Vec::new(), 0usize, Vec::new());
+            let most = Size::most(&self.size);
+            let (mut numbers, mut size, mut rest) = (Vec::new(), Size::default(), Vec::new());
             for number in group.numbers {
                 match step_of(number) {
                     Some(step_size) if step_size.kind == group.kind => {
-                        let fits = numbers.len() < self.size.steps()
-                            && bytes.saturating_add(step_size.bytes) <= self.size.bytes();
-                        if numbers.is_empty() || fits {
+                        if numbers.is_empty() || size.plus(step_size).fits(most) {
                             numbers.push(number);
-                            bytes = bytes.saturating_add(step_size.bytes);
+                            size = size.plus(step_size);
                         } else {
                             rest.push(number);
                         }
@@ -283,7 +267,7 @@ impl BatchPlan {
                     numbers: rest,
                 });
             }
-            if let Some(batch) = self.send(group.kind, numbers, bytes, Source::Split) {
+            if let Some(batch) = self.send(group.kind, numbers, size, Source::Split) {
                 return Some(batch);
             }
         }
@@ -306,7 +290,8 @@ impl BatchPlan {
             self.isolated_due.remove(&(due, number));
             if let Some(step_size) = step_of(number) {
                 let numbers = vec![number];
-                return self.send(step_size.kind, numbers, step_size.bytes, Source::Isolated);
+                let size = Size::default().plus(step_size);
+                return self.send(step_size.kind, numbers, size, Source::Isolated);
             }
         }
         None
@@ -316,7 +301,7 @@ impl BatchPlan {
         &mut self,
         kind: StepKind,
         numbers: Vec<u64>,
-        bytes: usize,
+        size: Size,
         from: Source,
     ) -> Option<Batch> {
         if numbers.is_empty() {
@@ -332,7 +317,7 @@ impl BatchPlan {
         let in_flight = InFlight {
             kind,
             numbers,
-            bytes,
+            size,
             from,
         };
         self.in_flight.insert(self.last_id, in_flight);
@@ -371,7 +356,7 @@ impl BatchPlan {
     }
 
     fn batch_answered(&mut self, batch: &InFlight, now: Instant) {
-        self.size.accepted(batch.numbers.len(), batch.bytes, now);
+        self.size.accepted(batch.size.steps, batch.size.bytes, now);
         self.queues.of(batch.kind).resume();
         if batch.from != Source::Isolated {
             self.split_backoff.accepted();
@@ -398,7 +383,7 @@ impl BatchPlan {
                 Consequence::RetryLater
             }
             Refusal::NoAnswer => {
-                self.size.unanswered(batch.bytes);
+                self.size.unanswered(batch.size.bytes);
                 self.retry_later(batch, now, random)
             }
             Refusal::Step | Refusal::TooMany | Refusal::TooLarge if is_one => {
@@ -416,11 +401,11 @@ impl BatchPlan {
                 self.split(batch)
             }
             Refusal::TooMany => {
-                self.size.too_many(batch.numbers.len(), now);
+                self.size.too_many(batch.size.steps, now);
                 self.split(batch)
             }
             Refusal::TooLarge => {
-                self.size.too_large(batch.bytes, now);
+                self.size.too_large(batch.size.bytes, now);
                 self.split(batch)
             }
         }

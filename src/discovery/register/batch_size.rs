@@ -43,10 +43,11 @@ struct AdaptiveLimit {
 }
 
 impl BatchSize {
-    pub(super) fn new(limits: ClientLimits) -> Self {
+    /// The limits for entries with up to `keys` keys each.
+    pub(super) fn new(limits: ClientLimits, keys: usize) -> Self {
         // etcd subtracts the longest list of a transaction from `--max-txn-ops`, and allows the rest
-        // to nested transactions. The longest list of a step is its two guards.
-        let steps = limits.txn_ops.saturating_sub(2);
+        // to nested transactions. The longest list of a nested one is the two guards of each key.
+        let steps = limits.txn_ops.saturating_sub(2 * keys);
         BatchSize {
             steps: AdaptiveLimit::new(MAX_STEPS.min(steps).max(1)),
             bytes: AdaptiveLimit::new(MAX_BYTES.min(limits.send_bytes)),
@@ -126,10 +127,11 @@ mod tests {
     use super::*;
 
     fn size(txn_ops: usize, send_bytes: usize) -> BatchSize {
-        BatchSize::new(ClientLimits {
+        let limits = ClientLimits {
             txn_ops,
             send_bytes,
-        })
+        };
+        BatchSize::new(limits, 1)
     }
 
     #[test]
@@ -139,6 +141,15 @@ mod tests {
         assert_eq!(size(64, 100_000).steps(), 62);
         assert_eq!(size(64, 100_000).bytes(), 100_000);
         assert_eq!(size(1, 10).steps(), 1);
+        let limits = ClientLimits {
+            txn_ops: 64,
+            send_bytes: 100_000,
+        };
+        assert_eq!(
+            BatchSize::new(limits, 4).steps(),
+            56,
+            "eight guards of four keys"
+        );
     }
 
     #[test]

@@ -1,17 +1,20 @@
-//! One instance of a registrar: its key, the state that its handles see, and its last error.
+//! One instance of a registrar: its keys, the state that its handles see, and its last error.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::contention_backoff::ContentionBackoff;
-use super::key_phase::{KeyLoss, Phase};
+use super::key_phase::KeyLoss;
 use super::key_step::KeyStep;
 use super::lease_validity::LeaseValidity;
 use super::leave_group::LeaveReply;
-use super::owned_key::OwnedKey;
+use super::owned_keys::{DueStep, OwnedKeys};
 use super::refusal;
 use super::registrar_leases::RegistrarLeases;
 use super::registration::{Loss, Shared, State};
+use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::rpc::watch::{Event, EventKind, WatchKey};
@@ -26,7 +29,9 @@ pub(super) struct ValueVersion {
 }
 
 impl ValueVersion {
-    pub(super) fn new(status: Status, version: u64) -> Self {
+    /// The version of a value; there is no instance while it must not be in etcd.
+    pub(super) fn new(instance: Option<&Instance>, version: u64) -> Self {
+        let status = instance.map_or(Status::OutOfService, |instance| instance.status);
         ValueVersion { status, version }
     }
 }
@@ -34,9 +39,10 @@ impl ValueVersion {
 /// The worker's side of one registration.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) owned_key: OwnedKey,
+    pub(super) keys: OwnedKeys,
     pub(super) shared: Arc<Shared>,
-    pub(super) watch: Option<WatchKey>,
+    /// The watch of each key.
+    pub(super) watches: Vec<Option<WatchKey>>,
     pub(super) contention: ContentionBackoff,
     /// The callers that wait until it has left.
     leaving: Vec<LeaveReply>,
@@ -53,11 +59,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(owned_key: OwnedKey, shared: Arc<Shared>, version: ValueVersion) -> Self {
+    pub(super) fn new(keys: OwnedKeys, shared: Arc<Shared>, version: ValueVersion) -> Self {
         Entry {
-            owned_key,
+            watches: vec![None; keys.len()],
+            keys,
             shared,
-            watch: None,
             contention: ContentionBackoff::new(),
             leaving: Vec::new(),
             loss: None,
@@ -69,28 +75,29 @@ impl Entry {
         }
     }
 
-    pub(super) fn update(&mut self, value: bytes::Bytes, version: ValueVersion) {
+    /// Changes the wanted values; a key without a value is withdrawn.
+    pub(super) fn update(&mut self, values: Vec<Option<Bytes>>, version: ValueVersion) {
         self.wanted = version;
         // The refusal was about the previous value.
         self.error.take_if(|error| refusal::is_final(error.kind()));
         self.refusal = None;
-        self.owned_key.update(value);
+        self.keys.update(values);
     }
 
     pub(super) fn leave(&mut self, reply: LeaveReply) {
         self.leaving.push(reply);
-        self.owned_key.leave();
+        self.keys.leave();
     }
 
-    pub(super) fn begin(&mut self, step: KeyStep) {
-        if let KeyStep::Write(..) = step {
+    pub(super) fn begin(&mut self, steps: &[DueStep]) {
+        if steps.iter().any(|(_, step)| *step != KeyStep::Read) {
             // After a refusal, the last accepted value is written again instead of the wanted one.
-            self.sent = match self.owned_key.writes_accepted() {
+            self.sent = match self.keys.writes_accepted() {
                 true => self.stored,
                 false => self.wanted,
             };
         }
-        self.owned_key.begin(step);
+        self.keys.begin(steps);
     }
 
     pub(super) fn key_lost(&mut self, loss: KeyLoss) {
@@ -103,36 +110,53 @@ impl Entry {
             .record_loss(Instant::now(), jitter::fraction());
     }
 
-    /// Applies a watch event of its key. Returns whether the event changed anything: most events are
+    /// Applies a watch event of one of its keys. Returns whether the event changed anything: most events are
     /// caused by this registrar's own writes, whose answers arrived before.
     pub(super) fn follow(
         &mut self,
+        position: usize,
         event: &Event,
         leases: &RegistrarLeases,
         valid: impl Fn(&KeyValue) -> bool,
     ) -> bool {
-        let before = (self.owned_key.phase, self.owned_key.stored_at());
         let kv = (event.kind() == EventKind::Put).then(|| event.kv().clone());
-        if let Some(loss) = self.owned_key.event(event.revision(), kv, leases, &valid) {
+        let at = event.revision();
+        let (loss, is_changed) = self.keys.event(position, at, kv, leases, valid);
+        if let Some(loss) = loss {
             self.key_lost(loss);
         }
-        before != (self.owned_key.phase, self.owned_key.stored_at())
+        is_changed
     }
 
     pub(super) fn lease_lost(&mut self, lost: LeaseId, loss: Loss) {
-        self.owned_key.lease_lost(lost);
-        if self.owned_key.was_held() && self.owned_key.stored_at().is_none() {
+        self.keys.lease_lost(lost);
+        if self.keys.was_held() && self.keys.stored_at().is_none() {
             self.loss = Some(loss);
         }
     }
 
-    /// A retired lease is gone. Returns whether its key was attached to it.
+    /// A retired lease is gone. Returns whether one of its keys was attached to it.
     pub(super) fn retired_lost(&mut self, lost: LeaseId) -> bool {
-        let was_on_it = self.owned_key.retired_lost(lost);
-        if was_on_it && self.owned_key.was_held() {
+        let was_on_it = self.keys.retired_lost(lost);
+        if was_on_it && self.keys.was_held() {
             self.loss = Some(Loss::LeaseGone);
         }
         was_on_it
+    }
+
+    /// The watch of a key has ended, so that events may be missing.
+    pub(super) fn forget_watch(&mut self, position: usize) {
+        if let Some(watch) = self.watches.get_mut(position) {
+            *watch = None;
+        }
+        self.keys.watch_interrupted(position);
+    }
+
+    /// The positions of the keys that must be watched and are not.
+    pub(super) fn unwatched(&self) -> impl Iterator<Item = usize> {
+        let keys = self.keys.iter().zip(&self.watches).enumerate();
+        let keys = keys.filter(|(_, (key, watch))| watch.is_none() && key.watch_after().is_some());
+        keys.map(|(position, _)| position)
     }
 
     /// Whether its last step was refused because a permission is missing.
@@ -141,9 +165,9 @@ impl Entry {
         error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
     }
 
-    /// etcd refused its step, and no other step was in the transaction.
+    /// etcd refused its steps, and no step of another registration was in the transaction.
     pub(super) fn refused(&mut self, error: &Error) {
-        let is_wanted = self.owned_key.refused(true);
+        let is_wanted = self.keys.refused(true);
         self.failed(error);
         if is_wanted {
             self.refusal.clone_from(&self.error);
@@ -155,15 +179,15 @@ impl Entry {
         if is_certain {
             // The cause may be another step of the transaction, so the value is not marked as
             // refused.
-            self.owned_key.refused(false);
+            self.keys.refused(false);
         } else {
-            self.owned_key.failed();
+            self.keys.failed();
         }
     }
 
     /// Its step failed, and will be sent again.
     pub(super) fn failed(&mut self, error: &Error) {
-        let verb = match (self.owned_key.is_leaving(), self.owned_key.stored_at()) {
+        let verb = match (self.keys.is_leaving(), self.keys.stored_at()) {
             (true, _) => "leave",
             (false, Some(_)) => "update",
             (false, None) => "register",
@@ -172,14 +196,14 @@ impl Entry {
         self.error = Some(error.clone().operation(about));
     }
 
-    /// The key may not be deleted: it stays until its lease ends.
-    pub(super) fn abandon_key(&mut self) {
-        self.owned_key.abandon();
+    /// Its keys may not be deleted: they stay until their lease ends.
+    pub(super) fn abandon_keys(&mut self) {
+        self.keys.abandon();
     }
 
     /// Its step was executed. The only error that remains is the refusal of the wanted value.
     pub(super) fn worked(&mut self) {
-        self.refusal.take_if(|_| !self.owned_key.is_refused());
+        self.refusal.take_if(|_| !self.keys.is_refused());
         self.error.clone_from(&self.refusal);
     }
 
@@ -201,18 +225,15 @@ impl Entry {
             State::Registered { valid_until, .. } if is_unwatched => State::Suspect { valid_until },
             state => state,
         };
-        let stored_at = self
-            .owned_key
-            .stored_at()
-            .map(|stored_at| stored_at.revision);
-        let held_by = match self.owned_key.phase {
-            Phase::Yielded { to: by } => Some(by),
-            _ => None,
-        };
+        let held_by = self.keys.yielded_to();
         let error = self.error.clone();
         let error = error.or_else(|| is_unwatched.then(|| self.unwatched_error()));
         self.shared.attach(validity);
-        let stored = stored_at.map(|revision| (revision, self.stored.version));
+        let is_there = self.keys.stored_at().map(|stored_at| stored_at.revision);
+        // A withdrawn instance is in etcd as it is wanted: not at all.
+        let is_out = || self.keys.wanted_is_there().then(|| self.keys.known_at());
+        let stored = is_there.or_else(is_out);
+        let stored = stored.map(|revision| (revision, self.stored.version));
         self.shared.publish(state, stored, held_by, error);
     }
 
@@ -232,12 +253,16 @@ impl Entry {
     }
 
     fn state(&mut self, validity: &LeaseValidity) -> State {
-        if self.owned_key.stored_at().is_some() && self.owned_key.sent_is_there() {
-            // The version follows the key: an answer or an event showed that the sent value is in
-            // etcd.
+        // The version follows the keys: an answer or an event showed what is in etcd.
+        if self.keys.wanted_is_there() {
+            self.stored = self.wanted;
+        } else if self.keys.sent_is_there() {
             self.stored = self.sent;
         }
-        match (self.owned_key.stored_at(), self.owned_key.phase) {
+        if self.keys.is_withdrawn() {
+            return State::Withdrawn;
+        }
+        match (self.keys.stored_at(), self.keys.yielded_to()) {
             (Some(stored_at), _) => {
                 self.loss = None;
                 let valid_until = validity.valid_until();
@@ -253,10 +278,10 @@ impl Entry {
                     }
                 }
             }
-            (None, Phase::Yielded { to: by }) if self.owned_key.was_held() => State::Lost {
+            (None, Some(by)) if self.keys.was_held() => State::Lost {
                 why: Loss::Replaced { by },
             },
-            (None, _) if self.owned_key.was_held() => State::Lost {
+            (None, _) if self.keys.was_held() => State::Lost {
                 why: self.loss.unwrap_or(Loss::LeaseGone),
             },
             (None, _) => State::Starting,

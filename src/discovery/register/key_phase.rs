@@ -27,6 +27,8 @@ pub(super) enum Phase {
     Yielded { to: LeaseId },
     /// Another process holds it, and that is an error.
     Conflict(Option<LeaseId>),
+    /// The registrar withdrew it, until its instance gets a value again.
+    Withdrawn,
     /// The registrar left, and the key is deleted or belongs to another process.
     Released,
 }

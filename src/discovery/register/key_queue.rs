@@ -4,7 +4,7 @@
 //! that. Otherwise one would delete what the other puts, and etcd refuses a transaction that puts and
 //! deletes one key.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -13,22 +13,22 @@ use bytes::Bytes;
 pub(super) struct KeyQueue {
     /// In the order in which they joined.
     queues: HashMap<Bytes, VecDeque<u64>>,
-    /// The registrations that are not the first in their queue.
-    waiting: BTreeSet<u64>,
+    /// The registrations that are not the first in some of their queues, and in how many.
+    waiting: BTreeMap<u64, usize>,
 }
 
 impl KeyQueue {
     pub(super) fn join(&mut self, key: Bytes, number: u64) {
         let queue = self.queues.entry(key).or_default();
         if !queue.is_empty() {
-            self.waiting.insert(number);
+            *self.waiting.entry(number).or_default() += 1;
         }
         queue.push_back(number);
     }
 
     /// Whether a registration waits for another one of the same key.
     pub(super) fn waits(&self, number: u64) -> bool {
-        self.waiting.contains(&number)
+        self.waiting.contains_key(&number)
     }
 
     /// The newest registration of a key.
@@ -39,13 +39,21 @@ impl KeyQueue {
     /// Removes a registration. Returns the one that is first in the queue then.
     pub(super) fn leave(&mut self, key: &Bytes, number: u64) -> Option<u64> {
         let queue = self.queues.get_mut(key)?;
+        let was_first = queue.front() == Some(&number);
         queue.retain(|queued| *queued != number);
-        self.waiting.remove(&number);
         let first = queue.front().copied();
-        match first {
-            // The next registration of the key may send its steps now.
-            Some(first) => drop(self.waiting.remove(&first)),
-            None => drop(self.queues.remove(key)),
+        if first.is_none() {
+            self.queues.remove(key);
+        }
+        // The one that was waiting in this queue: the registration itself, or the next one.
+        let waited = if was_first { first } else { Some(number) };
+        if let Some(waited) = waited
+            && let Some(queues) = self.waiting.get_mut(&waited)
+        {
+            *queues -= 1;
+            if *queues == 0 {
+                self.waiting.remove(&waited);
+            }
         }
         first
     }

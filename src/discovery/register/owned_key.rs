@@ -3,6 +3,8 @@
 //! A registrar writes and deletes only under a condition, so that it never takes a key from a
 //! successor: another process that registered the same instance after this one had lost it.
 
+mod known;
+
 use bytes::Bytes;
 
 use super::key_phase::{KeyLoss, Phase, StoredAt};
@@ -39,6 +41,10 @@ pub(super) struct OwnedKey {
     /// The value of `possible_lease` before the step in flight.
     previous_lease: Option<LeaseId>,
     leaving: bool,
+    /// It must not be in etcd until it gets a value again.
+    withdrawn: bool,
+    /// It was withdrawn, and its next value is not in etcd yet.
+    is_returning: bool,
     /// The newest event that arrived while a step was in flight.
     /// Boxed, because it is rare.
     pending_event: Option<Box<(Revision, Option<KeyValue>)>>,
@@ -62,67 +68,31 @@ impl OwnedKey {
             possible_lease: None,
             previous_lease: None,
             leaving: false,
+            withdrawn: false,
+            is_returning: false,
             pending_event: None,
         }
     }
 
-    pub(super) fn was_held(&self) -> bool {
-        self.was_held
-    }
-
-    pub(super) fn is_leaving(&self) -> bool {
-        self.leaving
-    }
-
-    /// Changes the wanted value.
+    /// Changes the wanted value, and puts the key back if it was withdrawn.
     pub(super) fn update(&mut self, value: Bytes) {
         self.value = value;
         self.is_refused = false;
         self.prefers_accepted = false;
+        self.is_returning |= self.withdrawn;
+        self.withdrawn = false;
+        if self.phase == Phase::Withdrawn {
+            self.phase = Phase::ToWrite(WriteCondition::Absent);
+        }
         self.rewrite_if_outdated();
     }
 
-    /// The revision after which the key must be watched, if it must be watched at all.
-    pub(super) fn watch_after(&self) -> Option<Revision> {
-        match self.phase {
-            Phase::Held { .. }
-            | Phase::Yielded { .. }
-            | Phase::ToWrite(WriteCondition::OnLease(_)) => Some(self.known_at),
-            Phase::ToWrite(_)
-            | Phase::ToRead
-            | Phase::InFlight(_)
-            | Phase::Conflict(_)
-            | Phase::Released => None,
-        }
-    }
-
-    /// The lease and revision of the stored key, as far as known.
-    pub(super) fn stored_at(&self) -> Option<StoredAt> {
-        self.stored_at
-    }
-
-    /// Whether etcd has the value that was sent last.
-    pub(super) fn sent_is_there(&self) -> bool {
-        self.stored_at.is_some() && self.last_accepted == self.last_sent
-    }
-
-    /// Whether etcd refused the wanted value.
-    pub(super) fn is_refused(&self) -> bool {
-        self.is_refused
-    }
-
-    /// Whether the next write is one of the last accepted value. A refused update must not remove the
-    /// instance when its key is lost.
-    pub(super) fn writes_accepted(&self) -> bool {
-        self.prefers_accepted && (self.stored_at.is_none() || self.must_move)
-    }
-
-    /// The value of the next write.
-    pub(super) fn next_value(&self) -> &Bytes {
-        match self.writes_accepted() {
-            true => &self.last_accepted,
-            false => &self.value,
-        }
+    /// Takes the key out of etcd until the next [`update`](OwnedKey::update).
+    pub(super) fn withdraw(&mut self) {
+        self.withdrawn = true;
+        self.is_refused = false;
+        self.prefers_accepted = false;
+        self.release_if_clear();
     }
 
     /// Releases the key. It is not put any more.
@@ -134,8 +104,8 @@ impl OwnedKey {
     /// The next step, if one is due and none is in flight.
     pub(super) fn due(&self, leases: &RegistrarLeases) -> Option<KeyStep> {
         match self.phase {
-            Phase::InFlight(_) | Phase::Released => None,
-            _ if self.leaving => self.possible_lease.map(KeyStep::Delete),
+            Phase::InFlight(_) | Phase::Withdrawn | Phase::Released => None,
+            _ if self.leaving || self.withdrawn => self.possible_lease.map(KeyStep::Delete),
             Phase::ToWrite(expect) => Some(KeyStep::Write(expect, leases.current?)),
             Phase::ToRead => Some(KeyStep::Read),
             Phase::Held { lease, .. } if self.must_move => Some(KeyStep::Write(
@@ -173,7 +143,7 @@ impl OwnedKey {
                 self.last_accepted = self.last_sent.clone();
                 self.written(lease, at, leases);
             }
-            KeyStep::Delete(_) => self.phase = Phase::Released,
+            KeyStep::Delete(_) => self.deleted(),
             // A read has no condition, and is answered by `found`.
             KeyStep::Read => self.phase = Phase::ToRead,
         }
@@ -195,7 +165,7 @@ impl OwnedKey {
         let loss = match (step, kv) {
             // It is not attached to our lease any more, so it is not ours to delete.
             (KeyStep::Delete(_), _) => {
-                self.phase = Phase::Released;
+                self.deleted();
                 None
             }
             (KeyStep::Write(_, lease), Some(kv)) if is_written(kv, lease, &self.last_sent) => {
@@ -313,9 +283,8 @@ impl OwnedKey {
     pub(super) fn retired_lost(&mut self, lost: LeaseId) -> bool {
         if let (Phase::Yielded { .. }, false) = (self.phase, self.leaving) {
             // The key is attached to the lease of another process, and watched.
-            self.possible_lease = self
-                .possible_lease
-                .filter(|possible_lease| *possible_lease != lost);
+            self.possible_lease = self.possible_lease.filter(|possible| *possible != lost);
+            self.release_if_clear();
             return false;
         }
         let matters = match self.stored_at {
@@ -324,10 +293,7 @@ impl OwnedKey {
         };
         if matters {
             // The step in flight may put it under another lease.
-            self.reset(
-                self.possible_lease
-                    .filter(|possible_lease| *possible_lease != lost),
-            );
+            self.reset(self.possible_lease.filter(|possible| *possible != lost));
         }
         matters
     }
@@ -356,6 +322,16 @@ impl OwnedKey {
         }
     }
 
+    /// Records that the key is not attached to a lease of this registrar any more.
+    fn deleted(&mut self) {
+        self.stored_at = None;
+        self.must_move = false;
+        self.possible_lease = None;
+        // A value that arrived during a withdrawal is written now.
+        self.phase = Phase::ToWrite(WriteCondition::Absent);
+        self.release_if_clear();
+    }
+
     /// Records that the key has our value since revision `at`, under a lease that may be lost by now.
     fn written(&mut self, lease: LeaseId, at: Revision, leases: &RegistrarLeases) {
         let revision = at;
@@ -363,6 +339,7 @@ impl OwnedKey {
             // The answer may come after the lease was retired.
             self.must_move = leases.current != Some(lease);
             self.possible_lease = Some(lease);
+            self.is_returning = false;
             self.phase = Phase::Held { lease, revision };
             self.stored_at = Some(StoredAt { lease, revision });
             self.rewrite_if_outdated();
@@ -429,13 +406,14 @@ impl OwnedKey {
         })
     }
 
-    /// Ends a release when nothing is left to delete: the key was never put, or its lease is lost.
+    /// Ends a release or a withdrawal when nothing is left to delete: the key was never put, or its lease
+    /// is lost.
     fn release_if_clear(&mut self) {
-        if self.leaving
-            && self.possible_lease.is_none()
-            && !matches!(self.phase, Phase::InFlight(_))
-        {
+        let is_clear = self.possible_lease.is_none() && !matches!(self.phase, Phase::InFlight(_));
+        if is_clear && self.leaving {
             self.phase = Phase::Released;
+        } else if is_clear && self.withdrawn {
+            self.phase = Phase::Withdrawn;
         }
     }
 

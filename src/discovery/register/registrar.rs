@@ -12,6 +12,7 @@ use super::registrar_link::RegistrarLink;
 use super::registrar_task::RegistrarTask;
 use super::registration::{Registration, Shared};
 use super::size_check::SizeCheck;
+use super::verdict::Verdict;
 use crate::client::Client;
 use crate::discovery::codec::{Codec, Format};
 use crate::discovery::instance::Instance;
@@ -48,7 +49,7 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(3);
 /// renewed. [`Client::close`] takes them out of etcd too.
 #[derive(Debug)]
 pub struct Registrar {
-    format: Format,
+    formats: Vec<Format>,
     /// Distinguishes the values of this registrar from those of another process.
     incarnation: u64,
     on_conflict: OnConflict,
@@ -62,6 +63,7 @@ pub struct Registrar {
 /// |---|---|---|
 /// | `ttl` | 15 s | how long an instance stays in etcd after its process is gone |
 /// | `codec` | `Native` | the format of keys and values |
+/// | `add_codec` | none | further formats in which each instance is written |
 /// | `prefix` | the codec's | the beginning of every key |
 /// | `on_conflict` | `Replace` | what to do when another process holds the key |
 ///
@@ -81,7 +83,8 @@ pub struct Registrar {
 pub struct RegistrarBuilder {
     client: Client,
     ttl: Duration,
-    format: Format,
+    first_format: Format,
+    more_formats: Vec<Format>,
     on_conflict: OnConflict,
 }
 
@@ -93,7 +96,8 @@ impl Registrar {
         RegistrarBuilder {
             client: client.clone(),
             ttl: Duration::from_secs(15),
-            format: Format::default(),
+            first_format: Format::default(),
+            more_formats: Vec::new(),
             on_conflict: OnConflict::default(),
         }
     }
@@ -225,6 +229,15 @@ impl Registrar {
     /// [`TooLarge`](crate::ErrorKind::TooLarge) for an instance that exceeds the client's send limit;
     /// [`Closed`](crate::ErrorKind::Closed) on a closed client.
     pub fn announce(&self, instance: Instance) -> Result<Registration> {
+        self.announce_with(instance, Verdict::Healthy)
+    }
+
+    /// Begins to register an instance as its health checks allow.
+    pub(in crate::discovery) fn announce_with(
+        &self,
+        instance: Instance,
+        verdict: Verdict,
+    ) -> Result<Registration> {
         let about = Operation::about("register", &instance.id);
         instance
             .check()
@@ -234,11 +247,12 @@ impl Registrar {
             incarnation: self.incarnation,
             ..instance
         };
-        let checked = self.format.check_id(&instance);
+        let first = self.formats.first();
+        let checked = first.map_or(Ok(()), |format| format.check_id(&instance));
         checked
             .and_then(|()| self.link.check_size(&instance))
             .map_err(|error| error.operation(about.clone()))?;
-        let shared = Shared::new(Arc::new(instance));
+        let shared = Shared::new(Arc::new(instance), verdict);
         let number = self.numbers.fetch_add(1, Relaxed);
         let on_conflict = self.on_conflict;
         let add = Command::Add {
@@ -288,14 +302,43 @@ impl RegistrarBuilder {
 
     /// Sets the format of keys and values, with its own prefix. The default is
     /// [`codec::Native`](crate::codec::Native).
+    ///
+    /// It must keep the ids of instances, or the ids must be the addresses.
     pub fn codec(mut self, codec: impl Codec + 'static) -> Self {
-        self.format = Format::new(codec);
+        self.first_format = Format::new(codec);
         self
     }
 
-    /// Sets the beginning of every key, instead of the prefix of the codec that was set before.
+    /// Adds another format, with its own prefix. Each instance is written in all formats.
+    ///
+    /// All keys of an instance are attached to one lease. They are put, changed and deleted in one
+    /// transaction, so that readers of all formats see the same at the same revision. Only a key that
+    /// was lost alone is restored alone. When etcd refuses one of the keys, such as for a missing
+    /// permission, none is written.
+    ///
+    /// ```no_run
+    /// # use etcd_blocking::{Client, Registrar, codec};
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+    /// // For readers of this crate, and for Go programs that read addresses.
+    /// let registrar = Registrar::builder(&client)
+    ///     .codec(codec::Native)
+    ///     .add_codec(codec::Plain)
+    ///     .prefix("/go/")
+    ///     .start()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn add_codec(mut self, codec: impl Codec + 'static) -> Self {
+        self.more_formats.push(Format::new(codec));
+        self
+    }
+
+    /// Sets the beginning of every key of the codec that was set or added last, instead of that codec's own
+    /// prefix.
     pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
-        self.format = self.format.prefix(prefix.as_ref());
+        let last = self.more_formats.last_mut();
+        let last = last.unwrap_or(&mut self.first_format);
+        *last = last.clone().prefix(prefix.as_ref());
         self
     }
 
@@ -325,11 +368,13 @@ impl RegistrarBuilder {
         let worker = Worker::of(&self.client)?;
         let (commands, queue) = unbounded();
         let client = self.client.clone();
-        let sizes = SizeCheck::new(&client, self.format.clone());
-        let task = RegistrarTask::new(self.client, self.format.clone(), self.ttl, queue)?;
+        let first = std::iter::once(self.first_format);
+        let formats: Vec<Format> = first.chain(self.more_formats).collect();
+        let sizes = SizeCheck::new(&client, formats.clone());
+        let task = RegistrarTask::new(self.client, formats.clone(), self.ttl, queue)?;
         let part = worker.serve(Box::new(task));
         Ok(Registrar {
-            format: self.format,
+            formats,
             // 53 bits, so that programs whose JSON numbers are floats read it exactly.
             incarnation: (jitter::number() >> 11).max(1),
             on_conflict: self.on_conflict,

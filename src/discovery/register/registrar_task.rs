@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::batch_plan::BatchPlan;
 use super::command::Command;
 use super::entry::{Entry, ValueVersion};
-use super::key_phase::Phase;
 use super::key_queue::KeyQueue;
 use super::lease_check::LeaseCheck;
 use super::lease_validity::LeaseValidity;
 use super::leave_group::LeaveReply;
-use super::owned_key::OwnedKey;
+use super::owned_keys::OwnedKeys;
 use super::probe::Probe;
 use super::registrar_leases::RegistrarLeases;
 use super::retired_lease::RetiredLease;
@@ -24,6 +24,7 @@ use super::shared_lease::SharedLease;
 use super::size_check;
 use crate::client::Client;
 use crate::discovery::codec::Format;
+use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::watch::{LatestSet, WatchKey};
 use crate::types::KeyValue;
@@ -37,7 +38,8 @@ mod lease;
 #[derive(Debug)]
 pub(super) struct RegistrarTask {
     client: Client,
-    format: Format,
+    /// At least one.
+    formats: Vec<Format>,
     commands: Receiver<Command>,
     open: bool,
     ttl: Duration,
@@ -64,7 +66,8 @@ pub(super) struct RegistrarTask {
     watches: LatestSet,
     /// The generation of the watches in which every key was last read.
     read_generation: u64,
-    watched: HashMap<WatchKey, u64>,
+    /// The registration and the position of the key that each watch is for.
+    watched: HashMap<WatchKey, (u64, usize)>,
     /// The time at which the entries whose watch was refused are watched again.
     watch_retries: BTreeSet<(Instant, u64)>,
     /// The entries whose keys have not been watched for too long.
@@ -81,11 +84,14 @@ pub(super) struct RegistrarTask {
 impl RegistrarTask {
     pub(super) fn new(
         client: Client,
-        format: Format,
+        formats: Vec<Format>,
         ttl: Duration,
         commands: Receiver<Command>,
     ) -> Result<Self> {
         let validity = Arc::new(LeaseValidity::new(ttl));
+        let first = formats.first();
+        let probed = first.map(|format| format.range("").start().clone());
+        let probed = probed.unwrap_or_default();
         Ok(RegistrarTask {
             ttl,
             shared_lease: SharedLease::new(client.clone(), ttl, Arc::clone(&validity)),
@@ -94,12 +100,12 @@ impl RegistrarTask {
             validity,
             watches: client.latest_set()?,
             read_generation: 0,
-            plan: BatchPlan::new(size_check::limits(&client)),
+            plan: BatchPlan::new(size_check::limits(&client), formats.len()),
             in_flight: BTreeMap::new(),
             namespace: size_check::namespace(&client),
-            probe: Probe::new(&client, format.range("").start().clone()),
+            probe: Probe::new(&client, probed),
             client,
-            format,
+            formats,
             commands,
             open: true,
             leases: RegistrarLeases::default(),
@@ -148,23 +154,29 @@ impl RegistrarTask {
                 on_conflict,
             } => {
                 let (instance, version) = shared.newest();
-                let encoded = self.format.key(&instance);
-                let encoded = encoded.and_then(|key| Ok((key, self.format.encode(&instance)?)));
-                let (key, value) = match encoded {
-                    Ok((key, value)) => (key, value.unwrap_or_default()),
-                    Err(error) => return shared.refuse(error),
+                let keys = self.formats.iter();
+                let keys = keys.map(|format| format.key(&shared.instance()));
+                let keys: Result<Vec<_>> = keys.collect();
+                let (keys, values) = match (keys, values(&self.formats, instance.as_deref())) {
+                    (Ok(keys), Ok(values)) => (keys, values),
+                    (Err(error), _) | (_, Err(error)) => return shared.refuse(error),
                 };
-                let last = self.key_queue.last(&key).and_then(|n| self.entries.get(&n));
-                if last.is_some_and(|entry| !entry.owned_key.is_leaving()) {
+                let is_registered = |key| {
+                    let last = self.key_queue.last(key).and_then(|n| self.entries.get(&n));
+                    last.is_some_and(|entry| !entry.keys.is_leaving())
+                };
+                if keys.iter().any(is_registered) {
                     let reason = "this registrar already has a registration of the same instance: \
                                   keep one of the two, or give the other another id";
                     return shared.refuse(Error::new(ErrorKind::Conflict, reason));
                 }
-                self.key_queue.join(key.clone(), number);
+                for key in &keys {
+                    self.key_queue.join(key.clone(), number);
+                }
                 shared.attach(&self.validity);
-                let owned_key = OwnedKey::new(key, value, on_conflict);
-                let version = ValueVersion::new(instance.status, version);
-                let entry = Entry::new(owned_key, shared, version);
+                let keys = OwnedKeys::new(keys.into_iter().zip(values), on_conflict);
+                let version = ValueVersion::new(instance.as_deref(), version);
+                let entry = Entry::new(keys, shared, version);
                 self.entries.insert(number, Box::new(entry));
                 self.active += 1;
                 self.mark_dirty(number);
@@ -172,10 +184,14 @@ impl RegistrarTask {
             Command::Update(number) => {
                 if let Some(entry) = self.entries.get_mut(&number) {
                     let (instance, version) = entry.shared.newest();
-                    let Ok(Some(value)) = self.format.encode(&instance) else {
-                        return;
-                    };
-                    entry.update(value, ValueVersion::new(instance.status, version));
+                    match values(&self.formats, instance.as_deref()) {
+                        Ok(values) => {
+                            let version = ValueVersion::new(instance.as_deref(), version);
+                            entry.update(values, version);
+                        }
+                        // The handle checked that before.
+                        Err(error) => entry.failed(&error),
+                    }
                     self.plan.changed(number, Instant::now());
                     self.mark_dirty(number);
                 }
@@ -195,7 +211,7 @@ impl RegistrarTask {
             // It has left already, or was refused.
             return reply.complete(Ok(()));
         };
-        self.active -= usize::from(!entry.owned_key.is_leaving());
+        self.active -= usize::from(!entry.keys.is_leaving());
         entry.leave(reply);
         self.plan.changed(number, Instant::now());
         self.mark_dirty(number);
@@ -209,24 +225,25 @@ impl RegistrarTask {
             let Some(entry) = self.entries.get_mut(&number) else {
                 continue;
             };
-            if entry.owned_key.phase != Phase::Released {
-                let retired = entry.owned_key.stored_at().and_then(|stored_at| {
+            if !entry.keys.is_released() {
+                let retired = entry.keys.stored_at().and_then(|stored_at| {
                     let mut retired = self.retired.iter();
                     retired.find(|retired| retired.id == stored_at.lease)
                 });
                 let validity = retired.map_or(&self.validity, |retired| &retired.validity);
                 entry.publish(validity, self.unwatched.contains(&number));
-                if entry.watch.is_none() && entry.owned_key.watch_after().is_some() {
+                if entry.unwatched().next().is_some() {
                     to_watch.push(number);
                 }
                 continue;
             }
-            if let Some(watch) = entry.watch {
-                self.watched.remove(&watch);
-                self.watches.remove(watch);
+            for watch in entry.watches.iter().flatten() {
+                self.watched.remove(watch);
+                self.watches.remove(*watch);
             }
-            if let Some(next) = self.key_queue.leave(&entry.owned_key.key, number) {
-                self.to_send.insert(next);
+            for owned_key in entry.keys.iter() {
+                let next = self.key_queue.leave(&owned_key.key, number);
+                self.to_send.extend(next);
             }
             entry.left();
             self.entries.remove(&number);
@@ -305,7 +322,16 @@ impl Part for RegistrarTask {
     }
 }
 
-/// Whether a value is an instance, and so its key a registration.
-fn valid(format: &Format) -> impl Fn(&KeyValue) -> bool + '_ {
-    move |kv| matches!(format.decode(kv.key(), kv.value()), Ok(Some(_)))
+/// Whether a value is an instance in a format, and so its key a registration.
+fn valid(format: Option<&Format>) -> impl Fn(&KeyValue) -> bool + '_ {
+    move |kv| {
+        let decoded = format.map(|format| format.decode(kv.key(), kv.value()));
+        matches!(decoded, Some(Ok(Some(_))))
+    }
+}
+
+/// The values of an instance in all formats. An instance that must not be in etcd has none.
+fn values(formats: &[Format], instance: Option<&Instance>) -> Result<Vec<Option<Bytes>>> {
+    let value = |format: &Format| instance.map_or(Ok(None), |instance| format.encode(instance));
+    formats.iter().map(value).collect()
 }

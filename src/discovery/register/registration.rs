@@ -11,6 +11,7 @@ use crossbeam_channel::Receiver;
 use super::command::Command;
 use super::leave_group::{LeaveGroup, LeaveOutcome};
 use super::registrar_link::{LEAVE_WITHIN, RegistrarLink};
+use super::verdict::Verdict;
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
 use crate::error::{Error, Operation, Result};
@@ -103,7 +104,7 @@ impl Registration {
         self.shared().states()
     }
 
-    /// Returns the revision that last put the instance into etcd.
+    /// Returns the revision that last put the instance into etcd, or [withdrew](State::Withdrawn) it.
     ///
     /// A reader whose data is of this revision or a later one sees the instance.
     pub fn revision(&self) -> Option<Revision> {
@@ -235,6 +236,18 @@ impl Registration {
     /// As [`modify`](Registration::modify).
     pub fn set_status(&self, status: Status) -> Result<()> {
         self.modify(|instance| instance.status = status)
+    }
+
+    #[allow(dead_code)]
+    /// Sets what the health checks of the instance allow, and returns at once.
+    pub(in crate::discovery) fn set_verdict(&self, verdict: Verdict) -> Result<()> {
+        let about = || Operation::about("update", &self.instance().id);
+        let changed = self.shared().set_verdict(verdict);
+        if !changed.map_err(|error| error.operation(about()))? {
+            return Ok(());
+        }
+        let sent = self.handle.link.send(Command::Update(self.handle.number));
+        sent.map_err(|error| error.operation(about()))
     }
 
     /// Leaves without failing calls: publishes [`Status::Draining`], waits for `grace`, and leaves.

@@ -7,34 +7,50 @@ use super::batch_size::ClientLimits;
 use crate::client::Client;
 use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The settings on which the size of a registered instance depends.
 #[derive(Debug)]
 pub(super) struct SizeCheck {
-    format: Format,
+    formats: Vec<Format>,
     namespace: usize,
     limits: ClientLimits,
 }
 
 impl SizeCheck {
-    pub(super) fn new(client: &Client, format: Format) -> Self {
+    pub(super) fn new(client: &Client, formats: Vec<Format>) -> Self {
         SizeCheck {
-            format,
+            formats,
             namespace: namespace(client),
             limits: limits(client),
         }
     }
 
-    /// Checks that this client can send the instance.
+    /// Checks that the formats can hold the instance, and that this client can send it.
     ///
     /// # Errors
     ///
-    /// Of the kind `TooLarge`.
+    /// Of the kind `TooLarge`, or of the kind `InvalidArgument` when a format cannot hold the instance or two
+    /// formats have the same key for it.
     pub(super) fn check(&self, instance: &Instance) -> Result<()> {
-        let key = self.format.key(instance)?;
-        let value = self.format.encode(instance)?.unwrap_or_default();
-        batch::check_size(&key, &value, self.namespace, self.limits)
+        let mut keys: Vec<(Bytes, Bytes)> = Vec::with_capacity(self.formats.len());
+        for (n, format) in self.formats.iter().enumerate() {
+            let key = format.key(instance)?;
+            let value = format.encode(instance)?.unwrap_or_default();
+            if let Some(same) = keys.iter().position(|(other, _)| *other == key) {
+                let other = self.formats.get(same).map_or("", Format::name);
+                let name = format.name();
+                return Err(Error::invalid(format!(
+                    "the codecs {other} and {name} (number {} and {} of the registrar) have the same key for \
+                     it: give one of them another prefix",
+                    same + 1,
+                    n + 1
+                )));
+            }
+            keys.push((key, value));
+        }
+        let keys = keys.iter().map(|(key, value)| (key, value));
+        batch::check_size(keys, self.namespace, self.limits)
     }
 }
 

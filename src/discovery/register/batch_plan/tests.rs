@@ -13,6 +13,7 @@ mod rules;
 #[derive(Debug)]
 struct Entry {
     kind: StepKind,
+    steps: usize,
     bytes: usize,
     /// The server refuses it at the moment.
     is_forbidden: bool,
@@ -39,6 +40,8 @@ struct World {
     // What the server accepts in one transaction.
     steps: usize,
     bytes: usize,
+    /// The most keys of an entry.
+    keys: usize,
     transactions: usize,
 }
 
@@ -51,12 +54,13 @@ impl World {
         };
         World {
             now: Instant::now(),
-            plan: BatchPlan::new(limits),
+            plan: BatchPlan::new(limits, 1),
             entries: BTreeMap::new(),
             in_flight: Vec::new(),
             mood: Mood::Fine,
             steps: rng.usize(1..=120),
             bytes: rng.usize(10_000..=1_000_000),
+            keys: 3,
             transactions: 0,
             rng,
         }
@@ -66,6 +70,7 @@ impl World {
         let number = self.entries.len() as u64;
         let entry = Entry {
             kind,
+            steps: 1 + number as usize % self.keys,
             bytes,
             is_forbidden,
             is_due: true,
@@ -91,6 +96,7 @@ impl World {
                 let entry = entries.get(&number)?;
                 (entry.is_due && !entry.is_in_flight).then_some(StepSize {
                     kind: entry.kind,
+                    steps: entry.steps,
                     bytes: entry.bytes,
                 })
             };
@@ -125,7 +131,13 @@ impl World {
         let result = match self.mood {
             Mood::Away => BatchResult::Failed(Refusal::NoAnswer),
             Mood::RefusesEverything => BatchResult::Failed(Refusal::Everything),
-            Mood::Fine if batch.numbers.len() > self.steps => BatchResult::Failed(Refusal::TooMany),
+            // A single entry is always small enough.
+            Mood::Fine
+                if batch.numbers.len() > 1
+                    && of_batch().map(|e| e.steps).sum::<usize>() > self.steps =>
+            {
+                BatchResult::Failed(Refusal::TooMany)
+            }
             Mood::Fine if of_batch().map(|e| e.bytes).sum::<usize>() > self.bytes => {
                 BatchResult::Failed(Refusal::TooLarge)
             }
@@ -187,7 +199,7 @@ impl World {
 fn every_permitted_step_is_done_in_few_transactions_and_isolated_entries_stay_alone() {
     for seed in 0..300 {
         let mut world = World::new(seed);
-        (world.steps, world.bytes) = (1000, 10 << 20);
+        (world.steps, world.bytes, world.keys) = (1000, 10 << 20, 1);
         let (good, bad) = (world.rng.usize(1..400), world.rng.usize(0..6));
         let mut kinds = vec![false; good];
         kinds.resize(good + bad, true);
@@ -265,7 +277,7 @@ fn every_permitted_step_is_done_after_any_sequence_of_server_failures() {
 #[test]
 fn a_user_without_permissions_does_not_send_endlessly() {
     let mut world = World::new(1);
-    (world.steps, world.bytes) = (1000, 10 << 20);
+    (world.steps, world.bytes, world.keys) = (1000, 10 << 20, 1);
     for _ in 0..10_000 {
         world.add(StepKind::Write, 200, true);
     }
@@ -312,7 +324,7 @@ fn an_unanswered_delete_does_not_delay_writes() {
 #[test]
 fn an_isolated_entry_without_answers_does_not_delay_other_entries() {
     let mut world = World::new(1);
-    (world.steps, world.bytes) = (1000, 10 << 20);
+    (world.steps, world.bytes, world.keys) = (1000, 10 << 20, 1);
     let many = ISOLATED_SLOTS + 1;
     for _ in 0..many {
         world.add(StepKind::Write, 50, true);
@@ -331,7 +343,7 @@ fn an_isolated_entry_without_answers_does_not_delay_other_entries() {
 #[test]
 fn a_changed_entry_is_sent_at_once_and_a_removed_one_is_dropped() {
     let mut world = World::new(1);
-    (world.steps, world.bytes) = (1000, 10 << 20);
+    (world.steps, world.bytes, world.keys) = (1000, 10 << 20, 1);
     world.add(StepKind::Write, 50, true);
     world.send();
     let batch = world.in_flight.pop().unwrap();

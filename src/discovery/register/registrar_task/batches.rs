@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use super::{RegistrarTask, valid};
 use crate::discovery::register::batch;
-use crate::discovery::register::batch::{SentStep, StepOutcome};
+use crate::discovery::register::batch::{SentStep, StepOutcome, StepToSend};
 use crate::discovery::register::batch_plan::{Batch, BatchResult, Consequence};
 use crate::discovery::register::entry::Entry;
-use crate::discovery::register::key_phase::Phase;
 use crate::discovery::register::key_queue::KeyQueue;
 use crate::discovery::register::key_step::KeyStep;
+use crate::discovery::register::owned_keys::{DueStep, OwnedKeys};
 use crate::discovery::register::refusal::Refusal;
 use crate::discovery::register::registrar_leases::RegistrarLeases;
 use crate::discovery::register::registration::Loss;
@@ -52,29 +52,30 @@ impl RegistrarTask {
         // An answer shows that etcd is reachable and accepts writes.
         self.validity.set_error(None);
         let at = response.revision();
-        let valid = valid(&self.format);
         for (sent, outcome) in batch.steps.iter().zip(outcomes) {
             let Some(entry) = self.entries.get_mut(&sent.number) else {
                 continue;
             };
+            let valid = valid(self.formats.get(sent.position));
+            let (keys, position, leases) = (&mut entry.keys, sent.position, &self.leases);
             let loss = match outcome {
-                StepOutcome::Done => entry.owned_key.done(at, &self.leases, &valid),
-                StepOutcome::Found(kv) => entry.owned_key.found(at, kv, &self.leases, &valid),
+                StepOutcome::Done => keys.done(position, at, leases, &valid),
+                StepOutcome::Found(kv) => keys.found(position, at, kv, leases, &valid),
             };
             if let Some(loss) = loss {
                 entry.key_lost(loss);
             }
-            if let Phase::Conflict(by) = entry.owned_key.phase {
+            if let Some(by) = entry.keys.conflict() {
                 entry.conflict(by);
             }
-            if entry.owned_key.is_refused() {
+            if entry.keys.is_refused() {
                 self.plan
                     .isolate_answered(sent.number, now, jitter::fraction());
             } else {
                 entry.worked();
             }
             // The answer may lead to a further step, such as a write after a read.
-            if entry.owned_key.due(&self.leases).is_some() {
+            if entry.keys.due(&self.leases).next().is_some() {
                 self.to_send.insert(sent.number);
             }
             self.to_publish.insert(sent.number);
@@ -93,7 +94,8 @@ impl RegistrarTask {
         }
         let mut left_behind = false;
         let was_not_done = refusal != Refusal::NoAnswer && !error.outcome_unknown();
-        for sent in &batch.steps {
+        for steps in batch.steps.chunk_by(|a, b| a.number == b.number) {
+            let Some(sent) = steps.first() else { continue };
             let Some(entry) = self.entries.get_mut(&sent.number) else {
                 continue;
             };
@@ -105,9 +107,10 @@ impl RegistrarTask {
                 }
                 Consequence::Split | Consequence::Done => entry.not_done(was_not_done),
             }
-            // etcd refused this delete alone, and would refuse it again.
-            if let (Consequence::Isolated, KeyStep::Delete(_)) = (consequence, sent.step) {
-                entry.abandon_key();
+            // etcd refused these deletes alone, and would refuse them again.
+            let is_delete = |sent: &SentStep| matches!(sent.step, KeyStep::Delete(_));
+            if consequence == Consequence::Isolated && steps.iter().all(is_delete) {
+                entry.abandon_keys();
                 left_behind = true;
             }
             self.to_send.insert(sent.number);
@@ -168,14 +171,27 @@ impl RegistrarTask {
     fn submit(&mut self, batch: Batch, now: Instant) {
         let (mut steps, mut txns) = (Vec::new(), Vec::new());
         for number in batch.numbers {
-            if let Some(entry) = self.entries.get_mut(&number)
-                && let Some(step) = entry.owned_key.due(&self.leases)
-            {
-                let key = entry.owned_key.key.clone();
-                txns.push(batch::step(&key, entry.owned_key.next_value(), step));
-                entry.begin(step);
-                steps.push(SentStep { number, key, step });
+            let Some(entry) = self.entries.get_mut(&number) else {
+                continue;
+            };
+            let due: Vec<DueStep> = entry.keys.due(&self.leases).collect();
+            let to_send: Vec<_> = steps_to_send(&entry.keys, due.iter().copied()).collect();
+            txns.extend(batch::txns(&to_send));
+            let first = steps.len();
+            steps.extend(due.iter().zip(&to_send).map(|((position, step), one)| {
+                let (position, step, key) = (*position, *step, one.key.clone());
+                SentStep {
+                    number,
+                    position,
+                    key,
+                    step,
+                    is_joined: false,
+                }
+            }));
+            for joined in steps.iter_mut().skip(first + 1) {
+                joined.is_joined = matches!(joined.step, KeyStep::Write(..));
             }
+            entry.begin(&due);
         }
         let in_flight = SentBatch {
             steps,
@@ -185,6 +201,18 @@ impl RegistrarTask {
         };
         self.in_flight.insert(batch.id, in_flight);
     }
+}
+
+/// The steps of a registration with their keys and values.
+fn steps_to_send(
+    keys: &OwnedKeys,
+    due: impl Iterator<Item = DueStep>,
+) -> impl Iterator<Item = StepToSend<'_>> {
+    due.filter_map(|(position, step)| {
+        let owned_key = keys.get(position)?;
+        let (key, value) = (&owned_key.key, owned_key.next_value());
+        Some(StepToSend { key, value, step })
+    })
 }
 
 /// Returns the due steps of entries to the batch plan.
@@ -207,15 +235,14 @@ impl DueSteps<'_> {
     /// The step of an entry, unless another registration of the same key comes first.
     fn due(&self, number: u64) -> Option<Due> {
         let entry = self.entries.get(&number)?;
-        let step = entry.owned_key.due(self.leases)?;
         if self.key_queue.waits(number) {
             return None;
         }
-        let (key, value) = (&entry.owned_key.key, entry.owned_key.next_value());
-        let step_size = batch::step_size(key, value, step, self.namespace);
+        let steps = steps_to_send(&entry.keys, entry.keys.due(self.leases));
+        let step_size = batch::step_size(steps, self.namespace)?;
         match entry.contention.not_before(self.now) {
             // A delete does not contend with another program, so it is not delayed.
-            Some(until) if !entry.owned_key.is_leaving() => Some(Due::At(until)),
+            Some(until) if !entry.keys.is_leaving() => Some(Due::At(until)),
             _ => Some(Due::Now(step_size)),
         }
     }

@@ -48,14 +48,20 @@ impl RegistrarTask {
         let mut unwatched = BTreeSet::new();
         if let Some(time) = now.checked_sub(UNWATCHED_LIMIT) {
             let overdue = self.watches.unwatched_before(time);
-            unwatched.extend(overdue.iter().filter_map(|key| self.watched.get(key)));
+            unwatched.extend(
+                overdue
+                    .iter()
+                    .filter_map(|key| self.watched.get(key))
+                    .map(|(number, _)| number),
+            );
         }
         // An entry whose watch was refused stays unwatched until it has another watch.
         unwatched.extend(self.unwatched.iter().filter(|number| {
             let entry = self.entries.get(number);
-            entry.is_some_and(|entry| match entry.watch {
-                Some(watch) => self.watches.unwatched_since(watch).is_some(),
-                None => entry.owned_key.stored_at().is_some(),
+            entry.is_some_and(|entry| {
+                let mut watches = entry.watches.iter().flatten();
+                watches.any(|watch| self.watches.unwatched_since(*watch).is_some())
+                    || entry.unwatched().next().is_some()
             })
         }));
         let changed = unwatched.symmetric_difference(&self.unwatched);
@@ -68,13 +74,13 @@ impl RegistrarTask {
     /// one with higher revisions, so that what is known of the keys may be wrong.
     fn read_all_again(&mut self) {
         for entry in self.entries.values_mut() {
-            entry.owned_key.watch_interrupted();
+            entry.keys.watches_interrupted();
         }
         self.mark_all_dirty();
     }
 
     fn follow_key(&mut self, watch: WatchKey, item: Result<Event>) {
-        let Some(number) = self.watched.get(&watch).copied() else {
+        let Some((number, position)) = self.watched.get(&watch).copied() else {
             return;
         };
         let Some(entry) = self.entries.get_mut(&number) else {
@@ -82,16 +88,15 @@ impl RegistrarTask {
         };
         match item {
             Ok(event) => {
-                let valid = valid(&self.format);
-                if !entry.follow(&event, &self.leases, valid) {
+                let valid = valid(self.formats.get(position));
+                if !entry.follow(position, &event, &self.leases, valid) {
                     return;
                 }
             }
             Err(error) => {
                 // The history was compacted or the store was rewound: the key must be read.
                 self.watched.remove(&watch);
-                entry.watch = None;
-                entry.owned_key.watch_interrupted();
+                entry.forget_watch(position);
                 if !matches!(error.kind(), ErrorKind::Compacted | ErrorKind::Rewound) {
                     // The next watch may be refused too, so it is delayed.
                     entry.failed(&error);
@@ -111,8 +116,8 @@ impl RegistrarTask {
         self.read_generation = 0;
         self.watched.clear();
         for entry in self.entries.values_mut() {
-            entry.watch = None;
-            entry.owned_key.watch_interrupted();
+            entry.watches.fill(None);
+            entry.keys.watches_interrupted();
         }
         self.mark_all_dirty();
         Ok(())
@@ -132,15 +137,21 @@ impl RegistrarTask {
     /// Watches the keys of these entries.
     pub(super) fn watch_keys(&mut self, numbers: &[u64], now: Instant) {
         for number in numbers {
-            if let Some(entry) = self.entries.get_mut(number)
-                && let Some(after) = entry.owned_key.watch_after()
-                && let Ok(key) = self
-                    .watches
-                    .submit(Watch::key(entry.owned_key.key.clone()).after(after))
-            {
-                entry.watch = Some(key);
-                self.watched.insert(key, *number);
-                self.check_watches_at.get_or_insert(now + UNWATCHED_LIMIT);
+            let Some(entry) = self.entries.get_mut(number) else {
+                continue;
+            };
+            for position in entry.unwatched().collect::<Vec<_>>() {
+                if let Some(owned_key) = entry.keys.get(position)
+                    && let Some(after) = owned_key.watch_after()
+                    && let Some(slot) = entry.watches.get_mut(position)
+                    && let Ok(watch) = self
+                        .watches
+                        .submit(Watch::key(owned_key.key.clone()).after(after))
+                {
+                    *slot = Some(watch);
+                    self.watched.insert(watch, (*number, position));
+                    self.check_watches_at.get_or_insert(now + UNWATCHED_LIMIT);
+                }
             }
         }
     }

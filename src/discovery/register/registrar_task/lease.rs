@@ -40,7 +40,7 @@ impl RegistrarTask {
         let is_suspect = self.validity.is_suspect();
         if std::mem::replace(&mut self.published_suspect, is_suspect) != is_suspect {
             let entries = self.entries.iter();
-            let stored = entries.filter(|(_, entry)| entry.owned_key.stored_at().is_some());
+            let stored = entries.filter(|(_, entry)| entry.keys.stored_at().is_some());
             self.to_publish.extend(stored.map(|(number, _)| *number));
         }
         if is_suspect {
@@ -88,7 +88,7 @@ impl RegistrarTask {
         self.shared_lease = SharedLease::new(self.client.clone(), self.ttl, validity);
         self.published_suspect = true;
         for entry in self.entries.values_mut() {
-            entry.owned_key.lease_retired(id);
+            entry.keys.lease_retired(id);
         }
         // Entries may have been refused because of the lease.
         self.plan.forgive();

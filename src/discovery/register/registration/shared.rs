@@ -12,6 +12,7 @@ use super::state::{Loss, State, is_visible_change};
 use crate::discovery::instance::Instance;
 use crate::discovery::register::lease_validity::LeaseValidity;
 use crate::discovery::register::refusal;
+use crate::discovery::register::verdict::Verdict;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::types::{LeaseId, Revision};
 
@@ -31,7 +32,9 @@ pub(in crate::discovery) struct Shared {
 struct Inner {
     state: State,
     instance: Arc<Instance>,
-    /// The number of changes of the instance.
+    /// What its health checks allow.
+    verdict: Verdict,
+    /// The number of changes of the instance and the verdict.
     version: u64,
     /// The version that etcd has.
     stored: Option<u64>,
@@ -57,10 +60,11 @@ fn held_error(by: LeaseId) -> Error {
 }
 
 impl Shared {
-    pub(in crate::discovery) fn new(instance: Arc<Instance>) -> Arc<Self> {
+    pub(in crate::discovery) fn new(instance: Arc<Instance>, verdict: Verdict) -> Arc<Self> {
         let inner = Inner {
             state: State::Starting,
             instance,
+            verdict,
             version: 0,
             stored: None,
             revision: None,
@@ -141,10 +145,25 @@ impl Shared {
         Arc::clone(&self.inner.lock().instance)
     }
 
-    /// The newest instance, and which version it is.
-    pub(in crate::discovery) fn newest(&self) -> (Arc<Instance>, u64) {
+    /// The newest instance to register, or `None` if it must not be in etcd, and which version it is.
+    pub(in crate::discovery) fn newest(&self) -> (Option<Arc<Instance>>, u64) {
         let inner = self.inner.lock();
-        (Arc::clone(&inner.instance), inner.version)
+        (inner.verdict.apply(&inner.instance), inner.version)
+    }
+
+    #[allow(dead_code)]
+    /// Sets what the health checks allow. Returns whether it is another verdict than before.
+    pub(super) fn set_verdict(&self, verdict: Verdict) -> Result<bool> {
+        let mut inner = self.inner.lock();
+        if let Some(ended) = &inner.ended {
+            return Err(why_ended(ended));
+        }
+        if inner.verdict == verdict {
+            return Ok(false);
+        }
+        inner.verdict = verdict;
+        inner.version += 1;
+        Ok(true)
     }
 
     /// Replaces the instance if it is still `before`. Returns whether it was replaced.
@@ -229,6 +248,9 @@ impl Shared {
                 .caused_by(error);
         }
         let error = Error::new(ErrorKind::Timeout, what);
+        if let Some(reason) = inner.verdict.withdrawn() {
+            return error.last(format!("withdrawn by its health checks: {reason}"));
+        }
         match inner.held_by {
             Some(lease) => error.last(held_error(lease).to_string()),
             None => error,

@@ -52,6 +52,9 @@ pub enum State {
     },
     /// It is in etcd with the status [`Draining`](crate::Status::Draining): clients do not pick it.
     Draining,
+    /// It is not in etcd, because its health checks do not allow it, or because no
+    /// [codec](crate::codec::Codec) of the registrar can express its status. It is put back when that changes.
+    Withdrawn,
     /// It has left, or the client was closed. This is the last state.
     Closed,
 }

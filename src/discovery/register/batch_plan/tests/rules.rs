@@ -11,12 +11,16 @@ fn plan() -> (BatchPlan, Instant) {
         txn_ops: 128,
         send_bytes: 2 << 20,
     };
-    (BatchPlan::new(limits), Instant::now())
+    (BatchPlan::new(limits, 1), Instant::now())
 }
 
 fn write(bytes: usize) -> Option<StepSize> {
     let kind = StepKind::Write;
-    Some(StepSize { kind, bytes })
+    Some(StepSize {
+        kind,
+        steps: 1,
+        bytes,
+    })
 }
 
 fn want(plan: &mut BatchPlan, numbers: impl IntoIterator<Item = u64>) {
@@ -161,7 +165,11 @@ fn a_step_is_sent_with_other_steps_of_its_present_kind() {
         } else {
             StepKind::Write
         };
-        Some(StepSize { kind, bytes: 10 })
+        Some(StepSize {
+            kind,
+            steps: 1,
+            bytes: 10,
+        })
     };
     let batches = [
         plan.next(now, step_of).unwrap(),

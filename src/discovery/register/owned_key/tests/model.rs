@@ -60,7 +60,8 @@ impl World {
                 self.register(n, key);
                 self.promptly(n);
             }
-            6..10 => self.update(n),
+            6..9 => self.update(n),
+            9 => self.withdraw(n),
             10..14 => {
                 self.leave(n);
                 self.promptly(n);
@@ -107,6 +108,12 @@ impl World {
         let value = self.value(n);
         if let Some(number) = self.processes[n].any(&mut self.rng) {
             self.processes[n].update(number, value);
+        }
+    }
+
+    fn withdraw(&mut self, n: usize) {
+        if let Some(number) = self.processes[n].any(&mut self.rng) {
+            self.processes[n].withdraw(number);
         }
     }
 
@@ -319,6 +326,7 @@ impl World {
                             assert!(!self.is_old(by));
                         }
                         Phase::Conflict(_) => assert!(!owned_key.was_held(), "{owned_key:?}"),
+                        Phase::Withdrawn => assert!(owned_key.is_withdrawn(), "{owned_key:?}"),
                         Phase::ToWrite(_)
                         | Phase::ToRead
                         | Phase::InFlight(_)
@@ -329,7 +337,9 @@ impl World {
                 }
             }
             let wanted = self.processes.iter().flat_map(|p| p.owned_keys(key));
-            let wanted = wanted.filter(|owned_key| !matches!(owned_key.phase, Phase::Conflict(_)));
+            let wanted = wanted.filter(|owned_key| {
+                !matches!(owned_key.phase, Phase::Conflict(_) | Phase::Withdrawn)
+            });
             assert_eq!(held, usize::from(wanted.count() > 0), "holders of {key}");
             if held == 0 {
                 assert_eq!(kv.and_then(KeyValue::lease), None, "left behind: {kv:?}");

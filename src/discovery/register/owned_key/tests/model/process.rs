@@ -112,6 +112,12 @@ impl Process {
         }
     }
 
+    pub(super) fn withdraw(&mut self, number: u64) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.owned_key.withdraw();
+        }
+    }
+
     pub(super) fn leave(&mut self, number: u64) {
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.owned_key.leave();
