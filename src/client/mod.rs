@@ -35,7 +35,7 @@ use crate::grpc::connect::endpoint::Endpoint;
 use crate::grpc::{Transport, TransportSettings};
 use crate::observe::{ObservedCall, Underway};
 use crate::replica::mirror;
-use crate::replica::mirror::Mirror;
+use crate::replica::mirror::{Mirror, MirrorSettings};
 use crate::rpc::kv::Get;
 use crate::rpc::lease::LeaseRegistry;
 use crate::rpc::request;
@@ -275,17 +275,46 @@ impl Client {
     ///
     /// As [`call`](Client::call). Each page of the list has the client's timeout.
     pub fn mirror(&self, range: impl Into<KeyRange>) -> Result<Mirror> {
+        self.core.bridge.call(self.open_mirror(range.into()))
+    }
+
+    /// Begins to open a [`mirror`](Client::mirror), and returns at once.
+    ///
+    /// Dropping the [`Pending`] ends the mirror.
+    ///
+    /// ```no_run
+    /// use etcd_blocking::KeyRange;
+    ///
+    /// # fn main() -> etcd_blocking::Result<()> {
+    /// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+    /// let (a, b) = (KeyRange::prefix("config/"), KeyRange::prefix("limits/"));
+    /// let pending = [client.submit_mirror(a), client.submit_mirror(b)];
+    /// for mirror in pending {
+    ///     println!("{} keys", mirror.wait()?.snapshot().len());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The result fails as [`mirror`](Client::mirror) does.
+    pub fn submit_mirror(&self, range: impl Into<KeyRange>) -> Pending<Mirror> {
+        let opened = self.open_mirror(range.into());
+        self.core.bridge.submit_or(LostRequest::default(), opened)
+    }
+
+    fn open_mirror(
+        &self,
+        range: KeyRange,
+    ) -> impl Future<Output = Result<Mirror>> + Send + 'static {
         let core = &self.core;
         let (transport, registry) = (Arc::clone(&core.transport), Arc::clone(&core.watches));
-        let namespace = self.namespace_of_view().cloned();
-        mirror::open(
-            &core.bridge,
-            transport,
-            registry,
-            range.into(),
-            namespace,
-            self.timeout,
-        )
+        let settings = MirrorSettings {
+            range,
+            namespace: self.namespace_of_view().cloned(),
+            timeout: self.timeout,
+        };
+        mirror::open(&core.bridge, transport, registry, settings)
     }
 
     /// Adds a hook that [`close`](Client::close) of this client, or of any clone or view, runs.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::mirror::{KeyChange, Mirror, MirrorEvent};
-use etcd_blocking::{Client, KeyRange, Put, Txn};
+use etcd_blocking::{Client, ErrorKind, KeyRange, Put, Txn};
 
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Dir, Proxy};
 use crate::support::server::{EARLY_PROGRESS, skip_before};
 use crate::support::wait::{eventually, items};
 
@@ -216,4 +216,38 @@ fn closing_the_client_is_the_last_event_of_a_mirror() {
     assert_eq!(last.unwrap_err().kind(), etcd_blocking::ErrorKind::Closed);
     let waited = mirror.wait_revision(etcd_blocking::Revision::new(99), SOON);
     assert_eq!(waited.unwrap_err().kind(), etcd_blocking::ErrorKind::Closed);
+}
+
+#[test]
+fn mirrors_are_opened_at_the_same_time_and_their_errors_arrive_with_the_results() {
+    let etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr());
+    let client = Client::connect(proxy.endpoint()).unwrap();
+    client.put("a/1", "x").unwrap();
+    // No answer arrives, so that all of them are open together.
+    proxy.pause(Dir::Down, true);
+    let pending: Vec<_> = (0..50)
+        .map(|_| client.submit_mirror(KeyRange::prefix("a/")))
+        .collect();
+    let invalid = client.submit_mirror(KeyRange::key(""));
+    assert_eq!(
+        invalid.wait().unwrap_err().kind(),
+        ErrorKind::InvalidArgument
+    );
+    assert!(pending.iter().all(|pending| pending.try_wait().is_none()));
+    proxy.pause(Dir::Down, false);
+    for pending in pending {
+        let mirror = pending.wait_timeout(SOON).unwrap().unwrap();
+        assert_eq!(mirror.snapshot().len(), 1);
+    }
+    proxy.cut();
+    let error = client
+        .with_timeout(Duration::from_millis(200))
+        .submit_mirror(KeyRange::prefix("a/"))
+        .wait()
+        .unwrap_err();
+    assert!(error.to_string().starts_with("mirror "), "{error}");
+    client.clone().close().unwrap();
+    let closed = client.submit_mirror(KeyRange::prefix("a/")).wait();
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -30,18 +30,48 @@ const QUEUE: Capacity = Capacity {
 /// Backoff after a failed list or a refused watch. A list has its own timeout besides.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
-/// Opens a mirror. Blocks until the first list is complete.
+/// What a mirror is opened with.
+#[derive(Debug)]
+pub(crate) struct MirrorSettings {
+    pub(crate) range: KeyRange,
+    pub(crate) namespace: Option<Namespace>,
+    /// The timeout of the first list.
+    pub(crate) timeout: Duration,
+}
+
+/// Opens a mirror. The result arrives when the first list is complete.
 pub(crate) fn open(
     bridge: &Bridge,
     transport: Arc<Transport>,
     registry: Arc<WatchRegistry>,
-    range: KeyRange,
-    namespace: Option<Namespace>,
-    timeout: Duration,
-) -> Result<Mirror> {
-    let about = Operation::about("mirror", &range);
+    settings: MirrorSettings,
+) -> impl Future<Output = Result<Mirror>> + Send + 'static {
+    let about = Operation::about("mirror", &settings.range);
+    let begun = begin(bridge, transport, registry, settings);
+    async move {
+        let opened = async {
+            let (mirror, first) = begun?;
+            first.await.unwrap_or_else(|_| Err(Error::closed()))?;
+            Ok(mirror)
+        };
+        opened.await.map_err(|error: Error| error.operation(about))
+    }
+}
+
+/// Starts the task of a mirror. The receiver is told of the first list.
+fn begin(
+    bridge: &Bridge,
+    transport: Arc<Transport>,
+    registry: Arc<WatchRegistry>,
+    settings: MirrorSettings,
+) -> Result<(Mirror, oneshot::Receiver<Result<()>>)> {
+    let MirrorSettings {
+        range,
+        namespace,
+        timeout,
+    } = settings;
     if let Some(problem) = range.problem() {
-        return Err(Error::invalid(problem).operation(about));
+        return Err(Error::invalid(problem));
     }
     let (bounded_sender, changes) = bounded_queue(QUEUE, Err);
     transport.telemetry().watch_queue(bounded_sender.queue());
@@ -67,10 +97,7 @@ pub(crate) fn open(
         poll_timer: None,
     };
     bridge.spawn(Box::pin(task.run(listed)))?;
-    bridge
-        .call(async move { first.await.unwrap_or_else(|_| Err(Error::closed())) })
-        .map_err(|error| error.operation(about))?;
-    Ok(mirror)
+    Ok((mirror, first))
 }
 
 struct Task {
