@@ -371,8 +371,8 @@ pub use client::Client;
 pub use client::builder::ClientBuilder;
 pub use client::pages::Pages;
 pub use discovery::{
-    Balance, Cause, Change, Discovery, Instance, Loss, OnConflict, Registrar, RegistrarBuilder,
-    Registration, ServiceView, State, Status,
+    Balance, Cause, Change, Discovery, Instance, Loss, OnConflict, Override, Registrar,
+    RegistrarBuilder, Registration, ServiceView, State, Status,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "__tls")]

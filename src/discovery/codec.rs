@@ -261,6 +261,15 @@ mod tests {
     }
 
     #[test]
+    fn overrides_are_no_instances_and_no_bad_values() {
+        let format = Format::new(Native).prefix("/svc");
+        assert_eq!(format.decode(b"/svc/.ctl/web/a:1", b"draining"), Ok(None));
+        assert!(format.decode(b"/svc/.ctl2/a:1", b"draining").is_err());
+        let reserved = Instance::new(".ctl", "a:1").check().unwrap_err();
+        assert!(reserved.to_string().contains("overrides"), "{reserved}");
+    }
+
+    #[test]
     fn an_address_for_listening_only_is_malformed_in_every_codec() {
         let plain = Format::new(Plain).decode(b"/web/0.0.0.0:80", b"0.0.0.0:80");
         let native = Format::new(Native).prefix("/");

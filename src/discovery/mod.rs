@@ -7,11 +7,13 @@
 mod address;
 pub(crate) mod codec;
 mod instance;
+pub(crate) mod overrides;
 pub(crate) mod register;
 pub(crate) mod resolve;
 mod status;
 
 pub use instance::Instance;
+pub use overrides::operator_override::Override;
 pub use register::on_conflict::OnConflict;
 pub use register::registrar::{Registrar, RegistrarBuilder};
 pub use register::registration::{Loss, Registration, State};

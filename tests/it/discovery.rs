@@ -8,6 +8,7 @@ mod leaving;
 mod limits;
 mod modify;
 mod network;
+mod overrides;
 mod own_keys;
 mod partial_refusal;
 mod reasons;

@@ -85,6 +85,7 @@ const PURE: &[&str] = &[
     "discovery/resolve/removal_cause.rs",
     "discovery/resolve/change.rs",
     "discovery/resolve/change_backlog.rs",
+    "discovery/overrides/operator_override.rs",
     "discovery/register/owned_key.rs",
     "discovery/register/owned_key/known.rs",
     "discovery/register/owned_keys.rs",

@@ -8,6 +8,7 @@ use super::Codec;
 use super::bad_value::BadValue;
 use super::native::Native;
 use crate::discovery::instance::Instance;
+use crate::discovery::overrides::operator_override::Override;
 use crate::discovery::status::Status;
 use crate::error::{Error, Result};
 use crate::types::key_range::KeyRange;
@@ -34,6 +35,11 @@ impl Format {
         self
     }
 
+    /// The beginning of all keys.
+    pub(crate) fn beginning(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.codec.name()
     }
@@ -52,6 +58,9 @@ impl Format {
 
     /// Decodes an instance. The result passes [`Instance::check`].
     pub(crate) fn decode(&self, key: &[u8], value: &[u8]) -> Result<Option<Instance>, BadValue> {
+        if key.starts_with(Override::folder(&self.prefix).as_bytes()) {
+            return Ok(None);
+        }
         let Some(instance) = self.codec.decode(&self.prefix, key, value)? else {
             return Ok(None);
         };

@@ -52,6 +52,8 @@ pub(super) struct Entry {
     /// The reason why etcd refuses the wanted value. It stays the reported error while the last accepted value
     /// is put back or moved.
     refusal: Option<Error>,
+    /// The reason why the override of an operator is ignored.
+    pub(super) override_error: Option<Error>,
     // The versions of the wanted value, of the last one sent, and of the one in etcd.
     wanted: ValueVersion,
     sent: ValueVersion,
@@ -69,6 +71,7 @@ impl Entry {
             loss: None,
             error: None,
             refusal: None,
+            override_error: None,
             wanted: version,
             sent: version,
             stored: version,
@@ -226,7 +229,7 @@ impl Entry {
             state => state,
         };
         let held_by = self.keys.yielded_to();
-        let error = self.error.clone();
+        let error = self.error.clone().or_else(|| self.override_error.clone());
         let error = error.or_else(|| is_unwatched.then(|| self.unwatched_error()));
         self.shared.attach(validity);
         let is_there = self.keys.stored_at().map(|stored_at| stored_at.revision);

@@ -25,6 +25,7 @@ use super::size_check;
 use crate::client::Client;
 use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
+use crate::discovery::overrides::override_source::OverrideSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::watch::{LatestSet, WatchKey};
 use crate::types::KeyValue;
@@ -33,6 +34,7 @@ use crate::worker::{AT_ONCE, NextWork, Part};
 mod batches;
 mod keys;
 mod lease;
+mod overrides;
 
 /// Keeps all registrations of one registrar in etcd.
 #[derive(Debug)]
@@ -79,6 +81,7 @@ pub(super) struct RegistrarTask {
     /// The number of bytes that the client's namespace adds before each key.
     namespace: usize,
     probe: Probe,
+    overrides: OverrideSource,
 }
 
 impl RegistrarTask {
@@ -104,6 +107,7 @@ impl RegistrarTask {
             in_flight: BTreeMap::new(),
             namespace: size_check::namespace(&client),
             probe: Probe::new(&client, probed),
+            overrides: OverrideSource::new(&client, first.map_or("", Format::beginning)),
             client,
             formats,
             commands,
@@ -153,7 +157,9 @@ impl RegistrarTask {
                 shared,
                 on_conflict,
             } => {
-                let (instance, version) = shared.newest();
+                self.overrides.start(Instant::now());
+                let by_operator = self.overrides.of(&shared.instance());
+                let (instance, version) = shared.newest(by_operator.clone().ok().flatten());
                 let keys = self.formats.iter();
                 let keys = keys.map(|format| format.key(&shared.instance()));
                 let keys: Result<Vec<_>> = keys.collect();
@@ -176,26 +182,13 @@ impl RegistrarTask {
                 shared.attach(&self.validity);
                 let keys = OwnedKeys::new(keys.into_iter().zip(values), on_conflict);
                 let version = ValueVersion::new(instance.as_deref(), version);
-                let entry = Entry::new(keys, shared, version);
+                let mut entry = Entry::new(keys, shared, version);
+                entry.override_error = by_operator.err();
                 self.entries.insert(number, Box::new(entry));
                 self.active += 1;
                 self.mark_dirty(number);
             }
-            Command::Update(number) => {
-                if let Some(entry) = self.entries.get_mut(&number) {
-                    let (instance, version) = entry.shared.newest();
-                    match values(&self.formats, instance.as_deref()) {
-                        Ok(values) => {
-                            let version = ValueVersion::new(instance.as_deref(), version);
-                            entry.update(values, version);
-                        }
-                        // The handle checked that before.
-                        Err(error) => entry.failed(&error),
-                    }
-                    self.plan.changed(number, Instant::now());
-                    self.mark_dirty(number);
-                }
-            }
+            Command::Update(number) => self.update(number),
             Command::Leave(number, reply) => self.leave(number, reply),
             Command::LeaveAll(reply) => {
                 for number in self.entries.keys().copied().collect::<Vec<_>>() {
@@ -204,6 +197,23 @@ impl RegistrarTask {
                 reply.complete(Ok(()));
             }
         }
+    }
+
+    /// Writes the instance of an entry as its program, its health checks and an operator want it now.
+    fn update(&mut self, number: u64) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        let by_operator = self.overrides.of(&entry.shared.instance());
+        let (instance, version) = entry.shared.newest(by_operator.clone().ok().flatten());
+        entry.override_error = by_operator.err();
+        match values(&self.formats, instance.as_deref()) {
+            Ok(values) => entry.update(values, ValueVersion::new(instance.as_deref(), version)),
+            // The handle checked that before.
+            Err(error) => entry.failed(&error),
+        }
+        self.plan.changed(number, Instant::now());
+        self.mark_dirty(number);
     }
 
     fn leave(&mut self, number: u64, reply: LeaveReply) {
@@ -278,6 +288,7 @@ impl Part for RegistrarTask {
         if self.follow_keys().is_err() {
             return None;
         }
+        self.follow_overrides(now);
         self.take_answers(now);
         self.probe_connection(now);
         self.retry_watches(now);
@@ -299,6 +310,7 @@ impl Part for RegistrarTask {
             self.lease_check.due(self.published_suspect, &self.leases),
             self.check_watches_at,
             self.probe.due(self.waits_since()),
+            self.overrides.due(now),
         ];
         Some(NextWork(due.into_iter().flatten().min()))
     }
@@ -319,6 +331,7 @@ impl Part for RegistrarTask {
         self.shared_lease.wait(waker);
         self.lease_check.wait(waker);
         self.probe.wait(waker);
+        self.overrides.wait(waker);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Watches of single keys of which only the newest event is kept.
+//! Watches of which only the newest event is kept.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -21,7 +21,8 @@ use crate::runtime::Spawn;
 /// Made by [`Client::latest_set`](crate::Client::latest_set). It is for readers that need only the
 /// present state: an event that was not taken yet is replaced by the next one of its key. The set
 /// holds at most one event per watch and is never full, so a slow reader never pauses a watch on the
-/// server. A [`WatchSet`](crate::watch::WatchSet) delivers every event instead.
+/// server. A [`WatchSet`](crate::watch::WatchSet) delivers every event instead. A watch of a range keeps
+/// the newest event of all its keys, which shows that something changed and must be read.
 ///
 /// The reader waits on [`receiver`](LatestSet::receiver) and then calls [`take`](LatestSet::take).
 /// An `Err` ends the watch that it names, and not the set.
@@ -73,17 +74,14 @@ impl LatestSet {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid watch, for one of more
-    /// than one key, and for one that asks for progress; [`Closed`](crate::ErrorKind::Closed).
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid watch, and for one that
+    /// asks for progress; [`Closed`](crate::ErrorKind::Closed).
     pub fn submit(&self, watch: impl Into<Watch>) -> Result<WatchKey> {
         let watch = watch.into();
         let refuse = |reason| {
             let about = Operation::about("watch", watch.keys());
             Err(Error::invalid(reason).operation(about))
         };
-        if !watch.range.range_end().is_empty() {
-            return refuse("a latest set watches single keys: use a watch set for a range");
-        }
         if watch.progress {
             return refuse("a latest set delivers no progress: use a watch set");
         }

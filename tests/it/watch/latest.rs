@@ -112,7 +112,6 @@ fn a_refused_watch_ends_alone_and_closed_is_the_last_item_of_a_set() {
     let client = connect(&etcd);
     let set = client.latest_set().unwrap();
     for (refused, advice) in [
-        (Watch::prefix("a"), "watch set"),
         (Watch::key("a").progress_notify(), "watch set"),
         (Watch::key(""), "empty"),
     ] {
@@ -121,6 +120,12 @@ fn a_refused_watch_ends_alone_and_closed_is_the_last_item_of_a_set() {
         assert!(error.to_string().contains(advice), "{error}");
     }
     assert_eq!(set.oldest_unwatched(), None, "nothing of them is left");
+    let range = set.submit(Watch::prefix("range/")).unwrap();
+    follow(&set, "a key of the range", |newest| {
+        client.put("range/a", "1").unwrap();
+        newest.contains_key(&range)
+    });
+    assert!(set.remove(range));
     let first = client.put("old", "1").unwrap().revision();
     client.put("old", "2").unwrap();
     let now = client.put("old", "3").unwrap().revision();

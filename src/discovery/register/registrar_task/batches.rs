@@ -153,6 +153,7 @@ impl RegistrarTask {
             key_queue: &self.key_queue,
             leases: &self.leases,
             namespace: self.namespace,
+            overrides_by: self.overrides.awaited_until(now),
             now,
         };
         for number in std::mem::take(&mut self.to_send) {
@@ -221,6 +222,8 @@ struct DueSteps<'a> {
     key_queue: &'a KeyQueue,
     leases: &'a RegistrarLeases,
     namespace: usize,
+    /// The time until which first writes wait for the overrides.
+    overrides_by: Option<Instant>,
     now: Instant,
 }
 
@@ -236,6 +239,10 @@ impl DueSteps<'_> {
     fn due(&self, number: u64) -> Option<Due> {
         let entry = self.entries.get(&number)?;
         if self.key_queue.waits(number) {
+            return None;
+        }
+        // An instance that an operator took out of service must not get calls after a restart.
+        if self.overrides_by.is_some() && !entry.keys.was_held() && !entry.keys.is_leaving() {
             return None;
         }
         let steps = steps_to_send(&entry.keys, entry.keys.due(self.leases));

@@ -73,6 +73,7 @@ impl RegistrarTask {
     /// Reads every key again. The watches are on a new stream, and the store may have been replaced by
     /// one with higher revisions, so that what is known of the keys may be wrong.
     fn read_all_again(&mut self) {
+        self.overrides.watch_interrupted(true);
         for entry in self.entries.values_mut() {
             entry.keys.watches_interrupted();
         }
@@ -80,6 +81,9 @@ impl RegistrarTask {
     }
 
     fn follow_key(&mut self, watch: WatchKey, item: Result<Event>) {
+        if self.overrides.is_watched_by(watch) {
+            return self.overrides.watch_reported(item.is_err(), Instant::now());
+        }
         let Some((number, position)) = self.watched.get(&watch).copied() else {
             return;
         };
@@ -113,6 +117,7 @@ impl RegistrarTask {
 
     fn restart_watches(&mut self) -> Result<()> {
         self.watches = self.client.latest_set()?;
+        self.overrides.watch_interrupted(false);
         self.read_generation = 0;
         self.watched.clear();
         for entry in self.entries.values_mut() {

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::state::{Loss, State, is_visible_change};
 use crate::discovery::instance::Instance;
+use crate::discovery::overrides::operator_override::Override;
 use crate::discovery::register::lease_validity::LeaseValidity;
 use crate::discovery::register::refusal;
 use crate::discovery::register::verdict::Verdict;
@@ -146,9 +147,13 @@ impl Shared {
     }
 
     /// The newest instance to register, or `None` if it must not be in etcd, and which version it is.
-    pub(in crate::discovery) fn newest(&self) -> (Option<Arc<Instance>>, u64) {
+    pub(in crate::discovery) fn newest(
+        &self,
+        by_operator: Option<Override>,
+    ) -> (Option<Arc<Instance>>, u64) {
         let inner = self.inner.lock();
-        (inner.verdict.apply(&inner.instance), inner.version)
+        let newest = inner.verdict.apply(&inner.instance, by_operator);
+        (newest, inner.version)
     }
 
     #[allow(dead_code)]
