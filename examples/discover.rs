@@ -26,12 +26,12 @@ use program::{Ending, say};
 const USAGE: &str = "\
 Follows the instances of a service, until Ctrl-C or SIGTERM.
 
-    discover --service NAME [--once] [--codec native|plain] [--prefix P]
+    discover --service NAME [--once] [--codec CODEC] [--prefix P]
 
     --service  the service, such as web
     --once     print the addresses now, one a line, and end
-    --codec    native (the default) or plain: the same as for `register`
-    --prefix   what the keys begin with; /services/ with native and / with plain unless given
+    --codec    the format: the same as for `register`; native by default
+    --prefix   what the keys begin with; each format has a default, such as /services/ with native
 
 One line for each change; its first character says which:
 

@@ -30,14 +30,15 @@ use program::{Ending, say};
 const USAGE: &str = "\
 Registers one instance of a service, until Ctrl-C or SIGTERM.
 
-    register --service NAME --addr HOST:PORT [--ttl SECONDS] [--codec native|plain] [--prefix P]
+    register --service NAME --addr HOST:PORT [--ttl SECONDS] [--codec CODEC] [--prefix P]
 
     --service  the service, such as web
     --addr     where others reach this instance, such as 127.0.0.1:8080
     --ttl      how long it stays in etcd after this process was killed; 5 by default
-    --codec    native (JSON with every property; the default) or plain (the address and nothing
-               else, as the usual Go programs write it)
-    --prefix   what the key begins with; /services/ with native and / with plain unless given
+    --codec    the format: native (JSON with every property; the default), plain (the address and
+               nothing else, as the usual Go programs write it), go-naming, go-zero, kratos, kitex,
+               hertz, rpcx, go-micro, dubbo-go or skydns
+    --prefix   what the key begins with; each format has a default, such as /services/ with native
 
 The etcd is that of ETCD_ENDPOINTS (separated by commas), or http://127.0.0.1:2379.
 Exit codes: 0 it left; 1 it could not register or leave; 2 wrong usage.

@@ -3,6 +3,9 @@
 #[doc = include_str!("../docs/discovery.md")]
 pub mod discovery {}
 
+#[doc = include_str!("../docs/formats.md")]
+pub mod formats {}
+
 #[doc = include_str!("../docs/keys.md")]
 pub mod keys {}
 

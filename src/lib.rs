@@ -391,7 +391,10 @@ pub use types::{KeyValue, LeaseId, ResponseHeader, Revision};
 
 /// The formats in which registrars and views store instances: [`RegistrarBuilder::codec`], [`Discovery::codec`].
 pub mod codec {
-    pub use crate::discovery::codec::{BadValue, Codec, Native, Plain, all, by_name};
+    pub use crate::discovery::codec::{
+        BadValue, Codec, DubboGo, GoMicro, GoNaming, GoZero, Hertz, Kitex, Kratos, Native, Plain,
+        Rpcx, SkyDns, all, by_name,
+    };
 }
 
 /// Users, roles and permissions: [`Client::auth`] and the requests behind its verbs.

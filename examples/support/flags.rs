@@ -66,6 +66,11 @@ impl Flags {
     pub(crate) fn codec(&self) -> Result<Arc<dyn Codec>, Ending> {
         let name = self.get("--codec").unwrap_or("native");
         let codec = codec::by_name(name);
-        codec.ok_or_else(|| Ending::Misused(format!("--codec is plain or native, not {name:?}")))
+        codec.ok_or_else(|| {
+            let all = codec::all();
+            let names: Vec<&str> = all.iter().map(|codec| codec.name()).collect();
+            let names = names.join(", ");
+            Ending::Misused(format!("--codec is one of {names}, not {name:?}"))
+        })
     }
 }

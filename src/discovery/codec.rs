@@ -1,10 +1,27 @@
 //! The formats of the keys and values of instances. Pure.
 
 mod bad_value;
+mod dns_label;
+mod dubbo_go;
+mod fields;
 mod format;
+mod go_micro;
+mod go_naming;
+mod go_zero;
+#[cfg(test)]
+mod golden;
+mod hertz;
+mod kitex;
+mod kratos;
 mod native;
 mod path;
 mod plain;
+mod properties;
+#[cfg(test)]
+mod round_trip;
+mod rpcx;
+mod sky_dns;
+mod url;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +29,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::bad_value::BadValue;
+pub use self::dubbo_go::DubboGo;
 pub(crate) use self::format::Format;
+pub use self::go_micro::GoMicro;
+pub use self::go_naming::GoNaming;
+pub use self::go_zero::GoZero;
+pub use self::hertz::Hertz;
+pub use self::kitex::Kitex;
+pub use self::kratos::Kratos;
 pub use self::native::Native;
 pub use self::plain::Plain;
+pub use self::rpcx::Rpcx;
+pub use self::sky_dns::SkyDns;
 use super::instance::Instance;
 use crate::error::Result;
 use crate::types::key_range::KeyRange;
@@ -29,6 +55,17 @@ use crate::types::key_range::KeyRange;
 /// |---|---|---|---|
 /// | [`Native`] | `prefix` `service` `/` `id` | JSON with all properties | `/services/` |
 /// | [`Plain`] | `prefix` `service` `/` `addr` | the address | `/` |
+/// | [`GoNaming`] | `prefix` `service` `/` `id` | JSON of etcd's Go client and gRPC-Go | none |
+/// | [`GoZero`] | `prefix` `service` `/` `id` | the address | none |
+/// | [`Kratos`] | `prefix` `service` `/` `id` | JSON | `/microservices/` |
+/// | [`Kitex`] | `prefix` `service` `/` `addr` | JSON | `kitex/registry-etcd/` |
+/// | [`Hertz`] | `prefix` `service` `/` `addr` | JSON | `hertz/registry-etcd/` |
+/// | [`Rpcx`] | `prefix` `service` `/tcp@` `addr` | a query | `/rpcx_test/` |
+/// | [`GoMicro`] | `prefix` `service` `/` `id` | JSON | `/micro/registry/` |
+/// | [`DubboGo`] | `prefix` `service` `/` `addr` | JSON | `/services/` |
+/// | [`SkyDns`] | `prefix` `service` `/` label | JSON of CoreDNS | `/skydns/` |
+///
+/// The page [formats](crate::docs::formats) has what each format stores.
 ///
 /// A program can implement the trait for a format of its own:
 ///
@@ -184,7 +221,19 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
 /// assert!(names.contains(&"plain".to_owned()));
 /// ```
 pub fn all() -> Vec<Arc<dyn Codec>> {
-    vec![Arc::new(Native), Arc::new(Plain)]
+    vec![
+        Arc::new(Native),
+        Arc::new(Plain),
+        Arc::new(GoNaming),
+        Arc::new(GoZero),
+        Arc::new(Kratos),
+        Arc::new(Kitex),
+        Arc::new(Hertz),
+        Arc::new(Rpcx),
+        Arc::new(GoMicro),
+        Arc::new(DubboGo),
+        Arc::new(SkyDns),
+    ]
 }
 
 /// Returns the codec of this crate with this name, such as `native`, or `None` if there is none.

@@ -21,6 +21,10 @@ impl BadValue {
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         BadValue(reason.into())
     }
+
+    pub(super) const fn fixed(reason: &'static str) -> Self {
+        BadValue(Cow::Borrowed(reason))
+    }
 }
 
 impl fmt::Display for BadValue {

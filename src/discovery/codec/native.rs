@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Codec;
 use super::bad_value::BadValue;
+use super::fields::{Fields, object, wrong};
 use super::path;
 use crate::discovery::instance::{Extra, Instance};
 use crate::discovery::status::Status;
@@ -95,22 +96,8 @@ fn encode(instance: &Instance) -> Bytes {
         .into()
 }
 
-fn object(entries: &BTreeMap<String, String>) -> Value {
-    let entries = entries.iter();
-    Value::Object(
-        entries
-            .map(|(name, value)| (name.clone(), value.as_str().into()))
-            .collect(),
-    )
-}
-
 fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, BadValue> {
-    let mut fields = match serde_json::from_slice(value) {
-        Ok(Value::Object(fields)) => Fields(fields),
-        Ok(_) => return Err(BadValue::new("it is JSON, but not an object")),
-        // This error contains the line and the column, and nothing of the text.
-        Err(error) => return Err(BadValue::new(format!("it is not JSON: {error}"))),
-    };
+    let mut fields = Fields::parse(value)?;
     // A newer format is decoded as far as possible: its fields can only have been added.
     let format = fields.number("v")?.unwrap_or(FORMAT);
     let addr = match fields.text("addr")? {
@@ -143,70 +130,8 @@ fn decode(service: &str, id: &str, value: &[u8]) -> Result<Instance, BadValue> {
     instance.since = fields.number("since")?;
     instance.incarnation = fields.number("inc")?.unwrap_or(0);
     // Unknown fields are written back by an update of this program.
-    instance.extra = Extra::new(NAME, fields.0);
+    instance.extra = Extra::new(NAME, fields.rest());
     Ok(instance)
-}
-
-/// The fields that are not read yet. `null` counts as missing, because other languages write it for
-/// absent values.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn take(&mut self, name: &str) -> Option<Value> {
-        // Some programs write null for an absent property.
-        self.0.remove(name).filter(|value| !value.is_null())
-    }
-
-    fn text(&mut self, name: &str) -> Result<Option<String>, BadValue> {
-        self.take(name)
-            .map(|value| text(value).ok_or_else(|| wrong(name, "a string")))
-            .transpose()
-    }
-
-    fn number(&mut self, name: &str) -> Result<Option<u64>, BadValue> {
-        self.take(name)
-            .map(|value| {
-                value
-                    .as_u64()
-                    .ok_or_else(|| wrong(name, "a whole number of at least 0"))
-            })
-            .transpose()
-    }
-
-    fn list(&mut self, name: &str) -> Result<Vec<String>, BadValue> {
-        let wrong = || wrong(name, "a list of strings");
-        match self.take(name) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(items)) => items
-                .into_iter()
-                .map(|item| text(item).ok_or_else(wrong))
-                .collect(),
-            Some(_) => Err(wrong()),
-        }
-    }
-
-    fn entries(&mut self, name: &str) -> Result<BTreeMap<String, String>, BadValue> {
-        let wrong = || wrong(name, "an object with strings");
-        match self.take(name) {
-            None => Ok(BTreeMap::new()),
-            Some(Value::Object(entries)) => entries
-                .into_iter()
-                .map(|(name, value)| Ok((name, text(value).ok_or_else(wrong)?)))
-                .collect(),
-            Some(_) => Err(wrong()),
-        }
-    }
-}
-
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn wrong(name: &str, wanted: &str) -> BadValue {
-    BadValue::new(format!("its \"{name}\" is not {wanted}"))
 }
 
 #[cfg(test)]

@@ -39,16 +39,26 @@ pub(super) fn all(prefix: &str) -> KeyRange {
 
 /// The service and the name in a key.
 pub(super) fn split<'a>(prefix: &str, key: &'a [u8]) -> Result<(&'a str, &'a str), BadValue> {
-    let key = std::str::from_utf8(key).map_err(|_| BadValue::new("its key is not UTF-8"))?;
-    let path = key
-        .strip_prefix(slashed(prefix).as_ref())
-        .ok_or_else(|| BadValue::new("its key is outside of the prefix"))?;
-    match path.split_once('/') {
-        Some((service, name)) if !service.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok((service, name))
-        }
-        _ => Err(BadValue::new(
-            "its key is not the prefix, a service and an id, separated by '/'",
-        )),
+    match split_deep(prefix, key)? {
+        (_, name) if name.contains('/') => Err(MALFORMED),
+        found => Ok(found),
     }
 }
+
+/// The service and the name in a key, of a format in which a name may contain `/`.
+pub(super) fn split_deep<'a>(prefix: &str, key: &'a [u8]) -> Result<(&'a str, &'a str), BadValue> {
+    match below(prefix, key)?.split_once('/') {
+        Some((service, name)) if !service.is_empty() && !name.is_empty() => Ok((service, name)),
+        _ => Err(MALFORMED),
+    }
+}
+
+/// The part of a key that follows the prefix.
+pub(super) fn below<'a>(prefix: &str, key: &'a [u8]) -> Result<&'a str, BadValue> {
+    let key = std::str::from_utf8(key).map_err(|_| BadValue::new("its key is not UTF-8"))?;
+    key.strip_prefix(slashed(prefix).as_ref())
+        .ok_or_else(|| BadValue::new("its key is outside of the prefix"))
+}
+
+const MALFORMED: BadValue =
+    BadValue::fixed("its key is not the prefix, a service and an id, separated by '/'");

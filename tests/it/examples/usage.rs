@@ -32,7 +32,10 @@ fn invalid_flags_are_named_in_one_line_and_exit_with_2() {
         (and(&["--ttl", "0"]), "--ttl is a number"),
         (and(&["--ttl=-1"]), "--ttl is a number"),
         (and(&["--ttl=5", "--ttl=6"]), "--ttl is given twice"),
-        (and(&["--codec", "json"]), "--codec is plain or native"),
+        (
+            and(&["--codec", "json"]),
+            "--codec is one of native, plain, go-naming",
+        ),
         (and(&["--once"]), "unknown argument \"--once\""),
         (and(&["more"]), "unknown argument \"more\""),
         (vec!["--service", "a/b", "--addr", "a:1"], "\"a/b\""),
