@@ -55,9 +55,12 @@ fn run() -> Result<(), Ending> {
     let stop = program::stop_signals()?;
 
     let client = Client::connect(endpoints)?;
-    let mut discovery = Discovery::new(&client).codec(flags.codec()?);
-    if let Some(prefix) = flags.get("--prefix") {
-        discovery = discovery.prefix(prefix);
+    let mut discovery = Discovery::new(&client);
+    for (codec, prefix) in flags.codecs()? {
+        discovery = discovery.codec(codec);
+        if let Some(prefix) = prefix {
+            discovery = discovery.prefix(prefix);
+        }
     }
     // `service` returns when the first list is read: an empty list means that there are no instances.
     let Some(opened) = blocking::unless_stopped(&stop, move || discovery.service(&service)) else {

@@ -37,8 +37,9 @@ Registers one instance of a service, until Ctrl-C or SIGTERM.
     --ttl      how long it stays in etcd after this process was killed; 5 by default
     --codec    the format: native (JSON with every property; the default), plain (the address and
                nothing else, as the usual Go programs write it), go-naming, go-zero, kratos, kitex,
-               hertz, rpcx, go-micro, dubbo-go or skydns
-    --prefix   what the key begins with; each format has a default, such as /services/ with native
+               hertz, rpcx, go-micro, dubbo-go or skydns; or several, separated by commas
+    --prefix   what the key begins with; each format has a default, such as /services/ with native.
+               For several formats: one for each, separated by commas; an empty one is the default
 
 The etcd is that of ETCD_ENDPOINTS (separated by commas), or http://127.0.0.1:2379.
 Exit codes: 0 it left; 1 it could not register or leave; 2 wrong usage.
@@ -62,9 +63,15 @@ fn run() -> Result<(), Ending> {
 
     // A program needs one client, and one registrar for all its instances: they share a lease.
     let client = Client::connect(endpoints)?;
-    let mut settings = Registrar::builder(&client).ttl(ttl).codec(flags.codec()?);
-    if let Some(prefix) = flags.get("--prefix") {
-        settings = settings.prefix(prefix);
+    let mut settings = Registrar::builder(&client).ttl(ttl);
+    for (index, (codec, prefix)) in flags.codecs()?.into_iter().enumerate() {
+        settings = match index {
+            0 => settings.codec(codec),
+            _ => settings.add_codec(codec),
+        };
+        if let Some(prefix) = prefix {
+            settings = settings.prefix(prefix);
+        }
     }
     let registrar = settings.start()?;
 

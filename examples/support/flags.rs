@@ -62,15 +62,28 @@ impl Flags {
             .ok_or_else(|| Ending::Misused(format!("{flag} is missing")))
     }
 
-    /// The codec by its name.
-    pub(crate) fn codec(&self) -> Result<Arc<dyn Codec>, Ending> {
-        let name = self.get("--codec").unwrap_or("native");
-        let codec = codec::by_name(name);
-        codec.ok_or_else(|| {
-            let all = codec::all();
-            let names: Vec<&str> = all.iter().map(|codec| codec.name()).collect();
-            let names = names.join(", ");
-            Ending::Misused(format!("--codec is one of {names}, not {name:?}"))
-        })
+    /// The codecs by their names, each with its prefix if one was given for it.
+    pub(crate) fn codecs(&self) -> Result<Vec<(Arc<dyn Codec>, Option<&str>)>, Ending> {
+        let names = self.get("--codec").unwrap_or("native").split(',');
+        let prefixes: Vec<&str> = self.get("--prefix").unwrap_or("").split(',').collect();
+        let codecs = names.enumerate().map(|(index, name)| {
+            let prefix = prefixes.get(index).filter(|prefix| !prefix.is_empty());
+            Ok((codec(name)?, prefix.copied()))
+        });
+        let codecs = codecs.collect::<Result<Vec<_>, Ending>>()?;
+        if prefixes.len() > codecs.len() {
+            let more = "--prefix has more prefixes than --codec has codecs";
+            return Err(Ending::Misused(more.to_owned()));
+        }
+        Ok(codecs)
     }
+}
+
+fn codec(name: &str) -> Result<Arc<dyn Codec>, Ending> {
+    codec::by_name(name).ok_or_else(|| {
+        let all = codec::all();
+        let names: Vec<&str> = all.iter().map(|codec| codec.name()).collect();
+        let names = names.join(", ");
+        Ending::Misused(format!("--codec is one of {names}, not {name:?}"))
+    })
 }

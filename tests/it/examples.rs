@@ -16,6 +16,38 @@ use crate::support::gateway;
 use crate::support::wait::eventually;
 use run::{Running, SOON, Scene};
 
+/// Runs the example `register` for an instance of `web`, with a TTL of 2 s.
+pub(crate) fn register(etcd: &LocalEtcd, codec: &str, addr: &str) -> Crashing {
+    register_with(etcd, codec, addr, &[])
+}
+
+pub(crate) fn register_with(etcd: &LocalEtcd, codec: &str, addr: &str, more: &[&str]) -> Crashing {
+    let args = [
+        "--service",
+        "web",
+        "--addr",
+        addr,
+        "--codec",
+        codec,
+        "--ttl",
+        "2",
+    ];
+    let endpoint = etcd.endpoint();
+    let env = [("ETCD_ENDPOINTS", endpoint.as_str())];
+    Crashing(Running::start("register", &[&args, more].concat(), &env))
+}
+
+/// A program that registered, and is to be killed.
+#[derive(Debug)]
+pub(crate) struct Crashing(Running);
+
+impl Crashing {
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(self) {
+        self.0.signal(Signal::KILL);
+    }
+}
+
 #[test]
 fn quickstart_shows_every_step_and_ends_with_success() {
     let quickstart = Running::start("quickstart", &[], &[]);

@@ -42,6 +42,7 @@ mod ordered;
 mod outage;
 mod outcomes;
 mod pages;
+mod peers;
 mod recipes;
 mod shared_client;
 mod shared_connections;
