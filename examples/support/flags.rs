@@ -7,6 +7,9 @@ use etcd_blocking::codec::{self, Codec};
 
 use crate::program::Ending;
 
+/// A codec, and the prefix of its keys if it is not the codec's own.
+type Format<'a> = (Arc<dyn Codec>, Option<&'a str>);
+
 /// The flags on the command line.
 #[derive(Debug)]
 pub(crate) struct Flags {
@@ -63,7 +66,7 @@ impl Flags {
     }
 
     /// The codecs by their names, each with its prefix if one was given for it.
-    pub(crate) fn codecs(&self) -> Result<Vec<(Arc<dyn Codec>, Option<&str>)>, Ending> {
+    pub(crate) fn codecs(&self) -> Result<Vec<Format<'_>>, Ending> {
         let names = self.get("--codec").unwrap_or("native").split(',');
         let prefixes: Vec<&str> = self.get("--prefix").unwrap_or("").split(',').collect();
         let codecs = names.enumerate().map(|(index, name)| {
