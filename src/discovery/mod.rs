@@ -5,6 +5,7 @@
 //! instance is written into etcd; a [`Balance`] defines which instance gets the next call.
 
 mod address;
+mod balance;
 pub(crate) mod codec;
 mod instance;
 pub(crate) mod overrides;
@@ -12,12 +13,12 @@ pub(crate) mod register;
 pub(crate) mod resolve;
 mod status;
 
+pub use balance::Balance;
 pub use instance::Instance;
 pub use overrides::operator_override::Override;
 pub use register::on_conflict::OnConflict;
 pub use register::registrar::{Registrar, RegistrarBuilder};
 pub use register::registration::{Loss, Registration, State};
-pub use resolve::balance::Balance;
 pub use resolve::change::{Cause, Change};
 pub use resolve::discovery::Discovery;
 pub use resolve::view::ServiceView;

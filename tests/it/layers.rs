@@ -74,7 +74,7 @@ const PURE: &[&str] = &[
     "concurrency/nest.rs",
     "concurrency/stm/attempt.rs",
     "discovery/address.rs",
-    "discovery/resolve/balance.rs",
+    "discovery/balance/balance.rs",
     "discovery/register/batch.rs",
     "discovery/register/batch_plan.rs",
     "discovery/register/batch_plan/queues.rs",

@@ -1,9 +1,9 @@
 //! Opens views of services.
 
-use super::balance::Balance;
-use super::balancer::Balancer;
 use super::view::ServiceView;
 use crate::client::Client;
+use crate::discovery::balance::Balance;
+use crate::discovery::balance::balancer::Balancer;
 use crate::discovery::codec::{Codec, Format};
 use crate::discovery::instance::check_name;
 use crate::error::{Operation, Result};

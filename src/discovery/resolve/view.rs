@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Select, TryRecvError};
 use parking_lot::{Condvar, Mutex};
 
-use super::balancer::Balancer;
 use super::change::Change;
 use super::change_queue::{ChangeChannel, ChangeQueue};
 use super::directory::{ChangeRecord, Directory, DirectoryUpdate, KeyEvent};
 use super::instance_list::InstanceList;
 use crate::client::Client;
+use crate::discovery::balance::balancer::Balancer;
 use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};

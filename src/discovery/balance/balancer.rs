@@ -5,9 +5,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::balance::Balance;
-use super::instance_list::InstanceEdit;
 use super::pick_schedule::PickSchedule;
 use crate::discovery::instance::Instance;
+use crate::discovery::resolve::instance_list::InstanceEdit;
 
 /// The balancer of one view, shared by all threads that pick from it.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl Balancer {
         Balancer(Mutex::new(PickSchedule::new(balance)))
     }
 
-    pub(super) fn update(&self, edits: &[InstanceEdit]) {
+    pub(crate) fn update(&self, edits: &[InstanceEdit]) {
         // The lock is released in between: a list of 100,000 instances must not delay a pick.
         for edits in edits.chunks(64) {
             let mut schedule = self.0.lock();
@@ -29,7 +29,7 @@ impl Balancer {
     }
 
     /// The next instance, or `None` when none accepts calls.
-    pub(super) fn pick(&self) -> Option<Arc<Instance>> {
+    pub(crate) fn pick(&self) -> Option<Arc<Instance>> {
         self.0.lock().pick()
     }
 }
