@@ -389,6 +389,11 @@ pub use types::into_bytes::IntoBytes;
 pub use types::key_range::KeyRange;
 pub use types::{KeyValue, LeaseId, ResponseHeader, Revision};
 
+/// Choosing an instance for each call: guards of calls, ejection, retries and filters, beside [`Balance`].
+pub mod balance {
+    pub use crate::discovery::{Attempt, CallError, CallGuard, Ejection, Filter, RetryBudget};
+}
+
 /// The formats in which registrars and views store instances: [`RegistrarBuilder::codec`], [`Discovery::codec`].
 pub mod codec {
     pub use crate::discovery::codec::{

@@ -13,7 +13,7 @@ pub(crate) mod register;
 pub(crate) mod resolve;
 mod status;
 
-pub use balance::Balance;
+pub use balance::{Attempt, Balance, CallError, CallGuard, Ejection, Filter, RetryBudget};
 pub use instance::Instance;
 pub use overrides::operator_override::Override;
 pub use register::on_conflict::OnConflict;

@@ -1,63 +1,106 @@
 //! Picks the instance of a view that gets the next call, for any number of threads.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::balance::Balance;
-use super::pick_schedule::PickSchedule;
+use super::call_guard::CallGuard;
+use super::pool::{Pool, Request};
+use super::settings::BalanceSettings;
+use super::slots::Position;
+use super::stable_hash::stable_hash;
 use crate::discovery::instance::Instance;
 use crate::discovery::resolve::instance_list::InstanceEdit;
+use crate::util::jitter;
 
-/// The balancer of one view, shared by all threads that pick from it.
+/// The balancer of one view, shared by all threads that pick from it and by the guards of its calls.
 #[derive(Debug)]
-pub(crate) struct Balancer(Mutex<PickSchedule>);
+pub(crate) struct Balancer(Arc<Mutex<Pool>>);
 
 impl Balancer {
-    pub(crate) fn new(balance: Balance) -> Self {
-        Balancer(Mutex::new(PickSchedule::new(balance)))
+    pub(crate) fn new(settings: BalanceSettings) -> Self {
+        let pool = Pool::new(settings, jitter::number());
+        Balancer(Arc::new(Mutex::new(pool)))
     }
 
     pub(crate) fn update(&self, edits: &[InstanceEdit]) {
         // The lock is released in between: a list of 100,000 instances must not delay a pick.
         for edits in edits.chunks(64) {
-            let mut schedule = self.0.lock();
+            let mut pool = self.0.lock();
             for (key, instance) in edits {
-                schedule.update(key, instance.as_ref());
+                pool.update(key, instance.as_ref());
             }
+            pool.updated(Instant::now());
         }
     }
 
+    /// The number of instances that can be picked.
+    pub(crate) fn pickable(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// The next instance, or `None` when none accepts calls.
-    pub(crate) fn pick(&self) -> Option<Arc<Instance>> {
-        self.0.lock().pick()
+    pub(crate) fn pick(&self, key: Option<&[u8]>) -> Option<Arc<Instance>> {
+        let key = key.map(stable_hash);
+        let mut pool = self.0.lock();
+        let now = pool.needs_clock().then(Instant::now);
+        pool.pick(Request {
+            key,
+            now,
+            ..Request::default()
+        })
+    }
+
+    /// The next instance, with a call in flight.
+    pub(super) fn acquire(&self, key: Option<&[u8]>) -> Option<CallGuard> {
+        self.begin(key.map(stable_hash), &[], |_, _| true)
+    }
+
+    /// The instance for the first attempt of a call, which earns its part of a retry.
+    pub(super) fn first_attempt(&self, key: Option<u64>) -> Option<CallGuard> {
+        self.begin(key, &[], |pool, _| {
+            pool.retries().call();
+            true
+        })
+    }
+
+    /// The instance for a further attempt, or `None` when the budget is used up.
+    pub(super) fn next_attempt(&self, key: Option<u64>, tried: &[Position]) -> Option<CallGuard> {
+        self.begin(key, tried, |pool, now| pool.retries().retry(now))
+    }
+
+    fn begin(
+        &self,
+        key: Option<u64>,
+        tried: &[Position],
+        may_begin: impl FnOnce(&mut Pool, Instant) -> bool,
+    ) -> Option<CallGuard> {
+        let now = Instant::now();
+        let mut pool = self.0.lock();
+        if !may_begin(&mut pool, now) {
+            return None;
+        }
+        let (position, instance) = pool.acquire(Request {
+            key,
+            tried,
+            now: Some(now),
+            is_counted: true,
+        })?;
+        drop(pool);
+        Some(CallGuard::new(Arc::clone(&self.0), position, instance, now))
+    }
+
+    /// The most attempts of one call.
+    pub(super) fn attempts(&self) -> u32 {
+        self.0.lock().settings().retry_budget.attempts
+    }
+
+    /// The instances that are ejected.
+    pub(super) fn ejected(&self) -> Vec<Arc<Instance>> {
+        self.0.lock().ejected()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_threads_pick_from_one_sequence() {
-        let edits = [("a", 2), ("b", 1), ("c", 1)].map(|(id, weight)| {
-            let instance = Instance::new("web", "a:1").id(id).weight(weight);
-            (id.into(), Some(Arc::new(instance)))
-        });
-        for (balance, expected) in [
-            (Balance::RoundRobin, [400, 400, 400]),
-            (Balance::Weighted, [600, 300, 300]),
-        ] {
-            let balancer = Balancer::new(balance);
-            balancer.update(&edits);
-            let all: String = std::thread::scope(|scope| {
-                let id = |_| balancer.pick().unwrap().id.clone();
-                let threads = [(); 4].map(|()| scope.spawn(move || (0..300).map(id).collect()));
-                let picked: [String; 4] = threads.map(|thread| thread.join().unwrap());
-                picked.concat()
-            });
-            let counts = ['a', 'b', 'c'].map(|id| all.matches(id).count());
-            assert_eq!(counts, expected, "{balance:?}");
-        }
-    }
-}
+mod tests;

@@ -2,8 +2,8 @@
 
 use super::view::ServiceView;
 use crate::client::Client;
-use crate::discovery::balance::Balance;
 use crate::discovery::balance::balancer::Balancer;
+use crate::discovery::balance::settings::BalanceSettings;
 use crate::discovery::codec::{Codec, Format};
 use crate::discovery::instance::check_name;
 use crate::error::{Operation, Result};
@@ -24,16 +24,17 @@ use crate::error::{Operation, Result};
 pub struct Discovery {
     client: Client,
     format: Format,
-    balance: Balance,
+    balance: BalanceSettings,
 }
 
 impl Discovery {
-    /// Creates a discovery with [`codec::Native`](crate::codec::Native), its default prefix, and [`Balance::Weighted`].
+    /// Creates a discovery with [`codec::Native`](crate::codec::Native), its default prefix, and
+    /// [`Balance::Weighted`](crate::Balance::Weighted).
     pub fn new(client: &Client) -> Self {
         Discovery {
             client: client.clone(),
             format: Format::default(),
-            balance: Balance::default(),
+            balance: BalanceSettings::default(),
         }
     }
 
@@ -51,10 +52,9 @@ impl Discovery {
         self
     }
 
-    /// Sets how [`ServiceView::pick`] distributes calls.
-    pub fn balance(mut self, balance: Balance) -> Self {
-        self.balance = balance;
-        self
+    /// The settings of the balancers of its views.
+    pub(in crate::discovery) fn balance_settings(&mut self) -> &mut BalanceSettings {
+        &mut self.balance
     }
 
     /// Opens a view of a service, and blocks until its first list has been read.
@@ -72,14 +72,16 @@ impl Discovery {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid service name; as
-    /// [`Client::mirror`] when the list cannot be read.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid service name or a subset of
+    /// no instance; as [`Client::mirror`] when the list cannot be read.
     pub fn service(&self, name: &str) -> Result<ServiceView> {
-        check_name("service", name).map_err(|e| e.operation(Operation::about("discover", name)))?;
+        check_name("service", name)
+            .and_then(|()| self.balance.check())
+            .map_err(|e| e.operation(Operation::about("discover", name)))?;
         ServiceView::open(
             &self.client,
             self.format.clone(),
-            Balancer::new(self.balance),
+            Balancer::new(self.balance.clone()),
             name,
         )
     }

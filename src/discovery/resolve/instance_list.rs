@@ -17,7 +17,6 @@ pub(crate) type InstanceEdit = (Bytes, Option<Arc<Instance>>);
 #[derive(Debug, Default)]
 pub(super) struct InstanceList {
     by_key: BTreeMap<Bytes, Arc<Instance>>,
-    pickable: usize,
     snapshot: Option<Arc<[Arc<Instance>]>>,
 }
 
@@ -25,13 +24,10 @@ impl InstanceList {
     pub(super) fn edit(&mut self, (key, instance): InstanceEdit) {
         // Made again at the next request, and not for each change.
         self.snapshot = None;
-        let is_pickable = |instance: &Arc<Instance>| usize::from(instance.is_pickable());
-        self.pickable += instance.as_ref().map_or(0, is_pickable);
-        let before = match instance {
+        match instance {
             Some(instance) => self.by_key.insert(key, instance),
             None => self.by_key.remove(&key),
         };
-        self.pickable -= before.as_ref().map_or(0, is_pickable);
     }
 
     /// The instances, in the order of their keys. It is the same allocation until something changes.
@@ -41,11 +37,6 @@ impl InstanceList {
             .snapshot
             .get_or_insert_with(|| by_key.values().cloned().collect());
         Arc::clone(made)
-    }
-
-    /// The number of instances that accept calls.
-    pub(super) fn pickable(&self) -> usize {
-        self.pickable
     }
 }
 
@@ -73,18 +64,5 @@ mod tests {
         list.edit(("a".into(), None));
         assert_eq!((before.len(), list.snapshot().len()), (2, 1));
         assert!(Arc::ptr_eq(&before[1], &list.snapshot()[0]));
-    }
-
-    #[test]
-    fn pickable_instances_are_counted() {
-        let mut list = InstanceList::default();
-        for (weight, pickable) in [(1, 1), (0, 0), (2, 1), (3, 1)] {
-            put(&mut list, "a", weight);
-            assert_eq!(list.pickable(), pickable);
-        }
-        put(&mut list, "b", 1);
-        list.edit(("a".into(), None));
-        list.edit(("unknown".into(), None));
-        assert_eq!(list.pickable(), 1);
     }
 }

@@ -80,6 +80,8 @@ struct Shared {
 #[derive(Debug)]
 struct ViewState {
     instances: InstanceList,
+    /// How many of them the balancer picks from.
+    pickable: usize,
     revision: Revision,
     stale_since: Option<Instant>,
     ended: Option<Error>,
@@ -102,6 +104,7 @@ impl ServiceView {
         let mirror = Arc::new(mirror);
         let state = ViewState {
             instances: InstanceList::default(),
+            pickable: 0,
             revision: Revision::NONE,
             stale_since: None,
             ended: None,
@@ -186,13 +189,8 @@ impl ServiceView {
         self.shared.state.lock().ended.clone()
     }
 
-    /// Returns the instance for the next call, or `None` if none can be picked.
-    ///
-    /// The [`Balance`](crate::Balance) of the [`Discovery`](crate::Discovery) decides. Only instances
-    /// that are [`Up`](crate::Status::Up) with a weight above 0 are picked. It does not block, and sends
-    /// no request.
-    pub fn pick(&self) -> Option<Arc<Instance>> {
-        self.shared.balancer.pick()
+    pub(in crate::discovery) fn balancer(&self) -> &Balancer {
+        &self.shared.balancer
     }
 
     /// Blocks until at least `n` instances can be picked, and returns the snapshot.
@@ -204,12 +202,10 @@ impl ServiceView {
     pub fn wait_for(&self, n: usize, timeout: Duration) -> Result<Arc<[Arc<Instance>]>> {
         self.wait(
             timeout,
-            |state| state.instances.pickable() >= n,
+            |state| state.pickable >= n,
             |state| {
-                format!(
-                    "{} of {n} instances are up after {timeout:?}",
-                    state.instances.pickable()
-                )
+                let pickable = state.pickable;
+                format!("{pickable} of {n} instances are up after {timeout:?}")
             },
         )
     }
@@ -431,6 +427,7 @@ impl ViewTask {
         for edit in edits {
             state.instances.edit(edit);
         }
+        state.pickable = self.shared.balancer.pickable();
         state.revision = self.directory.revision().unwrap_or_default();
         state.stale_since = self.directory.stale_since();
         drop(state);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::discovery::balance::balancer::Balancer;
 use crate::discovery::resolve::instance_list::InstanceList;
 
 fn format() -> Format {
@@ -335,6 +336,7 @@ struct Model {
     store: BTreeMap<Bytes, KeyValue>,
     directory: Directory,
     list: InstanceList,
+    balancer: Balancer,
     follower: BTreeMap<String, Arc<Instance>>,
     open: BTreeSet<LeaseId>,
 }
@@ -446,17 +448,12 @@ impl Model {
         assert_eq!(*known, *true_ones);
         assert!(known.is_sorted_by_key(|instance| &instance.id));
         for edit in self.directory.take_edits() {
+            self.balancer.update(std::slice::from_ref(&edit));
             self.list.edit(edit);
         }
-        assert_eq!(
-            self.list.snapshot().to_vec(),
-            known,
-            "the events lead there"
-        );
-        assert_eq!(
-            self.list.pickable(),
-            known.iter().filter(|one| one.is_pickable()).count()
-        );
+        assert_eq!(self.list.snapshot().to_vec(), known, "by the events");
+        let pickable = known.iter().filter(|one| one.is_pickable()).count();
+        assert_eq!(self.balancer.pickable(), pickable);
         assert_eq!(
             self.directory.bad().count(),
             self.store.len() - true_ones.len()
@@ -484,6 +481,7 @@ proptest! {
             store: BTreeMap::new(),
             directory: read([]),
             list: InstanceList::default(),
+            balancer: Balancer::new(Default::default()),
             follower: BTreeMap::new(),
             open: BTreeSet::new(),
         };

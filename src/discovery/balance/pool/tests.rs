@@ -1,0 +1,109 @@
+mod balances;
+mod ejection;
+mod keys;
+mod schedule;
+mod selection;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::*;
+
+fn instance(id: &str, weight: u32) -> Arc<Instance> {
+    Arc::new(Instance::new("web", "a:1").id(id).weight(weight))
+}
+
+fn put(pool: &mut Pool, instance: Instance) {
+    let key = Bytes::from(instance.id.clone());
+    pool.update(&key, Some(&Arc::new(instance)));
+}
+
+fn remove(pool: &mut Pool, id: &str) {
+    pool.update(&Bytes::from(id.to_owned()), None);
+}
+
+/// A pool with instances named 0, 1, 2 and so on.
+fn filled(settings: BalanceSettings, weights: &[u32]) -> Pool {
+    let mut pool = Pool::new(settings, 7);
+    for (n, weight) in weights.iter().enumerate() {
+        let id = n.to_string();
+        pool.update(&Bytes::from(id.clone()), Some(&instance(&id, *weight)));
+    }
+    pool.updated(Instant::now());
+    pool
+}
+
+fn balanced(balance: Balance) -> BalanceSettings {
+    BalanceSettings {
+        balance,
+        ..BalanceSettings::default()
+    }
+}
+
+const BALANCES: [Balance; 6] = [
+    Balance::RoundRobin,
+    Balance::Weighted,
+    Balance::Random,
+    Balance::LeastInFlight,
+    Balance::PeakEwma,
+    Balance::Rendezvous,
+];
+
+fn counted(now: Instant) -> Request<'static> {
+    Request {
+        now: Some(now),
+        is_counted: true,
+        ..Request::default()
+    }
+}
+
+/// The number in the name of an instance.
+fn number(instance: &Instance) -> usize {
+    instance.id.parse().unwrap()
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// How often each instance is picked.
+fn pick_counts(pool: &mut Pool, instances: usize, picks: usize) -> Vec<usize> {
+    let mut counts = vec![0; instances];
+    let request = Request {
+        now: Some(Instant::now()),
+        ..Request::default()
+    };
+    for _ in 0..picks {
+        counts[number(&pool.pick(request).unwrap())] += 1;
+    }
+    counts
+}
+
+#[track_caller]
+fn assert_shares(counts: &[usize], weights: &[u32]) {
+    let (all, total) = (counts.iter().sum::<usize>(), weights.iter().sum::<u32>());
+    for (count, weight) in counts.iter().zip(weights) {
+        let expected = all as f64 * f64::from(*weight) / f64::from(total);
+        // Six standard deviations.
+        let off = (*count as f64 - expected).abs();
+        assert!(off <= 6.0 * expected.sqrt(), "{counts:?} by {weights:?}");
+    }
+}
+
+#[test]
+fn pickable_instances_are_counted() {
+    let mut pool = Pool::new(BalanceSettings::default(), 1);
+    for (weight, pickable) in [(1, 1), (0, 0), (2, 1), (3, 1)] {
+        put(
+            &mut pool,
+            Instance::new("web", "a:1").id("a").weight(weight),
+        );
+        assert_eq!(pool.len(), pickable);
+    }
+    put(&mut pool, Instance::new("web", "a:1").id("b"));
+    remove(&mut pool, "a");
+    remove(&mut pool, "unknown");
+    assert_eq!(pool.len(), 1);
+}
