@@ -12,10 +12,11 @@
     reason = "a benchmark, not a library"
 )]
 
+mod picks;
+
 use std::collections::HashSet;
 use std::fs;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -115,40 +116,14 @@ fn pick(view: &ServiceView) -> Duration {
     begun.elapsed() / PICKS
 }
 
-/// The slowest of a hundred picks, of 16 threads, while instances change a thousand times a second.
+/// The picks of 16 threads while instances change a thousand times a second.
 fn busy_pick(writer: &Client, view: &ServiceView, instances: usize) -> (Duration, Duration) {
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let pickers = [(); 16].map(|()| {
-            scope.spawn(|| {
-                let mut took = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let begun = Instant::now();
-                    black_box(view.pick());
-                    took.push(begun.elapsed());
-                    if took.len() % 64 == 0 {
-                        thread::sleep(Duration::from_millis(5));
-                    }
-                }
-                took
-            })
-        });
-        let begun = Instant::now();
-        let mut pending = Vec::new();
-        for load in 0..2_000usize {
-            let n = load * 7919 % instances;
-            pending.push(writer.submit(Put::new(key(0, n), value(n, load))));
-            let due = begun + Duration::from_millis(load as u64);
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
-        stop.store(true, Ordering::Relaxed);
-        let mut took: Vec<_> = pickers
-            .into_iter()
-            .flat_map(|picker| picker.join().expect("picked"))
-            .collect();
-        took.sort_unstable();
-        (took[took.len() / 2], took[took.len() * 99 / 100])
-    })
+    let pick = || drop(black_box(view.pick()));
+    picks::busy(pick, || picks::change(writer, put, instances))
+}
+
+fn put(n: usize, load: usize) -> Put {
+    Put::new(key(0, n), value(n, load))
 }
 
 fn main() {
@@ -157,10 +132,7 @@ fn main() {
     writer.ready(SOON).expect("etcd serves");
     println!("instances  pick, weighted  pick, in turn   change  in a burst    busy p50 / p99");
     for instances in [10, 1_000, 10_000, 100_000] {
-        let last = fill(
-            &writer,
-            (0..instances).map(|n| Put::new(key(0, n), value(n, 0))),
-        );
+        let last = fill(&writer, (0..instances).map(|n| put(n, 0)));
         let others = threads();
         let client = Client::connect(etcd.endpoint()).expect("a client");
         let view = Discovery::new(&client).service("s0").expect("a view");
@@ -180,6 +152,14 @@ fn main() {
         println!(
             "{instances:>9} {weighted:>15.2?} {in_turn:>14.2?} {changed:>8.2?} {burst:>11.2?}  {p50:>9.2?} / {p99:.2?}"
         );
+    }
+    println!(
+        "                       instances      pick  pick_for   acquire      call    busy p50 / p99"
+    );
+    for instances in [10, 10_000] {
+        writer.delete_prefix("/services/").expect("deleted");
+        fill(&writer, (0..instances).map(|n| picks::put(n, 0)));
+        picks::table(&etcd.endpoint(), &writer, instances);
     }
     writer.delete_prefix("/services/").expect("deleted");
     println!("    views  opened in    change of one  in a burst");

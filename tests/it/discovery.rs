@@ -1,5 +1,6 @@
 //! Service registration and discovery.
 
+mod choosing;
 mod conflicts;
 mod expiry;
 mod faults;

@@ -84,6 +84,7 @@ fn quickstart_shows_every_step_and_ends_with_success() {
 #[test]
 fn the_short_examples_print_the_expected_output() {
     let last_lines = [
+        ("balance", "used again: true"),
         ("cache", "100,000 reads in "),
         ("leader", "both candidates have led"),
         ("lock", "the report was written 3 times"),

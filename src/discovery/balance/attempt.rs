@@ -18,7 +18,7 @@ pub enum Attempt<T, E> {
 /// Why [`ServiceView::call`](crate::ServiceView::call) has no answer.
 ///
 /// ```
-/// use etcd_blocking::CallError;
+/// use etcd_blocking::balance::CallError;
 ///
 /// let error: CallError<&str> = CallError::NoInstance;
 /// assert_eq!(error.to_string(), "no instance can be picked");

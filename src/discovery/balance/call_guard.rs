@@ -1,5 +1,6 @@
 //! A call to an instance.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::discovery::instance::Instance;
 ///
 /// The call is counted until the guard is dropped, or until [`succeeded`](CallGuard::succeeded) or
 /// [`failed`](CallGuard::failed) says how it ended. Dropping the guard alone says neither: it does not count for
-/// the [`Ejection`](crate::Ejection), and its latency is not measured. A guard may be moved to another thread,
+/// the [`Ejection`](crate::balance::Ejection), and its latency is not measured. A guard may be moved to another thread,
 /// and may outlive its view.
 ///
 /// ```no_run
@@ -32,7 +33,6 @@ use crate::discovery::instance::Instance;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 #[must_use = "the call ends when the guard is dropped"]
 pub struct CallGuard {
     pool: Arc<Mutex<Pool>>,
@@ -102,5 +102,12 @@ impl Drop for CallGuard {
         if !self.has_ended {
             self.end(CallEnd::Dropped, self.began);
         }
+    }
+}
+
+impl fmt::Debug for CallGuard {
+    /// Shows the instance, without the thousands of others of the view.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CallGuard").field(&self.instance).finish()
     }
 }

@@ -26,7 +26,7 @@ impl Discovery {
     /// All calls stay in the zone while at least 72 % of its weight can be used. With less, the zone gets 1.4 times
     /// its usable part, and the other zones get the rest; so they get all calls when the zone has no instance.
     /// Instances that are [`OutOfService`](crate::Status::OutOfService), in
-    /// [`Maintenance`](crate::Status::Maintenance) or [ejected](crate::Ejection) cannot be used.
+    /// [`Maintenance`](crate::Status::Maintenance) or [ejected](crate::balance::Ejection) cannot be used.
     ///
     /// ```no_run
     /// use etcd_blocking::{Client, Discovery};

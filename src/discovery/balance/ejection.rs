@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// When an instance is ejected: it gets no calls for a time, because calls to it failed.
 ///
-/// The outcomes are those of [`CallGuard`](crate::CallGuard) and of
+/// The outcomes are those of [`CallGuard`](crate::balance::CallGuard) and of
 /// [`ServiceView::call`](crate::ServiceView::call); without them nothing is ejected. An instance is ejected
 /// after `consecutive_failures`, or when `failure_percent` of its last 20 calls failed (of at least 5, and at least
 /// 3 of them), but only if it fails at least twice as often as the others. At most half of the instances that can be
@@ -16,7 +16,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use etcd_blocking::Ejection;
+/// use etcd_blocking::balance::Ejection;
 ///
 /// let ejection = Ejection::default();
 /// assert_eq!((ejection.consecutive_failures, ejection.failure_percent), (5, 30));

@@ -11,7 +11,8 @@ use crate::discovery::status::Status;
 /// [`changes`](crate::ServiceView::changes) contain.
 ///
 /// ```
-/// use etcd_blocking::{Filter, Instance, Status};
+/// use etcd_blocking::balance::Filter;
+/// use etcd_blocking::{Instance, Status};
 ///
 /// let filter = Filter::new().tag("gpu").meta("team", "core").version("1.4");
 /// let instance = Instance::new("api", "10.0.0.5:80").tag("gpu").meta("team", "core");

@@ -114,7 +114,9 @@ impl Outliers {
     pub(super) fn limit(&mut self, instances: usize, now: Instant) {
         // Those that have been out for longest.
         let excess = self.out.len().saturating_sub(instances / 2);
-        self.give_back_if(now, |n, _| n < excess);
+        if excess > 0 {
+            self.give_back_if(now, |n, _| n < excess);
+        }
     }
 
     /// Ends ejections and trials whose time is over.

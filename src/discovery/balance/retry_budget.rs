@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Linkerd: 20 percent, and 10 per second.
 ///
 /// ```
-/// use etcd_blocking::RetryBudget;
+/// use etcd_blocking::balance::RetryBudget;
 ///
 /// let budget = RetryBudget::default();
 /// assert_eq!((budget.percent, budget.per_second, budget.attempts), (20, 10, 3));

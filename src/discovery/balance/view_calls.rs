@@ -18,7 +18,7 @@ impl ServiceView {
     ///
     /// The [`Balance`](crate::Balance) of the [`Discovery`](crate::Discovery) decides. Only instances
     /// that are [`Up`](crate::Status::Up) with a weight above 0 are picked, unless a
-    /// [`Filter`](crate::Filter) says otherwise. It does not block, and sends no request.
+    /// [`Filter`](crate::balance::Filter) says otherwise. It does not block, and sends no request.
     pub fn pick(&self) -> Option<Arc<Instance>> {
         self.balancer().pick(None)
     }
@@ -35,7 +35,7 @@ impl ServiceView {
     ///
     /// The guard counts the call until it ends and takes its outcome, which
     /// [`Balance::LeastInFlight`](crate::Balance::LeastInFlight),
-    /// [`Balance::PeakEwma`](crate::Balance::PeakEwma) and the [`Ejection`](crate::Ejection) of failing instances
+    /// [`Balance::PeakEwma`](crate::Balance::PeakEwma) and the [`Ejection`](crate::balance::Ejection) of failing instances
     /// depend on.
     pub fn acquire(&self) -> Option<CallGuard> {
         self.balancer().acquire(None)
@@ -51,14 +51,15 @@ impl ServiceView {
 
     /// Runs a closure with an instance, and again with another one when the closure permits it.
     ///
-    /// After [`Attempt::Retry`] another instance is tried, within the [`RetryBudget`](crate::RetryBudget) of the
+    /// After [`Attempt::Retry`] another instance is tried, within the [`RetryBudget`](crate::balance::RetryBudget) of the
     /// view. The same instance is not tried twice while there is another one. The attempts follow each
     /// other without a wait. Each attempt is a call as of [`acquire`](ServiceView::acquire); if the closure panics, its call has no
     /// outcome.
     ///
     /// ```no_run
     /// use std::net::TcpStream;
-    /// use etcd_blocking::{Attempt, Client, Discovery};
+    /// use etcd_blocking::balance::Attempt;
+    /// use etcd_blocking::{Client, Discovery};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let client = Client::connect("http://127.0.0.1:2379")?;
@@ -97,7 +98,7 @@ impl ServiceView {
         call(self.balancer(), Some(stable_hash(key.as_ref())), attempt)
     }
 
-    /// Returns the instances that are [ejected](crate::Ejection) now: they get no calls, or one at a time.
+    /// Returns the instances that are [ejected](crate::balance::Ejection) now: they get no calls, or one at a time.
     pub fn ejected(&self) -> Vec<Arc<Instance>> {
         self.balancer().ejected()
     }
