@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::balance::{Attempt, CallError, Ejection};
+use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Balance, Client, Discovery, Instance, Registrar, ServiceView};
 
 static BROKEN: AtomicBool = AtomicBool::new(true);

@@ -5,6 +5,7 @@ pub mod discovery {}
 
 #[doc = include_str!("../docs/formats.md")]
 pub mod formats {}
+
 #[doc = include_str!("../docs/choosing.md")]
 pub mod choosing {}
 

@@ -370,6 +370,7 @@ pub use crossbeam_channel;
 pub use client::Client;
 pub use client::builder::ClientBuilder;
 pub use client::pages::Pages;
+pub use discovery::public::{balance, codec};
 pub use discovery::{
     Balance, Cause, Change, Discovery, Instance, Loss, OnConflict, Override, Registrar,
     RegistrarBuilder, Registration, ServiceView, State, Status,
@@ -388,19 +389,6 @@ pub use runtime::Pending;
 pub use types::into_bytes::IntoBytes;
 pub use types::key_range::KeyRange;
 pub use types::{KeyValue, LeaseId, ResponseHeader, Revision};
-
-/// Choosing an instance for each call: guards of calls, ejection, retries and filters, beside [`Balance`].
-pub mod balance {
-    pub use crate::discovery::{Attempt, CallError, CallGuard, Ejection, Filter, RetryBudget};
-}
-
-/// The formats in which registrars and views store instances: [`RegistrarBuilder::codec`], [`Discovery::codec`].
-pub mod codec {
-    pub use crate::discovery::codec::{
-        BadValue, Codec, DubboGo, GoMicro, GoNaming, GoZero, Hertz, Kitex, Kratos, Native, Plain,
-        Rpcx, SkyDns, all, by_name,
-    };
-}
 
 /// Users, roles and permissions: [`Client::auth`] and the requests behind its verbs.
 pub mod auth {

@@ -9,6 +9,7 @@ mod balance;
 pub(crate) mod codec;
 mod instance;
 pub(crate) mod overrides;
+pub(crate) mod public;
 pub(crate) mod register;
 pub(crate) mod resolve;
 mod status;
