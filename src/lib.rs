@@ -423,6 +423,11 @@ pub mod maintenance {
     };
 }
 
+/// Health checks of registered instances: what is checked, how often, and what follows.
+pub mod health {
+    pub use crate::discovery::check::{CheckHealth, CheckStatus, Health, Initial};
+}
+
 /// The lock and election services that run inside the server: [`Client::lock_service`] and the requests behind its verbs.
 ///
 /// [`concurrency`] has locks and elections that notice the loss of their lease.

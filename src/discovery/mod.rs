@@ -6,6 +6,8 @@
 
 mod address;
 mod balance;
+#[allow(dead_code, reason = "the task that uses the decisions follows")]
+pub(crate) mod check;
 pub(crate) mod codec;
 mod instance;
 pub(crate) mod overrides;
