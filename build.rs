@@ -19,8 +19,12 @@ const SECRET: [&str; 5] = [
     "etcdserverpb.AuthUserChangePasswordRequest",
 ];
 
+/// The package of gRPC's health service.
+const HEALTH: &str = "grpc.health.v1";
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["kv", "auth", "rpc", "lock", "election"].map(|name| format!("proto/{name}.proto"));
+    let files = ["kv", "auth", "rpc", "lock", "election", "health"]
+        .map(|name| format!("proto/{name}.proto"));
     println!("cargo::rerun-if-changed=proto");
     let mut methods = prost_build::Config::new();
     methods.service_generator(Box::new(Methods));
@@ -43,9 +47,14 @@ impl ServiceGenerator for Methods {
                 "/{}.{}/{}",
                 service.package, service.proto_name, method.proto_name
             );
+            // Only etcd's own replies have a header.
+            let header = match service.package.as_str() {
+                HEALTH => "None",
+                _ => "reply.header.as_ref()",
+            };
             // Writing to a string does not fail.
             let _ = match (method.client_streaming, method.server_streaming) {
-                (false, false) => unary(method, &path, code),
+                (false, false) => unary(method, &path, header, code),
                 (false, true) => streaming("ServerStream", method, &path, code),
                 (true, _) => streaming("Duplex", method, &path, code),
             };
@@ -53,15 +62,16 @@ impl ServiceGenerator for Methods {
     }
 }
 
-fn unary(method: &Method, path: &str, code: &mut String) -> std::fmt::Result {
+fn unary(method: &Method, path: &str, header: &str, code: &mut String) -> std::fmt::Result {
     let (request, reply) = (&method.input_type, &method.output_type);
+    let argument = if header == "None" { "_" } else { "reply" };
     writeln!(
         code,
         "impl crate::grpc::etcd_rs_proto::Unary for {request} {{\n    \
              type Reply = {reply};\n    \
              const PATH: &'static str = \"{path}\";\n\
-             fn header(reply: &{reply}) -> Option<&crate::grpc::etcd_rs_proto::etcdserverpb::ResponseHeader> {{\n        \
-                 reply.header.as_ref()\n    \
+             fn header({argument}: &{reply}) -> Option<&crate::grpc::etcd_rs_proto::etcdserverpb::ResponseHeader> {{\n        \
+                 {header}\n    \
              }}\n\
          }}"
     )

@@ -425,7 +425,9 @@ pub mod maintenance {
 
 /// Health checks of registered instances: what is checked, how often, and what follows.
 pub mod health {
-    pub use crate::discovery::check::{CheckHealth, CheckStatus, Health, Initial};
+    pub use crate::discovery::check::{
+        Check, CheckHealth, CheckStatus, Checks, Health, Heartbeat, Initial,
+    };
 }
 
 /// The lock and election services that run inside the server: [`Client::lock_service`] and the requests behind its verbs.

@@ -18,6 +18,7 @@ pub(crate) mod maintenance;
 mod metrics;
 mod order;
 pub(crate) mod pages;
+mod probe;
 mod scope;
 mod views;
 mod watch;

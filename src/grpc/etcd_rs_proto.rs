@@ -62,6 +62,11 @@ pub(crate) mod v3electionpb {
     tonic::include_proto!("v3electionpb");
 }
 
+/// `grpc.health.v1`: the health service of any gRPC server.
+pub(crate) mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
+
 /// Replaces secrets in `Debug` output.
 const HIDDEN: &str = "***";
 

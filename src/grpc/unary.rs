@@ -26,7 +26,7 @@ use crate::grpc::etcd_rs_proto::Unary;
 /// has no `Debug` output.
 #[derive(Clone)]
 pub(crate) struct Framed<M> {
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     needs_leader: bool,
     consistency: Consistency,
     message: PhantomData<M>,
@@ -102,7 +102,7 @@ impl Connection {
         }
         // A response with headers only is an error: a reply has a message.
         check(&head.headers)?;
-        let mut reply = ReplyBuffer(BytesMut::new());
+        let mut reply = ReplyBuffer::new();
         while let Some(data) = body.data().await {
             let data = data.map_err(broken)?;
             // It fails only on a closed stream, which the next step reports.
@@ -136,10 +136,14 @@ impl Connection {
 
 /// A reply with its header, as it arrives. It allocates at most the size of the message, and not
 /// more than the limit for a header that announces more.
-struct ReplyBuffer(BytesMut);
+pub(super) struct ReplyBuffer(BytesMut);
 
 impl ReplyBuffer {
-    fn push(&mut self, data: &[u8], limit: usize) -> Result<(), RpcError> {
+    pub(super) fn new() -> Self {
+        ReplyBuffer(BytesMut::new())
+    }
+
+    pub(super) fn push(&mut self, data: &[u8], limit: usize) -> Result<(), RpcError> {
         if self.0.is_empty()
             && let Some(length) = announced(data)?
         {
@@ -155,7 +159,7 @@ impl ReplyBuffer {
         }
     }
 
-    fn message(mut self) -> Result<Bytes, RpcError> {
+    pub(super) fn message(mut self) -> Result<Bytes, RpcError> {
         match announced(&self.0)? {
             Some(length) if self.0.len() == HEADER + length => {
                 self.0.advance(HEADER);
@@ -180,7 +184,7 @@ mod tests {
 
     /// Reads a reply that arrives in pieces of this size.
     fn read(bytes: &[u8], pieces: usize, limit: usize) -> Result<Bytes, RpcError> {
-        let mut reply = ReplyBuffer(BytesMut::new());
+        let mut reply = ReplyBuffer::new();
         for piece in bytes.chunks(pieces) {
             reply.push(piece, limit)?;
         }
@@ -221,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_reply_over_the_limit_is_refused_at_its_header() {
-        let mut reply = ReplyBuffer(BytesMut::new());
+        let mut reply = ReplyBuffer::new();
         let head = [0, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(
             kind(reply.push(&head, 1 << 20).unwrap_err()),

@@ -87,9 +87,9 @@ impl InstanceHealth {
     }
 
     /// The status of the check with this index.
-    pub(crate) fn is_starting(&self, index: usize) -> bool {
+    pub(crate) fn status_of(&self, index: usize) -> CheckStatus {
         let check = self.checks.get(index);
-        check.is_some_and(|check| check.state.status() == CheckStatus::Starting)
+        check.map_or(CheckStatus::Starting, |check| check.state.status())
     }
 
     /// Why the instance does not pass: the first check that has the status of the instance.
