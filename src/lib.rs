@@ -371,6 +371,7 @@ pub use client::Client;
 pub use client::builder::ClientBuilder;
 pub use client::pages::Pages;
 pub use discovery::public::{balance, codec};
+pub use discovery::health;
 pub use discovery::{
     Balance, Cause, Change, Discovery, Instance, Loss, OnConflict, Override, Registrar,
     RegistrarBuilder, Registration, ServiceView, State, Status,
@@ -420,13 +421,6 @@ pub mod maintenance {
         DowngradeInfo, DowngradeResponse, EndpointHealth, EndpointStatus, Hash, HashKv,
         HashKvResponse, HashResponse, MoveLeader, SnapshotProgress, SnapshotStream, StatusResponse,
         VerifiedSnapshot,
-    };
-}
-
-/// Health checks of registered instances: what is checked, how often, and what follows.
-pub mod health {
-    pub use crate::discovery::check::{
-        Check, CheckHealth, CheckStatus, Checks, Health, Heartbeat, Initial,
     };
 }
 

@@ -9,6 +9,7 @@ mod balance;
 #[allow(dead_code, reason = "the task that uses the decisions follows")]
 pub(crate) mod check;
 pub(crate) mod codec;
+pub mod health;
 mod instance;
 pub(crate) mod overrides;
 pub(crate) mod public;
