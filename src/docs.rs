@@ -48,5 +48,9 @@ pub mod versions {}
 #[doc = include_str!("../docs/platforms.md")]
 pub mod platforms {}
 
+#[cfg(feature = "local")]
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
+
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}

@@ -1,4 +1,5 @@
-//! Real etcd processes for demos and tests: one server or a cluster, in private directories, killed on drop.
+//! Real etcd processes and faults for demos and tests: one server or a cluster, in private directories, killed
+//! on drop, and a [`Proxy`] that breaks the network between them and a client.
 //!
 //! ```no_run
 //! use etcd_blocking::local::LocalEtcd;
@@ -13,6 +14,12 @@
 //! The environment variable `ETCD_BIN` names the program; without it, the module runs the one that the
 //! crate `etcd-bin-vendored` ships. etcd 3.4 and later work. Each process listens on its own ports of
 //! 127.0.0.1, and keeps its data and its log in its own directory below [`std::env::temp_dir`].
+//!
+//! # Faults
+//!
+//! A [`LocalEtcd`] can be paused, killed, restarted and wiped, its history compacted and its leases revoked.
+//! A [`Proxy`] cuts, holds, delays, throttles or discards what a client and a server send, in one direction
+//! or both, for all connections or one. The page `docs/testing.md` has worked examples.
 //!
 //! # TLS
 //!
@@ -40,13 +47,16 @@ mod flags;
 mod http;
 mod ports;
 mod process;
+mod proxy;
 mod resolver;
 mod start;
 mod status;
+mod store;
 
 pub use self::{
     cluster::{LocalCluster, LocalClusterBuilder},
     etcd::LocalEtcd,
+    proxy::{Direction, ProxiedConnection, Proxy, ProxyBuilder},
     resolver::resolve_with,
     start::LocalEtcdBuilder,
     status::MemberStatus,

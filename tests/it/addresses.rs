@@ -99,7 +99,10 @@ impl Drop for LetGo {
 
 /// A server at 127.0.0.`last`, on a port of that address that is free.
 fn proxy(last: u8, port: u16, etcd: &LocalEtcd) -> Proxy {
-    Proxy::listening((host(last), port).into(), etcd.client_addr())
+    Proxy::builder(etcd.client_addr())
+        .listen((host(last), port).into())
+        .start()
+        .unwrap()
 }
 
 #[track_caller]

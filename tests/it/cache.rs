@@ -166,7 +166,7 @@ fn without_a_limit_reads_are_answered_during_an_outage_and_reported_as_stale() {
 #[test]
 fn with_a_limit_no_read_returns_older_contents_even_when_the_link_is_silent() {
     let (etcd, direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .timeout(Duration::from_millis(500))
         .connect()
@@ -179,7 +179,7 @@ fn with_a_limit_no_read_returns_older_contents_even_when_the_link_is_silent() {
         .open()
         .unwrap();
     assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "old");
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     direct.put("c/k", "new").unwrap();
     let written = Instant::now();
     let refused = eventually(SOON, "it refuses", || {
@@ -202,7 +202,7 @@ fn with_a_limit_no_read_returns_older_contents_even_when_the_link_is_silent() {
         "old",
         "a read without a limit returns it"
     );
-    proxy.pause(Dir::Down, false);
+    proxy.hold(Dir::Down, false);
     let read = eventually(SOON, "it answers again", || cache.get("c/k").ok());
     assert_eq!(read.unwrap().value(), "new");
 }
@@ -306,7 +306,7 @@ fn concurrent_puts_through_several_caches_end_with_exact_versions() {
 #[test]
 fn a_disconnected_cache_catches_up_even_after_a_compaction() {
     let (etcd, direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     direct.put("c/gone", "before").unwrap();
     direct.put("c/k", "before").unwrap();
@@ -348,7 +348,7 @@ fn the_age_of_contents_counts_from_the_request() {
     const LIMIT: Duration = Duration::from_secs(3);
     const HELD: Duration = Duration::from_millis(2500);
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let client = client.with_timeout(SOON);
     let cache = Cache::builder(&client, "c/")
@@ -357,11 +357,11 @@ fn the_age_of_contents_counts_from_the_request() {
         .unwrap();
     let asked = || client.metrics().call("get").map_or(0, |call| call.ok);
     thread::scope(|scope| {
-        proxy.pause(Dir::Down, true);
+        proxy.hold(Dir::Down, true);
         let begun = Instant::now();
         let read = scope.spawn(|| cache.get("c/k").unwrap());
         thread::sleep(HELD);
-        proxy.pause(Dir::Down, false);
+        proxy.hold(Dir::Down, false);
         read.join().unwrap();
         // The request is now older than the limit; its answer is not.
         thread::sleep(

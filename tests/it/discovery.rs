@@ -27,7 +27,7 @@ use etcd_blocking::{
 };
 
 use crate::support::pace::Pace;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Dir, Proxy};
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -192,7 +192,7 @@ fn a_crashed_process_expires_and_other_instances_stay() {
     let view = Discovery::new(&survivor).service("web").unwrap();
     let kept = registrar(&survivor, 5).register(web(1)).unwrap();
     // As after the crash of a process: nothing that it sends arrives.
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let victim = Client::connect([proxy.endpoint()]).unwrap();
     let dying = registrar(&victim, 2).register(web(2)).unwrap();
     view.wait_for(2, SOON).unwrap();
@@ -254,7 +254,7 @@ fn an_update_is_one_change_and_is_restored_after_a_loss() {
 #[test]
 fn a_thousand_instances_share_one_lease_one_stream_and_no_threads() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     let registrar = registrar(&client, 10);

@@ -93,7 +93,7 @@ fn a_put_after_set_endpoints_goes_to_a_new_endpoint() {
 #[test]
 fn set_endpoints_keeps_connections_of_kept_endpoints_and_drains_the_others() {
     let etcd = LocalEtcd::start().unwrap();
-    let [a, b] = [0, 1].map(|_| Proxy::start(etcd.client_addr()));
+    let [a, b] = [0, 1].map(|_| Proxy::start(etcd.client_addr()).unwrap());
     let client = Client::connect([a.endpoint()]).unwrap();
     let watcher = client.watch("k").unwrap();
     client.put("k", "1").unwrap();
@@ -106,7 +106,7 @@ fn set_endpoints_keeps_connections_of_kept_endpoints_and_drains_the_others() {
     assert_eq!((a.connections(), b.connections()), (connections, 0));
 
     // Puts are in flight when the endpoint is removed: with a cut connection, one would have an unknown outcome.
-    a.pause(Dir::Down, true);
+    a.hold(Dir::Down, true);
     let under_way = client.submit(etcd_blocking::Put::new("under way", "3"));
     let there = || etcd.client_addr();
     let direct = Client::connect([format!("http://{}", there())]).unwrap();
@@ -116,7 +116,7 @@ fn set_endpoints_keeps_connections_of_kept_endpoints_and_drains_the_others() {
     client.set_endpoints([b.endpoint()]).unwrap();
     client.put("k", "4").unwrap();
     assert!(b.connections() > 0);
-    a.pause(Dir::Down, false);
+    a.hold(Dir::Down, false);
     under_way.wait().unwrap();
     assert_eq!(next_value(&watcher), "4");
     eventually(SOON, "the endpoint that went is left", || {
@@ -150,8 +150,8 @@ fn invalid_endpoints_are_refused_and_change_nothing() {
 fn an_aimed_view_uses_only_its_endpoint_and_equal_views_share_a_connection() {
     let etcd = LocalEtcd::start().unwrap();
     let (own, chosen) = (
-        Proxy::start(etcd.client_addr()),
-        Proxy::start(etcd.client_addr()),
+        Proxy::start(etcd.client_addr()).unwrap(),
+        Proxy::start(etcd.client_addr()).unwrap(),
     );
     let client = Client::connect([own.endpoint()]).unwrap();
     let view = client.at(chosen.endpoint()).unwrap();

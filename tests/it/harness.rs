@@ -5,6 +5,8 @@
     reason = "the clippy switch for tests does not reach their functions"
 )]
 
+mod per_connection;
+
 use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
@@ -71,7 +73,7 @@ fn assert_reset(stream: &mut TcpStream) {
 #[test]
 fn proxy_forwards_both_directions_and_counts_bytes() {
     let server = echo();
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let (mut one, mut two) = (dial(&proxy), dial(&proxy));
     round_trip(&mut one, "hello");
     round_trip(&mut two, "you");
@@ -93,7 +95,7 @@ fn proxy_forwards_a_half_close() {
         stream.read_to_string(&mut text).unwrap();
         stream.write_all(text.to_uppercase().as_bytes()).unwrap();
     });
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let mut stream = dial(&proxy);
     stream.write_all(b"all").unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -105,7 +107,7 @@ fn proxy_forwards_a_half_close() {
 #[test]
 fn cut_resets_old_and_new_connections_until_restore() {
     let server = echo();
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let mut old = dial(&proxy);
     round_trip(&mut old, "a");
     proxy.cut();
@@ -130,7 +132,7 @@ fn drop_connections_resets_both_sides_and_serves_new_ones() {
         };
         seen.send(error.kind()).unwrap();
     });
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let mut stream = dial(&proxy);
     round_trip(&mut stream, "x");
     proxy.drop_connections();
@@ -142,7 +144,7 @@ fn drop_connections_resets_both_sides_and_serves_new_ones() {
 #[test]
 fn black_hole_swallows_and_keeps_connections_open() {
     let server = echo();
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let (mut idle, mut used) = (dial(&proxy), dial(&proxy));
     round_trip(&mut idle, "a");
     round_trip(&mut used, "b");
@@ -171,14 +173,14 @@ fn black_hole_swallows_and_keeps_connections_open() {
 #[test]
 fn pause_delays_one_direction_and_loses_nothing() {
     let server = echo();
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let mut stream = dial(&proxy);
     round_trip(&mut stream, "a");
     for dir in [Dir::Up, Dir::Down] {
-        proxy.pause(dir, true);
+        proxy.hold(dir, true);
         stream.write_all(b"held").unwrap();
         assert_silent(&mut stream);
-        proxy.pause(dir, false);
+        proxy.hold(dir, false);
         let mut reply = [0; 4];
         stream.read_exact(&mut reply).unwrap();
         assert_eq!(&reply, b"held");
@@ -188,7 +190,7 @@ fn pause_delays_one_direction_and_loses_nothing() {
 #[test]
 fn silence_drops_the_bytes_of_one_direction_only() {
     let server = echo();
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let (mut idle, mut used) = (dial(&proxy), dial(&proxy));
     round_trip(&mut idle, "a");
     round_trip(&mut used, "b");
@@ -198,7 +200,7 @@ fn silence_drops_the_bytes_of_one_direction_only() {
     eventually(
         SOON,
         "bytes to the server are forwarded, and its answer is discarded",
-        || ((proxy.bytes_up(), proxy.bytes_swallowed()) == (up + 4, 4)).then_some(()),
+        || ((proxy.bytes_up(), proxy.bytes_discarded()) == (up + 4, 4)).then_some(()),
     );
     assert_silent(&mut used);
     let mut new = dial(&proxy);
@@ -210,11 +212,11 @@ fn silence_drops_the_bytes_of_one_direction_only() {
     assert_silent(&mut used);
     round_trip(&mut idle, "nothing of this one was lost");
 
-    let (up, swallowed) = (proxy.bytes_up(), proxy.bytes_swallowed());
+    let (up, swallowed) = (proxy.bytes_up(), proxy.bytes_discarded());
     proxy.silence(Dir::Up, true);
     idle.write_all(b"lost").unwrap();
     eventually(SOON, "bytes to the server are discarded", || {
-        (proxy.bytes_swallowed() >= swallowed + 4).then_some(())
+        (proxy.bytes_discarded() >= swallowed + 4).then_some(())
     });
     assert_eq!(proxy.bytes_up(), up);
     drop((idle, used, new));
@@ -235,12 +237,12 @@ fn a_throttled_link_is_slow_and_shared_fairly_until_the_throttle_ends() {
             }
         }
     });
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     for dir in [Dir::Up, Dir::Down] {
         proxy.throttle(dir, 100_000);
         let passed = || match dir {
             Dir::Up => proxy.bytes_up(),
-            Dir::Down => proxy.bytes_down(),
+            _ => proxy.bytes_down(),
         };
         let (mut large, mut small) = (dial(&proxy), dial(&proxy));
         let (begun, before) = (Instant::now(), passed());
@@ -263,10 +265,10 @@ fn a_throttled_link_is_slow_and_shared_fairly_until_the_throttle_ends() {
 #[test]
 fn latency_delays_each_direction_and_does_not_limit_the_throughput() {
     let server = echo();
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let mut stream = dial(&proxy);
     let latency = Duration::from_millis(60);
-    proxy.latency(latency);
+    proxy.delay(Dir::Both, latency);
     let start = Instant::now();
     round_trip(&mut stream, "slow");
     assert!(start.elapsed() >= 2 * latency, "{:?}", start.elapsed());
@@ -300,7 +302,7 @@ fn latency_delays_each_direction_and_does_not_limit_the_throughput() {
 #[test]
 fn limit_data_ends_each_new_connection_after_exactly_so_many_bytes() {
     let server = RawServer::saying(b"0123456789");
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     for limit in 1..10 {
         proxy.limit_data(limit);
         let mut reply = String::new();
@@ -314,7 +316,7 @@ fn limit_data_ends_each_new_connection_after_exactly_so_many_bytes() {
 #[test]
 fn slice_changes_the_segments_and_not_the_bytes() {
     let server = echo();
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     proxy.slice(1);
     let text: String = ('a'..='z').cycle().take(500).collect();
     round_trip(&mut dial(&proxy), &text);
@@ -323,7 +325,7 @@ fn slice_changes_the_segments_and_not_the_bytes() {
 #[test]
 fn set_upstream_moves_new_connections() {
     let (one, two) = (RawServer::saying(b"1"), RawServer::saying(b"2"));
-    let proxy = Proxy::start(one.addr());
+    let proxy = Proxy::start(one.addr()).unwrap();
     for (server, digit) in [(&one, b'1'), (&two, b'2')] {
         proxy.set_upstream(server.addr());
         let mut reply = [0];
@@ -335,7 +337,10 @@ fn set_upstream_moves_new_connections() {
 #[test]
 fn cut_from_resets_the_connections_of_one_client_only() {
     let server = echo();
-    let proxy = Proxy::identifying(server.addr(), |head| Some(u64::from(*head.first()?)));
+    let proxy = Proxy::builder(server.addr())
+        .identify(|head| Some(u64::from(*head.first()?)))
+        .start()
+        .unwrap();
     let (mut bad, mut good) = (dial(&proxy), dial(&proxy));
     round_trip(&mut bad, "b");
     round_trip(&mut good, "g");
@@ -353,13 +358,13 @@ fn cut_from_resets_the_connections_of_one_client_only() {
 #[test]
 fn absent_upstream_resets_the_connection() {
     let nobody = RawServer::silent().addr();
-    assert_reset(&mut dial(&Proxy::start(nobody)));
+    assert_reset(&mut dial(&Proxy::start(nobody).unwrap()));
 }
 
 #[test]
 fn a_dropped_proxy_closes_its_connections_even_in_a_blocked_write() {
     let server = RawServer::start(|mut stream, _| while stream.write_all(&[0; 65536]).is_ok() {});
-    let proxy = Proxy::start(server.addr());
+    let proxy = Proxy::start(server.addr()).unwrap();
     let unread = dial(&proxy);
     let mut last = 0;
     eventually(SOON, "the connection is full", || {
@@ -443,8 +448,8 @@ fn eventually_panics_with_the_awaited_condition() {
 fn a_paused_proxy_can_be_dropped() {
     let server = RawServer::silent();
     for _ in 0..300 {
-        let proxy = Proxy::start(server.addr());
-        proxy.pause(Dir::Up, true);
+        let proxy = Proxy::start(server.addr()).unwrap();
+        proxy.hold(Dir::Up, true);
         let clients = [(); 4].map(|()| {
             let mut client = dial(&proxy);
             client.write_all(b"held back").unwrap();

@@ -95,7 +95,7 @@ fn empty_values_and_binary_keys_are_supported() {
 fn invalid_options_are_refused_before_anything_is_sent() {
     // Most options that clientv3 refuses at run time do not compile here.
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let invalid = ErrorKind::InvalidArgument;
     assert_eq!(kind("put", client.put("", "v")), invalid);

@@ -28,6 +28,8 @@ const LAYERS: &[(&str, u8)] = &[
 
 /// Files that hold decisions only: no tokio, no tonic, no threads, no clock.
 const PURE: &[&str] = &[
+    "local/proxy/faults.rs",
+    "local/proxy/link.rs",
     "error.rs",
     "error/",
     "types.rs",

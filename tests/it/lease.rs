@@ -33,7 +33,7 @@ fn client(endpoint: &str) -> Client {
 /// A server behind a proxy, and a client of the proxy.
 fn behind_a_proxy() -> (LocalEtcd, Proxy, Client) {
     let etcd = etcd();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = client(&proxy.endpoint());
     (etcd, proxy, client)
 }
@@ -142,11 +142,11 @@ fn lose_answer<R: Request>(
     request: R,
     executed: impl Fn() -> bool,
 ) -> Result<R::Response> {
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     let pending = client.submit(request);
     eventually(SOON, "it is executed", || executed().then_some(()));
     proxy.drop_connections();
-    proxy.pause(Dir::Down, false);
+    proxy.hold(Dir::Down, false);
     pending.wait()
 }
 

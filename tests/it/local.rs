@@ -9,6 +9,7 @@ use std::{
 };
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
+use etcd_blocking::{Client, Get, Put};
 
 use crate::support::{
     gateway::{has_foo, put_foo},
@@ -245,11 +246,32 @@ fn an_isolated_follower_does_not_affect_the_other_members() {
 #[test]
 fn proxy_in_front_of_a_server_can_be_cut_and_restored() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     assert!(put_foo(proxy.addr(), SOON));
     proxy.cut();
     assert!(has_foo(proxy.addr(), SOON).is_err());
     proxy.restore();
     assert!(has_foo(proxy.addr(), SOON).unwrap());
     assert_eq!(proxy.connections(), 3);
+}
+
+#[test]
+fn leases_are_revoked_and_history_is_compacted() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect(etcd.endpoint()).unwrap();
+    let leases = [(); 3].map(|()| client.grant(Duration::from_secs(600)).unwrap().id());
+    client.call(Put::new("k", "v").lease(leases[0])).unwrap();
+    let old = client.get("k").unwrap().unwrap().mod_revision();
+    etcd.revoke(leases[0]).unwrap();
+    assert!(client.get("k").unwrap().is_none());
+    assert!(etcd.revoke(leases[0]).is_err(), "it is gone");
+    assert_eq!(etcd.revoke_all().unwrap(), 2);
+    assert_eq!(etcd.revoke_all().unwrap(), 0);
+
+    client.call(Get::key("k").revision(old)).unwrap();
+    let compacted = etcd.compact().unwrap();
+    assert_eq!(compacted.get(), old.get() + 1, "the deletion of the key");
+    assert_eq!(etcd.compact().unwrap(), compacted, "again");
+    let error = client.call(Get::key("k").revision(old)).unwrap_err();
+    assert_eq!(error.kind(), etcd_blocking::ErrorKind::Compacted);
 }

@@ -191,7 +191,7 @@ fn one_revision_of_the_source_is_one_of_the_destination_and_every_version_is_cop
 #[test]
 fn after_a_compaction_during_an_outage_the_exact_difference_is_copied() {
     let two = two();
-    let proxy = Proxy::start(two.a.client_addr());
+    let proxy = Proxy::start(two.a.client_addr()).unwrap();
     let source = Client::connect([proxy.endpoint()]).unwrap();
     for key in ["m/kept", "m/changed", "m/gone"] {
         two.source.put(key, "before").unwrap();

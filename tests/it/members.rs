@@ -186,7 +186,7 @@ fn behind_proxies(cluster: &LocalCluster) -> (Vec<Proxy>, Client, usize) {
     let proxies: Vec<_> = cluster
         .members()
         .iter()
-        .map(|member| Proxy::start(member.client_addr()))
+        .map(|member| Proxy::start(member.client_addr()).unwrap())
         .collect();
     let client = Client::connect(proxies.iter().map(Proxy::endpoint).collect::<Vec<_>>()).unwrap();
     let used = used_by(cluster, &client);

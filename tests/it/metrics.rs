@@ -99,7 +99,7 @@ fn calls_in_flight_are_counted_and_end_as_closed_with_their_client() {
 #[test]
 fn connections_failed_dials_retries_and_ejections_are_counted_by_endpoint() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     client.put("k", "v").unwrap();
     proxy.drop_connections();

@@ -119,7 +119,7 @@ fn a_mirror_reaches_revisions_outside_its_range() {
 #[test]
 fn a_compaction_during_a_disconnect_is_one_reset_with_the_exact_difference() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     for key in ["m/kept", "m/changed", "m/deleted"] {
@@ -221,11 +221,11 @@ fn closing_the_client_is_the_last_event_of_a_mirror() {
 #[test]
 fn mirrors_are_opened_at_the_same_time_and_their_errors_arrive_with_the_results() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect(proxy.endpoint()).unwrap();
     client.put("a/1", "x").unwrap();
     // No answer arrives, so that all of them are open together.
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     let pending: Vec<_> = (0..50)
         .map(|_| client.submit_mirror(KeyRange::prefix("a/")))
         .collect();
@@ -235,7 +235,7 @@ fn mirrors_are_opened_at_the_same_time_and_their_errors_arrive_with_the_results(
         ErrorKind::InvalidArgument
     );
     assert!(pending.iter().all(|pending| pending.try_wait().is_none()));
-    proxy.pause(Dir::Down, false);
+    proxy.hold(Dir::Down, false);
     for pending in pending {
         let mirror = pending.wait_timeout(SOON).unwrap().unwrap();
         assert_eq!(mirror.snapshot().len(), 1);

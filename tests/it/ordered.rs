@@ -18,7 +18,7 @@ fn start() -> (LocalCluster, PeerLinks, Proxy, Proxy, usize) {
     let (cluster, links) = PeerLinks::start(3, &[]);
     let leader = cluster.leader().unwrap();
     let follower = (leader + 1) % 3;
-    let proxy = |member: usize| Proxy::start(cluster.member(member).client_addr());
+    let proxy = |member: usize| Proxy::start(cluster.member(member).client_addr()).unwrap();
     let (fresh, behind) = (proxy(leader), proxy(follower));
     (cluster, links, fresh, behind, follower)
 }

@@ -49,7 +49,7 @@ fn check_error_details(error: &Error, operation: &str, endpoint: &str) {
 fn dead_or_silent_members_fail_no_call_and_cause_short_delays() {
     let etcd = LocalEtcd::start().unwrap();
     let silent = RawServer::silent();
-    let hole = Proxy::start(etcd.client_addr());
+    let hole = Proxy::start(etcd.client_addr()).unwrap();
     hole.black_hole(true);
     let (live, dead) = (etcd.endpoint(), closed_port());
     let pace = Pace::start();
@@ -109,7 +109,7 @@ fn dead_or_silent_members_fail_no_call_and_cause_short_delays() {
 #[test]
 fn reads_survive_the_loss_of_every_connection_with_dead_members_in_the_list() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let silent = RawServer::silent();
     let client = Client::connect([silent.endpoint(), closed_port(), proxy.endpoint()]).unwrap();
     client.put("k", "v").unwrap();
@@ -127,14 +127,14 @@ fn reads_survive_the_loss_of_every_connection_with_dead_members_in_the_list() {
 #[test]
 fn an_abandoned_connection_is_closed() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxies = [0, 1].map(|_| Proxy::start(etcd.client_addr()));
+    let proxies = [0, 1].map(|_| Proxy::start(etcd.client_addr()).unwrap());
     let client = Client::connect(proxies.each_ref().map(Proxy::endpoint)).unwrap();
     client.put("k", "v").unwrap();
     let used = proxies.iter().position(|p| p.bytes_up() > 0).unwrap();
-    proxies[used].pause(Dir::Down, true);
+    proxies[used].hold(Dir::Down, true);
     client.get("k").unwrap().unwrap();
     // The old connection would work again now, if it were still open.
-    proxies[used].pause(Dir::Down, false);
+    proxies[used].hold(Dir::Down, false);
     eventually(SOON, "it is closed", || {
         (proxies[used].open_connections() == 0).then_some(())
     });
@@ -309,7 +309,7 @@ fn a_restarting_server_fails_no_read_and_write_errors_have_the_right_outcome() {
 #[test]
 fn a_put_is_executed_at_most_once_however_often_its_connection_breaks() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     let stop = AtomicBool::new(false);

@@ -219,7 +219,7 @@ fn values_larger_than_one_streamed_piece_are_received() {
 #[test]
 fn pages_continue_after_a_broken_connection() {
     let (etcd, _) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     fill_with(&client, "p/", 3_000, 10_000);
     let whole = client.call(Get::prefix("p/")).unwrap();

@@ -121,7 +121,7 @@ fn a_consumer_waits_for_an_element_until_its_timeout() {
 #[test]
 fn a_dequeue_whose_answer_is_lost_names_the_element_it_may_have_taken() {
     let (etcd, direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .timeout(Duration::from_secs(4))
         .connect()
@@ -130,13 +130,13 @@ fn a_dequeue_whose_answer_is_lost_names_the_element_it_may_have_taken() {
     let key = queue.enqueue("job").unwrap();
     client.get("warm").unwrap();
     // The element is taken half a second before its consumer receives the answer.
-    proxy.latency(Duration::from_millis(500));
+    proxy.delay(Dir::Both, Duration::from_millis(500));
     let lost = thread::scope(|scope| {
         let consumer = scope.spawn(|| Queue::new(&client, "q").try_dequeue());
         eventually(SOON, "it is taken", || {
             queue.peek().unwrap().is_none().then_some(())
         });
-        proxy.pause(Dir::Down, true);
+        proxy.hold(Dir::Down, true);
         consumer.join().unwrap()
     });
     let error = lost.unwrap_err();

@@ -21,11 +21,11 @@ fn secs(n: u64) -> Duration {
 #[test]
 fn a_large_put_over_a_slow_link_does_not_look_like_a_silent_server() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     client.put("k", "connected").unwrap();
     // A round trip of 200 ms.
-    proxy.latency(Duration::from_millis(100));
+    proxy.delay(Dir::Both, Duration::from_millis(100));
     proxy.throttle(Dir::Up, 64_000);
     proxy.throttle(Dir::Down, 64_000);
     let patient = client.with_timeout(secs(60));
@@ -37,8 +37,8 @@ fn a_large_put_over_a_slow_link_does_not_look_like_a_silent_server() {
 #[test]
 fn renewals_and_calls_succeed_over_a_slow_link_with_200_ms_latency() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
-    proxy.latency(Duration::from_millis(200));
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
+    proxy.delay(Dir::Both, Duration::from_millis(200));
     for dir in [Dir::Up, Dir::Down] {
         proxy.throttle(dir, 64_000);
     }
@@ -69,7 +69,7 @@ fn a_lease_is_kept_alive_while_a_large_value_is_read_over_a_slow_link() {
     let etcd = LocalEtcd::start().unwrap();
     let direct = Client::connect([etcd.endpoint()]).unwrap();
     direct.put("large", vec![b'x'; 1_400_000]).unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let lease = client.grant(secs(6)).unwrap();
     let alive = client.keep_alive(lease.id()).unwrap();

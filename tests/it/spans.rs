@@ -205,7 +205,7 @@ fn the_ejection_of_a_dead_member_and_the_retry_are_in_the_span_of_the_call() {
 fn the_span_of_a_watch_has_its_events() {
     Listener::start();
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .watch_queue(1, 1 << 20)
         .connect()

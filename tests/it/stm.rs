@@ -341,7 +341,7 @@ fn a_compaction_between_two_reads_counts_as_a_conflict() {
 #[test]
 fn a_commit_whose_answer_is_lost_is_reported_and_not_run_again() {
     let (etcd, direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .timeout(Duration::from_millis(800))
         .connect()
@@ -351,14 +351,14 @@ fn a_commit_whose_answer_is_lost_is_reported_and_not_run_again() {
         runs += 1;
         let n = number(tx.get("counter")?);
         tx.put("counter", (n + 1).to_string());
-        proxy.pause(Dir::Down, true);
+        proxy.hold(Dir::Down, true);
         Ok(())
     });
     let error = lost.unwrap_err();
     assert!(error.outcome_unknown(), "{error}");
     assert!(error.to_string().starts_with("stm commit: "), "{error}");
     assert_eq!(runs, 1);
-    proxy.pause(Dir::Down, false);
+    proxy.hold(Dir::Down, false);
     eventually(SOON, "it was executed, once", || {
         let counter = direct.get("counter").unwrap()?;
         (counter.version() == 1 && counter.value() == "1").then_some(())

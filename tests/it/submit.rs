@@ -7,7 +7,7 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, ErrorKind, Get, GetResponse, Put};
 
 use crate::support::pace::Pace;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Dir, Proxy};
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -70,10 +70,10 @@ fn a_submitted_request_runs_without_a_waiter() {
 #[test]
 fn submitted_requests_are_in_flight_together() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     client.put("k", "v").unwrap();
-    proxy.latency(Duration::from_millis(20));
+    proxy.delay(Dir::Both, Duration::from_millis(20));
     let pace = Pace::start();
     let begun = std::time::Instant::now();
     let pending: Vec<_> = (0..500).map(|_| client.submit(Get::key("k"))).collect();

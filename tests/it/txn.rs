@@ -41,7 +41,7 @@ fn holds(client: &Client, guard: Compare) -> bool {
 #[test]
 fn more_operations_than_allowed_are_refused_before_anything_is_sent() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let puts = |n: usize| Txn::always((0..n).map(|n| Put::new(format!("k{n}"), "v")));
     let guards = (0..129).map(|n| Compare::exists(format!("k{n}")));

@@ -39,7 +39,7 @@ impl Condition {
         match self {
             Condition::Good => {}
             Condition::Slow(latency, rate) => {
-                link.latency(latency);
+                link.delay(Dir::Both, latency);
                 for dir in [Dir::Up, Dir::Down] {
                     link.throttle(dir, rate);
                 }

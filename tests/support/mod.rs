@@ -13,7 +13,6 @@ pub mod certs;
 pub mod child;
 pub mod frames;
 pub mod gateway;
-pub mod link;
 pub mod link_faults;
 pub mod load;
 pub mod pace;

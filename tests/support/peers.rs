@@ -67,7 +67,12 @@ impl PeerLinks {
 fn advertise(proxies: &mut Vec<Proxy>, index: usize, listen: SocketAddr) -> SocketAddr {
     match proxies.get(index) {
         Some(proxy) => proxy.set_upstream(listen),
-        None => proxies.push(Proxy::identifying(listen, member_that_dials)),
+        None => proxies.push(
+            Proxy::builder(listen)
+                .identify(member_that_dials)
+                .start()
+                .unwrap(),
+        ),
     }
     proxies[index].addr()
 }

@@ -309,7 +309,7 @@ fn no_password_and_no_token_is_ever_printed_or_logged() {
         let root = enable(&etcd);
         root.auth().user_add("carol", PASSWORD).unwrap();
         root.auth().user_grant_role("carol", "app").unwrap();
-        let proxy = Proxy::start(etcd.client_addr());
+        let proxy = Proxy::start(etcd.client_addr()).unwrap();
         let endpoint = proxy.endpoint();
 
         write_debug(&mut output, &UserAdd::new("carol", PASSWORD));

@@ -73,7 +73,7 @@ fn a_watch_continues_with_a_new_token_when_its_token_is_invalid() {
 fn a_revoked_permission_ends_watches_when_they_resume() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let alice = through(&proxy, "alice");
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
     let mirror = alice.mirror(KeyRange::prefix("app/")).unwrap();
@@ -98,7 +98,7 @@ fn a_deleted_user_ends_watches_and_leases_and_makes_mirrors_stale() {
     }
     let etcd = etcd(&[]);
     let root = enable(&etcd);
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let alice = through(&proxy, "alice");
     let watches: Vec<_> = (0..20)
         .map(|n| alice.watch(format!("app/{n}")).unwrap())
@@ -147,7 +147,7 @@ fn a_snapshot_begins_with_a_new_token_when_its_token_is_invalid() {
 fn a_password_change_ends_the_streams_of_clients_with_the_old_password() {
     let etcd = etcd(&[]);
     let root = enable(&etcd);
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let alice = through(&proxy, "alice");
     let watch = alice.watch(KeyRange::prefix("app/")).unwrap();
     root.auth()

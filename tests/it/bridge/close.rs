@@ -29,7 +29,7 @@ fn waiting_callers_return_at_once_when_the_client_closes() {
         secs(90),
         || {
             let etcd = LocalEtcd::start().unwrap();
-            let proxy = Proxy::start(etcd.client_addr());
+            let proxy = Proxy::start(etcd.client_addr()).unwrap();
             let pace = Pace::start();
             let before = (threads(), open_fds());
             for (round, connected) in [(1, true), (2, false)] {
@@ -91,7 +91,7 @@ fn waiting_callers_return_at_once_when_the_client_closes() {
 #[test]
 fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .timeout(secs(60))
         .connect()
@@ -108,7 +108,7 @@ fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
     });
     // The proxy discards the request, so the caller waits without an answer.
     eventually(SOON, "the call is under way", || {
-        (proxy.bytes_swallowed() > 0).then_some(())
+        (proxy.bytes_discarded() > 0).then_some(())
     });
     let closing = Instant::now();
     client.close().unwrap();

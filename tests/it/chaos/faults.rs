@@ -35,7 +35,7 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn new(cluster: LocalCluster) -> Self {
         let members = cluster.members().iter();
-        let proxies = members.map(|member| Proxy::start(member.client_addr()));
+        let proxies = members.map(|member| Proxy::start(member.client_addr()).unwrap());
         Scene {
             proxies: proxies.collect(),
             cluster,

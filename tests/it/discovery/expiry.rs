@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn a_successor_waits_until_the_lease_of_its_predecessor_ends() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let crashed = Client::connect([proxy.endpoint()]).unwrap();
     let before = registrar(&crashed, 4).register(web(1)).unwrap();
     let State::Registered { lease, .. } = before.state() else {

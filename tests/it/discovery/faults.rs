@@ -13,7 +13,7 @@ fn traffic(proxy: &Proxy) -> u64 {
 #[test]
 fn a_registration_older_than_the_history_of_etcd_is_read_once() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let behind = Client::connect([proxy.endpoint()]).unwrap();
     let direct = client(&etcd);
     let registration = registrar(&behind, 30).register(web(1)).unwrap();

@@ -11,10 +11,10 @@ fn keys(client: &Client) -> u64 {
 #[test]
 fn many_registrations_leave_together_in_every_way_of_leaving() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let (far, near) = (Client::connect([proxy.endpoint()]).unwrap(), client(&etcd));
     // One by one, 500 deletes would take more than ten seconds.
-    proxy.latency(Duration::from_millis(10));
+    proxy.delay(Dir::Both, Duration::from_millis(10));
     let registrar = registrar(&far, 60);
     let registrations = registrar.register_all((1..=500).map(web)).unwrap();
     assert_eq!(keys(&near), 500);
@@ -64,7 +64,7 @@ fn closing_a_client_first_leaves_its_registrations() {
 #[test]
 fn leave_fails_after_a_close_that_could_not_delete_the_key() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let (closing, other) = (Client::connect([proxy.endpoint()]).unwrap(), client(&etcd));
     let registration = registrar(&closing, 60).register(web(1)).unwrap();
     proxy.cut();
@@ -86,7 +86,7 @@ fn leave_fails_after_a_close_that_could_not_delete_the_key() {
 #[test]
 fn the_error_of_an_unanswered_leave_has_the_time_and_the_cause() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let (far, near) = (
         Client::connect([proxy.endpoint()])
             .unwrap()

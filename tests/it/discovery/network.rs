@@ -99,7 +99,7 @@ fn created(client: &Client) -> BTreeMap<String, Revision> {
 /// Returns `false` when the machine stood still, so that the sample is void.
 fn all_stay_registered(count: usize, ttl: Duration) -> bool {
     let etcd = LocalEtcd::start().unwrap();
-    let proxies = (0..count).map(|_| Proxy::start(etcd.client_addr()));
+    let proxies = (0..count).map(|_| Proxy::start(etcd.client_addr()).unwrap());
     let proxies: Vec<Proxy> = proxies.collect();
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
     let mut endpoints = vec![

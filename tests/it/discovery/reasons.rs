@@ -49,7 +49,7 @@ fn register_with_a_silent_server_fails_with_the_cause() {
 #[test]
 fn over_a_slow_link_a_registration_succeeds_with_one_lease() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let direct = client(&etcd);
     let client = Client::builder([proxy.endpoint()]);
     let client = client
@@ -57,7 +57,7 @@ fn over_a_slow_link_a_registration_succeeds_with_one_lease() {
         .connect()
         .unwrap();
     eventually(SOON, "it is connected", || client.get("k").ok());
-    proxy.latency(Duration::from_millis(75));
+    proxy.delay(Dir::Both, Duration::from_millis(75));
     let registrar = registrar(&client, 60);
     let registration = registrar.announce(web(1)).unwrap();
     registration.wait_registered(SOON).unwrap();
@@ -68,7 +68,7 @@ fn over_a_slow_link_a_registration_succeeds_with_one_lease() {
 #[test]
 fn a_grant_whose_answer_is_lost_is_repeated_with_the_same_id() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let direct = client(&etcd);
     let client = Client::builder([proxy.endpoint()]);
     let client = client
@@ -77,14 +77,14 @@ fn a_grant_whose_answer_is_lost_is_repeated_with_the_same_id() {
         .unwrap();
     client.get("k").unwrap();
     // Requests arrive, and answers do not.
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     let registrar = registrar(&client, 60);
     let registration = registrar.announce(web(1)).unwrap();
     eventually(SOON, "a lease is granted", || {
         (direct.leases().unwrap().ids().len() == 1).then_some(())
     });
     eventually(SOON, "the grant has failed", || registration.last_error());
-    proxy.pause(Dir::Down, false);
+    proxy.hold(Dir::Down, false);
     registration.wait_registered(SOON).unwrap();
     let leases = direct.leases().unwrap();
     assert_eq!(leases.ids().len(), 1, "{:?}", leases.ids());

@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 #[test]
 fn keys_are_restored_in_a_restored_copy_with_the_same_lease_and_a_higher_revision() {
     let mut etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let behind = Client::connect([proxy.endpoint()]).unwrap();
     let registrar = registrar(&behind, 300);
     let old = registrar.register(web(1)).unwrap();
@@ -64,7 +64,7 @@ fn keys_are_restored_in_a_restored_copy_with_the_same_lease_and_a_higher_revisio
 #[test]
 fn a_registration_without_a_watch_on_its_key_is_suspect_with_the_reason() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let behind = Client::connect([proxy.endpoint()]).unwrap();
     // The TTL is so long that the lease does not expire in this test.
     let registration = registrar(&behind, 300).register(web(1)).unwrap();

@@ -26,7 +26,7 @@ fn put_instances(client: &Client, ids: std::ops::Range<usize>) -> Revision {
 #[test]
 fn a_view_is_stale_while_its_read_permission_is_revoked() {
     let etcd = LocalEtcd::builder().arg("--bcrypt-cost=4").start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let open = client(&etcd);
     open.auth().role_add("reader").unwrap();
     let permission = Permission::read(KeyRange::prefix("/services/"));
@@ -98,7 +98,7 @@ fn a_replaced_store_with_other_writes_empties_no_view() {
         return;
     }
     let mut etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let far = Client::connect([proxy.endpoint()]).unwrap();
     let near = client(&etcd);
     put_instances(&near, 0..5);
@@ -172,8 +172,8 @@ fn a_view_opens_during_frequent_compactions() {
     let etcd = LocalEtcd::start().unwrap();
     let near = client(&etcd);
     put_instances(&near, 0..5_000);
-    let proxy = Proxy::start(etcd.client_addr());
-    proxy.latency(Duration::from_millis(60));
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
+    proxy.delay(Dir::Both, Duration::from_millis(60));
     let far = Client::connect([proxy.endpoint()]).unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

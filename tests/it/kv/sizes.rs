@@ -28,7 +28,7 @@ fn requests_are_limited_by_the_client_and_by_the_server() {
 #[test]
 fn a_request_over_the_send_limit_is_refused_before_anything_is_sent() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .send_limit(1000)
         .connect()
@@ -52,7 +52,7 @@ fn a_request_over_the_send_limit_is_refused_before_anything_is_sent() {
 #[test]
 fn a_reply_over_the_receive_limit_affects_no_other_call() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .receive_limit(1 << 20)
         .connect()

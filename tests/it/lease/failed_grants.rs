@@ -14,7 +14,7 @@ impl NoAnswers {
         let (etcd, proxy, client) = behind_a_proxy();
         // The connection is open before answers are held back.
         client.get("warm").unwrap();
-        proxy.pause(Dir::Down, true);
+        proxy.hold(Dir::Down, true);
         let client = client.with_timeout(Duration::from_millis(300));
         NoAnswers {
             etcd,
@@ -45,7 +45,7 @@ fn a_failed_grant_leaves_no_lease() {
         let failed = setup.client.grant(secs(3600)).unwrap_err();
         assert!(failed.outcome_unknown(), "{failed}");
     }
-    setup.proxy.pause(Dir::Down, false);
+    setup.proxy.hold(Dir::Down, false);
     setup.leases_become(0);
 }
 
@@ -54,7 +54,7 @@ fn a_failed_grant_leaves_no_lease() {
 fn grants_with_a_timeout_below_the_round_trip_time_leave_no_lease() {
     let (etcd, proxy, client) = behind_a_proxy();
     client.get("warm").unwrap();
-    proxy.latency(Duration::from_millis(75));
+    proxy.delay(Dir::Both, Duration::from_millis(75));
     let impatient = client.with_timeout(Duration::from_millis(100));
     for _ in 0..10 {
         assert!(impatient.grant(secs(3600)).is_err());
@@ -72,7 +72,7 @@ fn a_repeated_grant_with_the_same_id_returns_the_existing_lease() {
     let failed = setup.client.call(grant.clone()).unwrap_err();
     assert!(failed.outcome_unknown(), "{failed}");
     setup.leases_become(1);
-    setup.proxy.pause(Dir::Down, false);
+    setup.proxy.hold(Dir::Down, false);
     let client = setup.client.with_timeout(SOON);
     for _ in 0..2 {
         let found = client.call(grant.clone()).unwrap();
@@ -92,7 +92,7 @@ fn a_failed_grant_does_not_revoke_the_lease_of_another_client() {
     direct.call(Grant::ttl(secs(3600)).id(id)).unwrap();
     let grant = Grant::ttl(secs(10)).id(id);
     assert!(setup.client.call(grant.clone()).is_err());
-    setup.proxy.pause(Dir::Down, false);
+    setup.proxy.hold(Dir::Down, false);
     let refused = setup.client.with_timeout(SOON).call(grant).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists, "{refused}");
     assert!(!refused.outcome_unknown());
@@ -106,14 +106,14 @@ fn an_orphaned_lease_is_revoked_when_the_server_returns() {
     std::thread::scope(|scope| {
         let granting = scope.spawn(|| client.grant(secs(3600)));
         setup.leases_become(1);
-        setup.proxy.pause(Dir::Up, true);
+        setup.proxy.hold(Dir::Up, true);
         assert!(granting.join().unwrap().is_err());
     });
     // Longer than one attempt to revoke.
     std::thread::sleep(secs(6));
     assert_eq!(setup.leases().len(), 1);
     setup.proxy.drop_connections();
-    setup.proxy.pause(Dir::Up, false);
-    setup.proxy.pause(Dir::Down, false);
+    setup.proxy.hold(Dir::Up, false);
+    setup.proxy.hold(Dir::Down, false);
     setup.leases_become(0);
 }

@@ -51,7 +51,7 @@ fn behind_proxies(cluster: &LocalCluster) -> (Vec<Proxy>, Client) {
     let proxies: Vec<_> = cluster
         .members()
         .iter()
-        .map(|member| Proxy::start(member.client_addr()))
+        .map(|member| Proxy::start(member.client_addr()).unwrap())
         .collect();
     let client = Client::connect(proxies.iter().map(Proxy::endpoint).collect::<Vec<_>>()).unwrap();
     (proxies, client)

@@ -11,15 +11,15 @@ use crate::support::proxy::{Dir, Proxy};
 /// Ends the session while the answer with the lock is in flight, and returns the error of the call.
 fn acquire_after_the_session_ended(win: impl FnOnce(&Session) -> Option<Error> + Send) -> Error {
     let (etcd, direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let session = session(&client);
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     thread::scope(|scope| {
         let winning = scope.spawn(|| win(&session));
         keys_become(&direct, "x/", 1);
         session.orphan();
-        proxy.pause(Dir::Down, false);
+        proxy.hold(Dir::Down, false);
         let error = winning.join().unwrap().expect("the session has ended");
         keys_become(&direct, "x/", 0);
         error

@@ -14,7 +14,7 @@ use crate::support::proxy::{Dir, Proxy};
 /// A server behind a proxy, a client of the proxy, and a direct client.
 fn behind_a_proxy() -> (LocalEtcd, Proxy, Client, Client) {
     let (etcd, direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     (etcd, proxy, client, direct)
 }
@@ -24,11 +24,11 @@ fn a_lock_whose_first_answer_is_lost_is_acquired_once() {
     let (_etcd, proxy, client, direct) = behind_a_proxy();
     let session = session(&client);
     let guard = thread::scope(|scope| {
-        proxy.pause(Dir::Down, true);
+        proxy.hold(Dir::Down, true);
         let locking = scope.spawn(|| Mutex::new(&session, "lock").lock_timeout(secs(60)));
         keys_become(&direct, "lock/", 1);
         proxy.drop_connections();
-        proxy.pause(Dir::Down, false);
+        proxy.hold(Dir::Down, false);
         locking.join().unwrap().unwrap()
     });
     let found = direct.get(guard.key().clone()).unwrap().unwrap();
@@ -45,19 +45,19 @@ fn a_lock_without_any_answer_fails_and_its_key_is_deleted_later() {
     let (_etcd, proxy, client, direct) = behind_a_proxy();
     let client = client.with_timeout(secs(1));
     let session = session(&client);
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     let error = thread::scope(|scope| {
         let locking = scope.spawn(|| Mutex::new(&session, "lock").lock_timeout(secs(2)));
         keys_become(&direct, "lock/", 1);
-        proxy.pause(Dir::Up, true);
+        proxy.hold(Dir::Up, true);
         locking.join().unwrap().unwrap_err()
     });
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     // The session continues, and the key remains.
     assert_eq!(keys(&direct, "lock/").len(), 1);
     proxy.drop_connections();
-    proxy.pause(Dir::Down, false);
-    proxy.pause(Dir::Up, false);
+    proxy.hold(Dir::Down, false);
+    proxy.hold(Dir::Up, false);
     keys_become(&direct, "lock/", 0);
     assert!(session.check().is_ok());
     assert!(Mutex::new(&session, "lock").try_lock().unwrap().is_some());
@@ -190,7 +190,7 @@ fn a_mutex_never_has_two_holders_while_connections_are_cut() {
     let (lockers, rounds) = (5u64, 8u64);
     within(secs(180), move || {
         let proxies: Vec<_> = (0..lockers)
-            .map(|_| Proxy::start(etcd.client_addr()))
+            .map(|_| Proxy::start(etcd.client_addr()).unwrap())
             .collect();
         let done = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {

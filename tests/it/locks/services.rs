@@ -90,7 +90,7 @@ fn a_wait_for_the_servers_lock_ends_with_the_session() {
 #[test]
 fn a_wait_for_the_servers_lock_survives_lost_connections() {
     let (etcd, direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let (holder, waiter) = (session(&direct), session(&client));
     let first = direct.lock_service().lock("lock", &holder).unwrap();
@@ -116,11 +116,11 @@ fn a_wait_for_the_servers_lock_survives_lost_connections() {
 #[test]
 fn unlock_of_the_servers_lock_is_not_repeated_when_its_answer_is_lost() {
     let (etcd, direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let shared = session(&direct);
     let first = client.lock_service().lock("lock", &shared).unwrap();
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     thread::scope(|scope| {
         let unlocking = scope.spawn(|| client.lock_service().unlock(first.key().clone()));
         keys_become(&direct, "lock/", 0);
@@ -128,7 +128,7 @@ fn unlock_of_the_servers_lock_is_not_repeated_when_its_answer_is_lost() {
         let second = direct.lock_service().lock("lock", &shared).unwrap();
         assert_eq!(second.key(), first.key());
         proxy.drop_connections();
-        proxy.pause(Dir::Down, false);
+        proxy.hold(Dir::Down, false);
         let error = unlocking.join().unwrap().unwrap_err();
         assert!(error.outcome_unknown(), "{error}");
         let there = direct.get(second.key().clone()).unwrap().unwrap();

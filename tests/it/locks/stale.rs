@@ -98,14 +98,14 @@ fn unlocking_a_lost_read_write_lock_is_an_error() {
 fn a_lock_during_an_unlock_of_the_session_continues_right_after_it() {
     const LONG: Duration = Duration::from_secs(45);
     let (etcd, _direct) = start();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()])
         .unwrap()
         .with_timeout(LONG);
     let session = Session::builder(&client).ttl(secs(300)).start().unwrap();
     let mutex = Mutex::new(&session, "lock");
     let guard = mutex.lock().unwrap();
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     thread::scope(|scope| {
         let unlocking = scope.spawn(|| guard.unlock());
         // A caller before the unlock begins would share the lock, which tests nothing.
@@ -113,7 +113,7 @@ fn a_lock_during_an_unlock_of_the_session_continues_right_after_it() {
         let locking = scope.spawn(|| mutex.lock_timeout(LONG));
         thread::sleep(Duration::from_millis(300));
         let begun = Instant::now();
-        proxy.pause(Dir::Down, false);
+        proxy.hold(Dir::Down, false);
         unlocking.join().unwrap().unwrap();
         assert!(locking.join().unwrap().unwrap().verify().is_ok());
         assert!(begun.elapsed() < LONG / 2, "it was not woken");

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn with_a_checkpoint_lost_answers_and_restarts_copy_each_version_exactly_once() {
     let two = two();
-    let proxy = Proxy::start(two.b.client_addr());
+    let proxy = Proxy::start(two.b.client_addr()).unwrap();
     let destination = Client::builder([proxy.endpoint()])
         .timeout(Duration::from_millis(500))
         .connect()
@@ -17,7 +17,7 @@ fn with_a_checkpoint_lost_answers_and_restarts_copy_each_version_exactly_once() 
     let copy = make.clone().start().unwrap();
     copy.wait_revision(now(&two.source), SOON).unwrap();
     for n in 1..=5 {
-        proxy.pause(Dir::Down, true);
+        proxy.hold(Dir::Down, true);
         two.source.put("m/k", n.to_string()).unwrap();
         eventually(SOON, "its answer is lost", || {
             let progress = copy.progress();
@@ -26,7 +26,7 @@ fn with_a_checkpoint_lost_answers_and_restarts_copy_each_version_exactly_once() 
                 .filter(|error| error.outcome_unknown())
                 .map(drop)
         });
-        proxy.pause(Dir::Down, false);
+        proxy.hold(Dir::Down, false);
         copy.wait_revision(now(&two.source), SOON).unwrap();
     }
     let k = two.destination.get("m/k").unwrap().unwrap();

@@ -61,7 +61,7 @@ fn a_snapshot_from_a_silent_member_fails_in_time() {
     let etcd = LocalEtcd::start().unwrap();
     let filler = client(&etcd.endpoint());
     fill(&filler, 16);
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .timeout(Duration::from_secs(1))
         .connect()
@@ -78,7 +78,7 @@ fn a_snapshot_from_a_silent_member_fails_in_time() {
         client.maintenance().snapshot().ok()
     });
     let _first = snapshot.next().unwrap().unwrap();
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     let error = within(SOON, move || snapshot.find_map(|piece| piece.err()));
     let error = error.expect("16 MiB do not come through a network that stands still");
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
@@ -87,7 +87,7 @@ fn a_snapshot_from_a_silent_member_fails_in_time() {
         "{error}"
     );
     assert!(!error.outcome_unknown());
-    proxy.pause(Dir::Down, false);
+    proxy.hold(Dir::Down, false);
 }
 
 // Case: M-03
@@ -96,7 +96,7 @@ fn dropping_a_snapshot_cancels_it_on_the_server() {
     let etcd = LocalEtcd::start().unwrap();
     let filler = client(&etcd.endpoint());
     fill(&filler, 16);
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = client(&proxy.endpoint());
     client.get("k").unwrap();
     let calls = proxy.connections();
@@ -117,7 +117,7 @@ fn a_broken_connection_is_an_error_with_the_progress() {
     let etcd = LocalEtcd::start().unwrap();
     let filler = client(&etcd.endpoint());
     fill(&filler, 16);
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = client(&proxy.endpoint());
     let mut snapshot = client.maintenance().snapshot().unwrap();
     snapshot.next().unwrap().unwrap();

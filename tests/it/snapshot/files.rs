@@ -46,7 +46,7 @@ fn two_snapshots_to_one_path_do_not_interfere() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd.endpoint());
     fill(&client, 2);
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     proxy.limit_data(1 << 20);
     let cut = Client::connect([proxy.endpoint()]).unwrap();
     let folder = Folder::new();

@@ -7,7 +7,7 @@ use etcd_blocking::{LeaseId, Put};
 
 use super::*;
 use crate::support::certs::fixture;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Dir, Proxy};
 use crate::support::raw::RawServer;
 use crate::support::server::{Version, version};
 
@@ -174,10 +174,10 @@ fn the_error_of_an_expired_client_certificate_has_the_reason() {
 fn a_late_refusal_of_the_client_certificate_is_always_reported() {
     let secure = Secure::start();
     let tls = Tls::new().ca_file(secure.ca.ca_file());
-    let slow = Proxy::start(secure.etcd.client_addr());
+    let slow = Proxy::start(secure.etcd.client_addr()).unwrap();
     let endpoints = [secure.etcd.endpoint(), format!("https://{}", slow.addr())];
     for round in 0..20 {
-        slow.latency(Duration::from_millis(round));
+        slow.delay(Dir::Both, Duration::from_millis(round));
         for endpoint in &endpoints {
             let client = connect(endpoint, tls.clone());
             assert_contains(&client.get("k").unwrap_err(), "get", &["none is set"]);
@@ -216,7 +216,7 @@ fn the_error_of_a_tls_client_at_a_plaintext_server_has_the_reason() {
 #[test]
 fn a_closed_connection_alone_is_not_a_tls_error_and_is_retried() {
     let secure = Secure::start();
-    let proxy = Proxy::start(secure.etcd.client_addr());
+    let proxy = Proxy::start(secure.etcd.client_addr()).unwrap();
     proxy.cut();
     let client = connect(&format!("https://{}", proxy.addr()), secure.tls());
     let quick = client.with_timeout(Duration::from_millis(600));

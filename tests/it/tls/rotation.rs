@@ -7,7 +7,7 @@ use crate::support::proxy::Proxy;
 fn rotated_server_and_client_certificates_are_used() {
     let mut secure = Secure::start();
     // A proxy counts connections and forces new ones.
-    let proxy = Proxy::start(secure.etcd.client_addr());
+    let proxy = Proxy::start(secure.etcd.client_addr()).unwrap();
     let client = connect(&format!("https://{}", proxy.addr()), secure.tls()).with_timeout(SOON);
     works(&client);
     // The server's certificate, of the same authority; the process is restarted too.
@@ -36,7 +36,7 @@ fn rotated_server_and_client_certificates_are_used() {
 #[test]
 fn a_malformed_client_file_is_named_and_a_corrected_one_is_used() {
     let secure = Secure::start();
-    let proxy = Proxy::start(secure.etcd.client_addr());
+    let proxy = Proxy::start(secure.etcd.client_addr()).unwrap();
     let client = connect(&format!("https://{}", proxy.addr()), secure.tls());
     works(&client);
     let good = read(&secure.client.key);

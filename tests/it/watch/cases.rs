@@ -58,7 +58,7 @@ fn ends_without_an_error(watcher: Watcher) -> usize {
 #[test]
 fn a_dropped_watch_ends_at_once_without_an_error() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let direct = connect(&etcd);
 
@@ -68,12 +68,12 @@ fn a_dropped_watch_ends_at_once_without_an_error() {
 
     // A watch whose creation is not answered.
     let set = client.watch_set().unwrap();
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     set.submit("k").unwrap();
     let receiver = set.receiver().clone();
     drop(set);
     assert!(receiver.recv_timeout(SOON).is_err() && receiver.is_empty());
-    proxy.pause(Dir::Down, false);
+    proxy.hold(Dir::Down, false);
 
     // The client closes right after it.
     for _ in 0..20 {
@@ -93,7 +93,7 @@ fn a_dropped_watch_ends_at_once_without_an_error() {
 #[test]
 fn history_after_a_broken_connection_is_delivered_once_in_order() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let direct = connect(&etcd);
     for value in ["3", "4"] {
@@ -103,7 +103,7 @@ fn history_after_a_broken_connection_is_delivered_once_in_order() {
     let kept = client.watch("kept").unwrap();
     // In the first round the connection breaks before the first event; in the others, later.
     for before in [0, 1, 20, 60, 100, 140] {
-        proxy.pause(Dir::Down, before == 0);
+        proxy.hold(Dir::Down, before == 0);
         let down = proxy.bytes_down();
         let key = set
             .submit(Watch::key("a").start_revision(Revision::new(1)))
@@ -116,7 +116,7 @@ fn history_after_a_broken_connection_is_delivered_once_in_order() {
             eventually_watches(&etcd, 2);
         }
         proxy.drop_connections();
-        proxy.pause(Dir::Down, false);
+        proxy.hold(Dir::Down, false);
         let mut values = Vec::new();
         while values.len() < 2 {
             let (of, item) = set.receiver().recv_timeout(SOON).unwrap();
@@ -253,7 +253,7 @@ fn without_a_majority_no_watch_is_created_and_existing_ones_wait() {
 #[test]
 fn watches_created_while_others_end_continue() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let direct = connect(&etcd);
     for drops in [false, true] {
         let clients: Vec<_> = (0..5)

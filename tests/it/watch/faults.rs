@@ -31,7 +31,7 @@ fn writer(client: Client, stop: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
 #[test]
 fn lost_connections_cause_no_missing_and_no_duplicate_event() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let watchers: Vec<_> = (0..4)
         .map(|_| client.watch(KeyRange::prefix("w/")).unwrap())
@@ -102,7 +102,7 @@ fn lost_data_is_reported() {
 #[test]
 fn a_compaction_during_a_disconnect_is_reported() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let near = connect(&etcd);
     let watcher = client.watch("k").unwrap();
@@ -122,7 +122,7 @@ fn a_compaction_during_a_disconnect_is_reported() {
 #[test]
 fn a_watch_requested_while_connections_break_is_created() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -142,16 +142,16 @@ fn a_watch_requested_while_connections_break_is_created() {
 #[test]
 fn a_watch_dropped_while_the_server_is_silent_is_cancelled_later() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let kept = client.watch("kept").unwrap();
-    proxy.pause(Dir::Down, true);
+    proxy.hold(Dir::Down, true);
     let error = client
         .with_timeout(Duration::from_millis(200))
         .watch("k")
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    proxy.pause(Dir::Down, false);
+    proxy.hold(Dir::Down, false);
     client.put("kept", "v").unwrap();
     events(&kept, 1);
     eventually_watches(&etcd, 1);
@@ -199,7 +199,7 @@ fn a_watch_moves_from_a_dead_member_to_another() {
 #[test]
 fn the_client_closes_while_two_thousand_watches_break_and_end() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let set = client.watch_set().unwrap();
     set.add_all((0..2000).map(|n| Watch::key(format!("k/{n}"))))
@@ -216,7 +216,7 @@ fn progress_is_not_requested_repeatedly_while_the_queue_is_full() {
         .arg(progress_interval("100ms"))
         .start()
         .unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::builder([proxy.endpoint()])
         .watch_queue(2, 1 << 20)
         .connect()
@@ -245,7 +245,7 @@ fn progress_is_not_requested_repeatedly_while_the_queue_is_full() {
 #[test]
 fn a_watch_keeps_up_while_its_connection_is_cut_repeatedly() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let watcher = client.watch(KeyRange::prefix("w/")).unwrap();
     let stop = Arc::new(AtomicBool::new(false));

@@ -69,7 +69,7 @@ fn an_unread_latest_set_pauses_no_watch_and_delivers_the_newest_event() {
 #[test]
 fn a_latest_set_reports_since_when_watches_are_lost_and_when_all_are_restored() {
     let etcd = LocalEtcd::start().unwrap();
-    let proxy = Proxy::start(etcd.client_addr());
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let (behind, direct) = (Client::connect([proxy.endpoint()]).unwrap(), connect(&etcd));
     let set = behind.latest_set().unwrap();
     let before = Instant::now();
