@@ -186,6 +186,11 @@ impl PartHandle {
     pub(crate) fn wake(&self) {
         self.part.0.wake_by_ref();
     }
+
+    /// Returns a waker of the part, which does not keep the part.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.part.0))
+    }
 }
 
 impl Drop for DropEndsPart {

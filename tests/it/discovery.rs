@@ -5,6 +5,8 @@ mod conflicts;
 mod expiry;
 mod faults;
 mod formats;
+mod health;
+mod health_servers;
 mod leaving;
 mod limits;
 mod modify;

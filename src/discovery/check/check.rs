@@ -17,7 +17,7 @@ use crate::rpc::probe::{HttpExpectation, Probe, Question};
 /// | setting | default | meaning |
 /// |---|---|---|
 /// | `interval` | 10 s | the time between the starts of two probes; varies by 10 % |
-/// | `timeout` | 2 s, at most the interval | after this time a probe has failed |
+/// | `timeout` | 2 s, or the interval if shorter | after this time a probe has failed |
 /// | `rise` | 2; heartbeat: 1 | how many successes in a row end a failure |
 /// | `fall` | 3; heartbeat: 1 | how many failures in a row begin one |
 /// | `start_grace` | 0 s | for how long failures are not counted, until the first success |
@@ -162,7 +162,8 @@ impl Check {
         self
     }
 
-    /// Sets the time after which a probe has failed, at most the interval.
+    /// Sets the time after which a probe has failed, up to 24 h. A probe that takes longer than the interval
+    /// delays the next one: probes of a check never overlap.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -249,10 +250,10 @@ impl Check {
             )));
         }
         let timeout = self.timeout.unwrap_or(TIMEOUT.min(interval));
-        if timeout.is_zero() || timeout > interval {
-            return Err(refused(
-                "the timeout is above 0 and at most the interval".into(),
-            ));
+        if timeout.is_zero() || timeout > LONGEST {
+            return Err(refused(format!(
+                "the timeout is above 0 and at most {LONGEST:?}"
+            )));
         }
         let probe = |addr: &str, question| {
             let (host, port) = address::parse(addr)

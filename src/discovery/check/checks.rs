@@ -24,14 +24,20 @@ const MOST: usize = 256;
 ///
 /// A single [`Check`] is accepted wherever `Checks` are.
 ///
-/// ```
+/// ```no_run
 /// use std::time::Duration;
 /// use etcd_blocking::health::{Check, Checks};
+/// # use etcd_blocking::{Client, Instance, Registrar};
 ///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// # let registrar = Registrar::builder(&client).start()?;
 /// let checks = Checks::new()
 ///     .check(Check::tcp("127.0.0.1:8080"))
 ///     .check(Check::http("http://127.0.0.1:8080/ready"))
 ///     .withdraw_after(Duration::from_secs(60));
+/// let api = registrar.register_checked(Instance::new("api", "10.0.0.5:8080"), checks)?;
+/// # Ok(()) }
 /// ```
 #[derive(Debug, Default)]
 #[must_use = "they check nothing until they are registered with an instance"]

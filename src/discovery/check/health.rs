@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::check_state::CheckStatus;
 
-/// The health of a registered instance at one moment.
+/// The health of a registered instance at one moment, returned by
+/// [`Registration::health`](crate::Registration::health).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {

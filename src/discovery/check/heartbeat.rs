@@ -15,14 +15,22 @@ use super::silence::Beats;
 ///
 /// [`Check::heartbeat`]: crate::health::Check::heartbeat
 ///
-/// ```
+/// ```no_run
 /// use std::time::Duration;
 /// use etcd_blocking::health::Check;
+/// # use etcd_blocking::{Client, Instance, Registrar};
 ///
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = Client::connect(["http://127.0.0.1:2379"])?;
+/// # let registrar = Registrar::builder(&client).start()?;
+/// # let jobs = etcd_blocking::crossbeam_channel::never::<()>();
 /// let (check, heartbeat) = Check::heartbeat(Duration::from_secs(30));
-/// for job in ["a", "b"] {
+/// heartbeat.beat();
+/// let worker = registrar.register_checked(Instance::new("worker", "10.0.0.5:8080"), check)?;
+/// for job in jobs {
 ///     heartbeat.beat();
 /// }
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Heartbeat {

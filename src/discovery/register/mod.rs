@@ -17,6 +17,7 @@ pub(crate) mod owned_key;
 pub(crate) mod owned_keys;
 pub(crate) mod probe;
 pub(crate) mod refusal;
+pub(crate) mod register_checked;
 pub(crate) mod registrar;
 pub(crate) mod registrar_leases;
 pub(crate) mod registrar_link;

@@ -145,7 +145,7 @@ impl Registrar {
 
     /// Waits until an instance is registered, for the client's timeout or until a predecessor's lease
     /// must have expired.
-    fn wait(&self, registration: &Registration) -> Result<()> {
+    pub(super) fn wait(&self, registration: &Registration) -> Result<()> {
         let (begun, client) = (Instant::now(), self.link.client());
         let waited = registration.wait_or_fail(client.timeout());
         let (Err(late), Some(holder)) = (&waited, registration.held_by()) else {

@@ -1,6 +1,7 @@
 //! The connection of a registrar and its registrations to their worker.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -24,6 +25,22 @@ pub(super) struct RegistrarLink {
     part: PartHandle,
     client: Client,
     sizes: SizeCheck,
+}
+
+/// Sends commands to the worker, and keeps nothing registered.
+#[derive(Debug)]
+pub(super) struct CommandSender {
+    commands: Sender<Command>,
+    waker: Waker,
+}
+
+impl CommandSender {
+    /// Sends a command. A registrar that has ended drops it.
+    pub(super) fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.waker.wake_by_ref();
+        }
+    }
 }
 
 impl RegistrarLink {
@@ -57,6 +74,15 @@ impl RegistrarLink {
         self.commands.send(command).map_err(|_| Error::closed())?;
         self.part.wake();
         Ok(())
+    }
+
+    /// Returns a sender for the worker itself, which must not drop the last link: that would wait for
+    /// the worker.
+    pub(super) fn sender(&self) -> CommandSender {
+        CommandSender {
+            commands: self.commands.clone(),
+            waker: self.part.waker(),
+        }
     }
 
     /// Begins to take all instances out of etcd. A worker that has ended drops the reply, which counts

@@ -1,9 +1,10 @@
 //! The handle of one registered instance.
 
+mod checked;
 mod shared;
 mod state;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -11,7 +12,7 @@ use crossbeam_channel::Receiver;
 use super::command::Command;
 use super::leave_group::{LeaveGroup, LeaveOutcome};
 use super::registrar_link::{LEAVE_WITHIN, RegistrarLink};
-use super::verdict::Verdict;
+use crate::discovery::check::check_task::RunningChecks;
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
 use crate::error::{Error, Operation, Result};
@@ -64,6 +65,8 @@ pub struct Registration {
 
 #[derive(Debug)]
 struct Handle {
+    /// Declared first, so that the checks end first.
+    checks: OnceLock<RunningChecks>,
     number: u64,
     shared: Arc<Shared>,
     link: Arc<RegistrarLink>,
@@ -73,6 +76,7 @@ impl Registration {
     pub(super) fn new(number: u64, shared: Arc<Shared>, link: Arc<RegistrarLink>) -> Self {
         Registration {
             handle: Arc::new(Handle {
+                checks: OnceLock::new(),
                 number,
                 shared,
                 link,
@@ -236,18 +240,6 @@ impl Registration {
     /// As [`modify`](Registration::modify).
     pub fn set_status(&self, status: Status) -> Result<()> {
         self.modify(|instance| instance.status = status)
-    }
-
-    #[allow(dead_code)]
-    /// Sets what the health checks of the instance allow, and returns at once.
-    pub(in crate::discovery) fn set_verdict(&self, verdict: Verdict) -> Result<()> {
-        let about = || Operation::about("update", &self.instance().id);
-        let changed = self.shared().set_verdict(verdict);
-        if !changed.map_err(|error| error.operation(about()))? {
-            return Ok(());
-        }
-        let sent = self.handle.link.send(Command::Update(self.handle.number));
-        sent.map_err(|error| error.operation(about()))
     }
 
     /// Leaves without failing calls: publishes [`Status::Draining`], waits for `grace`, and leaves.

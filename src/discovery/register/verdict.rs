@@ -7,7 +7,6 @@ use crate::discovery::overrides::operator_override::Override;
 use crate::discovery::status::Status;
 
 /// What the health checks of an instance allow.
-#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::discovery) enum Verdict {
     /// The instance is registered as the program set it.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -48,6 +49,8 @@ struct Inner {
     held_by: Option<LeaseId>,
     /// The outcome, once it has ended: `Ok` if it has left.
     ended: Option<Result<()>>,
+    /// Woken when it ends: the health checks.
+    at_end: Option<Waker>,
     /// The states before the channel was created.
     early: VecDeque<State>,
     /// The ends of the channel, from its creation until the registration ends.
@@ -73,6 +76,7 @@ impl Shared {
             error: None,
             held_by: None,
             ended: None,
+            at_end: None,
             early: VecDeque::new(),
             channel: None,
         };
@@ -156,7 +160,6 @@ impl Shared {
         (newest, inner.version)
     }
 
-    #[allow(dead_code)]
     /// Sets what the health checks allow. Returns whether it is another verdict than before.
     pub(super) fn set_verdict(&self, verdict: Verdict) -> Result<bool> {
         let mut inner = self.inner.lock();
@@ -223,7 +226,9 @@ impl Shared {
     pub(in crate::discovery) fn end(&self, outcome: Result<()>) {
         let mut inner = self.inner.lock();
         inner.ended.get_or_insert(outcome);
+        let waker = inner.at_end.take();
         self.set_state(inner, State::Closed);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     pub(in crate::discovery) fn refuse(&self, error: Error) {
@@ -269,6 +274,17 @@ impl Shared {
     /// The outcome, once it has ended.
     pub(super) fn ended(&self) -> Option<Result<()>> {
         self.inner.lock().ended.clone()
+    }
+
+    /// Wakes the waker when the registration ends, or now if it has ended.
+    pub(super) fn wake_at_end(&self, waker: &Waker) {
+        let mut inner = self.inner.lock();
+        if inner.ended.is_none() {
+            inner.at_end = Some(waker.clone());
+        } else {
+            drop(inner);
+            waker.wake_by_ref();
+        }
     }
 
     /// Waits until it is registered. With `fails_fast`, an error that will repeat ends the wait at
