@@ -8,6 +8,8 @@ pub mod formats {}
 
 #[doc = include_str!("../docs/choosing.md")]
 pub mod choosing {}
+#[doc = include_str!("../docs/health.md")]
+pub mod health {}
 
 #[doc = include_str!("../docs/keys.md")]
 pub mod keys {}

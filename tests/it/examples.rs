@@ -86,6 +86,7 @@ fn the_short_examples_print_the_expected_output() {
     let last_lines = [
         ("balance", "used again: true"),
         ("cache", "100,000 reads in "),
+        ("health", "picked: true"),
         ("leader", "both candidates have led"),
         ("lock", "the report was written 3 times"),
         ("select", "all three results were seen"),
