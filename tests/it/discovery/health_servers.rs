@@ -9,7 +9,9 @@ use crossbeam_channel::{bounded, unbounded};
 use etcd_blocking::health::{Check, CheckStatus, Initial};
 
 use super::*;
+use crate::support::child::alone;
 use crate::support::raw::RawServer;
+use crate::support::wait::threads;
 
 const QUICK: Duration = Duration::from_millis(20);
 /// The timeout of checks that must fail by it.
@@ -187,6 +189,44 @@ fn full_listener() -> (TcpListener, Vec<TcpStream>) {
         filling.push(stream);
     }
     (listener, filling)
+}
+
+/// 100 checks of servers share the threads that the client has anyway.
+#[test]
+fn checks_of_servers_start_no_threads() {
+    let name = "discovery::health_servers::checks_of_servers_start_no_threads";
+    alone(name, 2 * SOON, || {
+        let etcd = LocalEtcd::start().unwrap();
+        let client = client(&etcd);
+        let registrar = registrar(&client, 60);
+        let _first = registrar.register(web(1)).unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = silent.local_addr().unwrap();
+        let before = threads();
+        let checked = (2..=100).map(|n| {
+            let check = match n % 3 {
+                0 => Check::tcp(addr).interval(HOUR),
+                1 => Check::http(format!("http://{addr}/")).timeout(HOUR),
+                _ => Check::grpc(addr, "").timeout(HOUR),
+            };
+            registrar.announce_checked(web(n), check).unwrap()
+        });
+        let checked: Vec<_> = checked.collect();
+        eventually(SOON, "the TCP checks have passed", || {
+            let passed = checked
+                .iter()
+                .filter(|one| status(one) == CheckStatus::Passing);
+            (passed.count() == 33).then_some(())
+        });
+        assert_eq!(threads(), before);
+        let closure = Check::run(|| Ok::<(), String>(()));
+        let closure = registrar.register_checked(web(101), closure).unwrap();
+        assert_eq!(threads(), before + 1, "one for a closure");
+        drop((checked, closure));
+        eventually(SOON, "the thread of the closure ends", || {
+            (threads() == before).then_some(())
+        });
+    });
 }
 
 /// Without a limit of time, 180 of the checks never end. The other 20 are only on time if they wait for
