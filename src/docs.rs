@@ -8,6 +8,7 @@ pub mod formats {}
 
 #[doc = include_str!("../docs/choosing.md")]
 pub mod choosing {}
+
 #[doc = include_str!("../docs/health.md")]
 pub mod health {}
 

@@ -370,8 +370,8 @@ pub use crossbeam_channel;
 pub use client::Client;
 pub use client::builder::ClientBuilder;
 pub use client::pages::Pages;
-pub use discovery::public::{balance, codec};
 pub use discovery::health;
+pub use discovery::public::{balance, codec};
 pub use discovery::{
     Balance, Cause, Change, Discovery, Instance, Loss, OnConflict, Override, Registrar,
     RegistrarBuilder, Registration, ServiceView, State, Status,

@@ -6,7 +6,6 @@
 
 mod address;
 mod balance;
-#[allow(dead_code, reason = "the task that uses the decisions follows")]
 pub(crate) mod check;
 pub(crate) mod codec;
 pub mod health;

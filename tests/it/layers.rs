@@ -104,7 +104,6 @@ const PURE: &[&str] = &[
     "discovery/check/instance_health.rs",
     "discovery/check/probe_schedule.rs",
     "discovery/check/silence.rs",
-    "discovery/resolve/balance.rs",
     "discovery/register/batch.rs",
     "discovery/register/batch_plan.rs",
     "discovery/register/batch_plan/queues.rs",
