@@ -7,6 +7,7 @@
 mod dns;
 mod ours;
 mod program;
+mod several;
 mod theirs;
 
 use std::time::Duration;

@@ -6,13 +6,13 @@ use super::*;
 use crate::examples;
 use crate::support::wait::eventually;
 
-const ZONE: &str = "/skydns/local/cluster/";
+pub(super) const ZONE: &str = "/skydns/local/cluster/";
 
 /// A running CoreDNS for the zone `cluster.local`.
-struct CoreDns(Running);
+pub(super) struct CoreDns(Running);
 
 impl CoreDns {
-    fn start(etcd: &LocalEtcd) -> Option<Self> {
+    pub(super) fn start(etcd: &LocalEtcd) -> Option<Self> {
         let program = Peer::CoreDns.program()?;
         let running = Running::start(&program, etcd, &["cluster.local."]);
         running.says("serving");
@@ -20,14 +20,14 @@ impl CoreDns {
     }
 
     /// The code of the response and its records.
-    fn ask(&mut self, question: &str) -> String {
+    pub(super) fn ask(&mut self, question: &str) -> String {
         self.0.tell(question);
         self.0.line(|_| true)
     }
 
     /// Asks until this is the answer.
     #[track_caller]
-    fn answers(&mut self, question: &str, answer: &str) {
+    pub(super) fn answers(&mut self, question: &str, answer: &str) {
         let mut last = String::new();
         eventually(SOON, &format!("{question}: {answer}"), || {
             last = self.ask(question);
