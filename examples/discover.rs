@@ -30,7 +30,7 @@ Follows the instances of a service, until Ctrl-C or SIGTERM.
 
     --service  the service, such as web
     --once     print the addresses now, one a line, and end
-    --codec    the format: the same as for `register`; native by default
+    --codec    the format: one of those of `register`; native by default
     --prefix   what the keys begin with; each format has a default, such as /services/ with native
 
 One line for each change; its first character says which:
@@ -51,16 +51,17 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Ending> {
     let flags = Flags::read(&["--service", "--codec", "--prefix"], &["--once"])?;
     let service = flags.required("--service")?.to_owned();
+    let codecs = flags.codecs()?;
+    let Ok([(codec, prefix)]) = <[_; 1]>::try_from(codecs) else {
+        return Err(Ending::Misused("--codec is one codec".to_owned()));
+    };
     let endpoints = etcd::endpoints()?.unwrap_or(vec!["http://127.0.0.1:2379".to_owned()]);
     let stop = program::stop_signals()?;
 
     let client = Client::connect(endpoints)?;
-    let mut discovery = Discovery::new(&client);
-    for (codec, prefix) in flags.codecs()? {
-        discovery = discovery.codec(codec);
-        if let Some(prefix) = prefix {
-            discovery = discovery.prefix(prefix);
-        }
+    let mut discovery = Discovery::new(&client).codec(codec);
+    if let Some(prefix) = prefix {
+        discovery = discovery.prefix(prefix);
     }
     // `service` returns when the first list is read: an empty list means that there are no instances.
     let Some(opened) = blocking::unless_stopped(&stop, move || discovery.service(&service)) else {

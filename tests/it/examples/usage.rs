@@ -36,6 +36,8 @@ fn invalid_flags_are_named_in_one_line_and_exit_with_2() {
             and(&["--codec", "json"]),
             "--codec is one of native, plain, go-naming",
         ),
+        (and(&["--codec=kratos,json"]), "not \"json\""),
+        (and(&["--prefix=/a/,/b/"]), "more prefixes than"),
         (and(&["--once"]), "unknown argument \"--once\""),
         (and(&["more"]), "unknown argument \"more\""),
         (vec!["--service", "a/b", "--addr", "a:1"], "\"a/b\""),
@@ -47,6 +49,10 @@ fn invalid_flags_are_named_in_one_line_and_exit_with_2() {
     let discover = [
         (vec![], "--service is missing"),
         (vec!["--service", "a/b"], "\"a/b\""),
+        (
+            vec!["--service", "web", "--codec=native,plain"],
+            "--codec is one codec",
+        ),
         (
             vec!["--service", "web", "--once=1"],
             "--once takes no value",

@@ -1,6 +1,6 @@
 //! CoreDNS on the same etcd: real queries for instances of ours, and its records in a view.
 
-use etcd_blocking::codec;
+use etcd_blocking::{ErrorKind, codec};
 
 use super::*;
 use crate::examples;
@@ -125,4 +125,30 @@ fn a_record_that_breaks_a_zone_is_reported_and_hides_nothing() {
             "NOERROR; A web.cluster.local. 10.0.0.1; A web.cluster.local. 10.0.0.2",
         );
     }
+}
+
+#[test]
+fn a_name_that_would_break_a_zone_is_an_error_of_register_in_any_position() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let registrar = Registrar::builder(&client)
+        .add_codec(codec::SkyDns)
+        .prefix(ZONE);
+    let registrar = registrar.start().unwrap();
+    for (service, addr, reason) in [
+        ("Web", "10.0.0.1:80", "lower-case"),
+        ("dns", "10.0.0.1:80", "meaning of its own"),
+        (
+            "web",
+            "10.0.0.256:80",
+            "neither an IP address nor a DNS name",
+        ),
+    ] {
+        let error = registrar
+            .register(Instance::new(service, addr))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    assert_eq!(client.get_prefix("").unwrap().len(), 0);
 }
