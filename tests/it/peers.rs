@@ -5,6 +5,7 @@
 //! skipped, unless `ETCD_BLOCKING_GO=required`, which `.ci/run` sets where Go is installed.
 
 mod dns;
+mod golden;
 mod ours;
 mod program;
 mod several;
