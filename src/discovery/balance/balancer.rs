@@ -16,18 +16,22 @@ use crate::util::jitter;
 
 /// The balancer of one view, shared by all threads that pick from it and by the guards of its calls.
 #[derive(Debug)]
-pub(crate) struct Balancer(Arc<Mutex<Pool>>);
+pub(crate) struct Balancer {
+    pool: Arc<Mutex<Pool>>,
+    attempts: u32,
+}
 
 impl Balancer {
     pub(crate) fn new(settings: BalanceSettings) -> Self {
-        let pool = Pool::new(settings, jitter::number());
-        Balancer(Arc::new(Mutex::new(pool)))
+        let attempts = settings.retry_budget.attempts;
+        let pool = Arc::new(Mutex::new(Pool::new(settings, jitter::number())));
+        Balancer { pool, attempts }
     }
 
     pub(crate) fn update(&self, edits: &[InstanceEdit]) {
         // The lock is released in between: a list of 100,000 instances must not delay a pick.
         for edits in edits.chunks(64) {
-            let mut pool = self.0.lock();
+            let mut pool = self.pool.lock();
             for (key, instance) in edits {
                 pool.update(key, instance.as_ref());
             }
@@ -37,13 +41,13 @@ impl Balancer {
 
     /// The number of instances that can be picked.
     pub(crate) fn pickable(&self) -> usize {
-        self.0.lock().len()
+        self.pool.lock().len()
     }
 
     /// The next instance, or `None` when none accepts calls.
     pub(crate) fn pick(&self, key: Option<&[u8]>) -> Option<Arc<Instance>> {
         let key = key.map(stable_hash);
-        let mut pool = self.0.lock();
+        let mut pool = self.pool.lock();
         let now = pool.needs_clock().then(Instant::now);
         pool.pick(Request {
             key,
@@ -77,7 +81,7 @@ impl Balancer {
         may_begin: impl FnOnce(&mut Pool, Instant) -> bool,
     ) -> Option<CallGuard> {
         let now = Instant::now();
-        let mut pool = self.0.lock();
+        let mut pool = self.pool.lock();
         if !may_begin(&mut pool, now) {
             return None;
         }
@@ -88,17 +92,22 @@ impl Balancer {
             is_counted: true,
         })?;
         drop(pool);
-        Some(CallGuard::new(Arc::clone(&self.0), position, instance, now))
+        Some(CallGuard::new(
+            Arc::clone(&self.pool),
+            position,
+            instance,
+            now,
+        ))
     }
 
     /// The most attempts of one call.
     pub(super) fn attempts(&self) -> u32 {
-        self.0.lock().settings().retry_budget.attempts
+        self.attempts
     }
 
     /// The instances that are ejected.
     pub(super) fn ejected(&self) -> Vec<Arc<Instance>> {
-        self.0.lock().ejected()
+        self.pool.lock().ejected()
     }
 }
 

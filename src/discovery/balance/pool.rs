@@ -90,10 +90,6 @@ impl Pool {
         }
     }
 
-    pub(super) fn settings(&self) -> &BalanceSettings {
-        &self.settings
-    }
-
     pub(super) fn retries(&mut self) -> &mut RetryTokens {
         &mut self.retries
     }
@@ -101,6 +97,12 @@ impl Pool {
     /// The number of instances that can be picked, including those that are ejected.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The number of calls in flight.
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> u64 {
+        self.calls.total.iter().sum()
     }
 
     /// Whether a pick depends on the time.

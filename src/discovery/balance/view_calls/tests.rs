@@ -12,12 +12,16 @@ fn balancer(instances: usize, retry_budget: RetryBudget) -> Balancer {
         retry_budget,
         ..BalanceSettings::default()
     });
+    fill(&balancer, instances);
+    balancer
+}
+
+fn fill(balancer: &Balancer, instances: usize) {
     let edits = (0..instances).map(|n| {
         let instance = Instance::new("web", "a:1").id(n.to_string());
         (n.to_string().into(), Some(Arc::new(instance)))
     });
     balancer.update(&edits.collect::<Vec<_>>());
-    balancer
 }
 
 #[test]
@@ -44,6 +48,28 @@ fn another_instance_is_tried_only_when_the_closure_permits_it() {
     assert_eq!(answer, Ok(2));
     let failed = call(&balancer, None, |_| Attempt::<(), _>::Failed(7));
     assert_eq!(failed, Err(CallError::Failed(7)));
+}
+
+#[test]
+fn no_instance_is_tried_twice_while_others_exist() {
+    for balance in [Balance::Random, Balance::Rendezvous] {
+        let balancer = Balancer::new(BalanceSettings {
+            balance,
+            retry_budget: RetryBudget::default().per_second(1000).attempts(8),
+            ..BalanceSettings::default()
+        });
+        fill(&balancer, 8);
+        for key in 0..20 {
+            let mut tried = Vec::new();
+            let _ = call(&balancer, Some(key << 40), |instance| {
+                tried.push(instance.id.clone());
+                Attempt::<(), _>::Retry(())
+            });
+            tried.sort();
+            tried.dedup();
+            assert_eq!(tried.len(), 8, "{balance:?}");
+        }
+    }
 }
 
 #[test]

