@@ -12,7 +12,7 @@ use crate::discovery::instance::Instance;
 pub(super) type SubsetEdit = (Bytes, Option<Arc<Instance>>);
 
 /// The `size` instances with the lowest scores; the score is a hash of the client and the id of the instance
-/// (rendezvous subsetting, as in gRPC's proposal A68).
+/// (as in the random subsetting of gRPC, proposal A68).
 ///
 /// A client keeps its subset: one that leaves is replaced by one other, and one that joins replaces at most
 /// one. The subsets of different clients are independent.
