@@ -8,6 +8,7 @@ use etcd_blocking::health::{Check, CheckStatus, Checks, Health, Initial};
 use super::*;
 
 const QUICK: Duration = Duration::from_millis(20);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The other side of a check that asks this test for each result.
 struct Answers {
@@ -246,7 +247,7 @@ fn silence_fails_a_heartbeat_and_a_beat_ends_the_failure() {
     });
     eventually_status(&web, CheckStatus::Failing);
 
-    let (check, heartbeat) = Check::heartbeat(SOON);
+    let (check, heartbeat) = Check::heartbeat(HOUR);
     let announced = registrar.announce_checked(Instance::new("web", "10.0.0.1:2"), check);
     let other = announced.unwrap();
     heartbeat.beat();
@@ -254,6 +255,8 @@ fn silence_fails_a_heartbeat_and_a_beat_ends_the_failure() {
     heartbeat.fail("out of memory");
     eventually_status(&other, CheckStatus::Failing);
     assert_eq!(health(&other).reason.unwrap(), "heartbeat: out of memory");
+    heartbeat.beat();
+    eventually_status(&other, CheckStatus::Passing);
 }
 
 #[test]
@@ -295,12 +298,15 @@ fn the_checks_end_with_the_registration_in_every_way_of_ending() {
     let checked = |n: u16| {
         let used = Arc::new(());
         let watched = Arc::downgrade(&used);
+        let (probed, probes) = unbounded();
         let check = Check::run(move || {
             let _ = &used;
-            Ok::<(), String>(())
+            probed.send(()).map_err(|error| error.to_string())
         });
-        let check = check.interval(Duration::from_secs(3600));
+        let check = check.interval(HOUR);
         let registration = registrar.register_checked(web(n), check).unwrap();
+        // The second probe comes after a second; the next one an hour later.
+        (0..2).for_each(|_| probes.recv_timeout(SOON).unwrap());
         (registration, watched)
     };
     let ends = |used: std::sync::Weak<()>| {
