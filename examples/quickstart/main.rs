@@ -5,8 +5,9 @@
 //! ```
 //!
 //! It starts an etcd of its own and three processes of a small TCP service. The processes
-//! [register themselves](service); this one discovers and [calls](caller) them. Then one is killed,
-//! one leaves, and etcd loses all its data. The calls continue meanwhile.
+//! [register themselves](service); this one discovers and [calls](caller) them. Then the health check
+//! of one fails and recovers, one is killed, one leaves, and etcd loses all its data. The calls continue
+//! meanwhile.
 
 mod caller;
 mod process;
@@ -96,6 +97,27 @@ fn demonstrate() -> Result<(), Ending> {
         }
     }
     steps.done("each of the three was called");
+
+    web3.tell("fail").map_err(failed)?;
+    timeline.say("web-3 has a full disk: its health check fails three times in a row");
+    let is_picked = |id: &str| (0..10).any(|_| view.pick().is_some_and(|picked| picked.id == id));
+    let why = || {
+        let found = view
+            .snapshot()
+            .iter()
+            .find(|one| one.id == "web-3")?
+            .clone();
+        Some(found.reason.clone()).filter(|_| !found.is_pickable())
+    };
+    steps.until("web-3 is out of service", || why().is_some())?;
+    steps.until("web-3 is not picked", || !is_picked("web-3"))?;
+    let why = why().unwrap_or_default();
+    steps.done(format_args!(
+        "web-3 is out of service ({why}) and is not called"
+    ));
+    web3.tell("recover").map_err(failed)?;
+    steps.until("web-3 is picked", || is_picked("web-3"))?;
+    steps.done("web-3 has recovered, and is called again");
 
     let killed = Instant::now();
     web2.kill_dash_9().map_err(failed)?;
@@ -202,10 +224,15 @@ fn print_changes(view: &ServiceView, timeline: Timeline) -> Receiver<Change> {
             for (instance, cause) in change.causes() {
                 timeline.say(format_args!("  view: - {} {cause:?}", instance.id));
             }
-            for instance in change.present() {
+            let is_update = matches!(change, Change::Updated { .. });
+            for instance in change.present().filter(|_| !is_update) {
                 timeline.say(format_args!("  view: + {} {}", instance.id, instance.addr));
             }
             match &change {
+                Change::Updated { instance, .. } => {
+                    let now = format!("{} {}", instance.status, instance.reason);
+                    timeline.say(format_args!("  view: ~ {} {}", instance.id, now.trim_end()));
+                }
                 Change::Stale { .. } => {
                     timeline.say("  view: stale, shows the last good list");
                 }

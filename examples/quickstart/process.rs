@@ -1,6 +1,6 @@
 //! A child process of the demonstration that runs the service.
 
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -35,6 +35,14 @@ impl Process {
     pub(crate) fn kill_dash_9(&mut self) -> io::Result<()> {
         self.0.kill()?;
         self.0.wait().map(drop)
+    }
+
+    /// Writes a line to its stdin: `fail` or `recover`.
+    pub(crate) fn tell(&mut self, line: &str) -> io::Result<()> {
+        match &mut self.0.stdin {
+            Some(stdin) => writeln!(stdin, "{line}"),
+            None => Ok(()),
+        }
     }
 
     /// Closes its stdin, which makes it leave.

@@ -1,10 +1,13 @@
 //! One process of the service: it listens, registers and answers.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use etcd_blocking::health::Check;
 use etcd_blocking::{Client, Instance, Registrar};
 
 use crate::program::{Ending, say};
@@ -14,7 +17,8 @@ use crate::{SERVICE, TTL, states};
 /// still get an answer.
 const LINGER: Duration = Duration::from_millis(300);
 
-/// Serves as the instance `name` until stdin ends, and prints its states.
+/// Serves as the instance `name` until stdin ends, and prints its states. A line `fail` makes its health
+/// check fail, and any other line makes it pass.
 pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
     let failed = |error: io::Error| Ending::Failed(error.to_string());
 
@@ -32,7 +36,14 @@ pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
 
     let client = Client::connect(endpoint)?;
     let registrar = Registrar::builder(&client).ttl(TTL).start()?;
-    let registration = registrar.register(instance)?;
+    let is_full = Arc::new(AtomicBool::new(false));
+    let disk = Arc::clone(&is_full);
+    let check = Check::run(move || match disk.load(SeqCst) {
+        false => Ok(()),
+        true => Err("full"),
+    });
+    let check = check.name("disk").interval(Duration::from_millis(100));
+    let registration = registrar.register_checked(instance, check)?;
 
     // A program need not read the states. This demonstration prints them.
     let changes = registration.states().clone();
@@ -44,7 +55,9 @@ pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
 
     // The demonstration closes stdin to make this process leave. stdin is closed, too, when the
     // demonstration is killed: no process stays behind.
-    let _ = io::stdin().read_to_end(&mut Vec::new());
+    for line in io::stdin().lines().map_while(Result::ok) {
+        is_full.store(line == "fail", SeqCst);
+    }
 
     drop(registration);
     thread::sleep(LINGER);

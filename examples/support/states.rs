@@ -20,6 +20,7 @@ pub(crate) fn describe(state: &State) -> String {
         ),
         State::Lost { why } => format!("lost: {}", loss(why)),
         State::Draining => "draining: it asks for no new calls".to_owned(),
+        State::Withdrawn => "withdrawn: its health checks do not allow it yet".to_owned(),
         State::Closed => "closed: it has left".to_owned(),
         // More states may come with later versions of the crate.
         other => format!("{other:?}"),
