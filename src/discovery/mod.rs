@@ -8,7 +8,6 @@ mod address;
 mod balance;
 pub(crate) mod check;
 pub(crate) mod codec;
-pub mod health;
 mod instance;
 pub(crate) mod overrides;
 pub(crate) mod public;

@@ -12,3 +12,13 @@ pub mod codec {
         Rpcx, SkyDns, all, by_name,
     };
 }
+
+/// Health checks of registered instances: what is checked, how often, and what follows.
+///
+/// A [`Check`](health::Check) says what is checked, and [`Checks`](health::Checks) say what follows from the
+/// results.
+pub mod health {
+    pub use crate::discovery::check::{
+        Check, CheckHealth, CheckStatus, Checks, Health, Heartbeat, Initial,
+    };
+}
