@@ -370,8 +370,6 @@ pub use crossbeam_channel;
 pub use client::Client;
 pub use client::builder::ClientBuilder;
 pub use client::pages::Pages;
-pub use discovery::health;
-pub use discovery::public::{balance, codec};
 pub use discovery::public::{balance, codec, health};
 pub use discovery::{
     Balance, Cause, Change, Discovery, Instance, Loss, OnConflict, Override, Registrar,
