@@ -66,7 +66,9 @@ impl RegistrarTask {
         }));
         let changed = unwatched.symmetric_difference(&self.unwatched);
         self.to_publish.extend(changed);
-        self.check_watches_at = (!unwatched.is_empty()).then(|| now + UNWATCHED_LIMIT / 4);
+        // The oldest may be the watch of the overrides, which makes no entry suspect.
+        let is_any_lost = oldest.is_some() || !unwatched.is_empty();
+        self.check_watches_at = is_any_lost.then(|| now + UNWATCHED_LIMIT / 4);
         self.unwatched = unwatched;
     }
 
