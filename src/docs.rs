@@ -12,6 +12,9 @@ pub mod choosing {}
 #[doc = include_str!("../docs/health.md")]
 pub mod health {}
 
+#[doc = include_str!("../docs/views.md")]
+pub mod views {}
+
 #[doc = include_str!("../docs/keys.md")]
 pub mod keys {}
 

@@ -372,8 +372,9 @@ pub use client::builder::ClientBuilder;
 pub use client::pages::Pages;
 pub use discovery::public::{balance, codec, health};
 pub use discovery::{
-    Balance, Cause, Change, Discovery, Instance, Loss, OnConflict, Override, Registrar,
-    RegistrarBuilder, Registration, ServiceView, State, Status,
+    Balance, CatalogChange, Cause, Change, Discovery, Freshness, Instance, Loss, OnConflict,
+    Override, Protection, Registrar, RegistrarBuilder, Registration, ServiceCatalog, ServiceView,
+    State, Status,
 };
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "__tls")]
@@ -480,7 +481,8 @@ pub mod config {
 /// Counters and latencies of a client: [`Client::metrics`].
 pub mod metrics {
     pub use crate::observe::{
-        CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+        CallMetrics, EndpointMetrics, Latencies, LeaseMetrics, Metrics, TokenMetrics, ViewMetrics,
+        WatchMetrics,
     };
 }
 

@@ -34,7 +34,7 @@ pub(crate) use before_close::BeforeClose;
 use crate::error::{ErrorKind, Result};
 use crate::grpc::connect::endpoint::Endpoint;
 use crate::grpc::{Transport, TransportSettings};
-use crate::observe::{ObservedCall, Underway};
+use crate::observe::{ObservedCall, Telemetry, Underway};
 use crate::replica::mirror;
 use crate::replica::mirror::{Mirror, MirrorSettings};
 use crate::rpc::kv::Get;
@@ -310,12 +310,41 @@ impl Client {
     ) -> impl Future<Output = Result<Mirror>> + Send + 'static {
         let core = &self.core;
         let (transport, registry) = (Arc::clone(&core.transport), Arc::clone(&core.watches));
-        let settings = MirrorSettings {
+        mirror::open(
+            &core.bridge,
+            transport,
+            registry,
+            self.mirror_settings(range),
+        )
+    }
+
+    /// Opens a mirror that has no list yet. It does not block.
+    pub(crate) fn mirror_unlisted(&self, range: impl Into<KeyRange>) -> Result<Mirror> {
+        let core = &self.core;
+        let (transport, registry) = (Arc::clone(&core.transport), Arc::clone(&core.watches));
+        let settings = self.mirror_settings(range.into());
+        mirror::open_unlisted(&core.bridge, transport, registry, settings)
+    }
+
+    fn mirror_settings(&self, range: KeyRange) -> MirrorSettings {
+        MirrorSettings {
             range,
             namespace: self.namespace_of_view().cloned(),
             timeout: self.timeout,
-        };
-        mirror::open(&core.bridge, transport, registry, settings)
+        }
+    }
+
+    /// The keys of a range of this view, without the namespace.
+    pub(crate) fn absolute_range(&self, range: KeyRange) -> KeyRange {
+        match self.namespace_of_view() {
+            Some(namespace) => namespace.outer(&range),
+            None => range,
+        }
+    }
+
+    /// The receiver of the events of this client.
+    pub(crate) fn telemetry(&self) -> &Arc<Telemetry> {
+        self.core.transport.telemetry()
     }
 
     /// Adds a hook that [`close`](Client::close) of this client, or of any clone or view, runs.

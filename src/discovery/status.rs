@@ -26,10 +26,13 @@ pub enum Status {
     OutOfService,
     /// An operator took it out of service.
     Maintenance,
+    /// Its registration expired together with many others, and its view does not believe that: see
+    /// [`Protection`](crate::Protection). It is no status of a registration, and only a view sets it.
+    Suspect,
 }
 
 impl Status {
-    /// All statuses.
+    /// All statuses of registrations.
     const ALL: [Status; 5] = [
         Status::Starting,
         Status::Up,
@@ -51,6 +54,7 @@ impl Status {
             Status::Draining => "draining",
             Status::OutOfService => "out_of_service",
             Status::Maintenance => "maintenance",
+            Status::Suspect => "suspect",
         }
     }
 
@@ -79,6 +83,12 @@ mod tests {
         }
         assert_eq!(Status::from_name("UP"), None);
         assert_eq!(Status::from_name(""), None);
+    }
+
+    #[test]
+    fn a_suspect_is_no_status_of_a_registration() {
+        assert_eq!(Status::from_name(Status::Suspect.as_str()), None);
+        assert!(!Status::Suspect.is_pickable());
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Metrics {
     pub watches: WatchMetrics,
     /// The leases that are kept alive.
     pub leases: LeaseMetrics,
+    /// The views of services.
+    pub views: ViewMetrics,
 }
 
 /// The calls of one verb, a part of [`Metrics`].
@@ -196,6 +198,28 @@ pub struct LeaseMetrics {
     pub streams: u64,
 }
 
+/// The views of services, a part of [`Metrics`].
+///
+/// ```no_run
+/// # fn main() -> etcd_blocking::Result<()> {
+/// # let client = etcd_blocking::Client::connect("http://127.0.0.1:2379")?;
+/// let views = client.metrics().views;
+/// println!("{} of {} audits found a difference", views.repairs, views.audits);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ViewMetrics {
+    /// Audits that compared a view with etcd.
+    pub audits: u64,
+    /// Audits that found a difference. The view has then listed its service again.
+    pub repairs: u64,
+    /// Mass expiries, after which a view held instances as suspects.
+    pub mass_expiries: u64,
+    /// Cache files that were refused, or could not be written.
+    pub cache_failures: u64,
+}
+
 impl Metrics {
     /// Calls of all verbs that ended, with or without an error.
     pub fn finished(&self) -> u64 {
@@ -287,9 +311,14 @@ impl fmt::Display for Metrics {
             "leases: {} kept, {} renewals, {} lost, {} streams",
             leases.kept, leases.renewals, leases.lost, leases.streams
         )?;
-        match leases.smallest_slack {
-            Some(slack) => write!(f, ", {slack:.1?} left to the first"),
-            None => Ok(()),
+        if let Some(slack) = leases.smallest_slack {
+            write!(f, ", {slack:.1?} left to the first")?;
         }
+        let views = &self.views;
+        write!(
+            f,
+            "\nviews: {} audits, {} repairs, {} mass expiries, {} cache failures",
+            views.audits, views.repairs, views.mass_expiries, views.cache_failures
+        )
     }
 }

@@ -30,7 +30,7 @@ use crate::util::boot_time::BootTime;
 pub(crate) use call::{ObservedCall, Underway};
 pub use latencies::Latencies;
 pub use metrics::{
-    CallMetrics, EndpointMetrics, LeaseMetrics, Metrics, TokenMetrics, WatchMetrics,
+    CallMetrics, EndpointMetrics, LeaseMetrics, Metrics, TokenMetrics, ViewMetrics, WatchMetrics,
 };
 pub(crate) use subject::Subject;
 use verbs::Verbs;
@@ -58,6 +58,7 @@ pub(crate) struct Telemetry {
     tokens: [AtomicU64; 2],
     pub(crate) watches: WatchCounters,
     pub(crate) leases: LeaseCounters,
+    pub(crate) views: ViewCounters,
     queues: Mutex<Vec<Weak<dyn ReportedQueue>>>,
 }
 
@@ -70,6 +71,15 @@ pub(crate) struct WatchCounters {
     resumes: AtomicU64,
     pauses: AtomicU64,
     delivered: AtomicU64,
+}
+
+/// The counters of the views, updated by the worker.
+#[derive(Debug, Default)]
+pub(crate) struct ViewCounters {
+    audits: AtomicU64,
+    repairs: AtomicU64,
+    mass_expiries: AtomicU64,
+    cache_failures: AtomicU64,
 }
 
 /// The counters of the leases, updated by their task.
@@ -99,6 +109,7 @@ impl Telemetry {
             tokens: [const { AtomicU64::new(0) }; 2],
             watches: WatchCounters::default(),
             leases: LeaseCounters::default(),
+            views: ViewCounters::default(),
             queues: Mutex::default(),
         })
     }
@@ -117,6 +128,7 @@ impl Telemetry {
             },
             watches: self.watches.snapshot(queued, queued_bytes),
             leases: self.leases.snapshot(now),
+            views: self.views.snapshot(),
         }
     }
 
@@ -280,6 +292,52 @@ impl WatchCounters {
             delivered: self.delivered.load(Relaxed),
             queued,
             queued_bytes,
+        }
+    }
+}
+
+impl ViewCounters {
+    /// Records an audit that compared a view with etcd.
+    pub(crate) fn audited(&self) {
+        self.audits.fetch_add(1, Relaxed);
+    }
+
+    /// Records that an audit found a difference.
+    pub(crate) fn repaired(&self, about: &dyn fmt::Display) {
+        self.repairs.fetch_add(1, Relaxed);
+        event!(warn, "view", "an audit found a difference to etcd, and the view lists again", keys = %about);
+    }
+
+    /// Records that many instances of a service expired at once.
+    pub(crate) fn mass_expiry(&self, service: &str, suspects: usize) {
+        self.mass_expiries.fetch_add(1, Relaxed);
+        event!(
+            warn,
+            "view",
+            "many instances expired at once",
+            service,
+            suspects
+        );
+    }
+
+    /// Records that a cache file was refused.
+    pub(crate) fn cache_refused(&self, why: &str) {
+        self.cache_failures.fetch_add(1, Relaxed);
+        event!(warn, "view", "a cache file was refused", reason = why);
+    }
+
+    /// Records that a cache file was not written.
+    pub(crate) fn cache_not_written(&self, path: &std::path::Path, error: &std::io::Error) {
+        self.cache_failures.fetch_add(1, Relaxed);
+        event!(warn, "view", "a cache file was not written", path = %path.display(), %error);
+    }
+
+    fn snapshot(&self) -> ViewMetrics {
+        ViewMetrics {
+            audits: self.audits.load(Relaxed),
+            repairs: self.repairs.load(Relaxed),
+            mass_expiries: self.mass_expiries.load(Relaxed),
+            cache_failures: self.cache_failures.load(Relaxed),
         }
     }
 }

@@ -57,4 +57,5 @@ mod submit;
 mod tls;
 mod txn;
 mod unreachable;
+mod views;
 mod watch;

@@ -52,6 +52,10 @@ impl Format {
         self.codec.range(&self.prefix, service)
     }
 
+    pub(crate) fn all(&self) -> KeyRange {
+        self.codec.all(&self.prefix)
+    }
+
     pub(crate) fn encode(&self, instance: &Instance) -> Result<Option<Bytes>> {
         self.codec.encode(instance)
     }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Select, Sender, TrySendError, bounded};
 
 use super::change::Change;
 use super::change_backlog::ChangeBacklog;
-use super::directory::{ChangeRecord, Directory};
+use super::directory::ChangeRecord;
 
 /// The number of changes that fit into the channel. crossbeam allocates all of them at once.
 const CAPACITY: usize = 64;
@@ -54,6 +54,18 @@ impl ChangeQueue {
         ChangeQueue::with_capacity(CAPACITY)
     }
 
+    /// Creates the queue of a view whose instances were listed before: a reader starts with all of them.
+    pub(super) fn of_listed() -> (Self, Arc<ChangeChannel>) {
+        let (mut queue, channel) = ChangeQueue::new();
+        queue.early = None;
+        (queue, channel)
+    }
+
+    /// Whether the view was dropped.
+    pub(super) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.channel) == 1
+    }
+
     fn with_capacity(capacity: usize) -> (Self, Arc<ChangeChannel>) {
         let channel = Arc::new(ChangeChannel {
             capacity,
@@ -89,12 +101,13 @@ impl ChangeQueue {
         }
     }
 
-    /// Moves waiting changes into the channel while it has room.
-    pub(super) fn flush(&mut self, directory: &Directory) {
+    /// Moves waiting changes into the channel while it has room. `first_changes` are those for a new
+    /// reader, which lead to all instances.
+    pub(super) fn flush(&mut self, first_changes: impl FnOnce() -> Vec<Change>) {
         if let (None, Some((sender, _))) = (&self.sender, self.channel.ends.get()) {
             self.sender = Some(sender.clone());
             let first = self.early.take();
-            for change in first.unwrap_or_else(|| directory.first_changes()) {
+            for change in first.unwrap_or_else(first_changes) {
                 self.backlog.push_whole(change);
             }
         }

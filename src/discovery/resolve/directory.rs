@@ -7,7 +7,6 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::change::{Cause, Change};
-use super::instance_list::InstanceEdit;
 use super::removal_cause::{LeaseQuery, RemovalCauses};
 use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
@@ -48,8 +47,11 @@ pub(crate) struct DirectoryUpdate {
     pub(crate) before: Vec<Arc<Instance>>,
     /// The queries to send, each of which [`Directory::lease_status`] answers.
     pub(crate) queries: Vec<LeaseQuery>,
+    /// The instances whose keys were deleted, and whose removal is reported when its cause is known.
+    pub(crate) unexplained: Vec<Arc<Instance>>,
 }
 
+#[cfg(test)]
 impl DirectoryUpdate {
     /// The changes, each with the instances that it replaces. There is at most one reset.
     pub(crate) fn records(self) -> impl Iterator<Item = ChangeRecord> {
@@ -75,8 +77,6 @@ pub(crate) struct Directory {
     /// `None` before the first list: unknown is different from empty.
     revision: Option<Revision>,
     stale: Option<Instant>,
-    /// The edits since they were taken last.
-    edits: Vec<InstanceEdit>,
 }
 
 #[derive(Debug)]
@@ -95,7 +95,6 @@ impl Directory {
             causes: RemovalCauses::default(),
             revision: None,
             stale: None,
-            edits: Vec::new(),
         }
     }
 
@@ -120,7 +119,6 @@ impl Directory {
             let old = before.remove(&key).map(|entry| entry.instance);
             let read = self.format.decode(&key, &kv.value);
             if let (Some(old), Ok(None) | Err(_)) = (&old, &read) {
-                self.edits.push((key.clone(), None));
                 removed.push((old.clone(), Cause::Replaced));
             }
             let read = match read {
@@ -146,21 +144,18 @@ impl Directory {
                     let read = Arc::new(read);
                     update.before.push(old);
                     updated.push(read.clone());
-                    self.edits.push((key.clone(), Some(read.clone())));
                     read
                 }
                 old => {
                     let read = Arc::new(read);
                     removed.extend(old.map(|old| (old, Cause::Replaced)));
                     added.push(read.clone());
-                    self.edits.push((key.clone(), Some(read.clone())));
                     read
                 }
             };
             self.entries.insert(key, Entry { instance, lease });
         }
-        for (key, entry) in before {
-            self.edits.push((key, None));
+        for entry in before.into_values() {
             removed.push((entry.instance, Cause::Resync));
         }
         if !(added.is_empty() && updated.is_empty() && removed.is_empty()) {
@@ -229,7 +224,8 @@ impl Directory {
         self.stale.take().map(|_| Change::Live)
     }
 
-    /// The time since which the view may be outdated.
+    /// The time since which the directory may be outdated.
+    #[cfg(test)]
     pub(crate) fn stale_since(&self) -> Option<Instant> {
         self.stale
     }
@@ -239,9 +235,29 @@ impl Directory {
         self.revision
     }
 
-    /// Takes the edits of the instances since the last call.
-    pub(crate) fn take_edits(&mut self) -> Vec<InstanceEdit> {
-        std::mem::take(&mut self.edits)
+    /// The revision up to which every removal was reported; `None` before the first list.
+    pub(crate) fn reported(&self) -> Option<Revision> {
+        let before = |revision: Revision| Revision::new(revision.get().saturating_sub(1));
+        let explained = self.causes.first_unexplained().map(before);
+        match (self.revision, explained) {
+            (Some(known), Some(explained)) => Some(known.min(explained)),
+            (known, _) => known,
+        }
+    }
+
+    /// The lease of one of the instances.
+    pub(crate) fn any_lease(&self) -> Option<LeaseId> {
+        // Most instances have a lease, so this ends early; without leases it must not read all.
+        let entries = self.entries.values().take(16);
+        entries.filter_map(|entry| entry.lease).next()
+    }
+
+    /// The keys whose values are not instances, as changes.
+    pub(crate) fn bad_values(&self) -> impl Iterator<Item = Change> {
+        self.bad.iter().map(|(key, reason)| Change::Bad {
+            key: key.clone(),
+            reason: reason.clone(),
+        })
     }
 
     #[cfg(test)]
@@ -257,8 +273,9 @@ impl Directory {
         self.entries.keys()
     }
 
-    /// The changes for a new reader. They include instances whose removal waits for its cause, because
+    /// The changes for a new reader of this directory alone. They include instances whose removal waits for its cause, because
     /// the removal is reported later.
+    #[cfg(test)]
     pub(crate) fn first_changes(&self) -> Vec<Change> {
         let here = self.entries.values().map(|entry| &entry.instance);
         // An instance whose removal has no cause yet is added first, so that its removal can
@@ -271,10 +288,7 @@ impl Directory {
             updated,
             removed,
         });
-        let bad = self.bad.iter().map(|(key, reason)| Change::Bad {
-            key: key.clone(),
-            reason: reason.clone(),
-        });
+        let bad = self.bad_values();
         let stale = self.stale.map(|since| Change::Stale { since });
         reset.into_iter().chain(bad).chain(stale).collect()
     }
@@ -299,7 +313,6 @@ impl Directory {
         if let Ok(None) | Err(_) = read
             && let Some(old) = self.entries.remove(&key)
         {
-            self.edits.push((key.clone(), None));
             changes.push(replaced(old.instance));
         }
         let read = match read {
@@ -326,7 +339,6 @@ impl Directory {
             }
             let instance = Arc::new(read);
             let before = std::mem::replace(&mut entry.instance, instance.clone());
-            self.edits.push((key, Some(instance.clone())));
             changes.push(Change::Updated { instance, before });
             return;
         }
@@ -335,7 +347,6 @@ impl Directory {
             instance: instance.clone(),
             lease,
         };
-        self.edits.push((key.clone(), Some(instance.clone())));
         let old = self.entries.insert(key, entry);
         changes.extend(old.map(|entry| replaced(entry.instance)));
         changes.push(Change::Added(instance));
@@ -346,12 +357,14 @@ impl Directory {
         let Some(Entry { instance, lease }) = self.entries.remove(&key) else {
             return;
         };
-        self.edits.push((key.clone(), None));
         // A draining instance leaves by itself. Without a lease, there is no query.
         match lease.filter(|_| instance.status != Status::Draining) {
-            Some(lease) => update
-                .queries
-                .extend(self.causes.deleted(key, instance, lease)),
+            Some(lease) => {
+                update.unexplained.push(instance.clone());
+                let at = self.revision.unwrap_or_default();
+                let query = self.causes.deleted(key, instance, lease, at);
+                update.queries.extend(query);
+            }
             None => update.changes.push(Change::Removed {
                 instance,
                 cause: Cause::Left,

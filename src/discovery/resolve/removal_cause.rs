@@ -3,14 +3,14 @@
 //! A watch reports the deletion of a key without its cause. If the lease still exists, the key was deleted by
 //! a request; otherwise it was deleted with its lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::change::{Cause, Change};
 use crate::discovery::instance::Instance;
-use crate::types::LeaseId;
+use crate::types::{LeaseId, Revision};
 
 /// A query to etcd whether a lease still exists.
 ///
@@ -26,8 +26,10 @@ pub(crate) struct LeaseQuery {
 #[derive(Debug, Default)]
 pub(crate) struct RemovalCauses {
     queries: BTreeMap<LeaseId, OpenQuery>,
-    /// The lease whose query a deleted key waits for.
-    waiting: BTreeMap<Bytes, LeaseId>,
+    /// The lease whose query a deleted key waits for, and the revision of the deletion.
+    waiting: BTreeMap<Bytes, (LeaseId, Revision)>,
+    /// The same keys by revision.
+    by_revision: BTreeSet<(Revision, Bytes)>,
 }
 
 /// A query without an answer. It is shared by all instances of the lease.
@@ -41,14 +43,16 @@ struct OpenQuery {
 }
 
 impl RemovalCauses {
-    /// Records that `key`, attached to `lease`, was deleted. Returns a query if none is open.
+    /// Records that `key`, attached to `lease`, was deleted by `revision`. Returns a query if none is open.
     pub(crate) fn deleted(
         &mut self,
         key: Bytes,
         instance: Arc<Instance>,
         lease: LeaseId,
+        revision: Revision,
     ) -> Option<LeaseQuery> {
-        self.waiting.insert(key.clone(), lease);
+        self.waiting.insert(key.clone(), (lease, revision));
+        self.by_revision.insert((revision, key.clone()));
         match self.queries.get_mut(&lease) {
             Some(query) => {
                 // The open query may have been answered before this deletion.
@@ -67,7 +71,7 @@ impl RemovalCauses {
     /// Takes the removal of `key` if its cause is not known yet, because the key was put again and the
     /// removal must be reported first. The query stays open.
     pub(crate) fn take_waiting(&mut self, key: &[u8]) -> Option<Change> {
-        let lease = self.waiting.remove(key)?;
+        let lease = self.settle(key)?;
         let query = self.queries.get_mut(&lease)?;
         let instance = query
             .covered
@@ -101,7 +105,7 @@ impl RemovalCauses {
         };
         let mut changes = Vec::with_capacity(removed.len());
         for (key, instance) in removed {
-            self.waiting.remove(&key);
+            self.settle(&key);
             changes.push(Change::Removed { instance, cause });
         }
         // Otherwise another query decides about the later deletions.
@@ -116,7 +120,20 @@ impl RemovalCauses {
         (changes, Some(LeaseQuery { lease }))
     }
 
+    /// Records that the removal of `key` is reported. Returns the lease whose query it waited for.
+    fn settle(&mut self, key: &[u8]) -> Option<LeaseId> {
+        let (key, (lease, revision)) = self.waiting.remove_entry(key)?;
+        self.by_revision.remove(&(revision, key));
+        Some(lease)
+    }
+
+    /// The revision of the first removal that has no cause yet.
+    pub(crate) fn first_unexplained(&self) -> Option<Revision> {
+        self.by_revision.first().map(|(revision, _)| *revision)
+    }
+
     /// The instances whose removal has no cause yet.
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Arc<Instance>> {
         let queries = self.queries.values();
         queries.flat_map(|query| query.covered.values().chain(query.later.values()))
@@ -139,7 +156,8 @@ mod tests {
 
     fn deleted(causes: &mut RemovalCauses, id: &str, on: i64) -> Option<LeaseQuery> {
         let instance = Arc::new(Instance::new("web", "a:1").id(id));
-        causes.deleted(Bytes::copy_from_slice(id.as_bytes()), instance, lease(on))
+        let key = Bytes::copy_from_slice(id.as_bytes());
+        causes.deleted(key, instance, lease(on), Revision::new(on))
     }
 
     fn summary(changes: &[Change]) -> Vec<(&str, Cause)> {
@@ -201,6 +219,20 @@ mod tests {
         assert!(again.is_some());
         let (changes, _) = causes.lease_status(lease(1), Some(true));
         assert_eq!(summary(&changes), [("a", Cause::Left)]);
+    }
+
+    #[test]
+    fn the_first_removal_without_a_cause_is_known() {
+        let mut causes = RemovalCauses::default();
+        assert_eq!(causes.first_unexplained(), None);
+        for (id, on) in [("a", 7), ("b", 5), ("c", 6)] {
+            let _ = deleted(&mut causes, id, on);
+        }
+        assert_eq!(causes.first_unexplained(), Some(Revision::new(5)));
+        let _ = causes.lease_status(lease(5), Some(true));
+        assert_eq!(causes.first_unexplained(), Some(Revision::new(6)));
+        causes.take_waiting(b"c").unwrap();
+        assert_eq!(causes.first_unexplained(), Some(Revision::new(7)));
     }
 
     #[test]

@@ -99,6 +99,8 @@ impl MirrorChangeQueue {
             // No event was queued yet, so the reader has lost nothing.
             Some(_) if !self.shared.changes_requested() || self.is_empty() => ResetCause::First,
             Some(_) => self.cause.max(cause),
+            // The changes were requested before the first list.
+            None if self.is_empty() => ResetCause::First,
             None => cause,
         };
         // The older snapshot is kept if a `Reset` is pending: the reader has not received what

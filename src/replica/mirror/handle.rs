@@ -55,18 +55,22 @@ pub struct Mirror {
 struct Requests {
     progress: bool,
     read: bool,
+    /// Why the contents are wrong.
+    wrong: Option<Error>,
     dropped: bool,
     /// The waker of the task.
     waker: Option<Waker>,
 }
 
 /// A request of the handle to the task.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum MirrorRequest {
     /// A caller waits for a revision: request the progress of the watch.
     Progress,
     /// A caller reads the changes: queue what was held back, if there is room.
     Read,
+    /// The contents are wrong, for this reason: list again.
+    List(Error),
     /// The handle was dropped.
     Drop,
 }
@@ -135,6 +139,17 @@ impl Mirror {
     pub(crate) fn try_next(&self) -> std::result::Result<Result<MirrorEvent>, TryRecvError> {
         self.request_changes();
         self.changes.try_recv()
+    }
+
+    /// Asks the watch for its progress, which advances the revision of the contents. Does not block.
+    pub(crate) fn request_progress(&self) {
+        self.shared.request(MirrorRequest::Progress);
+    }
+
+    /// Lists again, because the contents are wrong for this reason. Does not block. The mirror is stale until
+    /// the list is complete, and reports the difference.
+    pub(crate) fn list_again(&self, why: Error) {
+        self.shared.request(MirrorRequest::List(why));
     }
 
     /// Wakes the waker when [`try_next`](Mirror::try_next) would return an item.
@@ -233,6 +248,7 @@ impl Shared {
         match request {
             MirrorRequest::Progress => requests.progress = true,
             MirrorRequest::Read => requests.read = true,
+            MirrorRequest::List(why) => requests.wrong = Some(why),
             MirrorRequest::Drop => requests.dropped = true,
         }
         let waker = requests.waker.take();
@@ -247,6 +263,8 @@ impl Shared {
         let mut requests = self.requests.lock();
         if requests.dropped {
             Poll::Ready(MirrorRequest::Drop)
+        } else if let Some(why) = requests.wrong.take() {
+            Poll::Ready(MirrorRequest::List(why))
         } else if std::mem::take(&mut requests.read) {
             Poll::Ready(MirrorRequest::Read)
         } else if std::mem::take(&mut requests.progress) {

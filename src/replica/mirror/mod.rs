@@ -12,4 +12,4 @@ mod tests;
 pub use contents::Snapshot;
 pub use event::{KeyChange, MirrorEvent, ResetCause};
 pub use handle::Mirror;
-pub(crate) use task::{MirrorSettings, open};
+pub(crate) use task::{MirrorSettings, open, open_unlisted};

@@ -58,6 +58,20 @@ pub(crate) fn open(
     }
 }
 
+/// Opens a mirror that has no list yet. It is stale, with the revision 0, until etcd answers. Does not block.
+pub(crate) fn open_unlisted(
+    bridge: &Bridge,
+    transport: Arc<Transport>,
+    registry: Arc<WatchRegistry>,
+    settings: MirrorSettings,
+) -> Result<Mirror> {
+    let about = Operation::about("mirror", &settings.range);
+    let prepared = prepare(transport, registry, settings);
+    let (mirror, task) = prepared.map_err(|error| error.operation(about))?;
+    bridge.spawn(Box::pin(task.run_unlisted()))?;
+    Ok(mirror)
+}
+
 /// Starts the task of a mirror. The receiver is told of the first list.
 fn begin(
     bridge: &Bridge,
@@ -65,6 +79,18 @@ fn begin(
     registry: Arc<WatchRegistry>,
     settings: MirrorSettings,
 ) -> Result<(Mirror, oneshot::Receiver<Result<()>>)> {
+    let (mirror, task) = prepare(transport, registry, settings)?;
+    let (listed, first) = oneshot::channel();
+    // On an error the mirror is dropped, which ends the task.
+    bridge.spawn(Box::pin(task.run(listed)))?;
+    Ok((mirror, first))
+}
+
+fn prepare(
+    transport: Arc<Transport>,
+    registry: Arc<WatchRegistry>,
+    settings: MirrorSettings,
+) -> Result<(Mirror, Task)> {
     let MirrorSettings {
         range,
         namespace,
@@ -76,13 +102,11 @@ fn begin(
     let (bounded_sender, changes) = bounded_queue(QUEUE, Err);
     transport.telemetry().watch_queue(bounded_sender.queue());
     let shared = Arc::new(Shared::default());
-    // On an error it is dropped, which ends the task.
     let mirror = Mirror {
         range: range.clone(),
         shared: Arc::clone(&shared),
         changes,
     };
-    let (listed, first) = oneshot::channel();
     let task = Task {
         lister: Lister {
             transport,
@@ -96,8 +120,7 @@ fn begin(
         shared,
         poll_timer: None,
     };
-    bridge.spawn(Box::pin(task.run(listed)))?;
-    Ok((mirror, first))
+    Ok((mirror, task))
 }
 
 struct Task {
@@ -140,6 +163,22 @@ impl Task {
             Err(error) => return drop(listed.send(Err(error))),
         }
         let ended = self.follow(Some(listed)).await;
+        self.changes.end(ended);
+    }
+
+    /// Lists until a list succeeds, and watches.
+    async fn run_unlisted(mut self) {
+        let reason = "etcd has not answered since the mirror was opened";
+        self.changes
+            .set_stale(Error::new(ErrorKind::Unavailable, reason));
+        let ended = match self.list_until_success().await {
+            Some(Ok(list)) => {
+                self.apply_list(list);
+                self.follow(None).await
+            }
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
         self.changes.end(ended);
     }
 
@@ -218,6 +257,7 @@ impl Task {
             match woken {
                 Wake::Gone => return None,
                 Wake::Progress => watcher.request_progress(),
+                Wake::List(why) => return Some(WatchEnd { why, created: true }),
                 Wake::Done(TaskWatcherItem::Down) if self.changes.is_stale() => {}
                 Wake::Done(TaskWatcherItem::Down) => self.changes.set_stale(disconnected()),
                 Wake::Done(TaskWatcherItem::Up) => {
@@ -259,8 +299,8 @@ impl Task {
             match self.wait(|cx| future.as_mut().poll(cx)).await {
                 Wake::Done(done) => return Some(done),
                 Wake::Gone => return None,
-                // There is no watch whose progress could be requested.
-                Wake::Progress => {}
+                // There is no watch whose progress could be requested, and a list is under way.
+                Wake::Progress | Wake::List(_) => {}
             }
         }
     }
@@ -275,6 +315,7 @@ impl Task {
                 match request {
                     MirrorRequest::Drop => return Poll::Ready(Wake::Gone),
                     MirrorRequest::Progress => return Poll::Ready(Wake::Progress),
+                    MirrorRequest::List(why) => return Poll::Ready(Wake::List(why)),
                     MirrorRequest::Read => {
                         self.changes.read();
                         self.poll_timer = None;
@@ -311,6 +352,8 @@ enum Wake<T> {
     Done(T),
     /// The handle requests the progress of the watch.
     Progress,
+    /// The handle requests a list, because the contents are wrong for this reason.
+    List(Error),
     /// The handle was dropped.
     Gone,
 }

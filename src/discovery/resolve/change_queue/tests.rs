@@ -7,7 +7,7 @@ use super::*;
 use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::discovery::resolve::change::Cause;
-use crate::discovery::resolve::directory::{DirectoryUpdate, KeyEvent};
+use crate::discovery::resolve::directory::{Directory, DirectoryUpdate, KeyEvent};
 use crate::types::{KeyValue, LeaseId, Revision};
 
 fn instance(id: &str, port: u16) -> Arc<Instance> {
@@ -40,7 +40,7 @@ fn wakes(queue: &ChangeQueue) -> bool {
 fn requested(capacity: usize) -> (ChangeQueue, Receiver<Change>) {
     let (mut queue, channel) = ChangeQueue::with_capacity(capacity);
     let receiver = channel.request().0.clone();
-    queue.flush(&directory());
+    queue.flush(|| directory().first_changes());
     assert!(receiver.is_empty(), "there are no instances");
     (queue, receiver)
 }
@@ -52,11 +52,11 @@ fn changes_that_were_not_requested_are_not_stored_and_wake_no_worker() {
     let mut directory = directory();
     for n in 0..2_000 {
         queue.push(added(n));
-        queue.flush(&directory);
+        queue.flush(|| directory.first_changes());
         assert!(!wakes(&queue));
     }
     let _ = directory.reset([kv(1, 1, 2)], Revision::new(2));
-    queue.flush(&directory);
+    queue.flush(|| directory.first_changes());
     assert!(
         queue.backlog.is_empty() && queue.early.is_none(),
         "the changes were not requested"
@@ -68,7 +68,7 @@ fn changes_that_were_not_requested_are_not_stored_and_wake_no_worker() {
         "only the first request creates the channel"
     );
     assert!(receiver.is_empty());
-    queue.flush(&directory);
+    queue.flush(|| directory.first_changes());
     queue.push(added(7));
     assert_eq!(receiver.try_iter().count(), 1, "from then on");
 }
@@ -80,11 +80,11 @@ fn a_full_queue_wakes_no_worker_until_its_reader_takes_a_change() {
     for n in 0..10 {
         queue.push(added(n));
     }
-    queue.flush(&directory());
+    queue.flush(|| directory().first_changes());
     assert!(queue.is_full() && !wakes(&queue));
     receiver.recv().unwrap();
     assert!(wakes(&queue));
-    queue.flush(&directory());
+    queue.flush(|| directory().first_changes());
     assert!(!wakes(&queue), "what had room has gone");
     assert_eq!(receiver.len(), 4);
 }
@@ -101,7 +101,7 @@ fn ten_thousand_removals_at_once_are_reported_each_with_its_cause() {
     (0..10_000).for_each(|n| queue.push(removed(n, cause(n))));
     let mut seen = BTreeMap::new();
     while queue.is_full() || !receiver.is_empty() {
-        queue.flush(&directory);
+        queue.flush(|| directory.first_changes());
         for change in receiver.try_iter() {
             let Change::Removed { instance, cause } = change else {
                 panic!("{change:?}");
@@ -120,7 +120,7 @@ fn received_late(records: impl IntoIterator<Item = ChangeRecord>) -> Vec<Change>
     let mut seen: Vec<Change> = receiver.try_iter().collect();
     while queue.is_full() {
         assert!(wakes(&queue), "there is room, and something to tell");
-        queue.flush(&directory());
+        queue.flush(|| directory().first_changes());
         seen.extend(receiver.try_iter());
     }
     assert_eq!(seen.remove(0), added(0).change);
@@ -176,7 +176,7 @@ fn new_changes_do_not_overtake_waiting_ones() {
     let mut seen = vec![receiver.recv().unwrap()];
     queue.push(added(3));
     while queue.is_full() {
-        queue.flush(&directory());
+        queue.flush(|| directory().first_changes());
         seen.extend(receiver.try_iter());
     }
     let expected = (0..4).map(|n| added(n).change);
@@ -222,9 +222,9 @@ fn instances_that_appear_and_disappear_unread_use_no_memory() {
         queue.push(removed(9, Cause::Left));
     }
     assert!(queue.backlog.len() < 100, "{:?}", queue.backlog);
-    queue.flush(&directory());
+    queue.flush(|| directory().first_changes());
     let first = receiver.try_iter().count();
-    queue.flush(&directory());
+    queue.flush(|| directory().first_changes());
     assert_eq!((first, receiver.try_iter().count()), (4, 1));
 }
 
@@ -375,7 +375,7 @@ impl World {
             }
             Input::Read(count) => self.read(count),
         }
-        self.queue.flush(&self.directory);
+        self.queue.flush(|| self.directory.first_changes());
     }
 }
 
@@ -399,7 +399,7 @@ proptest! {
         }
         world.read(usize::MAX);
         loop {
-            world.queue.flush(&world.directory);
+            world.queue.flush(|| world.directory.first_changes());
             if world.channel.request().0.is_empty() {
                 break;
             }

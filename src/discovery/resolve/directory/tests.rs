@@ -4,8 +4,6 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::discovery::balance::balancer::Balancer;
-use crate::discovery::resolve::instance_list::InstanceList;
 
 fn format() -> Format {
     Format::default().prefix("/svc/")
@@ -121,20 +119,33 @@ fn a_put_adds_updates_replaces_or_changes_nothing() {
 }
 
 #[test]
-fn events_without_a_difference_make_no_edit() {
+fn events_without_a_difference_make_no_change_of_an_instance() {
     let mut directory = read([put(&instance("a"), 1)]);
-    assert_eq!(directory.take_edits().len(), 1);
-    let _ = apply(&mut directory, [KeyEvent::Put(put(&instance("a"), 2))]);
-    let _ = directory.reset([put(&instance("a"), 3)], Revision::new(12));
-    let _ = apply(&mut directory, [KeyEvent::Put(bad("x", "?"))]);
-    assert!(directory.take_edits().is_empty());
-    let _ = apply(&mut directory, [KeyEvent::Put(put(&instance("b"), 1))]);
-    let _ = apply(&mut directory, [KeyEvent::Put(bad("a", "?"))]);
-    let events = directory.take_edits();
-    let events = events
-        .iter()
-        .map(|(_, instance)| instance.as_ref().map(|one| one.id.as_str()));
-    assert_eq!(events.collect::<Vec<_>>(), [Some("b"), None]);
+    let update = apply(&mut directory, [KeyEvent::Put(put(&instance("a"), 2))]);
+    assert_eq!(summary(&update.changes), "");
+    let update = directory.reset([put(&instance("a"), 3)], Revision::new(12));
+    assert_eq!(summary(&update.changes), "");
+    let update = apply(&mut directory, [KeyEvent::Put(bad("x", "?"))]);
+    assert_eq!(summary(&update.changes), "!");
+    let update = apply(&mut directory, [KeyEvent::Put(put(&instance("b"), 1))]);
+    assert_eq!(summary(&update.changes), "+b");
+    let update = apply(&mut directory, [KeyEvent::Put(bad("a", "?"))]);
+    assert_eq!(summary(&update.changes), "-a Replaced, !");
+}
+
+#[test]
+fn the_reported_revision_stays_before_a_removal_without_a_cause() {
+    let mut directory = read([put(&instance("a"), 1), put(&instance("b"), 2)]);
+    assert_eq!(directory.reported(), Some(Revision::new(10)));
+    let update = directory.apply([delete("a")], Revision::new(12));
+    let gone: Vec<_> = update.unexplained.iter().map(|one| &one.id[..]).collect();
+    assert_eq!(gone, ["a"]);
+    let _ = directory.apply([delete("b")], Revision::new(15));
+    assert_eq!(directory.reported(), Some(Revision::new(11)));
+    let _ = directory.lease_status(lease(1), Some(false));
+    assert_eq!(directory.reported(), Some(Revision::new(14)));
+    let _ = directory.lease_status(lease(2), None);
+    assert_eq!(directory.reported(), Some(Revision::new(15)));
 }
 
 #[test]
@@ -335,8 +346,6 @@ fn action() -> impl Strategy<Value = Action> {
 struct Model {
     store: BTreeMap<Bytes, KeyValue>,
     directory: Directory,
-    list: InstanceList,
-    balancer: Balancer,
     follower: BTreeMap<String, Arc<Instance>>,
     open: BTreeSet<LeaseId>,
 }
@@ -447,13 +456,6 @@ impl Model {
             .collect();
         assert_eq!(*known, *true_ones);
         assert!(known.is_sorted_by_key(|instance| &instance.id));
-        for edit in self.directory.take_edits() {
-            self.balancer.update(std::slice::from_ref(&edit));
-            self.list.edit(edit);
-        }
-        assert_eq!(self.list.snapshot().to_vec(), known, "by the events");
-        let pickable = known.iter().filter(|one| one.is_pickable()).count();
-        assert_eq!(self.balancer.pickable(), pickable);
         assert_eq!(
             self.directory.bad().count(),
             self.store.len() - true_ones.len()
@@ -480,8 +482,6 @@ proptest! {
         let mut model = Model {
             store: BTreeMap::new(),
             directory: read([]),
-            list: InstanceList::default(),
-            balancer: Balancer::new(Default::default()),
             follower: BTreeMap::new(),
             open: BTreeSet::new(),
         };

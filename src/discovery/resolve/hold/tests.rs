@@ -1,0 +1,253 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct World {
+    hold: Hold,
+    now: Instant,
+}
+
+impl World {
+    /// A service with `n` instances, `i0` at `h:0` and so on.
+    fn new(n: usize, rules: Protection) -> Self {
+        let mut world = World {
+            hold: Hold::new(rules),
+            now: Instant::now(),
+        };
+        for n in 0..n {
+            world.apply([Change::Added(web(n))]);
+        }
+        world
+    }
+
+    /// Applies changes that belong together, and returns what is shown, in short.
+    fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> String {
+        for change in changes {
+            self.hold.apply(change, false, self.now);
+        }
+        self.hold.decide(self.now);
+        self.steps()
+    }
+
+    fn steps(&mut self) -> String {
+        let steps = self.hold.take_steps().into_iter().filter_map(|step| {
+            let id = step.instance().id.clone();
+            Some(match step {
+                ShownStep::Added(_) => format!("+{id}"),
+                ShownStep::Updated { instance, .. } => format!("~{id} {}", instance.status),
+                ShownStep::Removed { cause, .. } => format!("-{id} {cause:?}"),
+                ShownStep::Demoted(_) | ShownStep::Promoted(_) => return None,
+            })
+        });
+        steps.collect::<Vec<_>>().join(", ")
+    }
+
+    fn after(&mut self, time: Duration) -> String {
+        self.now += time;
+        self.hold.decide(self.now);
+        self.steps()
+    }
+
+    fn probed(&mut self, n: usize, verdict: Verdict) -> String {
+        let addr: Arc<str> = web(n).addr.as_str().into();
+        self.hold.probed(&addr, verdict, self.now);
+        self.steps()
+    }
+}
+
+fn web(n: usize) -> Arc<Instance> {
+    Arc::new(Instance::new("web", format!("h:{n}")).id(format!("i{n}")))
+}
+
+fn gone(n: usize, cause: Cause) -> Change {
+    let instance = web(n);
+    Change::Removed { instance, cause }
+}
+
+fn expired(ns: std::ops::Range<usize>) -> impl Iterator<Item = Change> {
+    ns.map(|n| gone(n, Cause::Expired))
+}
+
+#[test]
+fn one_expiry_is_shown_after_the_flap_window() {
+    let mut world = World::new(10, Protection::default());
+    assert_eq!(world.apply(expired(0..1)), "");
+    assert!(world.hold.is_holding());
+    assert_eq!(world.after(SECOND * 2), "");
+    assert_eq!(world.after(SECOND), "-i0 Expired");
+    assert!(!world.hold.is_holding() && world.hold.due().is_none());
+}
+
+#[test]
+fn an_instance_that_is_back_in_the_flap_window_was_never_gone() {
+    let mut world = World::new(3, Protection::default());
+    world.apply(expired(0..1));
+    assert_eq!(world.apply([Change::Added(web(0))]), "");
+    assert_eq!(world.after(SECOND * 60), "");
+    // A restart is one update, because the incarnation differs.
+    world.apply(expired(0..1));
+    let mut restarted = (*web(0)).clone();
+    restarted.incarnation = 7;
+    assert_eq!(world.apply([Change::Added(Arc::new(restarted))]), "~i0 up");
+    assert_eq!(world.after(SECOND * 60), "");
+}
+
+#[test]
+fn what_left_or_was_replaced_is_shown_at_once() {
+    let mut world = World::new(10, Protection::default());
+    let left = (0..9).map(|n| gone(n, if n < 5 { Cause::Left } else { Cause::Replaced }));
+    let shown = world.apply(left);
+    assert_eq!(shown.matches("Left").count(), 5, "{shown}");
+    assert_eq!(shown.matches("Replaced").count(), 4, "{shown}");
+    let draining = Arc::new((*web(9)).clone().status(Status::Draining));
+    let change = Change::Removed {
+        instance: draining,
+        cause: Cause::Resync,
+    };
+    assert_eq!(world.apply([change]), "-i9 Resync");
+}
+
+#[test]
+fn a_mass_expiry_is_held_to_the_limit_and_leaving_is_not() {
+    let mut world = World::new(50, Protection::default());
+    let mut shown = String::new();
+    // One after the other: the first ones are held for the flap window until there are too many.
+    for n in 0..30 {
+        world.now += SECOND / 10;
+        shown += &world.apply(expired(n..n + 1));
+        shown += ";";
+        shown += &world.apply(
+            [gone(49 - n % 10, Cause::Left)]
+                .into_iter()
+                .take(usize::from(n < 10)),
+        );
+    }
+    assert_eq!(shown.matches("suspect").count(), 30, "{shown}");
+    assert_eq!(shown.matches("Left").count(), 10, "{shown}");
+    assert!(!shown.contains("Expired"), "{shown}");
+    // The first ones expired 3 s ago.
+    assert_eq!(world.after(SECOND * 56), "");
+    assert_eq!(world.after(SECOND * 5).matches("Expired").count(), 30);
+}
+
+#[test]
+fn the_limit_is_three_times_the_time_to_live_if_that_is_longer() {
+    let mut world = World::new(10, Protection::default());
+    world.hold.ttl(SECOND * 10);
+    world.apply(expired(0..8));
+    // It becomes known later.
+    world.hold.ttl(SECOND * 40);
+    assert_eq!(world.after(SECOND * 61), "");
+    assert_eq!(world.after(SECOND * 58), "");
+    assert_eq!(world.after(SECOND * 2).matches("Expired").count(), 8);
+}
+
+#[test]
+fn few_instances_or_a_small_share_or_a_long_time_are_no_mass_expiry() {
+    let no_mass = |mut world: World, some: usize, pause: Duration| {
+        let mut shown = String::new();
+        for n in 0..some {
+            shown += &world.apply(expired(n..n + 1));
+            shown += &world.after(pause);
+        }
+        assert!(!shown.contains("suspect"), "{shown}");
+        shown += &world.after(SECOND * 4);
+        assert_eq!(shown.matches("Expired").count(), some, "{shown}");
+    };
+    no_mass(World::new(4, Protection::default()), 4, Duration::ZERO);
+    no_mass(World::new(10, Protection::default()), 3, Duration::ZERO);
+    no_mass(World::new(20, Protection::default()), 6, SECOND * 6);
+    no_mass(World::new(100, Protection::off()), 100, Duration::ZERO);
+    let mut world = World::new(5, Protection::default());
+    let shown = world.apply(expired(0..2));
+    assert_eq!(shown.matches("suspect").count(), 2, "40 % of 5: {shown}");
+}
+
+#[test]
+fn without_protection_an_expiry_is_shown_at_once() {
+    let mut world = World::new(10, Protection::off());
+    assert_eq!(world.apply(expired(0..2)), "-i0 Expired, -i1 Expired");
+    // The mass expiry alone, without the flap window.
+    let mut world = World::new(10, Protection::default().flap_window(Duration::ZERO));
+    assert_eq!(world.apply(expired(0..3)).matches("Expired").count(), 3);
+    assert_eq!(world.apply(expired(3..4)), "~i3 suspect");
+}
+
+#[test]
+fn a_dead_instance_goes_at_once_and_a_live_one_is_probed_again() {
+    let mut world = World::new(10, Protection::default());
+    world.apply(expired(0..8));
+    let probes = world.hold.take_probes(world.now);
+    assert_eq!(probes.len(), 8);
+    assert_eq!(world.probed(0, Verdict::Dead), "-i0 Expired");
+    assert_eq!(world.probed(1, Verdict::Alive), "");
+    assert_eq!(world.probed(2, Verdict::Unknown), "");
+    assert_eq!(world.hold.take_probes(world.now), []);
+    let later = world.now + SECOND * 5;
+    assert_eq!(world.hold.due(), Some(later));
+    assert_eq!(world.hold.take_probes(later).len(), 2);
+    assert_eq!(world.probed(1, Verdict::Dead), "-i1 Expired");
+    // Back: its probes end.
+    assert_eq!(world.apply([Change::Added(web(2))]), "~i2 up");
+    world.probed(2, Verdict::Alive);
+    assert_eq!(world.hold.take_probes(later + SECOND * 60), []);
+}
+
+#[test]
+fn one_probe_serves_all_instances_of_an_address() {
+    let mut world = World::new(0, Protection::default());
+    let at_one = |n: usize| Arc::new(Instance::new("web", "h:1").id(format!("i{n}")));
+    world.apply((0..10).map(|n| Change::Added(at_one(n))));
+    world.apply((0..10).map(|n| Change::Removed {
+        instance: at_one(n),
+        cause: Cause::Expired,
+    }));
+    assert_eq!(world.hold.take_probes(world.now).len(), 1);
+    assert_eq!(
+        world.probed(1, Verdict::Dead).matches("Expired").count(),
+        10
+    );
+}
+
+#[test]
+fn an_address_with_another_process_ends_the_hold() {
+    let mut world = World::new(10, Protection::default());
+    world.apply(expired(0..2));
+    let other = Arc::new(Instance::new("web", "h:0").id("other"));
+    assert_eq!(world.apply([Change::Added(other)]), "-i0 Expired, +other");
+    let moved = Arc::new(Instance::new("web", "elsewhere:1").id("i1"));
+    assert_eq!(world.apply([Change::Added(moved)]), "-i1 Replaced, +i1");
+}
+
+#[test]
+fn a_list_without_many_instances_is_a_mass_expiry_and_without_few_is_not() {
+    let resync = |n: usize| gone(n, Cause::Resync);
+    let mut world = World::new(10, Protection::default());
+    assert_eq!(
+        world.apply((0..3).map(resync)),
+        "-i0 Resync, -i1 Resync, -i2 Resync"
+    );
+    let mut world = World::new(10, Protection::default());
+    assert_eq!(
+        world.apply((0..9).map(resync)).matches("suspect").count(),
+        9
+    );
+    // A list that replaces instances which did not come from etcd is believed.
+    let mut world = World::new(10, Protection::default());
+    for n in 0..9 {
+        world.hold.apply(resync(n), true, world.now);
+    }
+    world.hold.decide(world.now);
+    assert_eq!(world.steps().matches("Resync").count(), 9);
+}
+
+#[test]
+fn a_stop_of_this_process_ends_what_was_due_meanwhile() {
+    let mut world = World::new(50, Protection::default());
+    world.apply(expired(0..40));
+    // The process was stopped for an hour. Renewals that arrive now come before the next decision.
+    world.now += SECOND * 3600;
+    let back = world.apply((0..20).map(|n| Change::Added(web(n))));
+    assert_eq!(back.matches("up").count(), 20, "{back}");
+    assert_eq!(back.matches("Expired").count(), 20, "{back}");
+}
