@@ -11,14 +11,15 @@ use super::bad_value::BadValue;
 /// it for absent values.
 pub(super) struct Fields {
     rest: Map<String, Value>,
-    any_case: bool,
+    /// Whether the value is one that Go programs read.
+    is_go: bool,
 }
 
 impl Fields {
     /// The fields of a value, whose names must be written exactly as they are read.
     pub(super) fn parse(value: &[u8]) -> Result<Self, BadValue> {
         match serde_json::from_slice(value) {
-            Ok(Value::Object(rest)) => Ok(Fields::new(rest)),
+            Ok(Value::Object(rest)) => Ok(Fields { rest, is_go: false }),
             Ok(_) => Err(BadValue::new("it is JSON, but not an object")),
             // This error contains the line and the column, and nothing of the text.
             Err(error) => Err(BadValue::new(format!("it is not JSON: {error}"))),
@@ -27,18 +28,12 @@ impl Fields {
 
     /// The fields of a value that Go programs read: their names may be in upper or lower case.
     pub(super) fn parse_go(value: &[u8]) -> Result<Self, BadValue> {
-        let fields = Fields::parse(value)?;
-        Ok(Fields {
-            any_case: true,
-            ..fields
-        })
+        Fields::parse(value).map(|fields| Fields::go(fields.rest))
     }
 
-    pub(super) fn new(rest: Map<String, Value>) -> Self {
-        Fields {
-            rest,
-            any_case: false,
-        }
+    /// The same of an object inside a value.
+    pub(super) fn go(rest: Map<String, Value>) -> Self {
+        Fields { rest, is_go: true }
     }
 
     /// The fields that were not read.
@@ -48,7 +43,7 @@ impl Fields {
 
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         let mut value = self.rest.remove(name);
-        if value.is_none() && self.any_case {
+        if value.is_none() && self.is_go {
             let mut names = self.rest.keys();
             let other = names.find(|other| other.eq_ignore_ascii_case(name));
             value = other.cloned().and_then(|other| self.rest.remove(&other));
@@ -115,7 +110,9 @@ impl Fields {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => {
                 let items = items.into_iter();
-                items.map(|item| text(item).ok_or_else(wrong)).collect()
+                items
+                    .map(|item| self.inner_text(item).ok_or_else(wrong))
+                    .collect()
             }
             Some(_) => Err(wrong()),
         }
@@ -128,10 +125,18 @@ impl Fields {
             Some(Value::Object(entries)) => {
                 let entries = entries.into_iter();
                 entries
-                    .map(|(name, value)| Ok((name, text(value).ok_or_else(wrong)?)))
+                    .map(|(name, value)| Ok((name, self.inner_text(value).ok_or_else(wrong)?)))
                     .collect()
             }
             Some(_) => Err(wrong()),
+        }
+    }
+
+    /// A text inside a list or an object. Go reads `null` there as the empty text.
+    fn inner_text(&self, value: Value) -> Option<String> {
+        match value {
+            Value::Null if self.is_go => Some(String::new()),
+            other => text(other),
         }
     }
 }
@@ -209,13 +214,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn go_names_are_found_in_any_case_and_exact_ones_first() {
+    fn go_names_are_found_in_is_go_and_exact_ones_first() {
         let mut fields = Fields::parse_go(br#"{"ADDR":"b","addr":"a","port":1}"#).unwrap();
         assert_eq!(fields.text("addr").unwrap().unwrap(), "a");
         assert_eq!(fields.text("addr").unwrap().unwrap(), "b");
         assert_eq!(fields.number("Port").unwrap(), Some(1));
         let mut exact = Fields::parse(br#"{"ADDR":"b"}"#).unwrap();
         assert_eq!(exact.text("addr").unwrap(), None);
+    }
+
+    #[test]
+    fn go_reads_null_as_the_empty_text() {
+        let json = br#"{"a":{"k":null},"b":[null]}"#;
+        let mut fields = Fields::parse_go(json).unwrap();
+        assert_eq!(fields.entries("a").unwrap()["k"], "");
+        assert_eq!(fields.list("b").unwrap(), [""]);
+        let mut exact = Fields::parse(json).unwrap();
+        assert!(exact.entries("a").is_err() && exact.list("b").is_err());
     }
 
     #[test]

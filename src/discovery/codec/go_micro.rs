@@ -117,7 +117,7 @@ fn node(fields: &mut Fields, id: &str) -> Result<Fields, BadValue> {
         Value::Object(node) => Some(node),
         _ => None,
     });
-    let found = objects.into_iter().find(has_id).map(Fields::new);
+    let found = objects.into_iter().find(has_id).map(Fields::go);
     found.ok_or_else(|| BadValue::new("it has no node with the id in its key"))
 }
 
