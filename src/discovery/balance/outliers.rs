@@ -59,9 +59,10 @@ enum Phase {
         since: Instant,
         until: Instant,
     },
-    /// One call at a time.
+    /// One call at a time, of those that begin after `start`.
     Trial {
         since: Instant,
+        start: Instant,
         until: Instant,
         tally: Tally,
         is_calling: bool,
@@ -135,6 +136,7 @@ impl Outliers {
             {
                 record.phase = Phase::Trial {
                     since,
+                    start: now,
                     // A trial that nobody takes part in ends, too.
                     until: now + (until - since),
                     tally: Tally::default(),
@@ -170,20 +172,22 @@ impl Outliers {
         (self.trials.iter().copied()).find(|slot| waits(slot) && condition(*slot))
     }
 
-    /// Takes note that a call has ended without an outcome.
-    pub(super) fn abandoned(&mut self, slot: usize) {
-        if let Some(Phase::Trial { is_calling, .. }) =
-            self.records.get_mut(slot).map(|record| &mut record.phase)
+    /// Takes note that a call which began at a time has ended without an outcome.
+    pub(super) fn abandoned(&mut self, slot: usize, began: Instant) {
+        if let Some(Phase::Trial {
+            start, is_calling, ..
+        }) = self.records.get_mut(slot).map(|record| &mut record.phase)
         {
-            *is_calling = false;
+            *is_calling &= began < *start;
         }
     }
 
-    /// Takes note of the outcome of a call, of one of `instances`.
+    /// Takes note of the outcome of a call which began at a time, to one of `instances`.
     pub(super) fn ended(
         &mut self,
         slot: usize,
         failed: bool,
+        began: Instant,
         instances: usize,
         now: Instant,
         random: f64,
@@ -197,6 +201,7 @@ impl Outliers {
         match &mut record.phase {
             // The call began before the ejection.
             Phase::Ejected { .. } => {}
+            Phase::Trial { start, .. } if began < *start => {}
             Phase::Trial {
                 tally, is_calling, ..
             } => {

@@ -324,7 +324,7 @@ impl Pool {
         }
     }
 
-    /// Takes note of the end of a call.
+    /// Takes note of the end of a call. `now` is its begin when it was dropped: its time is not measured.
     pub(super) fn ended(&mut self, position: Position, end: CallEnd, now: Instant) {
         // Another instance may have the slot now.
         if !self.slots.is_current(position) {
@@ -345,11 +345,12 @@ impl Pool {
             return;
         };
         match end {
-            CallEnd::Dropped => outliers.abandoned(slot),
-            CallEnd::Succeeded(_) | CallEnd::Failed(_) => {
+            CallEnd::Dropped => outliers.abandoned(slot, now),
+            CallEnd::Succeeded(took) | CallEnd::Failed(took) => {
                 let failed = matches!(end, CallEnd::Failed(_));
+                let began = now.checked_sub(took).unwrap_or(now);
                 let random = self.random.fraction();
-                outliers.ended(slot, failed, instances, now, random);
+                outliers.ended(slot, failed, began, instances, now, random);
                 self.apply_ejections();
             }
         }

@@ -47,7 +47,8 @@ fn best(candidates: &[Candidate], key: u64) -> Option<usize> {
         let random = fraction(mix(key ^ candidate.seed));
         // The logarithm is at least this, and costs more than all the rest.
         if random * candidate.scale < lowest {
-            let score = -(-random).ln_1p() * candidate.scale;
+            // The subtraction is exact: a fraction has 53 bits.
+            let score = -(1.0 - random).ln() * candidate.scale;
             if score < lowest {
                 (best, lowest) = (Some(n), score);
             }

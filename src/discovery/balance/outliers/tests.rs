@@ -20,7 +20,7 @@ fn outliers(now: Instant) -> Outliers {
 /// Ends calls in this order: `.` succeeded, `x` failed. All times have their full length.
 fn ends(outliers: &mut Outliers, slot: usize, ends: &str, now: Instant) {
     for end in ends.chars() {
-        outliers.ended(slot, end == 'x', ALL, now, 1.0);
+        outliers.ended(slot, end == 'x', now, ALL, now, 1.0);
     }
 }
 
@@ -83,7 +83,8 @@ fn ejections_grow_and_trials_decide_about_the_return() {
         ends(&mut outliers, 0, "....x", now);
         assert!(!outliers.is_in_use(0));
     }
-    outliers.advance(now + seconds(300));
+    now += seconds(300);
+    outliers.advance(now);
     ends(&mut outliers, 0, ".....", now);
     assert!(outliers.is_in_use(0) && outliers.out().is_empty() && outliers.due.is_none());
 }
@@ -118,6 +119,25 @@ fn an_outcome_of_a_call_that_began_before_the_ejection_changes_nothing() {
         (outliers.out(), outliers.due),
         (&[0][..], Some(now + seconds(5)))
     );
+}
+
+#[test]
+fn a_call_that_began_before_a_trial_is_no_part_of_it() {
+    let now = Instant::now();
+    let mut outliers = outliers(now);
+    ends(&mut outliers, 0, "xxxxx", now);
+    let trial = now + seconds(5);
+    outliers.advance(trial);
+    assert!(outliers.begin_trial(0));
+    outliers.ended(0, true, now, ALL, trial, 1.0);
+    outliers.abandoned(0, now);
+    assert_eq!(
+        outliers.waiting_trial(|_| true),
+        None,
+        "its call is under way"
+    );
+    outliers.abandoned(0, trial);
+    assert_eq!(outliers.waiting_trial(|_| true), Some(0));
 }
 
 #[test]
@@ -194,9 +214,10 @@ fn a_trial_is_judged_by_the_others() {
         ends(&mut outliers, slot, "..x.x..x.x..x.x..x.x", now);
     }
     ends(&mut outliers, 0, "xxxxx", now);
-    outliers.advance(now + seconds(5));
-    ends(&mut outliers, 0, ".x.x", now);
+    let trial = now + seconds(5);
+    outliers.advance(trial);
+    ends(&mut outliers, 0, ".x.x", trial);
     assert!(!outliers.is_in_use(0));
-    ends(&mut outliers, 0, ".", now);
+    ends(&mut outliers, 0, ".", trial);
     assert!(outliers.is_in_use(0));
 }

@@ -36,10 +36,11 @@ impl Service {
         let failed = self.random.fraction() < self.failing[n];
         self.counts[n] += 1;
         self.now += wait;
+        let took = wait.min(ms(1));
         let end = if failed {
-            CallEnd::Failed(ms(1))
+            CallEnd::Failed(took)
         } else {
-            CallEnd::Succeeded(ms(1))
+            CallEnd::Succeeded(took)
         };
         self.pool.ended(position, end, self.now);
         (n, failed)
