@@ -80,9 +80,10 @@ impl<'a> HttpReply<'a> {
                 return Judgement::Open;
             }
         }
-        match self.decode() {
-            Ok(()) => self.judge(false),
-            Err(why) => Judgement::Failed(why),
+        match (self.decode(), self.judge(false)) {
+            // What follows the decision does not change it, however the reply is cut into pieces.
+            (Err(why), Judgement::Open) => Judgement::Failed(why),
+            (_, judgement) => judgement,
         }
     }
 
@@ -129,6 +130,8 @@ impl<'a> HttpReply<'a> {
             let before = (self.framing, self.pending.len());
             match self.framing {
                 Framing::Head => self.head()?,
+                // The status was all that is expected.
+                _ if self.expected.body.is_none() => return Ok(()),
                 Framing::Length(0) => self.framing = Framing::End,
                 Framing::Length(left) => self.framing = Framing::Length(left - self.take(left)),
                 Framing::Close => drop(self.take(u64::MAX)),
@@ -191,7 +194,7 @@ impl<'a> HttpReply<'a> {
         let chunked = field("transfer-encoding").is_some_and(|value| value.ends_with("chunked"));
         let length_field = field("content-length");
         let body_length = length_field.as_ref().map(|value| value.parse::<u64>());
-        self.framing = match (status, chunked, body_length) {
+        let framing = match (status, chunked, body_length) {
             // An interim reply: the final one follows.
             (100 | 102..=199, ..) => Framing::Head,
             (204 | 304, ..) => Framing::End,
@@ -202,10 +205,11 @@ impl<'a> HttpReply<'a> {
             }
             (_, false, None) => Framing::Close,
         };
-        self.pending.drain(..length);
-        if self.framing != Framing::Head && !self.expected.status.contains(&status) {
+        if framing != Framing::Head && !self.expected.status.contains(&status) {
             return failed(format!("status {status}"));
         }
+        self.pending.drain(..length);
+        self.framing = framing;
         Ok(())
     }
 

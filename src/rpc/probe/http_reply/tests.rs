@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// The judgement of a reply that arrives in pieces of this size, with the end of the connection if it
@@ -127,4 +129,36 @@ fn an_endless_head_and_an_endless_chunk_line_are_refused() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_owned() + &"x".repeat(5000);
     let why = judge(line.as_bytes(), Some("ok"), 100).unwrap_err();
     assert!(why.contains("size of a chunk"), "{why}");
+}
+
+proptest! {
+    /// Whatever a server sends, the judgement does not depend on how it arrives in pieces.
+    #[test]
+    fn any_reply_has_the_same_judgement_in_pieces_of_any_size(
+        head in prop::sample::select(vec![
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 503 X\r\n\r\n",
+            "HTTP/1.1 200 OK\n\n",
+            "HTP",
+        ]),
+        parts in prop::collection::vec(
+            prop::sample::select(vec!["ok", "o", "k", "2\r\n", "1\r\n", "\r\n", "0\r\n\r\n", "zz", "\0", "\n"]),
+            0..12,
+        ),
+        changed in prop::option::of((0_usize..40, any::<u8>())),
+        body in prop::option::of(Just("ok")),
+        pieces in 1_usize..20,
+    ) {
+        let mut reply = format!("{head}{}", parts.concat()).into_bytes();
+        if let Some((at, byte)) = changed
+            && let Some(old) = reply.get_mut(at)
+        {
+            *old = byte;
+        }
+        let whole = judge(&reply, body, reply.len());
+        prop_assert_eq!(judge(&reply, body, pieces), whole);
+    }
 }
