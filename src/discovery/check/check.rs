@@ -149,7 +149,7 @@ impl Check {
     }
 
     /// Sets the name, which begins the published reason. The default says what is checked, such as
-    /// `tcp 127.0.0.1:8080`.
+    /// `tcp 127.0.0.1:8080`, or `http` and the URL without its query.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -205,7 +205,7 @@ impl Check {
         match (&self.name, &self.kind) {
             (Some(name), _) => name.clone(),
             (None, Kind::Tcp(addr)) => format!("tcp {addr}"),
-            (None, Kind::Http(url)) => format!("http {url}"),
+            (None, Kind::Http(url)) => format!("http {}", shown_url(url)),
             (None, Kind::Grpc(addr, service)) if service.is_empty() => format!("grpc {addr}"),
             (None, Kind::Grpc(addr, service)) => format!("grpc {addr} {service}"),
             (None, Kind::Run(_)) => "run".into(),
@@ -274,7 +274,8 @@ impl Check {
                     body: self.body,
                 };
                 let probe = Probe::http(&url, expected);
-                Source::Probe(probe.map_err(|why| refused(format!("the URL {url:?} {why}")))?)
+                let shown = shown_url(&url);
+                Source::Probe(probe.map_err(|why| refused(format!("the URL {shown:?} {why}")))?)
             }
             Kind::Run(closure) => Source::Closure(closure),
             Kind::Heartbeat(_, pulse) => Source::Heartbeat(pulse),
@@ -289,6 +290,20 @@ impl Check {
             start_grace: self.start_grace,
         })
     }
+}
+
+/// A URL without its user and its query, which may hold secrets: the name of a check is published.
+fn shown_url(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("//") else {
+        return url.to_owned();
+    };
+    let (authority, path) = match rest.split_once('/') {
+        Some((authority, path)) => (authority, format!("/{path}")),
+        None => (rest, String::new()),
+    };
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}//{host}{path}")
 }
 
 impl fmt::Debug for Check {

@@ -27,6 +27,10 @@ fn the_defaults_are_those_of_the_documentation() {
 fn checks_are_named_after_what_they_check() {
     let name = |check: Check| check.plan().unwrap().name;
     assert_eq!(name(Check::http("http://h/x")), "http http://h/x");
+    assert_eq!(
+        name(Check::http("http://h:1/x?token=1#y")),
+        "http http://h:1/x"
+    );
     assert_eq!(name(Check::grpc("h:1", "")), "grpc h:1");
     assert_eq!(name(Check::grpc("h:1", "pkg.Api")), "grpc h:1 pkg.Api");
     let run = || Check::run(|| Ok::<(), String>(()));
@@ -54,4 +58,18 @@ fn invalid_settings_are_refused_with_a_reason() {
     assert!(refusal(heartbeat().interval(SECOND)).contains("no interval"));
     assert!(refusal(heartbeat().timeout(SECOND)).contains("no interval"));
     assert!(refusal(Check::heartbeat(Duration::ZERO).0).contains("the silence"));
+}
+
+#[test]
+fn a_password_in_a_url_is_refused_and_not_printed() {
+    for url in [
+        "http://me:canary@h/",
+        "http://h/?t=canary bad",
+        "ftp://me:canary@h",
+    ] {
+        let check = Check::http(url);
+        assert!(!format!("{check:?}").contains("canary"));
+        let text = refusal(check);
+        assert!(!text.contains("canary"), "{text}");
+    }
 }
