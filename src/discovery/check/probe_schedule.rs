@@ -10,6 +10,10 @@ const START_INTERVAL: Duration = Duration::from_secs(1);
 /// the probes of many processes do not arrive together.
 const JITTER: f64 = 0.1;
 
+/// A look that is later than this shows that the process itself did not run, as in a stopped container.
+/// What did not happen meanwhile is then no failure of what is checked.
+pub(crate) const STALL: Duration = Duration::from_secs(1);
+
 /// The next step of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeStep {
@@ -47,12 +51,13 @@ impl ProbeSchedule {
     /// Returns the next step. `random` is in 0..1.
     pub(crate) fn step(&mut self, is_starting: bool, now: Instant, random: f64) -> ProbeStep {
         match self.running {
-            Some(deadline) if now >= deadline => {
+            Some(deadline) if now >= deadline && now < deadline + STALL => {
                 self.running = None;
                 ProbeStep::TimedOut(self.number)
             }
-            Some(deadline) => ProbeStep::Wait(deadline),
-            None if now >= self.next => {
+            Some(deadline) if now < deadline => ProbeStep::Wait(deadline),
+            // After a stall another probe takes the place of the one that runs.
+            running if running.is_some() || now >= self.next => {
                 let interval = match is_starting {
                     true => self.interval.min(START_INTERVAL),
                     false => self.interval,
@@ -63,13 +68,19 @@ impl ProbeSchedule {
                 self.running = Some(now + self.timeout);
                 ProbeStep::Start(self.number)
             }
-            None => ProbeStep::Wait(self.next),
+            _ => ProbeStep::Wait(self.next),
         }
     }
 
     /// Notes that a probe ended. Returns whether its result counts: it does not after its timeout.
     pub(crate) fn ended(&mut self, number: u64) -> bool {
         number == self.number && self.running.take().is_some()
+    }
+
+    /// Whether the running probe should have ended long ago, so that its failure may be that of a process
+    /// that did not run. A further probe is then started in its place.
+    pub(crate) fn has_stalled(&self, now: Instant) -> bool {
+        self.running.is_some_and(|deadline| now >= deadline + STALL)
     }
 }
 
@@ -114,6 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_runs_while_the_process_is_stopped_does_not_count() {
+        let now = Instant::now();
+        let mut schedule = ProbeSchedule::new(10 * SECOND, SECOND, now);
+        schedule.step(false, now, 0.5);
+        let late = now + SECOND + STALL;
+        assert!(!schedule.has_stalled(late - Duration::from_millis(1)));
+        assert!(schedule.has_stalled(late));
+        assert_eq!(schedule.step(false, late, 0.5), ProbeStep::Start(2));
+        assert!(!schedule.has_stalled(late));
+        assert!(!schedule.ended(1));
+        assert!(schedule.ended(2));
+    }
+
+    #[test]
     fn a_check_that_has_not_passed_is_probed_every_second() {
         let now = Instant::now();
         let mut schedule = ProbeSchedule::new(10 * SECOND, SECOND, now);
@@ -135,10 +160,10 @@ mod tests {
             for (delay, random, ends) in delays {
                 match schedule.step(false, now, random) {
                     ProbeStep::Start(number) => {
-                        prop_assert_eq!(running, None);
-                        if let Some(before) = started {
-                            prop_assert!(now - before >= SECOND.mul_f64(0.9));
-                        }
+                        // Only a stall leaves a probe behind.
+                        let since = started.map(|before| now - before);
+                        prop_assert!(running.is_none() || since >= Some(SECOND / 2 + STALL));
+                        prop_assert!(since.is_none_or(|since| since >= SECOND.mul_f64(0.9)));
                         (running, started) = (Some(number), Some(now));
                     }
                     ProbeStep::TimedOut(number) => {

@@ -109,7 +109,9 @@ impl RunningCheck {
                 if let Some((number, reply)) = pending
                     && let Some(reply) = reply.try_wait()
                 {
-                    let counts = schedule.ended(*number);
+                    let has_stalled = schedule.has_stalled(now) && !matches!(reply, Ok(Ok(())));
+                    // After a stall the next step starts another probe.
+                    let counts = !has_stalled && schedule.ended(*number);
                     *pending = None;
                     match reply {
                         Err(error) if error.kind() == ErrorKind::Closed => {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::probe_schedule::STALL;
+
 /// The beats that were counted, and the time of the last one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Beats {
@@ -50,7 +52,11 @@ impl Silence {
             return SilenceStep::Wait(end);
         }
         self.since = now;
-        SilenceStep::Silent
+        if now < end + STALL {
+            return SilenceStep::Silent;
+        }
+        // The program could not beat while the process did not run.
+        SilenceStep::Wait(now + self.within)
     }
 }
 
@@ -77,6 +83,17 @@ mod tests {
     }
 
     #[test]
+    fn silence_while_the_process_is_stopped_is_no_failure() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut silence = Silence::new(Duration::from_secs(10), begin);
+        let beats = Beats::default();
+        assert_eq!(silence.step(beats, at(11)), SilenceStep::Wait(at(21)));
+        assert_eq!(silence.step(beats, at(21)), SilenceStep::Silent);
+        assert_eq!(silence.step(beats, at(100)), SilenceStep::Wait(at(110)));
+    }
+
+    #[test]
     fn a_late_look_sees_the_beat_and_then_the_silence_after_it() {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
@@ -85,7 +102,7 @@ mod tests {
             count: 1,
             last: Some(at(1)),
         };
-        assert_eq!(silence.step(beats, at(100)), SilenceStep::Beat);
-        assert_eq!(silence.step(beats, at(100)), SilenceStep::Silent);
+        assert_eq!(silence.step(beats, at(11)), SilenceStep::Beat);
+        assert_eq!(silence.step(beats, at(11)), SilenceStep::Silent);
     }
 }
