@@ -15,6 +15,7 @@ pub(crate) mod leave_group;
 pub(crate) mod on_conflict;
 pub(crate) mod owned_key;
 pub(crate) mod owned_keys;
+pub(crate) mod population;
 pub(crate) mod probe;
 pub(crate) mod refusal;
 pub(crate) mod register_checked;

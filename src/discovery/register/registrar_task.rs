@@ -16,6 +16,7 @@ use super::lease_check::LeaseCheck;
 use super::lease_validity::LeaseValidity;
 use super::leave_group::LeaveReply;
 use super::owned_keys::OwnedKeys;
+use super::population::Population;
 use super::probe::Probe;
 use super::registrar_leases::RegistrarLeases;
 use super::retired_lease::RetiredLease;
@@ -29,6 +30,7 @@ use crate::discovery::overrides::override_source::OverrideSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::watch::{LatestSet, WatchKey};
 use crate::types::KeyValue;
+use crate::types::key_range::KeyRange;
 use crate::worker::{AT_ONCE, NextWork, Part};
 
 mod batches;
@@ -82,6 +84,7 @@ pub(super) struct RegistrarTask {
     namespace: usize,
     probe: Probe,
     overrides: OverrideSource,
+    population: Population,
 }
 
 impl RegistrarTask {
@@ -95,6 +98,7 @@ impl RegistrarTask {
         let first = formats.first();
         let probed = first.map(|format| format.range("").start().clone());
         let probed = probed.unwrap_or_default();
+        let all = first.map_or_else(KeyRange::all, Format::all);
         Ok(RegistrarTask {
             ttl,
             shared_lease: SharedLease::new(client.clone(), ttl, Arc::clone(&validity)),
@@ -107,6 +111,7 @@ impl RegistrarTask {
             in_flight: BTreeMap::new(),
             namespace: size_check::namespace(&client),
             probe: Probe::new(&client, probed),
+            population: Population::new(&client, all),
             overrides: OverrideSource::new(&client, first.map_or("", Format::beginning)),
             client,
             formats,
@@ -290,6 +295,9 @@ impl Part for RegistrarTask {
         }
         self.follow_overrides(now);
         self.take_answers(now);
+        self.population.work(now, self.leases.current.is_some());
+        self.shared_lease
+            .set_spread(self.population.window(self.entries.len()));
         self.probe_connection(now);
         self.retry_watches(now);
         self.check_watches(now);
@@ -311,6 +319,7 @@ impl Part for RegistrarTask {
             self.check_watches_at,
             self.probe.due(self.waits_since()),
             self.overrides.due(now),
+            self.population.due(self.leases.current.is_some()),
         ];
         Some(NextWork(due.into_iter().flatten().min()))
     }
@@ -332,6 +341,7 @@ impl Part for RegistrarTask {
         self.lease_check.wait(waker);
         self.probe.wait(waker);
         self.overrides.wait(waker);
+        self.population.wait(waker);
     }
 }
 

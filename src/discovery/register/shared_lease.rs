@@ -30,6 +30,10 @@ pub(super) struct SharedLease {
     validity: Arc<LeaseValidity>,
     /// A grant that was sent and not answered, so that its lease may exist.
     unconfirmed: Option<UnconfirmedGrant>,
+    /// The time over which grants after an outage are spread.
+    spread: Duration,
+    /// The last lease ended in an outage, which may have ended all other leases too.
+    after_outage: bool,
 }
 
 #[derive(Debug)]
@@ -76,7 +80,14 @@ impl SharedLease {
             backoff: GRANT_BACKOFF,
             validity,
             unconfirmed: None,
+            spread: Duration::ZERO,
+            after_outage: false,
         }
+    }
+
+    /// Sets the time over which grants after an outage are spread.
+    pub(super) fn set_spread(&mut self, spread: Duration) {
+        self.spread = spread;
     }
 
     /// Does what is due, and returns what changed. A lease is granted only if it is `wanted`.
@@ -103,10 +114,10 @@ impl SharedLease {
                 let Some(why) = keep.ended() else {
                     return LeaseEvent::None;
                 };
-                self.stage = Stage::None { retry_at: None };
                 let event = renewals_ended(why.kind(), self.validity.valid_until().has_passed());
-                if let LeaseEvent::Lost(_) = event {
-                    self.validity.lost();
+                match event {
+                    LeaseEvent::Lost(_) => self.lost(now),
+                    _ => self.stage = Stage::None { retry_at: None },
                 }
                 event
             }
@@ -143,6 +154,7 @@ impl SharedLease {
         match self.client.with_timeout(timeout).keep_alive(id) {
             Ok(keep) => {
                 self.backoff.reset();
+                self.after_outage = false;
                 self.unconfirmed = None;
                 self.validity.granted(until, now, keep.waiter());
                 let seen = LeaseView::GRANTED;
@@ -163,20 +175,38 @@ impl SharedLease {
     }
 
     fn retry(&mut self, error: Error, now: Instant) -> LeaseEvent {
+        let wait = self
+            .backoff
+            .next(jitter::fraction())
+            .max(self.spread_wait());
         self.stage = Stage::None {
-            retry_at: Some(now + self.backoff.next(jitter::fraction())),
+            retry_at: Some(now + wait),
         };
         LeaseEvent::GrantFailed(error)
+    }
+
+    /// A wait after an outage, from which all clients return at the same time.
+    fn spread_wait(&self) -> Duration {
+        match self.after_outage {
+            true => self.spread.mul_f64(jitter::fraction()),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Records that the lease is lost.
+    fn lost(&mut self, now: Instant) {
+        // A lease that was renewed until now was lost alone, such as by a revoke.
+        self.after_outage |= self.validity.is_suspect();
+        self.validity.lost();
+        self.stage = Stage::None {
+            retry_at: Some(now + self.spread_wait()),
+        };
     }
 
     /// Drops the lease, which does not exist on the server.
     pub(super) fn give_up(&mut self, now: Instant) {
         if let Stage::Held { .. } = self.stage {
-            self.stage = Stage::None {
-                // A lease that the server denies is not renewed; the next one is granted at once.
-                retry_at: Some(now),
-            };
-            self.validity.lost();
+            self.lost(now);
         }
     }
 
