@@ -313,6 +313,7 @@ mod tests {
     fn overrides_are_no_instances_and_no_bad_values() {
         let format = Format::new(Native).prefix("/svc");
         assert_eq!(format.decode(b"/svc/.ctl/web/a:1", b"draining"), Ok(None));
+        assert_eq!(format.decode(b"/svc/.leader/web/7f", b"a:1"), Ok(None));
         assert!(format.decode(b"/svc/.ctl2/a:1", b"draining").is_err());
         let reserved = Instance::new(".ctl", "a:1").check().unwrap_err();
         assert!(reserved.to_string().contains("overrides"), "{reserved}");

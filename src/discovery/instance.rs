@@ -241,10 +241,11 @@ impl Instance {
     /// [`ErrorKind::InvalidArgument`] for an invalid service, id or address.
     pub fn check(&self) -> Result<()> {
         check_name("service", &self.service)?;
-        if self.service == ".ctl" {
-            return Err(Error::invalid(
-                "the service \".ctl\" is reserved for overrides; use another name",
-            ));
+        if let ".ctl" | ".leader" = self.service.as_str() {
+            let service = &self.service;
+            return Err(Error::invalid(format!(
+                "the service {service:?} is reserved for overrides and leaders; use another name"
+            )));
         }
         // Before the id, which is the address unless it was set.
         if let Err(reason) = address::parse(&self.addr) {

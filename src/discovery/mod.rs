@@ -9,6 +9,7 @@ mod balance;
 pub(crate) mod check;
 pub(crate) mod codec;
 mod instance;
+mod leader;
 pub(crate) mod overrides;
 pub(crate) mod public;
 pub(crate) mod register;

@@ -7,6 +7,7 @@ mod faults;
 mod formats;
 mod health;
 mod health_servers;
+mod leader;
 mod leaving;
 mod limits;
 mod modify;

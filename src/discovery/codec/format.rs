@@ -7,11 +7,14 @@ use bytes::Bytes;
 use super::Codec;
 use super::bad_value::BadValue;
 use super::native::Native;
+use super::path::slashed;
 use crate::discovery::instance::Instance;
-use crate::discovery::overrides::operator_override::Override;
 use crate::discovery::status::Status;
 use crate::error::{Error, Result};
 use crate::types::key_range::KeyRange;
+
+/// The part of a prefix below which the elections of leaders are.
+const LEADERS: &str = ".leader/";
 
 /// A codec and the prefix of its keys.
 #[derive(Clone, Debug)]
@@ -40,6 +43,11 @@ impl Format {
         &self.prefix
     }
 
+    /// The name of the election of the leader of a service.
+    pub(crate) fn leader(&self, service: &str) -> String {
+        format!("{}{LEADERS}{service}", slashed(&self.prefix))
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.codec.name()
     }
@@ -62,7 +70,10 @@ impl Format {
 
     /// Decodes an instance. The result passes [`Instance::check`].
     pub(crate) fn decode(&self, key: &[u8], value: &[u8]) -> Result<Option<Instance>, BadValue> {
-        if key.starts_with(Override::folder(&self.prefix).as_bytes()) {
+        let path = key.strip_prefix(slashed(&self.prefix).as_bytes());
+        let is_reserved =
+            |path: &[u8]| path.starts_with(b".ctl/") || path.starts_with(LEADERS.as_bytes());
+        if path.is_some_and(is_reserved) {
             return Ok(None);
         }
         let Some(instance) = self.codec.decode(&self.prefix, key, value)? else {

@@ -368,9 +368,9 @@ impl RegistrarBuilder {
         let worker = Worker::of(&self.client)?;
         let (commands, queue) = unbounded();
         let client = self.client.clone();
-        let first = std::iter::once(self.first_format);
-        let formats: Vec<Format> = first.chain(self.more_formats).collect();
-        let sizes = SizeCheck::new(&client, formats.clone());
+        let first = std::iter::once(self.first_format.clone());
+        let formats: Vec<Format> = first.chain(self.more_formats.iter().cloned()).collect();
+        let sizes = SizeCheck::new(&client, self.first_format, self.more_formats);
         let task = RegistrarTask::new(self.client, formats.clone(), self.ttl, queue)?;
         let part = worker.serve(Box::new(task));
         Ok(Registrar {

@@ -10,6 +10,7 @@ use super::command::Command;
 use super::leave_group::{LeaveGroup, LeaveOutcome};
 use super::size_check::SizeCheck;
 use crate::client::{BeforeClose, Client};
+use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::worker::PartHandle;
@@ -63,6 +64,10 @@ impl RegistrarLink {
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(super) fn first_format(&self) -> &Format {
+        self.sizes.first_format()
     }
 
     /// Checks that the client can send an instance.

@@ -12,7 +12,9 @@ use crossbeam_channel::Receiver;
 use super::command::Command;
 use super::leave_group::{LeaveGroup, LeaveOutcome};
 use super::registrar_link::{LEAVE_WITHIN, RegistrarLink};
+use crate::client::Client;
 use crate::discovery::check::check_task::RunningChecks;
+use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
 use crate::error::{Error, Operation, Result};
@@ -86,6 +88,14 @@ impl Registration {
 
     fn shared(&self) -> &Shared {
         &self.handle.shared
+    }
+
+    pub(in crate::discovery) fn client(&self) -> &Client {
+        self.handle.link.client()
+    }
+
+    pub(in crate::discovery) fn first_format(&self) -> &Format {
+        self.handle.link.first_format()
     }
 
     /// Returns the instance as it was last updated.

@@ -113,6 +113,14 @@ impl Discovery {
         self
     }
 
+    pub(in crate::discovery) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(in crate::discovery) fn first_format(&self) -> &Format {
+        &self.format
+    }
+
     /// The settings of the balancers of its views.
     pub(in crate::discovery) fn balance_settings(&mut self) -> &mut BalanceSettings {
         &mut self.balance
