@@ -30,8 +30,10 @@ Follows the instances of a service, until Ctrl-C or SIGTERM.
 
     --service  the service, such as web
     --once     print the addresses now, one a line, and end
-    --codec    the format: one of those of `register`; native by default
-    --prefix   what the keys begin with; each format has a default, such as /services/ with native
+    --codec    the formats, separated by commas, of those of `register`; native by default. An instance in
+               several formats is one instance, as the first of them has it
+    --prefix   what the keys begin with, for each format, separated by commas; each format has a default,
+               such as /services/ with native
 
 One line for each change; its first character says which:
 
@@ -52,16 +54,19 @@ fn run() -> Result<(), Ending> {
     let flags = Flags::read(&["--service", "--codec", "--prefix"], &["--once"])?;
     let service = flags.required("--service")?.to_owned();
     let codecs = flags.codecs()?;
-    let Ok([(codec, prefix)]) = <[_; 1]>::try_from(codecs) else {
-        return Err(Ending::Misused("--codec is one codec".to_owned()));
-    };
     let endpoints = etcd::endpoints()?.unwrap_or(vec!["http://127.0.0.1:2379".to_owned()]);
     let stop = program::stop_signals()?;
 
     let client = Client::connect(endpoints)?;
-    let mut discovery = Discovery::new(&client).codec(codec);
-    if let Some(prefix) = prefix {
-        discovery = discovery.prefix(prefix);
+    let mut discovery = Discovery::new(&client);
+    for (n, (codec, prefix)) in codecs.into_iter().enumerate() {
+        discovery = match n {
+            0 => discovery.codec(codec),
+            _ => discovery.add_codec(codec),
+        };
+        if let Some(prefix) = prefix {
+            discovery = discovery.prefix(prefix);
+        }
     }
     // `service` returns when the first list is read: an empty list means that there are no instances.
     let Some(opened) = blocking::unless_stopped(&stop, move || discovery.service(&service)) else {

@@ -252,7 +252,12 @@ impl Instance {
             let addr = &self.addr;
             return Err(Error::invalid(format!("the address {addr:?} {reason}")));
         }
-        check_name("id", &self.id)
+        check_name("id", &self.id)?;
+        if self.status == Status::Suspect {
+            let reason = "the status suspect is only for views: register another one";
+            return Err(Error::invalid(reason));
+        }
+        Ok(())
     }
 }
 

@@ -173,6 +173,51 @@ fn register_and_discover_print_added_and_removed_instances() {
     }
 }
 
+#[test]
+fn a_stopped_process_shows_no_false_expiry_and_registers_again() {
+    let scene = Scene::new("native");
+    let discover = scene.discover(&[]);
+    let register = |addr: &str, ttl: &str| {
+        let registered = scene.register(addr, &["--ttl", ttl]);
+        discover.line(|line| line == format!("+ {addr}"));
+        registered
+    };
+    let stays = register("127.0.0.1:8090", "2");
+    let leaves = register("127.0.0.1:8091", "600");
+    let dies = register("127.0.0.1:8092", "2");
+    // The reader is stopped for longer than the time to live of those that stay.
+    discover.signal(Signal::STOP);
+    let (code, _, _) = {
+        leaves.signal(Signal::TERM);
+        leaves.finish(SOON)
+    };
+    assert_eq!(code, Some(0));
+    dies.signal(Signal::KILL);
+    let etcd = etcd_blocking::Client::connect([scene.etcd.endpoint()]).unwrap();
+    eventually(SOON, "it has expired", || {
+        let key = etcd.get("/services/web/127.0.0.1:8092").unwrap();
+        key.is_none().then_some(())
+    });
+    let joins = scene.register("127.0.0.1:8093", &[]);
+    joins.line(|line| line.starts_with("registered: "));
+    discover.signal(Signal::CONT);
+    let mut wanted = vec![
+        "+ 127.0.0.1:8093",
+        "- 127.0.0.1:8091 Left",
+        "- 127.0.0.1:8092 Expired",
+    ];
+    while !wanted.is_empty() {
+        let line = discover.line(|_| true);
+        assert!(!line.contains("8090"), "a false expiry: {line}");
+        wanted.retain(|other| *other != line);
+    }
+    // A program that is stopped expires, and registers again when it continues.
+    stays.signal(Signal::STOP);
+    discover.line(|line| line == "- 127.0.0.1:8090 Expired");
+    stays.signal(Signal::CONT);
+    discover.line(|line| line == "+ 127.0.0.1:8090");
+}
+
 /// `docs/platforms.md` has the limits. `.ci/static` builds the program.
 #[test]
 fn a_static_register_is_small_and_uses_little_memory() {

@@ -87,7 +87,7 @@ impl ServiceCatalog {
         let sources: Vec<Source> = sources
             .map(|(mirror, format)| {
                 let mirror = Arc::new(mirror);
-                Source::of_all(queries.clone(), mirror, format, settings.audit_every)
+                Source::new(queries.clone(), mirror, format, settings.audit_every)
             })
             .collect();
         let mirrors: Vec<_> = sources.iter().map(Source::mirror).cloned().collect();

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use crossbeam_channel::TryRecvError;
 
 use super::audit::{Audit, AuditAnswer, AuditResult, AuditStep, Summary};
 use super::directory::{Directory, DirectoryUpdate, KeyEvent};
 use crate::client::Client;
 use crate::discovery::codec::Format;
-use crate::discovery::overrides::operator_override::Override;
 use crate::error::{Error, ErrorKind, Result};
 use crate::replica::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause};
 use crate::rpc::kv::{Get, GetResponse, SortOrder, SortTarget};
@@ -53,8 +51,6 @@ pub(super) struct Source {
     client: Client,
     mirror: Arc<Mirror>,
     directory: Directory,
-    /// The beginning of keys that are not instances.
-    ignored: Option<Bytes>,
     /// The queries that are not sent yet, and those that are not answered yet.
     queries: VecDeque<LeaseId>,
     replies: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
@@ -88,7 +84,6 @@ impl Source {
             client,
             mirror,
             directory: Directory::new(format),
-            ignored: None,
             queries: VecDeque::new(),
             replies: Vec::new(),
             sample: Sample::Wanted,
@@ -97,23 +92,6 @@ impl Source {
             audit_reply: None,
             events: Vec::new(),
         }
-    }
-
-    /// Creates the source of a mirror of all services. The overrides of operators are below the same prefix.
-    pub(super) fn of_all(
-        client: Client,
-        mirror: Arc<Mirror>,
-        format: Format,
-        audit_every: Option<Duration>,
-    ) -> Self {
-        let overrides = Override::folder(format.beginning());
-        let mut source = Source::new(client, mirror, format, audit_every);
-        source.ignored = Some(overrides.into());
-        source
-    }
-
-    fn is_ignored(ignored: Option<&Bytes>, key: &[u8]) -> bool {
-        ignored.is_some_and(|beginning| key.starts_with(beginning))
     }
 
     pub(super) fn mirror(&self) -> &Arc<Mirror> {
@@ -136,10 +114,9 @@ impl Source {
             return;
         }
         let is_first = self.directory.revision().is_none();
-        let ignored = self.ignored.as_ref();
-        let kvs = snapshot.iter();
-        let kvs = kvs.filter(|kv| !Source::is_ignored(ignored, kv.key()));
-        let update = self.directory.reset(kvs.cloned(), snapshot.revision());
+        let update = self
+            .directory
+            .reset(snapshot.iter().cloned(), snapshot.revision());
         self.queue(update, is_first);
     }
 
@@ -217,11 +194,7 @@ impl Source {
             MirrorEvent::Changed { revision, changes } => {
                 // A later list may contain these changes.
                 if self.directory.revision() < Some(revision) {
-                    let ignored = self.ignored.as_ref();
-                    let changes = changes
-                        .into_iter()
-                        .filter(|change| !Source::is_ignored(ignored, change.key()));
-                    let events = changes.map(|change| match change {
+                    let events = changes.into_iter().map(|change| match change {
                         KeyChange::Put { kv, .. } => KeyEvent::Put(kv),
                         KeyChange::Deleted { prev, .. } => KeyEvent::Delete(prev.key().clone()),
                     });

@@ -50,8 +50,8 @@ fn invalid_flags_are_named_in_one_line_and_exit_with_2() {
         (vec![], "--service is missing"),
         (vec!["--service", "a/b"], "\"a/b\""),
         (
-            vec!["--service", "web", "--codec=native,plain"],
-            "--codec is one codec",
+            vec!["--service", "web", "--codec=native,plain", "--prefix=a,b,c"],
+            "more prefixes than",
         ),
         (
             vec!["--service", "web", "--once=1"],

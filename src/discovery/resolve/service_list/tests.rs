@@ -61,6 +61,12 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// The instances that a view has before etcd answers: from a file, or given by the program.
+fn seeds() -> impl Strategy<Value = Vec<(u8, u32)>> {
+    let seeds = prop::collection::btree_map(0u8..12, 0u32..3, 0..12);
+    seeds.prop_map(|seeds| seeds.into_iter().collect())
+}
+
 struct Model {
     formats: Vec<Format>,
     directories: Vec<Directory>,
@@ -90,6 +96,11 @@ fn name(instance: &Instance) -> Name {
 
 impl Model {
     fn new(sources: usize) -> Self {
+        Model::seeded(sources, Vec::new(), Vec::new())
+    }
+
+    /// A view that shows seeds, and then lists what the first source has.
+    fn seeded(sources: usize, seeds: Vec<(u8, u32)>, listed: Vec<(u8, u32)>) -> Self {
         let formats = [Format::new(Native), Format::new(Plain)][..sources].to_vec();
         let mut model = Model {
             directories: formats.iter().cloned().map(Directory::new).collect(),
@@ -105,10 +116,35 @@ impl Model {
             lost: BTreeMap::new(),
             steps: 0,
         };
+        let shown: Vec<_> = seeds
+            .iter()
+            .map(|(n, weight)| instance(*n, *weight))
+            .collect();
+        let shown: Vec<_> = shown.into_iter().map(Arc::new).collect();
+        model.list.seed(0, shown.clone(), model.now);
+        model.publish();
+        let seeded: Vec<_> = model.reader.values().cloned().collect();
+        assert_eq!(seeded.len(), shown.len());
+        for (n, weight) in listed {
+            let (format, instance) = (&model.formats[0], instance(n, weight));
+            let (key, value) = (format.key(&instance).unwrap(), format.encode(&instance));
+            let kv = KeyValue {
+                key: key.clone(),
+                value: value.unwrap().unwrap(),
+                lease: 7,
+                ..KeyValue::default()
+            };
+            model.store[0].insert(key, kv);
+        }
         for source in 0..sources {
-            let update = model.directories[source].reset([], Revision::new(10));
+            let list: Vec<_> = model.store[source].values().cloned().collect();
+            let update = model.directories[source].reset(list, Revision::new(10));
             model.list.listed(source, update, model.now);
         }
+        // What etcd lists first is believed at once, however much it differs.
+        model.publish();
+        assert!(!model.list.is_holding());
+        model.check();
         model
     }
 
@@ -320,8 +356,7 @@ impl Model {
     }
 }
 
-fn run(sources: usize, actions: Vec<Action>) {
-    let mut model = Model::new(sources);
+fn run(mut model: Model, actions: Vec<Action>) {
     for action in actions {
         model.act(action);
     }
@@ -344,12 +379,21 @@ proptest! {
 
     #[test]
     fn one_format_is_always_explained(actions in prop::collection::vec(action(), 1..40)) {
-        run(1, actions);
+        run(Model::new(1), actions);
     }
 
     #[test]
     fn two_formats_are_always_explained(actions in prop::collection::vec(action(), 1..40)) {
-        run(2, actions);
+        run(Model::new(2), actions);
+    }
+
+    #[test]
+    fn a_start_without_etcd_is_always_explained(
+        (seeds, listed) in (seeds(), seeds()),
+        sources in 1usize..3,
+        actions in prop::collection::vec(action(), 0..15),
+    ) {
+        run(Model::seeded(sources, seeds, listed), actions);
     }
 }
 
