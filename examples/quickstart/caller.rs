@@ -63,10 +63,16 @@ fn call(view: &ServiceView) -> Call {
     let begun = Instant::now();
     let mut picks = 0;
     loop {
-        let answer = match view.pick() {
-            Some(instance) => {
+        // The view learns which instances fail, and ejects them.
+        let answer = match view.acquire() {
+            Some(guard) => {
                 picks += 1;
-                ask(&instance).map_err(|error| format!("{}: {error}", instance.id))
+                let answer = ask(&guard).map_err(|error| format!("{}: {error}", guard.id));
+                match answer {
+                    Ok(_) => guard.succeeded(),
+                    Err(_) => guard.failed(),
+                }
+                answer
             }
             None => Err("there is no instance".to_owned()),
         };

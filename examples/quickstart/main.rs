@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It starts an etcd of its own and three processes of a small TCP service. The processes
-//! [register themselves](service); this one discovers and [calls](caller) them. Then the health check
-//! of one fails and recovers, one is killed, one leaves, and etcd loses all its data. The calls continue
+//! [register themselves](service); this one discovers and [calls](caller) them. Then one fails its calls
+//! and is ejected for a time, the health check of one fails and recovers, one is killed, one leaves, and etcd loses all its data. The calls continue
 //! meanwhile.
 
 mod caller;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use etcd_blocking::balance::Ejection;
 use etcd_blocking::crossbeam_channel::{Receiver, select, unbounded};
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Balance, Cause, Change, Client, Discovery, ServiceView};
@@ -42,6 +43,9 @@ Shows registration and discovery on a private etcd, in about five seconds.
 /// The service and the TTL of the three processes.
 const SERVICE: &str = "web";
 const TTL: Duration = Duration::from_secs(3);
+
+/// How long an instance that fails gets no calls at first.
+const EJECTED: Duration = Duration::from_millis(500);
 
 /// The bound for one step, after which the demonstration fails.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -72,6 +76,7 @@ fn demonstrate() -> Result<(), Ending> {
     let client = Client::connect([etcd.endpoint()])?;
     let view = Discovery::new(&client)
         .balance(Balance::RoundRobin)
+        .ejection(Ejection::default().base_time(EJECTED))
         .service(SERVICE)?;
     let view = Arc::new(view);
     let steps = Steps {
@@ -86,8 +91,9 @@ fn demonstrate() -> Result<(), Ending> {
     steps.until("three instances are up", || view.snapshot().len() == 3)?;
     steps.done("all three are discovered");
 
-    timeline
-        .say("calling the instance that pick() returns, about 100 times a second until the end:");
+    timeline.say(
+        "calling the instance that acquire() returns, about 100 times a second until the end:",
+    );
     let caller = Caller::start(Arc::clone(&view));
     let mut tally = Tally::default();
     while tally.answers.len() < 3 {
@@ -97,6 +103,15 @@ fn demonstrate() -> Result<(), Ending> {
         }
     }
     steps.done("each of the three was called");
+
+    web2.tell("hang up").map_err(failed)?;
+    timeline.say("web-2 hangs up on its callers, which its health check does not notice");
+    let is_ejected = || view.ejected().iter().any(|one| one.id == "web-2");
+    steps.until("web-2 is ejected", is_ejected)?;
+    steps.done("web-2 failed five calls in a row and is ejected: others answer them");
+    web2.tell("recover").map_err(failed)?;
+    steps.until("web-2 is used again", || !is_ejected())?;
+    steps.done("web-2 answers again, and is used as before");
 
     web3.tell("fail").map_err(failed)?;
     timeline.say("web-3 has a full disk: its health check fails three times in a row");

@@ -18,7 +18,7 @@ use crate::{SERVICE, TTL, states};
 const LINGER: Duration = Duration::from_millis(300);
 
 /// Serves as the instance `name` until stdin ends, and prints its states. A line `fail` makes its health
-/// check fail, and any other line makes it pass.
+/// check fail, a line `hang up` makes it answer nobody, and any other line ends both.
 pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
     let failed = |error: io::Error| Ending::Failed(error.to_string());
 
@@ -27,10 +27,14 @@ pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     let instance = Instance::listening(SERVICE, &listener)?.id(name);
     let greeting = format!("{name}, pid {}\n", std::process::id());
+    let hangs_up = Arc::new(AtomicBool::new(false));
+    let is_mute = Arc::clone(&hangs_up);
     thread::spawn(move || {
         for mut caller in listener.incoming().flatten() {
-            // A caller that has gone is no failure of the service.
-            let _ = caller.write_all(greeting.as_bytes());
+            if !is_mute.load(SeqCst) {
+                // A caller that has gone is no failure of the service.
+                let _ = caller.write_all(greeting.as_bytes());
+            }
         }
     });
 
@@ -42,7 +46,7 @@ pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
         false => Ok(()),
         true => Err("full"),
     });
-    let check = check.name("disk").interval(Duration::from_millis(100));
+    let check = check.name("disk").interval(Duration::from_millis(200));
     let registration = registrar.register_checked(instance, check)?;
 
     // A program need not read the states. This demonstration prints them.
@@ -57,6 +61,7 @@ pub(crate) fn serve(name: &str, endpoint: &str) -> Result<(), Ending> {
     // demonstration is killed: no process stays behind.
     for line in io::stdin().lines().map_while(Result::ok) {
         is_full.store(line == "fail", SeqCst);
+        hangs_up.store(line == "hang up", SeqCst);
     }
 
     drop(registration);
