@@ -16,7 +16,7 @@ use std::time::Duration;
 use etcd_blocking::codec::Codec;
 use etcd_blocking::crossbeam_channel::RecvTimeoutError;
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Change, Client, Discovery, Instance, Registrar, ServiceView};
+use etcd_blocking::{Change, Client, Discovery, Instance, Protection, Registrar, ServiceView};
 
 use program::{Peer, Running};
 
@@ -24,6 +24,13 @@ const SOON: Duration = Duration::from_secs(30);
 
 fn client(etcd: &LocalEtcd) -> Client {
     Client::connect([etcd.endpoint()]).unwrap()
+}
+
+/// A discovery whose views remove an instance with its key, and never connect to it: the addresses in these tests are
+/// those of nobody.
+fn discovery(client: &Client, codec: impl Codec + 'static) -> Discovery {
+    let discovery = Discovery::new(client).codec(codec);
+    discovery.protection(Protection::off().probe(false))
 }
 
 /// Reads changes of a view until one is accepted.

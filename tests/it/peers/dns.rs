@@ -94,7 +94,7 @@ fn coredns_answers_for_our_instances_until_they_are_gone() {
 fn a_record_that_breaks_a_zone_is_reported_and_hides_nothing() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
-    let view = Discovery::new(&client).codec(codec::SkyDns).prefix(ZONE);
+    let view = discovery(&client, codec::SkyDns).prefix(ZONE);
     let view = view.service("web").unwrap();
     let valid = r#"{"host":"10.0.0.1","port":8080,"priority":10}"#;
     client.put(format!("{ZONE}web/x1"), valid).unwrap();

@@ -57,7 +57,7 @@ fn prefix(name: &str) -> String {
 }
 
 fn view(client: &Client, name: &str) -> ServiceView {
-    let discovery = Discovery::new(client).codec(codec::by_name(name).unwrap());
+    let discovery = discovery(client, codec::by_name(name).unwrap());
     discovery.prefix(prefix(name)).service("web").unwrap()
 }
 

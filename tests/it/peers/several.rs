@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use etcd_blocking::{Delete, EventKind, KeyRange, LeaseId, codec};
+use etcd_blocking::{Cause, Delete, EventKind, KeyRange, LeaseId, codec};
 
 use super::dns::{CoreDns, ZONE};
 use super::*;
@@ -129,4 +129,44 @@ fn each_format_is_restored_whatever_happens_to_its_key() {
     restored(&client, "the deleted store");
     registration.leave().unwrap();
     assert_eq!(stored(&client), []);
+}
+
+#[test]
+fn a_view_of_two_formats_shows_kratos_programs_and_ours_once_each() {
+    let Some(kratos) = Peer::Kratos.program() else {
+        return;
+    };
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let view = discovery(&client, codec::Native).add_codec(codec::Kratos);
+    let view = view.service("web").unwrap();
+    let args = ["register", "web", "10.0.0.9:8080", "60"];
+    let mut theirs = Running::start(&kratos, &etcd, &args);
+    theirs.says("registered");
+    // An instance that moves from kratos to the native format is in both meanwhile.
+    let registrar = Registrar::builder(&client).add_codec(codec::Kratos);
+    let registrar = registrar.start().unwrap();
+    let ours = Instance::new("web", ADDR).version("3").tag("native");
+    let ours = registrar.register(ours).unwrap();
+    eventually(SOON, "one of each", || {
+        (addrs(&view) == [ADDR, "10.0.0.9:8080"]).then_some(())
+    });
+    let seen = view.snapshot();
+    let seen = seen.iter().find(|instance| instance.addr == ADDR);
+    assert_eq!(seen.unwrap().tags, ["native"], "the first format is shown");
+
+    let gone = |addr: &str| {
+        until(&view, addr, |change| {
+            let mut gone = change.causes().filter(|(gone, _)| gone.addr == addr);
+            gone.next().map(|(_, cause)| cause)
+        })
+    };
+    theirs.tell("leave");
+    theirs.says("left");
+    assert_eq!(gone("10.0.0.9:8080"), Cause::Left);
+    ours.leave().unwrap();
+    assert_eq!(gone(ADDR), Cause::Left);
+    assert!(view.snapshot().is_empty());
+    let more = view.changes().try_iter().any(|c| c.causes().count() > 0);
+    assert!(!more, "each is removed once");
 }

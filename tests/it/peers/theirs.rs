@@ -21,7 +21,7 @@ impl Theirs {
         };
         let etcd = LocalEtcd::start().unwrap();
         let client = client(&etcd);
-        let view = Discovery::new(&client).codec(codec).service("web").unwrap();
+        let view = discovery(&client, codec).service("web").unwrap();
         let register = |addr, ttl| {
             let args = ["register", "web", addr, ttl];
             Running::start(&program, &etcd, &args)
