@@ -58,5 +58,8 @@ pub mod platforms {}
 #[doc = include_str!("../docs/testing.md")]
 pub mod testing {}
 
+#[doc = include_str!("../docs/registries.md")]
+pub mod registries {}
+
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}
