@@ -9,9 +9,9 @@ use crate::discovery::instance::Instance;
 
 /// A change of a service, or of the view of it.
 ///
-/// A reader that applies every change in order has the instances of the view, with one delay: an
-/// instance leaves the view at once, but its [`Removed`](Change::Removed) may follow later, when its
-/// cause is known.
+/// A reader that applies every change in order has the instances of the snapshot. An instance is removed
+/// from both when the cause is known, and when [`Protection`](crate::Protection) no longer holds it;
+/// [`pick`](crate::ServiceView::pick) avoids it from the time at which its key is gone.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -37,7 +37,8 @@ use crate::discovery::instance::Instance;
 pub enum Change {
     /// An instance was added.
     Added(Arc<Instance>),
-    /// Properties of an instance changed; its id and address are the same.
+    /// Properties of an instance changed; its id and address are the same. A status of
+    /// [`Suspect`](crate::Status::Suspect) is set by the view.
     Updated {
         /// The instance now.
         instance: Arc<Instance>,

@@ -28,7 +28,11 @@ use crate::worker::{PartHandle, Worker};
 ///
 /// A view keeps its last list: while etcd is unreachable it returns the instances that it knew, and
 /// since when they may be outdated; after etcd lost its data, the instances have 1 s to register again.
-/// A view is created with its first list, so an empty list always means that there are no instances.
+/// A view is created with its first list, so an empty list means that there are no instances, unless the view
+/// was opened without etcd: [`freshness`](ServiceView::freshness) tells.
+///
+/// An instance whose registration expired is held for a time, because it may be alive: see
+/// [`Protection`](crate::Protection).
 ///
 /// A view ends only when it is dropped or the client is closed. Any error, such as an outage or a
 /// withdrawn permission, makes it [stale](ServiceView::staleness) with a
