@@ -222,7 +222,7 @@ impl ServiceView {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) after `timeout`; [`Closed`](ErrorKind::Closed) or another kind
+    /// [`Timeout`](crate::ErrorKind::Timeout) after `timeout`; [`Closed`](crate::ErrorKind::Closed) or another kind
     /// when the view has ended.
     pub fn wait_for(&self, n: usize, timeout: Duration) -> Result<Arc<[Arc<Instance>]>> {
         self.shared.wait_for(&self.service, n, timeout)
