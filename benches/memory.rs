@@ -86,7 +86,7 @@ fn registrations(client: &Client) -> String {
 fn fill(client: &Client, key: impl Fn(usize) -> String) -> Revision {
     let mut last = Revision::NONE;
     for first in (0..COUNT).step_by(100) {
-        let put = |n: usize| Put::new(key(n), r#"{"addr":"10.0.0.1:80"}"#);
+        let put = |n: usize| Put::new(key(n), r#"{"addr":"127.0.1.1:80"}"#);
         let puts: Vec<_> = (first..first + 100).map(put).collect();
         let txn = client.txn(Txn::when([]).then(puts));
         last = txn.expect("put").revision();

@@ -45,7 +45,7 @@ fn cpu(threads: &HashSet<String>) -> Duration {
 fn value(n: usize, load: usize) -> String {
     let weight = 1 + n % 7;
     format!(
-        r#"{{"addr":"10.0.0.1:{}","weight":{weight},"version":"{load}"}}"#,
+        r#"{{"addr":"127.0.1.1:{}","weight":{weight},"version":"{load}"}}"#,
         1 + n % 60_000
     )
 }

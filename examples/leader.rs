@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // An observer reports each leader, and `None` when there is no leader. It need not be a candidate.
     let session = Session::builder(&client).start()?;
     let observer = Election::new(&session, "elections/scheduler").observe()?;
-    let candidates = ["10.0.0.1:8080", "10.0.0.2:8080"].map(|addr| {
+    let candidates = ["127.0.1.1:8080", "127.0.1.2:8080"].map(|addr| {
         let client = client.clone();
         thread::spawn(move || stand(&client, addr))
     });

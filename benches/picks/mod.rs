@@ -34,7 +34,7 @@ pub(crate) fn put(n: usize, load: usize) -> Put {
         ("b", "odd")
     };
     let value = format!(
-        r#"{{"addr":"10.0.0.1:{port}","weight":{weight},"zone":"{zone}","tags":["{tag}"],"version":"{load}"}}"#
+        r#"{{"addr":"127.0.1.1:{port}","weight":{weight},"zone":"{zone}","tags":["{tag}"],"version":"{load}"}}"#
     );
     Put::new(format!("/services/s0/{n}"), value)
 }
@@ -132,7 +132,7 @@ pub(crate) fn table(etcd: &str, writer: &Client, instances: usize) {
         if name.ends_with("ejected") {
             while view.ejected().len() < 3 {
                 let _ = view.call(|one| match one.addr.as_str() {
-                    "10.0.0.1:1" | "10.0.0.1:2" | "10.0.0.1:3" => Attempt::Failed(()),
+                    "127.0.1.1:1" | "127.0.1.1:2" | "127.0.1.1:3" => Attempt::Failed(()),
                     _ => Attempt::Succeeded(()),
                 });
             }

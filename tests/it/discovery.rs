@@ -47,7 +47,7 @@ fn registrar(client: &Client, ttl: u64) -> Registrar {
 }
 
 fn web(n: u16) -> Instance {
-    Instance::new("web", format!("10.0.0.1:{n}"))
+    Instance::new("web", format!("127.0.1.1:{n}"))
 }
 
 /// The next change that `wanted` accepts.
@@ -113,10 +113,10 @@ fn a_registered_instance_is_found_and_picked() {
         .unwrap();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].meta["zone"], "a");
-    assert_eq!(view.pick().unwrap().addr, "10.0.0.1:1");
+    assert_eq!(view.pick().unwrap().addr, "127.0.1.1:1");
     // A service whose name begins with the same text is a different one.
     let _other = registrar
-        .register(Instance::new("web2", "10.0.0.9:9"))
+        .register(Instance::new("web2", "127.0.1.9:9"))
         .unwrap();
     assert_eq!(view.wait_for(1, SOON).unwrap().len(), 1);
 }
@@ -140,9 +140,9 @@ fn leave_and_drop_are_reported_as_left_and_take_one_round_trip() {
         let dropped = registrar.register(web(2)).unwrap();
         view.wait_for(2, SOON).unwrap();
         left.leave().unwrap();
-        assert_eq!(removed(&view, "10.0.0.1:1"), Cause::Left, "{codec:?}");
+        assert_eq!(removed(&view, "127.0.1.1:1"), Cause::Left, "{codec:?}");
         drop(dropped);
-        assert_eq!(removed(&view, "10.0.0.1:2"), Cause::Left, "{codec:?}");
+        assert_eq!(removed(&view, "127.0.1.1:2"), Cause::Left, "{codec:?}");
         assert!(view.snapshot().is_empty());
     }
     drop(registrar);
@@ -161,7 +161,7 @@ fn changes_of_one_revision_are_visible_together() {
     });
     assert_eq!(view.snapshot().len(), 2, "both changes arrive together");
     // An operator deletes them in one transaction.
-    let keys = ["/services/web/10.0.0.1:1", "/services/web/10.0.0.1:2"];
+    let keys = ["/services/web/127.0.1.1:1", "/services/web/127.0.1.1:2"];
     let watcher = client.watch(KeyRange::prefix("/services/web/")).unwrap();
     client.txn(Txn::always(keys.map(Delete::key))).unwrap();
     let deleted = watcher.recv_timeout(SOON).unwrap().unwrap();
@@ -182,7 +182,7 @@ fn instances_of_equal_weight_are_picked_equally_often() {
             .service("web")
             .unwrap();
         view.wait_for(2, SOON).unwrap();
-        let first = (0..100).filter(|_| view.pick().unwrap().addr == "10.0.0.1:1");
+        let first = (0..100).filter(|_| view.pick().unwrap().addr == "127.0.1.1:1");
         assert_eq!(first.count(), 50, "{balance:?}");
     }
 }
@@ -201,7 +201,7 @@ fn a_crashed_process_expires_and_other_instances_stay() {
     view.wait_for(2, SOON).unwrap();
     proxy.cut();
     victim.close().unwrap();
-    assert_eq!(removed(&view, "10.0.0.1:2"), Cause::Expired);
+    assert_eq!(removed(&view, "127.0.1.1:2"), Cause::Expired);
     assert_eq!(
         until(&dying, "closed", |state| *state == State::Closed).last(),
         Some(&State::Closed)
@@ -211,7 +211,7 @@ fn a_crashed_process_expires_and_other_instances_stay() {
     let flicker: Vec<_> = view
         .changes()
         .try_iter()
-        .filter(|c| c.gone().any(|i| i.id == "10.0.0.1:1"))
+        .filter(|c| c.gone().any(|i| i.id == "127.0.1.1:1"))
         .collect();
     assert!(flicker.is_empty(), "{flicker:?}");
 }
@@ -246,9 +246,9 @@ fn an_update_is_one_change_and_is_restored_after_a_loss() {
         _ => None,
     });
     assert!(view.pick().is_none(), "a draining instance is not picked");
-    client.delete("/services/web/10.0.0.1:1").unwrap();
+    client.delete("/services/web/127.0.1.1:1").unwrap();
     eventually(SOON, "the newest value is back", || {
-        let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
+        let kv = client.get("/services/web/127.0.1.1:1").unwrap()?;
         kv.value_str()?.contains("draining").then_some(())
     });
     assert!(registration.update(web(2)).unwrap_err().kind() == ErrorKind::InvalidArgument);

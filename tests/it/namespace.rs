@@ -341,7 +341,7 @@ fn services_of_a_namespace_and_of_its_client_are_separate() {
     let app = client.namespace("app/").unwrap();
     let register = |client: &Client, n: u16| {
         let registrar = Registrar::builder(client).start().unwrap();
-        let instance = Instance::new("web", format!("10.0.0.1:{n}")).id(format!("i{n}"));
+        let instance = Instance::new("web", format!("127.0.1.1:{n}")).id(format!("i{n}"));
         let registration = registrar.register(instance).unwrap();
         (registrar, registration)
     };

@@ -237,7 +237,7 @@ fn instances_are_registered_and_discovered_over_tls() {
     let registrar = Registrar::builder(&client).start().unwrap();
     let view = Discovery::new(&client).service("api").unwrap();
     let registration = registrar
-        .register(Instance::new("api", "10.0.0.1:80"))
+        .register(Instance::new("api", "127.0.1.1:80"))
         .unwrap();
     eventually(SOON, "it is found", || {
         (view.snapshot().len() == 1).then_some(())

@@ -172,7 +172,7 @@ fn a_registration_without_write_permission_is_lost_and_restored_when_permitted()
         .start()
         .unwrap();
     let registration = registrar
-        .register(Instance::new("api", "10.0.0.1:80"))
+        .register(Instance::new("api", "127.0.1.1:80"))
         .unwrap();
     let view = Discovery::new(&root).prefix("app").service("api").unwrap();
     view.wait_for(1, LONG).unwrap();

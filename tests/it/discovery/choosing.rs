@@ -68,11 +68,11 @@ fn a_view_picks_from_the_instances_of_its_filter_and_zone() {
     assert_eq!(view.snapshot().len(), 6);
     let picked: Vec<_> = (0..10).map(|_| view.pick().unwrap().addr.clone()).collect();
     assert_eq!(
-        picked.iter().filter(|addr| *addr == "10.0.0.1:4").count(),
+        picked.iter().filter(|addr| *addr == "127.0.1.1:4").count(),
         5
     );
     assert_eq!(
-        picked.iter().filter(|addr| *addr == "10.0.0.1:6").count(),
+        picked.iter().filter(|addr| *addr == "127.0.1.1:6").count(),
         5
     );
     let error = view.wait_for(4, Duration::from_millis(10)).unwrap_err();

@@ -22,7 +22,7 @@ fn leaving_does_not_delete_the_key_of_a_successor() {
     });
     first.leave().unwrap();
     let kv = old
-        .get("/services/web/10.0.0.1:1")
+        .get("/services/web/127.0.1.1:1")
         .unwrap()
         .expect("the successor's key is still there");
     assert!(kv.value_str().unwrap().contains("\"version\":\"2\""));
@@ -60,7 +60,7 @@ fn each_conflict_policy_has_its_documented_effect() {
     };
     let refused = with(OnConflict::Fail).register(web(1)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
-    assert!(refused.to_string().contains("10.0.0.1:1"), "{refused}");
+    assert!(refused.to_string().contains("127.0.1.1:1"), "{refused}");
     assert!(registered(&held.state()));
 
     let waiting = with(OnConflict::WaitForExpiry).announce(web(1)).unwrap();

@@ -46,7 +46,7 @@ fn the_error_after_waiting_names_the_holder() {
     let text = error.to_string();
     for part in [
         &lease.to_string(),
-        "10.0.0.1:1",
+        "127.0.1.1:1",
         "left",
         "OnConflict::Replace",
     ] {

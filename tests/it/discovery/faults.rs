@@ -36,7 +36,7 @@ fn a_registration_older_than_the_history_of_etcd_is_read_once() {
     assert!(registered(&registration.state()));
     assert_eq!(registration.revision(), Some(put_at), "the key is restored");
     // And the key is still watched.
-    direct.delete("/services/web/10.0.0.1:1").unwrap();
+    direct.delete("/services/web/127.0.1.1:1").unwrap();
     eventually(SOON, "restored", || {
         (registration.revision() > Some(put_at)).then_some(())
     });
@@ -63,7 +63,7 @@ fn an_instance_can_be_registered_again_while_it_is_leaving() {
     etcd.restart().unwrap();
     other.wait_registered(SOON).unwrap();
     again.wait_registered(SOON).unwrap();
-    let kv = patient.get("/services/web/10.0.0.1:1").unwrap().unwrap();
+    let kv = patient.get("/services/web/127.0.1.1:1").unwrap().unwrap();
     assert!(kv.value_str().unwrap().contains("\"version\":\"2\""));
 }
 
@@ -78,7 +78,7 @@ fn an_update_right_after_another_is_not_lost() {
             registration.update(web(1).version(version)).unwrap();
         }
         eventually(SOON, "the newest value is there", || {
-            let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
+            let kv = client.get("/services/web/127.0.1.1:1").unwrap()?;
             let newest = format!("\"version\":\"{round}.4\"");
             kv.value_str()?.contains(&newest).then_some(())
         });
@@ -146,7 +146,7 @@ fn two_registrars_with_different_codecs_overwrite_each_other_at_a_bounded_rate()
         registrar.start().unwrap()
     };
     let written = || {
-        let kv = one.get("/mixed/web/10.0.0.1:1").unwrap().unwrap();
+        let kv = one.get("/mixed/web/127.0.1.1:1").unwrap().unwrap();
         kv.mod_revision().get()
     };
     let plain = with(&one, "plain");

@@ -37,9 +37,9 @@ fn keys(client: &Client) -> Vec<String> {
 }
 
 const ALL: [&str; 3] = [
-    "/services/web/10.0.0.1:1",
-    "/copy/web/10.0.0.1:1",
-    "/go/web/10.0.0.1:1",
+    "/services/web/127.0.1.1:1",
+    "/copy/web/127.0.1.1:1",
+    "/go/web/127.0.1.1:1",
 ];
 
 /// The one revision at which all keys were put.
@@ -218,7 +218,7 @@ fn an_id_that_the_first_format_cannot_store_is_refused() {
         [
             "/services/web/web-1",
             "/copy/web/web-1",
-            "/go/web/10.0.0.1:1"
+            "/go/web/127.0.1.1:1"
         ]
     );
     registration.leave().unwrap();

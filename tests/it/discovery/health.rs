@@ -248,7 +248,7 @@ fn silence_fails_a_heartbeat_and_a_beat_ends_the_failure() {
     eventually_status(&web, CheckStatus::Failing);
 
     let (check, heartbeat) = Check::heartbeat(HOUR);
-    let announced = registrar.announce_checked(Instance::new("web", "10.0.0.1:2"), check);
+    let announced = registrar.announce_checked(Instance::new("web", "127.0.1.1:2"), check);
     let other = announced.unwrap();
     heartbeat.beat();
     eventually_status(&other, CheckStatus::Passing);

@@ -13,13 +13,13 @@ fn one_instance_of_a_service_leads_and_the_next_follows_it() {
     let leadership = one.lead().unwrap();
     assert_eq!(
         discovery.leader("web").unwrap().as_deref(),
-        Some("10.0.0.1:1")
+        Some("127.0.1.1:1")
     );
     let late = two.lead_timeout(Duration::from_millis(50)).unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
     // Another service has another leader.
     let api = registrar(&client, 30)
-        .register(Instance::new("api", "10.0.0.9:9"))
+        .register(Instance::new("api", "127.0.1.9:9"))
         .unwrap();
     let of_api = api.lead_timeout(SOON).unwrap();
     assert!(leadership.fencing_token() < of_api.fencing_token());
@@ -28,7 +28,7 @@ fn one_instance_of_a_service_leads_and_the_next_follows_it() {
     let next = next.join().unwrap().unwrap();
     assert_eq!(
         discovery.leader("web").unwrap().as_deref(),
-        Some("10.0.0.1:2")
+        Some("127.0.1.1:2")
     );
     assert_eq!(
         next.key(),

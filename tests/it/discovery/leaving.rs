@@ -73,7 +73,7 @@ fn leave_fails_after_a_close_that_could_not_delete_the_key() {
     pace.check("close", begun, Duration::from_secs(2));
     let error = registration.leave().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
-    assert!(error.to_string().contains("10.0.0.1:1"), "{error}");
+    assert!(error.to_string().contains("127.0.1.1:1"), "{error}");
     assert_eq!(registration.state(), State::Closed);
     assert_eq!(
         registration.last_error().map(|error| error.kind()),

@@ -77,7 +77,7 @@ fn an_update_that_the_server_refuses_leaves_the_old_value_and_returns_the_reason
     let error = eventually(SOON, "the reason is known", || registration.last_error());
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     assert!(
-        error.to_string().starts_with("update 10.0.0.1:1: "),
+        error.to_string().starts_with("update 127.0.1.1:1: "),
         "{error}"
     );
     assert!(
@@ -91,9 +91,9 @@ fn an_update_that_the_server_refuses_leaves_the_old_value_and_returns_the_reason
     let refused = registrar.register(with_metadata(3, 1_800_000)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
     // The key is lost: the old value is restored.
-    client.delete("/services/web/10.0.0.1:1").unwrap();
+    client.delete("/services/web/127.0.1.1:1").unwrap();
     eventually(SOON, "the old value is back", || {
-        let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
+        let kv = client.get("/services/web/127.0.1.1:1").unwrap()?;
         kv.value_str()?
             .contains("\"version\":\"old\"")
             .then_some(())
@@ -105,7 +105,7 @@ fn an_update_that_the_server_refuses_leaves_the_old_value_and_returns_the_reason
     // A value within the limit is written at once, and the error is cleared.
     registration.update(web(1).version("new")).unwrap();
     eventually(SOON, "the new value is there", || {
-        let kv = client.get("/services/web/10.0.0.1:1").unwrap()?;
+        let kv = client.get("/services/web/127.0.1.1:1").unwrap()?;
         kv.value_str()?
             .contains("\"version\":\"new\"")
             .then_some(())

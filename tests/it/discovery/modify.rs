@@ -2,7 +2,7 @@
 
 use super::*;
 
-const KEY: &str = "/services/web/10.0.0.1:1";
+const KEY: &str = "/services/web/127.0.1.1:1";
 
 fn value(client: &Client) -> String {
     let kv = client.get(KEY).unwrap().unwrap();
@@ -101,7 +101,7 @@ fn wait_updated_returns_after_etcd_has_the_update() {
     let early = registration
         .wait_updated(Duration::from_millis(300))
         .unwrap_err();
-    assert!(early.to_string().contains("10.0.0.1:1"), "{early}");
+    assert!(early.to_string().contains("127.0.1.1:1"), "{early}");
     assert!(client.get(KEY).is_err());
     etcd.restart().unwrap();
     let second = registration.wait_updated(SOON).unwrap();
@@ -133,7 +133,7 @@ fn a_drain_is_visible_before_the_instance_leaves() {
     drained.join().unwrap().unwrap();
     assert!(begun.elapsed() >= grace);
     assert_eq!(client.get(KEY).unwrap(), None);
-    assert_eq!(removed(&view, "10.0.0.1:1"), Cause::Left);
+    assert_eq!(removed(&view, "127.0.1.1:1"), Cause::Left);
     assert_eq!(registration.state(), State::Closed);
 
     // A wait fails when the registration ends.

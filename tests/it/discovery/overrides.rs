@@ -4,7 +4,7 @@ use etcd_blocking::{Override, Status};
 
 use super::*;
 
-const KEY: &str = "/services/.ctl/web/10.0.0.1:1";
+const KEY: &str = "/services/.ctl/web/127.0.1.1:1";
 
 /// The status and the weight of the only instance of a view.
 fn shown(view: &ServiceView) -> Option<(Status, u32)> {
@@ -47,7 +47,7 @@ fn an_override_changes_a_registered_instance_until_it_is_deleted() {
 fn an_override_holds_from_the_first_write_of_the_next_process_on() {
     let etcd = LocalEtcd::start().unwrap();
     let (client, other) = (client(&etcd), client(&etcd));
-    let key = Override::key("/services/", "web", "10.0.0.1:1");
+    let key = Override::key("/services/", "web", "127.0.1.1:1");
     assert_eq!(key, KEY);
     let maintenance = Override::new().status(Status::Maintenance);
     client.put(key, maintenance.to_string()).unwrap();
@@ -84,7 +84,7 @@ fn a_malformed_override_is_ignored_and_reported() {
     let error = eventually(SOON, "the reason is known", || registration.last_error());
     let text = error.to_string();
     assert!(
-        text.starts_with("read the override /services/.ctl/web/10.0.0.1:1: "),
+        text.starts_with("read the override /services/.ctl/web/127.0.1.1:1: "),
         "{text}"
     );
     assert!(

@@ -32,14 +32,14 @@ fn keys_deleted_right_after_a_restore_are_restored_at_once() {
     assert_eq!(keys(&client), usize::from(MANY));
     for n in 1..=40 {
         client
-            .delete(format!("/services/web/10.0.0.1:{n}"))
+            .delete(format!("/services/web/127.0.1.1:{n}"))
             .unwrap();
     }
     eventually(SOON, "the deleted keys are restored", || {
         (keys(&client) == usize::from(MANY)).then_some(())
     });
     client
-        .call(Delete::prefix("/services/web/10.0.0.1:1"))
+        .call(Delete::prefix("/services/web/127.0.1.1:1"))
         .unwrap();
     eventually(SOON, "all keys of the prefix are restored", || {
         (keys(&client) == usize::from(MANY)).then_some(())

@@ -279,7 +279,7 @@ fn refused_instances_do_not_affect_the_other_instances() {
         .unwrap();
     let mut subjects: Vec<Subject> = (0..INSTANCES)
         .map(|n| {
-            let instance = Instance::new(format!("s{n}"), format!("10.0.0.1:{}", n + 1));
+            let instance = Instance::new(format!("s{n}"), format!("127.0.1.1:{}", n + 1));
             Subject {
                 n,
                 registration: registrar.register(instance.version("0")).unwrap(),

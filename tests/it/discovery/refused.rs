@@ -43,11 +43,11 @@ fn permit(root: &Client, prefix: &'static str) {
 }
 
 fn admin(n: u16) -> Instance {
-    Instance::new("admin", format!("10.0.0.2:{n}"))
+    Instance::new("admin", format!("127.0.1.2:{n}"))
 }
 
 fn is_there(root: &Client, n: u16) -> bool {
-    let key = format!("/services/web/10.0.0.1:{n}");
+    let key = format!("/services/web/127.0.1.1:{n}");
     root.get(key).unwrap().is_some()
 }
 
@@ -65,7 +65,7 @@ fn a_refused_instance_does_not_affect_other_instances() {
     let refused = registrar.register(admin(1)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
     assert!(
-        refused.to_string().starts_with("register 10.0.0.2:1: "),
+        refused.to_string().starts_with("register 127.0.1.2:1: "),
         "{refused}"
     );
     assert!(begun.elapsed() < client.timeout(), "it did not wait");
@@ -80,7 +80,7 @@ fn a_refused_instance_does_not_affect_other_instances() {
 
     // An operator deletes a key, another registers, one leaves.
     let put_at = first.revision();
-    root.delete("/services/web/10.0.0.1:1").unwrap();
+    root.delete("/services/web/127.0.1.1:1").unwrap();
     let second = registrar.register(web(2)).unwrap();
     eventually(SOON, "the key is back", || {
         (is_there(&root, 1) && first.revision() > put_at).then_some(())
@@ -89,7 +89,7 @@ fn a_refused_instance_does_not_affect_other_instances() {
     assert!(!is_there(&root, 2));
     first.update(web(1).version("2")).unwrap();
     eventually(SOON, "the update is there", || {
-        let kv = root.get("/services/web/10.0.0.1:1").unwrap()?;
+        let kv = root.get("/services/web/127.0.1.1:1").unwrap()?;
         kv.value_str()?.contains("\"version\":\"2\"").then_some(())
     });
     // The lease is lost: every instance but the refused one is restored.
@@ -175,7 +175,7 @@ fn a_refused_delete_is_abandoned_and_reported() {
     let error = goes.leave().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     assert!(
-        error.to_string().starts_with("leave 10.0.0.2:1: "),
+        error.to_string().starts_with("leave 127.0.1.2:1: "),
         "{error}"
     );
     eventually(SOON, "the other one stays", || {
@@ -236,7 +236,7 @@ fn a_revoked_permission_affects_one_instance_only() {
     });
     // Restoring and leaving work as before.
     let put_at = good[0].revision();
-    root.delete("/services/web/10.0.0.1:1").unwrap();
+    root.delete("/services/web/127.0.1.1:1").unwrap();
     eventually(SOON, "the key is back", || {
         (good[0].revision() > put_at && is_there(&root, 1)).then_some(())
     });

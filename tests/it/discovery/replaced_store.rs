@@ -44,7 +44,7 @@ fn keys_are_restored_in_a_restored_copy_with_the_same_lease_and_a_higher_revisio
     let direct = client(&etcd);
     let there = |n| {
         direct
-            .get(format!("/services/web/10.0.0.1:{n}"))
+            .get(format!("/services/web/127.0.1.1:{n}"))
             .unwrap()
             .is_some()
     };
@@ -57,7 +57,7 @@ fn keys_are_restored_in_a_restored_copy_with_the_same_lease_and_a_higher_revisio
     eventually(SOON, "both are registered", || {
         (registered(&old.state()) && registered(&new.state())).then_some(())
     });
-    let kv = direct.get("/services/web/10.0.0.1:2").unwrap().unwrap();
+    let kv = direct.get("/services/web/127.0.1.1:2").unwrap().unwrap();
     assert_eq!(new.revision(), Some(kv.mod_revision()));
 }
 
@@ -73,7 +73,7 @@ fn a_registration_without_a_watch_on_its_key_is_suspect_with_the_reason() {
         matches!(state, State::Suspect { .. })
     });
     let error = registration.last_error().unwrap();
-    assert!(error.to_string().contains("10.0.0.1:1"), "{error}");
+    assert!(error.to_string().contains("127.0.1.1:1"), "{error}");
     proxy.restore();
     until(&registration, "registered again", registered);
     assert!(registration.last_error().is_none());

@@ -7,7 +7,7 @@ fn a_registration_is_restored_after_a_delete_an_overwrite_and_a_revoke() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
     let registration = registrar(&client, 5).register(web(1)).unwrap();
-    let key = "/services/web/10.0.0.1:1";
+    let key = "/services/web/127.0.1.1:1";
     let lease = |state: &State| match state {
         State::Registered { lease, .. } => *lease,
         other => panic!("{other:?}"),
@@ -45,7 +45,7 @@ fn a_registration_is_restored_after_a_delete_an_overwrite_and_a_revoke() {
     println!("restored after an overwrite in {:?}", begun.elapsed());
     let kv = client.get(key).unwrap().unwrap();
     assert_eq!(kv.lease(), Some(first));
-    assert!(kv.value_str().unwrap().contains("10.0.0.1:1"));
+    assert!(kv.value_str().unwrap().contains("127.0.1.1:1"));
 
     let begun = Instant::now();
     client.revoke(first).unwrap();
@@ -107,7 +107,7 @@ fn an_instance_that_is_not_restored_is_removed_by_a_resync() {
     }
     // This key has no registrar.
     client
-        .put("/services/web/orphan", r#"{"addr":"10.0.0.9:9"}"#)
+        .put("/services/web/orphan", r#"{"addr":"127.0.1.9:9"}"#)
         .unwrap();
     let view = Discovery::new(&client).service("web").unwrap();
     let kept = registrar(&client, 10).register(web(1)).unwrap();
@@ -115,7 +115,7 @@ fn an_instance_that_is_not_restored_is_removed_by_a_resync() {
     etcd.restart_wiped().unwrap();
     assert_eq!(removed(&view, "orphan"), Cause::Resync);
     let left: Vec<_> = view.snapshot().iter().map(|i| i.id.clone()).collect();
-    assert_eq!(left, ["10.0.0.1:1"]);
+    assert_eq!(left, ["127.0.1.1:1"]);
     eventually(SOON, "the view follows again", || {
         view.staleness().is_none().then_some(())
     });
@@ -142,7 +142,7 @@ fn a_restart_with_kept_data_loses_no_instance_and_empties_no_view() {
         opened.elapsed()
     );
     let put = client
-        .put("/services/web/10.0.0.1:7", r#"{"addr":"10.0.0.1:7"}"#)
+        .put("/services/web/127.0.1.1:7", r#"{"addr":"127.0.1.1:7"}"#)
         .unwrap();
     assert_eq!(view.wait_revision(put.revision(), SOON).unwrap().len(), 2);
     assert!(
@@ -172,5 +172,5 @@ fn a_registration_on_a_paused_server_is_suspect_then_lost_then_registered() {
     });
     etcd.resume().unwrap();
     until(&registration, "registered again", registered);
-    assert!(client.get("/services/web/10.0.0.1:1").unwrap().is_some());
+    assert!(client.get("/services/web/127.0.1.1:1").unwrap().is_some());
 }

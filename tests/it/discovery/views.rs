@@ -11,7 +11,7 @@ use crate::support::server::{EARLY_PROGRESS, skip_before};
 
 /// Instances below `/services/web/`, without a registrar.
 fn put_instances(client: &Client, ids: std::ops::Range<usize>) -> Revision {
-    let value = |n: usize| format!(r#"{{"addr":"10.0.0.1:{}"}}"#, n + 1);
+    let value = |n: usize| format!(r#"{{"addr":"127.0.1.1:{}"}}"#, n + 1);
     let puts: Vec<Put> = ids
         .map(|n| Put::new(format!("/services/web/{n:05}"), value(n)))
         .collect();
@@ -200,7 +200,7 @@ fn ten_thousand_removals_at_once_are_received_each_with_its_cause() {
     let client = client(&etcd);
     for cause in [Cause::Expired, Cause::Left] {
         let lease = client.grant(Duration::from_secs(600)).unwrap().id();
-        let value = r#"{"addr":"10.0.0.1:1"}"#;
+        let value = r#"{"addr":"127.0.1.1:1"}"#;
         for some in (0..10_000).collect::<Vec<_>>().chunks(100) {
             let put = |n: &i32| Put::new(format!("/services/web/{n:05}"), value).lease(lease);
             let puts: Vec<Put> = some.iter().map(put).collect();

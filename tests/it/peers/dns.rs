@@ -49,17 +49,17 @@ fn coredns_answers_for_our_instances_until_they_are_gone() {
     let registrar = registrar.start().unwrap();
     dns.answers("A web.cluster.local", "NXDOMAIN; ");
 
-    let first = Instance::new("web", "10.0.0.1:8080").weight(3);
+    let first = Instance::new("web", "127.0.1.1:8080").weight(3);
     let first = registrar.register(first).unwrap();
     // CoreDNS reads etcd for each question, so the first answer has it.
     assert_eq!(
         dns.ask("A web.cluster.local"),
-        "NOERROR; A web.cluster.local. 10.0.0.1"
+        "NOERROR; A web.cluster.local. 127.0.1.1"
     );
     assert_eq!(
         dns.ask("SRV web.cluster.local"),
-        "NOERROR; A 10-0-0-1-8080.web.cluster.local. 10.0.0.1; \
-         SRV 10-0-0-1-8080.web.cluster.local. 8080 100"
+        "NOERROR; A 127-0-1-1-8080.web.cluster.local. 127.0.1.1; \
+         SRV 127-0-1-1-8080.web.cluster.local. 8080 100"
     );
     let v6 = Instance::new("web", "[2001:db8::1]:80").id("v6");
     let v6 = registrar.register(v6).unwrap();
@@ -70,20 +70,20 @@ fn coredns_answers_for_our_instances_until_they_are_gone() {
     // The weights are shares of 100.
     assert_eq!(
         dns.ask("SRV web.cluster.local"),
-        "NOERROR; A 10-0-0-1-8080.web.cluster.local. 10.0.0.1; \
+        "NOERROR; A 127-0-1-1-8080.web.cluster.local. 127.0.1.1; \
          AAAA v6.web.cluster.local. 2001:db8::1; \
-         SRV 10-0-0-1-8080.web.cluster.local. 8080 75; SRV v6.web.cluster.local. 80 25"
+         SRV 127-0-1-1-8080.web.cluster.local. 8080 75; SRV v6.web.cluster.local. 80 25"
     );
     v6.leave().unwrap();
-    let crashing = examples::register_with(&etcd, "skydns", "10.0.0.2:8080", &["--prefix", ZONE]);
+    let crashing = examples::register_with(&etcd, "skydns", "127.0.1.2:8080", &["--prefix", ZONE]);
     dns.answers(
         "A web.cluster.local",
-        "NOERROR; A web.cluster.local. 10.0.0.1; A web.cluster.local. 10.0.0.2",
+        "NOERROR; A web.cluster.local. 127.0.1.1; A web.cluster.local. 127.0.1.2",
     );
     crashing.kill();
     dns.answers(
         "A web.cluster.local",
-        "NOERROR; A web.cluster.local. 10.0.0.1",
+        "NOERROR; A web.cluster.local. 127.0.1.1",
     );
     first.leave().unwrap();
     assert_eq!(dns.ask("A web.cluster.local"), "NXDOMAIN; ");
@@ -96,7 +96,7 @@ fn a_record_that_breaks_a_zone_is_reported_and_hides_nothing() {
     let client = client(&etcd);
     let view = discovery(&client, codec::SkyDns).prefix(ZONE);
     let view = view.service("web").unwrap();
-    let valid = r#"{"host":"10.0.0.1","port":8080,"priority":10}"#;
+    let valid = r#"{"host":"127.0.1.1","port":8080,"priority":10}"#;
     client.put(format!("{ZONE}web/x1"), valid).unwrap();
     let added = until(&view, "the record", |change| match change {
         Change::Added(added) => Some(added.clone()),
@@ -105,24 +105,24 @@ fn a_record_that_breaks_a_zone_is_reported_and_hides_nothing() {
     assert_eq!((added.id.as_str(), added.weight), ("x1", 100));
     // A record for A queries only is no fault.
     client
-        .put(format!("{ZONE}web/x2"), r#"{"host":"10.0.0.2"}"#)
+        .put(format!("{ZONE}web/x2"), r#"{"host":"127.0.1.2"}"#)
         .unwrap();
     let malformed = format!("{ZONE}web/eu/x3");
     client
-        .put(&malformed, r#"{"host":"10.0.0.3","port":"80"}"#)
+        .put(&malformed, r#"{"host":"127.0.1.3","port":"80"}"#)
         .unwrap();
     until(&view, "the malformed record", |change| match change {
         Change::Bad { key, reason } if *key == malformed => Some(reason.clone()),
         Change::Bad { key, reason } => panic!("{key:?}: {reason}"),
         _ => None,
     });
-    assert_eq!(addrs(&view), ["10.0.0.1:8080"]);
+    assert_eq!(addrs(&view), ["127.0.1.1:8080"]);
     if let Some(mut dns) = CoreDns::start(&etcd) {
         assert_eq!(dns.ask("A web.cluster.local"), "SERVFAIL; ");
         client.delete(&malformed).unwrap();
         dns.answers(
             "A web.cluster.local",
-            "NOERROR; A web.cluster.local. 10.0.0.1; A web.cluster.local. 10.0.0.2",
+            "NOERROR; A web.cluster.local. 127.0.1.1; A web.cluster.local. 127.0.1.2",
         );
     }
 }
@@ -136,11 +136,11 @@ fn a_name_that_would_break_a_zone_is_an_error_of_register_in_any_position() {
         .prefix(ZONE);
     let registrar = registrar.start().unwrap();
     for (service, addr, reason) in [
-        ("Web", "10.0.0.1:80", "lower-case"),
-        ("dns", "10.0.0.1:80", "meaning of its own"),
+        ("Web", "127.0.1.1:80", "lower-case"),
+        ("dns", "127.0.1.1:80", "meaning of its own"),
         (
             "web",
-            "10.0.0.256:80",
+            "127.0.1.256:80",
             "neither an IP address nor a DNS name",
         ),
     ] {

@@ -21,22 +21,22 @@ fn come_and_go(peer: Peer, name: &str, listed: fn(&str) -> String) {
     };
 
     // A service with a longer name is another one.
-    let other = Instance::new("web2", "10.0.0.9:1");
+    let other = Instance::new("web2", "127.0.1.9:1");
     let _other = registrar.register(other).unwrap();
-    let first = Instance::new("web", "10.0.0.1:8080");
+    let first = Instance::new("web", "127.0.1.1:8080");
     let first = registrar.register(first).unwrap();
-    list(&["10.0.0.1:8080"]);
-    let crashing = examples::register(&etcd, name, "10.0.0.2:8080");
-    list(&["10.0.0.1:8080", "10.0.0.2:8080"]);
+    list(&["127.0.1.1:8080"]);
+    let crashing = examples::register(&etcd, name, "127.0.1.2:8080");
+    list(&["127.0.1.1:8080", "127.0.1.2:8080"]);
 
     // These formats cannot say that an instance takes no calls, so it has no key.
     first.set_status(Status::OutOfService).unwrap();
-    list(&["10.0.0.2:8080"]);
+    list(&["127.0.1.2:8080"]);
     first.set_status(Status::Up).unwrap();
-    list(&["10.0.0.1:8080", "10.0.0.2:8080"]);
+    list(&["127.0.1.1:8080", "127.0.1.2:8080"]);
 
     crashing.kill();
-    list(&["10.0.0.1:8080"]);
+    list(&["127.0.1.1:8080"]);
     first.leave().unwrap();
     list(&[]);
 }

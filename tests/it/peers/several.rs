@@ -9,14 +9,14 @@ use super::*;
 use crate::examples;
 use crate::support::wait::eventually;
 
-const ADDR: &str = "10.0.0.1:8080";
+const ADDR: &str = "127.0.1.1:8080";
 
 /// The keys of the instance in the formats native, go-naming, kratos and skydns.
 const KEYS: [&str; 4] = [
-    "/microservices/web/10.0.0.1:8080",
-    "/services/web/10.0.0.1:8080",
-    "/skydns/local/cluster/web/10-0-0-1-8080",
-    "web/10.0.0.1:8080",
+    "/microservices/web/127.0.1.1:8080",
+    "/services/web/127.0.1.1:8080",
+    "/skydns/local/cluster/web/127-0-1-1-8080",
+    "web/127.0.1.1:8080",
 ];
 
 fn registrar(client: &Client) -> Registrar {
@@ -67,7 +67,7 @@ fn one_instance_is_seen_by_grpc_go_kratos_and_coredns_until_it_crashes() {
     kratos.says(&format!("list grpc://{ADDR}"));
     assert_eq!(
         dns.ask("A web.cluster.local"),
-        "NOERROR; A web.cluster.local. 10.0.0.1"
+        "NOERROR; A web.cluster.local. 127.0.1.1"
     );
     assert!(all_are_stored(&client));
 
@@ -140,7 +140,7 @@ fn a_view_of_two_formats_shows_kratos_programs_and_ours_once_each() {
     let client = client(&etcd);
     let view = discovery(&client, codec::Native).add_codec(codec::Kratos);
     let view = view.service("web").unwrap();
-    let args = ["register", "web", "10.0.0.9:8080", "60"];
+    let args = ["register", "web", "127.0.1.9:8080", "60"];
     let mut theirs = Running::start(&kratos, &etcd, &args);
     theirs.says("registered");
     // An instance that moves from kratos to the native format is in both meanwhile.
@@ -149,7 +149,7 @@ fn a_view_of_two_formats_shows_kratos_programs_and_ours_once_each() {
     let ours = Instance::new("web", ADDR).version("3").tag("native");
     let ours = registrar.register(ours).unwrap();
     eventually(SOON, "one of each", || {
-        (addrs(&view) == [ADDR, "10.0.0.9:8080"]).then_some(())
+        (addrs(&view) == [ADDR, "127.0.1.9:8080"]).then_some(())
     });
     let seen = view.snapshot();
     let seen = seen.iter().find(|instance| instance.addr == ADDR);
@@ -163,7 +163,7 @@ fn a_view_of_two_formats_shows_kratos_programs_and_ours_once_each() {
     };
     theirs.tell("leave");
     theirs.says("left");
-    assert_eq!(gone("10.0.0.9:8080"), Cause::Left);
+    assert_eq!(gone("127.0.1.9:8080"), Cause::Left);
     ours.leave().unwrap();
     assert_eq!(gone(ADDR), Cause::Left);
     assert!(view.snapshot().is_empty());

@@ -30,9 +30,9 @@ impl Theirs {
             matches!(change, Change::Added(added) if added.addr == addr).then_some(())
         };
 
-        let mut first = register("10.0.0.1:8080", "60");
+        let mut first = register("127.0.1.1:8080", "60");
         first.says("registered");
-        until(&view, "the first", |c| added(c, "10.0.0.1:8080"));
+        until(&view, "the first", |c| added(c, "127.0.1.1:8080"));
 
         // Malformed values hide nothing.
         client.put(self.malformed, "{\"secret\":").unwrap();
@@ -41,7 +41,7 @@ impl Theirs {
             _ => None,
         });
         assert!(!reason.contains("secret"));
-        assert_eq!(addrs(&view), ["10.0.0.1:8080"]);
+        assert_eq!(addrs(&view), ["127.0.1.1:8080"]);
 
         let (text, is_updated) = updated;
         first.tell(&format!("update {text}"));
@@ -52,16 +52,16 @@ impl Theirs {
             _ => None,
         });
 
-        let second = register("10.0.0.2:8080", "2");
+        let second = register("127.0.1.2:8080", "2");
         second.says("registered");
-        until(&view, "the second", |c| added(c, "10.0.0.2:8080"));
+        until(&view, "the second", |c| added(c, "127.0.1.2:8080"));
         second.kill();
         let gone = |change: &Change, addr: &str| {
             let mut causes = change.causes();
             let gone = causes.find(|(gone, _)| gone.addr == addr);
             gone.map(|(_, cause)| cause)
         };
-        let cause = until(&view, "the crash", |c| gone(c, "10.0.0.2:8080"));
+        let cause = until(&view, "the crash", |c| gone(c, "127.0.1.2:8080"));
         assert_eq!(cause, Cause::Expired);
 
         let addr = view.snapshot()[0].addr.clone();
@@ -92,8 +92,8 @@ fn a_view_follows_the_publishers_of_go_zero() {
         malformed: "web/malformed",
         deletes: false,
     };
-    let moved = |web: &Instance| web.addr == "10.0.0.3:8080";
-    theirs.come_and_go(codec::GoZero, ("10.0.0.3:8080", moved));
+    let moved = |web: &Instance| web.addr == "127.0.1.3:8080";
+    theirs.come_and_go(codec::GoZero, ("127.0.1.3:8080", moved));
 }
 
 #[test]

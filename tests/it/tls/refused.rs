@@ -43,7 +43,7 @@ fn fails(client: &Client, parts: &[&str]) {
         parts,
     );
     let registrar = Registrar::builder(client).start().unwrap();
-    let instance = Instance::new("api", "10.0.0.1:80");
+    let instance = Instance::new("api", "127.0.1.1:80");
     assert_contains(
         &in_time(|| registrar.register(instance).unwrap_err()),
         "register",

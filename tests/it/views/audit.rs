@@ -83,8 +83,8 @@ fn an_audit_finds_and_heals_events_that_the_watch_lost() {
         let discovery = Discovery::new(&client).audit_every(every);
         (discovery.service("web").unwrap(), client)
     };
-    put(&near, "lost-leaver", "10.0.0.1:1", 1, None);
-    put(&near, "stays", "10.0.0.1:2", 1, None);
+    put(&near, "lost-leaver", "127.0.1.1:1", 1, None);
+    put(&near, "stays", "127.0.1.1:2", 1, None);
     let (audited, client) = open(&proxies[0], Duration::from_millis(100));
     let (blind, blind_client) = open(&proxies[1], Duration::ZERO);
     eventually(SOON, "audits of a correct view", || {
@@ -105,7 +105,7 @@ fn an_audit_finds_and_heals_events_that_the_watch_lost() {
     eventually(SOON, "both views lost the event", || {
         proxies.iter().all(|proxy| lost(proxy) >= 1).then_some(())
     });
-    put(&near, "lost-joiner", "10.0.0.1:3", 1, None);
+    put(&near, "lost-joiner", "127.0.1.1:3", 1, None);
     // An audit may have healed the other one already.
     eventually(SOON, "a view without audits lost both events", || {
         (lost(&proxies[1]) >= 2).then_some(())
@@ -126,7 +126,7 @@ fn an_audit_finds_and_heals_events_that_the_watch_lost() {
         "{views:?}"
     );
     // Later events arrive, and nothing else is repaired.
-    put(&near, "later", "10.0.0.1:4", 1, None);
+    put(&near, "later", "127.0.1.1:4", 1, None);
     reader.until(&audited, "later events", |reader| reader.known.len() == 3);
     let audits = client.metrics().views.audits;
     eventually(SOON, "further audits", || {
@@ -136,7 +136,7 @@ fn an_audit_finds_and_heals_events_that_the_watch_lost() {
 
     // Without audits, a view does not know.
     let last = near
-        .put("/services/web/end", r#"{"addr":"10.0.0.1:5"}"#)
+        .put("/services/web/end", r#"{"addr":"127.0.1.1:5"}"#)
         .unwrap();
     let shown = blind.wait_revision(last.revision(), SOON).unwrap();
     assert_eq!(ids(shown.iter()), ["end", "later", "lost-leaver", "stays"]);

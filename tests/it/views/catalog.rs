@@ -19,7 +19,7 @@ fn put_all(client: &Client) {
     let puts: Vec<Put> = all
         .map(|(service, n)| {
             let value = format!(
-                r#"{{"addr":"10.0.{}.{}:{}"}}"#,
+                r#"{{"addr":"127.0.{}.{}:{}"}}"#,
                 service / 250,
                 service % 250,
                 n + 1
@@ -101,9 +101,9 @@ fn a_thousand_services_share_one_watch() {
 fn a_catalog_follows_services_and_its_views_follow_instances() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
-    put(&client, "a", "10.0.0.1:1", 1, None);
+    put(&client, "a", "127.0.1.1:1", 1, None);
     client
-        .put("/services/api/x", r#"{"addr":"10.0.1.1:1"}"#)
+        .put("/services/api/x", r#"{"addr":"127.0.1.1:1"}"#)
         .unwrap();
     client.put("/services/broken/x", "?").unwrap();
     let operators = Override::key("/services/", "api", "x");
@@ -128,12 +128,12 @@ fn a_catalog_follows_services_and_its_views_follow_instances() {
     let mut late_reader = Reader::default();
 
     // Instances come and go; each view has those of its service.
-    put(&client, "b", "10.0.0.1:2", 1, None);
+    put(&client, "b", "127.0.1.1:2", 1, None);
     client
-        .put("/services/late/y", r#"{"addr":"10.0.2.1:1"}"#)
+        .put("/services/late/y", r#"{"addr":"127.0.2.1:1"}"#)
         .unwrap();
     let last = client
-        .put("/services/new/z", r#"{"addr":"10.0.3.1:1"}"#)
+        .put("/services/new/z", r#"{"addr":"127.0.3.1:1"}"#)
         .unwrap();
     reader.until(&web, "b", |reader| reader.known.len() == 2);
     late_reader.until(&late, "its first one", |reader| reader.known.len() == 1);
@@ -144,7 +144,7 @@ fn a_catalog_follows_services_and_its_views_follow_instances() {
         known.len() == 4
     });
     let lease = client.grant(Duration::from_secs(600)).unwrap().id();
-    let leaver = Put::new("/services/new/z", r#"{"addr":"10.0.3.1:1"}"#);
+    let leaver = Put::new("/services/new/z", r#"{"addr":"127.0.3.1:1"}"#);
     client.call(leaver.lease(lease)).unwrap();
     let new = catalog.service("new").unwrap();
     let mut new_reader = Reader::default();
@@ -179,9 +179,9 @@ fn a_catalog_follows_services_and_its_views_follow_instances() {
 fn a_catalog_of_two_formats_opens_without_etcd_and_catches_up() {
     let etcd = LocalEtcd::start().unwrap();
     let near = client(&etcd);
-    put(&near, "a", "10.0.0.1:1", 3, None);
-    near.put("/old/web/10.0.0.1:1", "10.0.0.1:1").unwrap();
-    near.put("/old/legacy/10.0.0.2:1", "10.0.0.2:1").unwrap();
+    put(&near, "a", "127.0.1.1:1", 3, None);
+    near.put("/old/web/127.0.1.1:1", "127.0.1.1:1").unwrap();
+    near.put("/old/legacy/127.0.1.2:1", "127.0.1.2:1").unwrap();
     let proxy = Proxy::start(etcd.client_addr()).unwrap();
     proxy.cut();
     let away = Client::connect([proxy.endpoint()]).unwrap();
@@ -212,8 +212,8 @@ fn a_catalog_of_two_formats_opens_without_etcd_and_catches_up() {
     delete(&near, "a");
     proxy.restore();
     reader.until(&web, "the other format", |reader| {
-        ids(reader.known.values()) == ["10.0.0.1:1"]
+        ids(reader.known.values()) == ["127.0.1.1:1"]
     });
     let shown = web.wait_live(SOON).unwrap();
-    assert_eq!(ids(shown.iter()), ["10.0.0.1:1"]);
+    assert_eq!(ids(shown.iter()), ["127.0.1.1:1"]);
 }

@@ -73,7 +73,7 @@ fn a_view_starts_from_its_file_and_reports_exactly_the_difference() {
         put(
             &near,
             id,
-            &format!("10.0.0.1:{}", 1 + id.as_bytes()[0]),
+            &format!("127.0.1.1:{}", 1 + id.as_bytes()[0]),
             1,
             None,
         );
@@ -86,7 +86,7 @@ fn a_view_starts_from_its_file_and_reports_exactly_the_difference() {
     let cached = Discovery::new(&away).cache_dir(&dir.0).allow_empty();
     eventually_saved(&cached, &["a", "b", "c"]);
     // A later change is saved too.
-    put(&near, "d", "10.0.0.1:200", 1, None);
+    put(&near, "d", "127.0.1.1:200", 1, None);
     eventually_saved(&cached, &["a", "b", "c", "d"]);
     drop(saved);
     assert_eq!(mode(&dir.0), 0o700);
@@ -94,8 +94,8 @@ fn a_view_starts_from_its_file_and_reports_exactly_the_difference() {
 
     // Meanwhile, the service changes.
     delete(&near, "a");
-    put(&near, "b", "10.0.0.1:99", 7, None);
-    put(&near, "e", "10.0.0.1:201", 1, None);
+    put(&near, "b", "127.0.1.1:99", 7, None);
+    put(&near, "e", "127.0.1.1:201", 1, None);
 
     let begun = Instant::now();
     let views: Vec<_> = (0..10).map(|_| cached.service("web").unwrap()).collect();
@@ -150,7 +150,7 @@ fn a_view_starts_from_its_file_and_reports_exactly_the_difference() {
 fn without_a_file_a_view_needs_etcd_a_fallback_or_the_permission_to_be_empty() {
     let etcd = LocalEtcd::start().unwrap();
     let near = client(&etcd);
-    put(&near, "a", "10.0.0.1:1", 1, None);
+    put(&near, "a", "127.0.1.1:1", 1, None);
     let proxy = Proxy::start(etcd.client_addr()).unwrap();
     proxy.cut();
     let away = unreachable(&proxy);
@@ -168,12 +168,12 @@ fn without_a_file_a_view_needs_etcd_a_fallback_or_the_permission_to_be_empty() {
         assert_eq!(view.freshness(), Freshness::Unknown);
         assert!(!view.freshness().is_authoritative());
     }
-    let instances = ["web", "other"].map(|service| Instance::new(service, "10.0.0.9:9"));
+    let instances = ["web", "other"].map(|service| Instance::new(service, "127.0.1.9:9"));
     let fallback = discovery.clone().fallback(instances.clone());
     let fallen = fallback.service("web").unwrap();
-    assert_eq!(ids(fallen.snapshot().iter()), ["10.0.0.9:9"]);
+    assert_eq!(ids(fallen.snapshot().iter()), ["127.0.1.9:9"]);
     assert_eq!(fallen.freshness(), Freshness::Fallback);
-    assert_eq!(fallen.pick().unwrap().addr, "10.0.0.9:9");
+    assert_eq!(fallen.pick().unwrap().addr, "127.0.1.9:9");
     let bad = discovery.fallback([Instance::new("web", "nowhere")]);
     let error = bad.service("web").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
@@ -194,7 +194,7 @@ fn without_a_file_a_view_needs_etcd_a_fallback_or_the_permission_to_be_empty() {
     });
     assert_eq!(reader.changes.len(), 2, "stale, and live");
     let last = near
-        .put("/services/web/b", r#"{"addr":"10.0.0.1:2"}"#)
+        .put("/services/web/b", r#"{"addr":"127.0.1.1:2"}"#)
         .unwrap();
     assert_eq!(web.wait_revision(last.revision(), SOON).unwrap().len(), 2);
 }
@@ -203,7 +203,7 @@ fn without_a_file_a_view_needs_etcd_a_fallback_or_the_permission_to_be_empty() {
 fn a_file_that_is_damaged_or_foreign_is_refused_once_and_replaced() {
     let etcd = LocalEtcd::start().unwrap();
     let near = client(&etcd);
-    put(&near, "a", "10.0.0.1:1", 1, None);
+    put(&near, "a", "127.0.1.1:1", 1, None);
     let dir = Dir::new("refused");
     let saving = Discovery::new(&near).cache_dir(&dir.0);
     drop(saving.service("web").unwrap());
@@ -282,7 +282,7 @@ fn suspects_are_not_lost_from_the_file() {
             == 6
     });
     // The next change would be saved if the list were true.
-    put(&near, "new", "10.0.0.1:1", 1, None);
+    put(&near, "new", "127.0.1.1:1", 1, None);
     reader.until(&view, "the new one", |reader| reader.known.len() == 7);
     assert_eq!(shown(&cached), all);
     for (n, listener) in listeners.iter().enumerate() {

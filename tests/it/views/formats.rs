@@ -19,13 +19,13 @@ fn an_instance_that_is_written_in_two_formats_is_shown_once() {
         .prefix("/old/")
         .start()
         .unwrap();
-    let web = |n: u16| Instance::new("web", format!("10.0.0.1:{n}")).weight(7);
+    let web = |n: u16| Instance::new("web", format!("127.0.1.1:{n}")).weight(7);
     let registrations: Vec<_> = (1..4)
         .map(|n| registrar.register(web(n)).unwrap())
         .collect();
     // One that only the old format has.
-    client.put("/old/web/10.0.0.2:1", "10.0.0.2:1").unwrap();
-    let all = ["10.0.0.1:1", "10.0.0.1:2", "10.0.0.1:3", "10.0.0.2:1"];
+    client.put("/old/web/127.0.1.2:1", "127.0.1.2:1").unwrap();
+    let all = ["127.0.1.1:1", "127.0.1.1:2", "127.0.1.1:3", "127.0.1.2:1"];
     reader.until(&view, "all", |reader| {
         ids(reader.known.values()) == all && reader.known[all[0]].weight == 7
     });
@@ -34,8 +34,8 @@ fn an_instance_that_is_written_in_two_formats_is_shown_once() {
 
     // One key of several is deleted, or overwritten: the registrar restores it.
     for (key, what) in [
-        ("/services/web/10.0.0.1:1", "native"),
-        ("/old/web/10.0.0.1:2", "plain"),
+        ("/services/web/127.0.1.1:1", "native"),
+        ("/old/web/127.0.1.1:2", "plain"),
     ] {
         let deleted = client.delete(key).unwrap().revision();
         eventually(SOON, what, || {
@@ -61,23 +61,23 @@ fn an_instance_that_is_written_in_two_formats_is_shown_once() {
 fn instances_move_from_one_format_to_another_without_a_removal() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
-    client.put("/old/web/10.0.0.1:1", "10.0.0.1:1").unwrap();
+    client.put("/old/web/127.0.1.1:1", "127.0.1.1:1").unwrap();
     let both = Discovery::new(&client)
         .add_codec(codec::Plain)
         .prefix("/old/");
     let view = both.service("web").unwrap();
     assert_eq!(
         ids(view.snapshot().iter()),
-        ["10.0.0.1:1"],
+        ["127.0.1.1:1"],
         "the first list"
     );
     // The program is replaced by one that writes the new format only.
-    put(&client, "10.0.0.1:1", "10.0.0.1:1", 9, None);
+    put(&client, "127.0.1.1:1", "127.0.1.1:1", 9, None);
     let mut reader = Reader::default();
     reader.until(&view, "the new format", |reader| {
         reader.known.values().any(|one| one.weight == 9)
     });
-    client.delete("/old/web/10.0.0.1:1").unwrap();
+    client.delete("/old/web/127.0.1.1:1").unwrap();
     let last = client.put("barrier", "x").unwrap().revision();
     assert_eq!(view.wait_revision(last, SOON).unwrap().len(), 1);
     assert_eq!(reader.gone, []);
