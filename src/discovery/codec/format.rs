@@ -16,6 +16,9 @@ use crate::types::key_range::KeyRange;
 /// The part of a prefix below which the elections of leaders are.
 const LEADERS: &str = ".leader/";
 
+/// The name of the codec whose keys may be named after leases.
+const GO_ZERO: &str = "go-zero";
+
 /// A codec and the prefix of its keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Format {
@@ -87,6 +90,23 @@ impl Format {
             )),
             Err(_) => Err(BadValue::new("its key has a control character")),
         }
+    }
+
+    /// Decodes an instance for a view. go-zero names a key after its lease, so one program may have several keys
+    /// for a time: the id is then the address, which is the same in all of them.
+    pub(crate) fn decode_shown(
+        &self,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Option<Instance>, BadValue> {
+        let read = self.decode(key, value)?;
+        let is_lease = |id: &str| id.bytes().all(|byte| byte.is_ascii_digit());
+        Ok(read.map(|mut instance| {
+            if self.name() == GO_ZERO && is_lease(&instance.id) {
+                instance.id.clone_from(&instance.addr);
+            }
+            instance
+        }))
     }
 
     /// Checks that the format keeps the id of an instance, so that it is found under it.

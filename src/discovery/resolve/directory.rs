@@ -117,7 +117,7 @@ impl Directory {
             update.changes.extend(self.causes.take_waiting(&kv.key));
             let (key, lease) = (kv.key.clone(), kv.lease());
             let old = before.remove(&key).map(|entry| entry.instance);
-            let read = self.format.decode(&key, &kv.value);
+            let read = self.format.decode_shown(&key, &kv.value);
             if let (Some(old), Ok(None) | Err(_)) = (&old, &read) {
                 removed.push((old.clone(), Cause::Replaced));
             }
@@ -309,7 +309,7 @@ impl Directory {
         let (key, lease) = (kv.key.clone(), kv.lease());
         let changes = &mut update.changes;
         changes.extend(self.causes.take_waiting(&key));
-        let read = self.format.decode(&key, &kv.value);
+        let read = self.format.decode_shown(&key, &kv.value);
         if let Ok(None) | Err(_) = read
             && let Some(old) = self.entries.remove(&key)
         {

@@ -105,7 +105,7 @@ fn decode(settings: &ViewSettings, contents: CacheContents) -> Vec<Vec<Arc<Insta
     let seeds = sources.map(|(format, kvs)| {
         let decoded = kvs
             .into_iter()
-            .filter_map(|(key, value)| format.decode(&key, &value).ok()?);
+            .filter_map(|(key, value)| format.decode_shown(&key, &value).ok()?);
         decoded.map(Arc::new).collect()
     });
     seeds.collect()

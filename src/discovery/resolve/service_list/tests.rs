@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::discovery::codec::{Format, Native, Plain};
+use crate::discovery::codec::{Format, GoZero, Native, Plain};
 use crate::discovery::resolve::directory::{Directory, KeyEvent};
 use crate::discovery::status::Status;
 use crate::types::{KeyValue, LeaseId, Revision};
@@ -432,6 +432,44 @@ fn an_instance_in_two_formats_is_one_instance() {
     assert!(model.reader.contains_key(&("h:2".into(), "h:2".into())));
     assert_eq!(after(&mut model, delete(2, true)), 1);
     assert!(model.reader.is_empty());
+}
+
+#[test]
+fn several_keys_of_one_go_zero_program_are_one_instance() {
+    let mut directory = Directory::new(Format::new(GoZero));
+    let mut list = ServiceList::new(1, Protection::default());
+    let now = Instant::now();
+    let update = directory.reset([], Revision::new(10));
+    list.listed(0, update, now);
+    let mut shown = |events: Vec<KeyEvent>, alive| {
+        let update = directory.apply(events, Revision::new(11));
+        let queries = update.queries.clone();
+        list.update(0, update, now);
+        for query in queries {
+            list.update(0, directory.lease_status(query.lease, alive), now);
+        }
+        let records = list.take().records;
+        let of = |record: &ChangeRecord| match &record.change {
+            Change::Added(one) => format!("+{}", one.id),
+            Change::Removed { instance, .. } => format!("-{}", instance.id),
+            other => format!("{other:?}"),
+        };
+        records.iter().map(of).collect::<String>()
+    };
+    let key = |lease: i64| Bytes::from(format!("web/{lease}"));
+    let put = |lease: i64| {
+        KeyEvent::Put(KeyValue {
+            key: key(lease),
+            value: "h:1".into(),
+            lease,
+            ..KeyValue::default()
+        })
+    };
+    // The program lost its lease and registered again; its old key is still there for a time.
+    assert_eq!(shown(vec![put(71)], None), "+h:1");
+    assert_eq!(shown(vec![put(72)], None), "");
+    assert_eq!(shown(vec![KeyEvent::Delete(key(71))], Some(false)), "");
+    assert_eq!(shown(vec![KeyEvent::Delete(key(72))], Some(true)), "-h:1");
 }
 
 #[test]
