@@ -104,6 +104,9 @@ impl Registrar {
 
     /// Registers an instance, and blocks until etcd has it.
     ///
+    /// An instance that no [codec](RegistrarBuilder::codec) of the registrar can express, such as one that takes no
+    /// calls in a format without a status, is [withdrawn](crate::State::Withdrawn) at first.
+    ///
     /// Blocks for the client's timeout at most, and for twice that time when the lease is granted in
     /// the meantime. With [`OnConflict::WaitForExpiry`] it also waits for the lease of the process that
     /// holds the key.

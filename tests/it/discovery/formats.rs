@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use etcd_blocking::{EventKind, Revision, Status};
+use etcd_blocking::{EventKind, Override, Revision, Status};
 
 use super::*;
 
@@ -118,6 +118,23 @@ fn a_format_without_a_status_has_no_key_while_the_instance_takes_no_calls() {
         .codec(codec::Plain)
         .prefix("/go/");
     let registrar = registrar.start().unwrap();
+    let starting = registrar.register(web(2).status(Status::Starting)).unwrap();
+    assert_eq!(starting.state(), State::Withdrawn);
+    starting.set_status(Status::Up).unwrap();
+    let put_at = starting.wait_registered(SOON).unwrap();
+    assert_eq!(keys(&client), ["/go/web/127.0.1.1:2"]);
+    assert_eq!(put_at.get(), stored(&client)[0].2[1]);
+    starting.leave().unwrap();
+    let operators = Override::new().status(Status::Maintenance).to_string();
+    let key = Override::key("/go/", "web", "127.0.1.1:3");
+    client.put(key.as_str(), operators).unwrap();
+    let in_maintenance = registrar.register(web(3)).unwrap();
+    assert_eq!(in_maintenance.state(), State::Withdrawn);
+    client.delete(key).unwrap();
+    eventually(SOON, "it is registered without the override", || {
+        registered(&in_maintenance.state()).then_some(())
+    });
+    in_maintenance.leave().unwrap();
     let registration = registrar.register(web(1)).unwrap();
     registration.set_status(Status::OutOfService).unwrap();
     registration.wait_updated(SOON).unwrap();

@@ -287,7 +287,8 @@ impl Shared {
         }
     }
 
-    /// Waits until it is registered. With `fails_fast`, an error that will repeat ends the wait at
+    /// Waits until it is registered, or until it is known to be out of etcd because no format can express its
+    /// status. With `fails_fast`, an error that will repeat ends the wait at
     /// once.
     pub(super) fn wait_registered(&self, timeout: Duration, fails_fast: bool) -> Result<Revision> {
         let done = |inner: &Inner| {
@@ -297,6 +298,12 @@ impl Shared {
             if let (State::Registered { .. } | State::Suspect { .. } | State::Draining, Some(at)) =
                 (self.refreshed(inner.state.clone()), inner.revision)
             {
+                return Some(Ok(at));
+            }
+            // It is in etcd as it is wanted: not at all, until its status changes.
+            let is_wanted =
+                inner.stored == Some(inner.version) && inner.verdict.withdrawn().is_none();
+            if let (State::Withdrawn, true, Some(at)) = (&inner.state, is_wanted, inner.revision) {
                 return Some(Ok(at));
             }
             let error = || self.error(inner).filter(|_| fails_fast);
