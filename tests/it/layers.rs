@@ -111,6 +111,7 @@ const PURE: &[&str] = &[
     "discovery/resolve/freshness.rs",
     "discovery/resolve/hold.rs",
     "discovery/resolve/merge.rs",
+    "discovery/resolve/override_stage.rs",
     "discovery/resolve/pick_edits.rs",
     "discovery/resolve/probe_plan.rs",
     "discovery/resolve/protection.rs",

@@ -22,8 +22,10 @@ const FOLDER: &str = ".ctl/";
 /// ```
 ///
 /// The [`Registrar`](crate::Registrar) of the instance applies it within milliseconds, in all formats, and
-/// again whenever the instance is registered, also after a restart of its program. The key has no
-/// lease, so it stays until it is deleted. The prefix is that of the registrar's first codec.
+/// again whenever the instance is registered, also after a restart of its program. Views apply it to what they
+/// show, so it holds for an instance of another library, and for one whose program hangs. The key has no
+/// lease, so it stays until it is deleted. The prefix is that of the first codec of the registrar or the
+/// [`Discovery`](crate::Discovery).
 ///
 /// The status of the override replaces the one that the program set and the one that follows from health
 /// checks, with one exception: a program that is [draining](Status::Draining) because it leaves stays so.
@@ -63,8 +65,7 @@ impl Override {
         self
     }
 
-    /// Returns the key of the override of an instance. `prefix` is that of the registrar's first codec, such as
-    /// `/services/`.
+    /// Returns the key of the override of an instance. `prefix` is that of the first codec, such as `/services/`.
     pub fn key(prefix: &str, service: &str, id: &str) -> String {
         format!("{}{service}/{id}", Override::folder(prefix))
     }

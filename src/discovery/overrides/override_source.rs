@@ -177,6 +177,11 @@ impl OverrideSource {
         Override::key(&self.prefix, &instance.service, &instance.id).into()
     }
 
+    /// All overrides, by their keys.
+    pub(in crate::discovery) fn all(&self) -> &BTreeMap<Bytes, Bytes> {
+        &self.overrides
+    }
+
     /// The override of an instance, if there is one.
     ///
     /// # Errors

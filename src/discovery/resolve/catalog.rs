@@ -101,6 +101,7 @@ impl ServiceCatalog {
         let mut task = CatalogTask::new(
             (sources, states),
             Arc::clone(&state),
+            settings.overrides.reader(None),
             settings.protection,
             names,
             (prober, telemetry),
@@ -108,7 +109,7 @@ impl ServiceCatalog {
         task.open(now);
         let part = worker.serve(Box::new(task));
         Ok(ServiceCatalog {
-            link: Arc::new(CatalogLink::new(state, part)),
+            link: Arc::new(CatalogLink::new(state, part, settings.overrides)),
             changes,
             mirrors,
         })

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::change_queue::{ChangeChannel, ChangeQueue};
 use super::view_state::{SharedPosition, SharedView};
 use crate::discovery::balance::balancer::Balancer;
+use crate::discovery::overrides::override_feed::OverrideFeed;
 use crate::worker::PartHandle;
 
 /// The handle of a catalog's part. The catalog and its views hold it.
@@ -15,6 +16,9 @@ use crate::worker::PartHandle;
 pub(super) struct CatalogLink {
     state: Arc<CatalogState>,
     part: PartHandle,
+    /// Held, so that the overrides are read while there is a catalog or a view of it.
+    #[expect(dead_code, reason = "its destructor ends the reads")]
+    overrides: Arc<OverrideFeed>,
 }
 
 /// Makes the balancer of a service.
@@ -39,8 +43,16 @@ struct Services {
 }
 
 impl CatalogLink {
-    pub(super) fn new(state: Arc<CatalogState>, part: PartHandle) -> Self {
-        CatalogLink { state, part }
+    pub(super) fn new(
+        state: Arc<CatalogState>,
+        part: PartHandle,
+        overrides: Arc<OverrideFeed>,
+    ) -> Self {
+        CatalogLink {
+            state,
+            part,
+            overrides,
+        }
     }
 
     pub(super) fn state(&self) -> &CatalogState {

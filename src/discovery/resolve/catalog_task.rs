@@ -15,10 +15,11 @@ use super::directory::{ChangeRecord, DirectoryUpdate};
 use super::freshness::SourceStates;
 use super::name_queue::NameQueue;
 use super::protection::Protection;
-use super::service_list::ServiceList;
+use super::service_list::{ServiceList, with_id};
 use super::source::{Source, SourceEvent};
 use super::tcp_prober::{ProbeResults, TcpProber};
 use super::view_state::SharedView;
+use crate::discovery::overrides::override_feed::OverrideReader;
 use crate::error::Error;
 use crate::observe::Telemetry;
 use crate::types::Revision;
@@ -34,6 +35,7 @@ pub(super) struct CatalogTask {
     states: SourceStates,
     is_stale_reported: bool,
     state: Arc<CatalogState>,
+    overrides: OverrideReader,
     protection: Protection,
     services: HashMap<Arc<str>, Entry>,
     /// The services that changed, and are to be published.
@@ -68,6 +70,7 @@ impl CatalogTask {
     pub(super) fn new(
         (sources, states): (Vec<Source>, SourceStates),
         state: Arc<CatalogState>,
+        overrides: OverrideReader,
         protection: Protection,
         names: NameQueue,
         (prober, telemetry): (Arc<TcpProber>, Arc<Telemetry>),
@@ -77,6 +80,7 @@ impl CatalogTask {
             is_stale_reported: false,
             states,
             state,
+            overrides,
             protection,
             services: HashMap::new(),
             changed: BTreeSet::new(),
@@ -157,6 +161,7 @@ impl CatalogTask {
             if let Some(ttl) = self.ttl {
                 list.ttl(ttl);
             }
+            list.set_overrides(self.overrides.of(name), |_| Vec::new());
             Entry {
                 list,
                 shared: self.state.service(name),
@@ -165,6 +170,18 @@ impl CatalogTask {
                 shown: 0,
             }
         })
+    }
+
+    /// Shows instances as operators set them. Everything that is shown was published before.
+    fn follow_overrides(&mut self) {
+        for (name, overrides) in self.overrides.take() {
+            if let Some(service) = self.services.get_mut(name.as_str()) {
+                let snapshot = service.shared.snapshot();
+                let shown_with = |id: &str| with_id(&snapshot, id);
+                service.list.set_overrides(overrides, shown_with);
+                self.changed.insert(name.into());
+            }
+        }
     }
 
     fn take_requests(&mut self, now: Instant) {
@@ -316,6 +333,7 @@ impl CatalogTask {
 
 impl Part for CatalogTask {
     fn work(&mut self, now: Instant) -> Option<NextWork> {
+        self.follow_overrides();
         let mut ended = Ok(());
         for source in &mut self.sources {
             ended = ended.and(source.work(now));
@@ -345,6 +363,7 @@ impl Part for CatalogTask {
     fn wait(&self, waker: &Waker) {
         self.sources.iter().for_each(|source| source.wait(waker));
         self.probed.wake_when_ready(waker);
+        self.overrides.wake_when_ready(waker);
     }
 
     fn wait_for_room<'a>(&'a self, select: &mut Select<'a>) {

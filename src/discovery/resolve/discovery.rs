@@ -1,8 +1,10 @@
 //! Opens views of services.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::catalog::ServiceCatalog;
 use super::protection::Protection;
@@ -13,6 +15,7 @@ use crate::discovery::balance::balancer::Balancer;
 use crate::discovery::balance::settings::BalanceSettings;
 use crate::discovery::codec::{Codec, Format};
 use crate::discovery::instance::{Instance, check_name};
+use crate::discovery::overrides::override_feed::OverrideFeed;
 use crate::error::{Operation, Result};
 
 /// Finds the instances of services: opens a [`ServiceView`] for a service.
@@ -34,6 +37,8 @@ pub struct Discovery {
     /// The formats that are read besides `format`.
     others: Vec<Format>,
     balance: BalanceSettings,
+    /// The overrides below the prefix of `format`, which its views share.
+    overrides: Arc<Mutex<Weak<OverrideFeed>>>,
     protection: Protection,
     cache_dir: Option<Arc<Path>>,
     fallback: Vec<Instance>,
@@ -59,6 +64,7 @@ impl Discovery {
             format: Format::default(),
             others: Vec::new(),
             balance: BalanceSettings::default(),
+            overrides: Arc::default(),
             protection: Protection::default(),
             cache_dir: None,
             fallback: Vec::new(),
@@ -71,6 +77,7 @@ impl Discovery {
     /// the codec's own from then on.
     pub fn codec(mut self, codec: impl Codec + 'static) -> Self {
         self.format = Format::new(codec);
+        self.overrides = Arc::default();
         self.others.clear();
         self
     }
@@ -103,6 +110,8 @@ impl Discovery {
     pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
         let last = self.others.last_mut().unwrap_or(&mut self.format);
         *last = last.clone().prefix(prefix.as_ref());
+        // Those of another prefix are others.
+        self.overrides = Arc::default();
         self
     }
 
@@ -206,7 +215,10 @@ impl Discovery {
             instance.check().map_err(|error| error.operation(about()))?;
         }
         let fallback = fallback.cloned().map(Arc::new).collect();
-        ServiceView::open(&self.client, self.settings(fallback), name)
+        let settings = self
+            .settings(fallback)
+            .map_err(|error| error.operation(about()))?;
+        ServiceView::open(&self.client, settings, name)
     }
 
     /// Opens a catalog of all services below the prefix, and blocks until its first list has been read.
@@ -235,13 +247,28 @@ impl Discovery {
         checked.map_err(|error| error.operation(Operation::new("discover services")))?;
         let balance = self.balance.clone();
         let make_balancer = Box::new(move || Balancer::new(balance.clone()));
-        ServiceCatalog::open(&self.client, self.settings(Vec::new()), make_balancer)
+        let settings = self.settings(Vec::new());
+        let settings =
+            settings.map_err(|error| error.operation(Operation::new("discover services")))?;
+        ServiceCatalog::open(&self.client, settings, make_balancer)
     }
 
-    fn settings(&self, fallback: Vec<Arc<Instance>>) -> ViewSettings {
+    /// The overrides of its views. The first view begins to read them.
+    fn overrides(&self) -> Result<Arc<OverrideFeed>> {
+        let mut shared = self.overrides.lock();
+        if let Some(feed) = shared.upgrade() {
+            return Ok(feed);
+        }
+        let feed = OverrideFeed::open(&self.client, self.format.beginning())?;
+        *shared = Arc::downgrade(&feed);
+        Ok(feed)
+    }
+
+    fn settings(&self, fallback: Vec<Arc<Instance>>) -> Result<ViewSettings> {
         let mut formats = vec![self.format.clone()];
         formats.extend(self.others.iter().cloned());
-        ViewSettings {
+        Ok(ViewSettings {
+            overrides: self.overrides()?,
             formats,
             balancer: Balancer::new(self.balance.clone()),
             protection: self.protection.clone(),
@@ -249,6 +276,6 @@ impl Discovery {
             fallback,
             allow_empty: self.allow_empty,
             audit_every: self.audit_every,
-        }
+        })
     }
 }

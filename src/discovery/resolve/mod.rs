@@ -18,6 +18,7 @@ mod hold;
 pub(crate) mod instance_list;
 mod merge;
 pub(crate) mod name_queue;
+mod override_stage;
 mod pick_edits;
 mod probe_plan;
 pub(crate) mod protection;

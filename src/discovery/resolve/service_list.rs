@@ -1,6 +1,6 @@
 //! The instances of one service: from the changes of its sources to the list that is shown. Pure.
 //!
-//! The stages are: merge by address, hold what expired, and list.
+//! The stages are: merge by address, hold what expired, apply the overrides of operators, and list.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,16 +12,19 @@ use super::directory::{ChangeRecord, DirectoryUpdate};
 use super::hold::{Hold, ShownStep};
 use super::instance_list::InstanceEdit;
 use super::merge::Merge;
+use super::override_stage::OverrideStage;
 use super::pick_edits::PickEdits;
 use super::probe_plan::Verdict;
 use super::protection::Protection;
 use crate::discovery::instance::Instance;
+use crate::discovery::overrides::override_feed::ServiceOverrides;
 
 /// The stages of one service.
 #[derive(Debug)]
 pub(super) struct ServiceList {
     merge: Merge,
     hold: Hold,
+    overrides: OverrideStage,
     picks: PickEdits,
     records: Vec<ChangeRecord>,
     edits: Vec<InstanceEdit>,
@@ -48,6 +51,7 @@ impl ServiceList {
         ServiceList {
             merge: Merge::new(sources),
             hold: Hold::new(protection),
+            overrides: OverrideStage::default(),
             picks: PickEdits::default(),
             records: Vec::new(),
             edits: Vec::new(),
@@ -140,6 +144,17 @@ impl ServiceList {
         self.records.push(change.into());
     }
 
+    /// Replaces the overrides of operators. `shown_with` returns the instances with an id in the published list,
+    /// each with its key. Everything that is shown must be published.
+    pub(super) fn set_overrides(
+        &mut self,
+        overrides: Arc<ServiceOverrides>,
+        shown_with: impl Fn(&str) -> Vec<InstanceKey>,
+    ) {
+        let steps = self.overrides.set(overrides, shown_with);
+        self.show_steps(steps, false);
+    }
+
     /// Records the time to live of a lease.
     pub(super) fn ttl(&mut self, ttl: Duration) {
         self.hold.ttl(ttl);
@@ -189,9 +204,19 @@ impl ServiceList {
 
     /// Lists the steps of the hold: as one reset, or one by one.
     fn show(&mut self, is_reset: bool) {
+        let steps = self.hold.take_steps().into_iter();
+        let steps = steps.map(|step| {
+            let key = key(step.instance());
+            self.overrides.pass(&key, step)
+        });
+        let steps = steps.collect();
+        self.show_steps(steps, is_reset);
+    }
+
+    fn show_steps(&mut self, steps: Vec<ShownStep>, is_reset: bool) {
         let (mut added, mut updated, mut removed) = (Vec::new(), Vec::new(), Vec::new());
         let mut replaced = Vec::new();
-        for step in self.hold.take_steps() {
+        for step in steps {
             let key = key(step.instance());
             self.picks.apply(&key, &step);
             match step {
@@ -238,10 +263,21 @@ impl ServiceList {
     }
 }
 
+/// An instance of a list with its key.
+pub(super) type InstanceKey = (Bytes, Arc<Instance>);
+
 /// The key of an instance in the list. The order is that of the ids.
 fn key(instance: &Instance) -> Bytes {
     // Neither has a control character.
     format!("{}\0{}", instance.id, instance.addr).into()
+}
+
+/// The instances with an id in a list that is sorted by keys.
+pub(super) fn with_id(list: &[Arc<Instance>], id: &str) -> Vec<InstanceKey> {
+    let first = list.partition_point(|one| key(one) < Bytes::copy_from_slice(id.as_bytes()));
+    let rest = list.get(first..).unwrap_or_default().iter();
+    let with_id = rest.take_while(|one| one.id == id);
+    with_id.map(|one| (key(one), Arc::clone(one))).collect()
 }
 
 #[cfg(test)]

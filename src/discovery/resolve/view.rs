@@ -18,6 +18,7 @@ use super::view_task::ViewTask;
 use crate::client::Client;
 use crate::discovery::balance::balancer::Balancer;
 use crate::discovery::instance::Instance;
+use crate::discovery::overrides::override_feed::OverrideFeed;
 use crate::error::{Error, Operation, Result};
 use crate::replica::mirror::Mirror;
 use crate::runtime::Pending;
@@ -64,6 +65,9 @@ pub struct ServiceView {
     mirrors: Vec<Arc<Mirror>>,
     refused_cache: Option<Error>,
     part: ViewPart,
+    /// Held, so that the overrides are read while there is a view. A view of a catalog has none.
+    #[expect(dead_code, reason = "its destructor ends the reads")]
+    overrides: Option<Arc<OverrideFeed>>,
 }
 
 /// The part of the worker that serves a view.
@@ -108,6 +112,7 @@ impl ServiceView {
         let mut task = ViewTask {
             service: service.to_owned(),
             list: ServiceList::new(sources.len(), settings.protection),
+            overrides: settings.overrides.reader(Some(service)),
             sources,
             states,
             is_stale_reported: false,
@@ -128,6 +133,7 @@ impl ServiceView {
             mirrors,
             refused_cache: opened.refused,
             part: ViewPart::Own(part),
+            overrides: Some(settings.overrides),
         })
     }
 
@@ -146,6 +152,7 @@ impl ServiceView {
             mirrors,
             refused_cache: None,
             part: ViewPart::Catalog(catalog),
+            overrides: None,
         }
     }
 

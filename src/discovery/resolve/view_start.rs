@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::discovery::balance::balancer::Balancer;
 use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
+use crate::discovery::overrides::override_feed::OverrideFeed;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a view is opened.
@@ -22,6 +23,7 @@ pub(super) struct ViewSettings {
     pub(super) formats: Vec<Format>,
     pub(super) balancer: Balancer,
     pub(super) protection: Protection,
+    pub(super) overrides: Arc<OverrideFeed>,
     /// The directory of cache files.
     pub(super) cache_dir: Option<Arc<Path>>,
     /// What is shown if etcd has not answered and there is no file.

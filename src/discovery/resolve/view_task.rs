@@ -9,12 +9,13 @@ use crossbeam_channel::Select;
 use super::change::Change;
 use super::change_queue::ChangeQueue;
 use super::freshness::SourceStates;
-use super::service_list::ServiceList;
+use super::service_list::{ServiceList, with_id};
 use super::source::{Source, SourceEvent};
 use super::tcp_prober::{ProbeResults, TcpProber};
 use super::view_start::ViewCache;
 use super::view_state::SharedView;
 use crate::discovery::instance::Instance;
+use crate::discovery::overrides::override_feed::OverrideReader;
 use crate::error::Error;
 use crate::observe::Telemetry;
 use crate::types::Revision;
@@ -29,6 +30,7 @@ pub(super) struct ViewTask {
     /// Whether the last report was that the view is stale.
     pub(super) is_stale_reported: bool,
     pub(super) list: ServiceList,
+    pub(super) overrides: OverrideReader,
     pub(super) shared: Arc<SharedView>,
     pub(super) queue: ChangeQueue,
     pub(super) prober: Arc<TcpProber>,
@@ -40,6 +42,7 @@ pub(super) struct ViewTask {
 impl ViewTask {
     /// Publishes the first list: those of the sources, or the seeds.
     pub(super) fn open(&mut self, seeds: Vec<Vec<Arc<Instance>>>, now: Instant) {
+        self.follow_overrides();
         for (source, seeds) in seeds.into_iter().enumerate() {
             self.list.seed(source, seeds, now);
         }
@@ -82,6 +85,15 @@ impl ViewTask {
             SourceEvent::Ttl(ttl) => self.list.ttl(ttl),
             SourceEvent::Stale(since) => self.states.set_stale(source, Some(since)),
             SourceEvent::Live => self.states.set_stale(source, None),
+        }
+    }
+
+    /// Shows instances as operators set them. Everything that is shown was published before.
+    fn follow_overrides(&mut self) {
+        for (_, overrides) in self.overrides.take() {
+            let snapshot = self.shared.snapshot();
+            self.list
+                .set_overrides(overrides, |id| with_id(&snapshot, id));
         }
     }
 
@@ -158,6 +170,7 @@ impl ViewTask {
 
 impl Part for ViewTask {
     fn work(&mut self, now: Instant) -> Option<NextWork> {
+        self.follow_overrides();
         let mut ended = Ok(());
         for source in &mut self.sources {
             ended = ended.and(source.work(now));
@@ -185,6 +198,7 @@ impl Part for ViewTask {
     fn wait(&self, waker: &Waker) {
         self.sources.iter().for_each(|source| source.wait(waker));
         self.probed.wake_when_ready(waker);
+        self.overrides.wake_when_ready(waker);
     }
 
     fn wait_for_room<'a>(&'a self, select: &mut Select<'a>) {

@@ -74,6 +74,67 @@ fn an_override_holds_from_the_first_write_of_the_next_process_on() {
     });
 }
 
+/// An instance that no registrar of this crate keeps.
+fn foreign(client: &Client, n: u16) {
+    let value = format!(r#"{{"addr":"127.0.1.1:{n}","weight":7}}"#);
+    client
+        .put(format!("/services/web/127.0.1.1:{n}"), value)
+        .unwrap();
+}
+
+#[test]
+fn views_apply_overrides_to_instances_of_other_programs() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    foreign(&client, 1);
+    foreign(&client, 2);
+    let discovery = Discovery::new(&client);
+    let (view, second) = (
+        discovery.service("web").unwrap(),
+        discovery.service("web").unwrap(),
+    );
+    let of_other = discovery.service("other").unwrap();
+    let catalog = discovery.services().unwrap();
+    let of_catalog = catalog.service("web").unwrap();
+    let all = |expected: (Status, u32)| {
+        [&view, &second, &of_catalog]
+            .iter()
+            .all(|view| shown(view) == Some(expected))
+    };
+    assert!(all((Status::Up, 7)));
+    let changes = view.changes();
+    assert!(matches!(
+        changes.recv_timeout(SOON).unwrap(),
+        Change::Reset { .. }
+    ));
+    client.put(KEY, "maintenance weight=3").unwrap();
+    eventually(SOON, "all views show it", || {
+        all((Status::Maintenance, 3)).then_some(())
+    });
+    let Change::Updated { instance, before } = changes.recv_timeout(SOON).unwrap() else {
+        panic!("it is an update");
+    };
+    assert_eq!(
+        (before.status, instance.status),
+        (Status::Up, Status::Maintenance)
+    );
+    let picked: Vec<_> = (0..4).filter_map(|_| view.pick()).collect();
+    assert!(picked.len() == 4 && picked.iter().all(|one| one.id == "127.0.1.1:2"));
+    // The instance changes below the override, and a view that opens later shows it too.
+    let value = r#"{"addr":"127.0.1.1:1","weight":9,"version":"2"}"#;
+    client.put("/services/web/127.0.1.1:1", value).unwrap();
+    eventually(SOON, "the new version", || {
+        (view.snapshot()[0].version == "2" && all((Status::Maintenance, 3))).then_some(())
+    });
+    let late = discovery.service("web").unwrap();
+    assert_eq!(shown(&late), Some((Status::Maintenance, 3)));
+    client.delete(KEY).unwrap();
+    eventually(SOON, "as it is registered", || {
+        all((Status::Up, 9)).then_some(())
+    });
+    assert!(of_other.snapshot().is_empty());
+}
+
 #[test]
 fn a_malformed_override_is_ignored_and_reported() {
     let etcd = LocalEtcd::start().unwrap();
