@@ -128,7 +128,12 @@ fn a_format_without_a_status_has_no_key_while_the_instance_takes_no_calls() {
     let operators = Override::new().status(Status::Maintenance).to_string();
     let key = Override::key("/go/", "web", "127.0.1.1:3");
     client.put(key.as_str(), operators).unwrap();
-    let in_maintenance = registrar.register(web(3)).unwrap();
+    // A registrar reads the overrides before its first write.
+    let another = Registrar::builder(&client)
+        .codec(codec::Plain)
+        .prefix("/go/");
+    let another = another.start().unwrap();
+    let in_maintenance = another.register(web(3)).unwrap();
     assert_eq!(in_maintenance.state(), State::Withdrawn);
     client.delete(key).unwrap();
     eventually(SOON, "it is registered without the override", || {
