@@ -156,17 +156,14 @@ pub(super) fn outcomes<'a>(
     response: &'a TxnResponse,
 ) -> Result<Vec<StepOutcome<'a>>> {
     let mut outcomes = Vec::with_capacity(steps.len());
-    let mut nested = steps.chunk_by(|_, next| next.is_joined);
+    // Joined steps are in the transaction of the step before them.
+    let sent = steps.iter().filter(|step| !step.is_joined).count();
     // A single transaction was not nested.
-    if let (Some(only), None) = (nested.next(), nested.next()) {
-        outcomes_of(only, response, &mut outcomes)?;
+    if sent == 1 {
+        outcomes_of(steps, response, &mut outcomes)?;
         return Ok(outcomes);
     }
-    let (answers, nested) = (
-        response.responses(),
-        steps.chunk_by(|_, next| next.is_joined),
-    );
-    let sent = nested.clone().count();
+    let answers = response.responses();
     if !response.succeeded() || answers.len() != sent {
         let reason = format!(
             "the response to a transaction of {sent} steps has {} parts",
@@ -174,6 +171,7 @@ pub(super) fn outcomes<'a>(
         );
         return Err(Error::protocol(reason));
     }
+    let nested = steps.chunk_by(|_, next| next.is_joined);
     for (steps, answer) in nested.zip(answers) {
         match answer {
             OpResponse::Txn(inner) => outcomes_of(steps, inner, &mut outcomes)?,

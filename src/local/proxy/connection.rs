@@ -7,6 +7,7 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -111,9 +112,7 @@ impl Connection {
     }
 }
 
-/// Sets SO_LINGER to 0, which std does not support yet. tokio's socket needs no runtime for it.
+/// Sets SO_LINGER to 0, which std does not support yet.
 fn reset_on_close(stream: &TcpStream) {
-    if let Ok(clone) = stream.try_clone() {
-        let _ = tokio::net::TcpSocket::from_std_stream(clone).set_zero_linger();
-    }
+    let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }
