@@ -226,7 +226,8 @@ fn a_static_register_is_small_and_uses_little_memory() {
         return;
     };
     let size = std::fs::metadata(&program).unwrap().len();
-    assert!(size < 1_900_000, "{size} bytes");
+    // With all eleven formats, which it chooses by name: 1.93 MB.
+    assert!(size < 2_000_000, "{size} bytes");
 
     let etcd = LocalEtcd::start().unwrap();
     let args = ["--service", "web", "--addr", "127.0.0.1:8080"];
