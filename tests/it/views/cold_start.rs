@@ -55,10 +55,24 @@ fn shown(discovery: &Discovery) -> Vec<String> {
     ids(discovery.service("web").unwrap().snapshot().iter())
 }
 
-/// Waits until the file has these instances.
+/// How long a write may take. It waits until the disk has the file, which takes long on a disk that other
+/// programs keep busy.
+const SAVED: Duration = Duration::from_secs(120);
+
+/// Waits until the file of a view has these instances. A late file is reported with what the view shows.
 #[track_caller]
-fn eventually_saved(away: &Discovery, expected: &[&str]) {
-    eventually(SOON, "the file has the list", || {
+fn eventually_saved(saved: &ServiceView, away: &Discovery, expected: &[&str]) {
+    let (begun, mut is_late) = (Instant::now(), false);
+    eventually(SAVED, "the file has the list", || {
+        if !is_late && begun.elapsed() > SOON {
+            is_late = true;
+            let shown = ids(saved.snapshot().iter());
+            println!(
+                "late: {shown:?}, {:?}, {:?}",
+                saved.freshness(),
+                saved.last_error()
+            );
+        }
         (shown(away) == expected).then_some(())
     });
 }
@@ -84,10 +98,10 @@ fn a_view_starts_from_its_file_and_reports_exactly_the_difference() {
     proxy.cut();
     let away = unreachable(&proxy);
     let cached = Discovery::new(&away).cache_dir(&dir.0).allow_empty();
-    eventually_saved(&cached, &["a", "b", "c"]);
+    eventually_saved(&saved, &cached, &["a", "b", "c"]);
     // A later change is saved too.
     put(&near, "d", "127.0.1.1:200", 1, None);
-    eventually_saved(&cached, &["a", "b", "c", "d"]);
+    eventually_saved(&saved, &cached, &["a", "b", "c", "d"]);
     drop(saved);
     assert_eq!(mode(&dir.0), 0o700);
     assert_eq!(mode(&dir.file().unwrap()), 0o600);
@@ -207,14 +221,14 @@ fn a_file_that_is_damaged_or_foreign_is_refused_once_and_replaced() {
     let dir = Dir::new("refused");
     let saving = Discovery::new(&near).cache_dir(&dir.0);
     drop(saving.service("web").unwrap());
-    let file = eventually(SOON, "the file", || dir.file());
+    let file = eventually(SAVED, "the file", || dir.file());
     let good = fs::read(&file).unwrap();
     let proxy = Proxy::start(etcd.client_addr()).unwrap();
     proxy.cut();
     let other_dir = Dir::new("refused-other");
     let other = Discovery::new(&near).cache_dir(&other_dir.0);
     drop(other.service("other").unwrap());
-    let foreign = fs::read(eventually(SOON, "the file", || other_dir.file())).unwrap();
+    let foreign = fs::read(eventually(SAVED, "the file", || other_dir.file())).unwrap();
     let mut changed = good.clone();
     changed[60] ^= 1;
     for (contents, reason) in [
@@ -247,7 +261,7 @@ fn a_file_that_is_damaged_or_foreign_is_refused_once_and_replaced() {
     assert_eq!(view.wait_live(SOON).unwrap().len(), 1);
     assert!(view.last_error().is_none());
     proxy.cut();
-    eventually_saved(&cached, &["a"]);
+    eventually_saved(&view, &cached, &["a"]);
     assert_eq!(mode(&file), 0o600);
 }
 
@@ -271,7 +285,7 @@ fn suspects_are_not_lost_from_the_file() {
     let away = unreachable(&proxy);
     let cached = Discovery::new(&away).cache_dir(&dir.0).allow_empty();
     let all = ["0", "1", "2", "3", "4", "5"];
-    eventually_saved(&cached, &all);
+    eventually_saved(&view, &cached, &all);
     near.revoke(lease).unwrap();
     let mut reader = Reader::default();
     reader.until(&view, "suspects", |reader| {
@@ -289,5 +303,5 @@ fn suspects_are_not_lost_from_the_file() {
         let addr = listener.local_addr().unwrap().to_string();
         put(&near, &n.to_string(), &addr, 1, None);
     }
-    eventually_saved(&cached, &["0", "1", "2", "3", "4", "5", "new"]);
+    eventually_saved(&view, &cached, &["0", "1", "2", "3", "4", "5", "new"]);
 }
