@@ -1,4 +1,4 @@
-//! What one attempt of a call led to, and what a call led to.
+//! The outcomes of one attempt of a call, and the errors of a call.
 
 use std::error::Error;
 use std::fmt;

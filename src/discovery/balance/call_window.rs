@@ -28,12 +28,12 @@ impl Tally {
         Tally { failed, calls }
     }
 
-    /// Whether at least this percentage of the calls failed. It is false without calls.
+    /// Returns whether at least this percentage of the calls failed. Without calls it is false.
     pub(super) fn is_at_least(self, percent: u64) -> bool {
         self.calls > 0 && self.failed * 100 >= percent * self.calls
     }
 
-    /// Whether calls fail at least twice as often as those of the other tally.
+    /// Returns whether the failure rate is at least twice that of `other`.
     pub(super) fn is_twice(self, other: Tally) -> bool {
         self.failed * other.calls >= 2 * other.failed * self.calls
     }

@@ -6,7 +6,7 @@ use super::filter::Filter;
 use super::retry_budget::RetryBudget;
 use crate::discovery::resolve::discovery::Discovery;
 
-/// How the views choose instances.
+/// Settings of the choice of an instance.
 impl Discovery {
     /// Sets how [`ServiceView::pick`](crate::ServiceView::pick) and the other methods that choose an instance
     /// distribute calls.

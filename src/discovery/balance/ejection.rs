@@ -33,9 +33,9 @@ pub struct Ejection {
     pub consecutive_failures: u32,
     /// The percentage of failed calls from which an instance is ejected; 0 for no such rule.
     pub failure_percent: u32,
-    /// How long the first ejection lasts.
+    /// The time of the first ejection.
     pub base_time: Duration,
-    /// How long an ejection lasts at most.
+    /// The longest time of an ejection.
     pub max_time: Duration,
 }
 
@@ -89,7 +89,7 @@ impl Ejection {
         self.consecutive_failures == 0 && self.failure_percent == 0
     }
 
-    /// How long the ejection lasts that is the `number`th in a row, from 1; `random` is in 0..1.
+    /// The time of the `number`th ejection in a row, counted from 1. `random` is in 0..1.
     pub(super) fn time(&self, number: u32, random: f64) -> Duration {
         let doublings = number.saturating_sub(1).min(31);
         let full = self.base_time.saturating_mul(1 << doublings);

@@ -69,7 +69,7 @@ impl Filter {
         status && self.matches_besides_status(instance)
     }
 
-    /// Whether an instance could be picked with another status.
+    /// Returns whether the filter accepts all properties of an instance but its status.
     pub(super) fn matches_besides_status(&self, instance: &Instance) -> bool {
         let is_version = |version: &String| {
             let rest = instance.version.strip_prefix(version.as_str());

@@ -147,7 +147,7 @@ impl Outliers {
         self.update_lists();
     }
 
-    /// Whether a slot on trial can get a call, which is then under way.
+    /// Returns whether a slot on trial can get a call. If so, the call counts as begun.
     pub(super) fn begin_trial(&mut self, slot: usize) -> bool {
         match self.records.get_mut(slot).map(|record| &mut record.phase) {
             Some(Phase::Trial { is_calling, .. }) => !std::mem::replace(is_calling, true),

@@ -44,7 +44,7 @@ pub(super) struct Pool {
     random: Jitter,
 }
 
-/// What is known about the own zone.
+/// The own zone and its share of the calls.
 #[derive(Debug, Default)]
 struct ZoneState {
     /// The weights of its instances that accept no calls now and are expected to do so again.

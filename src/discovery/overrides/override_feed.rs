@@ -117,8 +117,10 @@ impl OverrideReader {
 
     /// Wakes the waker once: now, if there are changes, or else when there are some.
     pub(in crate::discovery) fn wake_when_ready(&self, waker: &Waker) {
-        if let Some(reader) = self.shared.0.lock().readers.get_mut(&self.number) {
+        let mut state = self.shared.0.lock();
+        if let Some(reader) = state.readers.get_mut(&self.number) {
             if !reader.changed.is_empty() {
+                drop(state);
                 waker.wake_by_ref();
             } else if !reader
                 .waker
@@ -141,7 +143,8 @@ impl Shared {
     /// Replaces the overrides, and wakes the readers of the services that changed.
     fn publish(&self, services: BTreeMap<String, Arc<ServiceOverrides>>) {
         let mut wakers = Vec::new();
-        let state = &mut *self.0.lock();
+        let mut guard = self.0.lock();
+        let state = &mut *guard;
         let before = std::mem::replace(&mut state.services, services);
         let names: BTreeSet<&String> = before.keys().chain(state.services.keys()).collect();
         let changed = names
@@ -156,7 +159,8 @@ impl Shared {
                 wakers.extend(reader.waker.take());
             }
         }
-        // A waker takes locks of its own, but none that is held while a feed is read.
+        // A waker takes locks of its own.
+        drop(guard);
         wakers.into_iter().for_each(Waker::wake);
     }
 }
