@@ -178,7 +178,14 @@ impl<M: Streaming> GrpcStream<M> {
     /// Closes the stream because nothing was answered for `waited`. The next one uses another
     /// connection.
     pub(crate) fn abandon(&mut self, waited: Duration) {
-        if let State::Open(halves) = std::mem::replace(&mut self.state, State::Closed) {
+        self.report_unanswered(waited);
+        self.state = State::Closed;
+    }
+
+    /// Records that nothing was answered on the open stream for `waited`. Other streams of its role use
+    /// another connection from now on.
+    pub(crate) fn report_unanswered(&self, waited: Duration) {
+        if let State::Open(halves) = &self.state {
             self.transport
                 .unanswered(self.role, &halves.connection, waited);
         }

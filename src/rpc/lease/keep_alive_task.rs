@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -29,6 +30,8 @@ pub(super) struct KeepAliveTask {
     schedule: RenewalSchedule,
     shared: RenewalStream,
     isolated: RenewalStream,
+    /// The shared stream before the present one, while the schedule wants its answers.
+    late_stream: Option<RenewalStream>,
     commands: mpsc::UnboundedReceiver<LeaseCommand>,
     leases: HashMap<LeaseId, KeptLease>,
     /// They run on the clock that does not stop while the machine is suspended, as leases do.
@@ -40,6 +43,7 @@ pub(super) struct KeepAliveTask {
 enum Wake {
     Command(LeaseCommand),
     Stream(StreamRole, RenewalEvent),
+    LateStream(RenewalEvent),
     Timer,
 }
 
@@ -53,6 +57,7 @@ impl KeepAliveTask {
             schedule: RenewalSchedule::new(jitter::number()),
             shared: RenewalStream::new(Arc::clone(transport)),
             isolated: RenewalStream::new(Arc::clone(transport)),
+            late_stream: None,
             commands,
             leases: HashMap::new(),
             timers: transport.settings().timers.clone(),
@@ -73,6 +78,7 @@ impl KeepAliveTask {
                 None => return,
                 Some(Wake::Command(command)) => self.input(command),
                 Some(Wake::Stream(role, event)) => Some(event.input(role)),
+                Some(Wake::LateStream(event)) => self.late_input(event),
                 Some(Wake::Timer) => Some(Input::Tick),
             };
             self.observe(input.as_ref());
@@ -100,6 +106,11 @@ impl KeepAliveTask {
             if let Poll::Ready(event) = self.stream(role).poll(cx) {
                 return Poll::Ready(Some(Wake::Stream(role, event)));
             }
+        }
+        if let Some(stream) = &mut self.late_stream
+            && let Poll::Ready(event) = stream.poll(cx)
+        {
+            return Poll::Ready(Some(Wake::LateStream(event)));
         }
         if let Poll::Ready(command) = self.commands.poll_recv(cx) {
             return Poll::Ready(command.map(Wake::Command));
@@ -139,6 +150,15 @@ impl KeepAliveTask {
         }
     }
 
+    /// Returns the input that results from an event of the late stream.
+    fn late_input(&mut self, event: RenewalEvent) -> Option<Input> {
+        let input = event.late_input();
+        if let Some(Input::LateStreamEnded) = input {
+            self.late_stream = None;
+        }
+        input
+    }
+
     fn stream(&mut self, role: StreamRole) -> &mut RenewalStream {
         match role {
             StreamRole::Shared => &mut self.shared,
@@ -157,6 +177,11 @@ impl KeepAliveTask {
         }
     }
 
+    fn observe_late(&self, waited: Duration) {
+        let reason = format!("no answer to a renewal in {waited:.1?}");
+        self.telemetry.leases.stream_lost(reason);
+    }
+
     /// Performs an action. Returns the lease when its last holder has lost it.
     fn act(&mut self, action: Action) -> Option<LeaseId> {
         match action {
@@ -168,10 +193,14 @@ impl KeepAliveTask {
                 };
                 self.stream(role).open(demand);
             }
-            Action::Abandon { role, waited } => {
-                let reason = format!("no answer to a renewal in {waited:.1?}");
-                self.telemetry.leases.stream_lost(reason);
-                self.stream(role).abandon(waited);
+            Action::Hedge { waited } => {
+                self.observe_late(waited);
+                self.late_stream = Some(self.shared.take_late(waited));
+            }
+            Action::CloseLateStream => self.late_stream = None,
+            Action::Abandon { waited } => {
+                self.observe_late(waited);
+                self.isolated.abandon(waited);
             }
             Action::Close(role) => self.stream(role).close(),
             Action::Send(role, lease) => self.stream(role).send(lease),

@@ -27,6 +27,15 @@ pub(super) enum RenewalEvent {
 }
 
 impl RenewalEvent {
+    /// The input of the schedule for this event of the late stream.
+    pub(super) fn late_input(self) -> Option<Input> {
+        match self {
+            RenewalEvent::Opened => None,
+            RenewalEvent::Answer { lease, ttl } => Some(Input::LateAnswer { lease, ttl }),
+            RenewalEvent::Broken(_) | RenewalEvent::Refused(_) => Some(Input::LateStreamEnded),
+        }
+    }
+
     /// The input of the schedule for this event of the stream `role`.
     pub(super) fn input(self, role: StreamRole) -> Input {
         match self {
@@ -64,6 +73,14 @@ impl RenewalStream {
     /// Closes the stream because nothing was answered for `waited`. The next one uses another connection.
     pub(super) fn abandon(&mut self, waited: Duration) {
         self.stream.abandon(waited);
+    }
+
+    /// Returns the open stream, which has not answered for `waited`, and takes a closed one in its place. The
+    /// next one uses another connection.
+    pub(super) fn take_late(&mut self, waited: Duration) -> RenewalStream {
+        self.stream.report_unanswered(waited);
+        let closed = RenewalStream::new(Arc::clone(&self.transport));
+        std::mem::replace(self, closed)
     }
 
     pub(super) fn send(&mut self, lease: LeaseId) {

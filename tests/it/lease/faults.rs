@@ -79,6 +79,30 @@ fn renewals_move_from_a_silent_member_to_another() {
     member.resume().unwrap();
 }
 
+// The only connection that works is the one whose answers were late.
+#[test]
+fn a_late_answer_renews_the_lease_while_another_member_is_asked() {
+    let etcd = etcd();
+    let proxies = [(); 2].map(|()| Proxy::start(etcd.client_addr()).unwrap());
+    let client = Client::connect(proxies.each_ref().map(Proxy::endpoint)).unwrap();
+    let lease = client.grant(secs(15)).unwrap();
+    let alive = client.keep_alive(lease.id()).unwrap();
+    renewed(&alive);
+    let open: Vec<_> = proxies.iter().flat_map(Proxy::open).collect();
+    let dialled = || proxies.iter().map(Proxy::connections).sum::<usize>();
+    let before = dialled();
+    open.iter().for_each(|conn| conn.hold(Dir::Down, true));
+    proxies.iter().for_each(|proxy| proxy.limit_data(0));
+    eventually(SOON, "another member is dialled", || {
+        (dialled() > before).then_some(())
+    });
+    open.iter().for_each(|conn| conn.hold(Dir::Down, false));
+    renewed(&alive);
+    assert!(alive.is_alive());
+    proxies.iter().for_each(|proxy| proxy.limit_data(None));
+    stays_alive_for(&alive, secs(16));
+}
+
 #[test]
 fn a_member_without_a_leader_is_left_for_another() {
     let (cluster, links) = PeerLinks::start(3, &[]);

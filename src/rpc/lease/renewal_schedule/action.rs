@@ -12,8 +12,14 @@ use crate::util::boot_time::BootTime;
 pub(in crate::rpc::lease) enum Action {
     /// Open a stream.
     Open(StreamRole),
-    /// Drop the stream: its member has not answered for `waited`. The next one uses another member.
-    Abandon { role: StreamRole, waited: Duration },
+    /// Keep the shared stream as the late stream, in place of an earlier one: its member has not answered
+    /// for `waited`. The next shared stream uses another member.
+    Hedge { waited: Duration },
+    /// Drop the late stream: another one has answered.
+    CloseLateStream,
+    /// Drop the isolated stream: its member has not answered for `waited`. The next one uses another
+    /// member.
+    Abandon { waited: Duration },
     /// Drop the stream, which is not needed any more.
     Close(StreamRole),
     /// Send a renewal.

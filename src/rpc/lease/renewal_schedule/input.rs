@@ -25,6 +25,10 @@ pub(in crate::rpc::lease) enum Input {
     Broken(StreamRole, StreamFailure),
     /// The server ended the stream because it refused the oldest unanswered renewal.
     Refused(StreamRole, StreamFailure),
+    /// The server answered a renewal on the late stream.
+    LateAnswer { lease: LeaseId, ttl: i64 },
+    /// The late stream ended.
+    LateStreamEnded,
     /// Time has passed.
     Tick,
 }

@@ -6,14 +6,19 @@
 //! A stream answers in the order of the requests, with one answer for each, and has at most one
 //! unanswered request per lease. So an answer belongs to the one renewal that was sent for its lease.
 //!
+//! When answers are late, the renewals are sent to another member, too. The
+//! [late stream](late_stream::LateStream) is read on until another one answers: the first answer counts.
+//!
 //! etcd ends the whole stream when it refuses one renewal, such as that of a lease with a key that the
 //! user may not write. The oldest unanswered renewal is the refused one. Its lease moves to the
 //! [isolated](StreamRole::Isolated) stream until it is renewed there; the other leases are not affected.
 
 mod action;
 mod input;
+mod late_stream;
 mod lease_end;
 mod schedule;
+mod scheduled_lease;
 mod stream_failure;
 mod stream_role;
 mod stream_schedule;

@@ -1,33 +1,27 @@
 //! The schedule of all leases.
 
+mod streams;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::action::Action;
 use super::input::Input;
+use super::late_stream::LateStream;
 use super::lease_end::LeaseEnd;
+use super::scheduled_lease::{Lateness, Phase, ScheduledLease};
 use super::stream_failure::StreamFailure;
 use super::stream_role::StreamRole;
 use super::stream_schedule::{StreamSchedule, StreamState};
 use crate::error::ErrorKind;
 use crate::rpc::lease::ttl_seconds::ttl_from_seconds;
 use crate::types::LeaseId;
-use crate::util::backoff::Backoff;
 use crate::util::boot_time::BootTime;
 use crate::util::jitter::Jitter;
-
-/// The time limit of an answer when the time to live is not known yet.
-const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After a first answer "no such lease", the renewal is repeated once after this time. Before etcd
 /// 3.4.20 and 3.5.3, a member that lags behind the one that granted the lease answered so.
 const NOT_FOUND_RETRY: Duration = Duration::from_millis(200);
-
-/// The waits before a refused renewal is repeated: permissions can be corrected.
-const REFUSED_RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
-
-/// The lower bound of a wait that is shortened because a lease ends.
-const MIN_WAIT: Duration = Duration::from_millis(50);
 
 /// If a lease ends within this time, its stream is opened with the priority of a call. With
 /// background priority, dials of a failing address are up to 1.5 s apart, and a dial may take 3 s.
@@ -44,7 +38,7 @@ const EARLY: Duration = Duration::from_millis(100);
 /// Decides when each lease of a client is renewed, and when it has ended.
 #[derive(Debug)]
 pub(in crate::rpc::lease) struct RenewalSchedule {
-    leases: HashMap<LeaseId, Lease>,
+    leases: HashMap<LeaseId, ScheduledLease>,
     /// The time at which each lease ends.
     ends: BTreeSet<(BootTime, LeaseId)>,
     /// The time at which each renewed lease must be renewed again.
@@ -53,44 +47,11 @@ pub(in crate::rpc::lease) struct RenewalSchedule {
     late: BTreeSet<(BootTime, LeaseId)>,
     pub(super) shared: StreamSchedule,
     isolated: StreamSchedule,
+    /// The shared stream before the present one, while an answer on it would be the first.
+    late_stream: Option<LateStream>,
     last_failure: Option<StreamFailure>,
     random: Jitter,
     actions: Vec<Action>,
-}
-
-/// A lease that is kept alive.
-#[derive(Debug)]
-struct Lease {
-    until: BootTime,
-    /// The time to live of the last answer; `None` before the first one.
-    ttl: Option<Duration>,
-    within: Duration,
-    repeated: bool,
-    phase: Phase,
-    role: StreamRole,
-    lateness: Lateness,
-    /// The last refusal and the waits between repetitions, while its renewals are refused.
-    refused: Option<Box<(StreamFailure, Backoff)>>,
-}
-
-/// Whether a lease is late, or will be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Lateness {
-    /// It was never renewed, or its renewal is not due yet.
-    No,
-    /// In `late`.
-    At(BootTime),
-    Reported,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Phase {
-    /// In `due`.
-    Renewed { due: BootTime },
-    /// In `ready` of its stream.
-    Ready,
-    /// In `unanswered` of its stream.
-    Unanswered,
 }
 
 impl RenewalSchedule {
@@ -102,6 +63,7 @@ impl RenewalSchedule {
             late: BTreeSet::new(),
             shared: StreamSchedule::new(),
             isolated: StreamSchedule::new(),
+            late_stream: None,
             last_failure: None,
             random: Jitter::seeded(seed),
             actions: Vec::new(),
@@ -130,6 +92,8 @@ impl RenewalSchedule {
                 self.lost(role, now);
             }
             Input::Refused(role, failure) => self.refused(role, failure, now),
+            Input::LateAnswer { lease, ttl } => self.answered_late(lease, ttl, now),
+            Input::LateStreamEnded => self.late_stream = None,
             Input::Tick => {}
         }
         self.settle(now);
@@ -187,7 +151,7 @@ impl RenewalSchedule {
             }
         };
         self.ends.insert((until, id));
-        let lease = Lease {
+        let lease = ScheduledLease {
             until,
             ttl: None,
             within,
@@ -200,7 +164,7 @@ impl RenewalSchedule {
         self.leases.insert(id, lease);
     }
 
-    fn remove(&mut self, id: LeaseId) -> Option<Lease> {
+    fn remove(&mut self, id: LeaseId) -> Option<ScheduledLease> {
         let lease = self.leases.remove(&id)?;
         self.ends.remove(&(lease.until, id));
         if let Lateness::At(at) = lease.lateness {
@@ -220,6 +184,9 @@ impl RenewalSchedule {
             return;
         };
         stream.answered(now);
+        if role == StreamRole::Shared {
+            self.close_late_stream();
+        }
         self.last_failure = None;
         // Spread, so that leases granted together are not always renewed together.
         let third = match self.leases.len() {
@@ -243,19 +210,70 @@ impl RenewalSchedule {
             self.ended(id, LeaseEnd::NotFound);
             return;
         };
+        lease.phase = Phase::Renewed {
+            due: sent.at + (ttl / 3).mul_f64(third),
+        };
+        // The lease can be renewed, so it returns to the shared stream.
+        (lease.role, lease.refused) = (StreamRole::Shared, None);
+        self.renewed(id, sent.at, ttl, now);
+    }
+
+    /// Handles an answer on the late stream. An answer that the lease does not exist is ignored: the
+    /// next answer on the shared stream decides that.
+    fn answered_late(&mut self, id: LeaseId, seconds: i64, now: BootTime) {
+        let stream = self.late_stream.as_mut();
+        let Some(sent_at) = stream.and_then(|stream| stream.answered(id)) else {
+            return;
+        };
+        let ttl = ttl_from_seconds(seconds).filter(|ttl| !ttl.is_zero());
+        let lease = self.leases.get_mut(&id);
+        let (Some(ttl), Some(lease)) = (ttl, lease) else {
+            return;
+        };
+        // Before the first answer, the end of the lease is only the time in which to wait for that answer.
+        if lease.ttl.is_some() && sent_at + ttl <= lease.until {
+            return;
+        }
+        if lease.phase == Phase::Ready {
+            let entry = (lease.until, id);
+            lease.phase = Phase::Renewed {
+                due: sent_at + ttl / 3,
+            };
+            let role = lease.role;
+            self.stream(role).ready.remove(&entry);
+        }
+        self.renewed(id, sent_at, ttl, now);
+        // Another renewal may be unanswered on the new stream, and is not sent again.
+        self.await_renewal(id);
+    }
+
+    /// Notes when the lease is late, unless its renewal is answered before.
+    fn await_renewal(&mut self, id: LeaseId) {
+        if let Some(lease) = self.leases.get_mut(&id)
+            && let (Some(ttl), Lateness::No) = (lease.ttl, lease.lateness)
+        {
+            let at = lease.until - ttl / 2;
+            lease.lateness = Lateness::At(at);
+            self.late.insert((at, id));
+        }
+    }
+
+    /// Records that a renewal that was sent at `sent_at` was accepted.
+    fn renewed(&mut self, id: LeaseId, sent_at: BootTime, ttl: Duration, now: BootTime) {
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return;
+        };
         // Counted from the sending: the server cannot have renewed the lease earlier.
-        let until = sent.at + ttl;
-        let due = sent.at + (ttl / 3).mul_f64(third);
+        let until = sent_at + ttl;
         self.ends.remove(&(lease.until, id));
         self.ends.insert((until, id));
-        self.due.insert((due, id));
+        if let Phase::Renewed { due } = lease.phase {
+            self.due.insert((due, id));
+        }
         (lease.until, lease.ttl) = (until, Some(ttl));
-        lease.phase = Phase::Renewed { due };
         if let Lateness::At(at) = std::mem::replace(&mut lease.lateness, Lateness::No) {
             self.late.remove(&(at, id));
         }
-        // The lease can be renewed, so it returns to the shared stream.
-        (lease.role, lease.refused) = (StreamRole::Shared, None);
         // An answer may arrive after the time it grants has run out, when the process was stopped:
         // then `expire` ends the lease.
         if until > now {
@@ -274,82 +292,12 @@ impl RenewalSchedule {
         if failure.kind != ErrorKind::Tls {
             return;
         }
-        let new = |(id, lease): (&LeaseId, &Lease)| lease.ttl.is_none().then_some(*id);
+        let new = |(id, lease): (&LeaseId, &ScheduledLease)| lease.ttl.is_none().then_some(*id);
         let ids: Vec<LeaseId> = self.leases.iter().filter_map(new).collect();
         for id in ids {
             self.remove(id);
             self.ended(id, LeaseEnd::Refused(failure.clone()));
         }
-    }
-
-    /// Handles a stream that ended because of one renewal: that lease moves to the isolated stream.
-    fn refused(&mut self, role: StreamRole, failure: StreamFailure, now: BootTime) {
-        let stream = self.stream(role);
-        let Some(id) = stream.unanswered.first() else {
-            self.last_failure = Some(failure);
-            self.lost(role, now);
-            return;
-        };
-        // etcd answers in order and ends the stream at the renewal that it denies: the first
-        // unanswered one.
-        stream.unanswered.remove(id);
-        // One lease less that can end the stream.
-        stream.progress = true;
-        self.lost(role, now);
-        let Some(lease) = self.leases.get_mut(&id) else {
-            return;
-        };
-        // A renewal that was denied alone on a stream is certain to be the cause; here it is a
-        // suspicion.
-        if role == StreamRole::Shared {
-            lease.role = StreamRole::Isolated;
-            lease.phase = Phase::Ready;
-            lease.refused = Some(Box::new((failure, REFUSED_RETRY)));
-            self.isolated.ready.insert((lease.until, id));
-            return;
-        }
-        // A lease that was never renewed ends at once; a running one may be permitted again.
-        if lease.ttl.is_none() && failure.kind == ErrorKind::PermissionDenied {
-            self.remove(id);
-            self.ended(id, LeaseEnd::Refused(failure));
-            return;
-        }
-        let mut waits = lease
-            .refused
-            .take()
-            .map_or(REFUSED_RETRY, |refused| refused.1);
-        // At least half of the wait: full jitter would allow many denials in a short time.
-        let wait = waits.next(0.5 + self.random.fraction() / 2.0);
-        let due = now + wait.min((lease.until.since(now) / 4).max(MIN_WAIT));
-        lease.refused = Some(Box::new((failure, waits)));
-        lease.phase = Phase::Renewed { due };
-        self.due.insert((due, id));
-    }
-
-    /// Handles the loss of the stream: its unanswered renewals are sent again.
-    fn lost(&mut self, role: StreamRole, now: BootTime) {
-        // What was not answered is sent again on the next stream.
-        let unanswered = self.stream(role).unanswered.drain();
-        for id in unanswered {
-            let Some(lease) = self.leases.get_mut(&id) else {
-                continue;
-            };
-            lease.phase = Phase::Ready;
-            let entry = (lease.until, id);
-            self.stream(role).ready.insert(entry);
-        }
-        let end = self.ends.first().map(|(end, _)| *end);
-        let fraction = self.random.fraction();
-        let stream = self.stream(role);
-        stream.state = match end {
-            Some(end) if !std::mem::take(&mut stream.progress) => {
-                // Short enough for several attempts before the first lease ends.
-                let longest = (end.since(now) / 4).max(MIN_WAIT);
-                let wait = stream.reopen.next(fraction).min(longest);
-                StreamState::BackingOff { until: now + wait }
-            }
-            _ => StreamState::Closed,
-        };
     }
 
     fn settle(&mut self, now: BootTime) {
@@ -358,13 +306,9 @@ impl RenewalSchedule {
             && (at <= now || at - EARLY <= now && self.may_be_early(id))
         {
             self.due.pop_first();
+            self.await_renewal(id);
             if let Some(lease) = self.leases.get_mut(&id) {
                 lease.phase = Phase::Ready;
-                if let (Some(ttl), Lateness::No) = (lease.ttl, lease.lateness) {
-                    let at = lease.until - ttl / 2;
-                    lease.lateness = Lateness::At(at);
-                    self.late.insert((at, id));
-                }
                 let (entry, role) = ((lease.until, id), lease.role);
                 self.stream(role).ready.insert(entry);
             }
@@ -424,76 +368,7 @@ impl RenewalSchedule {
         }
     }
 
-    /// Abandons the stream when an answer is late.
-    fn check_answers(&mut self, role: StreamRole, now: BootTime) {
-        let Some(waited) = self.stream(role).late(now) else {
-            return;
-        };
-        let text = format!("no answer to a renewal in {waited:.1?}");
-        self.last_failure = Some(StreamFailure::new(ErrorKind::Timeout, text));
-        self.actions.push(Action::Abandon { role, waited });
-        self.lost(role, now);
-    }
-
-    /// Sends the renewals that are ready.
-    fn send(&mut self, role: StreamRole, now: BootTime) {
-        while self.stream(role).state == StreamState::Open
-            // A limit, so that a new stream does not wait behind thousands of answers.
-            && self.stream(role).unanswered.len() < role.window()
-            && let Some((_, id)) = self.stream(role).ready.pop_first()
-        {
-            let Some(lease) = self.leases.get_mut(&id) else {
-                continue;
-            };
-            lease.phase = Phase::Unanswered;
-            let timeout = answer_timeout(lease.ttl);
-            self.stream(role).unanswered.add(id, now, timeout);
-            self.actions.push(Action::Send(role, id));
-        }
-    }
-
-    /// Opens the stream, unless it is open or backs off.
-    fn open(&mut self, role: StreamRole, now: BootTime) {
-        let stream = self.stream(role);
-        let opens = match stream.state {
-            StreamState::Closed => true,
-            StreamState::BackingOff { until } => until <= now,
-            StreamState::Opening | StreamState::Open => false,
-        };
-        if opens {
-            stream.state = StreamState::Opening;
-            self.actions.push(Action::Open(role));
-        }
-    }
-
-    fn close(&mut self, role: StreamRole) {
-        let stream = self.stream(role);
-        if stream.state != StreamState::Closed {
-            *stream = StreamSchedule::new();
-            self.actions.push(Action::Close(role));
-        }
-    }
-
-    /// Closes the streams: no lease is left.
-    fn finish(&mut self) {
-        for role in StreamRole::BOTH {
-            self.close(role);
-            *self.stream(role) = StreamSchedule::new();
-        }
-        self.last_failure = None;
-    }
-
     fn ended(&mut self, lease: LeaseId, end: LeaseEnd) {
         self.actions.push(Action::Ended { lease, end });
     }
-}
-
-/// The time limit of an answer: long enough for an election of a leader, short enough to try several
-/// members before the lease ends.
-fn answer_timeout(ttl: Option<Duration>) -> Duration {
-    let Some(ttl) = ttl else {
-        return FIRST_ANSWER_TIMEOUT;
-    };
-    let bounded = (ttl / 6).clamp(Duration::from_secs(1), Duration::from_secs(5));
-    bounded.min(ttl / 3)
 }

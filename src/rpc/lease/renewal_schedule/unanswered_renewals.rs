@@ -62,6 +62,11 @@ impl UnansweredRenewals {
         removed
     }
 
+    /// The leases, each with the time at which its renewal was sent.
+    pub(super) fn sent_at(&self) -> impl Iterator<Item = (LeaseId, BootTime)> {
+        self.sent.iter().map(|(lease, sent)| (*lease, sent.at))
+    }
+
     /// The renewal that was sent first. The server handles them in order.
     pub(super) fn first(&self) -> Option<LeaseId> {
         let first = self.sent.iter().min_by_key(|(_, sent)| sent.number);

@@ -37,6 +37,7 @@ struct World {
     schedule: RenewalSchedule,
     shared: Wire,
     isolated: Wire,
+    late: Wire,
     denied: BTreeSet<LeaseId>,
     /// The time to live and the end of each lease on the server.
     server: BTreeMap<LeaseId, (i64, BootTime)>,
@@ -56,6 +57,7 @@ impl World {
             schedule: RenewalSchedule::new(seed),
             shared: Wire::default(),
             isolated: Wire::default(),
+            late: Wire::default(),
             denied: BTreeSet::new(),
             server: server.collect(),
             kept: BTreeMap::new(),
@@ -97,6 +99,17 @@ impl World {
                 self.denied.remove(&id(n));
             }
             Step::Serve(role, count) => (0..count).for_each(|_| self.serve(role)),
+            Step::ServeLate(count) => (0..count).for_each(|_| {
+                std::mem::swap(&mut self.shared, &mut self.late);
+                self.serve(StreamRole::Shared);
+                std::mem::swap(&mut self.shared, &mut self.late);
+            }),
+            Step::ArriveLate(count) => (0..count).for_each(|_| self.arrive_late()),
+            Step::CutLate if self.late.state == WireState::Open => {
+                self.late = Wire::default();
+                self.feed(Input::LateStreamEnded);
+            }
+            Step::CutLate => {}
             Step::Arrive(role, count) => (0..count).for_each(|_| self.arrive(role)),
             Step::Open(role, works) if self.wire(role).state == WireState::Opening => {
                 if works {
@@ -200,6 +213,40 @@ impl World {
         self.perform(actions);
     }
 
+    fn arrive_late(&mut self) {
+        let Some(Reply { request, answer }) = self.late.down.pop_front() else {
+            return;
+        };
+        let Answer::Lives(ttl, end) = answer else {
+            self.late = Wire::default();
+            self.feed(Input::LateStreamEnded);
+            return;
+        };
+        let lease = request.lease;
+        let asked = self.shared.asks(lease) || self.isolated.asks(lease);
+        let actions = self.schedule.on(Input::LateAnswer { lease, ttl }, self.now);
+        let expected = request.sent + seconds(ttl);
+        let is_later = |kept: &KeptLease| kept.until.is_none_or(|until| until < expected);
+        for action in &actions {
+            if let Action::Renewed { until, .. } = action {
+                assert_eq!(*until, expected, "counted from when it was sent");
+                assert!(*until <= end, "reported to live longer than on the server");
+                let kept = self.kept.get_mut(&lease).expect("not kept alive");
+                assert!(is_later(kept), "an older renewal replaced a newer one");
+                let pause = seconds(ttl).mul_f64(0.9 / 3.0) - Duration::from_millis(100);
+                if !asked {
+                    kept.next = Some(request.sent + pause);
+                }
+            }
+        }
+        self.perform(actions);
+        if let Some(kept) = self.kept.get(&lease)
+            && ttl > 0
+        {
+            assert!(!is_later(kept), "the answer was not used");
+        }
+    }
+
     fn cut(&mut self, role: StreamRole) {
         self.reset_wire(role);
         let failure = StreamFailure::new(ErrorKind::Unavailable, "cut");
@@ -237,7 +284,10 @@ impl World {
                     wire.state = WireState::Opening;
                     self.opens += usize::from(role == StreamRole::Shared);
                 }
-                Action::Abandon { role, .. } | Action::Close(role) => self.reset_wire(role),
+                Action::Hedge { .. } => self.late = std::mem::take(&mut self.shared),
+                Action::CloseLateStream => self.late = Wire::default(),
+                Action::Abandon { .. } => self.reset_wire(StreamRole::Isolated),
+                Action::Close(role) => self.reset_wire(role),
                 Action::Send(role, lease) => self.sent(role, lease),
                 Action::Renewed { lease, ttl, until } => {
                     assert!(until > now, "renewed in the past");
@@ -281,8 +331,8 @@ impl World {
             None => assert!(self.kept.is_empty(), "no tick for a lease"),
         }
         if self.kept.is_empty() {
-            let states = [self.shared.state, self.isolated.state];
-            assert!(states == [WireState::Closed; 2], "a stream without leases");
+            let states = [self.shared.state, self.isolated.state, self.late.state];
+            assert!(states == [WireState::Closed; 3], "a stream without leases");
         }
     }
 

@@ -21,6 +21,10 @@ pub(super) enum Step {
     /// The opening of the stream succeeds or fails.
     Open(StreamRole, bool),
     Cut(StreamRole),
+    /// The same on the late stream.
+    ServeLate(usize),
+    ArriveLate(usize),
+    CutLate,
     /// Time passes, with the ticks that the schedule requests.
     Wait(u64),
     /// Time passes without ticks: a suspended machine or a stopped process.
@@ -45,6 +49,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         8 => (role(), 1..4usize).prop_map(|(role, count)| Step::Arrive(role, count)),
         5 => (role(), any::<bool>()).prop_map(|(role, works)| Step::Open(role, works)),
         1 => role().prop_map(Step::Cut),
+        2 => (1..4usize).prop_map(Step::ServeLate),
+        3 => (1..4usize).prop_map(Step::ArriveLate),
+        1 => Just(Step::CutLate),
         4 => (1..3_000u64).prop_map(Step::Wait),
         1 => (1..20_000u64).prop_map(Step::Sleep),
         1 => (1..=LEASES + 2).prop_map(Step::Stray),
