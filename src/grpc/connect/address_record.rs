@@ -10,9 +10,16 @@ use crate::util::backoff::Backoff;
 /// second.
 pub(crate) const SPACING: Duration = Duration::from_millis(250);
 
-/// The waits between dials of one address in the background. The ceiling is below 2 s, the time in
-/// which streams and registrations have to recover; with 3 s, a third of the waits would be longer.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+/// The longest wait between two dials of one address in the background. Views and registrations have to
+/// recover within 1 s, and the rest of that second is for the dial and the requests that follow.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_millis(700);
+
+/// The waits between dials of one address in the background. Half of each wait is random: a client
+/// dials less than twice a second on average, and the clients of a server that returns are spread.
+const BACKOFF: Backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+
+/// The longest wait before the first retry.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// How long a member that cannot serve is set aside: first and longest time.
 const SET_ASIDE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
@@ -55,10 +62,17 @@ impl AddressRecord {
         }
     }
 
-    /// Records that a dial failed, or that an established connection broke.
+    /// Records that a dial failed, or that an established connection broke. `random` is in 0..1.
+    ///
+    /// The wait is counted from the last dial. Several dials of a silent address are open at a time, and
+    /// the late end of an old one does not delay the next. The first wait is counted from `now`: all
+    /// clients of a server that ends see this failure at the same time.
     pub(crate) fn failed(&mut self, now: Instant, random: f64) {
+        let wait = self.backoff.next(0.5 + random / 2.0);
+        let first = (!self.failing).then(|| now + FIRST_WAIT.mul_f64(random));
         self.failing = true;
-        self.retry_at = Some(now + self.backoff.next(random));
+        let last_dial = self.dialled.unwrap_or(now);
+        self.retry_at = self.retry_at.max(first).max(Some(last_dial + wait));
     }
 
     /// Records a successful dial; `count` is its sequence number.
@@ -98,8 +112,8 @@ impl AddressRecord {
         let spaced = last.map(|at| at + SPACING);
         match urgency {
             Urgency::Call => spaced,
-            // Full jitter may choose a wait of zero, so the spacing still bounds the rate. The
-            // first retry is exempt: it restores most connections that a server closed.
+            // The first waits are shorter than the spacing, which bounds the rate. The first retry
+            // is exempt: it restores most connections that a server closed.
             Urgency::Background if self.backoff.is_first_retry() => self.retry_at,
             Urgency::Background => self.retry_at.max(spaced),
         }
@@ -129,7 +143,7 @@ mod tests {
     #[test]
     fn a_call_waits_for_the_spacing_and_background_dials_back_off() {
         let now = Instant::now();
-        let waits = [50, 250, 250, 400, 800, 1500, 1500];
+        let waits = [50, 250, 250, 400, 700, 700];
         for (failures, background) in (1..).zip(waits) {
             assert_eq!(
                 after(failures, now),
@@ -156,6 +170,31 @@ mod tests {
         record.failed(now + ms(1000), 1.0);
         assert_eq!(record.may_dial_at(Background), Some(now + ms(1050)));
         assert_eq!(record.may_dial_at(Call), Some(now + ms(250)));
+    }
+
+    #[test]
+    fn the_wait_is_counted_from_the_last_dial_and_half_of_it_is_random() {
+        let now = Instant::now();
+        for (random, wait) in [(0.0, 350), (0.5, 525), (1.0, 700)] {
+            let mut record = AddressRecord::new();
+            for _ in 0..5 {
+                record.dialled = Some(now);
+                record.failed(now, random);
+            }
+            assert_eq!(record.may_dial_at(Background), Some(now + ms(wait)));
+            // An older dial ends.
+            record.failed(now + ms(100), random);
+            assert_eq!(record.may_dial_at(Background), Some(now + ms(wait)));
+            // The last one ends long after its wait.
+            record.failed(now + ms(3000), random);
+            assert_eq!(record.may_dial_at(Background), Some(now + ms(wait)));
+            // The address works, and all connections to it end.
+            record.connected(1);
+            record.failed(now + ms(9000), random);
+            record.failed(now + ms(9000), random);
+            let soon = now + ms(9000) + FIRST_WAIT.mul_f64(random);
+            assert_eq!(record.may_dial_at(Background), Some(soon));
+        }
     }
 
     /// For how long a member is set aside.

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 
 use super::change_queue::MirrorChangeQueue;
 use super::handle::{Mirror, MirrorRequest, Shared};
@@ -27,7 +27,8 @@ const QUEUE: Capacity = Capacity {
     bytes: 16 << 20,
 };
 
-/// Backoff after a failed list or a refused watch. A list has its own timeout besides.
+/// Backoff after a failed list or a refused watch. It is counted from the beginning of a list, so that a list
+/// that was not answered until its timeout is repeated at once.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
 /// What a mirror is opened with.
@@ -279,12 +280,12 @@ impl Task {
     async fn list_until_success(&mut self) -> Option<Result<List>> {
         let mut backoff = RETRY;
         loop {
-            let lister = self.lister.clone();
+            let (lister, begun) = (self.lister.clone(), Instant::now());
             match self.run_while_serving(Box::pin(lister.list(None))).await? {
                 Err(error) if !is_final(&error) => {
                     self.changes.set_stale(error);
-                    let pause = tokio::time::sleep(backoff.next(jitter::fraction()));
-                    self.run_while_serving(pause).await?;
+                    let next = begun + backoff.next(jitter::fraction());
+                    self.run_while_serving(sleep_until(next.into())).await?;
                 }
                 settled => return Some(settled),
             }

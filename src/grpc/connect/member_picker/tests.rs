@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
+use super::super::address_record::LONGEST_WAIT;
 use super::*;
+use crate::util::jitter::Jitter;
 
 fn endpoint(text: &str) -> Arc<Endpoint> {
     Arc::new(Endpoint::parse(text, false).unwrap())
@@ -92,7 +94,7 @@ fn a_background_wait_never_exceeds_the_maximum() {
         picker.failed(0, now, 1.0);
         match picker.plan(now, Urgency::Background) {
             DialPlan::Wait(until) => {
-                assert!(until <= now + ms(1500));
+                assert!(until <= now + LONGEST_WAIT);
                 now = until;
             }
             DialPlan::Dial(_) => {}
@@ -378,6 +380,52 @@ fn at_most_64_addresses_of_a_name_are_kept() {
 }
 
 proptest! {
+    /// Through an outage in which dials are refused or unanswered, one race after the other: an address
+    /// is dialled in the background at least once in the longest wait and the time until the race looks
+    /// again, so it is found soon after its return, and less than twice a second on average.
+    #[test]
+    fn background_dials_of_an_outage_are_neither_rare_nor_frequent(
+        silent in prop::collection::vec(any::<bool>(), 1..20),
+        seed in any::<u64>(),
+        others in any::<bool>(),
+    ) {
+        const RECHECK: u64 = 100;
+        const STEPS: u64 = 600;
+
+        let (start, mut random) = (Instant::now(), Jitter::seeded(seed));
+        let mut picker = picker_of(1, 0.0);
+        picker.connected(0);
+        picker.failed(0, start, random.fraction());
+        let mut pending: Vec<PendingDial> = Vec::new();
+        let mut dials = vec![start];
+        for step in 0..STEPS {
+            let now = start + ms(step * RECHECK);
+            pending.retain(|(id, since)| {
+                let is_over = *since + ms(3000) <= now;
+                if is_over {
+                    picker.failed(*id, now, random.fraction());
+                }
+                !is_over
+            });
+            if others && step % 7 == 0 {
+                // Another connection to the address breaks.
+                picker.failed(0, now, random.fraction());
+            }
+            for id in picker.start(now, Urgency::Background, &pending).addresses {
+                picker.dialling(id, now);
+                match silent.get(dials.len() % silent.len()) {
+                    Some(true) => pending.push((id, now)),
+                    _ => picker.failed(id, now, random.fraction()),
+                }
+                dials.push(now);
+            }
+        }
+        dials.push(start + ms(STEPS * RECHECK));
+        let longest = dials.windows(2).map(|pair| pair[1] - pair[0]).max();
+        prop_assert!(longest <= Some(LONGEST_WAIT + ms(RECHECK)), "{longest:?}");
+        prop_assert!(dials.len() as u64 <= 2 * STEPS * RECHECK / 1000 + 5, "{}", dials.len());
+    }
+
     /// In an outage the number of dials is bounded, however many addresses a name has; every
     /// address is dialled; and the picker never returns a wait of zero.
     #[test]
