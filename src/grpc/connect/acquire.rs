@@ -98,13 +98,15 @@ impl Transport {
         Ok(Acquisition::Outcome(outcome))
     }
 
-    /// Records that a connection that worked has ended. Its address counts as failing, but the
-    /// first retry follows almost at once.
+    /// Records that a connection that worked has ended. Its address counts as failing, unless it was
+    /// dialled since, but the first retry follows almost at once.
     fn ended(&self, connection: &Connection) {
         let reason = connection.why_ended();
         self.telemetry.ejected(&connection.endpoint.text, reason);
         let mut picker = self.picker.lock();
-        picker.failed(connection.index, Instant::now(), jitter::fraction());
+        let last_sign_of_life = connection.last_sign_of_life();
+        let now = Instant::now();
+        picker.connection_ended(connection.index, last_sign_of_life, now, jitter::fraction());
     }
 
     /// Describes why requests of the role wait for a free stream; `None` when they do not.

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -127,6 +127,11 @@ impl Connection {
     /// Whether a stream is open on the connection.
     pub(crate) fn is_busy(&self) -> bool {
         self.state.is_busy()
+    }
+
+    /// When the last byte arrived.
+    pub(super) fn last_sign_of_life(&self) -> Instant {
+        self.state.last_sign_of_life()
     }
 
     /// The time since the last byte arrived.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::address_record::SPACING;
+use super::address_record::{AddressRecord, SPACING};
 use super::address_set::{AddressEntry, AddressSet, DialTarget};
 use super::connect_error::ConnectError;
 use super::endpoint::Endpoint;
@@ -170,9 +170,28 @@ impl MemberPicker {
         self.addresses.dialling(id, now);
     }
 
-    /// Records that a dial failed, or that an established connection broke.
+    /// Records that a dial failed.
     pub(crate) fn failed(&mut self, id: usize, now: Instant, random: f64) {
         if let Some(entry) = self.addresses.get_mut(id) {
+            entry.record.failed(now, random);
+        }
+    }
+
+    /// Records that a connection has ended whose last byte arrived at this time. If the address was
+    /// dialled since, that dial decides whether it fails: the connections to a server that was
+    /// restarted are often found ended only after the first new one is open.
+    pub(crate) fn connection_ended(
+        &mut self,
+        id: usize,
+        last_sign_of_life: Instant,
+        now: Instant,
+        random: f64,
+    ) {
+        let entry = self.addresses.get_mut(id);
+        let is_news = |record: &AddressRecord| {
+            record.failing || record.dialled.is_none_or(|at| at <= last_sign_of_life)
+        };
+        if let Some(entry) = entry.filter(|entry| is_news(&entry.record)) {
             entry.record.failed(now, random);
         }
     }
