@@ -7,18 +7,22 @@
 
 use std::time::{Duration, Instant};
 
+use crate::types::Revision;
 use crate::util::backoff::Backoff;
 
 /// A key that was not lost for this long is no longer contended.
 const SETTLED: Duration = Duration::from_secs(10);
 
+/// The delays of repeated restores. The longest one leaves time for the write itself: a key is back within
+/// 1 s also when it is lost again and again.
 const RESTORE_BACKOFF: Backoff =
-    Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
+    Backoff::new(Duration::from_millis(50), Duration::from_millis(700));
 
-/// The delay before one key is put back.
+/// The delay before the keys of one instance are put back.
 #[derive(Debug)]
 pub(super) struct ContentionBackoff {
-    last_loss: Option<Instant>,
+    /// When a key was lost last, and the revision that took it.
+    last_loss: Option<(Instant, Revision)>,
     backoff: Backoff,
     not_before: Option<Instant>,
 }
@@ -32,10 +36,16 @@ impl ContentionBackoff {
         }
     }
 
-    /// The key was deleted or overwritten. `random` is in 0..1.
-    pub(super) fn record_loss(&mut self, now: Instant, random: f64) {
-        let again = self.last_loss.is_some_and(|last| now < last + SETTLED);
-        self.last_loss = Some(now);
+    /// A key was deleted or overwritten at this revision. `random` is in 0..1.
+    ///
+    /// A revision that takes several keys is one loss. A revision below the last one shows that the store was
+    /// replaced, which is no contention.
+    pub(super) fn record_loss(&mut self, at: Revision, now: Instant, random: f64) {
+        let last = self.last_loss.replace((now, at));
+        if last.is_some_and(|(_, last)| last == at) {
+            return;
+        }
+        let again = last.is_some_and(|(time, last)| last < at && now < time + SETTLED);
         if !again {
             self.backoff.reset();
         }
@@ -57,22 +67,52 @@ mod tests {
     fn the_first_restore_is_immediate_and_repeated_ones_are_delayed() {
         let mut now = Instant::now();
         let mut contention = ContentionBackoff::new();
-        contention.record_loss(now, 1.0);
+        contention.record_loss(Revision::new(1), now, 1.0);
         assert_eq!(contention.not_before(now), None);
         let mut restored = 0;
         let end = now + Duration::from_secs(60);
         while now < end {
-            contention.record_loss(now, 1.0);
+            contention.record_loss(Revision::new(2 + restored), now, 1.0);
             now = contention.not_before(now).unwrap_or(now);
             restored += 1;
         }
-        assert!(restored < 50, "{restored} times in a minute");
+        assert!(restored < 100, "{restored} times in a minute");
         let later = now + SETTLED;
-        contention.record_loss(later, 1.0);
+        contention.record_loss(Revision::new(1), later, 1.0);
         assert_eq!(
             contention.not_before(later),
             None,
             "it was not lost for 10 s"
         );
+    }
+
+    #[test]
+    fn keys_that_were_lost_with_the_store_are_restored_at_once() {
+        let now = Instant::now();
+        let mut contention = ContentionBackoff::new();
+        for revision in 7..20 {
+            contention.record_loss(Revision::new(revision), now, 1.0);
+        }
+        assert!(contention.not_before(now).is_some());
+        contention.record_loss(Revision::new(1), now, 1.0);
+        assert_eq!(contention.not_before(now), None);
+        contention.record_loss(Revision::new(2), now, 1.0);
+        assert!(contention.not_before(now).is_some(), "in the same store");
+    }
+
+    #[test]
+    fn the_keys_that_one_revision_takes_are_one_loss() {
+        let now = Instant::now();
+        let mut contention = ContentionBackoff::new();
+        for revision in 1..20 {
+            let delays = [(); 4].map(|()| {
+                contention.record_loss(Revision::new(revision), now, 1.0);
+                contention.not_before(now)
+            });
+            let first = delays[0];
+            assert!(delays.iter().all(|delay| *delay == first), "{delays:?}");
+            assert_eq!(first.is_none(), revision == 1);
+            assert!(first <= Some(now + Duration::from_millis(700)));
+        }
     }
 }

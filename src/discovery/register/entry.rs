@@ -18,7 +18,7 @@ use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::rpc::watch::{Event, EventKind, WatchKey};
-use crate::types::{KeyValue, LeaseId};
+use crate::types::{KeyValue, LeaseId, Revision};
 use crate::util::jitter;
 
 /// The status in a value of an instance, and the number of changes before this value.
@@ -103,14 +103,14 @@ impl Entry {
         self.keys.begin(steps);
     }
 
-    pub(super) fn key_lost(&mut self, loss: KeyLoss) {
+    pub(super) fn key_lost(&mut self, loss: KeyLoss, at: Revision) {
         self.loss = Some(match loss {
             KeyLoss::Deleted => Loss::KeyDeleted,
             KeyLoss::Overwritten => Loss::Overwritten,
             KeyLoss::Replaced(by) => Loss::Replaced { by },
         });
         self.contention
-            .record_loss(Instant::now(), jitter::fraction());
+            .record_loss(at, Instant::now(), jitter::fraction());
     }
 
     /// Applies a watch event of one of its keys. Returns whether the event changed anything: most events are
@@ -126,7 +126,7 @@ impl Entry {
         let at = event.revision();
         let (loss, is_changed) = self.keys.event(position, at, kv, leases, valid);
         if let Some(loss) = loss {
-            self.key_lost(loss);
+            self.key_lost(loss, at);
         }
         is_changed
     }

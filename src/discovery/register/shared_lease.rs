@@ -17,7 +17,8 @@ use crate::types::LeaseId;
 use crate::util::backoff::Backoff;
 use crate::util::jitter;
 
-/// The wait between failed grants, in addition to the time that each grant takes to fail.
+/// The wait between failed grants. It is counted from the beginning of a grant, so that one that was not
+/// answered until its timeout is repeated at once: the dials to etcd have waits of their own.
 const GRANT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 
 /// The lease of a registrar.
@@ -175,12 +176,10 @@ impl SharedLease {
     }
 
     fn retry(&mut self, error: Error, now: Instant) -> LeaseEvent {
-        let wait = self
-            .backoff
-            .next(jitter::fraction())
-            .max(self.spread_wait());
+        let since = self.waits_since().unwrap_or(now);
+        let again = since + self.backoff.next(jitter::fraction());
         self.stage = Stage::None {
-            retry_at: Some(now + wait),
+            retry_at: Some(again.max(now + self.spread_wait())),
         };
         LeaseEvent::GrantFailed(error)
     }

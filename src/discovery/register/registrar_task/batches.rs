@@ -63,7 +63,7 @@ impl RegistrarTask {
                 StepOutcome::Found(kv) => keys.found(position, at, kv, leases, &valid),
             };
             if let Some(loss) = loss {
-                entry.key_lost(loss);
+                entry.key_lost(loss, at);
             }
             if let Some(by) = entry.keys.conflict() {
                 entry.conflict(by);
