@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::operator_override::Override;
 use crate::client::Client;
 use crate::discovery::instance::Instance;
-use crate::error::{Error, Operation, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::rpc::kv::{Get, GetResponse};
 use crate::rpc::watch::{LatestSet, Watch, WatchKey};
 use crate::runtime::Pending;
@@ -21,6 +21,9 @@ use crate::util::jitter;
 /// The wait before the overrides are read again after an error. A permission may be missing for ever, and the
 /// instances do not depend on overrides.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+
+/// The longest wait while etcd cannot be reached: the overrides are back within a second of its return.
+const UNREACHABLE_RETRY: Duration = Duration::from_millis(700);
 
 /// The longest time for which the first write of an instance waits for its override.
 const FIRST_ANSWER: Duration = Duration::from_millis(500);
@@ -139,7 +142,10 @@ impl OverrideSource {
                     let before = std::mem::replace(&mut self.overrides, read);
                     changed = difference(&before, &self.overrides);
                 }
-                Err(_) => self.retry_at = Some(now + self.backoff.next(jitter::fraction())),
+                Err(error) => {
+                    let wait = retry_wait(&error, &mut self.backoff, jitter::fraction());
+                    self.retry_at = Some(now + wait);
+                }
             }
         }
         let is_due = self.retry_at.is_some_and(|at| at <= now);
@@ -215,6 +221,15 @@ impl OverrideSource {
     }
 }
 
+/// The wait before the overrides are read again after this error. `random` is in 0..1.
+fn retry_wait(error: &Error, backoff: &mut Backoff, random: f64) -> Duration {
+    let wait = backoff.next(random);
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Timeout => wait.min(UNREACHABLE_RETRY),
+        _ => wait,
+    }
+}
+
 /// The keys whose values differ.
 fn difference(before: &BTreeMap<Bytes, Bytes>, after: &BTreeMap<Bytes, Bytes>) -> BTreeSet<Bytes> {
     let keys = before.keys().chain(after.keys());
@@ -225,6 +240,21 @@ fn difference(before: &BTreeMap<Bytes, Bytes>, after: &BTreeMap<Bytes, Bytes>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_errors_that_do_not_end_with_an_outage_are_retried_rarely() {
+        let longest = |kind| {
+            let (error, mut backoff) = (Error::new(kind, "why"), RETRY);
+            (0..20).map(|_| retry_wait(&error, &mut backoff, 1.0)).max()
+        };
+        for kind in [ErrorKind::Unavailable, ErrorKind::Timeout] {
+            assert_eq!(longest(kind), Some(UNREACHABLE_RETRY));
+        }
+        assert_eq!(
+            longest(ErrorKind::PermissionDenied),
+            Some(Duration::from_secs(30))
+        );
+    }
 
     #[test]
     fn the_difference_has_new_changed_and_deleted_overrides() {
