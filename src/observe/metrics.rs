@@ -216,7 +216,7 @@ pub struct ViewMetrics {
     pub repairs: u64,
     /// Mass expiries, after which a view held instances as suspects.
     pub mass_expiries: u64,
-    /// Cache files that were refused, or could not be written.
+    /// Cache files that were refused, and writes of cache files that failed.
     pub cache_failures: u64,
 }
 

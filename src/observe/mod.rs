@@ -326,9 +326,17 @@ impl ViewCounters {
         event!(warn, "view", "a cache file was refused", reason = why);
     }
 
-    /// Records that a cache file was not written.
-    pub(crate) fn cache_not_written(&self, path: &std::path::Path, error: &std::io::Error) {
+    /// Records that a cache file was not written. Only the first failure of a series is an event.
+    pub(crate) fn cache_not_written(
+        &self,
+        path: &std::path::Path,
+        error: &std::io::Error,
+        is_first: bool,
+    ) {
         self.cache_failures.fetch_add(1, Relaxed);
+        if !is_first {
+            return;
+        }
         event!(warn, "view", "a cache file was not written", path = %path.display(), %error);
     }
 

@@ -5,12 +5,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::cache_file::{self, CacheContents, CacheName};
+use super::cache_report::CacheReport;
 use crate::observe::Telemetry;
 use crate::replica::mirror::Snapshot;
 
@@ -69,6 +71,7 @@ struct Queue {
     state: Mutex<QueueState>,
     changed: Condvar,
     telemetry: Arc<Telemetry>,
+    idle: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -86,14 +89,20 @@ pub(super) struct CacheJob {
     pub(super) saved: SystemTime,
     /// The contents of each source.
     pub(super) sources: Vec<Snapshot>,
+    pub(super) report: Arc<CacheReport>,
 }
 
 impl CacheWriter {
     pub(super) fn new(telemetry: Arc<Telemetry>) -> Self {
+        CacheWriter::with_idle(telemetry, IDLE)
+    }
+
+    fn with_idle(telemetry: Arc<Telemetry>, idle: Duration) -> Self {
         CacheWriter(Arc::new(Queue {
             state: Mutex::default(),
             changed: Condvar::new(),
             telemetry,
+            idle,
         }))
     }
 
@@ -117,8 +126,8 @@ impl CacheWriter {
             state.is_running = false;
             let lost = std::mem::take(&mut state.files);
             drop(state);
-            for path in lost.keys() {
-                self.0.telemetry.views.cache_not_written(path, &error);
+            for (path, job) in lost {
+                job.report.failed(&self.0.telemetry, &path, &error);
             }
         }
     }
@@ -143,14 +152,17 @@ impl Queue {
                     sources.map(|one| one.iter().map(|kv| (kv.key(), kv.value())).collect());
                 let bytes = cache_file::encode(&job.name, job.saved, sources);
                 // The snapshots are released first: while they exist, a change copies the contents.
-                drop(job);
-                if let Err(error) = write_private(&path, &bytes) {
-                    self.telemetry.views.cache_not_written(&path, &error);
+                let report = job.report;
+                drop(job.sources);
+                match write_private(&path, &bytes) {
+                    Ok(()) => report.written(),
+                    Err(error) => report.failed(&self.telemetry, &path, &error),
                 }
                 state = self.state.lock();
                 continue;
             }
-            let is_over = state.is_closed || self.changed.wait_for(&mut state, IDLE).timed_out();
+            let is_over =
+                state.is_closed || self.changed.wait_for(&mut state, self.idle).timed_out();
             if is_over && state.files.is_empty() {
                 state.is_running = false;
                 return;
@@ -159,21 +171,26 @@ impl Queue {
     }
 }
 
-/// Replaces a file in one step. Only this user can read it.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
+/// Creates a directory that only this user can read, unless it exists.
+pub(super) fn create_private_dir(dir: &Path) -> io::Result<()> {
     let mut directory = fs::DirBuilder::new();
     directory.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
+    directory.create(dir)
+}
+
+/// Replaces a file in one step. Only this user can read it. The directory is not created: it was there when the
+/// view was opened, and whoever removed it meant to.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Two clients of one program may write the same file.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-        directory.mode(0o700);
-        options.mode(0o600);
-    }
-    directory.create(parent)?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
+    let temporary = path.with_extension(format!("{process}-{number}.tmp"));
     let written = options.open(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         // Before the rename: after a power failure, the file has the old contents or the new ones.
@@ -189,5 +206,93 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue").field("state", &self.state).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::cache_report::CacheResult;
+    use super::*;
+    use crate::util::boot_time::BootTime;
+
+    /// The file of a service, which says by its time which write it is.
+    fn job(service: &str, n: u64, report: &Arc<CacheReport>) -> CacheJob {
+        CacheJob {
+            name: Arc::new(CacheName::new(service, [])),
+            saved: SystemTime::UNIX_EPOCH + Duration::from_secs(n),
+            sources: Vec::new(),
+            report: Arc::clone(report),
+        }
+    }
+
+    fn saved(dir: &Path, service: &str) -> Option<u64> {
+        let contents = read(dir, &CacheName::new(service, [])).unwrap()?;
+        let saved = contents.saved.duration_since(SystemTime::UNIX_EPOCH);
+        Some(saved.unwrap().as_secs())
+    }
+
+    /// The thread ends whenever it has nothing to do, so that a write meets a thread that ends.
+    #[test]
+    fn the_last_write_of_each_of_several_views_is_in_its_file() {
+        let dir = format!("etcd-blocking-writer-{}", std::process::id());
+        let dir = std::env::temp_dir().join(dir);
+        create_private_dir(&dir).unwrap();
+        let telemetry = Telemetry::new();
+        let writer = CacheWriter::with_idle(Arc::clone(&telemetry), Duration::ZERO);
+        let (services, writes) = (["a", "b", "c"], 30);
+        let path = |service| dir.join(CacheName::new(service, []).file_name());
+        thread::scope(|scope| {
+            for service in services {
+                let (writer, path) = (&writer, path(service));
+                scope.spawn(move || {
+                    let report = Arc::default();
+                    for n in 1..=writes {
+                        writer.write(path.clone(), job(service, n, &report));
+                        (0..n % 7).for_each(|_| thread::yield_now());
+                    }
+                });
+            }
+        });
+        let begun = Instant::now();
+        for service in services {
+            while saved(&dir, service) != Some(writes) {
+                assert!(begun.elapsed() < Duration::from_secs(120), "{writer:?}");
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        // What is queued is written although the last view is dropped.
+        let report = Arc::default();
+        writer.write(path("a"), job("a", writes + 1, &report));
+        drop(writer);
+        while saved(&dir, "a") != Some(writes + 1) {
+            assert!(begun.elapsed() < Duration::from_secs(120), "the last one");
+            thread::sleep(Duration::from_millis(5));
+        }
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(
+            telemetry.snapshot(BootTime::default()).views.cache_failures,
+            0
+        );
+    }
+
+    #[test]
+    fn a_removed_directory_is_not_created_again_and_each_failure_is_reported() {
+        let dir = format!("etcd-blocking-no-dir-{}", std::process::id());
+        let dir = std::env::temp_dir().join(dir);
+        let telemetry = Telemetry::new();
+        let writer = CacheWriter::new(Arc::clone(&telemetry));
+        let report = Arc::default();
+        for failures in 1..=2 {
+            writer.write(dir.join("x.view"), job("x", 1, &report));
+            let begun = Instant::now();
+            while report.take() != Some(CacheResult::Failed) {
+                assert!(begun.elapsed() < Duration::from_secs(120));
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert!(telemetry.snapshot(BootTime::default()).views.cache_failures >= failures - 1);
+        }
+        assert!(!dir.exists());
     }
 }

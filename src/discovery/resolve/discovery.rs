@@ -143,11 +143,13 @@ impl Discovery {
     /// directory.
     ///
     /// A file is written at most once a second, and only with a list that etcd returned and that holds no
-    /// [suspects](crate::Status::Suspect). The directory is created if it is missing. On Unix, only this
-    /// user can read it and its files. A file that is damaged, belongs to another view, or may be written by
-    /// other users is refused: [`Metrics`](crate::metrics::Metrics) count it, and
-    /// [`ServiceView::last_error`] has the reason until etcd answers. Different clusters need different
-    /// directories.
+    /// [suspects](crate::Status::Suspect). A write that fails is repeated after a random wait, which is
+    /// between 1 second and 5 minutes and doubles. [`Metrics`](crate::metrics::Metrics) count each failure.
+    ///
+    /// The directory is created if it is missing when a view is opened. On Unix, only this user can read it
+    /// and its files. A file that is damaged, belongs to another view, or may be written by other users is
+    /// refused: `Metrics` count it, and [`ServiceView::last_error`] has the reason until etcd answers.
+    /// Different clusters need different directories.
     pub fn cache_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.cache_dir = Some(dir.as_ref().into());
         self

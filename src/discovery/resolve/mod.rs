@@ -3,6 +3,7 @@
 mod audit;
 mod cache_file;
 mod cache_plan;
+mod cache_report;
 mod cache_writer;
 pub(crate) mod catalog;
 mod catalog_link;

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_file::{CacheContents, CacheName};
 use super::cache_plan::CachePlan;
+use super::cache_report::CacheReport;
 use super::cache_writer::{self, CacheJob, CacheWriter};
 use super::freshness::Origin;
 use super::protection::Protection;
@@ -16,6 +18,7 @@ use crate::discovery::codec::Format;
 use crate::discovery::instance::Instance;
 use crate::discovery::overrides::override_feed::OverrideFeed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::util::jitter;
 
 /// How a view is opened.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ pub(super) struct ViewCache {
     path: PathBuf,
     writer: Arc<CacheWriter>,
     plan: CachePlan,
+    report: Arc<CacheReport>,
 }
 
 impl ViewStart {
@@ -70,12 +74,17 @@ impl ViewStart {
                 None
             });
             let writer = client.attached(|| Ok(CacheWriter::new(Arc::clone(telemetry))))?;
-            cache = Some(ViewCache {
+            let view_cache = ViewCache {
                 path: dir.join(name.file_name()),
                 name,
                 writer,
                 plan: CachePlan::default(),
-            });
+                report: Arc::default(),
+            };
+            if let Err(error) = cache_writer::create_private_dir(dir) {
+                view_cache.report.failed(telemetry, dir, &error);
+            }
+            cache = Some(view_cache);
             if let Some(contents) = contents {
                 // A clock that was set back makes no negative age.
                 let age = SystemTime::now().duration_since(contents.saved);
@@ -121,18 +130,27 @@ impl ViewCache {
 
     /// Writes the file if it is time. `is_true` means that the list is complete and as etcd has it.
     pub(super) fn write(&mut self, is_true: bool, sources: &[Source], now: Instant) {
+        if let Some(result) = self.report.take() {
+            self.plan.ended(result, now, jitter::fraction());
+        }
         if self.plan.write(is_true, now) {
             let job = CacheJob {
                 name: Arc::clone(&self.name),
                 saved: SystemTime::now(),
                 sources: sources.iter().map(|one| one.mirror().snapshot()).collect(),
+                report: Arc::clone(&self.report),
             };
             self.writer.write(self.path.clone(), job);
         }
     }
 
-    /// The time of the next write.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.plan.due()
+    /// Wakes the waker when a write failed, or no longer fails.
+    pub(super) fn wake_when_ready(&self, waker: &Waker) {
+        self.report.wake_when_ready(waker);
+    }
+
+    /// The time at which [`write`](ViewCache::write) has to decide again.
+    pub(super) fn next_work(&self, now: Instant) -> Option<Instant> {
+        self.plan.next_work(now)
     }
 }

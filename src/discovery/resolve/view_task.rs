@@ -185,9 +185,8 @@ impl Part for ViewTask {
         }
         let due = self.sources.iter().filter_map(Source::due);
         let due = due.chain(self.list.due());
-        let save = self.cache.as_ref().and_then(ViewCache::due);
-        // A write that had to wait is made when the list is true again, which is an event.
-        Some(NextWork(due.chain(save.filter(|at| *at > now)).min()))
+        let save = self.cache.as_ref().and_then(|cache| cache.next_work(now));
+        Some(NextWork(due.chain(save).min()))
     }
 
     fn failed(&mut self, error: &Error) {
@@ -199,6 +198,9 @@ impl Part for ViewTask {
         self.sources.iter().for_each(|source| source.wait(waker));
         self.probed.wake_when_ready(waker);
         self.overrides.wake_when_ready(waker);
+        if let Some(cache) = &self.cache {
+            cache.wake_when_ready(waker);
+        }
     }
 
     fn wait_for_room<'a>(&'a self, select: &mut Select<'a>) {

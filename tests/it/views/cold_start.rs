@@ -266,6 +266,32 @@ fn a_file_that_is_damaged_or_foreign_is_refused_once_and_replaced() {
 }
 
 #[test]
+fn a_write_that_fails_is_repeated_and_does_not_create_the_directory_again() {
+    let etcd = LocalEtcd::start().unwrap();
+    let near = client(&etcd);
+    put(&near, "a", "127.0.1.1:1", 1, None);
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
+    proxy.cut();
+    let dir = Dir::new("lost-dir");
+    let view = Discovery::new(&near)
+        .cache_dir(&dir.0)
+        .service("web")
+        .unwrap();
+    let away = unreachable(&proxy);
+    let cached = Discovery::new(&away).cache_dir(&dir.0).allow_empty();
+    eventually_saved(&view, &cached, &["a"]);
+    fs::remove_dir_all(&dir.0).unwrap();
+    put(&near, "b", "127.0.1.1:2", 1, None);
+    eventually(SAVED, "failures", || {
+        (near.metrics().views.cache_failures >= 2).then_some(())
+    });
+    assert!(!dir.0.exists());
+    // The instances do not change again.
+    fs::create_dir(&dir.0).unwrap();
+    eventually_saved(&view, &cached, &["a", "b"]);
+}
+
+#[test]
 fn suspects_are_not_lost_from_the_file() {
     let etcd = LocalEtcd::start().unwrap();
     let near = client(&etcd);
