@@ -72,7 +72,7 @@ use crate::types::key_range::KeyRange;
 /// ```
 /// use etcd_blocking::bytes::Bytes;
 /// use etcd_blocking::codec::{BadValue, Codec};
-/// use etcd_blocking::{Instance, KeyRange, Result};
+/// use etcd_blocking::{Instance, Result};
 ///
 /// /// The key `PREFIX/SERVICE/ID`, and the value `ADDR WEIGHT`.
 /// #[derive(Debug)]
@@ -88,15 +88,8 @@ use crate::types::key_range::KeyRange;
 ///     }
 ///
 ///     fn key(&self, prefix: &str, instance: &Instance) -> Result<Bytes> {
+///         let prefix = prefix.trim_end_matches('/');
 ///         Ok(format!("{prefix}/{}/{}", instance.service, instance.id).into())
-///     }
-///
-///     fn range(&self, prefix: &str, service: &str) -> KeyRange {
-///         KeyRange::prefix(format!("{prefix}/{service}/"))
-///     }
-///
-///     fn all(&self, prefix: &str) -> KeyRange {
-///         KeyRange::prefix(format!("{prefix}/"))
 ///     }
 ///
 ///     fn encode(&self, instance: &Instance) -> Result<Option<Bytes>> {
@@ -121,6 +114,7 @@ use crate::types::key_range::KeyRange;
 ///
 /// let api = Instance::new("api", "10.0.0.5:8080").id("api-7").weight(3);
 /// let key = Words.key("words", &api)?;
+/// assert!(Words.range("words", "api").contains(&key));
 /// let value = Words.encode(&api)?.expect("it is up");
 /// assert_eq!(value, "10.0.0.5:8080 3");
 /// assert_eq!(Words.decode("words", &key, &value).unwrap(), Some(api));
@@ -144,10 +138,20 @@ pub trait Codec: fmt::Debug + Send + Sync {
     fn key(&self, prefix: &str, instance: &Instance) -> Result<Bytes>;
 
     /// Returns the keys of all instances of a service. It must exclude services with a longer name.
-    fn range(&self, prefix: &str, service: &str) -> KeyRange;
+    ///
+    /// Without an implementation, these are the keys that begin with `prefix`, `service` and `/`. The prefix
+    /// gets a `/` at its end if it has none and is not empty. A format with another layout needs its own.
+    fn range(&self, prefix: &str, service: &str) -> KeyRange {
+        path::range(prefix, service)
+    }
 
     /// Returns the keys of all instances of all services.
-    fn all(&self, prefix: &str) -> KeyRange;
+    ///
+    /// Without an implementation, these are the keys that begin with `prefix`, which gets a `/` as in
+    /// [`range`](Codec::range).
+    fn all(&self, prefix: &str) -> KeyRange {
+        path::all(prefix)
+    }
 
     /// Returns the value of an instance, which passes [`Instance::check`].
     ///

@@ -11,7 +11,6 @@ use super::properties::{Property, from_metadata, to_metadata};
 use crate::discovery::instance::{Extra, Instance};
 use crate::discovery::status::Status;
 use crate::error::Error;
-use crate::types::key_range::KeyRange;
 
 /// The format of dubbo-go's discovery of applications (`registry/etcdv3`, `registry-type: service`).
 ///
@@ -57,14 +56,6 @@ impl Codec for DubboGo {
 
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         Ok(path::key(prefix, &instance.service, &instance.addr).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

@@ -9,7 +9,6 @@ use super::fields::{Fields, ObjectWriter, object_or_null, wrong};
 use super::path;
 use super::properties::{Property, from_metadata, to_metadata};
 use crate::discovery::instance::{Extra, Instance};
-use crate::types::key_range::KeyRange;
 
 /// The format of go-micro (`registry/etcd`).
 ///
@@ -46,14 +45,6 @@ impl Codec for GoMicro {
 
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         Ok(path::key(prefix, &instance.service, &instance.id).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

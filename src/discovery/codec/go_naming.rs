@@ -10,7 +10,6 @@ use super::bad_value::BadValue;
 use super::fields::{Fields, ObjectWriter, object, text};
 use super::path;
 use crate::discovery::instance::{Extra, Instance};
-use crate::types::key_range::KeyRange;
 
 /// The format of `naming/endpoints` in etcd's Go client, which gRPC-Go programs resolve by `etcd:///service`.
 ///
@@ -46,14 +45,6 @@ impl Codec for GoNaming {
 
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         Ok(path::key(prefix, &instance.service, &instance.id).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

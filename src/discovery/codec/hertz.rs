@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::bad_value::BadValue;
 use super::{Codec, kitex, path};
 use crate::discovery::instance::Instance;
-use crate::types::key_range::KeyRange;
 
 /// The format of hertz (`registry/etcd`): the values of [`Kitex`](super::Kitex) below other keys.
 ///
@@ -38,14 +37,6 @@ impl Codec for Hertz {
 
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         Ok(path::key(prefix, &instance.service, &instance.addr).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

@@ -10,7 +10,6 @@ use super::fields::{Fields, ObjectWriter, object_or_null};
 use super::path;
 use super::properties::{Property, from_metadata, to_metadata};
 use crate::discovery::instance::{Extra, Instance};
-use crate::types::key_range::KeyRange;
 
 /// The format of kitex (`registry-etcd`).
 ///
@@ -53,14 +52,6 @@ impl Codec for Kitex {
 
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         Ok(path::key(prefix, &instance.service, &instance.addr).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

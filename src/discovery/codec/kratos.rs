@@ -12,7 +12,6 @@ use super::{path, url};
 use crate::discovery::address;
 use crate::discovery::instance::{Extra, Instance};
 use crate::error::Error;
-use crate::types::key_range::KeyRange;
 
 /// The format of kratos (`contrib/registry/etcd`).
 ///
@@ -56,14 +55,6 @@ impl Codec for Kratos {
 
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         Ok(path::key(prefix, &instance.service, &instance.id).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

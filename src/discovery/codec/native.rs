@@ -11,7 +11,6 @@ use super::fields::{Fields, object, wrong};
 use super::path;
 use crate::discovery::instance::{Extra, Instance};
 use crate::discovery::status::Status;
-use crate::types::key_range::KeyRange;
 
 /// One JSON object with every property of the instance. It is the default.
 ///
@@ -36,14 +35,6 @@ impl Codec for Native {
 
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         Ok(path::key(prefix, &instance.service, &instance.id).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

@@ -6,7 +6,6 @@ use super::Codec;
 use super::bad_value::BadValue;
 use super::path;
 use crate::discovery::instance::Instance;
-use crate::types::key_range::KeyRange;
 
 /// The value is the address and nothing else.
 ///
@@ -28,14 +27,6 @@ impl Codec for Plain {
 
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         Ok(path::key(prefix, &instance.service, &instance.addr).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

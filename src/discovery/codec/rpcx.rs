@@ -9,7 +9,6 @@ use super::properties::{Property, from_metadata, to_metadata};
 use super::{Codec, path, url};
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
-use crate::types::key_range::KeyRange;
 
 /// The format of rpcx (`rpcx-etcd`, version 3 of the API).
 ///
@@ -51,14 +50,6 @@ impl Codec for Rpcx {
     fn key(&self, prefix: &str, instance: &Instance) -> crate::Result<Bytes> {
         let name = format!("tcp@{}", instance.addr);
         Ok(path::key(prefix, &instance.service, &name).into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> crate::Result<Option<Bytes>> {

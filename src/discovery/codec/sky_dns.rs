@@ -9,7 +9,6 @@ use super::fields::{Fields, ObjectWriter, wrong};
 use super::path;
 use crate::discovery::instance::{Extra, Instance};
 use crate::error::{Error, Result};
-use crate::types::key_range::KeyRange;
 
 /// The format of CoreDNS (plugin `etcd`), which was that of SkyDNS: any DNS client finds the instances.
 ///
@@ -82,14 +81,6 @@ impl Codec for SkyDns {
             )));
         }
         Ok(key.into())
-    }
-
-    fn range(&self, prefix: &str, service: &str) -> KeyRange {
-        path::range(prefix, service)
-    }
-
-    fn all(&self, prefix: &str) -> KeyRange {
-        path::all(prefix)
     }
 
     fn encode(&self, instance: &Instance) -> Result<Option<Bytes>> {
