@@ -6,6 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::call_guard::CallGuard;
+use super::filter::Filter;
 use super::pool::{Pool, Request};
 use super::settings::BalanceSettings;
 use super::slots::Position;
@@ -19,13 +20,24 @@ use crate::util::jitter;
 pub(crate) struct Balancer {
     pool: Arc<Mutex<Pool>>,
     attempts: u32,
+    filter: Arc<Filter>,
 }
 
 impl Balancer {
     pub(crate) fn new(settings: BalanceSettings) -> Self {
         let attempts = settings.retry_budget.attempts;
+        let filter = Arc::clone(&settings.filter);
         let pool = Arc::new(Mutex::new(Pool::new(settings, jitter::number())));
-        Balancer { pool, attempts }
+        Balancer {
+            pool,
+            attempts,
+            filter,
+        }
+    }
+
+    /// The filter that an instance must pass to be picked.
+    pub(crate) fn filter(&self) -> &Arc<Filter> {
+        &self.filter
     }
 
     pub(crate) fn update(&self, edits: &[InstanceEdit]) {

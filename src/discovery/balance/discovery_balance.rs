@@ -1,5 +1,7 @@
 //! The settings of a `Discovery` about the choice of instances.
 
+use std::sync::Arc;
+
 use super::balance::Balance;
 use super::ejection::Ejection;
 use super::filter::Filter;
@@ -16,8 +18,11 @@ impl Discovery {
     }
 
     /// Sets which instances are picked from.
+    ///
+    /// Instances that [expired and are held](crate::Protection) are picked only if no other instance passes the
+    /// filter.
     pub fn filter(mut self, filter: Filter) -> Self {
-        self.balance_settings().filter = filter;
+        self.balance_settings().filter = Arc::new(filter);
         self
     }
 

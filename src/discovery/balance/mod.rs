@@ -8,7 +8,7 @@ mod call_guard;
 mod call_window;
 mod discovery_balance;
 mod ejection;
-mod filter;
+pub(crate) mod filter;
 mod outliers;
 mod peak_ewma;
 mod pick_schedule;

@@ -1,5 +1,7 @@
 //! What a `Discovery` sets about the choice of instances.
 
+use std::sync::Arc;
+
 use super::balance::Balance;
 use super::ejection::Ejection;
 use super::filter::Filter;
@@ -10,7 +12,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BalanceSettings {
     pub(crate) balance: Balance,
-    pub(crate) filter: Filter,
+    pub(crate) filter: Arc<Filter>,
     /// The own zone.
     pub(crate) zone: Option<String>,
     /// The size of the subset, and the name of the client.

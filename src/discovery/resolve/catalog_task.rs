@@ -157,14 +157,17 @@ impl CatalogTask {
 
     fn service(&mut self, name: &Arc<str>) -> &mut Entry {
         self.services.entry(name.clone()).or_insert_with(|| {
-            let mut list = ServiceList::new(self.sources.len(), self.protection.clone());
+            let shared = self.state.service(name);
+            let filter = Arc::clone(shared.balancer().filter());
+            let protection = self.protection.clone();
+            let mut list = ServiceList::new(self.sources.len(), protection, filter);
             if let Some(ttl) = self.ttl {
                 list.ttl(ttl);
             }
             list.set_overrides(self.overrides.of(name), |_| Vec::new());
             Entry {
                 list,
-                shared: self.state.service(name),
+                shared,
                 queues: Vec::new(),
                 due: None,
                 shown: 0,

@@ -1,6 +1,7 @@
 //! Turns the steps of a list into the edits of its balancer. Pure.
 //!
-//! Demoted instances are in the balancer only while no other instance accepts calls.
+//! Demoted instances are in the balancer only while no other instance can be picked, which is also so when the
+//! filter of the balancer excludes all others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +10,15 @@ use bytes::Bytes;
 
 use super::hold::ShownStep;
 use super::instance_list::InstanceEdit;
+use crate::discovery::balance::filter::Filter;
 use crate::discovery::instance::Instance;
 use crate::discovery::status::Status;
 
 /// The edits of a balancer.
 #[derive(Debug, Default)]
 pub(super) struct PickEdits {
-    /// The number of instances that accept calls and are not demoted.
+    filter: Arc<Filter>,
+    /// The number of instances that pass the filter and are not demoted.
     regular: usize,
     demoted: BTreeMap<Bytes, Arc<Instance>>,
     /// Whether the demoted ones are in the balancer.
@@ -24,6 +27,13 @@ pub(super) struct PickEdits {
 }
 
 impl PickEdits {
+    pub(super) fn new(filter: Arc<Filter>) -> Self {
+        PickEdits {
+            filter,
+            ..PickEdits::default()
+        }
+    }
+
     /// Applies a step to the instance of `key`.
     pub(super) fn apply(&mut self, key: &Bytes, step: &ShownStep) {
         match step {
@@ -66,23 +76,23 @@ impl PickEdits {
     #[cfg(test)]
     pub(super) fn pickable(&self) -> usize {
         match self.regular {
-            0 => self.demoted.values().map(|one| count(one)).sum(),
+            0 => self.demoted.values().map(|one| self.count(one)).sum(),
             regular => regular,
         }
     }
 
     fn put(&mut self, key: &Bytes, instance: &Arc<Instance>, before: Option<&Arc<Instance>>) {
         if self.demoted.remove(key).is_none() {
-            let before = before.map_or(0, |before| count(before));
+            let before = before.map_or(0, |before| self.count(before));
             self.regular = self.regular.saturating_sub(before);
         }
-        self.regular += count(instance);
+        self.regular += self.count(instance);
         self.edit(key, Some(instance));
     }
 
     fn remove(&mut self, key: &Bytes, instance: &Arc<Instance>) {
         if self.demoted.remove(key).is_none() {
-            self.regular = self.regular.saturating_sub(count(instance));
+            self.regular = self.regular.saturating_sub(self.count(instance));
         }
         self.edit(key, None);
     }
@@ -90,10 +100,10 @@ impl PickEdits {
     fn edit(&mut self, key: &Bytes, instance: Option<&Arc<Instance>>) {
         self.edits.push((key.clone(), instance.cloned()));
     }
-}
 
-fn count(instance: &Instance) -> usize {
-    usize::from(instance.is_pickable())
+    fn count(&self, instance: &Instance) -> usize {
+        usize::from(self.filter.matches(instance))
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +129,8 @@ mod tests {
                     None => self.known.remove(&key),
                 };
             }
-            let pickable = self.known.values().filter(|one| one.is_pickable());
+            let filter = &self.picks.filter;
+            let pickable = self.known.values().filter(|one| filter.matches(one));
             let ids: String = pickable.map(|one| one.id.as_str()).collect();
             assert_eq!(ids.len(), self.picks.pickable());
             ids
@@ -177,5 +188,39 @@ mod tests {
         assert_eq!(balancer.apply([back]), "abd");
         assert_eq!(balancer.apply([demoted("d"), removed("d")]), "ab");
         assert_eq!(balancer.apply([removed("a"), removed("b")]), "");
+    }
+
+    #[test]
+    fn demoted_instances_are_picked_if_the_filter_excludes_all_others() {
+        let (old, new) = (Filter::new().version("1"), Filter::new().version("2"));
+        for (filter, expected) in [(old, "a"), (new.clone(), "b"), (new.version("1"), "b")] {
+            let mut balancer = Balancer {
+                picks: PickEdits::new(Arc::new(filter)),
+                ..Balancer::default()
+            };
+            let of = |id: &str, version: &str| {
+                Arc::new(Instance::new("web", "a:1").id(id).version(version))
+            };
+            let (a, b) = (of("a", "1"), of("b", "2"));
+            let steps = [
+                ShownStep::Added(a.clone()),
+                ShownStep::Added(b),
+                ShownStep::Demoted(a),
+            ];
+            assert_eq!(balancer.apply(steps), expected);
+        }
+        // A filter by status counts what it picks.
+        let mut balancer = Balancer {
+            picks: PickEdits::new(Arc::new(Filter::new().status(Status::Draining))),
+            ..Balancer::default()
+        };
+        let draining = |id: &str| {
+            let one = Instance::new("web", "a:1").id(id);
+            Arc::new(one.status(Status::Draining))
+        };
+        let (a, b) = (draining("a"), draining("b"));
+        let steps = [ShownStep::Added(a.clone()), ShownStep::Demoted(a)];
+        assert_eq!(balancer.apply(steps), "a");
+        assert_eq!(balancer.apply([ShownStep::Added(b), added("c", 1)]), "b");
     }
 }

@@ -16,6 +16,7 @@ use super::override_stage::OverrideStage;
 use super::pick_edits::PickEdits;
 use super::probe_plan::Verdict;
 use super::protection::Protection;
+use crate::discovery::balance::filter::Filter;
 use crate::discovery::instance::Instance;
 use crate::discovery::overrides::override_feed::ServiceOverrides;
 
@@ -46,13 +47,13 @@ pub(super) struct ListUpdate {
 }
 
 impl ServiceList {
-    /// Creates the list of a service with this number of sources.
-    pub(super) fn new(sources: usize, protection: Protection) -> Self {
+    /// Creates the list of a service with this number of sources, of which those that pass `filter` are picked.
+    pub(super) fn new(sources: usize, protection: Protection, filter: Arc<Filter>) -> Self {
         ServiceList {
             merge: Merge::new(sources),
             hold: Hold::new(protection),
             overrides: OverrideStage::default(),
-            picks: PickEdits::default(),
+            picks: PickEdits::new(filter),
             records: Vec::new(),
             edits: Vec::new(),
             merged: Vec::new(),

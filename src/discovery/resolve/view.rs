@@ -111,7 +111,11 @@ impl ServiceView {
         let (queue, changes) = ChangeQueue::new();
         let mut task = ViewTask {
             service: service.to_owned(),
-            list: ServiceList::new(sources.len(), settings.protection),
+            list: ServiceList::new(
+                sources.len(),
+                settings.protection,
+                Arc::clone(shared.balancer().filter()),
+            ),
             overrides: settings.overrides.reader(Some(service)),
             sources,
             states,

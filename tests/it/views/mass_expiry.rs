@@ -63,6 +63,38 @@ fn suspects(reader: &Reader) -> usize {
 }
 
 #[test]
+fn suspects_are_picked_if_the_filter_excludes_all_others() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = client(&etcd);
+    let lost = programs(&client, "lost", 6, 600);
+    for program in &lost {
+        let value = format!(r#"{{"addr":"{}","tags":["gpu"]}}"#, program.addr);
+        let key = format!("/services/web/{}", program.id);
+        let put = etcd_blocking::Put::new(key, value).lease(program.lease);
+        client.submit(put).wait().unwrap();
+    }
+    let _stay = programs(&client, "stay", 3, 600);
+    let discovery = Discovery::new(&client).protection(patient());
+    let gpu = discovery
+        .clone()
+        .filter(etcd_blocking::balance::Filter::new().tag("gpu"));
+    let catalog = gpu.services().unwrap();
+    let views = [gpu.service("web").unwrap(), catalog.service("web").unwrap()];
+    let all = discovery.service("web").unwrap();
+    revoke(&client, &lost);
+    for view in views.iter().chain([&all]) {
+        let mut reader = Reader::default();
+        reader.until(view, "suspects", |reader| suspects(reader) == 6);
+    }
+    for _ in 0..12 {
+        for view in &views {
+            assert!(view.pick().unwrap().id.starts_with("lost"));
+        }
+        assert!(all.pick().unwrap().id.starts_with("stay"));
+    }
+}
+
+#[test]
 fn a_mass_expiry_of_live_programs_removes_none_and_leaving_is_shown_at_once() {
     let etcd = LocalEtcd::start().unwrap();
     let client = client(&etcd);

@@ -107,7 +107,7 @@ impl Model {
         let mut model = Model {
             directories: formats.iter().cloned().map(Directory::new).collect(),
             store: vec![BTreeMap::new(); sources],
-            list: ServiceList::new(sources, Protection::default()),
+            list: ServiceList::new(sources, Protection::default(), Arc::default()),
             formats,
             now: Instant::now(),
             revision: 10,

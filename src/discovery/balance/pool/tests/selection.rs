@@ -18,7 +18,7 @@ fn in_zone(balance: Balance) -> BalanceSettings {
 fn only_instances_that_match_the_filter_are_picked() {
     for balance in BALANCES {
         let settings = BalanceSettings {
-            filter: Filter::new().tag("gpu").version("2"),
+            filter: Arc::new(Filter::new().tag("gpu").version("2")),
             ..balanced(balance)
         };
         let mut pool = Pool::new(settings, 1);

@@ -43,7 +43,7 @@ fn an_instance_in_two_formats_is_one_instance() {
 #[test]
 fn several_keys_of_one_go_zero_program_are_one_instance() {
     let mut directory = Directory::new(Format::new(GoZero));
-    let mut list = ServiceList::new(1, Protection::default());
+    let mut list = ServiceList::new(1, Protection::default(), Arc::default());
     let now = Instant::now();
     let update = directory.reset([], Revision::new(10));
     list.listed(0, update, now);
@@ -89,7 +89,7 @@ fn the_first_lists_of_all_formats_are_shown_at_once() {
         ..KeyValue::default()
     };
     let update = Directory::new(plain).reset([kv], Revision::new(11));
-    model.list = ServiceList::new(2, Protection::default());
+    model.list = ServiceList::new(2, Protection::default(), Arc::default());
     model.list.listed(0, DirectoryUpdate::default(), model.now);
     model.list.listed(1, update, model.now);
     model.list.settle(model.now);
@@ -100,7 +100,7 @@ fn the_first_lists_of_all_formats_are_shown_at_once() {
 #[test]
 fn seeds_are_replaced_by_the_first_list_with_exactly_the_difference() {
     let format = Format::new(Native);
-    let mut list = ServiceList::new(1, Protection::default());
+    let mut list = ServiceList::new(1, Protection::default(), Arc::default());
     let now = Instant::now();
     let seeds = (0..10).map(|n| Arc::new(instance(n, 1))).collect();
     list.seed(0, seeds, now);
