@@ -1,4 +1,4 @@
-//! Prints the memory of one lease, registration, view and instance of a view.
+//! Prints the memory of one lease, registration, view, and instance of a view and of a catalog.
 //!
 //! `cargo bench --bench memory`. Each row is a process of its own: its resident memory at the end, less that
 //! of a client that is ready, divided by the count (Linux). A figure includes the allocator's own share.
@@ -23,10 +23,11 @@ const ROW: &str = "BENCH_ROW";
 const COUNT: usize = 10_000;
 
 type Row = fn(&Client) -> String;
-const ROWS: [(&str, Row); 4] = [
+const ROWS: [(&str, Row); 5] = [
     ("lease", leases),
     ("registration", registrations),
     ("instance of a view", instances),
+    ("instance of a catalog", catalog),
     ("view", views),
 ];
 
@@ -82,7 +83,7 @@ fn registrations(client: &Client) -> String {
     })
 }
 
-/// Puts one instance into each of `services`, or all into one.
+/// Puts the instances with these keys.
 fn fill(client: &Client, key: impl Fn(usize) -> String) -> Revision {
     let mut last = Revision::NONE;
     for first in (0..COUNT).step_by(100) {
@@ -98,6 +99,16 @@ fn instances(client: &Client) -> String {
     fill(client, |n| format!("/services/one/{n}"));
     each(COUNT, || {
         Discovery::new(client).service("one").expect("a view")
+    })
+}
+
+/// One tenth as many services as instances.
+fn catalog(client: &Client) -> String {
+    fill(client, |n| {
+        format!("/services/service-{}/{n}", n % (COUNT / 10))
+    });
+    each(COUNT, || {
+        Discovery::new(client).services().expect("a catalog")
     })
 }
 
@@ -124,7 +135,7 @@ fn main() {
         let output = row.env(ENDPOINT, etcd.endpoint()).env(ROW, name).output();
         let output = output.expect("a process");
         println!(
-            "{name:<20} {}",
+            "{name:<21} {}",
             String::from_utf8_lossy(&output.stdout).trim()
         );
     }
