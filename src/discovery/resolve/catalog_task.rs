@@ -37,7 +37,8 @@ pub(super) struct CatalogTask {
     state: Arc<CatalogState>,
     overrides: OverrideReader,
     protection: Protection,
-    services: HashMap<Arc<str>, Entry>,
+    /// Boxed, because half of the places of a map are empty.
+    services: HashMap<Arc<str>, Box<Entry>>,
     /// The services that changed, and are to be published.
     changed: BTreeSet<Arc<str>>,
     /// The services with work at a time, with something that is not settled, with views, and with a full
@@ -165,13 +166,13 @@ impl CatalogTask {
                 list.ttl(ttl);
             }
             list.set_overrides(self.overrides.of(name), |_| Vec::new());
-            Entry {
+            Box::new(Entry {
                 list,
                 shared,
                 queues: Vec::new(),
                 due: None,
                 shown: 0,
-            }
+            })
         })
     }
 

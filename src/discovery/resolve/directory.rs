@@ -112,6 +112,7 @@ impl Directory {
         let mut update = DirectoryUpdate::default();
         let (mut added, mut updated, mut removed) = (Vec::new(), Vec::new(), Vec::new());
         let mut bad = Vec::new();
+        let mut entries = Vec::new();
         for kv in list {
             // A key that is present again is reported as removed first, with an unknown cause.
             update.changes.extend(self.causes.take_waiting(&kv.key));
@@ -153,8 +154,11 @@ impl Directory {
                     read
                 }
             };
-            self.entries.insert(key, Entry { instance, lease });
+            entries.push((key, Entry { instance, lease }));
         }
+        // At once, so that the nodes of the tree are full: a list is sorted, and one insertion after another would
+        // leave half of each empty.
+        self.entries = entries.into_iter().collect();
         for entry in before.into_values() {
             removed.push((entry.instance, Cause::Resync));
         }

@@ -270,7 +270,13 @@ pub(super) type InstanceKey = (Bytes, Arc<Instance>);
 /// The key of an instance in the list. The order is that of the ids.
 fn key(instance: &Instance) -> Bytes {
     // Neither has a control character.
-    format!("{}\0{}", instance.id, instance.addr).into()
+    let (id, addr) = (instance.id.as_bytes(), instance.addr.as_bytes());
+    // Without room to grow: there is one for each instance.
+    let mut key = Vec::with_capacity(id.len() + 1 + addr.len());
+    key.extend_from_slice(id);
+    key.push(0);
+    key.extend_from_slice(addr);
+    key.into()
 }
 
 /// The instances with an id in a list that is sorted by keys.

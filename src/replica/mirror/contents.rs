@@ -1,17 +1,48 @@
 //! Contents of a mirror: a map to which lists and events are applied.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::event::KeyChange;
 use crate::rpc::watch::{Event, EventKind};
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
 
-type Keys = BTreeMap<Bytes, KeyValue>;
+/// The key values in the order of their keys. A map would keep each key twice.
+type Keys = BTreeSet<Keyed>;
+
+/// A key value, which is ordered and found by its key.
+#[derive(Clone, Debug)]
+struct Keyed(KeyValue);
+
+impl Borrow<[u8]> for Keyed {
+    fn borrow(&self) -> &[u8] {
+        self.0.key()
+    }
+}
+
+impl Ord for Keyed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key().cmp(other.0.key())
+    }
+}
+
+impl PartialOrd for Keyed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Keyed {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Keyed {}
 
 /// Immutable contents of a key range at one revision. Cloning is cheap.
 ///
@@ -28,10 +59,16 @@ type Keys = BTreeMap<Bytes, KeyValue>;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     keys: Arc<Keys>,
     revision: Revision,
+}
+
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        self.revision == other.revision && self.iter().eq(other.iter())
+    }
 }
 
 impl Snapshot {
@@ -42,12 +79,12 @@ impl Snapshot {
 
     /// The key value of one key, if it exists.
     pub fn get(&self, key: &[u8]) -> Option<&KeyValue> {
-        self.keys.get(key)
+        self.keys.get(key).map(|keyed| &keyed.0)
     }
 
     /// All key values, in the order of their keys.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &KeyValue> {
-        self.keys.values()
+        self.keys.iter().map(|keyed| &keyed.0)
     }
 
     /// The key values whose keys are in `range`, in the order of their keys.
@@ -55,8 +92,8 @@ impl Snapshot {
         // The keys of a range are contiguous, from its start on.
         self.keys
             .range::<[u8], _>((Bound::Included(&range.start()[..]), Bound::Unbounded))
-            .take_while(|(key, _)| range.contains(key))
-            .map(|(_, kv)| kv)
+            .map(|keyed| &keyed.0)
+            .take_while(|kv| range.contains(kv.key()))
     }
 
     /// The number of keys.
@@ -73,7 +110,7 @@ impl Snapshot {
     pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision) {
         // A listed key is a slice of the reply, which it would keep in memory.
         let own = list.into_iter().map(|kv| kv.detached());
-        self.keys = Arc::new(own.map(|kv| (kv.key().clone(), kv)).collect());
+        self.keys = Arc::new(own.map(Keyed).collect());
         self.revision = revision;
     }
 
@@ -90,10 +127,10 @@ impl Snapshot {
         for event in events {
             if event.kind() == EventKind::Put {
                 let kv = event.kv().detached();
-                let prev = keys.insert(kv.key().clone(), kv.clone());
+                let prev = keys.replace(Keyed(kv.clone())).map(|keyed| keyed.0);
                 changes.push(KeyChange::Put { kv, prev });
             // A key that was put and deleted before the list is not in the map.
-            } else if let Some(prev) = keys.remove(event.key()) {
+            } else if let Some(Keyed(prev)) = keys.take(&event.key()[..]) {
                 changes.push(KeyChange::Deleted {
                     prev,
                     revision: event.revision(),
@@ -106,17 +143,14 @@ impl Snapshot {
 
     /// The changes from `before` to this snapshot, in the order of their keys.
     pub(super) fn difference(&self, before: &Snapshot) -> Vec<KeyChange> {
-        let missing = before
-            .keys
-            .values()
-            .filter(|kv| !self.keys.contains_key(kv.key()));
+        let missing = before.iter().filter(|kv| self.get(kv.key()).is_none());
         let deleted = missing.map(|prev| KeyChange::Deleted {
             prev: prev.clone(),
             revision: self.revision,
         });
         let mut changes: Vec<_> = deleted.collect();
-        for kv in self.keys.values() {
-            match before.keys.get(kv.key()) {
+        for kv in self.iter() {
+            match before.get(kv.key()) {
                 Some(prev) if prev == kv => {}
                 prev => changes.push(KeyChange::Put {
                     kv: kv.clone(),
@@ -132,6 +166,9 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -148,11 +185,11 @@ mod tests {
         for change in changes {
             match change {
                 KeyChange::Put { kv, .. } => {
-                    onto.insert(kv.key().clone(), kv.clone());
+                    onto.replace(Keyed(kv.clone()));
                 }
                 KeyChange::Deleted { prev, .. } => {
                     assert!(
-                        onto.remove(prev.key()).is_some(),
+                        onto.take(&prev.key()[..]).is_some(),
                         "deleted what was not there"
                     );
                 }
@@ -175,7 +212,8 @@ mod tests {
             let changes = new.difference(&old);
             let mut replayed = (*old.keys).clone();
             replay(&mut replayed, &changes);
-            prop_assert_eq!(&replayed, &*new.keys);
+            let replayed = replayed.iter().map(|keyed| &keyed.0);
+            prop_assert!(replayed.eq(new.iter()));
             let differing = (0u8..20).filter(|k| before.get(k) != after.get(k)).count();
             prop_assert_eq!(changes.len(), differing);
         }
