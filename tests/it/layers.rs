@@ -10,6 +10,8 @@ mod tokens;
 /// The layer of each module; the first entry that contains a file counts. A file may use its own layer and
 /// those below.
 const LAYERS: &[(&str, u8)] = &[
+    // A crate of its own, which can use the public API only.
+    ("bin", 6),
     ("local", 5),
     ("discovery", 5),
     ("concurrency", 5),

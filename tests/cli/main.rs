@@ -1,0 +1,16 @@
+//! Tests of the program `etcd-service`: they run the binary, not functions of it.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so at once"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod arguments;
+mod program;
