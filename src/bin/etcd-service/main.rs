@@ -4,6 +4,7 @@
 mod arguments;
 mod failure;
 mod output;
+mod settings_file;
 mod signals;
 mod verbs;
 
@@ -14,16 +15,25 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use arguments::ConnectionArguments;
 use failure::{Failure, Outcome};
 use output::complain;
+use settings_file::with_settings;
 use verbs::Verb;
 
 /// Registers processes as services in etcd, shows and renders services, and guards commands by locks.
 #[derive(Debug, Parser)]
-#[command(name = "etcd-service", version, max_term_width = 100)]
+#[command(
+    name = "etcd-service",
+    version,
+    max_term_width = 100,
+    args_override_self = true
+)]
 #[command(
     after_help = "Exit codes: 0 done; 1 failed; 2 wrong arguments or settings. `run`, `lock` and `lead` end with \
 the exit code of their command: 128 and the signal if a signal ended it, 127 if there is no such program."
 )]
 pub(crate) struct Arguments {
+    /// File with settings, in TOML or YAML: each key is the name of a flag [also as ETCD_SERVICE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(subcommand)]
@@ -31,10 +41,16 @@ pub(crate) struct Arguments {
 }
 
 fn main() -> ExitCode {
+    ExitCode::from(exit_code(run()))
+}
+
+fn run() -> Outcome {
+    let program = Arguments::command();
+    let arguments = with_settings(std::env::args_os().collect(), &program)?;
     // clap prints help, versions and errors of arguments itself, with exit codes 0 and 2.
-    let matches = Arguments::command().get_matches();
+    let matches = program.get_matches_from(arguments);
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    ExitCode::from(exit_code(arguments.verb.run(&arguments.connection)))
+    arguments.verb.run(&arguments.connection)
 }
 
 fn exit_code(outcome: Outcome) -> u8 {
