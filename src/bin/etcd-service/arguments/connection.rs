@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::env;
 
 use clap::Args;
-use etcd_blocking::Client;
 use etcd_blocking::config::Config;
+use etcd_blocking::{Client, ErrorKind};
 
 use crate::failure::Failure;
 
@@ -81,8 +81,19 @@ pub(crate) struct ConnectionArguments {
 impl ConnectionArguments {
     /// Connects in the background: it fails only for wrong settings.
     pub(crate) fn connect(&self) -> Result<Client, Failure> {
-        let client = self.config()?.builder()?.connect()?;
-        Ok(client)
+        let builder = self.config()?.builder()?;
+        builder.connect().map_err(|error| {
+            // The library names its own setting.
+            let text = error.to_string();
+            let text = text.replace(
+                "ClientBuilder::allow_plaintext_credentials",
+                "--allow-plaintext-credentials",
+            );
+            match error.kind() {
+                ErrorKind::InvalidArgument => Failure::Usage(text),
+                _ => Failure::Failed(text),
+            }
+        })
     }
 
     /// The settings of the flags, and of the environment for flags that are not given.
@@ -107,7 +118,9 @@ impl ConnectionArguments {
         }
         let mut config = Config::from_vars(vars).map_err(|error| {
             let mut text = error.to_string();
-            for (flag, _) in self.given() {
+            // What is named as the right thing instead is a flag, too, if a flag was wrong.
+            let instead = self.insecure_skip_tls_verify.as_ref().map(|_| "cacert");
+            for flag in self.given().map(|(flag, _)| flag).chain(instead) {
                 text = text.replace(&variable(flag), &format!("--{flag}"));
             }
             Failure::Usage(text)
