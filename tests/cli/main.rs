@@ -13,4 +13,6 @@
 mod support;
 
 mod arguments;
+mod list;
 mod program;
+mod watch;

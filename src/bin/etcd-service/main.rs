@@ -3,6 +3,8 @@
 
 mod arguments;
 mod failure;
+mod operator_setting;
+mod outage;
 mod output;
 mod settings_file;
 mod signals;

@@ -22,7 +22,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     // Control characters, line and paragraph separators, and what changes the direction or the look of the text
     // (Unicode's bidirectional controls, invisible operators, tags, and the byte order mark).
     c.is_control()
