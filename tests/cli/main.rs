@@ -14,5 +14,6 @@ mod support;
 
 mod arguments;
 mod list;
+mod overrides;
 mod program;
 mod watch;

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod failure;
+mod operator_change;
 mod operator_setting;
 mod outage;
 mod output;
