@@ -16,4 +16,6 @@ mod arguments;
 mod list;
 mod overrides;
 mod program;
+mod proxies;
+mod render;
 mod watch;
