@@ -14,8 +14,10 @@ mod support;
 
 mod arguments;
 mod list;
+mod lock;
 mod overrides;
 mod program;
 mod proxies;
 mod render;
+mod run;
 mod watch;

@@ -2,11 +2,14 @@
 //! they hold a lock. `etcd-service --help` lists its verbs; the page `docs/etcd-service.md` documents them.
 
 mod arguments;
+mod child;
 mod failure;
+mod guarded;
 mod operator_change;
 mod operator_setting;
 mod outage;
 mod output;
+mod registration_state;
 mod settings_file;
 mod signals;
 mod verbs;
@@ -16,6 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use arguments::ConnectionArguments;
+use child::{STAGE, stage};
 use failure::{Failure, Outcome};
 use output::complain;
 use settings_file::with_settings;
@@ -48,8 +52,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Outcome {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let [_, first, stage_arguments @ ..] = arguments.as_slice()
+        && first == STAGE
+    {
+        return stage(stage_arguments);
+    }
     let program = Arguments::command();
-    let arguments = with_settings(std::env::args_os().collect(), &program)?;
+    let arguments = with_settings(arguments, &program)?;
     // clap prints help, versions and errors of arguments itself, with exit codes 0 and 2.
     let matches = program.get_matches_from(arguments);
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

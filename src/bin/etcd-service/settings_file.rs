@@ -85,6 +85,7 @@ fn merge(
     let verb = arguments
         .get(at)
         .and_then(|name| program.find_subcommand(name));
+    let given = |name: &str| is_given(&arguments, name);
     let mut inserted = Vec::new();
     let mut command = Vec::new();
     for (name, value) in settings {
@@ -95,12 +96,14 @@ fn merge(
                 for (name, value) in table {
                     match name.as_str() {
                         "command" => command = words(name, value)?,
+                        name if given(name) => {}
                         _ => flag(of, name, value, &mut inserted)?,
                     }
                 }
             }
             // The settings of another verb.
             (Some(_), Value::Object(_)) => {}
+            _ if given(name) => {}
             _ => flag(program, name, value, &mut inserted)?,
         }
     }
@@ -112,6 +115,13 @@ fn merge(
         merged.extend(command);
     }
     Ok(merged)
+}
+
+/// Whether the user has given the flag: then that of the file does not count, also if it could be repeated.
+fn is_given(arguments: &[OsString], name: &str) -> bool {
+    let own = arguments.iter().take_while(|argument| *argument != "--");
+    let mut flags = own.filter_map(|argument| argument.to_str()?.strip_prefix("--"));
+    flags.any(|flag| flag.split_once('=').map_or(flag, |(flag, _)| flag) == name)
 }
 
 /// Adds a flag with its values.
@@ -207,13 +217,15 @@ mod tests {
     fn the_file_comes_before_the_arguments() {
         assert_eq!(
             merged("etcd-service run --ttl 9", FILE).unwrap(),
-            "etcd-service run --endpoints=a:1,b:2 --check=tcp --check=exec:a,b --quiet --service=web --ttl=5 \
-             --ttl 9 -- sleep 9"
+            "etcd-service run --endpoints=a:1,b:2 --check=tcp --check=exec:a,b --quiet --service=web --ttl 9 -- \
+             sleep 9"
         );
         assert_eq!(
             merged("etcd-service list", FILE).unwrap(),
             "etcd-service list --endpoints=a:1,b:2 --service=other"
         );
+        let other = merged("etcd-service run --check=x", FILE).unwrap();
+        assert!(!other.contains("--check=tcp"), "{other}");
         let own = merged("etcd-service run -- echo", FILE).unwrap();
         assert!(own.ends_with("--ttl=5 -- echo"), "{own}");
     }

@@ -6,12 +6,11 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-
 use super::orders::Orders;
+use crate::child::Running;
 
 /// How often a command is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -134,10 +133,7 @@ impl Target {
             .spawn()
             .map_err(failed)?;
         let begun = Instant::now();
-        let mut running = Running {
-            child,
-            status: None,
-        };
+        let mut running = Running::new(child);
         loop {
             if let Some(status) = running.ended().map_err(failed)? {
                 return match status.success() {
@@ -155,30 +151,6 @@ impl Target {
                 return Err(None);
             }
             std::thread::sleep(LOOK);
-        }
-    }
-}
-
-/// A command that is killed with its children when it is dropped before its end.
-struct Running {
-    child: Child,
-    status: Option<ExitStatus>,
-}
-
-impl Running {
-    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = self.child.try_wait()?;
-        }
-        Ok(self.status)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.status.is_none() {
-            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-            let _ = self.child.wait();
         }
     }
 }
