@@ -10,6 +10,7 @@ mod operator_setting;
 mod outage;
 mod output;
 mod registration_state;
+mod registry;
 mod settings_file;
 mod signals;
 mod verbs;
