@@ -69,7 +69,7 @@ pub(crate) struct BadKey {
 
 impl Picture {
     /// The picture before anything is known.
-    pub(super) fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         Picture {
             version: 0,
             freshness: Freshness::Unknown,
