@@ -21,3 +21,4 @@ mod proxies;
 mod render;
 mod run;
 mod watch;
+mod serve;
