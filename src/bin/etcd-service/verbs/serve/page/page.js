@@ -10,7 +10,7 @@ const CAUSES = {
   resync: 'gone while etcd could not be watched',
   unknown: 'removed for an unknown reason',
 };
-const LANES = 60;
+const LANES = 24;
 const isOnce = new URLSearchParams(location.search).has('once');
 
 const services = new Map(); // name -> {name, instances: Map, ids: sorted array, ends}
@@ -89,7 +89,8 @@ async function follow() {
       }
       if (!response.ok) throw new Error('status ' + response.status);
       wait = 500;
-      await read(response.body);
+      if (isOnce) receive((await response.text()).trim());
+      else await read(response.body);
     } catch (error) {
       console.warn(String(error));
     }
