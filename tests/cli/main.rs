@@ -16,6 +16,8 @@ mod arguments;
 mod list;
 mod lock;
 mod overrides;
+mod doctor;
+mod manual;
 mod program;
 mod proxies;
 mod render;
