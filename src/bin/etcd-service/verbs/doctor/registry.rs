@@ -146,7 +146,9 @@ fn at_most(mut of_one_kind: impl Iterator<Item = Finding>, findings: &mut Vec<Fi
 
 /// Why others cannot reach an instance, as far as its address shows it.
 fn unreachable_address(instance: &Instance) -> Option<&'static str> {
-    let Some((host, port)) = instance.host_and_port() else {
+    let parts = instance.addr.rsplit_once(':');
+    let parts = parts.and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let Some((host, port)) = parts else {
         return Some("that is not a host and a port");
     };
     if port == 0 {
