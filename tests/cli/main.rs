@@ -24,3 +24,5 @@ mod render;
 mod run;
 mod watch;
 mod serve;
+mod record;
+mod top;

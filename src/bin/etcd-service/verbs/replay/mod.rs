@@ -1,16 +1,90 @@
 //! The verb `replay`.
 
+mod history;
+mod picture;
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 
-use crate::arguments::ConnectionArguments;
+use crate::arguments::{ConnectionArguments, FormatArguments};
 use crate::failure::{Failure, Outcome};
+use crate::output::complain;
+use crate::verbs::record::Line;
+use history::History;
 
 /// The arguments of `replay`.
 #[derive(Args, Debug)]
-pub(crate) struct Replay {}
+#[command(after_help = "Examples:
+  etcd-service replay registry.jsonl --out timeline.svg")]
+pub(crate) struct Replay {
+    /// The file that `record` wrote
+    file: PathBuf,
+    /// The picture, in SVG [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    formats: FormatArguments,
+}
 
 impl Replay {
     pub(crate) fn run(self, _: &ConnectionArguments) -> Outcome {
-        Err(Failure::failed("PLACEHOLDER"))
+        let unreadable =
+            |error: io::Error| Failure::failed(format!("read {}: {error}", self.file.display()));
+        let mut lines = BufReader::new(File::open(&self.file).map_err(unreadable)?);
+        let mut history = History::new(self.formats.formats().collect());
+        let (mut read, mut broken) = (0_u64, 0_u64);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+            match serde_json::from_slice::<Line>(&line) {
+                Ok(line) => {
+                    read += 1;
+                    history.apply(&line);
+                }
+                Err(_) if line.trim_ascii().is_empty() => {}
+                Err(_) => broken += 1,
+            }
+            line.clear();
+        }
+        if read == 0 {
+            let path = self.file.display();
+            return Err(Failure::failed(format!(
+                "{path} has no line of a recording: name a file that `record` wrote"
+            )));
+        }
+        if broken > 0 {
+            complain(format!(
+                "{broken} lines are cut off or not of a recording; they are left out"
+            ));
+        }
+        let svg = picture::svg(&history.chart());
+        match &self.out {
+            Some(path) => write_whole(path, &svg)
+                .map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?,
+            None => {
+                let mut stdout = io::stdout().lock();
+                let written = stdout.write_all(svg.as_bytes());
+                let written = written.and_then(|()| stdout.flush());
+                written.map_err(|error| Failure::stdout(&error))?;
+            }
+        }
+        Ok(0)
     }
+}
+
+/// Replaces a file by another content; it never has a part of it. A device or pipe is written to.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    if path.exists() && !path.is_file() {
+        return fs::write(path, text);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }
