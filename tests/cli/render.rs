@@ -135,6 +135,40 @@ fn a_file_follows_services_and_keys_and_is_replaced_only_if_it_differs() {
 }
 
 #[test]
+fn all_services_are_in_a_file_from_its_first_version_on() {
+    let (etcd, client, folder) = started();
+    for n in 0..20 {
+        put(&client, &format!("s{n:02}"), "a", r#""addr":"10.0.0.5:80""#);
+    }
+    let template = "{% for name in services %}{{ name }}{{ services[name] | length }} {% endfor %}";
+    let (template, out) = (folder.write("t.j2", template), folder.path("out"));
+    let all: String = (0..20).map(|n| format!("s{n:02}1 ")).collect();
+    let log = folder.path("log");
+    let reload = format!("cat {{}} >> {log}; echo >> {log}");
+    let args = [
+        "render",
+        &template,
+        "--out",
+        &out,
+        "--debounce",
+        "20ms",
+        "--reload",
+        &reload,
+    ];
+    let render = Program::start(&mut command_for(&etcd, &args));
+    becomes(&log, &format!("{all}\n"));
+    put(&client, "s20", "a", r#""addr":"10.0.0.5:80""#);
+    becomes(&out, &format!("{all}s201 "));
+    client.delete("/services/s20/a").unwrap();
+    becomes(&out, &all);
+    render.signal(Signal::TERM);
+    assert_eq!(render.ended().code, 0);
+    let args = ["render", "@hosts", "--out", &out, "--once"];
+    assert_eq!(run(&mut command_for(&etcd, &args)).code, 0);
+    assert_eq!(fs::read_to_string(&out).unwrap().lines().count(), 3 + 20);
+}
+
+#[test]
 fn an_override_is_obeyed_in_the_first_file() {
     let (etcd, client, folder) = started();
     put(&client, "web", "a", r#""addr":"10.0.0.5:80""#);

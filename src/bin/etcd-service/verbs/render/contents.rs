@@ -94,6 +94,11 @@ impl Reading {
                 .cloned()
                 .unwrap_or_default();
         }
+        // The name may be the value of a key, which anybody can have written.
+        if let Err(error) = Instance::new(name, "127.0.0.1:1").check() {
+            self.omit(error.to_string());
+            return Instances::new();
+        }
         let known = self.contents.service.get(name).cloned();
         self.read(Range::Service(name.to_owned()), known)
     }
@@ -139,6 +144,15 @@ mod tests {
         assert!(record.is_incomplete);
         let ranges = [Range::Service("web".into()), Range::Prefix("c/".into())];
         assert_eq!(record.read, ranges.into());
+    }
+
+    #[test]
+    fn a_name_that_no_service_can_have_has_no_instances() {
+        let reading = Reading::default();
+        assert!(reading.service("a/b").is_empty());
+        let record = reading.record();
+        assert!(record.read.is_empty() && !record.is_incomplete);
+        assert_eq!(record.omitted.len(), 1, "{record:?}");
     }
 
     #[test]

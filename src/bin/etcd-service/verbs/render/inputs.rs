@@ -142,7 +142,7 @@ impl Inputs {
 
     /// What is known: the ranges of which etcd answered once. `settings` are those of operators, which a view that was
     /// just opened may not show yet.
-    pub(super) fn contents(&self, settings: &OperatorSettings) -> Contents {
+    pub(super) fn contents(&mut self, settings: &OperatorSettings) -> Contents {
         let mut contents = Contents::default();
         let of = |view: &ServiceView| -> Instances {
             let instances = view.snapshot();
@@ -151,19 +151,19 @@ impl Inputs {
                 .map(|instance| settings.shown(instance))
                 .collect()
         };
-        for (range, input) in &self.inputs {
+        for (range, input) in &mut self.inputs {
             match (range, input) {
-                (_, Input::Services(catalog, views)) => {
-                    if catalog.freshness().is_authoritative() {
-                        let views = views.iter().map(|(name, view)| (name.clone(), of(view)));
-                        contents.services =
-                            Some(views.filter(|(_, all)| !all.is_empty()).collect());
-                    }
+                (_, Input::Services(catalog, views)) if catalog.freshness().is_authoritative() => {
+                    // After the catalog is known to be complete, so that no service is missing.
+                    follow_names(catalog, views);
+                    let views = views.iter().map(|(name, view)| (name.clone(), of(view)));
+                    let views = views.filter(|(_, all)| !all.is_empty());
+                    contents.services = Some(views.collect());
                 }
-                (Range::Service(name), Input::Service(view)) => {
-                    if view.freshness().is_authoritative() {
-                        contents.service.insert(name.clone(), of(view));
-                    }
+                (Range::Service(name), Input::Service(view))
+                    if view.freshness().is_authoritative() =>
+                {
+                    contents.service.insert(name.clone(), of(view));
                 }
                 (Range::Key(key), Input::Keys(mirror)) => {
                     let snapshot = mirror.snapshot();
@@ -183,6 +183,19 @@ impl Inputs {
     }
 }
 
+/// Opens a view of each service that has instances, and drops the others.
+fn follow_names(catalog: &ServiceCatalog, views: &mut BTreeMap<String, ServiceView>) {
+    let names: BTreeSet<_> = catalog.names().into_iter().collect();
+    views.retain(|name, _| names.contains(name.as_str()));
+    for name in names {
+        if !views.contains_key(&*name)
+            && let Ok(view) = catalog.service(&name)
+        {
+            views.insert(name.to_string(), view);
+        }
+    }
+}
+
 fn text(bytes: &Bytes) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -192,17 +205,7 @@ impl Input {
         match self {
             Input::Services(catalog, views) => {
                 let mut has_changed = drained(catalog.changes())?;
-                if has_changed {
-                    let names = catalog.names();
-                    views.retain(|known, _| names.iter().any(|name| **name == **known));
-                    for name in names {
-                        if !views.contains_key(&*name)
-                            && let Ok(view) = catalog.service(&name)
-                        {
-                            views.insert(name.to_string(), view);
-                        }
-                    }
-                }
+                follow_names(catalog, views);
                 for view in views.values() {
                     has_changed |= drained(view.changes())?;
                 }
