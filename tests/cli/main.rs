@@ -20,6 +20,7 @@ mod doctor;
 mod manual;
 mod program;
 mod proxies;
+mod register;
 mod render;
 mod run;
 mod watch;
