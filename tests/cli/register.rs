@@ -49,7 +49,9 @@ fn one_instance_is_registered_until_a_signal_ends_it() {
         "--zone",
         "x",
         "--tag",
-        "a,b",
+        "a",
+        "--tag",
+        "b",
         "--meta",
         "team=core",
         "--ttl",
@@ -112,7 +114,7 @@ fn a_file_is_read_again_and_only_the_difference_is_carried_out() {
     let second = same.clone()
         + &service("web", "a", "10.0.0.5:80", "weight = 9")
         + &service("web", "b", "10.0.0.9:80", "")
-        + &service("mq", "m", "10.0.0.8:1883", "tags = ['x']");
+        + &service("mq", "m", "10.0.0.8:1883", "tag = ['x']");
     fs::write(&file, &second).unwrap();
     register.signal(Signal::HUP);
     register.complains("the file was read again");
@@ -193,6 +195,46 @@ fn draining_is_published_before_it_leaves() {
 }
 
 #[test]
+fn an_instance_is_published_as_its_checks_allow() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect(etcd.endpoint()).unwrap();
+    let folder = Folder::new();
+    let flag = folder.path("healthy");
+    let text = |interval: &str| {
+        format!(
+            "[[service]]\nservice = 'web'\naddr = '10.0.0.5:80'\ncheck = ['exec:test -e {flag}']\n\
+             check-interval = '{interval}'\nrise = 1\nfall = 1\n"
+        )
+    };
+    let file = folder.write("services.toml", &text("100ms"));
+    let register = Program::start(&mut command_for(&etcd, &["register", "--services", &file]));
+    register.complains("its checks fail: ");
+    keys(&client, &[]);
+    fs::write(&flag, "").unwrap();
+    register.complains("its checks pass");
+    keys(&client, &["web/10.0.0.5:80"]);
+    fs::remove_file(&flag).unwrap();
+    let status = |status: &str| {
+        let is = || (value(&client, "web/10.0.0.5:80")["status"] == status).then_some(());
+        eventually(SOON, &format!("it is {status}"), is);
+    };
+    status("out_of_service");
+    // Another check under the same id and address.
+    fs::write(&file, text("100ms").replace("-e", "! -e")).unwrap();
+    register.signal(Signal::HUP);
+    register.complains("the file was read again");
+    let is_up = || {
+        let kv = client.get("/services/web/10.0.0.5:80").unwrap()?;
+        let value: serde_json::Value = serde_json::from_slice(kv.value()).unwrap();
+        (value["status"] == "up").then_some(())
+    };
+    eventually(SOON, "it is up by the new check", is_up);
+    register.signal(Signal::TERM);
+    assert_eq!(register.ended().code, 0);
+    keys(&client, &[]);
+}
+
+#[test]
 fn wrong_arguments_and_files_end_with_2() {
     let folder = Folder::new();
     let broken = folder.write("services.toml", "[[service]]\nservice = 'web'");
@@ -215,7 +257,7 @@ fn wrong_arguments_and_files_end_with_2() {
             ],
             "NAME=VALUE",
         ),
-        (&["register", "--services", &broken], "missing field `addr`"),
+        (&["register", "--services", &broken], "service 1: "),
         (
             &["register", "--services", "/nowhere"],
             "/nowhere: No such file",

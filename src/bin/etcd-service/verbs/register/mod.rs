@@ -12,7 +12,9 @@ use etcd_blocking::Registrar;
 use etcd_blocking::crossbeam_channel::{Receiver, Select};
 use signal_hook::consts::SIGHUP;
 
-use crate::arguments::{ConnectionArguments, FormatArguments, span};
+use crate::arguments::{
+    CheckArguments, ConnectionArguments, FormatArguments, InstanceArguments, span,
+};
 use crate::failure::{Failure, Outcome};
 use crate::outage::{Outage, OutageNews};
 use crate::output::complain;
@@ -25,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// The arguments of `register`.
 #[derive(Args, Debug)]
+#[command(mut_arg("service", |argument| argument.required(false).required_unless_present("services")))]
+#[command(mut_arg("addr", |argument| argument.required(false).required_unless_present("services")))]
 #[command(after_help = "\
 It registers services that other programs run, under one lease, and keeps them registered. States are lines on stderr. \
 It waits for etcd when that is away, and says so. SIGHUP reads the file again: services are added, updated and removed \
@@ -32,7 +36,7 @@ by the difference; a wrong file is reported, and the services stay as they were.
 etcd.
 
 Examples:
-  etcd-service register --service db --addr 10.0.0.5:5432
+  etcd-service register --service db --addr 10.0.0.5:5432 --check tcp
   etcd-service register --services /etc/etcd-service/services.toml
 
 A file of services (TOML; a file named .yaml or .yml is YAML):
@@ -43,40 +47,19 @@ A file of services (TOML; a file named .yaml or .yml is YAML):
   weight = 10
   zone = \"eu-1a\"
   version = \"16.2\"
-  tags = [\"primary\"]
+  tag = [\"primary\"]
   meta = { team = \"core\" }
+  check = [\"tcp\"]
 
 Exit codes: 0 ended by a signal, and all has left; 1 it could not be taken out of etcd in time, and expires; 2 a flag or \
 the file is wrong at the start.")]
 pub(crate) struct Register {
-    /// The service, for a single instance
-    #[arg(
-        long,
-        value_name = "SERVICE",
-        required_unless_present = "services",
-        requires = "addr"
-    )]
-    service: Option<String>,
-    /// Where others reach the instance
-    #[arg(long, value_name = "HOST:PORT", requires = "service")]
-    addr: Option<String>,
-    /// The id of the instance [default: the address]
-    #[arg(long, value_name = "ID", requires = "service")]
-    id: Option<String>,
-    /// Its share of the calls, relative to other instances [default: 1]
-    #[arg(long, value_name = "N", requires = "service")]
-    weight: Option<u32>,
-    /// The zone in which it runs
-    #[arg(long, value_name = "ZONE", requires = "service")]
-    zone: Option<String>,
-    /// A tag of the instance; repeated or separated by commas
-    #[arg(long, value_name = "TAG", value_delimiter = ',', requires = "service")]
-    tag: Vec<String>,
-    /// A property of the instance; repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = property, requires = "service")]
-    meta: Vec<(String, String)>,
+    #[command(flatten)]
+    instance: Option<InstanceArguments>,
+    #[command(flatten)]
+    checks: CheckArguments,
     /// A file with many services
-    #[arg(long, value_name = "FILE", conflicts_with = "service")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["InstanceArguments", "CheckArguments"])]
     services: Option<PathBuf>,
     /// How long the instances stay in etcd after this process was killed
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = span)]
@@ -86,11 +69,6 @@ pub(crate) struct Register {
     drain: Duration,
     #[command(flatten)]
     formats: FormatArguments,
-}
-
-fn property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 impl Register {
@@ -131,20 +109,10 @@ impl Register {
         if let Some(path) = &self.services {
             return services_file::read(path);
         }
-        let entry = Entry {
-            service: self.service.clone().unwrap_or_default(),
-            addr: self.addr.clone().unwrap_or_default(),
-            id: self.id.clone(),
-            weight: self.weight,
-            zone: self.zone.clone().unwrap_or_default(),
-            tags: self.tag.clone(),
-            meta: self.meta.iter().cloned().collect(),
-            ..Entry::default()
+        let Some(instance) = &self.instance else {
+            return Err("give --service and --addr, or --services with a file".to_owned());
         };
-        entry
-            .instance()
-            .check()
-            .map_err(|error| error.to_string())?;
+        let entry = Entry::new(instance, self.checks.clone())?;
         Ok(vec![entry])
     }
 

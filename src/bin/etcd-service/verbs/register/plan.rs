@@ -8,7 +8,7 @@ use super::services_file::Entry;
 pub(super) type Name = (String, String);
 
 /// The steps from the present services to the new ones.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Leave first: the address may be registered again.
     pub(super) leave: Vec<Name>,
@@ -16,19 +16,20 @@ pub(super) struct Plan {
     pub(super) add: Vec<Entry>,
 }
 
-/// Compares the present services with the new ones. An instance whose address differs is another one.
+/// Compares the present services with the new ones. An instance whose address or checks differ is
+/// registered anew.
 pub(super) fn plan(present: &BTreeMap<Name, Entry>, new: Vec<Entry>) -> Plan {
     let mut plan = Plan::default();
     let mut left: BTreeMap<&Name, &Entry> = present.iter().collect();
     for entry in new {
         match left.remove(&entry.name()) {
             None => plan.add.push(entry),
-            Some(known) if *known == entry => {}
-            Some(known) if known.addr == entry.addr => plan.update.push(entry),
-            Some(_) => {
+            Some(known) if !known.continues(&entry) => {
                 plan.leave.push(entry.name());
                 plan.add.push(entry);
             }
+            Some(known) if known.instance == entry.instance => {}
+            Some(_) => plan.update.push(entry),
         }
     }
     plan.leave.extend(left.into_keys().cloned());
@@ -38,15 +39,11 @@ pub(super) fn plan(present: &BTreeMap<Name, Entry>, new: Vec<Entry>) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arguments::CheckArguments;
 
     fn entry(id: &str, addr: &str, weight: u32) -> Entry {
-        Entry {
-            service: "web".into(),
-            addr: addr.into(),
-            id: Some(id.into()),
-            weight: Some(weight),
-            ..Entry::default()
-        }
+        let text = format!("service = 'web'\nid = '{id}'\naddr = '{addr}'\nweight = {weight}");
+        Entry::new(&toml::from_str(&text).unwrap(), CheckArguments::default()).unwrap()
     }
 
     #[test]
@@ -65,11 +62,10 @@ mod tests {
             entry("e", "e:1", 1),
         ];
         let name = |id: &str| ("web".to_owned(), id.to_owned());
-        let expected = Plan {
-            leave: vec![name("c"), name("d")],
-            update: vec![entry("b", "b:1", 5)],
-            add: vec![entry("c", "c:2", 1), entry("e", "e:1", 1)],
-        };
-        assert_eq!(plan(&present, new), expected);
+        let plan = plan(&present, new);
+        assert_eq!(plan.leave, [name("c"), name("d")]);
+        let names = |entries: &[Entry]| -> Vec<_> { entries.iter().map(Entry::name).collect() };
+        assert_eq!(names(&plan.update), [name("b")]);
+        assert_eq!(names(&plan.add), [name("c"), name("e")]);
     }
 }

@@ -22,6 +22,8 @@ struct One {
     registration: Registration,
     /// What was said last about it.
     said: String,
+    /// Whether its checks passed when that was said last.
+    was_passing: Option<bool>,
     has_ended: bool,
 }
 
@@ -34,7 +36,8 @@ impl Registered {
         }
     }
 
-    /// Adds, updates and ends registrations until they are these. It waits at most 1 s for each whose address differs.
+    /// Adds, updates and ends registrations until they are these. It waits at most 1 s for each whose address or checks
+    /// differ.
     /// Returns why some of them are refused; the others are carried out.
     pub(super) fn set(&mut self, entries: Vec<Entry>) -> Vec<String> {
         let mut refused = Vec::new();
@@ -49,13 +52,16 @@ impl Registered {
             if !comes_back {
                 say(&name, "leaves: it is not among the services any more");
             } else if let Err(error) = one.registration.leave() {
-                say(&name, &format!("it has not left its old address: {error}"));
+                say(
+                    &name,
+                    &format!("it has not left before it is registered anew: {error}"),
+                );
             }
         }
         for entry in update {
             let name = entry.name();
             let one = self.registrations.get(&name);
-            match one.map(|one| one.registration.update(entry.instance())) {
+            match one.map(|one| one.registration.update(entry.instance.clone())) {
                 Some(Err(error)) => refused.push(error.to_string()),
                 _ => {
                     say(&name, "is updated");
@@ -64,20 +70,33 @@ impl Registered {
             }
         }
         for entry in add {
-            match self.registrar.announce(entry.instance()) {
+            match self.announce(&entry) {
                 Ok(registration) => {
                     let one = One {
                         registration,
                         said: String::new(),
+                        was_passing: None,
                         has_ended: false,
                     };
                     self.registrations.insert(entry.name(), one);
                     self.entries.insert(entry.name(), entry);
                 }
-                Err(error) => refused.push(error.to_string()),
+                Err(error) => refused.push(error),
             }
         }
         refused
+    }
+
+    fn announce(&self, entry: &Entry) -> Result<Registration, String> {
+        let instance = entry.instance.clone();
+        let announced = match entry.checks.any() {
+            true => {
+                let checks = entry.checks.checks(&instance.addr)?;
+                self.registrar.announce_checked(instance, checks)
+            }
+            false => self.registrar.announce(instance),
+        };
+        announced.map_err(|error| error.to_string())
     }
 
     /// Adds the channels of states to a `Select`.
@@ -90,6 +109,7 @@ impl Registered {
     /// Prints the states that changed.
     pub(super) fn report(&mut self) {
         for (name, one) in &mut self.registrations {
+            one.report_health(name);
             loop {
                 match one.registration.states().try_recv() {
                     Ok(state) => one.report(name, &state),
@@ -136,6 +156,23 @@ impl Registered {
 }
 
 impl One {
+    fn report_health(&mut self, name: &Name) {
+        let Some(health) = self.registration.health() else {
+            return;
+        };
+        let is_passing = health.is_passing();
+        let text = match (is_passing, health.reason) {
+            (true, _) => "its checks pass".to_owned(),
+            (false, Some(reason)) => format!("its checks fail: {}", printable(&reason)),
+            // They have not run yet.
+            (false, None) => return,
+        };
+        if self.was_passing != Some(is_passing) {
+            self.was_passing = Some(is_passing);
+            say(name, &text);
+        }
+    }
+
     fn report(&mut self, name: &Name, state: &State) {
         let text = text(state);
         if !text.is_empty() && text != self.said {
@@ -164,7 +201,7 @@ fn text(state: &State) -> String {
         ),
         State::Lost { why } => format!("not registered: {}", loss(why)),
         State::Draining => "draining".to_owned(),
-        State::Withdrawn => "not published, because its formats do not allow its status".to_owned(),
+        State::Withdrawn => "not published: its checks, or its formats, do not allow it".to_owned(),
         State::Closed => "left".to_owned(),
         // More states may come with later versions of the library.
         _ => "in another state".to_owned(),
