@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use etcd_blocking::crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use etcd_blocking::crossbeam_channel::{Receiver, unbounded};
 use etcd_blocking::local::LocalEtcd;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -40,6 +40,8 @@ pub(crate) struct Program {
     child: Child,
     lines: Receiver<String>,
     stderr: Arc<Mutex<String>>,
+    /// Disconnected at the end of stderr.
+    stderr_end: Receiver<()>,
     ended: Option<ExitStatus>,
 }
 
@@ -64,8 +66,10 @@ impl Program {
             }
         });
         let stderr = Arc::new(Mutex::new(String::new()));
+        let (end, stderr_end) = unbounded();
         let (mut pipe, text) = (child.stderr.take().unwrap(), Arc::clone(&stderr));
         thread::spawn(move || {
+            let _end = end;
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = pipe.read(&mut bytes) {
                 let mut text = text.lock().unwrap();
@@ -76,6 +80,7 @@ impl Program {
             child,
             lines,
             stderr,
+            stderr_end,
             ended: None,
         }
     }
@@ -147,12 +152,10 @@ impl Program {
         let code = status.code().or(status.signal().map(|signal| 128 + signal));
         let mut stdout = String::new();
         // Its children may have the pipe still open: what has arrived is enough then.
-        loop {
-            match self.lines.recv_timeout(Duration::from_millis(500)) {
-                Ok(line) => stdout.extend([line.as_str(), "\n"]),
-                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => break,
-            }
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(500)) {
+            stdout.extend([line.as_str(), "\n"]);
         }
+        let _ = self.stderr_end.recv_timeout(Duration::from_millis(500));
         Ended {
             code: code.unwrap(),
             stdout,
