@@ -27,7 +27,7 @@ impl Entry {
     ) -> Result<Self, String> {
         let instance = instance.instance()?;
         // What is wrong with a check is said now, and not when it is registered.
-        checks.checks(&instance.addr)?;
+        let _ = checks.checks(&instance.addr)?;
         Ok(Entry {
             instance,
             checks,
