@@ -8,6 +8,9 @@ use crate::operator_change::TargetArguments;
 
 /// The arguments of `weight`.
 #[derive(Args, Debug)]
+#[command(
+    override_usage = "etcd-service weight [OPTIONS] SERVICE ID WEIGHT\n       etcd-service weight [OPTIONS] SERVICE --addr HOST:PORT WEIGHT"
+)]
 #[command(after_help = "\
 The weight stays, also over restarts of the program. A status that was set by `drain` stays, too. With 0, an instance \
 gets no new calls. `default` stands for the weight that the program has set.
