@@ -13,17 +13,17 @@
 mod support;
 
 mod arguments;
+mod doctor;
 mod list;
 mod lock;
-mod overrides;
-mod doctor;
 mod manual;
+mod overrides;
 mod program;
 mod proxies;
+mod record;
 mod register;
 mod render;
 mod run;
-mod watch;
 mod serve;
-mod record;
 mod top;
+mod watch;

@@ -8,12 +8,10 @@
 mod boot_clock;
 mod group;
 mod order;
-mod shell_check;
 mod stage;
 mod supervised;
 
 pub(crate) use boot_clock::boot_now;
 pub(crate) use group::Running;
-pub(crate) use shell_check::shell_check;
 pub(crate) use stage::{STAGE, stage};
 pub(crate) use supervised::Supervised;

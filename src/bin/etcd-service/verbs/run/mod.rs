@@ -57,7 +57,11 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self, connection: &ConnectionArguments) -> Outcome {
-        let instance = self.instance.instance()?;
+        let instance = self.instance.instance().map_err(Failure::usage)?;
+        let checks = self
+            .checks
+            .checks(self.instance.addr())
+            .map_err(Failure::usage)?;
         let client = connection.connect()?;
         let registrar = self
             .formats
@@ -66,9 +70,9 @@ impl Run {
         // Before the command is started: from here on the signals are for it.
         let received = signals::receive(&[SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
         let mut command = Supervised::start(&self.command, &[], self.stop_grace, None)?;
-        let registration = match self.checks.checks(&self.instance.addr) {
-            Some(checks) => registrar.announce_checked(instance, checks)?,
-            None => registrar.announce(instance)?,
+        let registration = match self.checks.any() {
+            true => registrar.announce_checked(instance, checks)?,
+            false => registrar.announce(instance)?,
         };
         let states = registration.states().clone();
         let mut states = &states;

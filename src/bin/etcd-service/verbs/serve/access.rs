@@ -28,10 +28,6 @@ impl Access {
         }
     }
 
-    pub(super) fn needs_token(&self) -> bool {
-        self.token.is_some()
-    }
-
     /// Checks the name under which the client reached the server.
     pub(super) fn check_host(&self, request: &Request) -> Result<(), BadRequest> {
         let Some(hosts) = &self.hosts else {

@@ -40,10 +40,6 @@ impl Response {
         self
     }
 
-    pub(crate) fn status(&self) -> u16 {
-        self.status
-    }
-
     /// The head and the body. A reply to HEAD has the head only.
     pub(super) fn encode(&self, is_head: bool) -> Vec<u8> {
         let length = self.body.len();
