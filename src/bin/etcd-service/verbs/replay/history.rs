@@ -8,7 +8,7 @@ use etcd_blocking::codec::Codec;
 use etcd_blocking::{Cause, Instance};
 
 use super::picture::Chart;
-use crate::registry::{Event, Timeline, What};
+use crate::registry::{Event, Timeline, Track, What};
 use crate::verbs::record::{Kind, Line};
 
 /// The largest number of events of one service.
@@ -25,6 +25,9 @@ pub(super) struct History {
     ended: SystemTime,
     keys: BTreeMap<Vec<u8>, Instance>,
     services: BTreeMap<String, Timeline>,
+    outages: Vec<(SystemTime, SystemTime)>,
+    /// Since when etcd is away.
+    away: Option<SystemTime>,
 }
 
 impl History {
@@ -35,6 +38,8 @@ impl History {
             ended: SystemTime::UNIX_EPOCH,
             keys: BTreeMap::new(),
             services: BTreeMap::new(),
+            outages: Vec::new(),
+            away: None,
         }
     }
 
@@ -70,15 +75,8 @@ impl History {
                     self.removed(instance, at, cause);
                 }
             }
-            Kind::Stale | Kind::Live => {
-                for timeline in self.services.values_mut() {
-                    let what = match line.kind {
-                        Kind::Stale => What::Stale,
-                        _ => What::Live,
-                    };
-                    timeline.record(Event { at, what });
-                }
-            }
+            Kind::Stale => self.away = self.away.or(Some(at)),
+            Kind::Live => self.outages.extend(self.away.take().map(|from| (from, at))),
         }
     }
 
@@ -150,17 +148,37 @@ impl History {
         timeline.or_insert_with(|| Timeline::new(begun, WHOLE, EVENTS))
     }
 
-    /// What is to be drawn.
-    pub(super) fn chart(&self) -> Chart {
-        let services = self.services.iter();
+    /// What is to be drawn: what happened between two times, each of which may be open.
+    pub(super) fn chart(&self, from: Option<SystemTime>, to: Option<SystemTime>) -> Chart {
+        let begun = self.begun.unwrap_or(self.ended);
+        let begun = from.map_or(begun, |from| from.clamp(begun, self.ended));
+        let ended = to.map_or(self.ended, |to| to.clamp(begun, self.ended));
+        let services = self.services.iter().map(|(name, timeline)| {
+            let tracks = timeline.tracks(self.ended).into_iter();
+            let tracks = tracks.filter_map(|track| within(track, begun, ended));
+            (name.clone(), tracks.collect::<Vec<_>>())
+        });
+        let away = self.away.map(|from| (from, self.ended));
+        let outages = self.outages.iter().copied().chain(away);
         Chart {
-            begun: self.begun.unwrap_or(self.ended),
-            ended: self.ended,
-            services: services
-                .map(|(name, timeline)| (name.clone(), timeline.tracks(self.ended)))
+            begun,
+            ended,
+            services: services.filter(|(_, tracks)| !tracks.is_empty()).collect(),
+            outages: outages
+                .filter(|(from, to)| *from <= ended && *to >= begun)
                 .collect(),
         }
     }
+}
+
+/// The part of a track between two times; `None` if there is nothing.
+fn within(mut track: Track, begun: SystemTime, ended: SystemTime) -> Option<Track> {
+    track
+        .spans
+        .retain(|span| span.from <= ended && span.to >= begun);
+    track.ends.retain(|(at, _)| (begun..=ended).contains(at));
+    track.restarts.retain(|at| (begun..=ended).contains(at));
+    (!track.spans.is_empty() || !track.ends.is_empty()).then_some(track)
 }
 
 #[cfg(test)]
@@ -194,7 +212,7 @@ mod tests {
         // A clock that was set back.
         history.apply(&line(2_500, Kind::Put, "not an instance", None));
         history.apply(&line(9_000, Kind::Live, "", None));
-        let chart = history.chart();
+        let chart = history.chart(None, None);
         let (name, tracks) = &chart.services[0];
         assert_eq!((name.as_str(), tracks.len()), ("api", 1));
         let statuses: Vec<_> = tracks[0].spans.iter().map(|span| span.status).collect();
@@ -204,6 +222,39 @@ mod tests {
         assert_eq!(
             chart.ended.duration_since(chart.begun).unwrap().as_secs(),
             8
+        );
+    }
+    #[test]
+    fn a_part_of_a_recording_has_only_what_happened_in_it() {
+        let native = etcd_blocking::codec::by_name("native").unwrap();
+        let mut history = History::new(vec![(native, "/services/".into())]);
+        let up = r#"{"addr":"10.0.0.1:80","status":"up"}"#;
+        history.apply(&line(1_000, Kind::Put, up, None));
+        history.apply(&line(4_000, Kind::Delete, "", Some("left")));
+        history.apply(&line(5_000, Kind::Stale, "", None));
+        history.apply(&line(7_000, Kind::Live, "", None));
+        history.apply(&line(9_000, Kind::Stale, "", None));
+        history.apply(&line(10_000, Kind::Reset, "", Some("relisted")));
+        let at = |millis| Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        let counts = |from, to| {
+            let chart = history.chart(from, to);
+            let tracks = chart.services.iter().map(|(_, tracks)| tracks);
+            let ends = tracks.flatten().map(|track| track.ends.len());
+            (
+                chart.services.len(),
+                ends.sum::<usize>(),
+                chart.outages.len(),
+            )
+        };
+        assert_eq!(counts(None, None), (1, 1, 2));
+        assert_eq!(counts(None, at(3_000)), (1, 0, 0));
+        assert_eq!(counts(at(5_000), at(6_000)), (0, 0, 1));
+        assert_eq!(counts(at(9_500), None), (0, 0, 1));
+        // Times outside of the recording, and in the wrong order, are moved into it.
+        let chart = history.chart(at(20_000), at(2));
+        assert_eq!(
+            (Some(chart.begun), Some(chart.ended)),
+            (at(10_000), at(10_000))
         );
     }
 }

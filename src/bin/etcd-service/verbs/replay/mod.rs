@@ -1,11 +1,13 @@
 //! The verb `replay`.
 
 mod history;
+mod moment;
 mod picture;
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::Args;
 
@@ -14,23 +16,36 @@ use crate::failure::{Failure, Outcome};
 use crate::output::complain;
 use crate::verbs::record::Line;
 use history::History;
+use moment::moment;
 
 /// The arguments of `replay`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  etcd-service replay registry.jsonl --out timeline.svg")]
+  etcd-service replay registry.jsonl --out timeline.svg
+  etcd-service replay registry.jsonl --from '2026-05-04 10:00' --to '2026-05-04 10:15' >timeline.svg")]
 pub(crate) struct Replay {
     /// The file that `record` wrote
     file: PathBuf,
     /// The picture, in SVG [default: stdout]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Draws what happened since this time, in UTC, such as '2026-05-04 10:00:00' [default: all]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    from: Option<SystemTime>,
+    /// Draws what happened until this time, in UTC [default: all]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    to: Option<SystemTime>,
     #[command(flatten)]
     formats: FormatArguments,
 }
 
 impl Replay {
     pub(crate) fn run(self, _: &ConnectionArguments) -> Outcome {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            return Err(Failure::usage("--from must be before --to"));
+        }
         let unreadable =
             |error: io::Error| Failure::failed(format!("read {}: {error}", self.file.display()));
         let mut lines = BufReader::new(File::open(&self.file).map_err(unreadable)?);
@@ -59,7 +74,7 @@ impl Replay {
                 "{broken} lines are cut off or not of a recording; they are left out"
             ));
         }
-        let svg = picture::svg(&history.chart());
+        let svg = picture::svg(&history.chart(self.from, self.to));
         match &self.out {
             Some(path) => write_whole(path, &svg)
                 .map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?,

@@ -15,6 +15,8 @@ pub(super) struct Chart {
     pub(super) ended: SystemTime,
     /// The services by name, and their instances.
     pub(super) services: Vec<(String, Vec<Track>)>,
+    /// The times in which etcd was away, in order.
+    pub(super) outages: Vec<(SystemTime, SystemTime)>,
 }
 
 /// The largest number of rows.
@@ -37,14 +39,23 @@ const COLOURS: [(Status, &str); 6] = [
     (Status::Suspect, "#e07b28"),
 ];
 
-/// The word, the sign and the colour of each cause.
+/// The word, the sign and the class of each cause.
 const CAUSES: [(Cause, &str, &str, &str); 5] = [
-    (Cause::Left, "left", "○", "#555"),
-    (Cause::Expired, "expired", "✕", "#b00020"),
-    (Cause::Replaced, "replaced", "◇", "#555"),
-    (Cause::Resync, "seen gone later", "△", "#555"),
-    (Cause::Unknown, "cause unknown", "?", "#555"),
+    (Cause::Left, "left", "○", "quiet"),
+    (Cause::Expired, "expired", "✕", "bad"),
+    (Cause::Replaced, "replaced", "◇", "quiet"),
+    (Cause::Resync, "seen gone later", "△", "quiet"),
+    (Cause::Unknown, "cause unknown", "?", "quiet"),
 ];
+
+/// The colours of everything else, on light and on dark screens.
+const STYLE: &str = "<style>\n\
+    .paper{fill:#fff} .ink{fill:#1b1d21} .quiet{fill:#555} .bad{fill:#b00020}\n\
+    .grid{stroke:#ddd} .halo{stroke:#fff} .restart{stroke:#000} .away{fill:#808080;fill-opacity:.28}\n\
+    @media (prefers-color-scheme: dark){\n\
+    .paper{fill:#16181c} .ink{fill:#e8eaed} .quiet{fill:#a9afb8} .bad{fill:#ff8080}\n\
+    .grid{stroke:#343941} .halo{stroke:#16181c} .restart{stroke:#fff}}\n\
+    </style>";
 
 /// The steps of the axis of time, in seconds.
 const STEPS: [u64; 22] = [
@@ -69,14 +80,15 @@ pub(super) fn svg(chart: &Chart) -> String {
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\n\
-         <title>Instances from {} to {} UTC</title>\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>",
+         <title>Instances from {} to {} UTC</title>\n{STYLE}\n\
+         <rect width=\"100%\" height=\"100%\" class=\"paper\"/>",
         stamp(axis.begun, Label::Full),
         stamp(axis.begun + axis.seconds.ceil() as u64, Label::Full),
     );
     legend(&mut out);
     ticks(&axis, height - 40.0, &mut out);
     let mut row = 0;
+    outages(&axis, chart, height - 40.0, &mut out);
     'all: for (name, tracks) in &chart.services {
         if row >= ROWS {
             break;
@@ -84,7 +96,7 @@ pub(super) fn svg(chart: &Chart) -> String {
         let y = TOP + row as f64 * ROW;
         let _ = writeln!(
             out,
-            "<text x=\"{MARGIN}\" y=\"{:.1}\" font-weight=\"bold\">{}</text>",
+            "<text x=\"{MARGIN}\" y=\"{:.1}\" class=\"ink\" font-weight=\"bold\">{}</text>",
             y + 14.0,
             escaped(&shortened(name, 34))
         );
@@ -102,7 +114,7 @@ pub(super) fn svg(chart: &Chart) -> String {
         let more = rows - ROWS;
         let _ = writeln!(
             out,
-            "<text x=\"{MARGIN}\" y=\"{y}\">{more} more rows are not drawn</text>"
+            "<text x=\"{MARGIN}\" y=\"{y}\" class=\"ink\">{more} more rows are not drawn</text>"
         );
     }
     out.push_str("</svg>\n");
@@ -115,18 +127,39 @@ fn legend(out: &mut String) {
         let _ = writeln!(
             out,
             "<rect x=\"{x}\" y=\"12\" width=\"14\" height=\"12\" rx=\"2\" fill=\"{colour}\"/>\
-             <text x=\"{}\" y=\"22\">{status}</text>",
+             <text x=\"{}\" y=\"22\" class=\"ink\">{status}</text>",
             x + 18.0
         );
         x += 34.0 + 7.0 * status.as_str().len() as f64;
     }
     x += 10.0;
-    for (_, word, sign, colour) in CAUSES {
+    for (_, word, sign, class) in CAUSES {
         let _ = writeln!(
             out,
-            "<text x=\"{x}\" y=\"22\" fill=\"{colour}\">{sign} {word}</text>"
+            "<text x=\"{x}\" y=\"22\" class=\"{class}\">{sign} {word}</text>"
         );
-        x += 30.0 + 6.5 * word.len() as f64;
+        x += 24.0 + 6.0 * word.len() as f64;
+    }
+    let _ = writeln!(
+        out,
+        "<rect x=\"{x}\" y=\"12\" width=\"14\" height=\"12\" class=\"away\"/>\
+         <text x=\"{}\" y=\"22\" class=\"quiet\">etcd away</text>",
+        x + 18.0
+    );
+}
+
+fn outages(axis: &Axis, chart: &Chart, bottom: f64, out: &mut String) {
+    for (from, to) in &chart.outages {
+        let (left, right) = (axis.at(*from), axis.at(*to));
+        let seconds = to.duration_since(*from).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "<rect x=\"{left:.1}\" y=\"50\" width=\"{:.1}\" height=\"{:.1}\" class=\"away\"><title>etcd was away for \
+             {:.1} s: what changed then was seen later</title></rect>",
+            (right - left).max(1.0),
+            bottom - 50.0,
+            seconds.as_secs_f64()
+        );
     }
 }
 
@@ -142,8 +175,8 @@ fn ticks(axis: &Axis, bottom: f64, out: &mut String) {
         let x = axis.x(at as f64);
         let _ = writeln!(
             out,
-            "<line x1=\"{x:.1}\" y1=\"50\" x2=\"{x:.1}\" y2=\"{bottom}\" stroke=\"#ddd\"/>\
-             <text x=\"{x:.1}\" y=\"44\" text-anchor=\"middle\" fill=\"#555\">{}</text>",
+            "<line x1=\"{x:.1}\" y1=\"50\" x2=\"{x:.1}\" y2=\"{bottom}\" class=\"grid\"/>\
+             <text x=\"{x:.1}\" y=\"44\" text-anchor=\"middle\" class=\"quiet\">{}</text>",
             stamp(at, label)
         );
         at += step;
@@ -151,7 +184,7 @@ fn ticks(axis: &Axis, bottom: f64, out: &mut String) {
     let y = bottom + 24.0;
     let _ = writeln!(
         out,
-        "<text x=\"{LEFT}\" y=\"{y}\" fill=\"#555\">{} to {} UTC</text>",
+        "<text x=\"{LEFT}\" y=\"{y}\" class=\"quiet\">{} to {} UTC</text>",
         stamp(axis.begun, Label::Full),
         stamp(axis.begun + axis.seconds.ceil() as u64, Label::Full)
     );
@@ -161,7 +194,7 @@ fn instance(axis: &Axis, track: &Track, y: f64, out: &mut String) {
     let id = escaped(&shortened(&track.id, 32));
     let _ = writeln!(
         out,
-        "<g><title>{} at {}</title><text x=\"{}\" y=\"{:.1}\">{id}</text>",
+        "<g><title>{} at {}</title><text x=\"{}\" y=\"{:.1}\" class=\"ink\">{id}</text>",
         escaped(&shortened(&track.id, 200)),
         escaped(&shortened(&track.addr, 200)),
         MARGIN + 12.0,
@@ -187,7 +220,7 @@ fn instance(axis: &Axis, track: &Track, y: f64, out: &mut String) {
         let x = axis.at(*restart);
         let _ = writeln!(
             out,
-            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\" stroke=\"#000\" stroke-width=\"2\"><title>\
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\" class=\"restart\" stroke-width=\"2\"><title>\
              restarted</title></line>",
             y + 2.0,
             y + 18.0
@@ -195,12 +228,12 @@ fn instance(axis: &Axis, track: &Track, y: f64, out: &mut String) {
     }
     for (at, cause) in &track.ends {
         let of = CAUSES.iter().find(|(of, ..)| of == cause);
-        let (word, sign, colour) = of.map_or(("gone", "?", "#555"), |(_, word, sign, colour)| {
-            (*word, *sign, *colour)
+        let (word, sign, class) = of.map_or(("gone", "?", "quiet"), |(_, word, sign, class)| {
+            (*word, *sign, *class)
         });
         let _ = writeln!(
             out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{colour}\" stroke=\"#fff\" \
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" class=\"halo {class}\" \
              stroke-width=\"3\" paint-order=\"stroke\" font-weight=\"bold\">{sign}<title>{word}</title></text>",
             axis.at(*at) + 5.0,
             y + 14.5
@@ -334,6 +367,7 @@ mod tests {
             begun: at(0),
             ended: at(seconds),
             services: vec![("<api>".into(), vec![track])],
+            outages: vec![(at(0), at(seconds / 4))],
         }
     }
 
@@ -349,6 +383,7 @@ mod tests {
         );
         assert!(svg.contains("✕<title>expired</title>"), "{svg}");
         assert!(svg.contains("fill=\"#2e9e5b\"><title>"), "{svg}");
+        assert!(svg.contains("etcd was away for 15.0 s"), "{svg}");
         assert!(svg.ends_with("</svg>\n"));
     }
 
@@ -366,7 +401,9 @@ mod tests {
             4_000_000_000,
         ] {
             let svg = svg(&chart("a", seconds));
-            let ticks = svg.matches("text-anchor=\"middle\" fill=\"#555\"").count();
+            let ticks = svg
+                .matches("text-anchor=\"middle\" class=\"quiet\"")
+                .count();
             assert!(ticks <= 12, "{seconds}: {ticks}");
         }
     }
