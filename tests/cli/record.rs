@@ -70,6 +70,30 @@ fn a_recording_has_every_change_across_an_outage_and_becomes_a_picture() {
 }
 
 #[test]
+fn a_recording_ends_at_its_largest_size_with_a_whole_line() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect(etcd.endpoint()).unwrap();
+    let file = std::env::temp_dir().join(format!("etcd-service-size-{}", std::process::id()));
+    let path = file.to_str().unwrap();
+    let args = ["record", "--out", path, "--max-bytes", "1000"];
+    let mut recorder = Program::start(&mut command_for(&etcd, &args));
+    eventually(SOON, "the recording begins", || {
+        std::fs::read_to_string(&file)
+            .ok()
+            .filter(|text| text.contains("first"))
+    });
+    for _ in 0..20 {
+        client.put("/services/api/a", UP).unwrap();
+    }
+    let ended = recorder.ended_within(SOON);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("--max-bytes"), "{ended:?}");
+    let lines = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(lines.len() <= 1000 && lines.ends_with("}\n"), "{lines}");
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named() {
     let ended = run(&mut command(&["replay", "/nonexistent"]));
     assert_eq!(ended.code, 1, "{ended:?}");

@@ -40,13 +40,16 @@ pub(crate) struct Record {
     /// The file that the lines are appended to; it is made if it does not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Ends the recording before the file is larger than this [default: it has no end]
+    #[arg(long, value_name = "BYTES")]
+    max_bytes: Option<u64>,
 }
 
 impl Record {
     pub(crate) fn run(self, connection: &ConnectionArguments) -> Outcome {
         let signals = signals()?;
         let client = connection.connect()?;
-        let mut recording = Recording::open(self.out)?;
+        let mut recording = Recording::open(self.out, self.max_bytes)?;
         let Some(mirror) = first_list(&client, &self.prefix, &signals)? else {
             return Ok(0);
         };
@@ -54,7 +57,12 @@ impl Record {
             select! {
                 recv(signals) -> _ => return Ok(0),
                 recv(mirror.changes()) -> event => match event {
-                    Ok(Ok(event)) => recording.event(&client, &mirror, event)?,
+                    Ok(Ok(event)) => {
+                        if !recording.event(&client, &mirror, event)? {
+                            complain("the file has reached --max-bytes: the recording ends");
+                            return Ok(0);
+                        }
+                    }
                     Ok(Err(error)) => return Err(error.into()),
                     Err(_) => return Err(Failure::failed("the connection was closed")),
                 },
@@ -102,12 +110,14 @@ fn first_list(
 struct Recording {
     path: PathBuf,
     file: File,
+    bytes: u64,
+    max_bytes: Option<u64>,
     is_stale: bool,
     revision: Revision,
 }
 
 impl Recording {
-    fn open(path: PathBuf) -> Result<Self, Failure> {
+    fn open(path: PathBuf, max_bytes: Option<u64>) -> Result<Self, Failure> {
         let open = || {
             let options = &mut OpenOptions::new();
             let mut file = options.read(true).append(true).create(true).open(&path)?;
@@ -120,24 +130,28 @@ impl Recording {
             if last != *b"\n" {
                 file.write_all(b"\n")?;
             }
-            Ok::<_, std::io::Error>(file)
+            let bytes = file.metadata()?.len();
+            Ok::<_, std::io::Error>((file, bytes))
         };
-        let file =
+        let (file, bytes) =
             open().map_err(|error| Failure::failed(format!("open {}: {error}", path.display())))?;
         Ok(Recording {
             path,
             file,
+            bytes,
+            max_bytes,
             is_stale: false,
             revision: Revision::default(),
         })
     }
 
+    /// Writes what an event says. Returns `false`, and writes nothing, if the file would be too large.
     fn event(
         &mut self,
         client: &Client,
         mirror: &Mirror,
         event: MirrorEvent,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let mut out = String::new();
         match event {
             MirrorEvent::Changed { revision, changes } => {
@@ -195,8 +209,15 @@ impl Recording {
             _ => {}
         }
         // One write for a batch: `File` has no buffer of its own.
+        let bytes = u64::try_from(out.len()).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.max_bytes.is_some_and(|most| self.bytes > most) {
+            return Ok(false);
+        }
         let written = self.file.write_all(out.as_bytes());
-        written.map_err(|error| Failure::failed(format!("write {}: {error}", self.path.display())))
+        written
+            .map_err(|error| Failure::failed(format!("write {}: {error}", self.path.display())))?;
+        Ok(true)
     }
 
     fn line(&self, kind: Kind) -> Line {

@@ -7,7 +7,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::state::State;
+use super::state::{Order, State};
 use crate::output::printable;
 use crate::registry::{Picture, ServicePicture, Shown};
 
@@ -42,7 +42,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, state: &State) {
         (false, false) => format!("filter: {}", printable(&state.filter)),
         (false, true) => String::new(),
     };
-    let heading = vec![Line::styled(summary(picture), style), Line::raw(filter)];
+    let order = match state.order {
+        Order::Name => String::new(),
+        order => format!("sorted by {}  ", order.word()),
+    };
+    let heading = vec![
+        Line::styled(summary(picture), style),
+        Line::raw(order + &filter),
+    ];
     frame.render_widget(Paragraph::new(heading), head);
     let height = usize::from(body.height);
     let chosen = state
@@ -56,7 +63,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, state: &State) {
     frame.render_widget(Paragraph::new(lines), body);
     let keys = match state.is_open {
         true => "q end  Esc services  arrows scroll",
-        false => "q end  arrows choose  Enter instances  / filter",
+        false => "q end  arrows choose  Enter instances  / filter  s sort",
     };
     let keys = Line::styled(keys, Style::new().add_modifier(Modifier::DIM));
     frame.render_widget(Paragraph::new(keys), foot);
@@ -65,7 +72,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, state: &State) {
 fn services(picture: &Picture, state: &State, height: usize) -> Vec<Line<'static>> {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let mut lines = vec![Line::styled(service_heading(), bold)];
-    let shown: Vec<_> = state.shown(picture).collect();
+    let shown = state.shown(picture);
     let at = shown
         .iter()
         .position(|of| Some(&of.name) == state.chosen.as_ref());
@@ -273,6 +280,34 @@ mod tests {
             press(&mut state, &picture, &[KeyCode::Char('q')]),
             After::End
         );
+    }
+
+    #[test]
+    fn services_are_sorted_by_what_was_chosen() {
+        let mut picture = picture(&["a", "b", "c"]);
+        let change = |name: &str, of: &mut Picture, change: &dyn Fn(&mut ServicePicture)| {
+            let service = of.services.get_mut(name).unwrap();
+            change(Arc::make_mut(service));
+        };
+        change("b", &mut picture, &|of| {
+            let more = Shown {
+                instance: Arc::new(Instance::new("b", "10.0.0.2:80").id("up")),
+                status_since: None,
+            };
+            of.instances = vec![more.clone(), more];
+        });
+        change("c", &mut picture, &|of| of.counts.expired = 1);
+        let mut state = State::default();
+        let mut orders = Vec::new();
+        for _ in 0..5 {
+            let names = state.shown(&picture).into_iter().map(|of| &*of.name);
+            orders.push(names.collect::<String>());
+            press(&mut state, &picture, &[KeyCode::Char('s')]);
+        }
+        // By name, instances, those that are not up, those that expired, and by name again.
+        assert_eq!(orders, ["abc", "bac", "acb", "cab", "abc"]);
+        let shown = screen(&picture, &state);
+        assert!(shown.contains("sorted by instances"), "{shown}");
     }
 
     #[test]

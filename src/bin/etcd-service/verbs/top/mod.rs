@@ -4,7 +4,7 @@ mod frame;
 mod state;
 
 use std::io::{self, IsTerminal as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use ratatui::DefaultTerminal;
@@ -21,6 +21,9 @@ use state::{After, State};
 /// The longest wait for a key before the picture is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The shortest time between two frames, unless a key was pressed.
+const FRAME: Duration = Duration::from_millis(200);
+
 /// How long nothing may change until the one frame is taken to be complete.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -28,7 +31,7 @@ const QUIET: Duration = Duration::from_millis(300);
 #[derive(Args, Debug)]
 #[command(
     after_help = "Keys: q ends; arrows choose a service; Enter shows its instances, and Esc the services again; \
-/ filters by name.
+/ filters by name; s sorts by another column.
 
 Examples:
   etcd-service top
@@ -62,7 +65,7 @@ impl Top {
 /// Prints one frame.
 fn once(registry: &Registry, limit: Duration) -> Outcome {
     let mut picture = registry.picture();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         let seen = picture.version;
         picture = registry.wait(seen, QUIET);
@@ -90,12 +93,14 @@ fn live(
     is_signalled: &dyn Fn() -> bool,
 ) -> Result<(), Failure> {
     let mut state = State::default();
-    let mut drawn = None;
+    let mut drawn: Option<(u64, Instant)> = None;
     let mut is_changed = true;
     while !is_signalled() {
         let picture = registry.picture();
-        if is_changed || drawn != Some(picture.version) {
-            drawn = Some(picture.version);
+        let is_due =
+            drawn.is_none_or(|(version, at)| version != picture.version && at.elapsed() >= FRAME);
+        if is_changed || is_due {
+            drawn = Some((picture.version, Instant::now()));
             state.look_at(&picture);
             let frame = terminal.draw(|frame| draw(frame, &picture, &state));
             frame.map_err(terminal_failed)?;

@@ -2,12 +2,57 @@
 
 use std::sync::Arc;
 
+use etcd_blocking::Status;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::registry::{Picture, ServicePicture};
 
 /// The longest filter.
 const LONGEST_FILTER: usize = 60;
+
+/// The order of the services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    #[default]
+    Name,
+    /// Those with the most instances first.
+    Instances,
+    /// Those with the most instances that take no calls first.
+    NotUp,
+    /// Those of which the most instances expired first.
+    Expired,
+}
+
+impl Order {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Order::Name => "name",
+            Order::Instances => "instances",
+            Order::NotUp => "instances that are not up",
+            Order::Expired => "expired instances",
+        }
+    }
+
+    fn next(self) -> Self {
+        match self {
+            Order::Name => Order::Instances,
+            Order::Instances => Order::NotUp,
+            Order::NotUp => Order::Expired,
+            Order::Expired => Order::Name,
+        }
+    }
+
+    /// The greater comes first; services that are equal stay sorted by name.
+    fn weight(self, service: &ServicePicture) -> u64 {
+        let count = match self {
+            Order::Name => return 0,
+            Order::Expired => return service.counts.expired,
+            Order::Instances => service.instances.len(),
+            Order::NotUp => service.instances.len() - service.with_status(Status::Up),
+        };
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+}
 
 /// What the user has chosen.
 #[derive(Debug, Default)]
@@ -20,6 +65,7 @@ pub(super) struct State {
     pub(super) filter: String,
     /// Whether keys go to the filter.
     pub(super) is_filtering: bool,
+    pub(super) order: Order,
     /// The first instance that is shown.
     pub(super) first: usize,
 }
@@ -33,21 +79,21 @@ pub(super) enum After {
 }
 
 impl State {
-    /// The services that pass the filter.
-    pub(super) fn shown<'a>(
-        &'a self,
-        picture: &'a Picture,
-    ) -> impl Iterator<Item = &'a Arc<ServicePicture>> {
+    /// The services that pass the filter, in the order that was chosen.
+    pub(super) fn shown<'a>(&self, picture: &'a Picture) -> Vec<&'a Arc<ServicePicture>> {
         let services = picture.services.values();
-        services.filter(|service| service.name.contains(&self.filter))
+        let services = services.filter(|service| service.name.contains(&self.filter));
+        let mut services: Vec<_> = services.collect();
+        services.sort_by_key(|service| std::cmp::Reverse(self.order.weight(service)));
+        services
     }
 
     /// Keeps the choice inside of a picture.
     pub(super) fn look_at(&mut self, picture: &Picture) {
-        let is_shown = |name: &Arc<str>| self.shown(picture).any(|of| of.name == *name);
+        let shown = self.shown(picture);
+        let is_shown = |name: &Arc<str>| shown.iter().any(|of| of.name == *name);
         if !self.chosen.as_ref().is_some_and(is_shown) {
-            let first = self.shown(picture).next().map(|of| Arc::clone(&of.name));
-            self.chosen = first;
+            self.chosen = shown.first().map(|of| Arc::clone(&of.name));
             self.is_open = false;
         }
         let chosen = self
@@ -94,6 +140,7 @@ impl State {
                 self.is_filtering = true;
                 self.is_open = false;
             }
+            KeyCode::Char('s') => self.order = self.order.next(),
             KeyCode::Enter | KeyCode::Right => {
                 self.is_open = self.chosen.is_some();
                 self.first = 0;
@@ -113,7 +160,11 @@ impl State {
             self.first = self.first.saturating_add_signed(by);
             return;
         }
-        let names: Vec<_> = self.shown(picture).map(|of| Arc::clone(&of.name)).collect();
+        let names: Vec<_> = self
+            .shown(picture)
+            .iter()
+            .map(|of| Arc::clone(&of.name))
+            .collect();
         let at = names
             .iter()
             .position(|name| Some(name) == self.chosen.as_ref());
