@@ -63,3 +63,6 @@ pub mod registries {}
 
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}
+
+#[doc = include_str!("../docs/etcd-service.md")]
+pub mod etcd_service {}

@@ -25,5 +25,6 @@ mod register;
 mod render;
 mod run;
 mod serve;
+mod serve_programs;
 mod top;
 mod watch;

@@ -205,7 +205,7 @@ fn a_command_that_does_not_exist_is_127_and_wrong_arguments_are_2() {
         (&[][..], "COMMAND"),
         (
             &["--check", "https://127.0.0.1/", "--", "true"],
-            "without TLS",
+            "do not use TLS",
         ),
         (&["--ttl", "5", "--", "true"], "not a time"),
         (&["--meta", "novalue", "--", "true"], "NAME=VALUE"),

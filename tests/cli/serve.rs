@@ -3,28 +3,26 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::{Client, Instance, Put, Registrar, Registration, Status};
-use rustix::process::{Pid, Signal, kill_process_group};
+use etcd_blocking::{Client, Instance, Registrar, Registration, Status};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::program::{Program, SOON, command, command_for, run};
+use crate::serve_programs::folder;
 use crate::support::wait::eventually;
 
 /// A running server.
-struct Server {
+pub(crate) struct Server {
     program: Program,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Server {
     #[track_caller]
-    fn start(etcd: &LocalEtcd, args: &[&str]) -> Self {
+    pub(crate) fn start(etcd: &LocalEtcd, args: &[&str]) -> Self {
         let args = [&["serve", "--listen", "127.0.0.1:0"], args].concat();
         let program = Program::start(&mut command_for(etcd, &args));
         program.complains("listening on http://");
@@ -39,7 +37,7 @@ impl Server {
         }
     }
 
-    fn request(&self, request: &str) -> Reply {
+    pub(crate) fn request(&self, request: &str) -> Reply {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -48,20 +46,20 @@ impl Server {
         Reply::parse(&String::from_utf8(bytes).unwrap())
     }
 
-    fn send(&self, method: &str, path: &str, headers: &str) -> Reply {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str) -> Reply {
         let host = &self.address;
         self.request(&format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"
         ))
     }
 
-    fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         self.send("GET", path, "")
     }
 
     /// The JSON of a path once it fulfils a condition.
     #[track_caller]
-    fn json(&self, path: &str, what: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn json(&self, path: &str, what: &str, is_right: impl Fn(&Value) -> bool) -> Value {
         eventually(SOON, what, || {
             let reply = self.get(path);
             let value: Value = serde_json::from_str(&reply.body).ok()?;
@@ -71,14 +69,14 @@ impl Server {
 }
 
 #[derive(Debug)]
-struct Reply {
+pub(crate) struct Reply {
     status: u16,
     head: String,
     body: String,
 }
 
 impl Reply {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Reply {
@@ -90,7 +88,7 @@ impl Reply {
 }
 
 /// Three instances of the service `api`.
-fn register(etcd: &LocalEtcd) -> (Client, Registrar, Vec<Registration>) {
+pub(crate) fn register(etcd: &LocalEtcd) -> (Client, Registrar, Vec<Registration>) {
     let client = Client::connect(etcd.endpoint()).unwrap();
     let registrar = Registrar::builder(&client)
         .ttl(Duration::from_secs(5))
@@ -103,7 +101,7 @@ fn register(etcd: &LocalEtcd) -> (Client, Registrar, Vec<Registration>) {
     (client, registrar, registrations)
 }
 
-fn instances(value: &Value) -> usize {
+pub(crate) fn instances(value: &Value) -> usize {
     value["instances"].as_array().map_or(0, Vec::len)
 }
 
@@ -383,164 +381,4 @@ fn nothing_is_listed_before_etcd_has_answered() {
     server.program.complains("etcd has not answered yet");
     etcd.restart().unwrap();
     server.json("/sd/api", "the targets", |targets| targets[0].is_object());
-}
-
-/// A program of the system with a group of its own, which is killed at the end.
-struct Foreign(Child);
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
-        let _ = self.0.wait();
-    }
-}
-
-fn is_installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    if !is_there {
-        eprintln!("skipped: {program} is not installed");
-    }
-    is_there
-}
-
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = folder.join(format!("serve-{name}-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-#[test]
-fn a_browser_shows_the_services() {
-    if !is_installed("chromium") {
-        return;
-    }
-    let etcd = LocalEtcd::start().unwrap();
-    let (client, _registrar, registrations) = register(&etcd);
-    registrations[0]
-        .modify(|i| i.status = Status::Draining)
-        .unwrap();
-    let lease = client.grant(Duration::from_secs(60)).unwrap();
-    let killed = r#"{"service":"api","id":"killed","addr":"127.0.0.1:9"}"#;
-    let put = Put::new("/services/api/killed", killed).lease(lease.id());
-    client.submit(put).wait().unwrap();
-    let server = Server::start(&etcd, &[]);
-    server.json("/v1/services/api", "four instances", |api| {
-        instances(api) == 4
-    });
-    client.revoke(lease.id()).unwrap();
-    server.json("/v1/services/api", "three instances, one drained", |api| {
-        instances(api) == 3 && api["statuses"]["draining"] == 1
-    });
-    let folder = folder("chromium");
-    let mut chromium = Command::new("chromium");
-    chromium.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--dump-dom",
-    ]);
-    chromium.args([
-        "--virtual-time-budget=5000",
-        &format!("--user-data-dir={}", folder.display()),
-    ]);
-    chromium.arg(format!("http://{}/?once", server.address));
-    let output = folder.join("dom");
-    let file = fs::File::create(&output).unwrap();
-    chromium
-        .stdin(Stdio::null())
-        .stdout(file)
-        .stderr(Stdio::null())
-        .process_group(0);
-    let mut chromium = Foreign(chromium.spawn().unwrap());
-    eventually(Duration::from_secs(120), "chromium ends", || {
-        chromium.0.try_wait().unwrap()
-    });
-    let dom = fs::read_to_string(&output).unwrap();
-    assert_eq!(
-        dom.matches("<tr role=\"row\"").count(),
-        4,
-        "a header and three instances: {dom}"
-    );
-    assert_eq!(
-        dom.matches("data-status=\"draining\">draining<").count(),
-        2,
-        "in the row and the legend: {dom}"
-    );
-    assert!(dom.contains("<svg viewBox"), "{dom}");
-    assert!(
-        dom.contains(">killed</span>"),
-        "the event of the removal: {dom}"
-    );
-    drop(chromium);
-    let _ = fs::remove_dir_all(folder);
-}
-
-#[test]
-fn prometheus_follows_registrations() {
-    if !is_installed("prometheus") {
-        return;
-    }
-    let etcd = LocalEtcd::start().unwrap();
-    let (_client, registrar, _registrations) = register(&etcd);
-    let server = Server::start(&etcd, &[]);
-    server.json("/sd/api", "three targets", |sd| {
-        sd.as_array().is_some_and(|sd| sd.len() == 3)
-    });
-    let folder = folder("prometheus");
-    let config = format!(
-        "scrape_configs:\n  - job_name: api\n    http_sd_configs:\n      - url: http://{}/sd/api\n        \
-         refresh_interval: 1s\n  - job_name: self\n    static_configs:\n      - targets: ['{}']\n",
-        server.address, server.address
-    );
-    fs::write(folder.join("config.yml"), config).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let mut prometheus = Command::new("prometheus");
-    prometheus.arg(format!(
-        "--config.file={}",
-        folder.join("config.yml").display()
-    ));
-    prometheus.arg(format!(
-        "--storage.tsdb.path={}",
-        folder.join("data").display()
-    ));
-    prometheus.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    prometheus
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
-    let prometheus = Foreign(prometheus.spawn().unwrap());
-    let targets = |expected: usize| {
-        eventually(
-            Duration::from_secs(90),
-            &format!("{expected} targets"),
-            || {
-                let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-                stream.set_read_timeout(Some(SOON)).ok()?;
-                let request =
-                    "GET /api/v1/targets?state=active HTTP/1.0\r\nHost: localhost\r\n\r\n";
-                stream.write_all(request.as_bytes()).ok()?;
-                let mut text = String::new();
-                stream.read_to_string(&mut text).ok()?;
-                let count = text.matches("\"__meta_etcd_service\":\"api\"").count();
-                (count == expected).then_some(())
-            },
-        );
-    };
-    targets(3);
-    let fourth = registrar
-        .register(Instance::new("api", "127.0.0.1:7").id("fourth"))
-        .unwrap();
-    targets(4);
-    fourth.leave().unwrap();
-    targets(3);
-    drop(prometheus);
-    let _ = fs::remove_dir_all(folder);
 }

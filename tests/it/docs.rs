@@ -29,7 +29,8 @@ fn every_page_is_in_the_readme_and_in_the_crate_documentation() {
     assert!(pages.len() > 5, "the pages are read");
     for page in pages {
         assert!(readme.contains(&format!("](docs/{page}.md)")), "{page}");
-        let module = format!("include_str!(\"../docs/{page}.md\")]\npub mod {page} {{}}");
+        let name = page.replace('-', "_");
+        let module = format!("include_str!(\"../docs/{page}.md\")]\npub mod {name} {{}}");
         assert!(modules.contains(&module), "{page}");
     }
 }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use etcd_blocking::crossbeam_channel::{Receiver, Select, TryRecvError};
 use etcd_blocking::{CatalogChange, Freshness, ServiceCatalog, ServiceView};
 
+use super::newest::Newest;
 use super::picture::{BadKey, Picture, ServicePicture};
 use super::service_log::ServiceLog;
-use super::timeline::Timeline;
-use super::{HISTORY, Newest};
+use super::timeline::{HISTORY, Timeline};
 
 /// The time between two looks at whether the catalog is up to date, for which there is no channel.
 const TICK: Duration = Duration::from_millis(250);

@@ -4,6 +4,7 @@
 //! for each other or for etcd.
 
 mod follower;
+mod newest;
 mod picture;
 mod service_log;
 mod timeline;
@@ -14,17 +15,16 @@ use std::time::{Duration, Instant};
 
 use etcd_blocking::crossbeam_channel::{Sender, bounded};
 use etcd_blocking::{Client, Discovery};
-use parking_lot::{Condvar, Mutex};
 
 use crate::arguments::FormatArguments;
 use crate::failure::Failure;
 use follower::Follower;
+use newest::Newest;
 
-pub(crate) use picture::{BadKey, Counts, Picture, ServicePicture, Shown};
-pub(crate) use timeline::{Event, Span, Timeline, Track, What};
-
-/// How far back timelines reach.
-pub(crate) const HISTORY: Duration = Duration::from_secs(3600);
+pub(crate) use picture::{BadKey, Picture, ServicePicture, Shown};
+pub(crate) use timeline::{Event, Timeline, Track, What};
+#[cfg(test)]
+pub(crate) use {picture::Counts, timeline::Span};
 
 /// Follows all services of a prefix until it is dropped.
 #[derive(Debug)]
@@ -34,29 +34,12 @@ pub(crate) struct Registry {
     _running: Sender<()>,
 }
 
-/// The newest picture.
-#[derive(Debug)]
-struct Newest {
-    picture: Mutex<Arc<Picture>>,
-    published: Condvar,
-}
-
-impl Newest {
-    fn publish(&self, picture: Picture) {
-        *self.picture.lock() = Arc::new(picture);
-        self.published.notify_all();
-    }
-}
-
 impl Registry {
     /// Begins to follow the services. It does not wait for etcd; it fails for wrong settings only.
     pub(crate) fn open(client: &Client, formats: &FormatArguments) -> Result<Self, Failure> {
         let discovery = formats.read(Discovery::new(client)).allow_empty();
         let catalog = discovery.services()?;
-        let newest = Arc::new(Newest {
-            picture: Mutex::new(Arc::new(Picture::unknown())),
-            published: Condvar::new(),
-        });
+        let newest = Arc::new(Newest::default());
         let (running, stopped) = bounded(0);
         let follower = Follower::new(catalog, stopped, Arc::clone(&newest));
         let thread = thread::Builder::new().name("registry".into());

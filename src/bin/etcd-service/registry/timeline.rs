@@ -82,26 +82,15 @@ pub(crate) struct Track {
     pub(crate) restarts: Vec<SystemTime>,
 }
 
+/// How far back timelines reach.
+pub(crate) const HISTORY: Duration = Duration::from_secs(3600);
+
 /// A time in which an instance had one status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) from: SystemTime,
     pub(crate) to: SystemTime,
     pub(crate) status: Status,
-}
-
-impl What {
-    /// The id of the instance.
-    pub(crate) fn id(&self) -> Option<&Arc<str>> {
-        match self {
-            What::Added { id, .. }
-            | What::Status { id, .. }
-            | What::Restarted { id }
-            | What::Changed { id, .. }
-            | What::Removed { id, .. } => Some(id),
-            What::Stale | What::Live => None,
-        }
-    }
 }
 
 impl Timeline {

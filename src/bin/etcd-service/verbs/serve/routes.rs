@@ -1,7 +1,7 @@
 //! Which request is answered by what.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use etcd_blocking::Client;
@@ -35,7 +35,7 @@ pub(super) struct Routes {
     registry: Arc<Registry>,
     access: Access,
     changes: Option<Changes>,
-    requests: AtomicU64,
+    requests: AtomicUsize,
     event_streams: Arc<AtomicUsize>,
 }
 
@@ -51,7 +51,7 @@ impl Routes {
             registry,
             access,
             changes,
-            requests: AtomicU64::new(0),
+            requests: AtomicUsize::new(0),
             event_streams: Arc::default(),
         }
     }
@@ -131,7 +131,8 @@ impl Routes {
             ["readyz"] => ready(&picture),
             ["metrics"] => {
                 let server = ServerCounts {
-                    requests: self.requests.load(Ordering::Relaxed),
+                    requests: u64::try_from(self.requests.load(Ordering::Relaxed))
+                        .unwrap_or(u64::MAX),
                     event_streams: self.event_streams.load(Ordering::Relaxed),
                 };
                 let text = metrics_text(&picture, &self.client.metrics(), server);
