@@ -334,10 +334,9 @@ impl ViewCounters {
         is_first: bool,
     ) {
         self.cache_failures.fetch_add(1, Relaxed);
-        if !is_first {
-            return;
+        if is_first {
+            event!(warn, "view", "a cache file was not written", path = %path.display(), %error);
         }
-        event!(warn, "view", "a cache file was not written", path = %path.display(), %error);
     }
 
     fn snapshot(&self) -> ViewMetrics {

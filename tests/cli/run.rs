@@ -107,7 +107,7 @@ fn sigterm_drains_then_stops_the_command_and_then_leaves() {
     let script = "trap 'echo stopped; exit 3' TERM; echo started; while :; do sleep 0.02; done";
     let program = start(&etcd, &["--drain-time", "1s"], script);
     assert_eq!(program.line(), "started");
-    view.wait_for(1, SOON).unwrap();
+    program.complains("registered, under lease");
     program.signal(Signal::TERM);
     eventually(SOON, "it drains", || {
         (view.snapshot().first()?.status == Status::Draining).then_some(())
@@ -130,6 +130,7 @@ fn further_signals_skip_the_drain_and_kill() {
     let script = "trap 'echo asked' TERM; echo started; while :; do sleep 0.02; done";
     let program = start(&etcd, &flags, script);
     assert_eq!(program.line(), "started");
+    program.complains("registered, under lease");
     program.signal(Signal::INT);
     program.complains("draining");
     program.signal(Signal::INT);

@@ -196,7 +196,7 @@ fn ask_cluster(client: &Client, members: &[Member], findings: &mut Vec<Finding>)
     match client.leases() {
         Ok(leases) => findings.push(Finding::info(
             Class::Registry,
-            format!("etcd has {} leases", leases.ids().len()),
+            format!("leases in etcd: {}", leases.ids().len()),
         )),
         Err(error) => findings.push(failed("the leases", &error)),
     }

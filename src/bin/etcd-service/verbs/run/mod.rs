@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use etcd_blocking::crossbeam_channel::{after, never, select};
-use etcd_blocking::{Registrar, Registration, Status};
+use etcd_blocking::{Registrar, Registration, State, Status};
 
 use crate::arguments::{
     CheckArguments, ConnectionArguments, FormatArguments, InstanceArguments, span,
@@ -89,7 +89,14 @@ impl Run {
                     return Ok(code);
                 }
                 recv(received) -> signal => match signal {
-                    Ok(SIGTERM | SIGINT) => stopping.asked(Instant::now()),
+                    Ok(SIGTERM | SIGINT) => {
+                        let state = registration.state();
+                        let is_registered = matches!(
+                            state,
+                            State::Registered { .. } | State::Suspect { .. } | State::Draining
+                        );
+                        stopping.asked(Instant::now(), is_registered)
+                    }
                     Ok(signal) => {
                         command.signal(signal);
                         None

@@ -30,10 +30,10 @@ impl Stopping {
         }
     }
 
-    /// A signal asks for the end.
-    pub(super) fn asked(&mut self, now: Instant) -> Option<Step> {
+    /// A signal asks for the end. An instance that is not in etcd has nobody who calls it.
+    pub(super) fn asked(&mut self, now: Instant, is_registered: bool) -> Option<Step> {
         let step = match self.last {
-            None if self.drain_time.is_zero() => Step::Stop,
+            None if self.drain_time.is_zero() || !is_registered => Step::Stop,
             None => {
                 self.drained_at = Some(now + self.drain_time);
                 Step::Drain
@@ -72,25 +72,27 @@ mod tests {
         let now = Instant::now();
         let mut stopping = Stopping::new(DRAIN);
         assert_eq!((stopping.due(), stopping.passed(now)), (None, None));
-        assert_eq!(stopping.asked(now), Some(Step::Drain));
+        assert_eq!(stopping.asked(now, true), Some(Step::Drain));
         assert_eq!(stopping.due(), Some(now + DRAIN));
         assert_eq!(stopping.passed(now), None);
         assert_eq!(stopping.passed(now + DRAIN), Some(Step::Stop));
         assert_eq!((stopping.due(), stopping.passed(now + DRAIN)), (None, None));
-        assert_eq!(stopping.asked(now + DRAIN), Some(Step::Kill));
+        assert_eq!(stopping.asked(now + DRAIN, true), Some(Step::Kill));
     }
 
     #[test]
     fn further_signals_skip_the_waits() {
         let now = Instant::now();
         let mut stopping = Stopping::new(DRAIN);
-        let steps = [(); 4].map(|()| stopping.asked(now));
+        let steps = [(); 4].map(|()| stopping.asked(now, true));
         assert_eq!(
             steps,
             [Step::Drain, Step::Stop, Step::Kill, Step::Kill].map(Some)
         );
         assert_eq!((stopping.due(), stopping.passed(now + DRAIN)), (None, None));
         let mut at_once = Stopping::new(Duration::ZERO);
-        assert_eq!(at_once.asked(now), Some(Step::Stop));
+        assert_eq!(at_once.asked(now, true), Some(Step::Stop));
+        let mut unregistered = Stopping::new(DRAIN);
+        assert_eq!(unregistered.asked(now, false), Some(Step::Stop));
     }
 }
