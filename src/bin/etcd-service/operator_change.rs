@@ -1,21 +1,14 @@
 //! Changes what an operator set for instances: `drain`, `undrain` and `weight`.
 
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use clap::Args;
-use etcd_blocking::{
-    Client, Compare, Delete, Discovery, Instance, Override, Put, ServiceView, Txn,
-};
+use etcd_blocking::{Client, Discovery, Instance, Override, ServiceView};
 
 use crate::arguments::{ConnectionArguments, FormatArguments};
 use crate::failure::Failure;
-use crate::operator_setting::OperatorSetting;
+use crate::operator_setting::{ATTEMPTS, NotWritten, OperatorSetting, write_setting};
 use crate::output::{printable, say};
-
-/// A key that others change each time is left to them after so many attempts.
-const ATTEMPTS: u32 = 10;
 
 /// So many ids are named in a message.
 const NAMED: usize = 20;
@@ -147,41 +140,16 @@ impl Targets {
         change: &impl Fn(&mut OperatorSetting),
     ) -> Result<(OperatorSetting, OperatorSetting), Failure> {
         let key = self.key(id);
-        for attempt in 1..=ATTEMPTS {
-            let present = self.client.get(key.as_str())?;
-            let before = present
-                .as_ref()
-                .map(|kv| OperatorSetting::parse(kv.value()));
-            let before = match before.transpose() {
-                Ok(before) => before.unwrap_or_default(),
-                Err(_) if self.is_forced => OperatorSetting::default(),
-                Err(error) => {
-                    let key = printable(&key);
-                    return Err(Failure::failed(format!(
-                        "{key}: {error}; --force replaces it"
-                    )));
-                }
-            };
-            let mut after = before;
-            change(&mut after);
-            let unchanged = match &present {
-                Some(kv) => Compare::mod_revision(key.as_str()).eq(kv.mod_revision()),
-                None => Compare::missing(key.as_str()),
-            };
-            let txn = Txn::when([unchanged]);
-            let txn = match after.value() {
-                Some(value) => txn.then([Put::new(key.as_str(), value)]),
-                None => txn.then([Delete::key(key.as_str())]),
-            };
-            if self.client.txn(txn)?.succeeded() {
-                return Ok((before, after));
+        write_setting(&self.client, &key, self.is_forced, change).map_err(|error| match error {
+            NotWritten::Etcd(error) => error.into(),
+            NotWritten::Malformed(error) => {
+                Failure::failed(format!("{}: {error}; --force replaces it", printable(&key)))
             }
-            thread::sleep(Duration::from_millis(10) * attempt);
-        }
-        let key = printable(&key);
-        Err(Failure::failed(format!(
-            "{key} was changed by others in {ATTEMPTS} attempts; try again"
-        )))
+            NotWritten::Contended => Failure::failed(format!(
+                "{} was changed by others in {ATTEMPTS} attempts; try again",
+                printable(&key)
+            )),
+        })
     }
 }
 

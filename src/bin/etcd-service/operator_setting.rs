@@ -1,12 +1,17 @@
-//! What an operator set for an instance: the value of an override key. Pure, but for reading the keys.
+//! What an operator set for an instance: the value of an override key. Pure, but for reading and writing the keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use etcd_blocking::{Client, Instance, Override, Status};
+use etcd_blocking::{Client, Compare, Delete, Error, Instance, Override, Put, Status, Txn};
 
 use crate::failure::Failure;
+
+/// A key that others change each time is left to them after so many attempts.
+pub(crate) const ATTEMPTS: u32 = 10;
 
 /// The statuses that an operator can set, by their names.
 pub(crate) const STATUSES: [Status; 5] = [
@@ -119,6 +124,53 @@ impl OperatorSettings {
             None => Arc::clone(instance),
         }
     }
+}
+
+/// Why a setting was not written.
+#[derive(Debug)]
+pub(crate) enum NotWritten {
+    /// The key has a value that cannot be read.
+    Malformed(Error),
+    /// Others changed the key in each attempt.
+    Contended,
+    Etcd(Error),
+}
+
+/// Changes the setting in a key by compare and set, so that a change by another operator at the same time is kept.
+/// Returns the setting before and after. With `replaces`, a value that cannot be read counts as none.
+pub(crate) fn write_setting(
+    client: &Client,
+    key: &str,
+    replaces: bool,
+    change: impl Fn(&mut OperatorSetting),
+) -> Result<(OperatorSetting, OperatorSetting), NotWritten> {
+    for attempt in 1..=ATTEMPTS {
+        let present = client.get(key).map_err(NotWritten::Etcd)?;
+        let before = present
+            .as_ref()
+            .map(|kv| OperatorSetting::parse(kv.value()));
+        let before = match before.transpose() {
+            Ok(before) => before.unwrap_or_default(),
+            Err(_) if replaces => OperatorSetting::default(),
+            Err(error) => return Err(NotWritten::Malformed(error)),
+        };
+        let mut after = before;
+        change(&mut after);
+        let unchanged = match &present {
+            Some(kv) => Compare::mod_revision(key).eq(kv.mod_revision()),
+            None => Compare::missing(key),
+        };
+        let txn = Txn::when([unchanged]);
+        let txn = match after.value() {
+            Some(value) => txn.then([Put::new(key, value)]),
+            None => txn.then([Delete::key(key)]),
+        };
+        if client.txn(txn).map_err(NotWritten::Etcd)?.succeeded() {
+            return Ok((before, after));
+        }
+        thread::sleep(Duration::from_millis(10) * attempt);
+    }
+    Err(NotWritten::Contended)
 }
 
 #[cfg(test)]

@@ -52,12 +52,12 @@ pub(crate) struct CheckArguments {
     #[arg(long, value_name = "TIME", value_parser = span)]
     #[serde(deserialize_with = "time")]
     leave_after: Option<Duration>,
-    /// What is published until all checks have passed once
+    /// Status that is published until all checks have passed once
     #[arg(long, value_name = "STATUS", value_enum, default_value_t)]
     initial: Published,
 }
 
-/// What is published until all checks have passed once.
+/// The status that is published until all checks have passed once.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 enum Published {
@@ -77,7 +77,7 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
 }
 
 impl CheckArguments {
-    /// Whether there is any check.
+    /// Returns whether there are checks.
     pub(crate) fn any(&self) -> bool {
         !self.check.is_empty()
     }
@@ -132,7 +132,7 @@ impl CheckArguments {
     }
 }
 
-/// What a check looks at.
+/// The target of a check.
 #[derive(Debug, PartialEq)]
 enum Kind<'a> {
     Own,

@@ -1,4 +1,4 @@
-//! How etcd is reached: etcdctl's flags and environment variables.
+//! The connection to etcd: etcdctl's flags and environment variables.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,7 +9,7 @@ use etcd_blocking::{Client, ErrorKind};
 
 use crate::failure::Failure;
 
-/// How etcd is reached. Each flag and its environment variable are those of etcdctl.
+/// The settings of the connection to etcd. Each flag and its environment variable are those of etcdctl.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection (also as ETCDCTL_ENDPOINTS and so on)")]
 pub(crate) struct ConnectionArguments {
@@ -67,10 +67,10 @@ pub(crate) struct ConnectionArguments {
     /// Name of the service in the SRV records
     #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
     discovery_srv_name: Option<String>,
-    /// Whether SRV records without TLS are accepted
+    /// Accept SRV records without TLS
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true)]
     insecure_discovery: Option<String>,
-    /// Whether connections are without TLS
+    /// Connect without TLS
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true)]
     insecure_transport: Option<String>,
     /// Refused: certificates are always verified

@@ -13,7 +13,7 @@ pub(crate) struct FormatArguments {
     /// dubbo-go or skydns
     #[arg(long, value_name = "FORMATS", default_value = "native", value_delimiter = ',', value_parser = format)]
     format: Vec<Arc<dyn Codec>>,
-    /// What the keys begin with, for each format, separated by commas. Each format has a default, which an empty
+    /// Prefixes of the keys, one for each format, separated by commas. Each format has a default, which an empty
     /// prefix stands for; that of native is /services/
     #[arg(long, value_name = "PREFIXES", value_delimiter = ',')]
     prefix: Vec<String>,

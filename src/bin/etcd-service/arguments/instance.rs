@@ -1,4 +1,4 @@
-//! What an instance is registered as.
+//! The flags that describe an instance.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use clap::Args;
 use etcd_blocking::Instance;
 use serde::Deserialize;
 
-/// What an instance is registered as. In a file, each key is the name of a flag; `meta` and `endpoint` are tables
+/// The properties of an instance. In a file, each key is the name of a flag; `meta` and `endpoint` are tables
 /// there, or lists of texts as in the flags.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[command(next_help_heading = "Instance")]

@@ -1,4 +1,4 @@
-//! What the stage is told, a line each. Pure.
+//! The orders to the stage, one per line. Pure.
 
 use std::time::Duration;
 

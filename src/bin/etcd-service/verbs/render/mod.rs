@@ -48,7 +48,7 @@ what a template reads is watched.
 Ready templates: @haproxy and @nginx (--set name=SERVICE, --set listen=ADDRESS), @hosts, @file_sd.
 
 Examples:
-  etcd-service render @hosts --out /tmp/hosts --once
+  etcd-service render @hosts --out hosts --once
   etcd-service render @haproxy --set name=web --set listen=:8080 --out /etc/haproxy/haproxy.cfg \\
     --check 'haproxy -c -f {}' --reload 'systemctl reload haproxy'
   etcd-service render ./app.conf.j2 --out /etc/app.conf --reload 'kill -HUP $(cat /run/app.pid)'

