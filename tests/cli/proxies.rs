@@ -135,8 +135,9 @@ fn has(program: &str) -> bool {
     is_there
 }
 
+/// An address that is still free when a program listens on it: outgoing connections use 127.0.0.1.
 fn free_addr() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.77:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 

@@ -127,11 +127,10 @@ fn prometheus_follows_registrations() {
         server.address, server.address
     );
     fs::write(folder.join("config.yml"), config).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // An address that is still free when Prometheus listens on it: outgoing connections use 127.0.0.1.
+    let listener = std::net::TcpListener::bind("127.0.0.77:0").unwrap();
+    let listen = listener.local_addr().unwrap();
+    drop(listener);
     let mut prometheus = Command::new("prometheus");
     prometheus.arg(format!(
         "--config.file={}",
@@ -141,7 +140,7 @@ fn prometheus_follows_registrations() {
         "--storage.tsdb.path={}",
         folder.join("data").display()
     ));
-    prometheus.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    prometheus.arg(format!("--web.listen-address={listen}"));
     prometheus
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -153,7 +152,7 @@ fn prometheus_follows_registrations() {
             Duration::from_secs(90),
             &format!("{expected} targets"),
             || {
-                let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+                let mut stream = TcpStream::connect(listen).ok()?;
                 stream.set_read_timeout(Some(SOON)).ok()?;
                 let request =
                     "GET /api/v1/targets?state=active HTTP/1.0\r\nHost: localhost\r\n\r\n";
