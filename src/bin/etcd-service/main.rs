@@ -2,6 +2,7 @@
 //! they hold a lock. `etcd-service --help` lists its verbs; the page `docs/etcd-service.md` documents them.
 
 mod arguments;
+mod check_report;
 mod child;
 mod failure;
 mod guarded;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use arguments::ConnectionArguments;
-use child::{STAGE, stage};
+use child::{STAGE, end_all, stage};
 use failure::{Failure, Outcome};
 use output::complain;
 use settings_file::with_settings;
@@ -49,7 +50,9 @@ pub(crate) struct Arguments {
 }
 
 fn main() -> ExitCode {
-    ExitCode::from(exit_code(run()))
+    let code = exit_code(run());
+    end_all();
+    ExitCode::from(code)
 }
 
 fn run() -> Outcome {

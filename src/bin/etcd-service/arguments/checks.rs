@@ -1,16 +1,15 @@
 //! Health checks of an instance: `--check` and what goes with it.
 
-use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use etcd_blocking::health::{Check, Checks, Initial};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::{Deserialize, Deserializer};
 
 use super::span;
+use crate::child::Group;
 
 /// The time of a probe if none is given, as in the library.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -174,28 +173,18 @@ fn kind(text: &str) -> Result<Kind<'_>, String> {
 fn probe(command: &str, limit: Duration) -> Result<(), String> {
     let begun = Instant::now();
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", command]).process_group(0);
+    shell.args(["-c", command]);
     shell.stdin(Stdio::null()).stdout(Stdio::null());
-    let child = shell.stderr(Stdio::null()).spawn();
-    let mut child = child.map_err(|error| format!("/bin/sh: {error}"))?;
-    let group = Pid::from_child(&child);
-    // The child is waited for last: until then nobody else gets the number of its group.
-    let has_ended = || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        !matches!(waitid(WaitId::Pid(group), options), Ok(None))
-    };
-    let in_time = loop {
-        match has_ended() {
-            false if begun.elapsed() < limit => thread::sleep(LOOK),
-            ended => break ended,
+    let shell = Group::start(shell.stderr(Stdio::null()));
+    let shell = shell.map_err(|error| format!("/bin/sh: {error}"))?;
+    loop {
+        match shell.ended() {
+            Ok(None) if begun.elapsed() < limit => thread::sleep(LOOK),
+            Ok(None) => return Err(format!("no exit in {limit:?}")),
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(status.to_string()),
+            Err(error) => return Err(error.to_string()),
         }
-    };
-    let _ = kill_process_group(group, Signal::KILL);
-    match child.wait() {
-        Ok(_) if !in_time => Err(format!("no exit in {limit:?}")),
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.to_string()),
-        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -3,18 +3,21 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use etcd_blocking::crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, wait};
+use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::boot_clock::boot_now;
+use super::group::Group;
 use super::order::{Due, Order, Schedule};
+use super::orphans;
 use crate::failure::{Failure, Outcome};
 use crate::output::complain;
 
@@ -23,6 +26,9 @@ pub(crate) const STAGE: &str = "__stage";
 
 /// The longest wait for an event, so that a clock that the kernel does not wait on (sleep of the machine) is noticed.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The wait until what is killed is looked at again.
+const KILLS: Duration = Duration::from_millis(10);
 
 enum StageEvent {
     Order(Order),
@@ -50,15 +56,16 @@ pub(crate) fn stage(arguments: &[OsString]) -> Outcome {
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_child_subreaper(Some(getpid()));
-    let stdin = match cfg!(target_os = "linux") {
-        true => Stdio::inherit(),
-        false => Stdio::null(),
+    orphans::adopt().map_err(|error| Failure::failed(format!("adopt orphans: {error}")))?;
+    let mut command = Command::new(program);
+    command.args(rest);
+    let started = match cfg!(target_os = "linux") {
+        true => Group::start(&mut command),
+        // Without orphans, who starts this process must be able to kill the command with it.
+        false => Group::start_here(command.stdin(Stdio::null())),
     };
-    let started = Command::new(program).args(rest).stdin(stdin).spawn();
-    let child = match started {
-        Ok(child) => Pid::from_child(&child),
+    let command = match started {
+        Ok(command) => Arc::new(command),
         Err(error) => {
             complain(format!("{}: {error}", program.display()));
             let is_missing = error.kind() == io::ErrorKind::NotFound;
@@ -66,32 +73,38 @@ pub(crate) fn stage(arguments: &[OsString]) -> Outcome {
         }
     };
     let (sender, events) = unbounded();
-    let reader = sender.clone();
+    let (reader, waited) = (sender.clone(), Arc::clone(&command));
+    let wait = move || sender.send(StageEvent::Ended(exit_code(waited.wait())));
     let threads = [
         thread::Builder::new().spawn(move || read_orders(orders, &reader)),
-        thread::Builder::new().spawn(move || reap(child, &sender)),
+        thread::Builder::new().spawn(move || drop(wait())),
     ];
     let mut schedule = Schedule::default();
     if threads.iter().any(Result::is_err) {
         schedule.take(Order::Stop(Duration::ZERO), boot_now());
     }
+    let mut kills = false;
     loop {
         while let Some(due) = schedule.due(boot_now()) {
-            let signal = match due {
-                Due::Term => Signal::TERM,
-                // This process is in the group, and ends with it.
-                Due::Kill => Signal::KILL,
-            };
-            let _ = kill_process_group(getpid(), signal);
+            match due {
+                Due::Term => command.signal_all(Signal::TERM),
+                Due::Kill => kills = true,
+            }
         }
-        let wait = schedule
-            .wait(boot_now())
-            .map_or(LOOK, |wait| wait.min(LOOK));
+        if kills {
+            command.kill();
+            orphans::kill();
+        }
+        let wait = schedule.wait(boot_now()).unwrap_or(LOOK);
+        let wait = wait.min(if kills { KILLS } else { LOOK });
         match events.recv_timeout(wait) {
-            Ok(StageEvent::Ended(code)) => return Ok(code),
+            Ok(StageEvent::Ended(code)) => {
+                say_refused(orphans::end());
+                return Ok(code);
+            }
             Ok(StageEvent::Order(Order::Signal(number))) => {
                 if let Some(signal) = Signal::from_named_raw(number) {
-                    let _ = kill_process(child, signal);
+                    command.signal(signal);
                 }
             }
             Ok(StageEvent::Order(order)) => schedule.take(order, boot_now()),
@@ -123,19 +136,18 @@ fn read_orders(orders: Box<dyn Read + Send>, to: &Sender<StageEvent>) {
     let _ = to.send(StageEvent::Orphaned);
 }
 
-/// Waits for every child: the command, and orphans that this process got as their next ancestor.
-fn reap(child: Pid, to: &Sender<StageEvent>) {
-    loop {
-        match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == child => {
-                let code = status.exit_status();
-                let code = code.or(status.terminating_signal().map(|signal| 128 + signal));
-                let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-                let _ = to.send(StageEvent::Ended(code));
-                return;
-            }
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
-        }
+/// The exit code of a command that has ended: 128 and the number of the signal if one ended it.
+fn exit_code(status: io::Result<ExitStatus>) -> u8 {
+    let code = status
+        .ok()
+        .and_then(|status| status.code().or(status.signal().map(|signal| 128 + signal)));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+fn say_refused(processes: usize) {
+    if processes > 0 {
+        complain(format!(
+            "the command has left {processes} of its processes behind: they belong to another user, and cannot be killed"
+        ));
     }
 }

@@ -5,22 +5,25 @@ use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use etcd_blocking::crossbeam_channel::{Receiver, bounded};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, waitid};
+use rustix::process::getpid;
 
+use super::group::Group;
 use super::order::Order;
+use super::orphans;
 use super::stage::STAGE;
 use crate::failure::Failure;
 
-/// A command that runs under supervision. It is killed with its children when this is dropped.
+/// A command that runs under supervision. It is killed when this is dropped.
 pub(crate) struct Supervised {
     orders: PipeWriter,
     /// The stage opens it by its number.
     _reader: PipeReader,
-    group: Pid,
+    stage: Arc<Group>,
     ended: Receiver<u8>,
 }
 
@@ -34,6 +37,8 @@ impl Supervised {
         until: Option<(Duration, Duration)>,
     ) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::failed(format!("start the command: {error}"));
+        // What is left of a command whose stage was killed comes to this process.
+        orphans::adopt().map_err(failed)?;
         let (reader, mut orders) = io::pipe().map_err(failed)?;
         // A stage that is stopped reads nothing, and must not stop this process, too.
         rustix::io::ioctl_fionbio(&orders, true).map_err(|error| failed(error.into()))?;
@@ -56,15 +61,12 @@ impl Supervised {
             .arg("--")
             .args(command);
         stage.envs(variables.iter().map(|(name, value)| (name, value)));
-        let mut stage = stage.process_group(0).spawn().map_err(failed)?;
-        let group = Pid::from_child(&stage);
+        let stage = Arc::new(Group::start(&mut stage).map_err(failed)?);
         let (sender, ended) = bounded(1);
+        let waited = Arc::clone(&stage);
         let wait = move || {
-            // The group is killed before the stage is reaped: until then its number is not used again.
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(group), options) {}
-            let _ = kill_process_group(group, Signal::KILL);
-            let status = stage.wait();
+            let status = waited.wait();
+            orphans::end();
             let code = status.ok().and_then(|status| status.code());
             // A stage without an exit code was killed together with the command.
             let code = code
@@ -79,12 +81,13 @@ impl Supervised {
         Ok(Supervised {
             orders,
             _reader: reader,
-            group,
+            stage,
             ended,
         })
     }
 
-    /// Receives the exit code of the command, or 128 and the number of the signal that ended it.
+    /// Receives the exit code of the command, or 128 and the number of the signal that ended it. Nothing of the command
+    /// runs any more then.
     pub(crate) fn ended(&self) -> &Receiver<u8> {
         &self.ended
     }
@@ -104,9 +107,9 @@ impl Supervised {
         self.order(Order::Until { term, kill });
     }
 
-    /// Kills the command and its children at once.
+    /// Kills the stage and what it has started, also while the stage is stopped.
     pub(crate) fn kill(&self) {
-        let _ = kill_process_group(self.group, Signal::KILL);
+        self.stage.kill();
     }
 
     fn order(&mut self, order: Order) {
@@ -117,8 +120,6 @@ impl Supervised {
 
 impl Drop for Supervised {
     fn drop(&mut self) {
-        if self.ended.try_recv().is_err() {
-            self.kill();
-        }
+        self.kill();
     }
 }

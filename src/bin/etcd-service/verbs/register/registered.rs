@@ -7,6 +7,7 @@ use etcd_blocking::{Loss, Registrar, Registration, State, Status};
 
 use super::plan::{Name, Plan, plan};
 use super::services_file::Entry;
+use crate::check_report::CheckReport;
 use crate::output::{complain, printable};
 
 /// The registrations, by service and id.
@@ -22,8 +23,7 @@ struct One {
     registration: Registration,
     /// What was said last about it.
     said: String,
-    /// Whether its checks passed when that was said last.
-    was_passing: Option<bool>,
+    checks: CheckReport,
     has_ended: bool,
 }
 
@@ -75,7 +75,7 @@ impl Registered {
                     let one = One {
                         registration,
                         said: String::new(),
-                        was_passing: None,
+                        checks: CheckReport::default(),
                         has_ended: false,
                     };
                     self.registrations.insert(entry.name(), one);
@@ -109,7 +109,9 @@ impl Registered {
     /// Prints the states that changed.
     pub(super) fn report(&mut self) {
         for (name, one) in &mut self.registrations {
-            one.report_health(name);
+            if let Some(news) = one.checks.news(&one.registration) {
+                say(name, &printable(&news));
+            }
             loop {
                 match one.registration.states().try_recv() {
                     Ok(state) => one.report(name, &state),
@@ -156,23 +158,6 @@ impl Registered {
 }
 
 impl One {
-    fn report_health(&mut self, name: &Name) {
-        let Some(health) = self.registration.health() else {
-            return;
-        };
-        let is_passing = health.is_passing();
-        let text = match (is_passing, health.reason) {
-            (true, _) => "its checks pass".to_owned(),
-            (false, Some(reason)) => format!("its checks fail: {}", printable(&reason)),
-            // They have not run yet.
-            (false, None) => return,
-        };
-        if self.was_passing != Some(is_passing) {
-            self.was_passing = Some(is_passing);
-            say(name, &text);
-        }
-    }
-
     fn report(&mut self, name: &Name, state: &State) {
         let text = text(state);
         if !text.is_empty() && text != self.said {

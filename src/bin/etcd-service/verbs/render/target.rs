@@ -4,13 +4,12 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::orders::Orders;
-use crate::child::Running;
+use crate::child::Group;
 
 /// How often a command is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -127,13 +126,8 @@ impl Target {
         shell.env("ETCD_SERVICE_FILE", file).stdin(Stdio::null());
         // Results are on stdout, and this is none.
         let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
-        let child = shell
-            .stdout(stderr)
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+        let running = Group::start(shell.stdout(stderr)).map_err(failed)?;
         let begun = Instant::now();
-        let mut running = Running::new(child);
         loop {
             if let Some(status) = running.ended().map_err(failed)? {
                 return match status.success() {

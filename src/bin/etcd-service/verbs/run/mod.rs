@@ -6,12 +6,13 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use etcd_blocking::crossbeam_channel::{after, never, select};
+use etcd_blocking::crossbeam_channel::{after, never, select, tick};
 use etcd_blocking::{Registrar, Registration, State, Status};
 
 use crate::arguments::{
     CheckArguments, ConnectionArguments, FormatArguments, InstanceArguments, span,
 };
+use crate::check_report::CheckReport;
 use crate::child::Supervised;
 use crate::failure::{Failure, Outcome};
 use crate::output::{complain, printable};
@@ -19,6 +20,9 @@ use crate::registration_state::describe;
 use crate::signals;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use stopping::{Step, Stopping};
+
+/// Time between looks at the results of the checks, to say what changed.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The arguments of `run`.
 #[derive(Args, Debug)]
@@ -78,7 +82,15 @@ impl Run {
         let mut states = &states;
         let ended_states = never();
         let mut stopping = Stopping::new(self.drain_time);
+        let mut report = CheckReport::default();
+        let results = match self.checks.any() {
+            true => tick(LOOK),
+            false => never(),
+        };
         loop {
+            if let Some(news) = report.news(&registration) {
+                self.say(news);
+            }
             let timer = stopping.due().map_or_else(never, |at| {
                 after(at.saturating_duration_since(Instant::now()))
             });
@@ -111,6 +123,7 @@ impl Run {
                     }
                     None
                 }
+                recv(results) -> _ => None,
                 recv(timer) -> _ => stopping.passed(Instant::now()),
             };
             match step {
