@@ -1,13 +1,9 @@
 //! `lock` and `lead`: commands that run one after the other.
 
-use std::fs;
-use std::time::Duration;
-
 use etcd_blocking::local::LocalEtcd;
 use rustix::process::Signal;
 
 use crate::program::{Program, SOON, command_for, run};
-use crate::run::Folder;
 use crate::support::wait::eventually;
 
 #[test]
@@ -86,53 +82,4 @@ fn a_command_is_stopped_before_the_end_of_a_lease_that_is_not_renewed() {
     assert_eq!(program.line(), "asked");
     let ended = program.ended();
     assert_eq!(ended.code, 5, "{ended:?}");
-}
-
-/// Each command writes its number to one file all the time. The file shows in which order they ran.
-#[test]
-fn two_commands_never_run_at_the_same_time_also_if_the_holder_is_stopped() {
-    let etcd = LocalEtcd::start().unwrap();
-    let folder = Folder::new("fenced");
-    let log = folder.file("log");
-    let programs: Vec<_> = (0..5)
-        .map(|name| {
-            let script = format!(
-                "trap '' TERM; while :; do echo $ETCD_FENCING_TOKEN {name} >> {}; sleep 0.01; done",
-                log.display()
-            );
-            let args = ["lock", "job", "--ttl", "3s", "--", "/bin/sh", "-c", &script];
-            Program::start(&mut command_for(&etcd, &args))
-        })
-        .collect();
-    let entries = || -> Vec<(i64, usize)> {
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        let lines = text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        let entry = |line: &str| {
-            let (token, name) = line.trim().split_once(' ')?;
-            Some((token.parse().ok()?, name.parse().ok()?))
-        };
-        lines.filter_map(entry).collect()
-    };
-    let mut last = 0;
-    for _ in 0..3 {
-        let limit = Duration::from_secs(60);
-        let (token, holder) = eventually(limit, "the next one runs", || {
-            entries().last().copied().filter(|(token, _)| *token > last)
-        });
-        last = token;
-        // Past its time to live: the next one gets the lock meanwhile.
-        programs[holder].signal(Signal::STOP);
-        eventually(limit, "another one runs", || {
-            entries()
-                .last()
-                .filter(|(token, _)| *token > last)
-                .map(|_| ())
-        });
-        programs[holder].signal(Signal::CONT);
-        programs[holder].complains("the lock is lost");
-    }
-    let tokens: Vec<_> = entries().into_iter().map(|(token, _)| token).collect();
-    assert!(tokens.is_sorted(), "two ran at the same time");
 }

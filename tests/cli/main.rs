@@ -17,6 +17,8 @@ mod doctor;
 mod health_server;
 mod list;
 mod lock;
+mod lock_deleted;
+mod lock_fenced;
 mod manual;
 mod overrides;
 mod processes;

@@ -1,5 +1,7 @@
 //! Runs a command only while a lock or a leadership is held.
 
+mod own_key;
+
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -22,6 +24,10 @@ const NOT_ACQUIRED: u8 = 4;
 
 /// The exit code when it was lost while the command ran.
 const LOST: u8 = 5;
+
+/// Why it was lost while its session lives.
+const DELETED: &str = "its key was deleted";
+const SILENT: &str = "etcd did not answer in time";
 
 /// The wait before a failed attempt to acquire is repeated.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -88,23 +94,23 @@ impl GuardArguments {
                 },
             }
         };
-        let lost = match self.command.is_empty() {
+        let gone = own_key::gone(held.session.client(), &held.key, held.token)?;
+        let end = match self.command.is_empty() {
             true => {
                 say(printable(&held.key))?;
-                hold(&held, &received)
+                hold(&held, &gone, &received)
             }
-            false => match self.command_while(&held, &received)? {
-                Some(code) => return Ok(give_back(held, what).unwrap_or(code)),
-                None => true,
-            },
+            false => self.command_while(&held, &gone, &received)?,
         };
-        if lost {
-            let why = held.session.check().err().map(|error| error.to_string());
-            let why = why.unwrap_or_else(|| "etcd did not answer in time".to_owned());
-            complain(format!("the {what} is lost: {}", printable(&why)));
-            return Ok(LOST);
+        match end {
+            End::Code(code) => Ok(give_back(held, what).unwrap_or(code)),
+            End::Lost(why) => {
+                let session = held.session.check().err().map(|error| error.to_string());
+                let why = session.as_deref().unwrap_or(why);
+                complain(format!("the {what} is lost: {}", printable(why)));
+                Ok(LOST)
+            }
         }
-        Ok(give_back(held, what).unwrap_or(0))
     }
 
     fn acquire_on_a_thread(
@@ -126,8 +132,13 @@ impl GuardArguments {
         Ok(acquired)
     }
 
-    /// Runs the command. Returns its exit code, or `None` when it was ended because the lease was not renewed.
-    fn command_while(&self, held: &Held, received: &Receiver<i32>) -> Result<Option<u8>, Failure> {
+    /// Runs the command to its end.
+    fn command_while(
+        &self,
+        held: &Held,
+        gone: &Receiver<()>,
+        received: &Receiver<i32>,
+    ) -> Result<End, Failure> {
         let token = held.token.to_string();
         let variables = [
             ("ETCD_LOCK_KEY", held.key.clone()),
@@ -145,7 +156,8 @@ impl GuardArguments {
             // In this order: a stop of this process in between makes the times earlier and never later.
             let now = boot_now();
             let left = held.session.valid_for();
-            if left.is_zero() {
+            // The stage does it, unless it is stopped.
+            if left <= times.kill {
                 command.kill();
             }
             let (term, kill) = times.at(now, left);
@@ -153,13 +165,13 @@ impl GuardArguments {
             select! {
                 recv(command.ended()) -> code => {
                     let in_time = held.session.valid_for() > times.term;
-                    return Ok(in_time.then_some(code.unwrap_or(1)));
+                    return Ok(match in_time {
+                        true => End::Code(code.unwrap_or(1)),
+                        false => End::Lost(SILENT),
+                    });
                 }
-                recv(held.session.lost()) -> _ => {
-                    command.kill();
-                    let _ = command.ended().recv();
-                    return Ok(None);
-                }
+                recv(held.session.lost()) -> _ => return Ok(lost(&command, SILENT)),
+                recv(gone) -> _ => return Ok(lost(&command, DELETED)),
                 recv(received) -> signal => match signal {
                     Ok(SIGTERM | SIGINT) if stops => command.kill(),
                     Ok(SIGTERM | SIGINT) => {
@@ -173,6 +185,21 @@ impl GuardArguments {
             }
         }
     }
+}
+
+/// How it ends.
+enum End {
+    /// It was held to the end, with this exit code.
+    Code(u8),
+    /// It was lost, for this reason if the session still lives.
+    Lost(&'static str),
+}
+
+/// Kills the command of what was lost, and waits for its end.
+fn lost(command: &Supervised, why: &'static str) -> End {
+    command.kill();
+    let _ = command.ended().recv();
+    End::Lost(why)
 }
 
 /// How much of the lease is left when the command gets SIGTERM and SIGKILL.
@@ -267,13 +294,14 @@ fn acquire_in_sessions(
     }
 }
 
-/// Waits until it is lost, which is true, or until a signal asks for the end.
-fn hold(held: &Held, received: &Receiver<i32>) -> bool {
+/// Waits until it is lost, or until a signal asks for the end.
+fn hold(held: &Held, gone: &Receiver<()>, received: &Receiver<i32>) -> End {
     loop {
         select! {
-            recv(held.session.lost()) -> _ => return true,
+            recv(held.session.lost()) -> _ => return End::Lost(SILENT),
+            recv(gone) -> _ => return End::Lost(DELETED),
             recv(received) -> signal => if let Ok(SIGTERM | SIGINT) | Err(_) = signal {
-                return false;
+                return End::Code(0);
             },
         }
     }
