@@ -1,8 +1,9 @@
 //! `lock` and `lead`: commands that run one after the other.
 
 use etcd_blocking::local::LocalEtcd;
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
+use crate::processes::{Mark, children};
 use crate::program::{Program, SOON, command_for, run};
 use crate::support::wait::eventually;
 
@@ -82,4 +83,23 @@ fn a_command_is_stopped_before_the_end_of_a_lease_that_is_not_renewed() {
     assert_eq!(program.line(), "asked");
     let ended = program.ended();
     assert_eq!(ended.code, 5, "{ended:?}");
+}
+
+/// The stage, which ends the command otherwise, is stopped: the program does it.
+#[test]
+fn a_command_ends_before_the_lease_also_if_its_stage_is_stopped() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    for verb in ["lock", "lead"] {
+        let script = "trap '' TERM; echo started; while :; do sleep 0.02; done";
+        let args = [verb, "job", "--ttl", "3s", "--", "/bin/sh", "-c", script];
+        let mark = Mark::new(&format!("stopped-stage-{verb}"));
+        let program = Program::start(mark.set(&mut command_for(&etcd, &args)));
+        assert_eq!(program.line(), "started");
+        kill_process(children(program.pid())[0], Signal::STOP).unwrap();
+        etcd.kill().unwrap();
+        let ended = program.ended();
+        assert_eq!(ended.code, 5, "{ended:?}");
+        assert!(mark.processes().is_empty());
+        etcd.restart_wiped().unwrap();
+    }
 }

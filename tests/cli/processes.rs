@@ -1,8 +1,11 @@
 //! Processes of this machine, as `/proc` shows them.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::Pid;
+
+const VARIABLE: &str = "ETCD_SERVICE_TEST_MARK";
 
 /// The numbers of all processes.
 fn all() -> impl Iterator<Item = i32> {
@@ -10,17 +13,30 @@ fn all() -> impl Iterator<Item = i32> {
     names.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The processes that have this variable in their environment, which descendants inherit, also in another session. A
-/// process that has ended has none.
-pub(crate) fn with_variable(name: &str, value: &str) -> Vec<i32> {
-    let variable = format!("{name}={value}");
-    let has = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment
-            .split(|byte| *byte == 0)
-            .any(|one| one == variable.as_bytes())
-    };
-    all().filter(has).collect()
+/// A variable in the environment of a program, which its descendants inherit, also in another session.
+pub(crate) struct Mark(String);
+
+impl Mark {
+    /// The mark of this name and this run of the tests.
+    pub(crate) fn new(name: &str) -> Self {
+        Mark(format!("{name}-{}", std::process::id()))
+    }
+
+    /// Marks the program of a command.
+    pub(crate) fn set<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env(VARIABLE, &self.0)
+    }
+
+    /// The marked processes. One that has ended, or that is about to begin another program, is none of them.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let variable = format!("{VARIABLE}={}", self.0);
+        let has = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let mut variables = environment.split(|byte| *byte == 0);
+            variables.any(|one| one == variable.as_bytes())
+        };
+        all().filter(has).collect()
+    }
 }
 
 /// The children of a process that are not zombies.

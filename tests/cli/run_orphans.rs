@@ -7,12 +7,10 @@ use std::process::Command;
 use etcd_blocking::local::LocalEtcd;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::processes::{children, with_variable};
+use crate::processes::{Mark, children};
 use crate::program::{Program, SOON, command_for};
 use crate::run::Folder;
 use crate::support::wait::eventually;
-
-const MARK: &str = "ETCD_SERVICE_TEST_MARK";
 
 /// A script that leaves behind a process in a session of its own, an orphan in another one, and a child, which ignore
 /// SIGTERM. It prints `begun` when they run.
@@ -21,15 +19,15 @@ const LEAVES: &str = "trap '' TERM HUP; mark() { echo x >> $0; sleep 1000; }; \
     until [ $(grep -c x $0 2>/dev/null || echo 0) = 3 ]; do sleep 0.02; done; echo begun; ";
 
 /// A verb around [`LEAVES`] and the rest of the script.
-fn start(etcd: &LocalEtcd, verb: &[&str], folder: &Folder, mark: &str, then: &str) -> Program {
+fn start(etcd: &LocalEtcd, verb: &[&str], folder: &Folder, mark: &Mark, then: &str) -> Program {
     let script = format!("{LEAVES}{then}");
     let file = folder.file("begun").display().to_string();
     let args = [verb, &["--", "/bin/sh", "-c", &script, &file]].concat();
-    let program = Program::start(command_for(etcd, &args).env(MARK, mark));
+    let program = Program::start(mark.set(&mut command_for(etcd, &args)));
     assert_eq!(program.line_with("begun"), "begun");
     // A process that begins another program has no environment for a moment.
     eventually(SOON, "its processes run", || {
-        (with_variable(MARK, mark).len() >= 6).then_some(())
+        (mark.processes().len() >= 6).then_some(())
     });
     program
 }
@@ -39,25 +37,25 @@ const WAIT: &str = "while :; do sleep 0.02; done";
 
 /// Nothing is left when the program has ended, without a further wait.
 #[track_caller]
-fn ends(program: Program, mark: &str, code: i32) {
+fn ends(program: Program, mark: &Mark, code: i32) {
     let ended = program.ended();
     assert_eq!(ended.code, code, "{ended:?}");
-    assert_eq!(with_variable(MARK, mark), [] as [i32; 0]);
+    assert_eq!(mark.processes(), [] as [i32; 0]);
 }
 
 #[test]
 fn a_command_that_ends_leaves_nothing_behind() {
     let etcd = LocalEtcd::start().unwrap();
-    for (verb, mark) in [
+    for (verb, name) in [
         (&RUN[..], "end-run"),
         (&["lock", "job"], "end-lock"),
         (&["lead", "job"], "end-lead"),
     ] {
-        let folder = Folder::new(mark);
+        let (folder, mark) = (Folder::new(name), Mark::new(name));
         let script = "until test -f $0.end; do sleep 0.02; done; exit 5";
-        let program = start(&etcd, verb, &folder, mark, script);
+        let program = start(&etcd, verb, &folder, &mark, script);
         fs::write(folder.file("begun.end"), "").unwrap();
-        ends(program, mark, 5);
+        ends(program, &mark, 5);
     }
 }
 
@@ -65,39 +63,39 @@ fn a_command_that_ends_leaves_nothing_behind() {
 fn a_command_that_is_killed_after_its_grace_leaves_nothing_behind() {
     let etcd = LocalEtcd::start().unwrap();
     let stop = ["--stop-grace", "300ms"];
-    for (verb, mark) in [
+    for (verb, name) in [
         (&[&RUN[..], &["--drain-time", "0"]].concat()[..], "term-run"),
         (&["lock", "job"], "term-lock"),
         (&["lead", "job"], "term-lead"),
     ] {
-        let folder = Folder::new(mark);
-        let program = start(&etcd, &[verb, &stop].concat(), &folder, mark, WAIT);
+        let (folder, mark) = (Folder::new(name), Mark::new(name));
+        let program = start(&etcd, &[verb, &stop].concat(), &folder, &mark, WAIT);
         program.signal(Signal::TERM);
-        ends(program, mark, 137);
+        ends(program, &mark, 137);
     }
 }
 
 #[test]
 fn a_lock_that_is_lost_leaves_nothing_behind() {
     let etcd = LocalEtcd::start().unwrap();
-    for (verb, mark) in [("lock", "lost-lock"), ("lead", "lost-lead")] {
-        let folder = Folder::new(mark);
-        let program = start(&etcd, &[verb, "job", "--ttl", "60s"], &folder, mark, WAIT);
+    for (verb, name) in [("lock", "lost-lock"), ("lead", "lost-lead")] {
+        let (folder, mark) = (Folder::new(name), Mark::new(name));
+        let program = start(&etcd, &[verb, "job", "--ttl", "60s"], &folder, &mark, WAIT);
         etcd.revoke_all().unwrap();
-        ends(program, mark, 5);
+        ends(program, &mark, 5);
     }
 }
 
 #[test]
 fn a_stage_that_is_killed_leaves_nothing_behind() {
     let etcd = LocalEtcd::start().unwrap();
-    for (verb, mark) in [(&RUN[..], "stage-run"), (&["lock", "job"], "stage-lock")] {
-        let folder = Folder::new(mark);
-        let program = start(&etcd, verb, &folder, mark, WAIT);
+    for (verb, name) in [(&RUN[..], "stage-run"), (&["lock", "job"], "stage-lock")] {
+        let (folder, mark) = (Folder::new(name), Mark::new(name));
+        let program = start(&etcd, verb, &folder, &mark, WAIT);
         let stage = children(program.pid());
         assert_eq!(stage.len(), 1);
         kill_process(stage[0], Signal::KILL).unwrap();
-        ends(program, mark, 137);
+        ends(program, &mark, 137);
     }
 }
 
@@ -105,24 +103,53 @@ fn a_stage_that_is_killed_leaves_nothing_behind() {
 fn a_wrapper_that_is_killed_leaves_nothing_behind() {
     let etcd = LocalEtcd::start().unwrap();
     let stop = ["--stop-grace", "300ms"];
-    for (verb, mark) in [
+    for (verb, name) in [
         (&RUN[..], "wrapper-run"),
         (&["lock", "job"], "wrapper-lock"),
     ] {
-        let folder = Folder::new(mark);
-        let program = start(&etcd, &[verb, &stop].concat(), &folder, mark, WAIT);
+        let (folder, mark) = (Folder::new(name), Mark::new(name));
+        let program = start(&etcd, &[verb, &stop].concat(), &folder, &mark, WAIT);
         program.signal(Signal::KILL);
         assert_eq!(program.ended().code, 137);
         eventually(SOON, "nothing is left", || {
-            with_variable(MARK, mark).is_empty().then_some(())
+            mark.processes().is_empty().then_some(())
         });
     }
+}
+
+/// Each process of a chain starts the next one in a session of its own, and ends.
+#[test]
+fn a_chain_of_orphans_is_ended() {
+    let etcd = LocalEtcd::start().unwrap();
+    let (folder, mark) = (Folder::new("chain"), Mark::new("chain"));
+    let (hop, end) = (folder.file("hop"), folder.file("end"));
+    // The test ends the chain if the program does not.
+    let script = "test -f $1 && exit; echo x >> $0.hops; setsid sh $0 $1 &";
+    fs::write(&hop, script).unwrap();
+    let script = "sh $0 $1; until [ $(grep -c x $0.hops) -gt 20 ]; do sleep 0.02; done; exit 5";
+    let [hop_path, end_path] = [&hop, &end].map(|path| path.display().to_string());
+    let command = ["--", "/bin/sh", "-c", script, &hop_path, &end_path];
+    let args = [&RUN[..], &command].concat();
+    let mut program = Program::start(mark.set(&mut command_for(&etcd, &args)));
+    let ended = program.ended_within(2 * SOON);
+    let hops = || {
+        fs::read_to_string(folder.file("hop.hops"))
+            .unwrap()
+            .lines()
+            .count()
+    };
+    let before = hops();
+    // A process that begins another program has no environment for a moment: one look is not enough.
+    let left = (0..100).find(|_| !mark.processes().is_empty());
+    let after = hops();
+    fs::write(end, "").unwrap();
+    assert_eq!((ended.code, left, before), (5, None, after), "{ended:?}");
 }
 
 #[test]
 fn checks_leave_nothing_behind() {
     let etcd = LocalEtcd::start().unwrap();
-    let folder = Folder::new("checks");
+    let (folder, mark) = (Folder::new("checks"), Mark::new("checks"));
     let file = folder.file("checked");
     let check = format!(
         "exec:setsid sleep 1000 & echo x >> {}; sleep 1000",
@@ -135,13 +162,13 @@ fn checks_leave_nothing_behind() {
         end.display()
     );
     let args = [&verb[..], &["--", "/bin/sh", "-c", &script]].concat();
-    let program = Program::start(command_for(&etcd, &args).env(MARK, "checks"));
+    let program = Program::start(mark.set(&mut command_for(&etcd, &args)));
     eventually(SOON, "the check runs", || file.exists().then_some(()));
     eventually(SOON, "its processes run", || {
-        (with_variable(MARK, "checks").len() >= 5).then_some(())
+        (mark.processes().len() >= 5).then_some(())
     });
     fs::write(end, "").unwrap();
-    ends(program, "checks", 4);
+    ends(program, &mark, 4);
 }
 
 #[test]

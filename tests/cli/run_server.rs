@@ -9,12 +9,11 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Cause, Change, Client, Discovery, ServiceView};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::processes::{children, with_variable};
+use crate::processes::{Mark, children};
 use crate::program::{Program, SOON, command_for};
 use crate::run::Folder;
 use crate::support::wait::eventually;
 
-const MARK: &str = "RUN_SERVER_TEST_MARK";
 /// What is documented is TTL + 2 s; a machine that is busy may need longer.
 const LIMIT: Duration = Duration::from_secs(5 + 2 + 30);
 
@@ -24,7 +23,7 @@ struct Served {
     view: ServiceView,
     program: Program,
     addr: String,
-    mark: &'static str,
+    mark: Mark,
     folder: Folder,
 }
 
@@ -64,9 +63,10 @@ fn answers(addr: &str) -> bool {
 
 impl Served {
     /// Starts `run`; the server begins to listen when the file `go` exists.
-    fn start(mark: &'static str) -> Self {
+    fn start(name: &str) -> Self {
+        let mark = Mark::new(name);
         let etcd = LocalEtcd::start().unwrap();
-        let folder = Folder::new(mark);
+        let folder = Folder::new(name);
         let addr = free_addr();
         let (host, port) = addr.split_once(':').unwrap();
         let script = format!(
@@ -94,7 +94,7 @@ impl Served {
             "-c",
             &script,
         ];
-        let program = Program::start(command_for(&etcd, &args).env(MARK, mark));
+        let program = Program::start(mark.set(&mut command_for(&etcd, &args)));
         let view = view(&etcd);
         Served {
             etcd,
@@ -106,8 +106,8 @@ impl Served {
         }
     }
 
-    fn registered(mark: &'static str) -> Self {
-        let served = Self::start(mark);
+    fn registered(name: &str) -> Self {
+        let served = Self::start(name);
         served.go();
         served.program.complains("registered, under lease");
         served.view.wait_for(1, LIMIT).unwrap();
@@ -143,7 +143,7 @@ impl Served {
 
     fn nothing_runs(&self) {
         eventually(LIMIT, "no process is left", || {
-            with_variable(MARK, self.mark).is_empty().then_some(())
+            self.mark.processes().is_empty().then_some(())
         });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Pid, getpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 
 /// What is known about the children of this process.
 #[derive(Debug, Default)]
@@ -31,22 +31,23 @@ pub(super) fn ledger() -> MutexGuard<'static, Ledger> {
 }
 
 /// The children of this process, also those that have ended and are not reaped. Elsewhere than on Linux, none are known.
-pub(super) fn children() -> Vec<Pid> {
-    if !cfg!(target_os = "linux") {
-        return Vec::new();
-    }
-    let this = getpid();
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
+/// Each is looked up when it is asked for, so that it has little time to start a successor before it is killed.
+pub(super) fn children() -> impl Iterator<Item = Pid> {
+    // One call shows that there are none, the usual case at the end.
+    let looks = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let processes = match waitid(WaitId::All, looks) {
+        Err(rustix::io::Errno::CHILD) => None,
+        _ if !cfg!(target_os = "linux") => None,
+        _ => fs::read_dir("/proc").ok(),
     };
-    let child = |name: &str| {
-        let pid = Pid::from_raw(name.parse().ok()?)?;
+    let this = getpid().as_raw_pid();
+    processes.into_iter().flatten().filter_map(move |entry| {
+        let name = entry.ok()?.file_name();
+        let pid = Pid::from_raw(name.to_str()?.parse().ok()?)?;
         // The name of a program may have any bytes.
-        let stat = fs::read(format!("/proc/{name}/stat")).ok()?;
-        (parent(&String::from_utf8_lossy(&stat))? == this.as_raw_pid()).then_some(pid)
-    };
-    let names = processes.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| child(&name)).collect()
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        (parent(&String::from_utf8_lossy(&stat))? == this).then_some(pid)
+    })
 }
 
 /// The parent in a line of `/proc/PID/stat`: the second field after the name, which may have spaces and brackets.

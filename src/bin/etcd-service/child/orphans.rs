@@ -38,7 +38,7 @@ pub(super) fn adopt() -> io::Result<()> {
     if ledger.adopts || !cfg!(target_os = "linux") {
         return Ok(());
     }
-    ledger.inherited = children().into_iter().map(Pid::as_raw_pid).collect();
+    ledger.inherited = children().map(Pid::as_raw_pid).collect();
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let thread = thread::Builder::new().name("orphans".into());
