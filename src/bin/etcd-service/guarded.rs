@@ -157,7 +157,7 @@ impl GuardArguments {
             let now = boot_now();
             let left = held.session.valid_for();
             // The stage does it, unless it is stopped.
-            if left <= times.kill {
+            if times.is_over(left) {
                 command.kill();
             }
             let (term, kill) = times.at(now, left);
@@ -216,6 +216,11 @@ impl KillTimes {
             term: ttl / 3,
             kill: (ttl / 10).max(Duration::from_millis(500)),
         }
+    }
+
+    /// Whether the command must have been killed when this is left of the lease.
+    fn is_over(self, left: Duration) -> bool {
+        left <= self.kill
     }
 
     fn at(self, now: Duration, left: Duration) -> (Duration, Duration) {
@@ -346,6 +351,9 @@ mod tests {
             let (term, kill) = times.at(now, ttl);
             assert!(now + ttl / 2 < term && term < kill);
             assert_eq!(kill + times.kill, now + ttl);
+            // What the stage does at this time, the program does if the stage is stopped.
+            let just_before = times.kill + Duration::from_millis(1);
+            assert!(times.is_over(times.kill) && !times.is_over(just_before));
         }
     }
 }
