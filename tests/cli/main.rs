@@ -15,6 +15,8 @@ mod support;
 mod arguments;
 mod doctor;
 mod health_server;
+mod doctor_cluster;
+mod doctor_tls;
 mod list;
 mod lock;
 mod lock_deleted;

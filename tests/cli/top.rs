@@ -15,7 +15,7 @@ fn one_frame_goes_to_a_pipe() {
         let ended = run(&mut command_for(&etcd, args));
         assert_eq!(ended.code, 0, "{ended:?}");
         assert!(
-            ended.stdout.starts_with("1 services, 1 instances"),
+            ended.stdout.starts_with("1 service, 1 instance,"),
             "{ended:?}"
         );
         assert!(ended.stdout.contains("up to date"), "{ended:?}");

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use rcgen::{
@@ -44,6 +45,8 @@ enum Valid {
     Before,
     Now,
     Later,
+    /// For this number of days and an hour more.
+    Days(u32),
 }
 
 impl Valid {
@@ -51,7 +54,7 @@ impl Valid {
     fn since(self) -> Option<i32> {
         match self {
             Valid::Before => Some(2018),
-            Valid::Now => None,
+            Valid::Now | Valid::Days(_) => None,
             Valid::Later => Some(2999),
         }
     }
@@ -118,6 +121,12 @@ impl Leaf {
         self
     }
 
+    /// Makes it expire in so many days and an hour.
+    pub fn days_left(mut self, days: u32) -> Self {
+        self.valid = Valid::Days(days);
+        self
+    }
+
     /// Makes it valid in 2999 only.
     pub fn not_valid_yet(mut self) -> Self {
         self.valid = Valid::Later;
@@ -175,6 +184,10 @@ impl Authority {
         if let Some(year) = leaf.valid.since() {
             params.not_before = date_time_ymd(year, 1, 1);
             params.not_after = date_time_ymd(year + 1, 1, 1);
+        }
+        if let Valid::Days(days) = leaf.valid {
+            let left = Duration::from_secs(u64::from(days) * 86_400 + 3_600);
+            params.not_after = (SystemTime::now() + left).into();
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();

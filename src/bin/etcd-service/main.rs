@@ -3,6 +3,8 @@
 
 mod arguments;
 mod check_report;
+mod base64;
+mod calendar;
 mod child;
 mod failure;
 mod guarded;

@@ -1,5 +1,7 @@
 //! What the program prints: text that is safe on a terminal, and lines whose reader may be gone.
 
+mod bytes;
+mod counted;
 mod csv;
 mod json;
 mod lines;
@@ -9,6 +11,8 @@ mod shell;
 mod table;
 mod utc;
 
+pub(crate) use bytes::bytes;
+pub(crate) use counted::counted;
 pub(crate) use csv::csv_record;
 pub(crate) use json::{instance_json, json_line};
 pub(crate) use lines::Lines;

@@ -14,7 +14,7 @@ use etcd_blocking::{Client, Discovery, Instance, ServiceView};
 use crate::arguments::{ConnectionArguments, FormatArguments};
 use crate::failure::{Failure, Outcome};
 use crate::operator_setting::OperatorSettings;
-use crate::output::{complain, say};
+use crate::output::{complain, counted, say};
 use listing::{Listing, Output};
 use selection::Selection;
 
@@ -99,7 +99,8 @@ impl List {
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     return Err(Failure::failed(format!(
-                        "{service} has {ready} of {wanted} instances after {timeout:?}; --command-timeout sets the time"
+                        "{service} has {ready} of {} after {timeout:?}; --command-timeout sets the time",
+                        counted(wanted, "instance")
                     )));
                 }
                 Err(RecvTimeoutError::Disconnected) => {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::calendar::Civil;
+
 /// Parses a time such as `2026-05-04 10:00:00`. The seconds, and the time of the day, may be left out; `T` may be
 /// in place of the space, and `Z` at the end.
 pub(super) fn moment(text: &str) -> Result<SystemTime, String> {
@@ -22,27 +24,18 @@ fn seconds(text: &str) -> Option<u64> {
         Some(second) => second?,
         None => 0,
     };
-    let is_leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-    let longest = match month {
-        2 => 28 + u64::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    let is_time = (1970..=9999).contains(&year) && (1..=longest).contains(&day);
-    if !is_time || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
     if date.next().is_some() || time.next().is_some() {
         return None;
     }
-    // Years that begin in March have the leap day at their end.
-    let (year, month) = match month {
-        3.. => (year, month - 3),
-        _ => (year - 1, month + 9),
+    let civil = Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
     };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    Some((days - 719_468) * 86_400 + hour * 3_600 + minute * 60 + second)
+    civil.seconds()
 }
 
 /// A number of digits only: `parse` would take a sign, too.

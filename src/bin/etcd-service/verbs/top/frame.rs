@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::state::{Order, State};
-use crate::output::printable;
+use crate::output::{counted, printable};
 use crate::registry::{Picture, ServicePicture, Shown};
 
 /// The statuses in the order of their columns.
@@ -142,11 +142,12 @@ fn summary(picture: &Picture) -> String {
     let why = why.map_or_else(String::new, |why| format!(" ({})", printable(why)));
     let bad = match picture.bad_total {
         0 => String::new(),
-        bad => format!(", {bad} bad values"),
+        bad => format!(", {}", counted(bad, "bad value")),
     };
     format!(
-        "{} services, {instances} instances{bad}, revision {}, {state}{why}",
-        picture.services.len(),
+        "{}, {}{bad}, revision {}, {state}{why}",
+        counted(picture.services.len(), "service"),
+        counted(instances, "instance"),
         picture.revision().get()
     )
 }
@@ -331,7 +332,7 @@ mod tests {
         let mut picture = picture(&["api"]);
         let text = plain(&picture).join("\n");
         assert!(
-            text.starts_with("1 services, 1 instances, revision 0, up to date\n"),
+            text.starts_with("1 service, 1 instance, revision 0, up to date\n"),
             "{text}"
         );
         assert!(text.contains("one\\u{1b}[2J"), "{text}");
