@@ -13,7 +13,7 @@ pub(crate) struct Line {
     pub(crate) time: u64,
     pub(crate) revision: i64,
     pub(crate) kind: Kind,
-    /// The key, if it is UTF-8.
+    /// The key, if it is UTF-8. Of a line about the connection, the prefix that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
     /// The key in base64, if it is not.

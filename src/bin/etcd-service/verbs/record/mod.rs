@@ -1,23 +1,24 @@
 //! The verb `record`.
 
 mod line;
+mod recording;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use etcd_blocking::crossbeam_channel::{Receiver, select};
+use etcd_blocking::crossbeam_channel::{Receiver, Select, bounded, select};
 use etcd_blocking::mirror::{KeyChange, Mirror, MirrorEvent, ResetCause};
 use etcd_blocking::{Client, KeyRange, KeyValue, LeaseId, Revision};
 
-use crate::arguments::ConnectionArguments;
+use crate::arguments::{ConnectionArguments, FormatArguments};
 use crate::failure::{Failure, Outcome};
 use crate::output::complain;
 use crate::signals::signals;
 pub(crate) use line::{Kind, Line};
+use recording::Recording;
 
 /// The largest number of leases that one batch of deletions asks about.
 const MOST_LEASES: usize = 16;
@@ -34,12 +35,14 @@ const RETRY: Duration = Duration::from_secs(1);
   etcd-service record --out registry.jsonl
   etcd-service replay registry.jsonl --out timeline.svg")]
 pub(crate) struct Record {
-    /// What the recorded keys begin with
-    #[arg(long, default_value = "/services/")]
-    prefix: String,
-    /// The file that the lines are appended to; it is made if it does not exist
+    #[command(flatten)]
+    formats: FormatArguments,
+    /// The file that the lines are written to; it is made if it does not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Goes on with the recording in the file, if there is one
+    #[arg(long)]
+    append: bool,
     /// Ends the recording before the file is larger than this [default: it has no end]
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
@@ -49,23 +52,59 @@ impl Record {
     pub(crate) fn run(self, connection: &ConnectionArguments) -> Outcome {
         let signals = signals()?;
         let client = connection.connect()?;
-        let mut recording = Recording::open(self.out, self.max_bytes)?;
-        let Some(mirror) = first_list(&client, &self.prefix, &signals)? else {
-            return Ok(0);
+        let mut ranges: Vec<(String, KeyRange)> = Vec::new();
+        for (codec, prefix) in self.formats.formats() {
+            let range = codec.all(&prefix);
+            if !ranges.iter().any(|(_, of)| *of == range) {
+                ranges.push((prefix, range));
+            }
+        }
+        let (out, append, max_bytes) = (self.out, self.append, self.max_bytes);
+        // On a thread, because a named pipe is opened once it has a reader.
+        let (sender, opened) = bounded(1);
+        let open = move || {
+            let _ = sender.send(Recording::open(out, append, max_bytes));
         };
+        let thread = thread::Builder::new().name("open".into());
+        thread
+            .spawn(open)
+            .map_err(|error| Failure::failed(format!("start a thread: {error}")))?;
+        let mut recording = select! {
+            recv(signals) -> _ => return Ok(0),
+            recv(opened) -> opened => opened.map_err(Failure::failed)??,
+        };
+        let mut sources = Vec::new();
+        for (prefix, range) in ranges {
+            let Some(mirror) = first_list(&client, range, &signals)? else {
+                return Ok(0);
+            };
+            sources.push(Source::new(prefix, mirror));
+        }
+        let changes = sources.iter().map(|source| source.mirror.changes().clone());
+        let changes: Vec<_> = changes.collect();
         loop {
-            select! {
-                recv(signals) -> _ => return Ok(0),
-                recv(mirror.changes()) -> event => match event {
-                    Ok(Ok(event)) => {
-                        if !recording.event(&client, &mirror, event)? {
-                            complain("the file has reached --max-bytes: the recording ends");
-                            return Ok(0);
-                        }
-                    }
-                    Ok(Err(error)) => return Err(error.into()),
-                    Err(_) => return Err(Failure::failed("the connection was closed")),
-                },
+            let mut select = Select::new();
+            for of_source in &changes {
+                select.recv(of_source);
+            }
+            let signalled = select.recv(&signals);
+            let chosen = select.select();
+            let index = chosen.index();
+            if index == signalled {
+                let _ = chosen.recv(&signals);
+                return Ok(0);
+            }
+            let (Some(source), Some(changes)) = (sources.get_mut(index), changes.get(index)) else {
+                return Ok(0);
+            };
+            let lines = match chosen.recv(changes) {
+                Ok(Ok(event)) => source.lines(&client, event),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err(Failure::failed("the connection was closed")),
+            };
+            if !recording.write(&lines)? {
+                complain("the file has reached --max-bytes: the recording ends");
+                return Ok(0);
             }
         }
     }
@@ -74,12 +113,12 @@ impl Record {
 /// Waits for the first list; `None` if a signal came first. That etcd is away is said once.
 fn first_list(
     client: &Client,
-    prefix: &str,
+    range: KeyRange,
     signals: &Receiver<i32>,
 ) -> Result<Option<Mirror>, Failure> {
     let mut is_said = false;
     loop {
-        let pending = client.submit_mirror(KeyRange::prefix(prefix));
+        let pending = client.submit_mirror(range.clone());
         let error = select! {
             recv(signals) -> _ => return Ok(None),
             recv(pending.receiver()) -> mirror => match mirror {
@@ -106,52 +145,27 @@ fn first_list(
     }
 }
 
-/// The file, and what is said about etcd.
-struct Recording {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-    max_bytes: Option<u64>,
+/// A prefix that is recorded, and what was said about it.
+#[derive(Debug)]
+struct Source {
+    prefix: String,
+    mirror: Mirror,
     is_stale: bool,
     revision: Revision,
 }
 
-impl Recording {
-    fn open(path: PathBuf, max_bytes: Option<u64>) -> Result<Self, Failure> {
-        let open = || {
-            let options = &mut OpenOptions::new();
-            let mut file = options.read(true).append(true).create(true).open(&path)?;
-            // An earlier recording may have been cut off inside a line. A pipe or terminal has no end to read.
-            let mut last = [b'\n'];
-            if file.metadata()?.is_file() && file.seek(SeekFrom::End(0))? > 0 {
-                file.seek(SeekFrom::End(-1))?;
-                file.read_exact(&mut last)?;
-            }
-            if last != *b"\n" {
-                file.write_all(b"\n")?;
-            }
-            let bytes = file.metadata()?.len();
-            Ok::<_, std::io::Error>((file, bytes))
-        };
-        let (file, bytes) =
-            open().map_err(|error| Failure::failed(format!("open {}: {error}", path.display())))?;
-        Ok(Recording {
-            path,
-            file,
-            bytes,
-            max_bytes,
+impl Source {
+    fn new(prefix: String, mirror: Mirror) -> Self {
+        Source {
+            prefix,
+            mirror,
             is_stale: false,
             revision: Revision::default(),
-        })
+        }
     }
 
-    /// Writes what an event says. Returns `false`, and writes nothing, if the file would be too large.
-    fn event(
-        &mut self,
-        client: &Client,
-        mirror: &Mirror,
-        event: MirrorEvent,
-    ) -> Result<bool, Failure> {
+    /// The lines for an event.
+    fn lines(&mut self, client: &Client, event: MirrorEvent) -> String {
         let mut out = String::new();
         match event {
             MirrorEvent::Changed { revision, changes } => {
@@ -190,7 +204,7 @@ impl Recording {
             }
             MirrorEvent::Stale { .. } => {
                 if !self.is_stale {
-                    let why = mirror.last_error();
+                    let why = self.mirror.last_error();
                     let why = why.map_or_else(String::new, |error| format!(": {error}"));
                     complain(format!(
                         "etcd is away; the recording goes on when it is back{why}"
@@ -208,23 +222,16 @@ impl Recording {
             }
             _ => {}
         }
-        // One write for a batch: `File` has no buffer of its own.
-        let bytes = u64::try_from(out.len()).unwrap_or(u64::MAX);
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.max_bytes.is_some_and(|most| self.bytes > most) {
-            return Ok(false);
-        }
-        let written = self.file.write_all(out.as_bytes());
-        written
-            .map_err(|error| Failure::failed(format!("write {}: {error}", self.path.display())))?;
-        Ok(true)
+        out
     }
 
+    /// A line about the prefix.
     fn line(&self, kind: Kind) -> Line {
         Line {
             time: now(),
             revision: self.revision.get(),
             kind,
+            key: Some(self.prefix.clone()),
             ..Line::default()
         }
     }

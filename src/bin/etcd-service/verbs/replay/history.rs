@@ -26,6 +26,7 @@ pub(super) struct History {
     keys: BTreeMap<Vec<u8>, Instance>,
     services: BTreeMap<String, Timeline>,
     outages: Vec<(SystemTime, SystemTime)>,
+    gaps: Vec<(SystemTime, String)>,
     /// Since when etcd is away.
     away: Option<SystemTime>,
 }
@@ -39,6 +40,7 @@ impl History {
             keys: BTreeMap::new(),
             services: BTreeMap::new(),
             outages: Vec::new(),
+            gaps: Vec::new(),
             away: None,
         }
     }
@@ -48,16 +50,28 @@ impl History {
         let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(line.time));
         // Clocks can be set back.
         let at = at.unwrap_or(self.ended).max(self.ended);
+        let is_first = self.begun.is_none();
         self.begun.get_or_insert(at);
         self.ended = at;
         match line.kind {
             Kind::Reset if line.cause.as_deref() == Some("first") => {
-                // Another recording begins: what happened before is not known.
-                for (_, instance) in std::mem::take(&mut self.keys) {
+                // What happened before is not known. The line has the prefix that it is about.
+                let prefix = line.key().unwrap_or_default();
+                let known = std::mem::take(&mut self.keys).into_iter();
+                let (gone, kept): (BTreeMap<_, _>, _) =
+                    known.partition(|(key, _)| key.starts_with(&prefix));
+                self.keys = kept;
+                if !is_first && !gone.is_empty() {
+                    self.gaps.push((at, "another recording begins".into()));
+                }
+                for (_, instance) in gone {
                     self.removed(instance, at, Cause::Resync);
                 }
             }
-            Kind::Reset => {}
+            Kind::Reset => {
+                let cause = line.cause.as_deref().unwrap_or("other");
+                self.gaps.push((at, cause.to_owned()));
+            }
             Kind::Put => {
                 if let (Some(key), Some(value)) = (line.key(), line.value()) {
                     self.put(key, &value, at);
@@ -160,7 +174,10 @@ impl History {
         });
         let away = self.away.map(|from| (from, self.ended));
         let outages = self.outages.iter().copied().chain(away);
+        let gaps = self.gaps.iter();
+        let gaps = gaps.filter(|(at, _)| (begun..=ended).contains(at));
         Chart {
+            gaps: gaps.cloned().collect(),
             begun,
             ended,
             services: services.filter(|(_, tracks)| !tracks.is_empty()).collect(),
@@ -224,6 +241,30 @@ mod tests {
             8
         );
     }
+
+    #[test]
+    fn a_recording_that_goes_on_has_gaps_and_forgets_its_own_prefix_only() {
+        let native = etcd_blocking::codec::by_name("native").unwrap();
+        let formats = ["/services/", "/other/"].map(|prefix| (Arc::clone(&native), prefix.into()));
+        let mut history = History::new(formats.to_vec());
+        let up = r#"{"addr":"10.0.0.1:80","status":"up"}"#;
+        let of = |prefix: &str| Line {
+            key: Some(prefix.into()),
+            ..line(1_000, Kind::Reset, "", Some("first"))
+        };
+        history.apply(&of("/services/"));
+        history.apply(&line(1_000, Kind::Put, up, None));
+        history.apply(&of("/other/"));
+        assert_eq!(history.keys.len(), 1);
+        history.apply(&line(2_000, Kind::Reset, "", Some("relisted")));
+        assert_eq!(history.keys.len(), 1);
+        history.apply(&of("/services/"));
+        assert_eq!(history.keys.len(), 0);
+        let chart = history.chart(None, None);
+        let gaps: Vec<_> = chart.gaps.iter().map(|(_, why)| why.as_str()).collect();
+        assert_eq!(gaps, ["relisted", "another recording begins"]);
+    }
+
     #[test]
     fn a_part_of_a_recording_has_only_what_happened_in_it() {
         let native = etcd_blocking::codec::by_name("native").unwrap();

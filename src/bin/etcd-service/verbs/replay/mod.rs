@@ -5,7 +5,7 @@ mod moment;
 mod picture;
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,10 +13,16 @@ use clap::Args;
 
 use crate::arguments::{ConnectionArguments, FormatArguments};
 use crate::failure::{Failure, Outcome};
-use crate::output::complain;
+use crate::output::{complain, counted};
 use crate::verbs::record::Line;
 use history::History;
 use moment::moment;
+
+/// The largest line that is read at once; that of a value of 1.5 MiB, the limit of etcd, has 2 MiB in base64.
+const LONGEST: u64 = 64 * 1024 * 1024;
+
+/// The number of lines after which a file without a line of a recording is not read on.
+const FOREIGN: u64 = 100;
 
 /// The arguments of `replay`.
 #[derive(Args, Debug)]
@@ -52,7 +58,12 @@ impl Replay {
         let mut history = History::new(self.formats.formats().collect());
         let (mut read, mut broken) = (0_u64, 0_u64);
         let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+        loop {
+            line.clear();
+            let mut limited = (&mut lines).take(LONGEST);
+            if limited.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+                break;
+            }
             match serde_json::from_slice::<Line>(&line) {
                 Ok(line) => {
                     read += 1;
@@ -61,17 +72,30 @@ impl Replay {
                 Err(_) if line.trim_ascii().is_empty() => {}
                 Err(_) => broken += 1,
             }
-            line.clear();
+            if read == 0 && broken >= FOREIGN {
+                break;
+            }
         }
-        if read == 0 {
+        if read <= broken {
             let path = self.file.display();
-            return Err(Failure::failed(format!(
-                "{path} has no line of a recording: name a file that `record` wrote"
-            )));
+            return Err(Failure::failed(match read {
+                0 => {
+                    format!("{path} is no recording: none of its lines is one that `record` writes")
+                }
+                _ => format!(
+                    "{path} is no recording: {} of {} are not what `record` writes",
+                    counted(broken, "line"),
+                    read + broken
+                ),
+            }));
         }
         if broken > 0 {
             complain(format!(
-                "{broken} lines are cut off or not of a recording; they are left out"
+                "{} cut off or not of a recording, and left out",
+                match broken {
+                    1 => "1 line is".to_owned(),
+                    _ => format!("{} are", counted(broken, "line")),
+                }
             ));
         }
         let svg = picture::svg(&history.chart(self.from, self.to));
