@@ -36,5 +36,6 @@ mod run_orphans;
 mod run_server;
 mod serve;
 mod serve_programs;
+mod terminal;
 mod top;
 mod watch;

@@ -48,8 +48,8 @@ impl Lines {
     }
 }
 
-/// Waits until the reader of stdout has closed it. Of a file it waits for ever.
-fn wait_until_closed() {
+/// Waits until the reader of stdout, or the terminal, has closed it. Of a file it waits for ever.
+pub(crate) fn wait_until_closed() {
     let stdout = io::stdout();
     loop {
         let mut fds = [PollFd::new(&stdout, PollFlags::empty())];

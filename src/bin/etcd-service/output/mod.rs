@@ -15,7 +15,7 @@ pub(crate) use bytes::bytes;
 pub(crate) use counted::counted;
 pub(crate) use csv::csv_record;
 pub(crate) use json::{instance_json, json_line};
-pub(crate) use lines::Lines;
+pub(crate) use lines::{Lines, wait_until_closed};
 pub(crate) use printable::printable;
 pub(crate) use say::{complain, say};
 pub(crate) use shell::{shell_variable, variable_name};

@@ -1,21 +1,27 @@
 //! The verb `top`.
 
 mod frame;
+mod screen;
 mod state;
 
 use std::io::{self, IsTerminal as _};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ratatui::DefaultTerminal;
+use etcd_blocking::crossbeam_channel::Receiver;
 use ratatui::crossterm::event;
+use rustix::process::{Signal, kill_current_process_group};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::arguments::{ConnectionArguments, FormatArguments};
 use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use crate::output::{say, wait_until_closed};
 use crate::registry::Registry;
-use crate::signals::signals;
+use crate::signals::receive;
 use frame::{draw, plain};
+use screen::{Screen, terminal_failed};
 use state::{After, State};
 
 /// The longest wait for a key before the picture is looked at.
@@ -31,7 +37,7 @@ const QUIET: Duration = Duration::from_millis(300);
 #[derive(Args, Debug)]
 #[command(
     after_help = "Keys: q ends; arrows choose a service; Enter shows its instances, and Esc the services again; \
-/ filters by name; s sorts by another column.
+/ filters by name; s sorts by another column; Ctrl-Z stops.
 
 Examples:
   etcd-service top
@@ -52,13 +58,16 @@ impl Top {
         if self.once || !io::stdout().is_terminal() {
             return once(&registry, client.timeout());
         }
-        let signals = signals()?;
-        // It enters the alternate screen, and restores the terminal if the program panics.
-        let mut terminal = ratatui::try_init().map_err(terminal_failed)?;
-        let result = live(&mut terminal, &registry, &|| signals.try_recv().is_ok());
-        let restored = ratatui::try_restore().map_err(terminal_failed);
-        result.and(restored)?;
-        Ok(0)
+        let signals = receive(&[SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT])?;
+        end_with_terminal()?;
+        let mut screen = Screen::open()?;
+        let result = live(&mut screen, &registry, &signals);
+        let closed = screen.close();
+        match result? {
+            // The terminal is gone.
+            End::HungUp => Ok(0),
+            End::Asked => closed.map(|()| 0),
+        }
     }
 }
 
@@ -86,37 +95,70 @@ fn once(registry: &Registry, limit: Duration) -> Outcome {
     Ok(0)
 }
 
+/// Ends the program when the terminal is closed. The library that reads keys does not return from its call then, so
+/// nothing else in this program would notice.
+fn end_with_terminal() -> Result<(), Failure> {
+    let watch = || {
+        wait_until_closed();
+        std::process::exit(0);
+    };
+    let thread = thread::Builder::new().name("closed-terminal".into());
+    let started = thread.spawn(watch);
+    started.map_err(|error| Failure::failed(format!("start a thread: {error}")))?;
+    Ok(())
+}
+
+/// Why the interactive view ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By a key or a signal.
+    Asked,
+    /// The terminal was closed.
+    HungUp,
+}
+
 /// Shows the picture until a key or a signal ends it.
-fn live(
-    terminal: &mut DefaultTerminal,
-    registry: &Registry,
-    is_signalled: &dyn Fn() -> bool,
-) -> Result<(), Failure> {
+fn live(screen: &mut Screen, registry: &Registry, signals: &Receiver<i32>) -> Result<End, Failure> {
     let mut state = State::default();
     let mut drawn: Option<(u64, Instant)> = None;
     let mut is_changed = true;
-    while !is_signalled() {
+    loop {
+        for signal in signals.try_iter() {
+            match signal {
+                SIGTSTP => {
+                    screen.close()?;
+                    // Returns after SIGCONT, which is received, too.
+                    emulate_default_handler(SIGTSTP).map_err(terminal_failed)?;
+                }
+                SIGCONT => {
+                    // The shell has set the terminal as it likes it.
+                    screen.reopen()?;
+                    is_changed = true;
+                }
+                SIGHUP => return Ok(End::HungUp),
+                _ => return Ok(End::Asked),
+            }
+        }
         let picture = registry.picture();
         let is_due =
             drawn.is_none_or(|(version, at)| version != picture.version && at.elapsed() >= FRAME);
         if is_changed || is_due {
             drawn = Some((picture.version, Instant::now()));
             state.look_at(&picture);
-            let frame = terminal.draw(|frame| draw(frame, &picture, &state));
-            frame.map_err(terminal_failed)?;
+            screen.draw(|frame| draw(frame, &picture, &state))?;
         }
         is_changed = false;
         if event::poll(TICK).map_err(terminal_failed)? {
             match state.on(&event::read().map_err(terminal_failed)?, &picture) {
-                After::End => return Ok(()),
+                After::End => return Ok(End::Asked),
                 After::Redraw => is_changed = true,
+                // To the whole job, as the terminal does it. This program handles the signal above.
+                After::Stop => {
+                    kill_current_process_group(Signal::TSTP)
+                        .map_err(|error| terminal_failed(error.into()))?;
+                }
                 After::Nothing => {}
             }
         }
     }
-    Ok(())
-}
-
-fn terminal_failed(error: io::Error) -> Failure {
-    Failure::failed(format!("use the terminal: {error}"))
 }

@@ -75,6 +75,8 @@ pub(super) struct State {
 pub(super) enum After {
     Nothing,
     Redraw,
+    /// Stop the job, as Ctrl-Z does.
+    Stop,
     End,
 }
 
@@ -120,6 +122,7 @@ impl State {
         match key.code {
             // The terminal sends no signal for it in this mode.
             KeyCode::Char('c') if is_control => return After::End,
+            KeyCode::Char('z') if is_control => return After::Stop,
             KeyCode::Char(_) if is_control => return After::Nothing,
             KeyCode::Enter | KeyCode::Esc if self.is_filtering => {
                 self.is_filtering = false;
