@@ -17,6 +17,7 @@ mod doctor;
 mod health_server;
 mod doctor_cluster;
 mod doctor_tls;
+mod endings;
 mod list;
 mod lock;
 mod lock_deleted;

@@ -88,7 +88,7 @@ impl GuardArguments {
                     Ok(Err(NotAcquired::Failed(error))) => return Err((*error).into()),
                     Err(_) => return Err(Failure::failed("the thread that acquires has ended")),
                 },
-                recv(received) -> signal => if let Ok(signal @ (SIGTERM | SIGINT)) = signal {
+                recv(received) -> signal => if let Ok(signal @ (SIGTERM | SIGINT | SIGHUP)) = signal {
                     waiting.close();
                     return Ok(u8::try_from(128 + signal).unwrap_or(1));
                 },
@@ -305,7 +305,7 @@ fn hold(held: &Held, gone: &Receiver<()>, received: &Receiver<i32>) -> End {
         select! {
             recv(held.session.lost()) -> _ => return End::Lost(SILENT),
             recv(gone) -> _ => return End::Lost(DELETED),
-            recv(received) -> signal => if let Ok(SIGTERM | SIGINT) | Err(_) = signal {
+            recv(received) -> signal => if let Ok(SIGTERM | SIGINT | SIGHUP) | Err(_) = signal {
                 return End::Code(0);
             },
         }

@@ -66,10 +66,21 @@ fn run() -> Outcome {
     }
     let program = Arguments::command();
     let arguments = with_settings(arguments, &program)?;
-    // clap prints help, versions and errors of arguments itself, with exit codes 0 and 2.
-    let matches = program.get_matches_from(arguments);
-    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    arguments.verb.run(&arguments.connection)
+    let parsed = program.try_get_matches_from(arguments);
+    match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
+        Ok(arguments) => arguments.verb.run(&arguments.connection),
+        Err(message) => print(&message),
+    }
+}
+
+/// Prints what clap says in place of arguments: a help text, the version, or an error.
+fn print(message: &clap::Error) -> Outcome {
+    let printed = message.print();
+    match (message.use_stderr(), printed) {
+        (true, _) => Ok(2),
+        (false, Ok(())) => Ok(0),
+        (false, Err(error)) => Err(Failure::stdout(&error)),
+    }
 }
 
 fn exit_code(outcome: Outcome) -> u8 {

@@ -10,6 +10,7 @@ mod say;
 mod shell;
 mod table;
 mod utc;
+mod whole_file;
 
 pub(crate) use bytes::bytes;
 pub(crate) use counted::counted;
@@ -21,3 +22,4 @@ pub(crate) use say::{complain, say};
 pub(crate) use shell::{shell_variable, variable_name};
 pub(crate) use table::table;
 pub(crate) use utc::utc;
+pub(crate) use whole_file::write_whole;

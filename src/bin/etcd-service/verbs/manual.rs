@@ -8,7 +8,7 @@ use clap::{Args, Command, CommandFactory as _};
 use crate::Arguments;
 use crate::arguments::ConnectionArguments;
 use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use crate::output::{say, write_whole};
 
 /// The arguments of `manual`.
 #[derive(Args, Debug)]
@@ -32,7 +32,7 @@ impl Manual {
         program.build();
         for page in pages(&program)? {
             let path = self.folder.join(&page.file);
-            fs::write(&path, &page.text)
+            write_whole(&path, &page.text)
                 .map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?;
             say(path.display())?;
         }

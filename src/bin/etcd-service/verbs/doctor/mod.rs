@@ -70,16 +70,24 @@ impl Doctor {
         }
         // What is worst comes first; a sort keeps the order of equals.
         findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.class)));
+        let code = exit_code(&findings);
+        match self.print(&findings) {
+            // Who has read enough gets the exit code all the same.
+            Ok(()) | Err(Failure::ClosedPipe) => Ok(code),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn print(&self, findings: &[Finding]) -> Result<(), Failure> {
         match self.output {
             Output::Text => {
                 for line in findings.iter().flat_map(Finding::lines) {
                     say(line)?;
                 }
-                say(summary(&findings))?;
+                say(summary(findings))
             }
-            Output::Json => say(serde_json::to_string(&findings).map_err(Failure::failed)?)?,
+            Output::Json => say(serde_json::to_string(findings).map_err(Failure::failed)?),
         }
-        Ok(exit_code(&findings))
     }
 
     fn findings(&self, connection: &ConnectionArguments) -> Result<Vec<Finding>, Failure> {

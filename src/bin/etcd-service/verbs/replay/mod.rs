@@ -4,16 +4,16 @@ mod history;
 mod moment;
 mod picture;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::Args;
 
 use crate::arguments::{ConnectionArguments, FormatArguments};
 use crate::failure::{Failure, Outcome};
-use crate::output::{complain, counted};
+use crate::output::{complain, counted, write_whole};
 use crate::verbs::record::Line;
 use history::History;
 use moment::moment;
@@ -100,7 +100,7 @@ impl Replay {
         }
         let svg = picture::svg(&history.chart(self.from, self.to));
         match &self.out {
-            Some(path) => write_whole(path, &svg)
+            Some(path) => write_whole(path, svg.as_bytes())
                 .map_err(|error| Failure::failed(format!("write {}: {error}", path.display())))?,
             None => {
                 let mut stdout = io::stdout().lock();
@@ -111,19 +111,4 @@ impl Replay {
         }
         Ok(0)
     }
-}
-
-/// Replaces a file by another content; it never has a part of it. A device or pipe is written to.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    if path.exists() && !path.is_file() {
-        return fs::write(path, text);
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = path.with_file_name(name);
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }
