@@ -9,7 +9,8 @@ use etcd_blocking::crossbeam_channel::{Receiver, bounded};
 
 use super::certificate::Certificate;
 use super::http_answer::{Answer, recognise, request};
-use super::tls_look::{self, Identity};
+use super::identity::Identity;
+use super::tls_look;
 
 /// The largest answer that is read.
 const LARGEST: usize = 64 * 1024;

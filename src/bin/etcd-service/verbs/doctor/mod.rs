@@ -7,11 +7,16 @@ mod cluster;
 mod endpoints;
 mod finding;
 mod http_answer;
+mod identity;
 mod leases;
 mod look;
 mod questions;
 mod refusal;
 mod registry;
+#[cfg(feature = "__tls")]
+mod tls_look;
+#[cfg(not(feature = "__tls"))]
+#[path = "without_tls.rs"]
 mod tls_look;
 
 use std::fs;
@@ -26,8 +31,8 @@ use crate::output::say;
 use certificates::Owner;
 use cluster::Member;
 use finding::{Class, Finding, Severity, exit_code, summary};
+use identity::Identity;
 use questions::Questions;
-use tls_look::Identity;
 
 /// The longest look at a port.
 const LOOK: Duration = Duration::from_secs(3);
