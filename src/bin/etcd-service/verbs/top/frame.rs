@@ -135,7 +135,11 @@ fn summary(picture: &Picture) -> String {
     let instances: usize = instances.sum();
     let state = match picture.freshness {
         Freshness::Live => "up to date".to_owned(),
-        Freshness::Stale { .. } => "NOT UP TO DATE: etcd is away".to_owned(),
+        Freshness::Stale { .. } if picture.error.is_some() => {
+            "NOT UP TO DATE: etcd is away".to_owned()
+        }
+        // Such as between the first list and the first answer of the watch.
+        Freshness::Stale { .. } => "NOT UP TO DATE".to_owned(),
         _ => "waiting for etcd".to_owned(),
     };
     let why = picture.error.as_deref().filter(|_| !picture.is_live());
