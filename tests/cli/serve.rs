@@ -16,25 +16,27 @@ use crate::support::wait::eventually;
 
 /// A running server.
 pub(crate) struct Server {
-    program: Program,
+    pub(crate) program: Program,
     pub(crate) address: String,
 }
 
 impl Server {
     #[track_caller]
     pub(crate) fn start(etcd: &LocalEtcd, args: &[&str]) -> Self {
-        let args = [&["serve", "--listen", "127.0.0.1:0"], args].concat();
+        let listen = match args.contains(&"--listen") {
+            true => &[][..],
+            false => &["--listen", "127.0.0.1:0"],
+        };
+        let args = [&["serve"], listen, args].concat();
         let program = Program::start(&mut command_for(etcd, &args));
-        program.complains("listening on http://");
-        let stderr = eventually(SOON, "the address is a whole line", || {
+        program.complains("listening on ");
+        let address = eventually(SOON, "the address is a whole line", || {
             let stderr = program.stderr();
-            let (_, rest) = stderr.split_once("listening on http://")?;
+            let (_, rest) = stderr.split_once("listening on ")?;
+            let (_, rest) = rest.split_once("://")?;
             Some(rest.split_once('\n')?.0.to_owned())
         });
-        Server {
-            program,
-            address: stderr,
-        }
+        Server { program, address }
     }
 
     pub(crate) fn request(&self, request: &str) -> Reply {
@@ -70,9 +72,9 @@ impl Server {
 
 #[derive(Debug)]
 pub(crate) struct Reply {
-    status: u16,
-    head: String,
-    body: String,
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Reply {

@@ -41,6 +41,9 @@ pub(super) fn send_events(
         sent_at = Instant::now();
         thread::sleep(PACE);
     }
+    if result.is_ok() {
+        connection.end();
+    }
 }
 
 /// JSON has no line break outside of its strings, and none within, so it is one line.

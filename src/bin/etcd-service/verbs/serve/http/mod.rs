@@ -7,8 +7,12 @@ mod connection;
 mod listener;
 mod request;
 mod response;
+mod transport;
 
 pub(super) use connection::Connection;
 pub(super) use listener::{Answer, Place, serve};
 pub(super) use request::{BadRequest, Method, Request};
 pub(super) use response::Response;
+pub(super) use transport::Encryption;
+#[cfg(feature = "__tls")]
+pub(super) use transport::{NotEncrypted, TimedSocket, Transport};
