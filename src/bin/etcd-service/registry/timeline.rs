@@ -12,6 +12,9 @@ use etcd_blocking::{Cause, Status};
 /// The events of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
+    /// Until it is up to date for the first time.
+    opened: Option<SystemTime>,
+    /// Moves on while events are forgotten.
     begun: SystemTime,
     span: Duration,
     limit: usize,
@@ -85,6 +88,11 @@ pub(crate) struct Track {
 /// How far back timelines reach.
 pub(crate) const HISTORY: Duration = Duration::from_secs(3600);
 
+/// The longest time from the opening of a service until it is up to date, and the longest part of it in which it says
+/// that it is not.
+const OPENING: Duration = Duration::from_secs(30);
+const MOMENT: Duration = Duration::from_secs(2);
+
 /// A time in which an instance had one status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -97,6 +105,7 @@ impl Timeline {
     /// A timeline that begins now, without instances. It keeps events for `span`, and at most `limit` of them.
     pub(crate) fn new(begun: SystemTime, span: Duration, limit: usize) -> Self {
         Timeline {
+            opened: Some(begun),
             begun,
             span,
             limit,
@@ -130,10 +139,24 @@ impl Timeline {
     pub(crate) fn record(&mut self, mut event: Event) {
         let last = self.events.back().map_or(self.begun, |last| last.at);
         event.at = event.at.max(last);
+        if event.what == What::Live && self.is_opening(event.at) {
+            self.events.retain(|event| event.what != What::Stale);
+            self.opened = None;
+            return;
+        }
         self.events.push_back(event);
         while self.events.len() > self.limit {
             self.forget_first();
         }
+    }
+
+    /// Whether what is up to date at `now` was only opened. That takes a moment, which is no outage.
+    fn is_opening(&self, now: SystemTime) -> bool {
+        let is_within =
+            |since: SystemTime, time| now.duration_since(since).is_ok_and(|passed| passed < time);
+        let mut stale = self.events.iter().filter(|event| event.what == What::Stale);
+        let is_short = stale.next().is_none_or(|event| is_within(event.at, MOMENT));
+        self.opened.is_some_and(|opened| is_within(opened, OPENING)) && is_short
     }
 
     /// Sets the largest number of events.
@@ -405,7 +428,7 @@ mod tests {
         };
         let mut timeline = timeline();
         for (seconds, what) in [
-            (1, What::Live),
+            (2, What::Live),
             (5, What::Stale),
             (6, What::Stale),
             (9, What::Live),
@@ -419,6 +442,23 @@ mod tests {
         timeline.set_limit(2);
         let expected = [(at(6), at(9)), (at(20), at(30))];
         assert_eq!(timeline.outages(at(30)), expected);
+    }
+
+    #[test]
+    fn the_moment_until_a_service_is_up_to_date_first_is_no_outage() {
+        let event = |seconds, what| Event {
+            at: at(seconds),
+            what,
+        };
+        let mut timeline = timeline();
+        timeline.record(event(0, What::Stale));
+        timeline.record(added(1, "a"));
+        timeline.record(event(1, What::Live));
+        assert_eq!(timeline.events().count(), 1);
+        assert_eq!(timeline.outages(at(30)), []);
+        timeline.record(event(10, What::Stale));
+        timeline.record(event(11, What::Live));
+        assert_eq!(timeline.outages(at(30)), [(at(10), at(11))]);
     }
 
     #[test]
