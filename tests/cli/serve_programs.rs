@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Instance, Put, Status};
@@ -148,6 +148,7 @@ fn prometheus_follows_registrations() {
         .process_group(0);
     let prometheus = Foreign(prometheus.spawn().unwrap());
     let targets = |expected: usize| {
+        let begun = Instant::now();
         eventually(
             Duration::from_secs(90),
             &format!("{expected} targets"),
@@ -163,14 +164,25 @@ fn prometheus_follows_registrations() {
                 (count == expected).then_some(())
             },
         );
+        begun.elapsed()
     };
     targets(3);
-    let fourth = registrar
-        .register(Instance::new("api", "127.0.0.1:7").id("fourth"))
-        .unwrap();
-    targets(4);
-    fourth.leave().unwrap();
-    targets(3);
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let fourth = registrar
+            .register(Instance::new("api", "127.0.0.1:7").id("fourth"))
+            .unwrap();
+        server.json("/sd/api", "four targets", |sd| sd[3].is_object());
+        let served = begun.elapsed();
+        // Prometheus reads the targets every second here, and applies what it has read every five seconds.
+        let added = targets(4);
+        fourth.leave().unwrap();
+        let removed = targets(3);
+        println!(
+            "a registration was served after {served:?}, and was a target of Prometheus after {added:?}; \
+             after it left, it was none after {removed:?}"
+        );
+    }
     drop(prometheus);
     let _ = fs::remove_dir_all(folder);
 }
