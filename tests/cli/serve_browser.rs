@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::serve_programs::{folder, is_installed};
 
 /// The longest wait for what a browser does; it starts slowly on a machine that does much else.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// A browser with one page. It is killed when it is dropped.
 pub(crate) struct Browser {

@@ -1,7 +1,7 @@
 //! The page of `serve` in a real browser: it follows instances, outages and its server.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, Instance, Put, Registrar, Registration, Status};
@@ -11,6 +11,7 @@ use crate::program::SOON;
 use crate::serve::{Server, instances};
 use crate::serve_browser::Browser;
 use crate::serve_programs::folder;
+use crate::serve_tls::not_local;
 use crate::support::wait::eventually;
 
 const STATE: &str = "document.querySelector('#state').textContent";
@@ -97,11 +98,14 @@ fn the_page_follows_instances_and_outages_without_a_reload() {
 
     etcd.kill().unwrap();
     browser.until(&format!("{STATE} === 'Stale'"));
+    let stale = Instant::now();
     browser.until("document.querySelector('#banner').innerText.includes('etcd does not answer')");
     browser
         .until("/^as of \\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#as-of').textContent)");
     browser.until("document.querySelectorAll('#timeline .outage').length === 1");
     browser.until("document.querySelector('#events').innerText.includes('etcd stopped answering')");
+    // The timeline is read at once, and not only every 30 s.
+    assert!(stale.elapsed() < Duration::from_secs(25));
     assert_eq!(rows(&mut browser), shown, "the last picture stays");
     browser.pictures("outage");
 
@@ -151,10 +155,9 @@ fn a_token_is_asked_for_and_a_wrong_one_is_said() {
     let folder = folder("page-token");
     let file = folder.join("token");
     fs::write(&file, "0123456789abcdef0123\n").unwrap();
-    // Only this machine reaches the address, and the rules for others hold: it is not of the loopback network.
     let listen = [
         "--listen",
-        "[::ffff:127.0.0.1]:0",
+        not_local(),
         "--token-file",
         file.to_str().unwrap(),
     ];

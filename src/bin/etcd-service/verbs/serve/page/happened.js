@@ -26,6 +26,7 @@ export function showEvents(events) {
   }
   for (const item of items.values()) item.remove();
   items = next;
+  $('events').hidden = newest.length === 0;
   $('no-events').hidden = newest.length > 0;
 }
 
