@@ -2,9 +2,9 @@
 //! they hold a lock. `etcd-service --help` lists its verbs; the page `docs/etcd-service.md` documents them.
 
 mod arguments;
-mod check_report;
 mod base64;
 mod calendar;
+mod check_report;
 mod child;
 mod failure;
 mod guarded;
