@@ -7,9 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Wake, Waker};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
@@ -17,6 +15,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
+use crate::util::atomic::{AtomicBool, Ordering::SeqCst};
+use crate::util::sync::thread::{self, JoinHandle};
 
 /// How many items of one source a part processes before the other parts run, so that a busy source
 /// does not block them.

@@ -10,9 +10,8 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -23,6 +22,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::driver::{DriveMode, Driver, Path};
 use super::pending::{DriveWhileWaiting, LostRequest, Pending, pending};
 use crate::error::{Error, ErrorKind, Result};
+use crate::util::sync::OnceLock;
+use crate::util::sync::thread::{self, JoinHandle, Thread};
 
 #[cfg(test)]
 mod tests;

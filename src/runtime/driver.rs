@@ -6,10 +6,10 @@
 //! caller too.) A change of the driver costs more than one call gains, so a caller starts to drive
 //! only after a series of lone calls, and stops at the first overlap.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::util::atomic::AtomicU64;
+use crate::util::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use crate::util::sync::Instant;
 
 /// How many lone calls in a row precede the change to a driving caller.
 const LONE_CALLS: u32 = 32;

@@ -1,5 +1,6 @@
 //! 64-bit atomic integers on every target; a mutex replaces the instructions where the processor has none.
 
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 #[cfg(target_has_atomic = "64")]
 pub(crate) use std::sync::atomic::{AtomicI64, AtomicU64};
 

@@ -1,4 +1,4 @@
-//! Small types without knowledge of etcd: atomics, backoff, jitter, a clock, secrets, receiving handles.
+//! Small types without knowledge of etcd: atomics and threads, backoff, jitter, a clock, secrets, receiving handles.
 
 pub(crate) mod atomic;
 pub(crate) mod backoff;
@@ -6,3 +6,4 @@ pub(crate) mod boot_time;
 pub(crate) mod jitter;
 pub(crate) mod receive;
 pub(crate) mod secret;
+pub(crate) mod sync;

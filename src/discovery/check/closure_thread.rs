@@ -4,10 +4,11 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
-use std::thread;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use parking_lot::Mutex;
+
+use crate::util::sync::thread;
 
 /// The closure of a check.
 pub(crate) type CheckClosure = dyn FnMut() -> Result<(), String> + Send;

@@ -1,14 +1,15 @@
 //! The state that the handles and the tasks of one connection share.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::stream_slots::StreamSlots;
+use crate::util::atomic::Ordering::{Relaxed, SeqCst};
+use crate::util::atomic::{AtomicBool, AtomicUsize};
+use crate::util::sync::OnceLock;
 
 /// The state of one connection.
 #[derive(Debug)]

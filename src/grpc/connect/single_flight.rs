@@ -8,10 +8,11 @@ use std::fmt;
 use std::hash::Hash;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+use crate::util::sync::thread;
 
 /// The stack size of a thread. The C library's resolver and its NSS modules keep buffers of up to
 /// 64 KiB on the stack.

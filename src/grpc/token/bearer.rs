@@ -1,13 +1,11 @@
 //! The token as the connections of a client send it.
 
-use std::sync::atomic::Ordering;
-
 use http::{HeaderName, HeaderValue};
 use parking_lot::RwLock;
 
 use crate::grpc::etcd_rs_proto::Unary as _;
 use crate::grpc::etcd_rs_proto::etcdserverpb::AuthenticateRequest;
-use crate::util::atomic::AtomicU64;
+use crate::util::atomic::{AtomicU64, Ordering};
 
 /// etcd reads `token` and `authorization`; its own clients send `token`.
 const TOKEN: HeaderName = HeaderName::from_static("token");

@@ -1,18 +1,16 @@
-//! Fetches the token of a client, as `state` decides.
+//! Asks a server for the token of a client, when `single_fetch` starts a fetch.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::HeaderValue;
-use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::bearer::header;
 use super::identity::Identity;
+use super::single_fetch::{Fetch, Fetched};
 use super::state::{FetchOutcome, TokenForm, TokenState, TokenStep};
-use super::tokens::{ANSWER_TIMEOUT, FetchResult, Tokens};
-use crate::error::{Error, ErrorKind, RetryHint, ServerError, TokenRejection};
+use super::tokens::{ANSWER_TIMEOUT, Tokens};
+use crate::error::{ErrorKind, RetryHint, ServerError, TokenRejection};
 use crate::grpc::connect::connect_error::ConnectError;
 use crate::grpc::connect::connection_role::ConnectionRole;
 use crate::grpc::connect::urgency::Urgency;
@@ -21,7 +19,7 @@ use crate::grpc::member_condition::MemberCondition;
 use crate::grpc::rpc_error::RpcError;
 use crate::grpc::transport::Transport;
 use crate::grpc::unary::Framed;
-use crate::observe::Telemetry;
+use crate::util::atomic::Ordering;
 
 const LONGEST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -41,7 +39,8 @@ impl Transport {
     ) -> Result<(), RpcError> {
         match &self.settings.tokens {
             Some(tokens) if !self.is_authenticated() => {
-                Box::pin(self.settle(tokens, urgency, TokenState::need)).await
+                let start = |fetch| self.start_fetch(fetch, urgency);
+                Box::pin(tokens.settle(self.telemetry(), TokenState::need, start)).await
             }
             _ => Ok(()),
         }
@@ -81,72 +80,21 @@ impl Transport {
                 TokenStep::Final => TokenStep::Refused(refused.clone()),
                 step => step,
             };
-        Box::pin(self.settle(tokens, Urgency::Call, rejected)).await
-    }
-
-    async fn settle(
-        self: &Arc<Self>,
-        tokens: &Arc<Tokens>,
-        urgency: Urgency,
-        ask: impl Fn(&mut TokenState, Instant) -> TokenStep,
-    ) -> Result<(), RpcError> {
-        loop {
-            let (step, mut fetch_result) = self.step(tokens, urgency, &ask);
-            match step {
-                TokenStep::Go | TokenStep::Final => return Ok(()),
-                TokenStep::Refused(answer) => return Err(RpcError::Status(answer)),
-                TokenStep::Wait(until) => sleep_until(until.into()).await,
-                TokenStep::Fetch | TokenStep::Join => {
-                    let over = fetch_result.wait_for(Option::is_some).await;
-                    match over.ok().and_then(|fetch_result| fetch_result.clone()) {
-                        Some(Ok(())) => {}
-                        Some(Err(error)) => return Err(RpcError::Connection(error)),
-                        None => return Err(RpcError::Connection(dropped())),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Decides the next step, and starts a fetch if that is due.
-    fn step(
-        self: &Arc<Self>,
-        tokens: &Arc<Tokens>,
-        urgency: Urgency,
-        ask: impl Fn(&mut TokenState, Instant) -> TokenStep,
-    ) -> (TokenStep, watch::Receiver<FetchResult>) {
-        let mut shared = tokens.shared.lock();
-        let step = ask(&mut shared.state, Instant::now());
-        if step == TokenStep::Fetch {
-            let (sender, fetch_result) = watch::channel(None);
-            shared.fetch_result = fetch_result;
-            self.start_fetch(tokens, urgency, sender);
-        }
-        (step, shared.fetch_result.clone())
+        let start = |fetch| self.start_fetch(fetch, Urgency::Call);
+        Box::pin(tokens.settle(self.telemetry(), rejected, start)).await
     }
 
     /// Runs the fetch in its own task: a caller that stops waiting does not cancel it for the
     /// others.
-    fn start_fetch(
-        self: &Arc<Self>,
-        tokens: &Arc<Tokens>,
-        urgency: Urgency,
-        sender: watch::Sender<FetchResult>,
-    ) {
-        let mut fetch = Fetch {
-            tokens: Arc::clone(tokens),
-            telemetry: Arc::clone(self.telemetry()),
-            over: false,
-            sender,
-        };
+    fn start_fetch(self: &Arc<Self>, mut fetch: Fetch, urgency: Urgency) {
         let transport = Arc::clone(self);
         tokio::spawn(async move {
-            let outcome = transport.authenticate(&fetch.tokens, urgency).await;
+            let outcome = transport.authenticate(fetch.tokens(), urgency).await;
             fetch.end(outcome);
         });
     }
 
-    async fn authenticate(self: &Arc<Self>, tokens: &Tokens, urgency: Urgency) -> Outcome {
+    async fn authenticate(self: &Arc<Self>, tokens: &Tokens, urgency: Urgency) -> Fetched {
         let Identity::User { name, password } = &tokens.identity else {
             return Err(ConnectError::unconnected(
                 "a configured token cannot be fetched",
@@ -219,51 +167,4 @@ fn final_answer(answer: ServerError, user: &str) -> ServerError {
         retry_hint: RetryHint::None,
         ..answer
     }
-}
-
-/// The result of a fetch.
-type Outcome = Result<(FetchOutcome, Option<HeaderValue>), ConnectError>;
-
-/// A running fetch. Dropping it before its end reports a failure.
-struct Fetch {
-    tokens: Arc<Tokens>,
-    telemetry: Arc<Telemetry>,
-    over: bool,
-    sender: watch::Sender<FetchResult>,
-}
-
-impl Fetch {
-    fn end(&mut self, outcome: Outcome) {
-        self.over = true;
-        let failure = match &outcome {
-            Ok((FetchOutcome::Refused(answer), _)) => Some((answer.kind, &answer.text)),
-            Ok(_) => None,
-            Err(error) => Some((ErrorKind::Unavailable, &error.text)),
-        };
-        let failure = failure.map(|(kind, text)| Error::new(kind, text.clone()));
-        self.telemetry.token_refreshed(failure.as_ref());
-        let fetch_result = match outcome {
-            Ok((fetched, header)) => {
-                self.tokens.fetched(fetched, header);
-                Ok(())
-            }
-            Err(error) => {
-                self.tokens.fetched(FetchOutcome::Failed, None);
-                Err(error)
-            }
-        };
-        self.sender.send_replace(Some(fetch_result));
-    }
-}
-
-impl Drop for Fetch {
-    fn drop(&mut self) {
-        if !self.over {
-            self.end(Err(dropped()));
-        }
-    }
-}
-
-fn dropped() -> ConnectError {
-    ConnectError::unconnected("the token request was dropped")
 }

@@ -1,7 +1,6 @@
 //! Handle of a mirror, and the state that it shares with the mirror's task.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::runtime::BoundedReceiver;
 use crate::types::Revision;
 use crate::types::key_range::KeyRange;
+use crate::util::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// In-memory replica of a key range, kept up to date by a watch.
 ///

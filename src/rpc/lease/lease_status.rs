@@ -3,7 +3,7 @@
 //! The loss of a lease is final, because its holder acts on it. An answer to a renewal that arrives
 //! later does not revive the lease.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::runtime::{BoundedReceiver, BoundedSender, Capacity, bounded_queue};
 use crate::types::LeaseId;
 use crate::util::boot_time::BootTime;
+use crate::util::sync::OnceLock;
 
 /// The capacity for unread renewals.
 const ROOM: Capacity = Capacity {
