@@ -1,7 +1,7 @@
 //! The reply of a submitted request.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Operation, Result};
+use crate::util::sync::OnceLock;
 
 /// The reply of a request that was sent with [`Client::submit`](crate::Client::submit).
 ///
@@ -196,26 +197,20 @@ impl<T> Pending<T> {
                 State::Ready(reply) => drop(sender.try_send(reply)),
                 State::Taken | State::Channel(_) => {}
             }
+            drop(state);
+            // Threads that wait for the reply continue on the channel.
+            self.slot.filled.notify_all();
             receiver
         })
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<T>> {
-        if let Some(receiver) = self.receiver.get() {
-            let received = match deadline {
-                Some(deadline) => receiver
-                    .recv_deadline(deadline)
-                    .map_err(|error| error.is_timeout()),
-                None => receiver.recv().map_err(|_| false),
-            };
-            return match received {
-                Ok(reply) => Some(reply),
-                Err(true) => None,
-                Err(false) => Some(Err(Error::closed())),
-            };
-        }
         let mut state = self.slot.state.lock();
         loop {
+            if self.receiver.get().is_some() || matches!(*state, State::Channel(_)) {
+                drop(state);
+                return self.wait_on_channel(deadline);
+            }
             if let Some(reply) = state.take() {
                 return Some(reply);
             }
@@ -227,16 +222,37 @@ impl<T> Pending<T> {
                         .filled
                         .wait_until(&mut state, deadline)
                         .timed_out();
-                    if late && !matches!(*state, State::Ready(_)) {
+                    if late && state.is_waiting() {
                         return None;
                     }
                 }
             }
         }
     }
+
+    fn wait_on_channel(&self, deadline: Option<Instant>) -> Option<Result<T>> {
+        // It exists, or another thread is about to store it.
+        let receiver = self.receiver();
+        let received = match deadline {
+            Some(deadline) => receiver
+                .recv_deadline(deadline)
+                .map_err(|error| error.is_timeout()),
+            None => receiver.recv().map_err(|_| false),
+        };
+        match received {
+            Ok(reply) => Some(reply),
+            Err(true) => None,
+            Err(false) => Some(Err(Error::closed())),
+        }
+    }
 }
 
 impl<T> State<T> {
+    /// Whether the reply has neither arrived nor goes into a channel.
+    fn is_waiting(&self) -> bool {
+        matches!(self, State::Waiting | State::Polled(_))
+    }
+
     /// Takes the reply if it has arrived; `Closed` when it was taken before.
     fn take(&mut self) -> Option<Result<T>> {
         match std::mem::replace(self, State::Taken) {
@@ -284,12 +300,13 @@ impl<T> Promise<T> {
                 drop(state);
                 waker.wake();
                 // A thread whose drive was cut short waits on the condition variable.
-                slot.filled.notify_one();
+                slot.filled.notify_all();
             }
             _ => {
                 *state = State::Ready(reply);
                 drop(state);
-                slot.filled.notify_one();
+                // One thread gets the reply; others that wait learn that it was taken.
+                slot.filled.notify_all();
             }
         }
     }
@@ -359,6 +376,36 @@ mod tests {
     #[test]
     fn a_reply_wakes_a_thread_that_stopped_driving() {
         waits_until_filled(true);
+    }
+
+    /// Two threads wait for a reply, which is sent when both surely wait. One of them gets it, and the other
+    /// learns that it was taken.
+    fn both_return(channel: bool) {
+        const LONG: Duration = Duration::from_secs(30);
+        let (promise, reply) = pending(LostRequest::default(), None);
+        std::thread::scope(|scope| {
+            let begun = Instant::now();
+            let waiting = [(); 2].map(|()| scope.spawn(|| reply.wait_timeout(LONG)));
+            std::thread::sleep(Duration::from_millis(200));
+            if channel {
+                reply.receiver();
+            }
+            promise.keep(Ok(1));
+            let replies = waiting.map(|thread| thread.join().unwrap().unwrap());
+            assert_eq!(replies.iter().filter(|reply| reply.is_ok()).count(), 1);
+            let waited = begun.elapsed();
+            assert!(waited < LONG / 2, "nobody woke one of them: {waited:?}");
+        });
+    }
+
+    #[test]
+    fn threads_that_share_a_reply_all_return() {
+        both_return(false);
+    }
+
+    #[test]
+    fn threads_that_wait_return_when_the_channel_is_requested() {
+        both_return(true);
     }
 
     #[test]
