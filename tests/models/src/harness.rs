@@ -1,6 +1,7 @@
 //! Runs models, as many at a time as there are cores, and prints how many orders each of them has.
 
-use std::panic::catch_unwind;
+use std::cell::Cell;
+use std::panic::{catch_unwind, set_hook, take_hook};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -42,6 +43,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How many operations one run has, at most.
 const MAX_BRANCHES: usize = 50_000;
 
+// The model that this thread runs.
+thread_local!(static CURRENT: Cell<&'static str> = const { Cell::new("none") });
+
 pub(crate) fn run(models: &[Model], names: &[String]) -> ExitCode {
     let is_wanted =
         |model: &&Model| names.is_empty() || names.iter().any(|name| model.name.contains(name));
@@ -52,6 +56,12 @@ pub(crate) fn run(models: &[Model], names: &[String]) -> ExitCode {
         AtomicUsize::new(0),
     );
     let begun = Instant::now();
+    // A deadlock that leaves locks behind may end the process at once.
+    let print = take_hook();
+    set_hook(Box::new(move |panic| {
+        eprintln!("\nFAILED: {}", CURRENT.get());
+        print(panic);
+    }));
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..cores {
@@ -90,6 +100,7 @@ fn check(model: &Model) -> Option<usize> {
         Some(bound) => format!("{bound} interruptions"),
         None => "every order".to_owned(),
     };
+    CURRENT.set(model.name);
     let (begun, orders, run) = (Instant::now(), Arc::new(AtomicUsize::new(0)), model.run);
     let counted = Arc::clone(&orders);
     let result = catch_unwind(move || {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use stand_ins::{block_on, thread};
+use stand_ins::{block_on, bounded, thread};
 
-use self::lease_status::{LeaseStatus, LeaseStatusWriter, lease_status};
+use self::lease_status::{LeaseStatus, LeaseStatusWriter, LeaseView, lease_status};
 use self::renewal::Renewal;
 use crate::error::{Error, ErrorKind};
 use crate::harness::Model;
@@ -23,7 +23,7 @@ use crate::util::boot_time::BootTime;
 pub(super) const MODELS: &[Model] = &[
     Model::interrupted("lease: two who wait for its end", 3, two_waiters),
     Model::every_order("lease: the task ends", task_ends),
-    Model::every_order("lease: a holder observes each change", holder_observes),
+    Model::interrupted("lease: a holder observes each change", 3, holder_observes),
     Model::every_order("lease: the channel of its loss is requested", loss_channel),
     Model::interrupted(
         "lease: the queue of renewals is requested",
@@ -72,8 +72,10 @@ fn task_ends() {
 /// The holder is a part of the worker: it acts on what it sees, and is woken when that changes.
 fn holder_observes() {
     let (writer, status) = lease();
+    let (observed, was_observed) = bounded(1);
     let task = thread::spawn(move || {
         writer.renewed(&renewal(at(10)));
+        was_observed.recv().unwrap();
         writer.late();
         writer.lost(Error::closed());
     });
@@ -81,6 +83,10 @@ fn holder_observes() {
         let seen = status.view();
         if status.ended().is_some() {
             return Poll::Ready(());
+        }
+        if seen != LeaseView::GRANTED {
+            // Full when it was observed before.
+            let _ = observed.try_send(());
         }
         status.wake_on_change(seen, cx.waker());
         Poll::Pending

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use stand_ins::{TryRecvError, block_on, thread};
+use stand_ins::{TryRecvError, block_on, thread, unbounded};
 
 use super::bounded_queue::{BoundedReceiver, BoundedSender, Capacity, SendOutcome, bounded_queue};
 use crate::error::Result;
 use crate::harness::Model;
 
 pub(super) const MODELS: &[Model] = &[
-    Model::every_order("queue: items and the end wake the reader", items_wake),
+    Model::interrupted("queue: items and the end wake the reader", 3, items_wake),
     Model::every_order("queue: the sender is dropped", sender_dropped),
     Model::interrupted(
         "queue: the channel is requested meanwhile",
@@ -33,11 +33,18 @@ fn queue() -> (BoundedSender<Item>, BoundedReceiver<Item>) {
 
 /// Takes all items with a waker, as a part of the worker does. The error at the end is 0.
 fn read_all(receiver: &BoundedReceiver<Item>) -> Vec<u8> {
+    read_each(receiver, |_| {})
+}
+
+fn read_each(receiver: &BoundedReceiver<Item>, each: impl Fn(u8)) -> Vec<u8> {
     let mut items = Vec::new();
     block_on(std::future::poll_fn(|cx| {
         loop {
             match receiver.try_recv() {
-                Ok(item) => items.push(item.map_or(0, |item| *item)),
+                Ok(item) => {
+                    items.push(item.map_or(0, |item| *item));
+                    items.last().copied().into_iter().for_each(&each);
+                }
                 Err(TryRecvError::Disconnected) => return Poll::Ready(()),
                 Err(TryRecvError::Empty) => break,
             }
@@ -52,14 +59,20 @@ fn offer(sender: &mut BoundedSender<Item>, item: u8) -> SendOutcome {
     sender.offer(Ok(Arc::new(item)), 1)
 }
 
+/// Each item wakes the reader by itself, also when the sender waits for the reader before it goes on.
 fn items_wake() {
     let (mut sender, receiver) = queue();
+    let (read, was_read) = unbounded();
     let writer = thread::spawn(move || {
         assert_eq!(offer(&mut sender, 1), SendOutcome::Sent);
         assert_eq!(offer(&mut sender, 2), SendOutcome::Sent);
+        assert_eq!([was_read.recv(), was_read.recv()], [Ok(1), Ok(2)]);
         sender.end();
     });
-    assert_eq!(read_all(&receiver), [1, 2]);
+    assert_eq!(
+        read_each(&receiver, |item| read.send(item).unwrap()),
+        [1, 2]
+    );
     assert!(receiver.ended().is_none());
     writer.join().unwrap();
 }
