@@ -1,5 +1,7 @@
 //! The error type of this crate.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod messages;
 mod printable;
 mod status;

@@ -353,6 +353,12 @@ mod discovery;
 #[cfg(doc)]
 pub mod docs;
 mod error;
+// Public for the programs in `fuzz/` only, which are compiled with this setting.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
+#[cfg(all(test, not(fuzzing)))]
+mod fuzz;
 mod grpc;
 #[cfg(feature = "local")]
 pub mod local;

@@ -5,6 +5,8 @@ mod dns_label;
 mod dubbo_go;
 mod fields;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod go_micro;
 mod go_naming;
 mod go_zero;

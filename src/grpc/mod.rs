@@ -12,6 +12,8 @@ mod authenticated;
 mod call;
 pub(crate) mod connect;
 pub(crate) mod etcd_rs_proto;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod grpc_status;
 mod grpc_stream;
 mod health;

@@ -16,6 +16,9 @@ const LAYERS: &[(&str, u8)] = &[
     ("discovery", 5),
     ("concurrency", 5),
     ("replica/copy", 5),
+    // The names and tests of the targets, which are in the modules that they test; what a target reads is below all.
+    ("fuzz/input", 0),
+    ("fuzz", 5),
     ("worker", 4),
     ("client", 4),
     ("replica", 4),

@@ -5,6 +5,10 @@ mod arguments;
 mod base64;
 mod calendar;
 mod check_report;
+// Runs targets with the inputs in `fuzz/corpus`, as the unit tests of the library do.
+#[cfg(test)]
+#[path = "../../fuzz/campaign/mod.rs"]
+mod campaign;
 mod child;
 mod failure;
 mod guarded;

@@ -174,6 +174,9 @@ fn words(name: &str, value: &Value) -> Result<Vec<OsString>, String> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use clap::{Arg, ArgAction};
 

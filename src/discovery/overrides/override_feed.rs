@@ -166,7 +166,7 @@ impl Shared {
 }
 
 /// The overrides by service. Malformed ones are left out: the registrar of the instance reports them.
-fn by_service(
+pub(super) fn by_service(
     folder: &str,
     overrides: &BTreeMap<Bytes, Bytes>,
 ) -> BTreeMap<String, Arc<ServiceOverrides>> {

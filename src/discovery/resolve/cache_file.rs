@@ -14,7 +14,7 @@ use crate::types::key_range::KeyRange;
 const KIND: &[u8] = b"etcd-blocking view ";
 
 /// The first line. The version changes with the layout.
-const MAGIC: &[u8] = b"etcd-blocking view 1\n";
+pub(super) const MAGIC: &[u8] = b"etcd-blocking view 1\n";
 
 const DIGEST: usize = 32;
 

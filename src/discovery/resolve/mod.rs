@@ -15,6 +15,8 @@ pub(crate) mod change_queue;
 pub(crate) mod directory;
 pub(crate) mod discovery;
 pub(crate) mod freshness;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hold;
 pub(crate) mod instance_list;
 mod merge;

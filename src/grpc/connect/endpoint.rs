@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 
 /// A parsed endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +160,7 @@ fn split_port(authority: &str) -> std::result::Result<(&str, u16), String> {
     let (host, port) = match split.filter(|(_, port)| !port.ends_with(']')) {
         Some(split) => split,
         None => {
+            let authority = printable(authority);
             return Err(format!(
                 "it has no port; write {authority}:2379, etcd's default"
             ));
@@ -336,6 +337,21 @@ mod tests {
         assert_eq!(parse_all(["a:1", "http://a:1"], false).unwrap().len(), 1);
         #[cfg(not(feature = "__tls"))]
         assert!(refused(&["https://b:1"], false).contains("feature `tls`"));
+    }
+
+    // Fault: Q13
+    #[test]
+    fn an_error_has_no_control_characters() {
+        for text in [
+            "\u{1b}[2J",
+            "h\n:x",
+            "[\u{202e}]:1",
+            "http://h\0/x",
+            "unix:\u{1b}/",
+        ] {
+            let error = Endpoint::parse(text, false).unwrap_err().to_string();
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! describes the errors of rustls.
 
 mod connector;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod material;
 mod pem;
 mod reason;

@@ -65,7 +65,8 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, String> {
 
 /// Parses the section that begins with its label, and returns it with the text that follows.
 fn section(text: &[u8], number: usize, line: usize) -> Result<(Section<'_>, &[u8]), String> {
-    let label = cut(text, DASHES).and_then(|(label, after)| Some((readable(label)?, after)));
+    let label = cut(text, DASHES).filter(|(_, after)| !shares_dashes(after));
+    let label = label.and_then(|(label, after)| Some((readable(label)?, after)));
     let Some((label, after)) = label else {
         return Err(format!(
             "malformed: section {number} (line {line}) has an invalid start: five dashes must follow -----BEGIN and a label"
@@ -84,12 +85,24 @@ fn section(text: &[u8], number: usize, line: usize) -> Result<(Section<'_>, &[u8
     let Some(tail) = tail.and_then(|tail| tail.strip_prefix(DASHES)) else {
         return Err(format!("malformed: {position} ends with another label"));
     };
+    if shares_dashes(tail) {
+        return Err(format!(
+            "malformed: the section after {position} has an invalid start: five dashes must precede BEGIN"
+        ));
+    }
     let section = Section {
         label,
         position,
         body,
     };
     Ok((section, tail))
+}
+
+/// Whether the text behind five dashes is a start marker together with some of them. It would not be found.
+fn shares_dashes(after: &[u8]) -> bool {
+    let dashes = after.iter().take_while(|byte| **byte == b'-').count();
+    let rest = after.get(dashes..).unwrap_or_default();
+    dashes < DASHES.len() && rest.starts_with(b"BEGIN ")
 }
 
 /// Splits the text around the first `mark`.
@@ -202,10 +215,11 @@ mod tests {
         );
     }
 
+    // Fault: Q14
     #[test]
     fn malformed_sections_are_named_without_their_content() {
         let cut = ONE.trim_end_matches("-----END CERTIFICATE-----");
-        let cases: [(Vec<u8>, &str); 8] = [
+        let cases: [(Vec<u8>, &str); 10] = [
             (
                 cut.replace("AAAA", "CANARY").into(),
                 "section 1 (CERTIFICATE, line 1) has no end",
@@ -224,6 +238,15 @@ mod tests {
             ),
             (
                 "-----BEGIN \u{202e}CANARY-----".into(),
+                "section 1 (line 1) has an invalid start",
+            ),
+            // Markers that share dashes: no reader would find the second one.
+            (
+                format!("{ONE}{}", ONE.trim_start_matches('-')).into(),
+                "the section after section 1 (CERTIFICATE, line 1) has an invalid start",
+            ),
+            (
+                format!("-----BEGIN CANARY-----{}", ONE.trim_start_matches('-')).into(),
                 "section 1 (line 1) has an invalid start",
             ),
             (vec![0xff, 0xfe, b'-', 0], "UTF-16"),

@@ -9,6 +9,8 @@ mod compact;
 mod compare;
 mod convert;
 mod delete;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod get;
 mod paging;
 mod put;

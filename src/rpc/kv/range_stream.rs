@@ -57,10 +57,7 @@ impl RangeStream {
                 Err(_) => return Err(RangeStreamEnd::Unsupported),
             },
         };
-        let order = KeyOrderCheck {
-            range: get.keys(),
-            last: None,
-        };
+        let order = KeyOrderCheck::new(get.keys());
         let needs_leader = !get.pb.serializable;
         let stream = transport.server_stream(ConnectionRole::Bulk, get.pb);
         let mut stream = stream.needs_leader(needs_leader);
@@ -120,13 +117,17 @@ impl RangeStream {
 
 /// Checks that keys arrive in order, once each, and inside the range.
 #[derive(Debug)]
-struct KeyOrderCheck {
+pub(super) struct KeyOrderCheck {
     range: KeyRange,
     last: Option<Bytes>,
 }
 
 impl KeyOrderCheck {
-    fn accept(&mut self, kvs: &[KeyValue]) -> bool {
+    pub(super) fn new(range: KeyRange) -> Self {
+        KeyOrderCheck { range, last: None }
+    }
+
+    pub(super) fn accept(&mut self, kvs: &[KeyValue]) -> bool {
         let ordered = kvs.is_sorted_by(|a, b| a.key() < b.key());
         let (Some(first), Some(last)) = (kvs.first(), kvs.last()) else {
             return true;
@@ -145,10 +146,7 @@ mod tests {
 
     #[test]
     fn keys_that_are_repeated_unordered_or_outside_the_range_are_detected() {
-        let order = || KeyOrderCheck {
-            range: KeyRange::prefix("a"),
-            last: None,
-        };
+        let order = || KeyOrderCheck::new(KeyRange::prefix("a"));
         let kv = |key: &'static str| KeyValue {
             key: key.into(),
             ..KeyValue::default()

@@ -41,5 +41,7 @@ pub(crate) use lease_status::RenewedLease;
 pub(crate) use lease_status::{LeaseView, LeaseWaiter};
 pub use leases::{Leases, LeasesResponse};
 pub use renewal::Renewal;
+#[cfg(any(test, fuzzing))]
+pub(crate) use renewal_schedule::fuzz;
 pub use revoke::{Revoke, RevokeResponse};
 pub use time_to_live::{TimeToLive, TimeToLiveResponse};

@@ -23,6 +23,8 @@ pub(crate) use endpoint_health::{HealthCheck, unreachable};
 pub use endpoint_status::{DowngradeInfo, EndpointStatus, StatusResponse};
 pub use hash::{Hash, HashKv, HashKvResponse, HashResponse};
 pub use move_leader::MoveLeader;
+#[cfg(any(test, fuzzing))]
+pub(crate) use snapshot::fuzz;
 pub(crate) use snapshot::save;
 pub use snapshot::{SnapshotProgress, SnapshotStream, VerifiedSnapshot};
 pub(crate) use version::is_old;

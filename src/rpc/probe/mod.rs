@@ -3,6 +3,8 @@
 //! A probe is a future on the runtime thread of a client. It costs a socket and no thread, so a server
 //! that accepts and never answers delays no other probe.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod http_reply;
 mod question;
 mod run;

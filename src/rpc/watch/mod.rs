@@ -27,6 +27,8 @@ mod watcher;
 
 pub use event::{Event, EventKind, WatchResponse};
 pub use latest_set::LatestSet;
+#[cfg(any(test, fuzzing))]
+pub(crate) use state::fuzz;
 pub(crate) use task_watcher::TaskWatcher;
 pub(crate) use task_watcher_item::TaskWatcherItem;
 pub(crate) use watch_context::WatchContext;

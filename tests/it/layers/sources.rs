@@ -19,9 +19,9 @@ impl Source {
         code.collect::<Vec<_>>().join("\n")
     }
 
-    /// Whether the file holds unit tests only.
+    /// Whether the file holds unit tests or fuzz targets only.
     pub(super) fn is_test(&self) -> bool {
-        ["tests.rs", "tests/"]
+        ["tests.rs", "tests/", "fuzz.rs", "fuzz/"]
             .iter()
             .any(|part| self.name.contains(part))
     }

@@ -1,5 +1,7 @@
 //! Endpoints from DNS SRV records.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod lookup;
 mod message;
 

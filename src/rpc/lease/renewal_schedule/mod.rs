@@ -14,6 +14,8 @@
 //! [isolated](StreamRole::Isolated) stream until it is renewed there; the other leases are not affected.
 
 mod action;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod input;
 mod late_stream;
 mod lease_end;

@@ -1,6 +1,8 @@
 //! Snapshots: streamed with back-pressure, verified, and saved to a file atomically.
 
 mod disk;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod snapshot_file;
 mod snapshot_source;
 mod snapshot_stream;

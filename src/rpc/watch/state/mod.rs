@@ -8,6 +8,8 @@
 mod action;
 mod catch_up;
 mod fragments;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod incoming;
 mod input;
 mod outgoing;

@@ -1,6 +1,8 @@
 //! The verb `render`.
 
 mod contents;
+#[cfg(test)]
+mod fuzz;
 mod inputs;
 mod orders;
 mod safe;

@@ -1,5 +1,7 @@
 //! The verb `replay`.
 
+#[cfg(test)]
+mod fuzz;
 mod history;
 mod moment;
 mod picture;

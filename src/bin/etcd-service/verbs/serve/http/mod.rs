@@ -4,6 +4,8 @@
 //! answered and never end a thread with a panic. `httparse`, on which the library stands anyway, parses the heads.
 
 mod connection;
+#[cfg(test)]
+mod fuzz;
 mod listener;
 mod request;
 mod response;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 pub(super) const LONGEST_HEAD: usize = 16 * 1024;
 
 /// The longest body.
-const LONGEST_BODY: usize = 4 * 1024;
+pub(super) const LONGEST_BODY: usize = 4 * 1024;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]

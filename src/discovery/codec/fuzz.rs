@@ -1,0 +1,81 @@
+//! The fuzz target of the formats.
+
+// A target reports a fault by a panic.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+use bytes::Bytes;
+
+use super::{Codec as _, Format, all};
+use crate::discovery::instance::Instance;
+use crate::fuzz::input::Input;
+
+/// Decodes a key and a value in one of the formats. The key of the instance is below the prefix of the format and in
+/// the range of its service, and its value is read as the same instance.
+pub(crate) fn codecs(data: &[u8]) {
+    let mut data = Input::new(data);
+    let codecs = all();
+    let codec = &codecs[data.below(codecs.len())];
+    let prefix = match (data.below(3), codec.name()) {
+        (_, "skydns") => "/skydns/local".to_owned(),
+        (0, _) => codec.default_prefix().to_owned(),
+        (1, _) => String::new(),
+        _ => data.text(8),
+    };
+    let format = Format::new(codec.clone()).prefix(&prefix);
+    // Most keys are below the prefix.
+    let (is_below, path) = (data.byte() < 224, data.bytes(256));
+    let start = format.all().start().to_vec();
+    let key = match is_below && start != b"\0" {
+        true => [&start, path].concat(),
+        false => path.to_vec(),
+    };
+    let value = data.rest();
+    match format.decode_shown(&key, value) {
+        Ok(Some(instance)) => {
+            assert!(instance.check().is_ok());
+            assert!(instance.host_and_port().is_some());
+            let _ = (instance.since(), format!("{instance:?}"));
+        }
+        Ok(None) => {}
+        Err(bad) => {
+            let text = bad.to_string();
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+            assert!(text.len() <= 500, "{text}");
+        }
+    }
+    if let Ok(Some(instance)) = format.decode(&key, value) {
+        encoded(&format, &instance);
+    }
+}
+
+fn encoded(format: &Format, instance: &Instance) {
+    // A format can read what it does not write, such as an address that is no label of DNS.
+    let (Ok(key), Ok(Some(value))) = (format.key(instance), format.encode(instance)) else {
+        return;
+    };
+    let (service, id) = (&instance.service, &instance.id);
+    let name = format.name();
+    assert!(
+        format.range(service).contains(&key),
+        "{name}: {key:?} is not of {service:?}"
+    );
+    assert!(format.all().contains(&key), "{name}: {key:?} of {id:?}");
+    let again: Option<Instance> = format.decode(&key, &value).unwrap_or_else(|bad| {
+        panic!("{name}: {bad}: {key:?} {value:?}");
+    });
+    // A key that ends with the address has no id: others may have named it in another way.
+    let mut expected = instance.clone();
+    if let Some(again) = &again
+        && again.id == again.addr
+    {
+        expected.id.clone_from(&again.id);
+    }
+    assert_eq!(again, Some(expected), "{name}: {key:?} {value:?}");
+    let written: Option<Bytes> = format.encode(instance).unwrap_or_default();
+    assert_eq!(written, Some(value), "{name}");
+}
