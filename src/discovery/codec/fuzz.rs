@@ -49,33 +49,35 @@ pub(crate) fn codecs(data: &[u8]) {
         }
     }
     if let Ok(Some(instance)) = format.decode(&key, value) {
-        encoded(&format, &instance);
+        let (again, own) = encoded(&format, &instance);
+        // Others may have named the key in another way: then the id is another one, and stays.
+        if own.is_none_or(|own| own == key) {
+            assert_eq!(again, instance, "{}", format.name());
+        } else {
+            let renamed = Instance {
+                id: again.id.clone(),
+                ..instance
+            };
+            assert_eq!(again, renamed, "{}", format.name());
+            assert_eq!(encoded(&format, &again).0, again, "{}", format.name());
+        }
     }
 }
 
-fn encoded(format: &Format, instance: &Instance) {
-    // A format can read what it does not write, such as an address that is no label of DNS.
+/// The instance after it was written and read, and the key under which that was. A format can read what it does not
+/// write.
+fn encoded(format: &Format, instance: &Instance) -> (Instance, Option<Bytes>) {
     let (Ok(key), Ok(Some(value))) = (format.key(instance), format.encode(instance)) else {
-        return;
+        return (instance.clone(), None);
     };
-    let (service, id) = (&instance.service, &instance.id);
-    let name = format.name();
+    let (name, service) = (format.name(), &instance.service);
     assert!(
         format.range(service).contains(&key),
         "{name}: {key:?} is not of {service:?}"
     );
-    assert!(format.all().contains(&key), "{name}: {key:?} of {id:?}");
-    let again: Option<Instance> = format.decode(&key, &value).unwrap_or_else(|bad| {
+    assert!(format.all().contains(&key), "{name}: {key:?}");
+    let again = format.decode(&key, &value).unwrap_or_else(|bad| {
         panic!("{name}: {bad}: {key:?} {value:?}");
     });
-    // A key that ends with the address has no id: others may have named it in another way.
-    let mut expected = instance.clone();
-    if let Some(again) = &again
-        && again.id == again.addr
-    {
-        expected.id.clone_from(&again.id);
-    }
-    assert_eq!(again, Some(expected), "{name}: {key:?} {value:?}");
-    let written: Option<Bytes> = format.encode(instance).unwrap_or_default();
-    assert_eq!(written, Some(value), "{name}");
+    (again.expect("an instance"), Some(key))
 }

@@ -89,14 +89,21 @@ impl Endpoint {
 
     /// The authority of a socket file is its file name, as in clientv3.
     fn unix(text: &str, path: &str, secure: bool) -> Result<Self> {
+        let shown = redacted(text);
         if cfg!(not(unix)) {
             return Err(Error::invalid(format!(
-                "endpoint {text:?}: unix sockets are not supported on this system; use http or https"
+                "endpoint {shown:?}: unix sockets are not supported on this system; use http or https"
             )));
         }
         if path.is_empty() || path.ends_with('/') {
             return Err(Error::invalid(format!(
-                "endpoint {text:?}: it does not name a socket file"
+                "endpoint {shown:?}: it does not name a socket file"
+            )));
+        }
+        // The path is shown in errors, and may be that of a member, as the cluster reports it.
+        if printable(path) != path {
+            return Err(Error::invalid(format!(
+                "endpoint {shown:?}: its path is too long, or has a character that cannot be shown"
             )));
         }
         let name = path.rsplit('/').next().unwrap_or_default();
@@ -339,6 +346,20 @@ mod tests {
         assert!(refused(&["https://b:1"], false).contains("feature `tls`"));
     }
 
+    // Fault: Q15
+    #[test]
+    fn an_error_has_no_credentials() {
+        for text in [
+            "unix://user:canary@h/",
+            "unixs:canary@\u{1b}",
+            "canary@h",
+            "ftp://canary@h",
+        ] {
+            let error = Endpoint::parse(text, false).unwrap_err().to_string();
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+
     // Fault: Q13
     #[test]
     fn an_error_has_no_control_characters() {
@@ -347,7 +368,7 @@ mod tests {
             "h\n:x",
             "[\u{202e}]:1",
             "http://h\0/x",
-            "unix:\u{1b}/",
+            "unix:/\u{1b}a",
         ] {
             let error = Endpoint::parse(text, false).unwrap_err().to_string();
             assert!(!error.contains(char::is_control), "{error:?}");

@@ -74,8 +74,9 @@ impl<'a> HttpReply<'a> {
         self.pending.extend_from_slice(data);
         if self.framing == Framing::Head {
             let news = self.pending.get(news..).unwrap_or_default();
+            // Each line ends with "\n" or "\r\n".
             let has_end = news.windows(2).any(|two| two == b"\n\n")
-                || news.windows(4).any(|four| four == b"\r\n\r\n");
+                || news.windows(3).any(|three| three == b"\n\r\n");
             if !has_end && self.pending.len() <= LARGEST_HEAD {
                 return Judgement::Open;
             }

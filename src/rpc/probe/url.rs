@@ -1,5 +1,7 @@
 //! Reads the URL of an HTTP probe. Pure.
 
+use std::net::Ipv6Addr;
+
 use http::Uri;
 
 use super::question::{HttpExpectation, Probe, Question};
@@ -33,6 +35,12 @@ impl Probe {
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'));
         let host = inner.unwrap_or(host);
+        // The zone of an address is checked when it is dialled.
+        let address = host.split('%').next().unwrap_or_default();
+        let is_address = address.parse::<Ipv6Addr>().is_ok();
+        if inner.is_some() && !is_address || inner.is_none() && host.contains(['[', ']', ':']) {
+            return Err("has something in brackets that is not an IPv6 address".into());
+        }
         if host.is_empty() {
             return Err("has no host".into());
         }
@@ -93,5 +101,13 @@ mod tests {
         assert!(refused("http://u:p@a/").contains("user name"));
         assert!(refused("http://a/b c").contains("is not a URL"));
         assert!(refused("http://").contains("is not a URL"));
+        for url in [
+            "http://[fe80]:80/",
+            "http://[10.0.0.1]/",
+            "http://[fe8%25eth0]/",
+            "http://a[::1]/",
+        ] {
+            assert!(refused(url).contains("IPv6"), "{url}");
+        }
     }
 }

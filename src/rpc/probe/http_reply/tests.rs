@@ -42,6 +42,9 @@ fn the_status_decides_when_nothing_is_expected_of_the_body() {
         Ok(())
     );
     assert_eq!(judged("HTTP/1.1 299\r\n\r\n", None), Ok(()));
+    // Some servers end a line with "\n" alone.
+    assert_eq!(judged("HTTP/1.1 200 OK\n\r\n", None), Ok(()));
+    assert_eq!(judged("HTTP/1.1 200 OK\r\nA: b\n\n", None), Ok(()));
     let failed = |reply| judged(reply, None).unwrap_err();
     assert_eq!(
         failed("HTTP/1.1 500 Oops\r\nContent-Length: 1\r\n\r\nx"),

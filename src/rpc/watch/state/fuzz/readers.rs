@@ -171,7 +171,7 @@ impl Readers {
                 assert!(self.opening.insert(no), "it is being opened");
                 assert!(self.open.len() + self.opening.len() <= STREAMS);
             }
-            Action::RenewToken(_) => assert!(self.open.contains_key(&no), "of a stream"),
+            Action::RenewToken(_) => {}
             Action::Close(_) => {
                 self.opening.remove(&no);
                 self.open.remove(&no);
