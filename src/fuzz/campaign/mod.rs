@@ -85,7 +85,7 @@ fn check(name: &str, target: &impl Fn(&[u8]), input: &[u8]) {
 }
 
 /// The CPU time of this thread: other programs do not count.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
@@ -93,7 +93,7 @@ fn cpu_time() -> Duration {
 }
 
 /// Where threads have no clock of their own, no input is too slow.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn cpu_time() -> Duration {
     Duration::ZERO
 }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "CPU time")]
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn an_input_that_takes_long_fails() {
         let begun = cpu_time();
         let spin = |_: &[u8]| while cpu_time() < begun + LONGEST + Duration::from_millis(10) {};
