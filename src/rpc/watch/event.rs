@@ -131,9 +131,12 @@ impl Event {
         self.kv.mod_revision()
     }
 
-    /// Decodes an event; `None` when it has no key or no revision.
+    /// Decodes an event; `None` when it has no key, no revision, or the largest number as its revision, after which a
+    /// watch could not continue.
     pub(crate) fn read(pb: mvccpb::Event) -> Option<Event> {
-        let kv = pb.kv.filter(|kv| kv.mod_revision > 0)?;
+        let kv = pb
+            .kv
+            .filter(|kv| (1..i64::MAX).contains(&kv.mod_revision))?;
         // A kind that this version does not support is read as the default of the field, a put.
         let kind = match pb.r#type {
             kind if kind == i32::from(mvccpb::event::EventType::Delete) => EventKind::Delete,

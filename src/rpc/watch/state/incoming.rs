@@ -319,7 +319,7 @@ impl Watches {
             return;
         };
         // Progress between fragments would cover events that are not delivered yet.
-        if !entry.fragments.is_empty() || revision <= 0 {
+        if !entry.fragments.is_empty() || revision <= 0 || revision == i64::MAX {
             return;
         }
         let undo = entry.next.unwrap_or(0);

@@ -10,6 +10,7 @@ fn streams_with_invalid_messages_are_abandoned() {
         created(3, 10),
         events(0, 20, &[0], false),
         events(0, 20, &[-4], false),
+        events(0, 20, &[i64::MAX], false),
         events(0, 20, &[13, 12], false),
         Input::Message(WatchResponse {
             events: vec![Default::default()],
@@ -25,6 +26,20 @@ fn streams_with_invalid_messages_are_abandoned() {
                 .any(|action| matches!(action, Action::Close(_))),
             "{actions:?}"
         );
+    }
+}
+
+#[test]
+fn progress_has_a_revision_after_which_there_are_others() {
+    let (mut state, now) = one_live(Watch::key("k").progress_notify());
+    for (revision, is_delivered) in [(i64::MAX, false), (i64::MAX - 1, true)] {
+        let progress = Input::Message(WatchResponse {
+            header: header(revision),
+            ..Default::default()
+        });
+        let actions = state.on(progress, now, 0.5);
+        let delivers = |action: &Action| matches!(action, Action::Deliver { .. });
+        assert_eq!(actions.iter().any(delivers), is_delivered, "{actions:?}");
     }
 }
 
