@@ -3,7 +3,7 @@
 //! Anybody with permission to write a key decides what is in it. The ready templates put no text into a file that
 //! could end a line, a word or a quotation of its syntax.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use etcd_blocking::Instance;
@@ -28,24 +28,34 @@ pub(super) fn address(instance: &Instance) -> Option<(&str, u16)> {
     instance.host_and_port().filter(|(host, _)| is_host(host))
 }
 
-/// A name made of an id, with `_` for each other character, that is not among those that are in use.
-pub(super) fn label(id: &str, used: &mut BTreeSet<String>) -> String {
-    let letters = id.chars().take(100).map(|c| match c {
-        c if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') => c,
-        _ => '_',
-    });
-    let name: String = letters.collect();
-    let name = match is_name(&name) {
-        true => name,
-        false => format!("i{name}"),
-    };
-    let mut unique = name.clone();
-    let mut number = 2_u64;
-    while !used.insert(unique.clone()) {
-        unique = format!("{name}_{number}");
-        number += 1;
+/// The names that are in use.
+#[derive(Debug, Default)]
+pub(super) struct Labels {
+    used: BTreeSet<String>,
+    /// The last number that a name got. Thousands of ids can become one name, and each would try all numbers.
+    numbers: BTreeMap<String, u64>,
+}
+
+impl Labels {
+    /// A name made of an id, with `_` for each other character, that is not in use.
+    pub(super) fn of(&mut self, id: &str) -> String {
+        let letters = id.chars().take(100).map(|c| match c {
+            c if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') => c,
+            _ => '_',
+        });
+        let name: String = letters.collect();
+        let name = match is_name(&name) {
+            true => name,
+            false => format!("i{name}"),
+        };
+        let mut unique = name.clone();
+        while !self.used.insert(unique.clone()) {
+            let number = self.numbers.entry(name.clone()).or_insert(1);
+            *number += 1;
+            unique = format!("{name}_{number}");
+        }
+        unique
     }
-    unique
 }
 
 #[cfg(test)]
@@ -78,7 +88,7 @@ mod tests {
 
     #[test]
     fn labels_are_names_and_differ() {
-        let mut used = BTreeSet::new();
+        let mut labels = Labels::default();
         for (id, expected) in [
             ("10.0.0.5:80", "10.0.0.5_80"),
             ("10.0.0.5_80", "10.0.0.5_80_2"),
@@ -88,9 +98,12 @@ mod tests {
             ("", "i"),
             ("ü", "i_"),
         ] {
-            let label = label(id, &mut used);
+            let label = labels.of(id);
             assert_eq!(label, expected);
             assert!(is_name(&label));
         }
+        // Of many ids, each has its label in a few steps.
+        let last = (0..20_000).map(|_| labels.of("same")).last();
+        assert_eq!(last.as_deref(), Some("same_20000"));
     }
 }

@@ -1,6 +1,6 @@
 //! Renders a template with what it reads. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use etcd_blocking::Instance;
@@ -240,12 +240,12 @@ fn shown(value: &Value) -> Result<Arc<Shown>, Error> {
 
 /// The instances whose addresses can be in a configuration file, each with a unique `name`.
 fn safe_instances(reading: &Reading, value: &Value) -> Result<Value, Error> {
-    let mut used = BTreeSet::new();
+    let mut labels = safe::Labels::default();
     let mut kept = Vec::new();
     for one in value.try_iter()? {
         let instance = Arc::clone(&shown(&one)?.instance);
         if safe::address(&instance).is_some() {
-            let name = Some(safe::label(&instance.id, &mut used));
+            let name = Some(labels.of(&instance.id));
             kept.push(Value::from_object(Shown { instance, name }));
         } else {
             let Instance {
