@@ -8,6 +8,8 @@
     clippy::unwrap_used
 )]
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::{Codec as _, Format, all};
@@ -50,17 +52,19 @@ pub(crate) fn codecs(data: &[u8]) {
     }
     if let Ok(Some(instance)) = format.decode(&key, value) {
         let (again, own) = encoded(&format, &instance);
-        // Others may have named the key in another way: then the id is another one, and stays.
-        if own.is_none_or(|own| own == key) {
-            assert_eq!(again, instance, "{}", format.name());
-        } else {
-            let renamed = Instance {
-                id: again.id.clone(),
-                ..instance
-            };
-            assert_eq!(again, renamed, "{}", format.name());
-            assert_eq!(encoded(&format, &again).0, again, "{}", format.name());
+        let mut expected = instance;
+        if own.is_some_and(|own| own != key) {
+            // Others may have named the key in another way: then the id is another one.
+            expected.id.clone_from(&again.id);
         }
+        if format.name() == "kratos" && again.endpoints != expected.endpoints {
+            // The endpoint with the address is written first. The names of several of one scheme are their order.
+            let uris = |of: &Instance| of.endpoints.values().cloned().collect::<BTreeSet<_>>();
+            assert_eq!(uris(&again), uris(&expected));
+            expected.endpoints.clone_from(&again.endpoints);
+        }
+        assert_eq!(again, expected, "{}", format.name());
+        assert_eq!(encoded(&format, &again).0, again, "{}", format.name());
     }
 }
 
