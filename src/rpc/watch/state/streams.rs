@@ -5,7 +5,7 @@
 //! response there. It stays until it must be created again, and then moves back if it received
 //! anything: history in fragments can cost the server minutes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::action::Action;
@@ -74,16 +74,25 @@ impl Streams {
         if watches.is_empty() {
             self.own.remove(&stream);
         }
-        for watch in moving {
+        let from = |stream, highest| move |watch| (stream, watch, highest);
+        let mut queue: VecDeque<_> = moving.into_iter().map(from(stream, highest)).collect();
+        while let Some((stream, watch, highest)) = queue.pop_front() {
             let to = match stream {
                 // A watch leaves the shared stream for an oversized response, and returns when it
                 // has caught up.
                 SHARED => self.own_stream(now),
                 _ => SHARED,
             };
-            if let Some(watches) = self.stream(to) {
-                actions.extend(on(to, watches.add_moved(watch, highest, now)));
+            let Some(watches) = self.stream(to) else {
+                continue;
+            };
+            actions.extend(on(to, watches.add_moved(watch, highest, now)));
+            // A watch whose position is unknown returns at once: no fragments help it.
+            let (moving, highest) = watches.take_moving();
+            if watches.is_empty() {
+                self.own.remove(&to);
             }
+            queue.extend(moving.into_iter().map(from(to, highest)));
         }
         actions
     }
