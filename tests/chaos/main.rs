@@ -1,0 +1,19 @@
+//! Chaos: a seeded plan of faults, a load whose every operation is recorded, and checkers that judge the record.
+
+#![cfg(unix)]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so at once"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod check;
+mod history;
+mod judge;
+mod planted;
