@@ -85,9 +85,21 @@ impl Judgement {
     }
 
     /// Prints the violations, with the steps of the plan at their time.
-    pub fn print_violations(&self) {
+    pub fn print_violations(&self, history: &History) {
         for violation in self.violations.iter().take(20) {
             println!("{violation}");
+            let Some(at) = violation.at else { continue };
+            let faults = history.faults.iter().filter(|fault| fault.t <= at);
+            for fault in faults.rev().take(2) {
+                let (what, ago) = (
+                    if fault.begins { "began" } else { "ended" },
+                    (at - fault.t) / 1_000_000,
+                );
+                println!(
+                    "    step {} ({}) {what} {ago} ms before",
+                    fault.step, fault.label
+                );
+            }
         }
         let left = self.violations.len().saturating_sub(20);
         if left > 0 {
@@ -107,7 +119,7 @@ fn judge_a_history_on_disk() {
         let history = crate::history::read(dir.as_ref());
         let judgement = judge(&history);
         judgement.print(&history);
-        judgement.print_violations();
+        judgement.print_violations(&history);
         assert!(judgement.violations.is_empty());
         return;
     }

@@ -16,4 +16,5 @@ mod support;
 mod check;
 mod history;
 mod judge;
+mod plan;
 mod planted;

@@ -52,7 +52,7 @@ fn a_correct_history_has_no_violation() {
         if seed == 0 {
             judgement.print(&history);
         }
-        judgement.print_violations();
+        judgement.print_violations(&history);
         assert!(judgement.violations.is_empty(), "seed {seed}");
         assert!(
             judgement.answered > 100 && judgement.events > 100 && judgement.linear.undecided == 0
@@ -65,7 +65,7 @@ fn a_correct_history_with_a_lost_store_has_no_violation() {
     for seed in SEEDS {
         let history = generate::history_with_loss(seed);
         let judgement = judge(&history);
-        judgement.print_violations();
+        judgement.print_violations(&history);
         assert!(judgement.violations.is_empty(), "seed {seed}");
         assert_eq!(history.eras.len(), 2);
     }

@@ -31,15 +31,12 @@ pub(super) fn gone(
     latest
 }
 
-/// Whether something ended this lease or key without the knowledge of its client, between the times.
-pub(super) fn caused(history: &History, lease: i64, key: &str, until: Time) -> bool {
-    let lost = history
-        .eras
-        .iter()
-        .any(|era| era.to.is_some_and(|to| to <= until));
+/// Whether something other than the clock ended this lease or key at a time: its client could not know at once.
+pub(super) fn caused(history: &History, lease: i64, key: &str, gone: Time) -> bool {
+    let lost = history.eras.iter().any(|era| era.to == Some(gone));
     lost || history.causes.iter().any(|cause| {
         let of_lease = (cause.lease == 0 || cause.lease == lease) && cause.key.is_empty();
-        cause.t <= until && (of_lease || cause.key == key)
+        cause.t <= gone && gone <= cause.to && (of_lease || cause.key == key)
     })
 }
 

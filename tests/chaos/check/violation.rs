@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::history::Line;
+use crate::history::{Line, Time};
 
 /// The most lines that are printed of one violation.
 const LINES: usize = 12;
@@ -15,6 +15,8 @@ pub struct Violation {
     /// The rule, such as `watch: unique`.
     pub rule: &'static str,
     pub what: String,
+    /// The time of the last line.
+    pub at: Option<Time>,
     lines: Vec<String>,
 }
 
@@ -23,6 +25,7 @@ impl Violation {
         Violation {
             rule,
             what: what.into(),
+            at: lines.iter().filter_map(Line::time).max(),
             lines: lines.iter().take(LINES).map(Line::text).collect(),
         }
     }

@@ -65,10 +65,12 @@ pub struct Compaction {
     pub revision: i64,
 }
 
-/// What an operator or a fault of a server did to leases and keys without the knowledge of their clients.
+/// What an operator or a fault of a server did to leases and keys without the knowledge of their clients, and until
+/// when it may have an effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
     pub t: Time,
+    pub to: Time,
     /// 0 for all leases.
     pub lease: i64,
     /// Empty for all keys of the lease.
@@ -378,6 +380,27 @@ impl Op {
 }
 
 impl Line {
+    /// The time at which it was written, about.
+    pub fn time(&self) -> Option<Time> {
+        match self {
+            Line::Run(_) => None,
+            Line::Era(line) => Some(line.from),
+            Line::Fault(line) => Some(line.t),
+            Line::Compaction(line) => Some(line.t),
+            Line::Cause(line) => Some(line.t),
+            Line::Final(line) => Some(line.t),
+            Line::Truth(line) => Some(line.t),
+            Line::Op(line) => Some(line.ret.unwrap_or(line.call)),
+            Line::Watch(line) => Some(line.t),
+            Line::Item(line) => Some(line.t),
+            Line::WatchEnd(line) => Some(line.t),
+            Line::Shot(line) => Some(line.t1),
+            Line::Registration(line) => Some(line.t1),
+            Line::Hold(line) => Some(line.ret),
+            Line::Leader(line) => Some(line.t),
+        }
+    }
+
     /// The line as it is in the file.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap()
