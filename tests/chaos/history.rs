@@ -8,5 +8,5 @@ mod files;
 mod records;
 
 pub use collected::History;
-pub use files::{Recorders, read};
+pub use files::{Recorder, Recorders, now, read};
 pub use records::*;

@@ -18,3 +18,4 @@ mod history;
 mod judge;
 mod plan;
 mod planted;
+mod run;

@@ -10,7 +10,9 @@ use crate::history::{History, Kv, Line, Shot, ShotKind};
 pub fn check(history: &History, stores: &Stores) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut last: BTreeMap<&str, &Shot> = BTreeMap::new();
-    for shot in &history.shots {
+    let mut shots: Vec<&Shot> = history.shots.iter().collect();
+    shots.sort_by_key(|shot| shot.t0);
+    for shot in shots {
         let mut eras: Vec<u32> = history.eras_within(shot.t0, shot.t1).collect();
         // A replica notices the loss of a store later, and shows the old contents until then.
         let older = history.eras.iter().map(|era| era.era);

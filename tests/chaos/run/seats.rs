@@ -1,0 +1,149 @@
+//! Contenders for a lock and for an election, and an observer.
+
+use std::thread;
+use std::time::Duration;
+
+use etcd_blocking::Client;
+use etcd_blocking::concurrency::{Election, Mutex, Observer, Session};
+
+use super::clients::{Operations, transact};
+use super::replicas::TTL;
+use super::stage::Stage;
+use crate::history::{Change, Guard, Hold, Leader, Line, now};
+
+const LOCK: &str = "lock/l";
+const ELECTION: &str = "vote/v";
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long a contender waits. At the end of the run it gives up after this time.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The session, or a new one when it has ended.
+fn valid(client: &Client, session: Option<Session>) -> Option<Session> {
+    let valid = session.filter(|session| session.check().is_ok());
+    valid.or_else(|| {
+        let started = Session::builder(client).ttl(TTL).start().ok();
+        if started.is_none() {
+            thread::sleep(PAUSE);
+        }
+        started
+    })
+}
+
+/// Locks and unlocks until the run ends.
+pub fn lock(stage: &Stage, client: &Client, number: u32) {
+    let recorder = stage.file(&format!("locker-{number}"));
+    let mut operations = Operations::new(stage, number);
+    let mut session = None;
+    while stage.works() {
+        session = valid(client, session);
+        let Some(session) = &session else { continue };
+        let call = now();
+        let Ok(guard) = Mutex::new(session, LOCK).lock_timeout(PATIENCE) else {
+            continue;
+        };
+        let (ret, token) = (now(), guard.fencing_token().get());
+        let key = String::from_utf8_lossy(guard.key()).into_owned();
+        let mut held_at = Vec::new();
+        for n in 0..4 {
+            let t = now();
+            if guard.check().is_ok() {
+                held_at.push(t);
+            }
+            let when = vec![Guard {
+                key: key.clone(),
+                create: true,
+                revision: token,
+                value: None,
+            }];
+            let then = vec![Change {
+                key: "guarded/l".to_owned(),
+                value: Some(format!("{token} {number} {n} {t}")),
+            }];
+            transact(&mut operations, client, vec![guard.is_owner()], when, then);
+            thread::sleep(PAUSE);
+        }
+        let end = now();
+        let _ = guard.unlock();
+        recorder.write(Line::Hold(Hold {
+            seat: format!("{LOCK}/"),
+            election: false,
+            holder: format!("locker-{number}"),
+            key,
+            token,
+            lease: session.lease().get(),
+            call,
+            ret,
+            held_at,
+            end,
+        }));
+    }
+    close(session);
+}
+
+/// Campaigns, leads and resigns until the run ends.
+pub fn campaign(stage: &Stage, client: &Client, number: u32) {
+    let name = format!("candidate-{number}");
+    let recorder = stage.file(&name);
+    let mut session = None;
+    while stage.works() {
+        session = valid(client, session);
+        let Some(session) = &session else { continue };
+        let call = now();
+        let campaign =
+            Election::new(session, ELECTION).campaign_timeout(format!("{name} 0"), PATIENCE);
+        let Ok(leadership) = campaign else { continue };
+        let (ret, token) = (now(), leadership.fencing_token().get());
+        let key = String::from_utf8_lossy(leadership.key()).into_owned();
+        let mut held_at = Vec::new();
+        for n in 1..4 {
+            let t = now();
+            if leadership.check().is_ok() {
+                held_at.push(t);
+            }
+            let _ = leadership.proclaim(format!("{name} {n}"));
+            thread::sleep(PAUSE);
+        }
+        let end = now();
+        let _ = leadership.resign();
+        recorder.write(Line::Hold(Hold {
+            seat: format!("{ELECTION}/"),
+            election: true,
+            holder: name.clone(),
+            key,
+            token,
+            lease: session.lease().get(),
+            call,
+            ret,
+            held_at,
+            end,
+        }));
+    }
+    close(session);
+}
+
+fn close(session: Option<Session>) {
+    if let Some(session) = session {
+        let _ = session.close();
+    }
+}
+
+/// The observer of the election.
+pub fn observer(session: &Session) -> Observer {
+    Election::new(session, ELECTION).observe().unwrap()
+}
+
+/// Records what an observer is told until the run is over.
+pub fn observe(stage: &Stage, observer: &Observer) {
+    let recorder = stage.file("observer");
+    while !stage.is_over() {
+        if let Ok(Ok(Some(kv))) = observer.recv_timeout(5 * PAUSE) {
+            recorder.write(Line::Leader(Leader {
+                observer: "observer".to_owned(),
+                seat: format!("{ELECTION}/"),
+                t: now(),
+                token: kv.create_revision().get(),
+                value: String::from_utf8_lossy(kv.value()).into_owned(),
+            }));
+        }
+    }
+}
