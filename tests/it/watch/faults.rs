@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
-use etcd_blocking::{Client, ErrorKind, KeyRange, Watch};
+use etcd_blocking::{Client, ErrorKind, KeyRange, Revision, Watch};
 
 use super::{SOON, connect, events, eventually_watches, last_error, next, watches};
 use crate::support::peers::PeerLinks;
@@ -239,6 +239,23 @@ fn progress_is_not_requested_repeatedly_while_the_queue_is_full() {
         let response = watcher.recv_timeout(SOON).unwrap().unwrap();
         (response.is_progress() && response.revision() >= last).then_some(())
     });
+}
+
+#[test]
+fn a_watch_that_ended_by_a_compaction_does_not_hold_back_the_progress_of_others() {
+    let etcd = LocalEtcd::start().unwrap();
+    let client = connect(&etcd);
+    let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
+    for n in 0..5 {
+        client.put("k", n.to_string()).unwrap();
+    }
+    etcd.compact().unwrap();
+    let old = Watch::key("k").start_revision(Revision::new(2));
+    let old = client.watch(old).unwrap();
+    assert_eq!(last_error(&old), ErrorKind::Compacted);
+    // etcd answers a progress request only if it may for all watches of the stream.
+    let other = client.put("other", "v").unwrap().revision();
+    mirror.wait_revision(other, SOON).unwrap();
 }
 
 // Fault: N16

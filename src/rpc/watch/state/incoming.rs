@@ -199,6 +199,11 @@ impl Watches {
             return Ok(());
         };
         let error = refusal(message).map_err(StreamEnd::Answer)?;
+        if message.compact_revision != 0 {
+            // etcd keeps a watch that it has ended for this reason, and answers no progress request of the stream
+            // until the watch is cancelled.
+            self.cancel(message.watch_id);
+        }
         self.wire_ids.remove(message.watch_id);
         self.finish(id, error);
         Ok(())

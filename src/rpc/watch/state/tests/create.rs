@@ -40,6 +40,22 @@ fn cancel_reasons_are_mapped_to_error_kinds() {
 }
 
 #[test]
+fn a_watch_that_ended_by_a_compaction_is_cancelled() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    let message = WatchResponse {
+        watch_id: 0,
+        compact_revision: 9,
+        header: header(20),
+        ..Default::default()
+    };
+    let actions = state.on(Input::Message(message), now, 0.5);
+    assert_eq!(last_error(&actions), Some(ErrorKind::Compacted));
+    assert_eq!(cancels(&actions), [0]);
+    // The answer is to no other watch.
+    assert!(state.on(canceled(0, false, ""), now, 0.5).is_empty());
+}
+
+#[test]
 fn a_watch_cancelled_while_it_is_created_is_cancelled_when_it_is() {
     let (mut state, now) = one_live(Watch::key("k"));
     state.on(
