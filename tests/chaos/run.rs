@@ -235,17 +235,16 @@ fn settle(
         replicas.missing()
     });
     let mut operations = Operations::new(stage, 200);
-    let key = format!("{}end", clients::PREFIX);
     let admin = &scene.admin;
     wait(PATIENCE, "the last writes", || {
-        let value = Some(format!("end-{}", now()));
-        let single = format!("{}0", clients::PREFIX);
-        let then = [&single, &key].map(|key| Change {
-            key: key.clone(),
+        let value = Some(format!("{}{}", clients::END, now()));
+        let then = clients::end_keys().map(|key| Change {
+            key,
             value: value.clone(),
         });
         let put = clients::transact(&mut operations, admin, Vec::new(), Vec::new(), then.into());
-        let deleted = put.and_then(|_| clients::delete(&mut operations, admin, &key));
+        let deleted =
+            put.and_then(|_| clients::delete(&mut operations, admin, &clients::end_keys()[1]));
         if deleted.is_some() {
             Vec::new()
         } else {
@@ -254,8 +253,10 @@ fn settle(
     });
     let revision = read_all(admin).0;
     wait(PATIENCE, "everything arrived everywhere", || {
-        // A reader without deletions, or of one key, has the put, one revision before.
-        let mut behind = stage.behind(|name| name.starts_with("watch-"), revision.get() - 1);
+        // etcd reports no progress to the watches of a stream while one of them begins after the newest revision, as one
+        // does that was resumed when nothing was left to deliver. Writes go on, as they do in use.
+        let _ = admin.put("tick", "");
+        let mut behind = stage.behind(|name| name.starts_with("watch-"), 1);
         behind.extend(stage.behind(|name| name.starts_with("truth-"), revision.get()));
         behind.extend(replicas.behind(revision));
         behind.extend(replicas.missing());

@@ -15,6 +15,8 @@ use crate::history::{Answer, Call, Change, Guard, Keys, Kv, Line, Op, Outcome, R
 
 /// The prefix of the keys.
 pub const PREFIX: &str = "kv/";
+/// The begin of the values that are written in the end.
+pub const END: &str = "end-";
 const KEYS: u8 = 8;
 /// A few hundred operations per second are enough, and do not overload the servers.
 const PAUSE: Duration = Duration::from_millis(12);
@@ -61,6 +63,11 @@ impl Operations {
         }
         answer
     }
+}
+
+/// The keys that are written in the end. The second one is then deleted.
+pub fn end_keys() -> [String; 2] {
+    ["0", "end"].map(|name| format!("{PREFIX}{name}"))
 }
 
 /// Reads and writes until the run ends.
@@ -136,7 +143,12 @@ pub fn range(keys: &Keys) -> KeyRange {
 }
 
 /// Puts a key, and records it.
-fn put(operations: &mut Operations, client: &Client, key: &str, value: String) -> Option<Answer> {
+pub fn put(
+    operations: &mut Operations,
+    client: &Client,
+    key: &str,
+    value: String,
+) -> Option<Answer> {
     let (key, put) = (key.to_owned(), Put::new(key.to_owned(), value.clone()));
     operations.run(Call::Put { key, value }, || {
         let put = client.call(put)?;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use etcd_blocking::{Client, EventKind, Get, Revision, Watch as Request, WatchResponse, Watcher};
 use fastrand::Rng;
 
-use super::clients::{PREFIX, range};
+use super::clients::{self, PREFIX, range};
 use super::stage::{Stage, recorded};
-use crate::history::{Event, Item, Keys, Line, Recorder, Watch, WatchEnd, now};
+use crate::history::{Event, Item, Keys, Kv, Line, Recorder, Watch, WatchEnd, now};
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -38,7 +38,7 @@ impl Kind {
     ];
 }
 
-/// The name under which a reader reports how far it is.
+/// The name under which a reader reports that it has seen the end: 0 or 1.
 pub fn name(chain: u32) -> String {
     format!("watch-{chain}")
 }
@@ -53,11 +53,12 @@ pub fn follow(stage: &Stage, client: &Client, direct: &Client, chain: u32, kind:
         let number = NEXT.fetch_add(1, SeqCst);
         reached.store(0, SeqCst);
         match begin(client, direct, chain, kind, number, &mut random) {
-            Some((watch, watcher)) => {
-                reached.store(watch.from - 1, SeqCst);
+            Some((watch, watcher, at_end)) => {
+                let listed = watch.listed.iter().flatten().any(is_end);
+                reached.store(i64::from(listed || at_end), SeqCst);
                 recorder.write(Line::Watch(watch));
-                read(stage, &recorder, &watcher, number, kind, |revision| {
-                    reached.store(revision, SeqCst);
+                read(stage, &recorder, &watcher, number, kind, || {
+                    reached.store(1, SeqCst)
                 });
             }
             None => thread::sleep(PAUSE),
@@ -72,7 +73,7 @@ fn begin(
     kind: Kind,
     number: u64,
     random: &mut Rng,
-) -> Option<(Watch, Watcher)> {
+) -> Option<(Watch, Watcher, bool)> {
     let keys = match kind {
         Kind::Single => Keys::one(&format!("{PREFIX}0")),
         _ => Keys::below(PREFIX),
@@ -80,7 +81,12 @@ fn begin(
     // Before the first request: the store may be replaced between the list and the watch.
     let t = now();
     let request = Request::range(range(&keys));
-    let mut listed = None;
+    let (mut listed, mut at_end) = (None, false);
+    let mut newest = |client: &Client| {
+        let read = client.call(Get::key(clients::end_keys()[0].clone())).ok()?;
+        at_end = read.kvs().iter().map(recorded).any(|kv| is_end(&kv));
+        Some(read.header().revision.get())
+    };
     let (request, mut from, or_earlier) = match kind {
         Kind::Listed | Kind::Slow | Kind::Single => {
             let list = client.call(Get::range(range(&keys))).ok()?;
@@ -90,12 +96,7 @@ fn begin(
         }
         Kind::FromNow => (request.no_delete(), 0, true),
         Kind::Past => {
-            let at = client
-                .call(Get::key(PREFIX).keys_only())
-                .ok()?
-                .header()
-                .revision
-                .get();
+            let at = newest(client)?;
             let from = (at - random.i64(-20..100)).max(1);
             (
                 request.no_put().start_revision(Revision::new(from)),
@@ -111,13 +112,7 @@ fn begin(
     let watcher = client.watch(request).ok()?;
     if or_earlier {
         // All that is written after this read comes.
-        from = direct
-            .call(Get::key(PREFIX).keys_only())
-            .ok()?
-            .header()
-            .revision
-            .get()
-            + 1;
+        from = newest(direct)? + 1;
     }
     let watch = Watch {
         watch: number,
@@ -131,7 +126,7 @@ fn begin(
         no_delete: kind == Kind::FromNow,
         listed,
     };
-    Some((watch, watcher))
+    Some((watch, watcher, at_end))
 }
 
 fn read(
@@ -140,7 +135,7 @@ fn read(
     watcher: &Watcher,
     number: u64,
     kind: Kind,
-    mut reached: impl FnMut(i64),
+    mut ended: impl FnMut(),
 ) {
     let mut count = 0_u32;
     while !stage.is_over() {
@@ -153,14 +148,16 @@ fn read(
         let t = now();
         match item {
             Ok(response) => {
-                let revision = response.revision().get();
+                let events = events(&response);
+                if events.iter().any(is_end_event) {
+                    ended();
+                }
                 recorder.write(Line::Item(Item {
                     watch: number,
                     t,
-                    revision,
-                    events: events(&response),
+                    revision: response.revision().get(),
+                    events,
                 }));
-                reached(revision);
             }
             Err(error) => {
                 recorder.write(Line::WatchEnd(WatchEnd {
@@ -177,6 +174,15 @@ fn read(
             thread::sleep(10 * PAUSE);
         }
     }
+}
+
+/// Whether a key has the value that is written last.
+fn is_end(kv: &Kv) -> bool {
+    kv.value.starts_with(clients::END)
+}
+
+fn is_end_event(event: &Event) -> bool {
+    is_end(&event.kv) || event.del && event.kv.key == clients::end_keys()[1]
 }
 
 fn events(response: &WatchResponse) -> Vec<Event> {

@@ -190,13 +190,12 @@ impl Replicas {
         }
         let view = self.view.wait_revision(revision, limit);
         behind.extend(view.err().map(|error| format!("view: {error}")));
-        let stale = [self.mirror.staleness(), self.view.staleness()];
-        behind.extend(
-            stale
-                .into_iter()
-                .flatten()
-                .map(|since| format!("stale since {since:?}")),
-        );
+        for (name, since, why) in [
+            ("mirror", self.mirror.staleness(), self.mirror.last_error()),
+            ("view", self.view.staleness(), self.view.last_error()),
+        ] {
+            behind.extend(since.map(|since| format!("{name} is stale since {since:?}: {why:?}")));
+        }
         behind
     }
 }

@@ -149,9 +149,7 @@ impl Scene {
     /// Records that the store was lost, and that another one begins. No server runs.
     pub fn replace_store(&mut self) {
         self.record_era(Some(now()));
-        self.stage
-            .era
-            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.stage.new_store();
         self.era_from = now();
         self.record_era(None);
     }
@@ -177,7 +175,9 @@ impl Scene {
         self.record
             .write(Line::Compaction(Compaction { t: now(), revision }));
         let revision = etcd_blocking::Revision::new(revision);
-        self.admin
+        // Another fault may stop the members meanwhile.
+        let admin = self.admin.with_timeout(Duration::from_secs(1));
+        admin
             .compact(revision)
             .map(drop)
             .map_err(|error| error.to_string())

@@ -10,6 +10,9 @@ use etcd_blocking::{Error, KeyValue};
 
 use crate::history::{Kv, Outcome, Recorder, Recorders};
 
+/// A condition that takes longer is printed.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// The state of a run.
 #[derive(Debug)]
 pub struct Stage {
@@ -23,7 +26,7 @@ pub struct Stage {
     pub era: AtomicU32,
     /// The answers of each client.
     answers: Mutex<BTreeMap<u32, Arc<AtomicU64>>>,
-    /// How far each reader of a watch is.
+    /// How far each reader and member is.
     reached: Mutex<BTreeMap<String, Arc<AtomicI64>>>,
 }
 
@@ -63,13 +66,13 @@ impl Stage {
         answers.values().map(|count| count.load(SeqCst)).collect()
     }
 
-    /// The last revision that a reader or a member has reported.
+    /// How far a reader or a member is.
     pub fn reached(&self, name: &str) -> Arc<AtomicI64> {
         let mut reached = self.reached.lock().unwrap();
         Arc::clone(reached.entry(name.to_owned()).or_default())
     }
 
-    /// The readers and members that have not reached a revision.
+    /// The readers and members that have not got so far.
     pub fn behind(&self, fits: impl Fn(&str) -> bool, revision: i64) -> Vec<String> {
         let reached = self.reached.lock().unwrap();
         let behind = reached
@@ -87,6 +90,16 @@ impl Stage {
         fitting.map(|(_, at)| at.load(SeqCst)).min()
     }
 
+    /// The members report the revisions of another store from now on.
+    pub fn new_store(&self) {
+        self.era.fetch_add(1, SeqCst);
+        let reached = self.reached.lock().unwrap();
+        let truths = reached
+            .iter()
+            .filter(|(name, _)| name.starts_with("truth-"));
+        truths.for_each(|(_, at)| at.store(0, SeqCst));
+    }
+
     /// A member that was removed reports nothing any more.
     pub fn forget(&self, name: &str) {
         self.reached.lock().unwrap().remove(name);
@@ -96,8 +109,13 @@ impl Stage {
 /// Waits for a condition; says what is missing when it does not come in time.
 pub fn wait(limit: Duration, what: &str, mut missing: impl FnMut() -> Vec<String>) -> bool {
     let begun = Instant::now();
+    let mut said = begun;
     loop {
         let now = missing();
+        if said.elapsed() > SLOW && !now.is_empty() {
+            said = Instant::now();
+            println!("after {:.1?}: {what}: {now:?}", begun.elapsed());
+        }
         if now.is_empty() {
             return true;
         }
