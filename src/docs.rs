@@ -58,6 +58,9 @@ pub mod platforms {}
 #[doc = include_str!("../docs/testing.md")]
 pub mod testing {}
 
+#[doc = include_str!("../docs/chaos.md")]
+pub mod chaos {}
+
 #[doc = include_str!("../docs/registries.md")]
 pub mod registries {}
 
