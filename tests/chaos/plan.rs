@@ -95,6 +95,10 @@ pub struct Plan {
 const KINDS: u8 = 21;
 /// The kind of fault that occurs in the end only, because it changes the members.
 const REPLACE: u8 = 4;
+/// The index of the step, in each plan, during which leases expire.
+const OUTAGE_AT: usize = 1;
+/// Milliseconds.
+const LONGER_THAN_A_LEASE: std::ops::Range<u64> = 2800..3600;
 /// The shortest run that replaces a member.
 const LONG: Duration = Duration::from_secs(45);
 
@@ -104,12 +108,19 @@ impl Plan {
         let (mut steps, mut deck) = (Vec::new(), Vec::new());
         let mut at = Duration::from_millis(random.u64(800..1200));
         loop {
-            let fault = next(&mut deck, settings, &mut random);
+            let outage = steps.len() == OUTAGE_AT;
+            let fault = match outage {
+                true => self::outage(&mut random),
+                false => next(&mut deck, settings, &mut random),
+            };
             let second = random.u8(..3) == 0;
             let with = second
                 .then(|| beside(&mut random))
                 .filter(|with| *with != fault);
-            let lasts = lasts(fault, &mut random);
+            let lasts = match outage {
+                true => Duration::from_millis(random.u64(LONGER_THAN_A_LEASE)),
+                false => lasts(fault, &mut random),
+            };
             if at + lasts > settings.lasts {
                 break;
             }
@@ -134,6 +145,15 @@ impl Plan {
             settings,
             steps,
         }
+    }
+}
+
+/// A fault after which no client has reached any member for longer than a lease lives.
+fn outage(random: &mut Rng) -> Fault {
+    match random.u8(..3) {
+        0 => Fault::ClientPartition(Clients::All),
+        1 => Fault::Silence(Clients::All),
+        _ => Fault::OneWay(Clients::All, Way::Up),
     }
 }
 
@@ -208,7 +228,7 @@ fn lasts(fault: Fault, random: &mut Rng) -> Duration {
     let ms = match fault {
         Fault::Pause(_) | Fault::ClientPartition(_) | Fault::Silence(_) | Fault::OneWay(..) => {
             match random.u8(..4) {
-                0 => random.u64(3500..4500),
+                0 => random.u64(LONGER_THAN_A_LEASE),
                 _ => random.u64(300..1500),
             }
         }
@@ -320,6 +340,18 @@ mod tests {
                     .skip(1)
                     .all(|step| step.at + step.lasts <= Duration::from_secs(60))
             );
+        }
+    }
+
+    #[test]
+    fn leases_expire_in_each_plan() {
+        for seed in 0..100 {
+            for settings in [settings(1, false, 12), settings(3, true, 14)] {
+                let plan = Plan::new(seed, settings);
+                let long =
+                    |step: &&Step| step.lasts.as_millis() >= LONGER_THAN_A_LEASE.start.into();
+                assert!(plan.steps.iter().any(|step| long(&step)), "{plan:?}");
+            }
         }
     }
 

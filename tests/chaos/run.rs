@@ -2,7 +2,7 @@
 //!
 //! `ETCD_BLOCKING_SEED` sets the first seed (7), `ETCD_BLOCKING_CHAOS_SECONDS` how long faults are injected in each
 //! run, `ETCD_BLOCKING_CHAOS_SEEDS` the number of seeds (1), `ETCD_BLOCKING_CHAOS_MIN_OPS` the operations per second
-//! without which a run is void (10).
+//! without which a run is void (10). `ETCD_BLOCKING_CHAOS_KEEP` keeps every history.
 
 mod clients;
 mod faults;
@@ -108,6 +108,10 @@ fn run_one(plan: &Plan) {
         plan.settings.lasts,
         dir.display()
     );
+    if std::env::var_os("ETCD_BLOCKING_CHAOS_KEEP").is_some() {
+        println!("the history is in {}", dir.display());
+        return;
+    }
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
@@ -176,9 +180,9 @@ fn record(plan: &Plan, dir: &std::path::Path) -> Figures {
             };
             workers.push(scope.spawn(move || clients::work(stage, client, number)));
         }
-        for number in 10..13 {
+        for (number, name, long) in [(10, "l", false), (11, "l", false), (12, "m", true)] {
             let client = &contending;
-            workers.push(scope.spawn(move || seats::lock(stage, client, number)));
+            workers.push(scope.spawn(move || seats::lock(stage, client, number, name, long)));
         }
         for number in 20..22 {
             let client = &contending;

@@ -14,7 +14,7 @@ use crate::history::{Answer, Call, Keys, Kv, Line, Recorder, Sample, Shot, ShotK
 
 const SERVICE: &str = "/services/a/";
 /// The time to live of leases.
-pub const TTL: Duration = Duration::from_secs(3);
+pub const TTL: Duration = Duration::from_secs(2);
 const INSTANCES: u16 = 4;
 const SAMPLES: Duration = Duration::from_millis(20);
 /// The time between two readings of all replicas, in samples.

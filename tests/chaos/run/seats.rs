@@ -1,5 +1,6 @@
 //! Contenders for a lock and for an election, and an observer.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -9,10 +10,12 @@ use etcd_blocking::concurrency::{Election, Mutex, Observer, Session};
 use super::clients::{Operations, transact};
 use super::replicas::TTL;
 use super::stage::Stage;
-use crate::history::{Change, Guard, Hold, Leader, Line, now};
+use crate::history::{Change, Guard, Hold, Leader, Line, Time, now};
+use crate::support::wait::Raise;
 
-const LOCK: &str = "lock/l";
 const ELECTION: &str = "vote/v";
+/// The time between two checks whether a lock is held.
+const CHECKS: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a contender waits. At the end of the run it gives up after this time.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -29,8 +32,31 @@ fn valid(client: &Client, session: Option<Session>) -> Option<Session> {
     })
 }
 
-/// Locks and unlocks until the run ends.
-pub fn lock(stage: &Stage, client: &Client, number: u32) {
+/// Checks all the time while something works; returns the first and the last time of a check that succeeded.
+fn held_while(check: &(dyn Fn() -> bool + Sync), work: impl FnOnce()) -> Vec<Time> {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let checking = scope.spawn(|| {
+            let mut held_at = Vec::new();
+            while !done.load(SeqCst) {
+                let t = now();
+                if check() {
+                    held_at.truncate(1);
+                    held_at.push(t);
+                }
+                thread::sleep(CHECKS);
+            }
+            held_at
+        });
+        let raise = Raise(&done);
+        work();
+        drop(raise);
+        checking.join().unwrap()
+    })
+}
+
+/// Locks and unlocks until the run ends. A long hold lasts until the lock is lost, or for some seconds.
+pub fn lock(stage: &Stage, client: &Client, number: u32, name: &str, long: bool) {
     let recorder = stage.file(&format!("locker-{number}"));
     let mut operations = Operations::new(stage, number);
     let mut session = None;
@@ -38,34 +64,34 @@ pub fn lock(stage: &Stage, client: &Client, number: u32) {
         session = valid(client, session);
         let Some(session) = &session else { continue };
         let call = now();
-        let Ok(guard) = Mutex::new(session, LOCK).lock_timeout(PATIENCE) else {
+        let Ok(guard) = Mutex::new(session, format!("lock/{name}")).lock_timeout(PATIENCE) else {
             continue;
         };
         let (ret, token) = (now(), guard.fencing_token().get());
         let key = String::from_utf8_lossy(guard.key()).into_owned();
-        let mut held_at = Vec::new();
-        for n in 0..4 {
-            let t = now();
-            if guard.check().is_ok() {
-                held_at.push(t);
+        let held_at = held_while(&|| guard.check().is_ok(), || {
+            for n in 0..if long { 60 } else { 4 } {
+                if long && (guard.check().is_err() || !stage.works()) {
+                    break;
+                }
+                let when = vec![Guard {
+                    key: key.clone(),
+                    create: true,
+                    revision: token,
+                    value: None,
+                }];
+                let then = vec![Change {
+                    key: format!("guarded/{name}"),
+                    value: Some(format!("{token} {number} {n} {ret}")),
+                }];
+                transact(&mut operations, client, vec![guard.is_owner()], when, then);
+                thread::sleep(PAUSE);
             }
-            let when = vec![Guard {
-                key: key.clone(),
-                create: true,
-                revision: token,
-                value: None,
-            }];
-            let then = vec![Change {
-                key: "guarded/l".to_owned(),
-                value: Some(format!("{token} {number} {n} {t}")),
-            }];
-            transact(&mut operations, client, vec![guard.is_owner()], when, then);
-            thread::sleep(PAUSE);
-        }
+        });
         let end = now();
         let _ = guard.unlock();
         recorder.write(Line::Hold(Hold {
-            seat: format!("{LOCK}/"),
+            seat: format!("lock/{name}/"),
             election: false,
             holder: format!("locker-{number}"),
             key,
@@ -94,15 +120,12 @@ pub fn campaign(stage: &Stage, client: &Client, number: u32) {
         let Ok(leadership) = campaign else { continue };
         let (ret, token) = (now(), leadership.fencing_token().get());
         let key = String::from_utf8_lossy(leadership.key()).into_owned();
-        let mut held_at = Vec::new();
-        for n in 1..4 {
-            let t = now();
-            if leadership.check().is_ok() {
-                held_at.push(t);
+        let held_at = held_while(&|| leadership.check().is_ok(), || {
+            for n in 1..4 {
+                let _ = leadership.proclaim(format!("{name} {n}"));
+                thread::sleep(PAUSE);
             }
-            let _ = leadership.proclaim(format!("{name} {n}"));
-            thread::sleep(PAUSE);
-        }
+        });
         let end = now();
         let _ = leadership.resign();
         recorder.write(Line::Hold(Hold {
