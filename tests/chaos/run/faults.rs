@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::cluster::MemberId;
+use etcd_blocking::{Error, ErrorKind};
 
 use super::replicas::service_key;
 use super::scene::{PATIENCE, Scene};
@@ -78,7 +79,7 @@ impl Scene {
 
     /// Returns the member that has the fault.
     fn begin(&mut self, fault: Fault) -> Result<usize, String> {
-        let text = |error: etcd_blocking::Error| error.to_string();
+        let text = |error: Error| error.to_string();
         let io = |error: std::io::Error| error.to_string();
         let member = match fault {
             Fault::Kill(target)
@@ -232,35 +233,22 @@ impl Scene {
             .for_each(|proxy| proxy.throttle(Dir::Both, rate));
     }
 
-    /// Removes a member, and adds a new one in its place.
+    /// Adds a member, and removes the one whose place it takes. etcd requires this order: the list of a new member has
+    /// all that were prepared before.
     fn replace_member(&mut self) -> Result<(), String> {
-        let text = |error: etcd_blocking::Error| error.to_string();
+        let text = |error: Error| error.to_string();
         let io = |error: std::io::Error| error.to_string();
         let slot = self.slots.len() - 1;
         let old = self.slots[slot];
-        let id = self.cluster.member(old).status().map_err(io)?.member_id;
-        self.cluster.member_mut(old).kill().map_err(io)?;
-        let mut done = false;
-        let removed =
-            |error: &etcd_blocking::Error| error.kind() == etcd_blocking::ErrorKind::NotFound;
-        wait(PATIENCE, "the member is removed", || {
-            match self.admin.cluster().member_remove(MemberId::new(id)) {
-                Ok(_) => Vec::new(),
-                Err(error) if removed(&error) => Vec::new(),
-                Err(error) => vec![error.to_string()],
-            }
-        });
+        let id = MemberId::new(self.cluster.member(old).status().map_err(io)?.member_id);
         let new = self.cluster.prepare_member().map_err(io)?;
         let peer = self.cluster.member(new).peer_url();
-        // A cluster refuses a member until all others have been connected for some time.
-        wait(PATIENCE, "a member is added", || {
-            match self.admin.cluster().member_add([peer.clone()]) {
-                Ok(_) => {
-                    done = true;
-                    Vec::new()
-                }
-                Err(error) => vec![error.to_string()],
-            }
+        // A cluster refuses a change until all members have been connected for some time.
+        let added = |error: &Error| error.kind() == ErrorKind::AlreadyExists;
+        let done = wait(PATIENCE, "a member is added", || {
+            let result = self.admin.cluster().member_add([peer.clone()]);
+            let error = result.err().filter(|error| !added(error));
+            error.iter().map(Error::to_string).collect()
         });
         if !done {
             return Err("no member was added".to_owned());
@@ -270,18 +258,26 @@ impl Scene {
             .member_mut(new)
             .wait_ready(PATIENCE)
             .map_err(io)?;
+        self.report_truth(new);
         self.proxies[slot].set_upstream(self.cluster.member(new).client_addr());
-        self.proxies[slot].drop_connections();
         self.slots[slot] = new;
         let members = self
             .slots
             .iter()
             .map(|n| self.cluster.member(*n).endpoint());
-        let endpoints: Vec<String> = members.collect();
-        self.admin.set_endpoints(endpoints).map_err(text)?;
+        self.admin
+            .set_endpoints(members.collect::<Vec<_>>())
+            .map_err(text)?;
+        self.cluster.member_mut(old).kill().map_err(io)?;
         self.stage.forget(&truth::name(old as u32));
-        self.report_truth(new);
-        Ok(())
+        let removed = |error: &Error| error.kind() == ErrorKind::NotFound;
+        let done = wait(PATIENCE, "the member is removed", || {
+            let result = self.admin.cluster().member_remove(id);
+            let error = result.err().filter(|error| !removed(error));
+            error.iter().map(Error::to_string).collect()
+        });
+        done.then_some(())
+            .ok_or_else(|| "the member was not removed".to_owned())
     }
 
     /// Ends all faults of the network.
