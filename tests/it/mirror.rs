@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::mirror::{KeyChange, Mirror, MirrorEvent};
-use etcd_blocking::{Client, ErrorKind, KeyRange, Put, Txn};
+use etcd_blocking::{Client, ErrorKind, KeyRange, Put, Revision, Txn, Watch};
 
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::server::{EARLY_PROGRESS, skip_before};
@@ -114,6 +114,34 @@ fn a_mirror_reaches_revisions_outside_its_range() {
     );
     let late = mirror.wait_revision(elsewhere.revision().next(), Duration::from_millis(50));
     assert_eq!(late.unwrap_err().kind(), etcd_blocking::ErrorKind::Timeout);
+}
+
+// Fault: W13
+#[test]
+fn a_mirror_reaches_the_newest_revision_beside_watches_that_begin_after_it() {
+    if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
+        return;
+    }
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect([etcd.endpoint()]).unwrap();
+    let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
+    let newest = client.put("elsewhere", "1").unwrap().revision();
+    // Nobody writes any more, so the store does not reach their starts.
+    let next = client.watch(Watch::key("x").after(newest)).unwrap();
+    let later = Watch::key("y").start_revision(Revision::new(newest.get() + 3));
+    let later = client.watch(later).unwrap();
+    mirror.wait_revision(newest, SOON).unwrap();
+    mirror.wait_revision(newest, SOON).unwrap();
+
+    // They still begin where they were told to.
+    for n in 1..=3 {
+        client.put("x", n.to_string()).unwrap();
+        client.put("y", n.to_string()).unwrap();
+    }
+    let first = next.recv_timeout(SOON).unwrap().unwrap();
+    assert_eq!(first.events()[0].kv().value_str().unwrap(), "1");
+    let first = later.recv_timeout(SOON).unwrap().unwrap();
+    assert_eq!(first.events()[0].kv().value_str().unwrap(), "2");
 }
 
 #[test]

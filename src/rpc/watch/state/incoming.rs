@@ -119,6 +119,12 @@ impl Watches {
                         ..ServerError::read(7, &message.cancel_reason)
                     }))
                 }
+                (Ok(_), Some(id))
+                    if message.compact_revision != 0
+                        && self.start_late_again(id, message.compact_revision) =>
+                {
+                    Ok(())
+                }
                 (Ok(error), Some(id)) => {
                     self.finish(id, error);
                     Ok(())
@@ -146,6 +152,7 @@ impl Watches {
             wire_id,
             created_at: header,
             progress_sent: creating.progress_sent,
+            start: entry.early_start.or(entry.next).unwrap_or(0),
         };
         entry.store_epoch.get_or_insert(self.store_epoch);
         // What the store had at the creation was missed, and must be delivered before `Up`.
@@ -205,7 +212,9 @@ impl Watches {
             self.cancel(message.watch_id);
         }
         self.wire_ids.remove(message.watch_id);
-        self.finish(id, error);
+        if message.compact_revision == 0 || !self.start_late_again(id, message.compact_revision) {
+            self.finish(id, error);
+        }
         Ok(())
     }
 

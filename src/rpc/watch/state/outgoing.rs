@@ -35,6 +35,7 @@ impl Watches {
             return;
         };
         entry.next = Some(next);
+        entry.early_start = None;
         entry.fragments.clear();
         // The response that would have completed its catching up was not delivered.
         entry.down |= entry.up_undo == Some(next);
@@ -57,6 +58,7 @@ impl Watches {
         if entry.phase != EntryPhase::Paused {
             entry.phase = EntryPhase::Waiting;
         }
+        entry.early_start = None;
         entry.fragments.clear();
         // The store is checked again on the other stream.
         entry.checked_on = 0;
@@ -143,10 +145,56 @@ impl Watches {
                 continue;
             };
             entry.phase = EntryPhase::Creating;
-            let create = entry.watch.create(next, self.kind.fragments);
+            let start = entry.early_start.unwrap_or(next);
+            let create = entry.watch.create(start, self.kind.fragments);
             self.creating.push(id, self.progress_requests.sent, now);
             self.send(RequestUnion::CreateRequest(create));
         }
+    }
+
+    /// Creates the watches again that begin after the store's revision, with starts that the store has reached.
+    ///
+    /// etcd answers no progress request of a stream before the store has reached the starts of all its watches. What
+    /// is sent from before `next` is not delivered.
+    fn start_earlier(&mut self) {
+        let highest = self.highest;
+        let ahead = self
+            .entries
+            .iter()
+            .filter_map(|(id, entry)| match entry.phase {
+                EntryPhase::Live {
+                    wire_id,
+                    created_at,
+                    start,
+                    ..
+                } if created_at > 0 && start > created_at.max(highest) => {
+                    Some((*id, wire_id, created_at))
+                }
+                _ => None,
+            });
+        for (id, wire_id, created_at) in ahead.collect::<Vec<_>>() {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.early_start = Some(created_at);
+                entry.fragments.clear();
+                entry.phase = EntryPhase::Queued;
+                self.queue.push_back(id);
+                self.cancel(wire_id);
+            }
+        }
+    }
+
+    /// Creates a watch again that was created with an early start, if only events from before `next` were compacted.
+    pub(super) fn start_late_again(&mut self, id: WatchId, compacted: i64) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return false;
+        };
+        let again = entry.early_start.take().is_some() && entry.next >= Some(compacted);
+        if again {
+            entry.fragments.clear();
+            entry.phase = EntryPhase::Queued;
+            self.queue.push_back(id);
+        }
+        again
     }
 
     /// Cancels a watch by its id on the server.
@@ -181,6 +229,10 @@ impl Watches {
     }
 
     pub(super) fn send_progress_request(&mut self, now: Instant) {
+        if self.progress_requests.is_unanswered() {
+            self.start_earlier();
+            self.send_creates(now);
+        }
         self.progress_requests.record(now);
         self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}));
     }

@@ -13,6 +13,8 @@ pub(super) struct ProgressRequests {
     pub(super) sent: u64,
     pub(super) answered: u64,
     pub(super) sent_at: Option<Instant>,
+    /// The number of answers before the last request.
+    answered_before: u64,
     repeat_after: Duration,
 }
 
@@ -22,6 +24,7 @@ impl ProgressRequests {
             sent: 0,
             answered: 0,
             sent_at: None,
+            answered_before: 0,
             repeat_after: REPEAT_FIRST,
         }
     }
@@ -29,11 +32,18 @@ impl ProgressRequests {
     /// Begins the counts of a new stream.
     pub(super) fn stream_opened(&mut self) {
         (self.sent, self.answered, self.sent_at) = (0, 0, None);
+        self.answered_before = 0;
     }
 
     pub(super) fn record(&mut self, now: Instant) {
         self.sent += 1;
         self.sent_at = Some(now);
+        self.answered_before = self.answered;
+    }
+
+    /// Whether there was no answer since the last request.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.sent_at.is_some() && self.answered == self.answered_before
     }
 
     /// Repeats quickly again: another watch waits for progress.

@@ -121,6 +121,7 @@ impl Watches {
                 continue;
             }
             entry.phase = EntryPhase::Waiting;
+            entry.early_start = None;
             entry.fragments.clear();
             if entry.created && !entry.down {
                 entry.down = true;

@@ -23,6 +23,8 @@ pub(super) enum EntryPhase {
         created_at: i64,
         /// The number of progress requests that were sent before the request to create it.
         progress_sent: u64,
+        /// The start that was requested.
+        start: i64,
     },
     /// Its reader has no room. The server does not have it.
     Paused,
@@ -35,6 +37,8 @@ pub(super) struct WatchEntry {
     pub(super) phase: EntryPhase,
     /// The first revision that was not delivered.
     pub(super) next: Option<i64>,
+    /// The start to request in place of `next`, which is later: the store has reached this one.
+    pub(super) early_start: Option<i64>,
     /// `next` was first set from a read of the store, and not by the user.
     pub(super) start_was_read: bool,
     /// A server has created it before.
@@ -68,6 +72,7 @@ impl WatchEntry {
             // Without a start revision, a read of the store's revision decides where it begins.
             next: (start > 0).then_some(start),
             phase: EntryPhase::Waiting,
+            early_start: None,
             start_was_read: false,
             created: false,
             checked_on: 0,

@@ -39,6 +39,7 @@ fn cancel_reasons_are_mapped_to_error_kinds() {
     }
 }
 
+// Fault: W12
 #[test]
 fn a_watch_that_ended_by_a_compaction_is_cancelled() {
     let (mut state, now) = one_live(Watch::key("k"));

@@ -1,5 +1,6 @@
 //! The state machine against single messages, and against a model.
 
+mod ahead;
 mod create;
 mod histories;
 mod hostile;

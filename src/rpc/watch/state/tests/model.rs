@@ -145,6 +145,8 @@ impl World {
             for id in self.readers.keys().copied().collect::<Vec<_>>() {
                 self.drain(id);
             }
+            // A server leaves no watch without its events for seconds.
+            self.server_sends_all();
             self.pass_time();
         }
     }

@@ -16,6 +16,7 @@ const FIT: usize = 4;
 #[derive(Debug)]
 struct Remote {
     range: KeyRange,
+    start: i64,
     next: i64,
     fragments: bool,
 }
@@ -93,6 +94,7 @@ impl World {
                 let fragments = create.fragment;
                 let remote = Remote {
                     range,
+                    start: next,
                     next,
                     fragments,
                 };
@@ -120,7 +122,9 @@ impl World {
             }
             RequestUnion::ProgressRequest(_) => {
                 let revision = self.store.revision();
-                if stream.watches.values().all(|remote| remote.next > revision) {
+                let is_synced =
+                    |remote: &Remote| remote.next > revision && remote.start <= revision;
+                if stream.watches.values().all(is_synced) {
                     self.respond(
                         no,
                         pb::WatchResponse {
@@ -141,9 +145,21 @@ impl World {
 
     /// Sends the next events of one watch: whole revisions, maybe in fragments.
     pub(super) fn server_sends(&mut self) {
-        let Some((no, wire)) = self.any_remote() else {
-            return;
-        };
+        if let Some((no, wire)) = self.any_remote() {
+            self.server_sends_to(no, wire);
+        }
+    }
+
+    /// Sends the next events of all watches.
+    pub(super) fn server_sends_all(&mut self) {
+        let all = self.streams.iter();
+        let all = all.flat_map(|(no, stream)| stream.watches.keys().map(|wire| (*no, *wire)));
+        for (no, wire) in all.collect::<Vec<_>>() {
+            self.server_sends_to(no, wire);
+        }
+    }
+
+    fn server_sends_to(&mut self, no: StreamNo, wire: i64) {
         let (revision, compacted) = (self.store.revision(), self.store.compacted);
         let Some(stream) = self.streams.get_mut(&no) else {
             return;
