@@ -10,9 +10,19 @@ use crate::works::{Feed, thousands};
 pub(crate) fn number(value: f64) -> String {
     match value {
         _ if value >= 100.0 => thousands(value.round() as usize),
+        _ if value.fract() == 0.0 => format!("{value:.0}"),
         _ if value >= 10.0 => format!("{value:.1}"),
-        _ if value >= 0.01 || value == 0.0 => format!("{value:.2}"),
+        _ if value >= 0.01 => format!("{value:.2}"),
         _ => format!("{value:.4}"),
+    }
+}
+
+/// A ratio: two digits that matter where it is small.
+fn digits(ratio: f64) -> String {
+    match ratio {
+        _ if ratio >= 10.0 => format!("{ratio:.0}"),
+        _ if ratio >= 0.1 => format!("{ratio:.2}"),
+        _ => format!("{ratio:.3}"),
     }
 }
 
@@ -43,7 +53,7 @@ fn cell(measured: &Measured, peer: &str, figure: Figure) -> String {
         return if failed { "failed" } else { "-" }.to_owned();
     };
     match measured.ratio(OWN, peer, figure) {
-        Some(ratio) if peer != OWN => format!("{} ({ratio:.2})", number(value)),
+        Some(ratio) if peer != OWN => format!("{} ({})", number(value), digits(ratio)),
         _ => number(value),
     }
 }
@@ -138,7 +148,7 @@ mod tests {
 
     #[test]
     fn numbers_have_the_digits_that_matter() {
-        assert_eq!(number(0.0), "0.00");
+        assert_eq!(number(0.0), "0");
         assert_eq!(number(0.0042), "0.0042");
         assert_eq!(number(3.14159), "3.14");
         assert_eq!(number(31.4159), "31.4");

@@ -73,7 +73,8 @@ async fn next(stream: &mut WatchStream) -> Result<usize, Failure> {
     Ok(answer.events().len())
 }
 
-pub(super) async fn replay(task: &Task, mut client: Client) -> Result<Report, Failure> {
+/// With a higher limit for messages: etcd sends a backlog in messages of more than the 4 MiB that are the default.
+pub(super) async fn replay(task: &Task, client: Client) -> Result<Report, Failure> {
     let (events, revision) = (
         task.params.number("events")?,
         task.params.number("revision")?,
@@ -81,8 +82,9 @@ pub(super) async fn replay(task: &Task, mut client: Client) -> Result<Report, Fa
     let options = WatchOptions::new()
         .with_prefix()
         .with_start_revision(i64::try_from(revision)?);
+    let mut watch = client.watch_client().max_decoding_message_size(64 << 20);
     let meter = Meter::start();
-    let mut stream = client.watch(PAST_PREFIX, Some(options)).await?;
+    let mut stream = watch.watch(PAST_PREFIX, Some(options)).await?;
     let mut count = 0;
     while count < events {
         count += next(&mut stream).await?;

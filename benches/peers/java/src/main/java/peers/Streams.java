@@ -97,8 +97,11 @@ final class Streams {
     Runtime.getRuntime().halt(1);
   }
 
+  /**
+   * With a higher limit for messages: etcd sends a backlog in messages of more than the 4 MiB that are the default.
+   */
   static String replay(String endpoint, Peer.Params params) throws Exception {
-    Client client = Calls.client(endpoint);
+    Client client = Client.builder().endpoints(endpoint).maxInboundMessageSize(64 << 20).build();
     // The first pass warms the virtual machine up.
     replay(client, params);
     return replay(client, params);
@@ -112,16 +115,16 @@ final class Streams {
     WatchOption option = WatchOption.builder().isPrefix(true).withRevision(params.number("revision")).build();
     Watch.Watcher watcher =
         client
-        .getWatchClient()
-        .watch(
-            bytes("peers/h/"),
-            option,
-            response -> {
-              if (count.addAndGet(response.getEvents().size()) >= events) {
-                ended.countDown();
-              }
-            },
-            error -> fail(error));
+            .getWatchClient()
+            .watch(
+                bytes("peers/h/"),
+                option,
+                response -> {
+                  if (count.addAndGet(response.getEvents().size()) >= events) {
+                    ended.countDown();
+                  }
+                },
+                error -> fail(error));
     ended.await();
     String report = meter.report(count.get());
     watcher.close();
