@@ -153,10 +153,10 @@ impl Server {
         for id in first..first + count {
             let id = LeaseId::new(i64::try_from(id)?).ok_or("not an id")?;
             flight.push_back(self.client.submit(Grant::ttl(ttl).id(id)));
-            if flight.len() == 256 {
-                if let Some(granted) = flight.pop_front() {
-                    granted.wait()?;
-                }
+            if flight.len() == 256
+                && let Some(granted) = flight.pop_front()
+            {
+                granted.wait()?;
             }
         }
         for granted in flight {

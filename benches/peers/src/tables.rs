@@ -150,8 +150,8 @@ mod tests {
     fn numbers_have_the_digits_that_matter() {
         assert_eq!(number(0.0), "0");
         assert_eq!(number(0.0042), "0.0042");
-        assert_eq!(number(3.14159), "3.14");
-        assert_eq!(number(31.4159), "31.4");
-        assert_eq!(number(31415.9), "31,416");
+        assert_eq!(number(2.34567), "2.35");
+        assert_eq!(number(23.4567), "23.5");
+        assert_eq!(number(23456.7), "23,457");
     }
 }
