@@ -45,13 +45,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut server = Server::start()?;
     let mut rows = Vec::new();
-    for work in works {
+    for (place, work) in works.into_iter().enumerate() {
         server.prepare(&work)?;
         let mut measured = Measured::default();
         for round in 0..args.rounds {
             let mut reports = std::collections::BTreeMap::new();
+            // Another one begins each time: what is first may find colder data.
             for n in 0..programs.len() {
-                let program = &programs[(n + round) % programs.len()];
+                let program = &programs[(n + round + place) % programs.len()];
                 let report = measure(&mut server, &work, program, args.quick);
                 let report =
                     report.unwrap_or_else(|error| Report::none(format!("failed: {error}")));
