@@ -238,6 +238,11 @@ fn about(args: &Args, programs: &[Program], skipped: &[String], server: &Server)
         server.version(),
         versions.join(", ")
     );
+    if args.quick {
+        text.push_str(
+            " A quick run: single figures of a loaded machine may be wrong by a factor of two.",
+        );
+    }
     for line in skipped {
         text.push_str(&format!(" {line}."));
     }
