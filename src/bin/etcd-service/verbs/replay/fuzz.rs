@@ -16,6 +16,11 @@ fn recordings() {
     run("recording", recording);
 }
 
+/// The elements of a picture.
+const TAGS: [&str; 11] = [
+    "text", "title", "rect", "line", "path", "polyline", "g", "svg", "style", "defs", "pattern",
+];
+
 /// Draws a recording. The picture is well-formed and has few ticks, whatever is in the lines.
 fn recording(data: &[u8]) {
     let formats = ["native", "plain"].map(|name| codec::by_name(name).unwrap());
@@ -40,16 +45,17 @@ fn recording(data: &[u8]) {
         picture.matches("<g>").count(),
         picture.matches("</g>").count()
     );
-    for tag in ["text", "title", "rect", "line", "g", "svg", "style"] {
+    for tag in TAGS {
         let (begins, ends) = (format!("<{tag}"), format!("</{tag}>"));
         assert!(picture.matches(&ends).count() <= picture.matches(&begins).count());
     }
-    let known = ["text", "title", "rect", "line", "g", "svg", "style", "/"];
     for tag in picture.split('<').skip(1) {
-        assert!(known.iter().any(|known| tag.starts_with(known)), "{tag}");
+        let name = tag.strip_prefix('/').unwrap_or(tag);
+        assert!(TAGS.iter().any(|known| name.starts_with(known)), "{tag}");
     }
     let ticks = picture.matches("text-anchor=\"middle\" class=\"quiet\">");
-    assert!(ticks.count() <= 12);
+    // At most 12, each with its time above and below.
+    assert!(ticks.count() <= 24);
     assert!(!picture.contains("NaN") || data.windows(3).any(|part| part == b"NaN"));
 }
 
