@@ -11,7 +11,7 @@ use etcd_blocking::{Client, ErrorKind, KeyRange, Revision, Watch};
 use super::{SOON, connect, events, eventually_watches, last_error, next, watches};
 use crate::support::peers::PeerLinks;
 use crate::support::proxy::{Dir, Proxy};
-use crate::support::server::progress_interval;
+use crate::support::server::{EARLY_PROGRESS, progress_interval, skip_before};
 use crate::support::wait::eventually;
 
 /// Writes `w/<n>` for n from 0 until `stop` is set; returns the number of writes.
@@ -243,6 +243,9 @@ fn progress_is_not_requested_repeatedly_while_the_queue_is_full() {
 
 #[test]
 fn a_watch_that_ended_by_a_compaction_does_not_hold_back_the_progress_of_others() {
+    if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
+        return;
+    }
     let etcd = LocalEtcd::start().unwrap();
     let client = connect(&etcd);
     let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
