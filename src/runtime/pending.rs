@@ -378,8 +378,8 @@ mod tests {
         waits_until_filled(true);
     }
 
-    /// Two threads wait for a reply, which is sent when both surely wait. One of them gets it, and the other
-    /// learns that it was taken.
+    /// Two threads wait for a reply. One of them gets it, and the other learns that it was taken. The pause lets both
+    /// wait before it is sent; `tests/models` tries every order.
     fn both_return(channel: bool) {
         const LONG: Duration = Duration::from_secs(30);
         let (promise, reply) = pending(LostRequest::default(), None);

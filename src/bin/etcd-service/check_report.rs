@@ -1,4 +1,4 @@
-//! What is said about the health checks of a registration.
+//! Prints the changes of the results of a registration's health checks.
 
 use etcd_blocking::Registration;
 use etcd_blocking::health::CheckStatus;

@@ -187,7 +187,7 @@ impl GuardArguments {
     }
 }
 
-/// How it ends.
+/// The end of a lock or a leadership.
 enum End {
     /// It was held to the end, with this exit code.
     Code(u8),
@@ -218,7 +218,7 @@ impl KillTimes {
         }
     }
 
-    /// Whether the command must have been killed when this is left of the lease.
+    /// Returns whether the time of SIGKILL has passed when `left` remains of the lease.
     fn is_over(self, left: Duration) -> bool {
         left <= self.kill
     }

@@ -1,4 +1,4 @@
-//! What an operator set for an instance: the value of an override key. Pure, but for reading and writing the keys.
+//! Reads and writes the override of an instance: the value of one key of etcd. The functions that make the value are pure.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -22,7 +22,7 @@ pub(crate) fn signals() -> Result<Receiver<i32>, Failure> {
     })
 }
 
-/// Whether an earlier SIGINT or SIGTERM is among the signals that are unread. Pure.
+/// Tells whether the program has not read an earlier SIGINT or SIGTERM yet. Pure.
 #[derive(Debug, Default)]
 struct EarlierEnd {
     /// The number of signals since the last one of these, and itself; 0 if there was none.

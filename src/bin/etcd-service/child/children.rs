@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 
-/// What is known about the children of this process.
+/// The children of this process by origin, and whether it starts and adopts more.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Those that a [`Group`](super::Group) has started and will reap.

@@ -1,8 +1,7 @@
 //! The orphans of commands: processes whose parent has ended, such as those that began a session of their own.
 //!
-//! On Linux this process can become the parent of the orphans of all its descendants. Then each descendant has a child
-//! of this process among its ancestors, and whoever kills children of this process until there are none has ended them
-//! all.
+//! On Linux this process can become the parent of the orphans of all its descendants. Killing its children until there
+//! are none then ends all descendants: the children of a killed process become children of this one.
 
 use std::io;
 use std::thread;

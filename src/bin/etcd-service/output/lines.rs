@@ -48,7 +48,7 @@ impl Lines {
     }
 }
 
-/// Waits until the reader of stdout, or the terminal, has closed it. Of a file it waits for ever.
+/// Waits until the reader of stdout, or the terminal, has closed it. If stdout is a file, it never returns.
 pub(crate) fn wait_until_closed() {
     let stdout = io::stdout();
     loop {

@@ -150,7 +150,8 @@ impl Timeline {
         }
     }
 
-    /// Whether what is up to date at `now` was only opened. That takes a moment, which is no outage.
+    /// Returns whether the list was opened just before `now`. A list is stale for a moment while it opens; that is not an
+    /// outage.
     fn is_opening(&self, now: SystemTime) -> bool {
         let is_within =
             |since: SystemTime, time| now.duration_since(since).is_ok_and(|passed| passed < time);

@@ -5,8 +5,8 @@
 use crate::base64::from_base64;
 use crate::calendar::Civil;
 
-/// What `doctor` reads of a certificate. Times are seconds since 1970; one outside of the years 1970 to 9999 is moved
-/// into them.
+/// The name of a certificate and the time in which it is valid, in seconds since 1970. A time before 1970 is read as 0,
+/// and one after the year 9999 as the end of that year.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Certificate {
     /// The common name of the subject; it may be empty.

@@ -1,4 +1,4 @@
-//! Whether certificates are valid, and for how long. Pure.
+//! Finds certificates that are expired, not valid yet or expiring soon. Pure.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
