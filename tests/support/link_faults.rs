@@ -12,7 +12,7 @@ use super::proxy::{Dir, Proxy};
 /// Shortest duration of a condition.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// Maximum delay of a tick. The schedules leave some 700 ms of the shortest TTL in which they are played.
+/// Maximum delay of a tick. The shortest life that the schedules leave is over twice as long.
 pub const MAX_LATE: Duration = Duration::from_millis(250);
 
 /// Condition of a link during a tick. A silent link loses bytes, which makes the connection unusable.

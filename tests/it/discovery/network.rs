@@ -189,5 +189,5 @@ fn no_registration_is_lost_while_the_only_link_works_half_of_the_time() {
 // Fault: N1, N2, N3
 #[test]
 fn no_registration_is_lost_while_one_of_two_links_works_half_of_the_time() {
-    assert_all_stay_registered(2, 5);
+    assert_all_stay_registered(2, 7);
 }
