@@ -19,3 +19,4 @@ mod judge;
 mod plan;
 mod planted;
 mod run;
+mod soak;

@@ -148,6 +148,21 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The same faults with a fixed time between their beginnings, as many as fit; without the replacement of a member.
+    pub fn spaced(mut self, every: Duration) -> Self {
+        self.steps.retain(|step| step.fault != Fault::Replace);
+        let mut at = Duration::ZERO;
+        for step in &mut self.steps {
+            at += every;
+            step.at = at;
+        }
+        let end = self.settings.lasts;
+        self.steps.retain(|step| step.at + step.lasts < end);
+        self
+    }
+}
+
 /// A fault after which no client has reached any member for longer than a lease lives.
 fn outage(random: &mut Rng) -> Fault {
     match random.u8(..3) {
@@ -340,6 +355,17 @@ mod tests {
                     .skip(1)
                     .all(|step| step.at + step.lasts <= Duration::from_secs(60))
             );
+        }
+    }
+
+    #[test]
+    fn spaced_steps_begin_in_equal_intervals() {
+        let every = Duration::from_secs(10);
+        let plan = Plan::new(7, settings(3, true, 7200)).spaced(every);
+        assert_eq!(plan.steps.len(), 719, "one each 10 s in two hours");
+        for (n, step) in (1_u32..).zip(&plan.steps) {
+            assert_eq!(step.at, n * every);
+            assert!(step.lasts < every && step.fault != Fault::Replace);
         }
     }
 

@@ -9,9 +9,9 @@ mod faults;
 mod gateway;
 mod readers;
 mod replicas;
-mod scene;
+pub mod scene;
 mod seats;
-mod stage;
+pub mod stage;
 mod truth;
 
 use std::path::PathBuf;
@@ -42,9 +42,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Clients that read and write.
 const CLIENTS: u32 = 5;
 /// Runs do not compete for the machine.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+pub static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn setting(name: &str, default: u64) -> u64 {
+pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| {
         text.parse().unwrap_or_else(|_| panic!("{name}={text}"))
     })
@@ -151,6 +151,9 @@ fn record(plan: &Plan, dir: &std::path::Path) -> Figures {
     let begun = Instant::now();
     let stage = Arc::new(Stage::new(Recorders::create(dir), plan.seed));
     let mut scene = Scene::start(&plan.settings, &stage);
+    for member in 0..plan.settings.members {
+        scene.report_truth(member);
+    }
     scene.record.write(Line::Run(Run {
         seed: plan.seed,
         members: plan.settings.members,

@@ -68,7 +68,7 @@ impl Scene {
                 admin.user(ROOT.0, ROOT.1).connect().unwrap()
             }
         };
-        let mut scene = Scene {
+        let scene = Scene {
             slots: (0..proxies.len()).collect(),
             record: stage.file("run"),
             stage: Arc::clone(stage),
@@ -81,9 +81,6 @@ impl Scene {
             era_from,
         };
         scene.record_era(None);
-        for member in 0..settings.members {
-            scene.report_truth(member);
-        }
         scene
     }
 
