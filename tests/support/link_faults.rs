@@ -71,10 +71,14 @@ fn longest_working(link: &[Condition]) -> usize {
     runs.map(<[Condition]>::len).max().unwrap_or(0)
 }
 
+/// The ticks that a renewal through a new connection takes on the slowest link.
+const CONNECT: usize = 15;
+
 /// Returns whether the network works for half of the TTL: in each span of `ttl` ticks, one of several links
-/// works for `ttl / 2` consecutive ticks. A single link works for so long after each break of up to `ttl / 4`,
-/// which is half of each span in total.
-fn is_fair(links: &[Link], ttl: usize) -> bool {
+/// works for `ttl / 2 + connect` consecutive ticks. A renewal is due after a third of the TTL, a lost one is noticed after
+/// another sixth, and the next one needs a connection through another link. A single link works for `ttl / 2` after
+/// each break of up to `ttl / 4`, which is half of each span in total.
+fn is_fair(links: &[Link], ttl: usize, connect: usize) -> bool {
     if let [link] = links {
         let (working, broken): (Vec<_>, Vec<_>) = link
             .chunk_by(|a, b| a.works() == b.works())
@@ -87,7 +91,7 @@ fn is_fair(links: &[Link], ttl: usize) -> bool {
     let ticks = links[0].len();
     (0..=ticks.saturating_sub(ttl)).all(|from| {
         let longest = |link: &Link| longest_working(&link[from..ticks.min(from + ttl)]);
-        links.iter().map(longest).max() >= Some(ttl / 2)
+        links.iter().map(longest).max() >= Some(ttl / 2 + connect)
     })
 }
 
@@ -118,7 +122,7 @@ pub fn links(count: usize, ttl: usize, ticks: usize, random: &mut fastrand::Rng)
         let to = (from + random.usize(1..=most)).min(ticks);
         let mut changed = links.clone();
         changed[random.usize(0..count)][from..to].fill(condition);
-        if is_fair(&changed, ttl) {
+        if is_fair(&changed, ttl, CONNECT) {
             links = changed;
         }
     }
@@ -161,10 +165,12 @@ fn fair_schedules_have_a_working_link_for_half_of_each_ttl() {
         };
         text.chars().map(condition).collect()
     };
-    let alone = |text| is_fair(&[link(text)], 8);
+    let alone = |text| is_fair(&[link(text)], 8, 0);
     assert!(alone("++++++") && alone("++++--++++-++++--"));
     assert!(!alone("++++---++++") && !alone("++++--+++--++++"));
-    let two = |a, b| is_fair(&[link(a), link(b)], 8);
+    let two = |a, b| is_fair(&[link(a), link(b)], 8, 0);
     assert!(two("+++++----+++++", "------++++----"));
     assert!(!two("++++++--++++++", "------++------"));
+    let pair = [link("+++++----+++++"), link("----++++++----")];
+    assert!(is_fair(&pair, 8, 1) && !is_fair(&pair, 8, 2));
 }

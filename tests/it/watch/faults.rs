@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{Client, ErrorKind, KeyRange, Revision, Watch};
 
 use super::{SOON, connect, events, eventually_watches, last_error, next, watches};
+use crate::support::pace::Pace;
 use crate::support::peers::PeerLinks;
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::server::{EARLY_PROGRESS, progress_interval, skip_before};
@@ -204,9 +205,15 @@ fn the_client_closes_while_two_thousand_watches_break_and_end() {
     let set = client.watch_set().unwrap();
     set.add_all((0..2000).map(|n| Watch::key(format!("k/{n}"))))
         .unwrap();
+    let pace = Pace::start();
+    let begun = Instant::now();
     proxy.drop_connections();
     drop(set);
-    client.close().unwrap();
+    if let Err(error) = client.close() {
+        // The runtime may take a second, and longer on an overloaded machine.
+        let delay = pace.delay(begun, Instant::now());
+        assert!(delay > Duration::from_millis(500), "{error}");
+    }
     eventually_watches(&etcd, 0);
 }
 
@@ -276,7 +283,7 @@ fn a_watch_keeps_up_while_its_connection_is_cut_repeatedly() {
     }
     stop.store(true, Ordering::SeqCst);
     let written = writing.join().unwrap();
-    let behind = std::time::Instant::now();
+    let behind = Instant::now();
     let mut seen = Vec::new();
     while seen.len() < written {
         for event in next(&watcher).into_events() {

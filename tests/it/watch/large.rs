@@ -25,6 +25,8 @@ fn large(client: &Client, key: &str) -> Revision {
 /// Writes `count` revisions of 100 keys with values of `size` bytes; returns the first one.
 fn history(client: &Client, count: usize, size: usize) -> Revision {
     let value = vec![b'v'; size];
+    // The transactions of a batch wait for each other.
+    let client = client.with_timeout(SOON);
     let mut pending = Vec::new();
     for n in 0..count {
         let puts = (0..100).map(|key| Put::new(format!("h/{key:03}"), value.clone()));
