@@ -33,7 +33,7 @@ pub(crate) use before_close::BeforeClose;
 
 use crate::error::{ErrorKind, Result};
 use crate::grpc::connect::endpoint::Endpoint;
-use crate::grpc::{Transport, TransportSettings};
+use crate::grpc::{KnownStore, Transport, TransportSettings};
 use crate::observe::{ObservedCall, Telemetry, Underway};
 use crate::replica::mirror;
 use crate::replica::mirror::{Mirror, MirrorSettings};
@@ -340,6 +340,11 @@ impl Client {
             Some(namespace) => namespace.outer(&range),
             None => range,
         }
+    }
+
+    /// What is known of the store: its epoch, and whether it may have been rewound.
+    pub(crate) fn known_store(&self) -> KnownStore {
+        self.core.transport.store().known()
     }
 
     /// The receiver of the events of this client.

@@ -211,7 +211,7 @@ impl Cache {
         let key = key.into_bytes();
         if self.keys().contains(&key) {
             self.check_live()?;
-            match self.mirror.wait_revision(revision, self.wait_timeout) {
+            match self.wait(revision) {
                 Ok(memory) => return Ok(memory.get(&key).cloned()),
                 Err(late)
                     if late.kind() == ErrorKind::Timeout && self.store_revision()? < revision =>
@@ -269,11 +269,14 @@ impl Cache {
         let requested = Instant::now();
         let had = self.mirror.snapshot().revision();
         let now_at = self.store_revision()?;
-        // The mirror has a revision that the store has not: the store lost data.
-        if now_at < had {
-            return Err(self.rewound(now_at, had));
+        // The mirror has a revision that the store has not, or the raft term went back: the store lost data. The mirror
+        // lists again, because one answer is no proof, and the new store may pass the old revision before the next one.
+        if now_at < had || self.client.known_store().is_rewind_suspected() {
+            let rewound = self.rewound(now_at, had);
+            self.mirror.list_again(rewound.clone());
+            return Err(rewound);
         }
-        match self.mirror.wait_revision(now_at, self.wait_timeout) {
+        match self.wait(now_at) {
             Ok(snapshot) => {
                 let mut verified = self.verified.lock();
                 // Concurrent verifications can end in any order; the newest one counts.
@@ -357,7 +360,7 @@ impl Cache {
         // Own writes must be visible: no later read may return contents before this revision.
         self.floor.fetch_max(revision.get(), SeqCst);
         // The write has succeeded even if the wait fails; then the next read waits again.
-        let _ = self.mirror.wait_revision(revision, self.wait_timeout);
+        let _ = self.wait(revision);
     }
 
     /// The contents that answer a read of these keys; `None` when etcd must be read.
@@ -385,9 +388,17 @@ impl Cache {
         }
     }
 
+    /// Waits until the mirror has every write up to `revision` of the store that answered last, for the
+    /// `wait_timeout` at most.
+    fn wait(&self, revision: Revision) -> Result<Snapshot> {
+        let epoch = self.client.known_store().epoch;
+        self.mirror
+            .wait_in_epoch(epoch, revision, self.wait_timeout)
+    }
+
     /// Waits until the mirror has reached `floor`; `false` after the `wait_timeout`.
     fn reach(&self, floor: Revision) -> Result<bool> {
-        match self.mirror.wait_revision(floor, self.wait_timeout) {
+        match self.wait(floor) {
             Ok(_) => Ok(true),
             Err(late) if late.kind() == ErrorKind::Timeout => match self.store_revision()? {
                 now_at if now_at < floor => Err(self.rewound(now_at, floor)),
@@ -417,7 +428,10 @@ impl Cache {
     fn rewound(&self, now_at: Revision, had: Revision) -> Error {
         // The floor is a revision of the lost store, which the new one may never reach.
         self.floor.store(0, SeqCst);
-        let reason = format!("the store is at revision {now_at}, and was at {had}: it lost data");
+        let reason = match now_at < had {
+            true => format!("the store is at revision {now_at}, and was at {had}: it lost data"),
+            false => "the raft term of the store is lower than before: it lost data".to_owned(),
+        };
         Error::new(ErrorKind::Rewound, reason).operation(self.operation())
     }
 

@@ -238,6 +238,43 @@ fn old_contents_are_not_returned_after_the_store_lost_its_data() {
     assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "reborn");
 }
 
+// Fault: W14
+#[test]
+fn contents_of_a_lost_store_are_not_returned_when_the_next_one_has_their_revision() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    // Each start begins a raft term: the next store has a lower one, which shows the loss.
+    etcd.restart().unwrap();
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
+    let client = Client::connect(proxy.endpoint()).unwrap();
+    let cache = Cache::open(&client, "c/").unwrap();
+    for n in 0..40 {
+        cache.put("c/lost", n.to_string()).unwrap();
+    }
+    let had = cache.linearizable().unwrap().revision();
+    proxy.cut();
+    etcd.restart_wiped().unwrap();
+    let direct = Client::connect(etcd.endpoint()).unwrap();
+    let mut now_at = Revision::NONE;
+    while now_at < had {
+        let keys = (0..50).map(|n| Put::new(format!("c/kept/{now_at}/{n}"), [b'x'; 1000]));
+        now_at = direct.call(Txn::always(keys)).unwrap().header().revision;
+    }
+    assert_eq!(now_at, had);
+    // The new list takes seconds, and the answers to other reads do not.
+    proxy.throttle(Dir::Down, Some(1_000_000));
+    proxy.restore();
+    let shown = eventually(SOON, "it has found out", || match cache.linearizable() {
+        Ok(contents) => Some(contents),
+        Err(error) => {
+            let expected = error.kind() == ErrorKind::Rewound || error.is_retryable();
+            assert!(expected, "{error}");
+            None
+        }
+    });
+    assert!(shown.get(b"c/lost").is_none(), "at {}", shown.revision());
+    assert_eq!(shown.len(), 50 * 40);
+}
+
 #[test]
 fn reads_that_the_mirror_cannot_answer_in_time_go_to_etcd() {
     let (etcd, client) = start();

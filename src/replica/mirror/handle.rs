@@ -190,6 +190,22 @@ impl Mirror {
         self.wait(revision, timeout, reached)
     }
 
+    /// Blocks until the contents include every write up to `revision` of the store with this epoch, or of one that
+    /// replaced it.
+    ///
+    /// A revision alone is not enough: the contents of a store that was replaced may have a higher one.
+    pub(crate) fn wait_in_epoch(
+        &self,
+        epoch: u64,
+        revision: Revision,
+        timeout: Duration,
+    ) -> Result<Snapshot> {
+        let reached = |state: &State| {
+            state.epoch > epoch || state.epoch == epoch && state.snapshot.revision() >= revision
+        };
+        self.wait(revision, timeout, reached)
+    }
+
     /// Blocks until every change up to `revision` was put in the queue of [`changes`](Mirror::changes).
     pub(crate) fn wait_queued(&self, revision: Revision, timeout: Duration) -> Result<()> {
         let queued = |state: &State| state.queued >= revision;
