@@ -211,7 +211,7 @@ impl Cache {
         let key = key.into_bytes();
         if self.keys().contains(&key) {
             self.check_live()?;
-            match self.wait(revision) {
+            match self.mirror.wait_revision(revision, self.wait_timeout) {
                 Ok(memory) => return Ok(memory.get(&key).cloned()),
                 Err(late)
                     if late.kind() == ErrorKind::Timeout && self.store_revision()? < revision =>
@@ -276,7 +276,7 @@ impl Cache {
             self.mirror.list_again(rewound.clone());
             return Err(rewound);
         }
-        match self.wait(now_at) {
+        match self.mirror.wait_revision(now_at, self.wait_timeout) {
             Ok(snapshot) => {
                 let mut verified = self.verified.lock();
                 // Concurrent verifications can end in any order; the newest one counts.
@@ -360,7 +360,7 @@ impl Cache {
         // Own writes must be visible: no later read may return contents before this revision.
         self.floor.fetch_max(revision.get(), SeqCst);
         // The write has succeeded even if the wait fails; then the next read waits again.
-        let _ = self.wait(revision);
+        let _ = self.mirror.wait_revision(revision, self.wait_timeout);
     }
 
     /// The contents that answer a read of these keys; `None` when etcd must be read.
@@ -388,17 +388,9 @@ impl Cache {
         }
     }
 
-    /// Waits until the mirror has every write up to `revision` of the store that answered last, for the
-    /// `wait_timeout` at most.
-    fn wait(&self, revision: Revision) -> Result<Snapshot> {
-        let epoch = self.client.known_store().epoch;
-        self.mirror
-            .wait_in_epoch(epoch, revision, self.wait_timeout)
-    }
-
     /// Waits until the mirror has reached `floor`; `false` after the `wait_timeout`.
     fn reach(&self, floor: Revision) -> Result<bool> {
-        match self.wait(floor) {
+        match self.mirror.wait_revision(floor, self.wait_timeout) {
             Ok(_) => Ok(true),
             Err(late) if late.kind() == ErrorKind::Timeout => match self.store_revision()? {
                 now_at if now_at < floor => Err(self.rewound(now_at, floor)),

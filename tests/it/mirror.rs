@@ -201,6 +201,37 @@ fn a_store_that_lost_its_data_is_one_reset() {
     assert_eq!(keys, shown(&mirror));
 }
 
+// Fault: W14
+#[test]
+fn a_wait_for_a_revision_of_a_new_store_does_not_end_with_the_contents_of_the_lost_one() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
+    let client = Client::connect(proxy.endpoint()).unwrap();
+    for n in 0..100 {
+        client.put("m/lost", n.to_string()).unwrap();
+    }
+    let mirror = client.mirror(KeyRange::prefix("m/")).unwrap();
+    let had = mirror.snapshot().revision();
+    proxy.cut();
+    etcd.restart_wiped().unwrap();
+    let direct = Client::connect(etcd.endpoint()).unwrap();
+    for n in 0..40 {
+        let keys = (0..50).map(|key| Put::new(format!("m/kept/{n}/{key}"), [b'x'; 1000]));
+        direct.call(Txn::always(keys)).unwrap();
+    }
+    // The new list takes seconds, and the answer to a write does not.
+    proxy.throttle(Dir::Down, Some(1_000_000));
+    proxy.restore();
+    let written = eventually(SOON, "a write succeeds", || client.put("m/new", "x").ok());
+    assert!(written.revision() < had);
+    let contents = mirror.wait_revision(written.revision(), SOON).unwrap();
+    assert!(
+        contents.get(b"m/new").is_some(),
+        "at {}",
+        contents.revision()
+    );
+}
+
 #[test]
 fn a_slow_reader_gets_one_reset_for_all_missed_changes() {
     let etcd = LocalEtcd::start().unwrap();

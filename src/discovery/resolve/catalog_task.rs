@@ -278,8 +278,8 @@ impl CatalogTask {
                 self.names.changed(name.clone());
             }
         }
-        let reported = self.sources.iter().map(|one| one.directory().reported());
-        let reported: Option<Vec<Revision>> = reported.collect();
+        let reported = self.sources.iter().map(Source::reported);
+        let reported: Option<Vec<(u64, Revision)>> = reported.collect();
         let revision = reported.and_then(|all| all.into_iter().min());
         let revision = revision.filter(|_| self.settling.is_empty());
         self.state.position().publish(revision, &self.states);

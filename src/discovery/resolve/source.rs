@@ -56,6 +56,8 @@ pub(super) struct Source {
     replies: Vec<(LeaseId, Pending<TimeToLiveResponse>)>,
     /// The query for the time to live of one lease, as an example for all.
     sample: Sample,
+    /// The epoch of the store of the directory.
+    epoch: u64,
     /// The time until which the last list is kept after the store lost its data.
     rewound: Option<Instant>,
     audit: Audit,
@@ -87,6 +89,7 @@ impl Source {
             queries: VecDeque::new(),
             replies: Vec::new(),
             sample: Sample::Wanted,
+            epoch: 0,
             rewound: None,
             audit: Audit::new(audit_every),
             audit_reply: None,
@@ -102,6 +105,11 @@ impl Source {
         &self.directory
     }
 
+    /// The epoch of the store and the revision up to which every change was reported; `None` before the first list.
+    pub(super) fn reported(&self) -> Option<(u64, Revision)> {
+        Some((self.epoch, self.directory.reported()?))
+    }
+
     /// Whether the store lost its data, and the last list is kept for a time.
     pub(super) fn is_recovering(&self) -> bool {
         self.rewound.is_some()
@@ -109,10 +117,11 @@ impl Source {
 
     /// Reads the list of the mirror, if it has one.
     pub(super) fn list(&mut self) {
-        let snapshot = self.mirror.snapshot();
+        let (snapshot, epoch) = self.mirror.contents();
         if snapshot.revision() == Revision::NONE {
             return;
         }
+        self.epoch = epoch;
         let is_first = self.directory.revision().is_none();
         let update = self
             .directory

@@ -274,7 +274,12 @@ impl ServiceView {
     ) -> Result<Arc<[Arc<Instance>]>> {
         let begun = Instant::now();
         let left = || timeout.saturating_sub(begun.elapsed());
-        if self.revision() < revision {
+        // Revisions of a store that was lost since may be higher.
+        let epoch = self
+            .mirrors
+            .first()
+            .map_or(0, |mirror| mirror.store_epoch());
+        if !self.shared.position().has_reached(epoch, revision) {
             let mut mirrors = self.mirrors.iter();
             if mirrors.all(|mirror| mirror.wait_queued(revision, left()).is_ok()) {
                 self.wake();
@@ -283,7 +288,7 @@ impl ServiceView {
         self.shared.position().wait(
             &self.service,
             left(),
-            |position| position.revision >= revision,
+            |position| position.has_reached(epoch, revision),
             |position| {
                 let reached = position.revision;
                 format!("the view is at revision {reached} and not {revision} after {timeout:?}")

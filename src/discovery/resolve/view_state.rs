@@ -38,6 +38,8 @@ pub(super) struct SharedPosition {
 
 #[derive(Debug)]
 pub(super) struct Position {
+    /// The epoch of the store whose revision it is.
+    pub(super) epoch: u64,
     pub(super) revision: Revision,
     pub(super) sources: SourceStates,
     ended: Option<Error>,
@@ -113,10 +115,18 @@ impl SharedView {
     }
 }
 
+impl Position {
+    /// Whether the store with this epoch, or one that replaced it, has reached a revision.
+    pub(super) fn has_reached(&self, epoch: u64, revision: Revision) -> bool {
+        (self.epoch, self.revision) >= (epoch, revision)
+    }
+}
+
 impl SharedPosition {
     pub(super) fn new(sources: SourceStates) -> Self {
         SharedPosition {
             state: Mutex::new(Position {
+                epoch: 0,
                 revision: Revision::NONE,
                 sources,
                 ended: None,
@@ -127,6 +137,10 @@ impl SharedPosition {
 
     pub(super) fn revision(&self) -> Revision {
         self.state.lock().revision
+    }
+
+    pub(super) fn has_reached(&self, epoch: u64, revision: Revision) -> bool {
+        self.state.lock().has_reached(epoch, revision)
     }
 
     pub(super) fn stale_since(&self) -> Option<Instant> {
@@ -141,12 +155,12 @@ impl SharedPosition {
         self.state.lock().ended.clone()
     }
 
-    /// Publishes the position, after the instances. `revision` is `None` while the list is not complete up
-    /// to a later one.
-    pub(super) fn publish(&self, revision: Option<Revision>, sources: &SourceStates) {
+    /// Publishes the position, after the instances. `reported` is the epoch of the store and a revision, or `None`
+    /// while the list is not complete up to a later one.
+    pub(super) fn publish(&self, reported: Option<(u64, Revision)>, sources: &SourceStates) {
         let mut state = self.state.lock();
-        if let Some(revision) = revision {
-            state.revision = revision;
+        if let Some(reported) = reported {
+            (state.epoch, state.revision) = reported;
         }
         state.sources.clone_from(sources);
         drop(state);

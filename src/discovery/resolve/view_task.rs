@@ -137,12 +137,9 @@ impl ViewTask {
     fn publish(&mut self, now: Instant) {
         let mut update = self.list.take();
         let records = std::mem::take(&mut update.records);
-        let reported = self
-            .sources
-            .iter()
-            .map(|source| source.directory().reported());
+        let reported = self.sources.iter().map(Source::reported);
         // Without a list of each source, no revision is complete.
-        let reported: Option<Vec<Revision>> = reported.collect();
+        let reported: Option<Vec<(u64, Revision)>> = reported.collect();
         let revision = reported.and_then(|all| all.into_iter().min());
         let revision = revision.filter(|_| !self.list.is_settling());
         let is_changed = !update.edits.is_empty();

@@ -106,9 +106,7 @@ impl MirrorChangeQueue {
         // The older snapshot is kept if a `Reset` is pending: the reader has not received what
         // followed it.
         self.reported.get_or_insert_with(|| self.shared.snapshot());
-        self.shared
-            .update(|snapshot| snapshot.reset(list, revision));
-        self.shared.set_epoch(epoch);
+        self.shared.replace(list, revision, epoch);
         self.catch_up();
     }
 

@@ -10,9 +10,10 @@ use parking_lot::{Condvar, Mutex};
 use super::contents::Snapshot;
 use super::event::MirrorEvent;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::grpc::connect::shared_store_identity::SharedStoreIdentity;
 use crate::runtime::BoundedReceiver;
-use crate::types::Revision;
 use crate::types::key_range::KeyRange;
+use crate::types::{KeyValue, Revision};
 use crate::util::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// In-memory replica of a key range, kept up to date by a watch.
@@ -47,6 +48,7 @@ use crate::util::atomic::{AtomicBool, Ordering::SeqCst};
 pub struct Mirror {
     pub(super) range: KeyRange,
     pub(super) shared: Arc<Shared>,
+    pub(super) store: Arc<SharedStoreIdentity>,
     pub(super) changes: BoundedReceiver<Result<MirrorEvent>>,
 }
 
@@ -186,30 +188,23 @@ impl Mirror {
     /// [`Timeout`](ErrorKind::Timeout) when it takes longer than `timeout`; the reason of the end when the
     /// mirror has ended.
     pub fn wait_revision(&self, revision: Revision, timeout: Duration) -> Result<Snapshot> {
-        let reached = |state: &State| state.snapshot.revision() >= revision;
-        self.wait(revision, timeout, reached)
+        self.wait(revision, timeout, |state| state.snapshot.revision())
     }
 
-    /// Blocks until the contents include every write up to `revision` of the store with this epoch, or of one that
-    /// replaced it.
-    ///
-    /// A revision alone is not enough: the contents of a store that was replaced may have a higher one.
-    pub(crate) fn wait_in_epoch(
-        &self,
-        epoch: u64,
-        revision: Revision,
-        timeout: Duration,
-    ) -> Result<Snapshot> {
-        let reached = |state: &State| {
-            state.epoch > epoch || state.epoch == epoch && state.snapshot.revision() >= revision
-        };
-        self.wait(revision, timeout, reached)
+    /// The epoch of the store that answered last. Contents of an earlier epoch are those of a lost store.
+    pub(crate) fn store_epoch(&self) -> u64 {
+        self.store.epoch()
+    }
+
+    /// The current contents, and the epoch of their store.
+    pub(crate) fn contents(&self) -> (Snapshot, u64) {
+        let state = self.shared.state.lock();
+        (state.snapshot.clone(), state.epoch)
     }
 
     /// Blocks until every change up to `revision` was put in the queue of [`changes`](Mirror::changes).
     pub(crate) fn wait_queued(&self, revision: Revision, timeout: Duration) -> Result<()> {
-        let queued = |state: &State| state.queued >= revision;
-        self.wait(revision, timeout, queued).map(drop)
+        self.wait(revision, timeout, |state| state.queued).map(drop)
     }
 
     /// The revision up to which every change was put in the queue. A reader that first calls this, and then
@@ -218,13 +213,19 @@ impl Mirror {
         self.shared.state.lock().queued
     }
 
+    /// Waits until the store that answered last, or one that replaced it, has reached `revision`. Revisions alone are
+    /// not compared: those of a lost store may be higher.
     fn wait(
         &self,
         revision: Revision,
         timeout: Duration,
-        done: impl Fn(&State) -> bool,
+        reached: impl Fn(&State) -> Revision,
     ) -> Result<Snapshot> {
         let begun = Instant::now();
+        let epoch = self.store_epoch();
+        let done = |state: &State| {
+            state.epoch > epoch || state.epoch == epoch && reached(state) >= revision
+        };
         let mut state = self.shared.state.lock();
         loop {
             if done(&state) {
@@ -301,10 +302,6 @@ impl Shared {
         (state.snapshot.revision(), state.epoch)
     }
 
-    pub(super) fn set_epoch(&self, epoch: u64) {
-        self.state.lock().epoch = epoch;
-    }
-
     /// Records that the changes are read. Returns whether the task must be notified.
     pub(super) fn request_changes(&self) -> bool {
         let first = !self.changes_requested() && !self.requested.swap(true, SeqCst);
@@ -332,6 +329,15 @@ impl Shared {
         let changed = change(&mut self.state.lock().snapshot);
         self.changed.notify_all();
         changed
+    }
+
+    /// Replaces the contents with a list of the store of `epoch`.
+    pub(super) fn replace(&self, list: Vec<KeyValue>, revision: Revision, epoch: u64) {
+        let mut state = self.state.lock();
+        state.snapshot.reset(list, revision);
+        state.epoch = epoch;
+        drop(state);
+        self.changed.notify_all();
     }
 
     pub(super) fn set_live(&self) {

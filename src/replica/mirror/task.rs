@@ -106,6 +106,7 @@ fn prepare(
     let mirror = Mirror {
         range: range.clone(),
         shared: Arc::clone(&shared),
+        store: Arc::clone(transport.store()),
         changes,
     };
     let task = Task {

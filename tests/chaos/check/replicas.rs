@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::truth::{Store, Stores};
 use super::violation::Violation;
-use crate::history::{History, Kv, Line, Shot, ShotKind};
+use crate::history::{History, Kv, Line, Shot, ShotKind, Time};
+
+/// The time within which a member reports a change.
+const REPORTED_WITHIN: Time = 2_000_000_000;
 
 /// Checks all contents that were read.
 pub fn check(history: &History, stores: &Stores) -> Vec<Violation> {
@@ -75,8 +78,33 @@ fn is_list(store: &Store, shot: &Shot) -> bool {
     shot.revision <= store.last()
         && match shot.kind {
             ShotKind::Mirror => list.into_iter().eq(&shot.kvs),
-            ShotKind::View => keys(list) == keys(&shot.kvs),
+            ShotKind::View => keys(list) == keys(&shot.kvs) || is_ahead(store, shot),
         }
+}
+
+/// Whether a view shows an instance whose removal it cannot explain yet, and each other one as at its revision or later.
+/// Its revision is the one before that removal, and it shows later changes.
+fn is_ahead(store: &Store, shot: &Shot) -> bool {
+    let shown = keys(&shot.kvs);
+    let next = store.revisions().get(&(shot.revision + 1));
+    let mut events = next.iter().flat_map(|next| &next.events);
+    if !events.any(|event| event.del && shown.contains(&event.kv.key.as_str())) {
+        return false;
+    }
+    // The members may report a change after the view has it.
+    let known = shot.t1 + REPORTED_WITHIN;
+    let mut revisions = store.revisions().iter().rev();
+    let newest = revisions.find(|(_, reported)| reported.seen <= known);
+    let newest = newest.map_or(shot.revision, |(revision, _)| *revision);
+    let mut all: Vec<&str> = store.changed_keys(&shot.keys).collect();
+    all.extend(&shown);
+    all.into_iter().all(|key| {
+        let is_shown = shown.contains(&key);
+        let later = store.changes(key).iter();
+        let mut later = later.filter(|(at, _)| shot.revision < *at && *at <= newest);
+        store.at(key, shot.revision).is_some() == is_shown
+            || later.any(|(_, kv)| kv.is_some() == is_shown)
+    })
 }
 
 /// Whether a view shows at least what a store has that replaced another one.

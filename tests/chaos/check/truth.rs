@@ -72,6 +72,13 @@ impl Store {
         self.keys.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// The keys of a range that ever existed, in order.
+    pub fn changed_keys(&self, keys: &Keys) -> impl Iterator<Item = &str> {
+        let from = self.keys.range(keys.key.clone()..);
+        from.take_while(|(key, _)| keys.contains(key))
+            .map(|(key, _)| key.as_str())
+    }
+
     /// The keys of a range at a revision, in order.
     pub fn range(&self, keys: &Keys, revision: i64) -> Vec<&Kv> {
         let from = self.keys.range(keys.key.clone()..);

@@ -72,14 +72,15 @@ mod tests {
     }
 
     /// Responses: two keys that are written, deleted and written again, and a revision with two changes. A change that
-    /// shares its revision is missed with the next change of its key.
+    /// shares its revision is missed with the next write of its key.
     fn correct() -> Vec<Vec<Delivered>> {
         vec![
             vec![event(5, "a", 3)],
             vec![event(6, "b", 1), event(7, "a", 4), event(7, "b", 2)],
-            vec![event(8, "b", 0)],
-            vec![event(9, "b", 1), event(10, "b", 2)],
-            vec![event(11, "a", 5)],
+            vec![event(8, "b", 3)],
+            vec![event(9, "b", 0)],
+            vec![event(10, "b", 1), event(11, "b", 2)],
+            vec![event(12, "a", 5)],
         ]
     }
 
