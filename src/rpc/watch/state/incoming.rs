@@ -300,6 +300,8 @@ impl Watches {
             Some(false) => return self.progress_reads.extend(&self.progress_wanted),
             None => return,
         }
+        // The server answers again. It may have dropped earlier requests, and each of them needs one more answer.
+        self.progress_requests.reset_pace();
         let answered = self.progress_requests.answered;
         let covered: Vec<WatchId> = self
             .wire_ids

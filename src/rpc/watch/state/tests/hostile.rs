@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+// Fault: F32
 #[test]
 fn streams_with_invalid_messages_are_abandoned() {
     let nonsense = [

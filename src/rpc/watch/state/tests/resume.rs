@@ -80,3 +80,48 @@ fn events_outside_the_range_are_not_delivered() {
     let (mut state, now) = one_live(Watch::key("other"));
     assert!(state.on(events(0, 20, &[11], false), now, 0.5).is_empty());
 }
+
+#[test]
+fn a_watch_created_after_unanswered_progress_requests_has_progress_soon_after_the_first_answer() {
+    let (mut state, mut now) = one_live(Watch::key("k"));
+    state.on(events(0, 11, &[11], false), now, 0.5);
+    let asked = |actions: &[Action]| {
+        let is_progress = |action: &&Action| match action {
+            Action::Send(request) => {
+                matches!(
+                    request.request_union,
+                    Some(RequestUnion::ProgressRequest(_))
+                )
+            }
+            _ => false,
+        };
+        actions.iter().filter(is_progress).count()
+    };
+    // The server answers none of them while a watch of the stream catches up.
+    let mut unanswered = asked(&state.on(Input::Progress(1), now, 0.5));
+    while unanswered < 5 {
+        now = state.deadline().unwrap();
+        unanswered += asked(&state.on(Input::Tick, now, 0.5));
+    }
+    let history = Watch::key("k").start_revision(Revision::new(2));
+    state.on(Input::Add(2, history), now, 0.5);
+    state.on(created(1, 11), now, 0.5);
+    state.on(Input::Progress(2), now, 0.5);
+    // From now on it answers each one at once. Nobody writes, so the revision is that of the creation.
+    let (begun, mut answers) = (now, 0);
+    loop {
+        now = state.deadline().unwrap();
+        if asked(&state.on(Input::Tick, now, 0.5)) == 0 {
+            continue;
+        }
+        answers += 1;
+        let actions = state.on(events(-1, 11, &[], false), now, 0.5);
+        let delivered = |action: &Action| matches!(action, Action::Deliver { id: 2, .. });
+        if actions.iter().any(delivered) {
+            break;
+        }
+    }
+    assert_eq!(answers, 6, "an answer more than there were requests");
+    let took = now - begun;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
