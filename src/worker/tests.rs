@@ -40,7 +40,7 @@ impl Part for Probe {
     }
 }
 
-// Fault: Q4
+// Fault: Q4, F38
 #[test]
 fn a_part_that_panics_ends_alone_and_reports_the_error() {
     let worker = worker();

@@ -181,7 +181,7 @@ fn after_a_failing_address_the_next_address_of_the_name_is_used() {
     }
 }
 
-// Fault: N2
+// Fault: N2, F11
 #[test]
 fn a_hanging_lookup_does_not_delay_other_names() {
     let mut etcd = LocalEtcd::start().unwrap();
@@ -262,6 +262,7 @@ fn known_addresses_are_dialled_while_a_lookup_hangs_or_fails() {
     }
 }
 
+// Fault: F11
 #[test]
 fn the_new_address_of_a_name_is_used_after_a_change() {
     let etcd = LocalEtcd::start().unwrap();
@@ -330,6 +331,7 @@ fn an_outage_of_all_addresses_costs_a_bounded_number_of_dials() {
     assert!(dials >= 16, "{dials} dials: all have been tried");
 }
 
+// Fault: F11, F38
 #[test]
 fn an_unknown_name_and_a_panicking_resolver_are_errors_with_the_reason() {
     let names = Names::default();

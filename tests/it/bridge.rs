@@ -104,6 +104,7 @@ fn the_maximum_timeout_means_no_deadline() {
     assert!(view.mirror("k").unwrap().snapshot().len() == 1);
 }
 
+// Fault: F39
 #[test]
 fn a_forked_child_gets_errors_and_does_not_affect_its_parent() {
     alone(

@@ -9,7 +9,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A list of ids that tests cite.
+/// A list of ids that tests cite. A row has an id, a text and a reason to have no test, or an id, a fault, what must
+/// hold, and the tests or a reason to have none.
 struct List {
     file: &'static str,
     /// The title of the first column.
@@ -40,8 +41,14 @@ fn listed(list: &List) -> BTreeMap<String, String> {
     let mut cases = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("| ")) {
         let columns: Vec<_> = line.split('|').map(str::trim).collect();
-        let [_, id, what, why, _] = columns[..] else {
-            panic!("{line}");
+        let (id, what, why) = match columns[..] {
+            [_, id, what, why, _] => (id, what, why),
+            [_, id, what, holds, tests, _] => {
+                assert!(id == list.column || !holds.is_empty(), "{id}");
+                let why = if named(tests).is_empty() { tests } else { "" };
+                (id, what, why)
+            }
+            _ => panic!("{line}"),
         };
         if id == list.column || id.starts_with("---") {
             continue;
@@ -54,8 +61,28 @@ fn listed(list: &List) -> BTreeMap<String, String> {
     cases
 }
 
-/// Each id that a test cites, with its place.
-fn cited(list: &List) -> Vec<(String, String)> {
+/// The tests that a column names, as in `` `outage.rs::an_abandoned_connection_is_closed` ``, with their paths from the
+/// root of the repository.
+fn named(column: &str) -> Vec<String> {
+    let quoted = column.split('`').skip(1).step_by(2);
+    let tests = quoted.filter(|text| text.contains(".rs::"));
+    let whole = |text: &str| match text.starts_with("src/") {
+        true => text.to_owned(),
+        false => format!("tests/it/{text}"),
+    };
+    tests.map(whole).collect()
+}
+
+/// An id, and the test that cites it.
+struct Citation {
+    id: String,
+    /// The file and the line.
+    place: String,
+    /// The file, below the root of the repository, and the name of the test: `src/worker/tests.rs::a_test`.
+    test: String,
+}
+
+fn cited(list: &List) -> Vec<Citation> {
     let mut folders: Vec<PathBuf> = vec![root().join("src"), root().join("tests")];
     let mut cited = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -72,7 +99,7 @@ fn cited(list: &List) -> Vec<(String, String)> {
     cited
 }
 
-fn citations(list: &List, path: &Path, text: &str) -> Vec<(String, String)> {
+fn citations(list: &List, path: &Path, text: &str) -> Vec<Citation> {
     let mut found = Vec::new();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
     for (n, line) in lines.iter().enumerate() {
@@ -85,7 +112,15 @@ fn citations(list: &List, path: &Path, text: &str) -> Vec<(String, String)> {
             .skip_while(|line| line.starts_with("//"));
         let test = below.next().is_some_and(|line| line.starts_with("#[test]"));
         assert!(test, "{place} is not directly above a test");
-        found.extend(ids.split(", ").map(|id| (id.to_owned(), place.clone())));
+        let name = below.find_map(|line| line.strip_prefix("fn "));
+        let name = name.and_then(|line| line.split('(').next());
+        let file = path.strip_prefix(root()).unwrap().display();
+        let test = format!("{file}::{}", name.unwrap_or("?"));
+        found.extend(ids.split(", ").map(|id| Citation {
+            id: id.to_owned(),
+            place: place.clone(),
+            test: test.clone(),
+        }));
     }
     found
 }
@@ -105,10 +140,11 @@ fn check(list: &List) {
     let cited = cited(list);
     let unknown: Vec<_> = cited
         .iter()
-        .filter(|(id, _)| !listed.contains_key(id))
+        .filter(|citation| !listed.contains_key(&citation.id))
+        .map(|citation| format!("{}: {}", citation.place, citation.id))
         .collect();
     assert!(unknown.is_empty(), "not in the list: {unknown:#?}");
-    let tested: BTreeSet<_> = cited.iter().map(|(id, _)| id).collect();
+    let tested: BTreeSet<_> = cited.iter().map(|citation| &citation.id).collect();
     let mut wrong = Vec::new();
     for (id, why) in &listed {
         match (tested.contains(id), !why.is_empty()) {
@@ -118,6 +154,22 @@ fn check(list: &List) {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_tests_that_a_network_fault_names_are_those_that_cite_it() {
+    let text = fs::read_to_string(root().join(FAULTS.file)).unwrap();
+    let cited = cited(&FAULTS);
+    let mut rows = 0;
+    for line in text.lines().filter(|line| line.starts_with("| F")) {
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let named: BTreeSet<_> = named(columns[4]).into_iter().collect();
+        let of_this = cited.iter().filter(|citation| citation.id == columns[1]);
+        let citing: BTreeSet<_> = of_this.map(|citation| citation.test.clone()).collect();
+        assert_eq!(named, citing, "{}", columns[1]);
+        rows += 1;
+    }
+    assert_eq!(rows, 44);
 }
 
 /// The rows of the first table of the comparison, by their columns.

@@ -72,7 +72,11 @@ fn every_path_in_the_documents_exists() {
             for path in line.split('`').skip(1).step_by(2) {
                 let (folder, rest) = path.split_once('/').unwrap_or_default();
                 let places = [root().to_owned(), root().join("src")];
-                if rest.is_empty() || !places.iter().any(|place| place.join(folder).is_dir()) {
+                // `tests/it/cases.rs` checks the names of tests.
+                if rest.is_empty()
+                    || path.contains(".rs::")
+                    || !places.iter().any(|place| place.join(folder).is_dir())
+                {
                     continue;
                 }
                 let exists = |path: &str| places.iter().any(|place| place.join(path).exists());

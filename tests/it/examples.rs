@@ -173,6 +173,7 @@ fn register_and_discover_print_added_and_removed_instances() {
     }
 }
 
+// Fault: F14
 #[test]
 fn a_stopped_process_shows_no_false_expiry_and_registers_again() {
     let scene = Scene::new("native");

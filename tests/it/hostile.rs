@@ -95,6 +95,7 @@ fn calls(what: &str, server: &RawServer) -> (Error, Error, bool) {
     (get, put, in_time)
 }
 
+// Fault: F29
 #[test]
 fn malformed_replies_do_not_affect_other_calls() {
     // Every second request gets a malformed reply, on the same connection.

@@ -6,6 +6,7 @@ mod file_sizes;
 mod imports;
 mod sources;
 mod tokens;
+mod wall_clock;
 
 /// The layer of each module; the first entry that contains a file counts. A file may use its own layer and
 /// those below.

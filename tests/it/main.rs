@@ -24,6 +24,7 @@ mod discovery;
 mod docs;
 mod endpoints;
 mod examples;
+mod faults;
 mod go;
 mod harness;
 mod hostile;

@@ -59,6 +59,7 @@ fn only_writes_of_unknown_outcome_fail(report: &Report) {
     assert!(clear.is_empty(), "{clear:?}");
 }
 
+// Fault: F1
 #[test]
 fn calls_move_away_from_a_killed_follower_within_a_second() {
     let mut cluster = LocalCluster::start(3).unwrap();
@@ -76,6 +77,7 @@ fn calls_move_away_from_a_killed_follower_within_a_second() {
 }
 
 // Case: CN-11
+// Fault: F31
 #[test]
 fn a_shutdown_of_a_member_fails_no_read_and_is_not_delayed() {
     for leader in [false, true] {
@@ -100,6 +102,7 @@ fn a_shutdown_of_a_member_fails_no_read_and_is_not_delayed() {
 }
 
 // Case: CN-11
+// Fault: F1
 #[test]
 fn calls_continue_after_the_election_that_follows_a_killed_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();
@@ -115,6 +118,7 @@ fn calls_continue_after_the_election_that_follows_a_killed_leader() {
     assert!(report.longest_without_write < secs(6), "{report:?}");
 }
 
+// Fault: F2
 #[test]
 fn calls_move_away_from_a_silent_member_within_15_seconds() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -133,6 +137,7 @@ fn calls_move_away_from_a_silent_member_within_15_seconds() {
 }
 
 // Case: CN-03
+// Fault: F6
 #[test]
 fn calls_move_away_from_a_member_without_a_leader_within_5_seconds() {
     for leader in [false, true] {

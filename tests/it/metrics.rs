@@ -210,6 +210,7 @@ fn renewals_lost_leases_and_the_time_to_expiry_are_counted() {
     });
 }
 
+// Fault: F13
 #[test]
 fn a_dead_member_is_an_ejection_and_costs_no_failed_call() {
     let mut cluster = LocalCluster::start(3).unwrap();

@@ -144,6 +144,7 @@ fn a_mirror_reaches_the_newest_revision_beside_watches_that_begin_after_it() {
     assert_eq!(first.events()[0].kv().value_str().unwrap(), "2");
 }
 
+// Fault: F16
 #[test]
 fn a_compaction_during_a_disconnect_is_one_reset_with_the_exact_difference() {
     let etcd = LocalEtcd::start().unwrap();
@@ -181,6 +182,7 @@ fn a_compaction_during_a_disconnect_is_one_reset_with_the_exact_difference() {
     );
 }
 
+// Fault: F4
 #[test]
 fn a_store_that_lost_its_data_is_one_reset() {
     let mut etcd = LocalEtcd::start().unwrap();
@@ -232,6 +234,7 @@ fn a_wait_for_a_revision_of_a_new_store_does_not_end_with_the_contents_of_the_lo
     );
 }
 
+// Fault: F34
 #[test]
 fn a_slow_reader_gets_one_reset_for_all_missed_changes() {
     let etcd = LocalEtcd::start().unwrap();

@@ -40,6 +40,7 @@ fn check_error_details(error: &Error, operation: &str, endpoint: &str) {
     assert_eq!(error.endpoint(), Some(endpoint));
 }
 
+// Fault: F12
 #[test]
 fn dead_or_silent_members_fail_no_call_and_cause_short_delays() {
     let etcd = LocalEtcd::start().unwrap();
@@ -101,6 +102,7 @@ fn dead_or_silent_members_fail_no_call_and_cause_short_delays() {
     );
 }
 
+// Fault: F13
 #[test]
 fn reads_survive_the_loss_of_every_connection_with_dead_members_in_the_list() {
     let etcd = LocalEtcd::start().unwrap();
@@ -136,6 +138,7 @@ fn an_abandoned_connection_is_closed() {
     client.get("k").unwrap().unwrap();
 }
 
+// Fault: F2
 #[test]
 fn calls_to_a_paused_server_end_at_their_deadline_and_succeed_after_it_resumes() {
     let name =
@@ -263,6 +266,7 @@ fn without_servers_a_client_uses_little_cpu_and_few_connections() {
 }
 
 // Case: KV-22
+// Fault: F3
 #[test]
 fn a_restarting_server_fails_no_read_and_write_errors_have_the_right_outcome() {
     for graceful in [false, true] {
@@ -301,6 +305,7 @@ fn a_restarting_server_fails_no_read_and_write_errors_have_the_right_outcome() {
 }
 
 // Case: KV-24
+// Fault: F10
 #[test]
 fn a_put_is_executed_at_most_once_however_often_its_connection_breaks() {
     let etcd = LocalEtcd::start().unwrap();

@@ -29,7 +29,7 @@ fn fill(client: &Client, thread: usize) -> (String, Error) {
 
 /// etcd checks its quota before it proposes a write, and again after it has applied it. A write in flight
 /// when the store becomes full gets the same error, whether or not it was executed.
-// Fault: N9
+// Fault: N9, F23
 #[test]
 fn a_write_refused_for_lack_of_space_has_an_unknown_outcome() {
     // Whether a write was executed depends on the timing; nearly always many were.
@@ -67,6 +67,7 @@ fn a_write_refused_for_lack_of_space_has_an_unknown_outcome() {
 
 /// A leader that hands over drops proposals, with an error text of raft. No write whose error
 /// has a known outcome was executed.
+// Fault: F5
 #[test]
 fn failed_writes_during_leader_changes_have_the_right_outcome() {
     let cluster = LocalCluster::start(3).unwrap();

@@ -187,6 +187,7 @@ fn pages_of_any_size_contain_the_keys_of_one_read() {
 }
 
 // Case: KV-21
+// Fault: F43
 #[test]
 fn ranges_that_a_server_cannot_stream_have_the_same_pages() {
     let (etcd, client) = start();
@@ -274,6 +275,7 @@ fn unread_pages_delay_no_other_call_and_can_be_continued() {
 }
 
 // Case: KV-19
+// Fault: F36
 #[test]
 fn pages_after_a_compaction_end_with_an_error_that_names_the_revision() {
     let (_etcd, client) = start();
@@ -312,6 +314,7 @@ fn pages_after_a_compaction_end_with_an_error_that_names_the_revision() {
     assert!(old.next().is_none());
 }
 
+// Fault: F36
 #[test]
 fn memory_does_not_grow_with_the_range() {
     let name = "pages::memory_does_not_grow_with_the_range";
@@ -356,7 +359,7 @@ fn pages_of_a_count_are_refused() {
     assert!(refused.to_string().contains("count_only"), "{refused}");
 }
 
-// Fault: W3
+// Fault: W3, F27
 #[test]
 fn pages_and_mirrors_shrink_to_what_fits_into_a_reply() {
     let (etcd, writer) = start();

@@ -33,7 +33,7 @@ fn a_large_put_over_a_slow_link_does_not_look_like_a_silent_server() {
     assert_eq!(proxy.connections(), 1, "the connection was kept");
 }
 
-// Fault: N3
+// Fault: N3, F8
 #[test]
 fn renewals_and_calls_succeed_over_a_slow_link_with_200_ms_latency() {
     let etcd = LocalEtcd::start().unwrap();

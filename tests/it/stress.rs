@@ -135,6 +135,7 @@ fn read_late(stalled: &Watcher, count: usize) {
     println!("the unread watch: {seen} events, none missing");
 }
 
+// Fault: F34
 #[test]
 fn an_unread_watch_delays_no_other_watch_and_no_call() {
     if !alone("stress::an_unread_watch_delays_no_other_watch_and_no_call") {

@@ -110,6 +110,7 @@ fn compares_exists_and_missing_work_for_keys_and_ranges() {
     assert!(holds(&client, Compare::missing(none)));
 }
 
+// Fault: F25
 #[test]
 fn transactions_over_the_limits_of_the_server_are_refused() {
     let (_etcd, client) = start();

@@ -14,6 +14,7 @@ fn secs(n: u64) -> Duration {
 }
 
 // Case: KV-10
+// Fault: F7
 #[test]
 fn without_a_majority_the_error_of_a_put_names_the_missing_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();

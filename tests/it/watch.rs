@@ -271,6 +271,7 @@ fn a_set_removes_an_ended_watch() {
     assert!(set.remove(kept));
 }
 
+// Fault: F33
 #[test]
 fn a_watch_with_a_slow_reader_pauses_without_loss_and_others_continue() {
     let etcd = LocalEtcd::start().unwrap();

@@ -102,8 +102,16 @@ pub fn greet(stream: &mut TcpStream) -> io::Result<()> {
 /// Serves a connection: answers settings and pings, and calls `answer` with the stream of each
 /// request whose message has arrived. Ends with the connection, or when `answer` fails.
 pub fn serve(
-    mut stream: TcpStream,
+    stream: TcpStream,
     mut answer: impl FnMut(&mut TcpStream, u32) -> io::Result<()>,
+) -> io::Result<()> {
+    serve_messages(stream, |stream, id, _| answer(stream, id))
+}
+
+/// [`serve`], and passes the bytes of each frame of data.
+pub fn serve_messages(
+    mut stream: TcpStream,
+    mut answer: impl FnMut(&mut TcpStream, u32, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut preface = [0; 24];
@@ -123,7 +131,7 @@ pub fn serve(
             (PING, flags) if flags & ACK == 0 => {
                 stream.write_all(&frame(PING, ACK, 0, &payload))?
             }
-            (DATA, _) => answer(&mut stream, id)?,
+            (DATA, _) => answer(&mut stream, id, &payload)?,
             _ => {}
         }
     }

@@ -121,6 +121,7 @@ mod tests {
         }
     }
 
+    // Fault: F38
     #[test]
     fn calls_run_one_at_a_time_and_a_panic_is_a_failure() {
         let (go, gate) = mpsc::channel::<Result<(), String>>();

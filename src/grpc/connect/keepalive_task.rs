@@ -111,3 +111,18 @@ enum Event {
     /// The next step is due.
     Step,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Fault: F31
+    #[test]
+    fn each_refusal_of_the_pings_doubles_their_interval() {
+        let rate = PingRate::new(Duration::from_secs(1), Duration::from_secs(1));
+        for expected in [5, 10, 20, 40, 80, 160, 320, 320] {
+            assert_eq!(rate.interval(), Duration::from_secs(expected));
+            rate.slow_down();
+        }
+    }
+}

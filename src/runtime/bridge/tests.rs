@@ -14,6 +14,7 @@ async fn panics() -> Result<()> {
     panic!("as a bug would");
 }
 
+// Fault: F38
 #[test]
 fn a_panic_reaches_the_caller_and_only_that_caller() {
     for drive in DRIVES {

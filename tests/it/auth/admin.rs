@@ -299,6 +299,7 @@ fn a_wrong_password_fails_the_first_call_and_is_checked_once() {
     fails(stranger.get("app/k"), ErrorKind::Unauthenticated);
 }
 
+// Fault: F21
 #[test]
 fn a_corrected_password_is_accepted_after_the_failure_cache_expires() {
     let etcd = etcd(&[]);

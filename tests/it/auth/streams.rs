@@ -49,6 +49,7 @@ fn stale(mirror: &Mirror, kind: ErrorKind) {
     assert!(mirror.ended().is_none());
 }
 
+// Fault: F19
 #[test]
 fn a_watch_continues_with_a_new_token_when_its_token_is_invalid() {
     let etcd = etcd(&[]);
@@ -69,6 +70,7 @@ fn a_watch_continues_with_a_new_token_when_its_token_is_invalid() {
 
 /// etcd keeps a running watch after the permission of its user is revoked.
 /// When it must be created anew, it is refused, and its last item is the error.
+// Fault: F20
 #[test]
 fn a_revoked_permission_ends_watches_when_they_resume() {
     let etcd = etcd(&[]);
@@ -91,6 +93,7 @@ fn a_revoked_permission_ends_watches_when_they_resume() {
     unharmed.receiver().recv_timeout(LONG).unwrap().unwrap();
 }
 
+// Fault: F21
 #[test]
 fn a_deleted_user_ends_watches_and_leases_and_makes_mirrors_stale() {
     if skip_before(NO_WAY_AROUND, "a lease is renewed without permission") {

@@ -44,6 +44,7 @@ fn a_client_fetches_one_token_for_all_threads_and_connections() {
     drop(root);
 }
 
+// Fault: F19
 #[test]
 fn an_invalid_token_is_replaced_once_for_all_threads() {
     let etcd = etcd(&[]);
@@ -81,6 +82,7 @@ fn a_call_that_times_out_before_a_new_token_fails_with_timeout() {
 }
 
 // Case: A-11
+// Fault: F21
 #[test]
 fn calls_of_a_deleted_user_fail_after_one_authentication() {
     let etcd = etcd(&[]);
@@ -119,6 +121,7 @@ fn after_a_password_change_calls_with_the_old_password_fail() {
 }
 
 // Case: A-15
+// Fault: F19
 #[test]
 fn a_lease_is_kept_alive_when_its_token_becomes_invalid() {
     let etcd = etcd(&[]);
@@ -144,6 +147,7 @@ fn a_lease_is_kept_alive_when_its_token_becomes_invalid() {
 }
 
 // Case: A-18
+// Fault: F19
 #[test]
 fn a_restarted_member_without_the_token_fails_no_call() {
     // A member restores its tokens from its log, which is short here.
@@ -293,6 +297,7 @@ fn length() -> Duration {
     Duration::from_secs(asked.and_then(|text| text.parse().ok()).unwrap_or(9))
 }
 
+// Fault: F19
 #[test]
 fn nothing_fails_while_tokens_expire_and_users_and_roles_change() {
     if denies_root() {

@@ -22,6 +22,7 @@ fn blocked_call(client: &Client, n: usize) -> etcd_blocking::Error {
 }
 
 // Case: KV-27
+// Fault: F37
 #[test]
 fn waiting_callers_return_at_once_when_the_client_closes() {
     alone(
@@ -124,6 +125,7 @@ fn a_lone_caller_that_drives_returns_at_once_when_the_client_closes() {
     pace.check_span("a lone caller", closing, returned, secs(1));
 }
 
+// Fault: F37
 #[test]
 fn a_thousand_dropped_clients_leave_no_thread_and_no_connection() {
     alone(
@@ -163,6 +165,7 @@ fn a_thousand_dropped_clients_leave_no_thread_and_no_connection() {
     );
 }
 
+// Fault: F37
 #[test]
 fn dropping_the_last_handle_is_bounded() {
     let etcd = LocalEtcd::start().unwrap();

@@ -49,6 +49,7 @@ fn every_verb(endpoint: &str, prefix: &str, close: bool) {
     }
 }
 
+// Fault: F40
 #[test]
 fn every_verb_works_in_every_kind_of_runtime() {
     use tokio::runtime::Builder;

@@ -18,7 +18,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-// Fault: R11
+// Fault: R11, F4
 #[test]
 fn keys_are_restored_in_a_restored_copy_with_the_same_lease_and_a_higher_revision() {
     let mut etcd = LocalEtcd::start().unwrap();

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// Fault: F18
 #[test]
 fn a_registration_is_restored_after_a_delete_an_overwrite_and_a_revoke() {
     let etcd = LocalEtcd::start().unwrap();
@@ -59,6 +60,7 @@ fn a_registration_is_restored_after_a_delete_an_overwrite_and_a_revoke() {
     assert!(client.get(key).unwrap().is_some());
 }
 
+// Fault: F4
 #[test]
 fn registrations_are_restored_in_a_store_that_lost_all_data() {
     let mut etcd = LocalEtcd::start().unwrap();
@@ -122,6 +124,7 @@ fn an_instance_that_is_not_restored_is_removed_by_a_resync() {
     assert!(registered(&kept.state()));
 }
 
+// Fault: F3
 #[test]
 fn a_restart_with_kept_data_loses_no_instance_and_empties_no_view() {
     let mut etcd = LocalEtcd::start().unwrap();
@@ -158,6 +161,7 @@ fn a_restart_with_kept_data_loses_no_instance_and_empties_no_view() {
     );
 }
 
+// Fault: F17
 #[test]
 fn a_registration_on_a_paused_server_is_suspect_then_lost_then_registered() {
     let etcd = LocalEtcd::start().unwrap();

@@ -166,7 +166,7 @@ fn a_view_reaches_revisions_of_other_keys() {
     assert_eq!(view.wait_revision(own, SOON).unwrap().len(), 2);
 }
 
-// Fault: R15
+// Fault: R15, F36
 #[test]
 fn a_view_opens_during_frequent_compactions() {
     let etcd = LocalEtcd::start().unwrap();

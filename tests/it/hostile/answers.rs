@@ -280,6 +280,7 @@ fn endless_headers(stream: &mut TcpStream, id: u32) -> io::Result<()> {
     }
 }
 
+// Fault: F29, F30, F32
 #[test]
 fn every_hostile_answer_is_an_error_with_a_kind() {
     alone(

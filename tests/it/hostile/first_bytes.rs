@@ -97,6 +97,7 @@ const FIRST_BYTES: &[(&str, FirstBytes, ErrorKind)] = &[
     ),
 ];
 
+// Fault: F29, F32
 #[test]
 fn hostile_first_bytes_are_an_error_with_a_kind() {
     alone(

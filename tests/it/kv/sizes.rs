@@ -4,6 +4,7 @@ use super::*;
 
 // Case: KV-02
 // Case: KV-04
+// Fault: F25
 #[test]
 fn requests_are_limited_by_the_client_and_by_the_server() {
     let etcd = LocalEtcd::builder()
@@ -25,6 +26,7 @@ fn requests_are_limited_by_the_client_and_by_the_server() {
 }
 
 // Case: KV-03
+// Fault: F25
 #[test]
 fn a_request_over_the_send_limit_is_refused_before_anything_is_sent() {
     let etcd = LocalEtcd::start().unwrap();
@@ -49,6 +51,7 @@ fn a_request_over_the_send_limit_is_refused_before_anything_is_sent() {
     client.call(Put::new("k", vec![0u8; 990])).unwrap();
 }
 
+// Fault: F27
 #[test]
 fn a_reply_over_the_receive_limit_affects_no_other_call() {
     let etcd = LocalEtcd::start().unwrap();

@@ -32,6 +32,7 @@ fn a_lease_survives_a_restart_of_the_server() {
     assert!(exists(&client, "k"));
 }
 
+// Fault: F9
 #[test]
 fn a_lease_survives_a_black_hole_shorter_than_its_ttl() {
     let (_etcd, proxy, client) = behind_a_proxy();
@@ -66,6 +67,7 @@ fn connected_to(proxies: &[Proxy]) -> usize {
     })
 }
 
+// Fault: F2
 #[test]
 fn renewals_move_from_a_silent_member_to_another() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -103,6 +105,7 @@ fn a_late_answer_renews_the_lease_while_another_member_is_asked() {
     stays_alive_for(&alive, secs(16));
 }
 
+// Fault: F6
 #[test]
 fn a_member_without_a_leader_is_left_for_another() {
     let (cluster, links) = PeerLinks::start(3, &[]);
@@ -116,6 +119,7 @@ fn a_member_without_a_leader_is_left_for_another() {
 }
 
 // Case: L-19
+// Fault: F1
 #[test]
 fn a_lease_survives_the_crash_of_the_leader() {
     let mut cluster = LocalCluster::start(3).unwrap();
@@ -129,6 +133,7 @@ fn a_lease_survives_the_crash_of_the_leader() {
 }
 
 // Case: L-10
+// Fault: F17
 #[test]
 fn a_lease_that_cannot_be_renewed_is_reported_at_its_deadline() {
     let mut etcd = etcd();

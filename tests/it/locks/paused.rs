@@ -50,6 +50,7 @@ fn hold(endpoint: &str) {
     );
 }
 
+// Fault: F14
 #[test]
 fn a_stopped_holder_detects_its_loss_and_its_guarded_write_is_refused() {
     if let Ok(endpoint) = env::var(ENDPOINT) {

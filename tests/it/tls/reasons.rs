@@ -92,6 +92,7 @@ fn the_error_of_an_unusable_certificate_name_has_the_remedy() {
     );
 }
 
+// Fault: F22
 #[test]
 fn the_error_of_a_certificate_that_is_not_yet_valid_mentions_the_clocks() {
     let ca = Authority::new("the authority");

@@ -69,6 +69,7 @@ fn assert_contains(error: &Error, operation: &str, parts: &[&str]) {
 }
 
 // Case: CN-01
+// Fault: F22
 #[test]
 fn a_server_of_an_unknown_authority_is_refused() {
     let secure = Secure::start();
@@ -101,6 +102,7 @@ fn https_without_settings_trusts_only_the_authorities_of_the_system() {
     }
 }
 
+// Fault: F22
 #[test]
 fn a_server_with_another_name_is_refused() {
     let secure = Secure::start();
@@ -110,6 +112,7 @@ fn a_server_with_another_name_is_refused() {
     fails(&connect(&endpoint, tls), &parts);
 }
 
+// Fault: F22
 #[test]
 fn a_server_with_an_expired_certificate_is_refused() {
     let ca = Authority::new("the authority");
@@ -122,6 +125,7 @@ fn a_server_with_an_expired_certificate_is_refused() {
     );
 }
 
+// Fault: F22
 #[test]
 fn the_error_of_a_missing_client_certificate_has_the_reason() {
     let secure = Secure::start();
@@ -193,6 +197,7 @@ fn the_error_of_a_plaintext_client_at_a_tls_server_has_the_reason() {
 }
 
 // Case: CN-01
+// Fault: F22
 #[test]
 fn the_error_of_a_tls_client_at_a_plaintext_server_has_the_reason() {
     let ca = Authority::new("the authority");
@@ -250,6 +255,7 @@ fn one_endpoint_with_a_tls_failure_fails_no_call() {
     }
 }
 
+// Fault: F22
 #[test]
 fn all_endpoints_with_tls_failures_are_named_and_a_stopped_one_is_awaited() {
     let secure = Secure::start();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::support::proxy::Proxy;
 
+// Fault: F22
 #[test]
 fn rotated_server_and_client_certificates_are_used() {
     let mut secure = Secure::start();

@@ -90,6 +90,7 @@ fn a_dropped_watch_ends_at_once_without_an_error() {
 }
 
 // Case: W-07
+// Fault: F10
 #[test]
 fn history_after_a_broken_connection_is_delivered_once_in_order() {
     let etcd = LocalEtcd::start().unwrap();
@@ -215,6 +216,7 @@ fn progress_notifications_reach_revisions_of_other_keys() {
 }
 
 // Case: W-18, L-16
+// Fault: F7
 #[test]
 fn without_a_majority_no_watch_is_created_and_existing_ones_wait() {
     let mut cluster = LocalCluster::start(3).unwrap();
@@ -279,6 +281,7 @@ fn watches_created_while_others_end_continue() {
 }
 
 // Case: W-33
+// Fault: F3
 #[test]
 fn after_progress_a_restart_repeats_no_event() {
     if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {

@@ -84,6 +84,7 @@ fn a_watch_continues_through_a_restart() {
     eventually_watches(&etcd, 1);
 }
 
+// Fault: F4
 #[test]
 fn lost_data_is_reported() {
     let mut etcd = LocalEtcd::start().unwrap();
@@ -100,6 +101,7 @@ fn lost_data_is_reported() {
     assert_eq!(events(&again, 1).len(), 1);
 }
 
+// Fault: F16
 #[test]
 fn a_compaction_during_a_disconnect_is_reported() {
     let etcd = LocalEtcd::start().unwrap();
@@ -158,6 +160,7 @@ fn a_watch_dropped_while_the_server_is_silent_is_cancelled_later() {
     eventually_watches(&etcd, 1);
 }
 
+// Fault: F6
 #[test]
 fn a_member_without_a_leader_is_left_for_one_with() {
     let (cluster, links) = PeerLinks::start(3, &[]);
@@ -181,6 +184,7 @@ fn a_member_without_a_leader_is_left_for_one_with() {
     links.heal();
 }
 
+// Fault: F1
 #[test]
 fn a_watch_moves_from_a_dead_member_to_another() {
     let mut cluster = LocalCluster::start(3).unwrap();

@@ -8,6 +8,7 @@ use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::{Client, ErrorKind, Get, KeyRange, Put, Revision, Txn, Watch, Watcher};
 
 use super::{SOON, connect, events, next};
+use crate::support::proxy::Proxy;
 use crate::support::wait::eventually;
 
 /// A client that takes messages of 1 MiB, less than one event of `large`.
@@ -70,7 +71,7 @@ fn a_backlog_of_many_small_events_is_delivered_within_seconds() {
     eprintln!("100,000 events in {:?}", drain(&watcher, 100_000));
 }
 
-// Fault: W2
+// Fault: W2, F27
 #[test]
 fn an_event_over_the_limit_ends_only_its_own_watch() {
     let etcd = LocalEtcd::start().unwrap();
@@ -146,6 +147,34 @@ fn a_backlog_over_the_limit_is_delivered_in_parts_and_the_watch_continues() {
                 format!("{round}")
             );
         }
+    }
+}
+
+/// A backlog over the limit is sent in fragments, on a stream of its own; the connection ends within them.
+// Fault: F28
+#[test]
+fn fragments_that_are_cut_are_delivered_as_whole_revisions_once() {
+    let etcd = LocalEtcd::start().unwrap();
+    let first = history(&connect(&etcd), 30, 2000);
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
+    let limits = [500_000, 2_050_000, 4_000_000, 7_000_000, 9_000_000];
+    for (earlier, limit) in limits.into_iter().enumerate() {
+        proxy.limit_data(limit);
+        let before = proxy.connections();
+        let client = Client::builder([proxy.endpoint()])
+            .receive_limit(3 << 20)
+            .connect()
+            .unwrap();
+        let watch = Watch::prefix("h/").start_revision(first);
+        let watcher = client.watch(watch).unwrap();
+        eventually(SOON, "the connection ends", || {
+            (proxy.connections() >= before + 2).then_some(())
+        });
+        proxy.limit_data(None);
+        drain(&watcher, 3000 + earlier);
+        connect(&etcd).put("h/new", limit.to_string()).unwrap();
+        let last = events(&watcher, 1)[0].kv().clone();
+        assert_eq!(last.value_str(), Some(&*limit.to_string()));
     }
 }
 

@@ -49,6 +49,7 @@ fn a_lease_without_any_answer_ends_when_its_time_is_over() {
     );
 }
 
+// Fault: F14
 #[test]
 fn after_a_sleep_longer_than_the_ttl_the_lease_ends_and_nothing_is_sent() {
     let mut schedule = alive();

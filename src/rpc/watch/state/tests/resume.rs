@@ -41,6 +41,7 @@ fn a_late_progress_response_does_not_apply_to_a_newer_watch() {
     assert_eq!(again, [2, 11]);
 }
 
+// Fault: F28
 #[test]
 fn fragments_are_joined_and_discarded_with_their_stream() {
     let (mut state, now) = one_live(Watch::key("k"));
@@ -81,6 +82,7 @@ fn events_outside_the_range_are_not_delivered() {
     assert!(state.on(events(0, 20, &[11], false), now, 0.5).is_empty());
 }
 
+// Fault: F35
 #[test]
 fn a_watch_created_after_unanswered_progress_requests_has_progress_soon_after_the_first_answer() {
     let (mut state, mut now) = one_live(Watch::key("k"));
