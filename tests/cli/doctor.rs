@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_blocking::local::{LocalEtcd, Proxy};
-use etcd_blocking::{Client, Override, Put, Status};
+use etcd_blocking::{Client, Get, Override, Put, Status};
 use serde_json::Value;
 
 use crate::program::{Ended, SOON, command, run};
@@ -39,8 +39,10 @@ fn findings(ended: &Ended) -> Vec<Value> {
 }
 
 #[test]
-fn an_etcd_in_order_has_no_finding() {
+fn an_etcd_in_order_has_no_finding_and_is_not_changed() {
     let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect(etcd.endpoint()).unwrap();
+    let before = client.put("k", "v").unwrap().revision();
     let ended = doctor(&etcd.endpoint(), &[]);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(ended.stdout, "nothing wrong was found\n");
@@ -60,6 +62,9 @@ fn an_etcd_in_order_has_no_finding() {
     }
     let json = doctor(&etcd.endpoint(), &["--verbose", "--output", "json"]);
     assert!(findings(&json).iter().all(|of| of["severity"] == "ok"));
+    let after = client.call(Get::key("k")).unwrap();
+    assert_eq!(after.header().revision, before, "nothing was written");
+    assert!(client.leases().unwrap().ids().is_empty());
 }
 
 #[test]

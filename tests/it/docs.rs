@@ -89,6 +89,39 @@ fn every_path_in_the_documents_exists() {
     assert!(named > 60, "paths are read");
 }
 
+/// A file, or a file and a test in it, as in `` `outage.rs::an_abandoned_connection_is_closed` ``.
+#[test]
+fn every_promise_names_what_would_notice_its_breach() {
+    let page = read("docs/guarantees.md");
+    let (_, table) = page.split_once("## What would notice a breach").unwrap();
+    let mut rows = 0;
+    for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, promise, pages, checkers, _] = columns[..] else {
+            panic!("{line}");
+        };
+        for page in pages.split(", ").filter(|page| *page != "README") {
+            let exists = root().join(format!("docs/{page}.md")).exists();
+            assert!(exists, "{promise}: there is no page {page}");
+        }
+        assert!(checkers.contains('`'), "{promise} names nothing");
+        for checker in checkers.split('`').skip(1).step_by(2) {
+            let (file, test) = checker.split_once("::").unwrap_or((checker, ""));
+            let mut places = [root().join(file), root().join("tests/it").join(file)].into_iter();
+            let place = places.find(|place| place.exists());
+            let place = place.unwrap_or_else(|| panic!("{promise}: there is no {file}"));
+            let text = match test {
+                "" => continue,
+                _ => fs::read_to_string(place).unwrap(),
+            };
+            let there = text.contains(&format!("fn {test}("));
+            assert!(there, "{promise}: there is no {checker}");
+        }
+        rows += 1;
+    }
+    assert!(rows >= 40, "{rows} rows are read");
+}
+
 #[test]
 fn the_readme_is_at_most_8_kb() {
     let bytes = read("README.md").len();
