@@ -55,21 +55,39 @@ fn held_while(check: &(dyn Fn() -> bool + Sync), work: impl FnOnce()) -> Vec<Tim
     })
 }
 
+/// The hold of a seat that was just taken. Until when it was held is added in the end.
+fn taken(session: &Session, seat: &str, holder: &str, key: &[u8], token: i64, call: Time) -> Hold {
+    Hold {
+        seat: format!("{seat}/"),
+        election: seat == ELECTION,
+        holder: holder.to_owned(),
+        key: String::from_utf8_lossy(key).into_owned(),
+        token,
+        lease: session.lease().get(),
+        call,
+        ret: now(),
+        held_at: Vec::new(),
+        end: 0,
+    }
+}
+
 /// Locks and unlocks until the run ends. A long hold lasts until the lock is lost, or for some seconds.
 pub fn lock(stage: &Stage, client: &Client, number: u32, name: &str, long: bool) {
-    let recorder = stage.file(&format!("locker-{number}"));
+    let (lock, holder) = (format!("lock/{name}"), format!("locker-{number}"));
+    let recorder = stage.file(&holder);
     let mut operations = Operations::new(stage, number);
     let mut session = None;
     while stage.works() {
         session = valid(client, session);
         let Some(session) = &session else { continue };
         let call = now();
-        let Ok(guard) = Mutex::new(session, format!("lock/{name}")).lock_timeout(PATIENCE) else {
+        let Ok(guard) = Mutex::new(session, &*lock).lock_timeout(PATIENCE) else {
             continue;
         };
-        let (ret, token) = (now(), guard.fencing_token().get());
-        let key = String::from_utf8_lossy(guard.key()).into_owned();
-        let held_at = held_while(&|| guard.check().is_ok(), || {
+        let token = guard.fencing_token().get();
+        let mut hold = taken(session, &lock, &holder, guard.key(), token, call);
+        let (ret, key) = (hold.ret, hold.key.clone());
+        hold.held_at = held_while(&|| guard.check().is_ok(), || {
             for n in 0..if long { 60 } else { 4 } {
                 if long && (guard.check().is_err() || !stage.works()) {
                     break;
@@ -88,20 +106,9 @@ pub fn lock(stage: &Stage, client: &Client, number: u32, name: &str, long: bool)
                 thread::sleep(PAUSE);
             }
         });
-        let end = now();
+        hold.end = now();
         let _ = guard.unlock();
-        recorder.write(Line::Hold(Hold {
-            seat: format!("lock/{name}/"),
-            election: false,
-            holder: format!("locker-{number}"),
-            key,
-            token,
-            lease: session.lease().get(),
-            call,
-            ret,
-            held_at,
-            end,
-        }));
+        recorder.write(Line::Hold(hold));
     }
     close(session);
 }
@@ -118,28 +125,17 @@ pub fn campaign(stage: &Stage, client: &Client, number: u32) {
         let campaign =
             Election::new(session, ELECTION).campaign_timeout(format!("{name} 0"), PATIENCE);
         let Ok(leadership) = campaign else { continue };
-        let (ret, token) = (now(), leadership.fencing_token().get());
-        let key = String::from_utf8_lossy(leadership.key()).into_owned();
-        let held_at = held_while(&|| leadership.check().is_ok(), || {
+        let token = leadership.fencing_token().get();
+        let mut hold = taken(session, ELECTION, &name, leadership.key(), token, call);
+        hold.held_at = held_while(&|| leadership.check().is_ok(), || {
             for n in 1..4 {
                 let _ = leadership.proclaim(format!("{name} {n}"));
                 thread::sleep(PAUSE);
             }
         });
-        let end = now();
+        hold.end = now();
         let _ = leadership.resign();
-        recorder.write(Line::Hold(Hold {
-            seat: format!("{ELECTION}/"),
-            election: true,
-            holder: name.clone(),
-            key,
-            token,
-            lease: session.lease().get(),
-            call,
-            ret,
-            held_at,
-            end,
-        }));
+        recorder.write(Line::Hold(hold));
     }
     close(session);
 }
