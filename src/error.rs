@@ -414,4 +414,18 @@ mod tests {
         assert!(error.is_retryable());
         assert!(!error.unknown_outcome(true).is_retryable());
     }
+
+    #[test]
+    fn an_error_has_the_time_the_revision_and_the_cause_that_it_was_given() {
+        let error = Error::compacted(Revision::new(7))
+            .tried(1, Duration::from_secs(5))
+            .caused_by(std::io::Error::other("disk"));
+        assert_eq!(error.elapsed(), Duration::from_secs(5));
+        assert_eq!(error.compact_revision(), Some(Revision::new(7)));
+        assert_eq!(error.source().unwrap().to_string(), "disk");
+        let plain = Error::closed();
+        assert_eq!(plain.compact_revision(), None);
+        assert!(plain.source().is_none());
+        assert_eq!(Operation::new("put").verb(), "put");
+    }
 }

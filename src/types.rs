@@ -253,3 +253,36 @@ impl fmt::Debug for KeyValue {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_printed_as_etcdctl_prints_them() {
+        let lease = LeaseId::new(0x1f).unwrap();
+        assert_eq!(lease.to_string(), "000000000000001f");
+        assert_eq!(format!("{lease:?}"), "000000000000001f");
+        assert_eq!(MemberId::new(0x1f).to_string(), "1f");
+        assert_eq!(format!("{:?}", MemberId::new(0x1f)), "1f");
+        assert_eq!(Revision::new(7).to_string(), "7");
+        assert_eq!(format!("{:?}", Revision::new(7)), "r7");
+    }
+
+    #[test]
+    fn the_debug_output_of_a_key_value_has_no_value() {
+        let kv = KeyValue {
+            key: "k".into(),
+            value: "secret".into(),
+            version: 3,
+            ..KeyValue::default()
+        };
+        assert_eq!(kv.version(), 3);
+        let text = format!("{kv:?}");
+        assert!(
+            text.contains("\"k\"") && text.contains("value_len: 6"),
+            "{text}"
+        );
+        assert!(!text.contains("secret"), "{text}");
+    }
+}

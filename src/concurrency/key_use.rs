@@ -232,6 +232,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_with_a_user_or_a_pending_deletion_is_in_use() {
+        let mut key = KeyUsers::default();
+        assert!(key.is_unused());
+        assert_eq!(key.enter(), EnterAction::Entered);
+        assert!(!key.is_unused(), "its user has no key yet");
+        key.created(at(5));
+        assert!(!key.is_unused(), "its user has the key");
+        assert_eq!(
+            key.leave(created(5), false),
+            LeaveAction::Delete(created(5))
+        );
+        assert!(!key.is_unused(), "the key is being deleted");
+        key.settle(true);
+        assert!(!key.is_unused(), "it is deleted later");
+        assert_eq!(key.take_pending(), Some(created(5)));
+        key.settle(false);
+        assert!(key.is_unused());
+    }
+
+    #[test]
     fn a_kept_key_is_not_deleted() {
         let mut key = KeyUsers::default();
         add_holder(&mut key, 5);

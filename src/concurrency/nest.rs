@@ -157,4 +157,40 @@ mod tests {
         assert!(nested_beside(100, gets(1000), 128).is_some());
         assert!(nested_beside(17, gets(1), 16).is_none());
     }
+
+    #[test]
+    fn guards_shorten_the_inner_lists_only_as_far_as_needed() {
+        let of = |ops, guards| {
+            let sizes = sizes(ops, guards, 128).unwrap();
+            (sizes.outermost, sizes.inner)
+        };
+        assert_eq!(of(2800, 100), (100, 28));
+        assert_eq!(of(2801, 100), (100, 14));
+    }
+
+    #[test]
+    fn the_responses_of_nested_lists_are_in_the_order_of_the_operations() {
+        use crate::grpc::etcd_rs_proto::etcdserverpb::{
+            PutResponse, ResponseOp, TxnResponse as PbTxn, response_op::Response,
+        };
+        use crate::rpc::kv::TxnResponse;
+
+        let op = |response| ResponseOp {
+            response: Some(response),
+        };
+        let put = || op(Response::ResponsePut(PutResponse::default()));
+        let list = |responses| {
+            op(Response::ResponseTxn(PbTxn {
+                responses,
+                ..PbTxn::default()
+            }))
+        };
+        let response = TxnResponse::from(PbTxn {
+            responses: vec![put(), list(vec![put(), list(vec![put()])]), put()],
+            ..PbTxn::default()
+        });
+        let all = flat(response.responses());
+        assert_eq!(all.len(), 4);
+        assert!(all.iter().all(|one| matches!(one, OpResponse::Put(_))));
+    }
 }

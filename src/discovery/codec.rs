@@ -352,4 +352,16 @@ mod tests {
             .check_id(&Instance::new("web", "a:1").weight(0))
             .unwrap();
     }
+
+    #[test]
+    fn every_codec_is_found_under_its_own_name_and_has_a_prefix() {
+        let all = all();
+        assert_eq!(all.len(), 11);
+        for codec in all {
+            assert_eq!(by_name(codec.name()).unwrap().name(), codec.name());
+            assert_eq!(codec.default_prefix(), (*codec).default_prefix());
+        }
+        assert_eq!(Arc::new(Native).default_prefix(), Native.default_prefix());
+        assert!(by_name("xyzzy").is_none());
+    }
 }

@@ -40,3 +40,14 @@ impl MemberCondition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_printed_as_the_reason_of_an_error() {
+        let text = MemberCondition::Silent.to_string();
+        assert_eq!(text, "it does not answer");
+    }
+}

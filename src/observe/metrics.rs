@@ -322,3 +322,55 @@ impl fmt::Display for Metrics {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(verb: &'static str, ok: u64, errors: &[(ErrorKind, u64)]) -> CallMetrics {
+        CallMetrics {
+            verb,
+            ok,
+            errors: errors.to_vec(),
+            in_flight: ok + 1,
+            ..CallMetrics::default()
+        }
+    }
+
+    #[test]
+    fn the_sums_are_those_of_all_verbs_and_endpoints() {
+        let errors = [(ErrorKind::Timeout, 2), (ErrorKind::Unavailable, 5)];
+        let endpoint = |open| EndpointMetrics {
+            endpoint: "http://a:1".into(),
+            open,
+            opened: 9,
+            failed_dials: 0,
+            ejections: 0,
+        };
+        let mut metrics = Metrics {
+            calls: vec![call("get", 10, &errors), call("put", 20, &[])],
+            endpoints: vec![endpoint(3), endpoint(4)],
+            ..Metrics::default()
+        };
+        assert_eq!((metrics.finished(), metrics.failed()), (37, 7));
+        assert_eq!((metrics.in_flight(), metrics.open_connections()), (32, 7));
+        assert_eq!(metrics.call("put").map(|call| call.ok), Some(20));
+        assert!(metrics.call("delete").is_none());
+        let get = metrics.call("get").unwrap();
+        assert_eq!(get.failed_with(ErrorKind::Unavailable), 5);
+        assert_eq!(get.failed_with(ErrorKind::Compacted), 0);
+        let text = metrics.to_string();
+        assert!(
+            text.contains("get: 10 ok, 2 Timeout, 5 Unavailable, 11 in flight\n"),
+            "{text}"
+        );
+
+        assert_eq!(metrics.latency().count(), 0);
+        let buckets = crate::observe::latencies::Buckets::new();
+        buckets.count(Duration::from_millis(3));
+        for call in &mut metrics.calls {
+            call.latency = buckets.snapshot();
+        }
+        assert_eq!(metrics.latency().count(), 2);
+    }
+}

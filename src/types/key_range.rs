@@ -227,6 +227,26 @@ mod tests {
     fn long_and_binary_keys_are_printed_short_and_escaped() {
         assert_eq!(format!("{:?}", Printed(b"a\x1b\"")), r#""a\x1b\"""#);
         assert!(format!("{:?}", Printed(&[b'x'; 100])).ends_with("...(100 bytes)"));
+        assert_eq!(
+            format!("{:?}", Printed(&[b'x'; 64])).len(),
+            64 + 2,
+            "all of it"
+        );
+    }
+
+    #[test]
+    fn a_range_is_printed_with_its_ends() {
+        for (range, text, is_single) in [
+            (KeyRange::key("a"), r#""a""#, true),
+            (KeyRange::range("a", "b"), r#""a".."b""#, false),
+            (KeyRange::from_key("a"), r#""a".."#, false),
+        ] {
+            assert_eq!(
+                (range.to_string().as_str(), range.is_single()),
+                (text, is_single)
+            );
+            assert_eq!(format!("{range:?}"), text);
+        }
     }
 
     proptest! {

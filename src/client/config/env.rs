@@ -173,3 +173,20 @@ impl Vars {
 fn wrong(name: &str, why: impl AsRef<str>) -> Error {
     Error::invalid(format!("{name}: {}", why.as_ref()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_are_empty_or_of_others_are_not_there() {
+        let none = Config::from_vars::<&str, &str>([]).unwrap();
+        let empty = [("ETCDCTL_DIAL_TIMEOUT", ""), ("ETCD_ENDPOINTS", "")];
+        let others = [("HOME", "/root"), ("ETCD_DATA_DIR", "x")];
+        for vars in [empty, others] {
+            let config = Config::from_vars(vars).unwrap();
+            assert_eq!(format!("{config:?}"), format!("{none:?}"));
+        }
+        assert!(Config::from_vars([("ETCDCTL_DIAL_TIMEOUT", "soon")]).is_err());
+    }
+}

@@ -298,3 +298,26 @@ fn a_key_with_another_create_revision_is_not_ours() {
     assert_eq!(position.turn(Some(&own), None), QueueTurn::Gone);
     assert_eq!(position.turn(None, None), QueueTurn::Gone);
 }
+
+#[test]
+fn the_first_key_of_a_queue_has_the_oldest_revision() {
+    let kv = |key: &'static str, revision| KeyValue {
+        key: key.into(),
+        create_revision: revision,
+        ..KeyValue::default()
+    };
+    let position = QueuePosition {
+        key: "q/b".into(),
+        revision: Revision::new(7),
+        before: KeyRange::prefix("q/"),
+    };
+    let (older, own, newer) = (kv("q/a", 6), kv("q/b", 7), kv("q/c", 8));
+    assert!(position.is_ours(None) && position.is_ours(Some(&own)));
+    assert!(position.is_ours(Some(&newer)) && !position.is_ours(Some(&older)));
+    let turn = |older| position.turn(Some(&own), older);
+    assert_eq!(turn(Some(&older)), QueueTurn::After("q/a".into()));
+    for not_older in [None, Some(&own), Some(&newer)] {
+        assert_eq!(turn(not_older), QueueTurn::Ours);
+    }
+    assert_eq!(position.turn(None, None), QueueTurn::Gone);
+}

@@ -61,3 +61,20 @@ impl<E: Error + 'static> Error for CallError<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_call_has_the_failure_of_its_last_attempt() {
+        let failed = CallError::Failed(fmt::Error);
+        let text = format!("the last attempt failed: {}", fmt::Error);
+        assert_eq!(failed.to_string(), text);
+        assert_eq!(failed.source().unwrap().to_string(), fmt::Error.to_string());
+        assert_eq!(failed.failure(), Some(fmt::Error));
+        let none = CallError::<fmt::Error>::NoInstance;
+        assert_eq!(none.to_string(), "no instance can be picked");
+        assert!(none.source().is_none() && none.failure().is_none());
+    }
+}

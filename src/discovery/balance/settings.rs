@@ -31,3 +31,19 @@ impl BalanceSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subset_of_no_instances_is_refused() {
+        let of = |subset: Option<usize>| BalanceSettings {
+            subset: subset.map(|size| (size, "a".to_owned())),
+            ..BalanceSettings::default()
+        };
+        assert!(of(Some(0)).check().is_err());
+        of(Some(1)).check().unwrap();
+        of(None).check().unwrap();
+    }
+}

@@ -39,3 +39,21 @@ pub struct CheckHealth {
     /// The failure of the last result; `None` if it was a success or there was none.
     pub last_error: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_status_passing_is_passing() {
+        let of = |status| Health {
+            status,
+            since: Instant::now(),
+            reason: None,
+            checks: Vec::new(),
+        };
+        assert!(of(CheckStatus::Passing).is_passing());
+        assert!(!of(CheckStatus::Starting).is_passing());
+        assert!(!of(CheckStatus::Failing).is_passing());
+    }
+}

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::grpc::etcd_rs_proto::etcdserverpb::response_op::Response;
     use crate::grpc::etcd_rs_proto::etcdserverpb::{
-        PutResponse, RangeResponse, ResponseOp, TxnResponse as PbTxnResponse,
+        DeleteRangeResponse, PutResponse, RangeResponse, ResponseOp, TxnResponse as PbTxnResponse,
     };
     use crate::grpc::etcd_rs_proto::mvccpb::KeyValue as PbKeyValue;
     use crate::rpc::request::sealed::Rpc as _;
@@ -266,6 +266,9 @@ mod tests {
                 let alone = txn(txns(&[step]).collect());
                 let size = step_size([step], 0).unwrap().bytes;
                 assert!(alone.encoded_len() <= size, "{kind:?} alone");
+                // A key in one guard instead of two, and the value of the response, are not sent.
+                let most = alone.encoded_len() + key.len() + value.len() + FRAME;
+                assert!(size <= most, "{kind:?}: {size} instead of {most}");
                 let many = txn((0..10)
                     .flat_map(|_| txns(&[step]).collect::<Vec<_>>())
                     .collect());
@@ -279,6 +282,21 @@ mod tests {
                 assert_eq!(size.steps, 4);
             }
         }
+    }
+
+    #[test]
+    fn a_namespace_counts_as_often_as_the_key() {
+        let (key, value) = (Bytes::from("key"), Bytes::from("value"));
+        let sizes = steps().map(|step| {
+            let step = StepToSend {
+                key: &key,
+                value: &value,
+                step,
+            };
+            let size = |namespace| step_size([step], namespace).unwrap().bytes;
+            size(100) - size(0)
+        });
+        assert_eq!(sizes, [400, 400, 400, 200, 100]);
     }
 
     #[test]
@@ -297,10 +315,9 @@ mod tests {
             text.contains("10000") && text.contains("send_limit"),
             "{text}"
         );
-        assert!(
-            check_size([(&key, &small)], 250, limits).is_err(),
-            "a namespace"
-        );
+        let error = check_size([(&key, &small)], 250, limits).unwrap_err();
+        let size = (4 * (1 + 250) + 9_000 + FRAME).to_string();
+        assert!(error.to_string().contains(&size), "a namespace: {error}");
     }
 
     #[test]
@@ -383,6 +400,24 @@ mod tests {
         assert_eq!(outcomes[0], StepOutcome::Done);
         assert!(matches!(outcomes[1], StepOutcome::Found(Some(kv)) if kv.key() == "k2"));
         assert_eq!(outcomes[2], StepOutcome::Found(None));
+
+        let gone = nested(vec![
+            answer(false, vec![read(&[])]),
+            answer(true, vec![put()]),
+            answer(
+                true,
+                vec![Response::ResponseDeleteRange(DeleteRangeResponse::default())],
+            ),
+        ]);
+        assert_eq!(
+            super::outcomes(&steps, &gone).unwrap(),
+            [
+                StepOutcome::Found(None),
+                StepOutcome::Done,
+                StepOutcome::Done
+            ],
+            "a key that is not there is absent"
+        );
 
         let one = [sent(1, KeyStep::Read)];
         let response = answer(true, vec![read(&["k1"])]).into();

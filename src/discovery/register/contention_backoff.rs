@@ -87,6 +87,21 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_is_repeated_until_the_quiet_time_is_over() {
+        let start = Instant::now();
+        for (after, is_delayed) in [(SETTLED - Duration::from_nanos(1), true), (SETTLED, false)] {
+            let mut contention = ContentionBackoff::new();
+            contention.record_loss(Revision::new(1), start, 1.0);
+            contention.record_loss(Revision::new(2), start + after, 1.0);
+            let until = contention.not_before(start + after);
+            assert_eq!(until.is_some(), is_delayed, "{after:?}");
+            if let Some(until) = until {
+                assert_eq!(contention.not_before(until), None, "the delay is over");
+            }
+        }
+    }
+
+    #[test]
     fn keys_that_were_lost_with_the_store_are_restored_at_once() {
         let now = Instant::now();
         let mut contention = ContentionBackoff::new();

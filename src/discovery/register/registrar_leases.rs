@@ -49,3 +49,39 @@ impl RegistrarLeases {
         self.lives(lease) || self.past.contains(&lease)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(n: i64) -> LeaseId {
+        LeaseId::new(n).unwrap()
+    }
+
+    #[test]
+    fn a_retired_lease_lives_until_it_is_lost_and_stays_its_own() {
+        let mut leases = RegistrarLeases::default();
+        assert_eq!((leases.retire(), leases.lost()), (None, None));
+        for n in [1, 2] {
+            leases.current = Some(lease(n));
+            assert_eq!(leases.retire(), Some(lease(n)));
+        }
+        assert_eq!(leases.current, None);
+        leases.retired_lost(lease(1));
+        assert!(!leases.lives(lease(1)) && leases.lives(lease(2)));
+        assert!(leases.is_ours(lease(1)) && leases.is_ours(lease(2)));
+        assert!(!leases.is_ours(lease(3)));
+    }
+
+    #[test]
+    fn the_last_16_leases_are_remembered() {
+        let mut leases = RegistrarLeases::default();
+        for n in 1..=20 {
+            leases.current = Some(lease(n));
+            assert_eq!(leases.lost(), Some(lease(n)));
+            assert!(!leases.lives(lease(n)));
+        }
+        let ours: Vec<i64> = (1..=21).filter(|n| leases.is_ours(lease(*n))).collect();
+        assert_eq!(ours, (5..=20).collect::<Vec<i64>>());
+    }
+}

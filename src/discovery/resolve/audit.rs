@@ -167,6 +167,8 @@ mod tests {
         assert_eq!(audit.step(now + EVERY / 2, true, 0.0), None);
         let now = now + EVERY;
         assert_eq!(audit.step(now, true, 0.5), Some(AuditStep::Progress));
+        assert_eq!(audit.due(), Some(now + PROGRESS));
+        assert_eq!(audit.step(now, true, 0.5), None, "it waits for the mirror");
         let now = audit.due().unwrap();
         assert_eq!(audit.step(now, true, 0.5), Some(AuditStep::Ask));
         assert_eq!(

@@ -108,3 +108,25 @@ impl Protection {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_sets_its_own_setting() {
+        let second = Duration::from_secs(1);
+        let all = Protection::off()
+            .population(7)
+            .share(40)
+            .within(second)
+            .hold(second * 2)
+            .flap_window(second * 3)
+            .probe(false);
+        assert_eq!((all.population, all.share, all.probe), (7, 40, false));
+        assert_eq!((all.within, all.hold), (second, second * 2));
+        assert_eq!(all.flap_window, second * 3);
+        assert_eq!(all.flap_window(Duration::MAX).flap_window, LONGEST);
+        assert_eq!(Protection::off().flap_window, Duration::ZERO);
+    }
+}

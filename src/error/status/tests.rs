@@ -93,3 +93,43 @@ fn a_server_text_is_truncated_and_escaped() {
     assert!(error.text.len() < 1100, "{}", error.text.len());
     assert!(!error.text.contains(['\u{1b}', '\u{202e}']));
 }
+
+#[test]
+fn the_code_is_the_kind_of_an_unknown_text() {
+    for (code, kind) in [
+        (2, Server),
+        (3, InvalidArgument),
+        (4, Timeout),
+        (5, NotFound),
+        (6, AlreadyExists),
+        (7, PermissionDenied),
+        (8, RateLimited),
+        (9, FailedPrecondition),
+        (12, Unimplemented),
+        (14, Unavailable),
+        (16, Unauthenticated),
+    ] {
+        let error = ServerError::read(code, "a proxy says no");
+        assert_eq!((error.kind, error.executed), (kind, Unknown), "{code}");
+    }
+    let large = ServerError::read(8, "grpc: received message larger than max (5 vs. 4)");
+    assert_eq!((large.kind, large.executed), (TooLarge, No));
+}
+
+#[test]
+fn disabled_authentication_is_recognised_by_kind_and_text() {
+    let disabled = ServerError::read(9, "etcdserver: authentication is not enabled");
+    assert!(disabled.is_auth_disabled());
+    let other = ServerError::read(9, "a proxy says no");
+    assert_eq!(other.kind, FailedPrecondition);
+    assert!(!other.is_auth_disabled());
+    let of_another_kind = ServerError::read(14, "here, authentication is not enabled");
+    assert!(!of_another_kind.is_auth_disabled());
+}
+
+#[test]
+fn only_a_status_is_removed_from_a_text() {
+    let text = "no desc = etcdserver: permission denied";
+    let error = ServerError::read(2, text);
+    assert_eq!((error.kind, error.text.as_str()), (Server, text));
+}

@@ -278,3 +278,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_wait_that_ends_at_the_deadline_is_too_long() {
+    let now = Instant::now();
+    let end = now + TIMEOUT;
+    let next = |at| {
+        let mut attempts = Attempts::new(Repeatable, TIMEOUT, now);
+        let next = attempts.on(failed(answer("too many requests")), at, 0.0);
+        assert_eq!(attempts.last().map(|(at, _)| at), Some(Some("http://a:1")));
+        next
+    };
+    assert!(matches!(next(end), Next::Fail(CallFailure::TooLate)));
+    let retry = next(end - ms(1));
+    assert!(
+        matches!(retry, Next::Retry { at: None }),
+        "there is nothing to wait for"
+    );
+}
+
+#[test]
+fn a_late_failure_is_a_timeout_only_if_a_new_token_could_help() {
+    let kind = |text: &str| kind_of_late(&answer(text));
+    assert_eq!(kind("invalid auth token"), ErrorKind::Timeout);
+    let password = "authentication failed, invalid user ID or password";
+    assert_eq!(kind(password), ErrorKind::Unauthenticated);
+    assert_eq!(kind("no leader"), ErrorKind::Unavailable);
+}

@@ -400,4 +400,20 @@ mod tests {
             assert_eq!(Endpoint::parse(text, false).unwrap().host(), host);
         }
     }
+
+    #[test]
+    fn credentials_of_an_endpoint_are_not_printed() {
+        let written = |text: &str| format!("{:?}", Written(text.to_owned()));
+        assert_eq!(written("http://user:pw@h:1"), "\"***@h:1\"");
+        assert_eq!(written("http://h:1"), "\"http://h:1\"");
+    }
+
+    #[test]
+    fn only_tcp_without_tls_can_be_read_on_the_network() {
+        let plaintext = |text: &str, secure| Endpoint::parse(text, secure).unwrap().is_plaintext();
+        assert!(plaintext("http://h:1", false));
+        assert!(!plaintext("https://h:1", false));
+        #[cfg(unix)]
+        assert!(!plaintext("unix:///run/etcd.sock", false));
+    }
 }

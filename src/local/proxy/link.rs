@@ -57,4 +57,21 @@ mod tests {
         assert_eq!(link.reserve(100, at(5000)), at(5100));
         assert_eq!(Link::of(None).reserve(1 << 30, now), now);
     }
+
+    #[test]
+    fn a_piece_has_the_bytes_of_50_ms() {
+        assert_eq!(
+            (Link::of(Some(1000)).rate(), Link::of(None).rate()),
+            (Some(1000), None)
+        );
+        assert_eq!(Link::of(Some(1000)).piece(), 50);
+        assert_eq!(
+            (Link::of(Some(0)).rate(), Link::of(Some(0)).piece()),
+            (Some(1), 1)
+        );
+        assert_eq!(
+            (Link::of(Some(u64::MAX)).piece(), Link::of(None).piece()),
+            (READ, READ)
+        );
+    }
 }

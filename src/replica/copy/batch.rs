@@ -199,4 +199,35 @@ mod tests {
             prop_assert!(batches.iter().all(|batch| batch.upto.is_some()));
         }
     }
+
+    #[test]
+    fn revisions_share_a_batch_up_to_the_limit_of_bytes() {
+        let put =
+            |key: &'static str, value: usize| KeyWrite::Put(key.into(), vec![b'v'; value].into());
+        let delete = KeyWrite::Delete("key".into());
+        assert_eq!(put("key", 70).size(), OVERHEAD + 3 + 70);
+        assert_eq!(
+            (delete.size(), delete.key().as_ref()),
+            (OVERHEAD + 3, &b"key"[..])
+        );
+        let both = put("a", 10).size() + put("b", 10).size();
+        for (bytes, shares) in [(both, true), (both - 1, false)] {
+            let mut batcher = Batcher::new(TxnLimits { list: 10, bytes });
+            assert!(batcher.add(vec![put("a", 10)], None).is_empty());
+            let ready = batcher.add(vec![put("b", 10)], None);
+            assert_eq!(ready.is_empty(), shares, "{bytes}");
+        }
+        // The same within a revision, which is then split.
+        for (bytes, shares) in [(both, true), (both - 1, false)] {
+            let mut batcher = Batcher::new(TxnLimits { list: 10, bytes });
+            let ready = batcher.add(vec![put("a", 10), put("b", 10)], None);
+            assert_eq!(ready.is_empty(), shares, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn three_levels_of_lists_share_the_limit_of_operations() {
+        let most = |list| TxnLimits { list, bytes: 0 }.max_nested();
+        assert_eq!((most(3), most(12), most(128)), (3, 64, 42 * 42 * 42));
+    }
 }

@@ -253,6 +253,24 @@ mod tests {
         assert!(reply.is_unique());
     }
 
+    #[test]
+    fn snapshots_are_equal_if_the_contents_and_the_revision_are() {
+        let snapshot = |keys: &[(u8, i64)], revision| {
+            let mut snapshot = Snapshot::default();
+            let list = keys.iter().map(|(key, version)| kv(*key, *version));
+            snapshot.reset(list.collect(), Revision::new(revision));
+            snapshot
+        };
+        let two = snapshot(&[(1, 1), (2, 1)], 5);
+        assert_eq!(two, snapshot(&[(2, 1), (1, 1)], 5));
+        assert_ne!(two, snapshot(&[(1, 1), (2, 1)], 6));
+        assert_ne!(two, snapshot(&[(1, 1), (2, 2)], 5));
+        assert_ne!(two, snapshot(&[(1, 1)], 5));
+        assert_eq!((two.len(), two.is_empty()), (2, false));
+        let none = Snapshot::default();
+        assert_eq!((none.len(), none.is_empty()), (0, true));
+    }
+
     // Case: LS-07
     #[test]
     fn a_snapshot_that_is_held_does_not_change() {

@@ -131,3 +131,29 @@ impl KeyChange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_change_counts_both_values() {
+        let kv = |value: &'static str| KeyValue {
+            key: "key".into(),
+            value: value.into(),
+            ..KeyValue::default()
+        };
+        let one = size_of::<KeyValue>() + 3;
+        let put = |prev| KeyChange::Put {
+            kv: kv("12345"),
+            prev,
+        };
+        let deleted = KeyChange::Deleted {
+            prev: kv("1"),
+            revision: Revision::new(7),
+        };
+        assert_eq!(put(None).size(), one + 5);
+        assert_eq!(put(Some(kv("12"))).size(), one + 5 + one + 2);
+        assert_eq!(deleted.size(), one + 1);
+    }
+}

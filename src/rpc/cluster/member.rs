@@ -66,3 +66,24 @@ impl From<Pb> for Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_has_what_the_server_says() {
+        let member = Member::from(Pb {
+            id: 7,
+            name: "a".into(),
+            peer_ur_ls: vec!["http://p:1".into()],
+            client_ur_ls: vec!["http://c:1".into()],
+            is_learner: true,
+        });
+        assert_eq!((member.id(), member.name()), (MemberId::new(7), "a"));
+        assert_eq!(member.peer_urls(), ["http://p:1"]);
+        assert_eq!(member.client_urls(), ["http://c:1"]);
+        assert!(member.is_learner() && member.is_started());
+        assert!(!Member::from(Pb::default()).is_started());
+    }
+}

@@ -208,6 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn a_read_is_done_after_the_last_key_and_can_name_the_next_one_before() {
+        let mut paging = Paging::new(Get::prefix("a"), 2).unwrap();
+        assert_eq!((paging.size(), paging.is_done()), (2, false));
+        paging.take(answer(&["a1", "a2"], 7, true));
+        let name = paging.name_of_next().unwrap().pb;
+        assert_eq!(
+            (&name.key[..], name.limit, name.keys_only),
+            (&b"a2\0"[..], 1, true)
+        );
+        assert!(!paging.is_done());
+        paging.take(answer(&["a3"], 9, false));
+        assert!(paging.is_done() && paging.name_of_next().is_none());
+    }
+
+    #[test]
     fn a_stream_reads_the_remaining_keys_at_the_revision_of_the_first_page() {
         let mut paging = Paging::new(Get::prefix("a").keys_only(), 2).unwrap();
         assert!(paging.stream().is_none(), "the revision is unknown");

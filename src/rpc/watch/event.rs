@@ -172,3 +172,94 @@ impl Event {
         size_of::<Event>() + of(&self.kv) + self.prev_kv.as_ref().map_or(0, of)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kv(value: &'static str, created: i64, changed: i64) -> mvccpb::KeyValue {
+        mvccpb::KeyValue {
+            key: "n/k".into(),
+            value: value.into(),
+            create_revision: created,
+            mod_revision: changed,
+            ..mvccpb::KeyValue::default()
+        }
+    }
+
+    fn event(kind: i32, created: i64, changed: i64, prev: Option<mvccpb::KeyValue>) -> Event {
+        let read = Event::read(mvccpb::Event {
+            r#type: kind,
+            kv: Some(kv("abc", created, changed)),
+            prev_kv: prev,
+        });
+        read.unwrap()
+    }
+
+    #[test]
+    fn a_change_is_a_creation_a_modification_or_a_deletion() {
+        let of = |event: Event| (event.kind(), event.is_create(), event.is_modify());
+        assert_eq!(of(event(0, 5, 5, None)), (EventKind::Put, true, false));
+        assert_eq!(of(event(0, 5, 6, None)), (EventKind::Put, false, true));
+        assert_eq!(of(event(1, 0, 6, None)), (EventKind::Delete, false, false));
+        assert_eq!(of(event(1, 6, 6, None)), (EventKind::Delete, false, false));
+        assert_eq!(
+            event(7, 5, 5, None).kind(),
+            EventKind::Put,
+            "an unknown kind"
+        );
+    }
+
+    #[test]
+    fn an_event_without_a_usable_revision_is_not_read() {
+        for revision in [-1, 0, i64::MAX] {
+            let pb = mvccpb::Event {
+                kv: Some(kv("", 0, revision)),
+                ..mvccpb::Event::default()
+            };
+            assert_eq!(Event::read(pb), None, "{revision}");
+        }
+        assert_eq!(Event::read(mvccpb::Event::default()), None);
+    }
+
+    #[test]
+    fn the_value_before_a_change_has_the_key_and_counts_for_the_size() {
+        let (plain, mut both) = (
+            event(0, 5, 6, None),
+            event(0, 5, 6, Some(kv("12345", 5, 5))),
+        );
+        assert!(plain.prev_kv().is_none());
+        assert_eq!(plain.kv().value(), "abc");
+        assert_eq!(both.prev_kv().unwrap().value(), "12345");
+        assert_eq!(plain.size(), size_of::<Event>() + 3 + 3);
+        assert_eq!(both.size() - plain.size(), 3 + 5);
+        assert_eq!(plain.wire_size(), 3 + 3 + 32);
+        assert_eq!(both.wire_size() - plain.wire_size(), 3 + 5 + 32);
+
+        assert!(both.leave(&Namespace::new("n/".into()).unwrap()));
+        assert_eq!(both.key(), "k");
+        assert_eq!(both.prev_kv().unwrap().key(), "k");
+        assert!(!both.leave(&Namespace::new("n/".into()).unwrap()));
+    }
+
+    #[test]
+    fn a_response_is_up_to_its_last_event_or_its_header() {
+        let header = ResponseHeader {
+            revision: Revision::new(9),
+            ..ResponseHeader::default()
+        };
+        let progress = WatchResponse::new(header, Vec::new());
+        assert_eq!(
+            (progress.revision(), progress.is_progress()),
+            (Revision::new(9), true)
+        );
+        let events = vec![event(0, 5, 5, None), event(0, 5, 6, None)];
+        let response = WatchResponse::new(header, events.clone());
+        assert_eq!(
+            (response.revision(), response.is_progress()),
+            (Revision::new(6), false)
+        );
+        assert_eq!(response.header().revision, Revision::new(9));
+        assert_eq!(response.into_events(), events);
+    }
+}

@@ -107,3 +107,13 @@ fn pickable_instances_are_counted() {
     remove(&mut pool, "unknown");
     assert_eq!(pool.len(), 1);
 }
+
+#[test]
+fn only_latencies_and_ejections_need_the_time() {
+    for balance in BALANCES {
+        let mut pool = filled(balanced(balance), &[1, 1, 1]);
+        let by_latency = balance == Balance::PeakEwma;
+        assert_eq!(pool.needs_clock(), by_latency, "{balance:?}");
+        assert!(pool.pick(Request::default()).is_some());
+    }
+}

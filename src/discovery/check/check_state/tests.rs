@@ -125,3 +125,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_status_is_printed_as_its_name_and_padded() {
+    assert_eq!(CheckStatus::Starting.to_string(), "starting");
+    assert_eq!(format!("{:>8}", CheckStatus::Passing), " passing");
+    assert_eq!(format!("{:<8}|", CheckStatus::Failing), "failing |");
+}

@@ -204,3 +204,90 @@ fn the_keys_on_a_retired_lease_decide_which_lease_counts() {
     keys.done(2, Revision::new(11), &ours, |_| true);
     assert_eq!(keys.stored_at().unwrap().lease, lease(2));
 }
+
+#[test]
+fn what_was_sent_is_there_when_every_key_has_the_last_sent_value() {
+    let (ours, mut keys) = (leases(1), held());
+    assert_eq!((keys.len(), keys.known_at()), (3, Revision::new(10)));
+    assert!(keys.sent_is_there() && keys.was_held() && !keys.writes_accepted());
+    keys.update([Some("1+".into()), Some("2".into()), Some("3".into())]);
+    assert!(keys.sent_is_there(), "the update was not sent yet");
+    let steps = due(&keys, &ours);
+    keys.begin(&steps);
+    assert!(!keys.sent_is_there());
+    keys.failed();
+    assert_eq!(due(&keys, &ours), steps, "it is sent again");
+    execute(&mut keys, &ours, 11);
+    assert!(keys.sent_is_there());
+    assert_eq!(keys.known_at(), Revision::new(11));
+    keys.event(2, Revision::new(12), None, &ours, |_| true);
+    assert!(!keys.sent_is_there(), "a key is missing");
+    assert_eq!(keys.known_at(), Revision::new(12));
+    execute(&mut keys, &ours, 13);
+    keys.update([Some("1+".into()), Some("2".into()), None]);
+    assert!(!keys.sent_is_there(), "a withdrawn key is still there");
+    execute(&mut keys, &ours, 14);
+    assert!(keys.sent_is_there());
+    let never = self::keys([Some("1"), Some("2"), Some("3")], OnConflict::Fail);
+    assert!(!never.sent_is_there() && !never.was_held());
+}
+
+#[test]
+fn keys_whose_watch_was_interrupted_are_read() {
+    let (ours, mut keys) = (leases(1), held());
+    keys.watch_interrupted(1);
+    assert_eq!(due(&keys, &ours), [(1, KeyStep::Read)]);
+    keys.watches_interrupted();
+    assert_eq!(due(&keys, &ours), [0, 1, 2].map(|n| (n, KeyStep::Read)));
+}
+
+#[test]
+fn keys_of_a_lost_lease_are_written_again() {
+    let mut keys = held();
+    keys.lease_lost(lease(1));
+    assert_eq!(keys.stored_at(), None);
+    let absent = [0, 1, 2].map(|n| write(n, WriteCondition::Absent));
+    assert_eq!(due(&keys, &leases(1)), absent);
+
+    let (mut ours, mut keys) = (leases(1), held());
+    ours.retire();
+    keys.lease_retired(lease(1));
+    assert!(!keys.retired_lost(lease(7)), "it is no lease of theirs");
+    assert!(keys.stored_at().is_some());
+    assert!(keys.retired_lost(lease(1)), "all three were attached to it");
+    assert_eq!(keys.stored_at(), None);
+
+    let mut two = self::keys([Some("1"), Some("2"), None], OnConflict::Replace);
+    execute(&mut two, &leases(1), 10);
+    assert!(two.retired_lost(lease(1)), "two of three");
+}
+
+#[test]
+fn a_value_that_is_refused_for_two_keys_is_refused() {
+    let (ours, mut keys) = (leases(1), held());
+    keys.update([Some("1+".into()), Some("2+".into()), Some("3".into())]);
+    let steps = due(&keys, &ours);
+    keys.begin(&steps);
+    assert!(keys.refused(true) && keys.is_refused());
+    assert!(!held().is_refused());
+}
+
+#[test]
+fn keys_that_may_not_be_deleted_are_abandoned_only_when_they_are_to_be_deleted() {
+    let (ours, mut keys) = (leases(1), held());
+    keys.update([Some("1".into()), None, Some("3".into())]);
+    assert!(!keys.is_leaving());
+    keys.abandon();
+    assert_eq!(
+        due(&keys, &ours),
+        [],
+        "the second one stays until its lease ends"
+    );
+    assert!(!keys.is_released());
+    keys.leave();
+    assert!(keys.is_leaving());
+    let deletes = [0, 2].map(|n| (n, KeyStep::Delete(lease(1))));
+    assert_eq!(due(&keys, &ours), deletes);
+    keys.abandon();
+    assert!(keys.is_released());
+}

@@ -125,6 +125,9 @@ fn a_mass_expiry_is_held_to_the_limit_and_leaving_is_not() {
     assert_eq!(shown.matches("suspect").count(), 30, "{shown}");
     assert_eq!(shown.matches("Left").count(), 10, "{shown}");
     assert!(!shown.contains("Expired"), "{shown}");
+    let counted = world.hold.take_mass_expiry();
+    assert!(counted.is_some_and(|n| n > 5), "{counted:?}");
+    assert_eq!(world.hold.take_mass_expiry(), None, "it is reported once");
     // The first ones expired 3 s ago.
     assert_eq!(world.after(SECOND * 56), "");
     assert_eq!(world.after(SECOND * 5).matches("Expired").count(), 30);

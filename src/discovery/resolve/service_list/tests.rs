@@ -398,3 +398,22 @@ proptest! {
         run(Model::seeded(sources, seeds, listed), actions);
     }
 }
+
+#[test]
+fn the_instances_with_an_id_are_found_in_a_list() {
+    let of = |id: &str, host: &str| Arc::new(Instance::new("web", format!("{host}:1")).id(id));
+    // The order of a list, in which an id can be the start of another one.
+    let list = [of("a", "x"), of("a", "y"), of("a1", "x"), of("b", "x")];
+    let found = |id: &str| {
+        let found = with_id(&list, id);
+        assert!(found.iter().all(|(own, one)| *own == key(one)));
+        found
+            .into_iter()
+            .map(|(_, one)| one.addr.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("a"), ["x:1", "y:1"]);
+    assert_eq!(found("a1"), ["x:1"]);
+    assert_eq!(found("b"), ["x:1"]);
+    assert!(found("").is_empty() && found("a0").is_empty() && found("c").is_empty());
+}

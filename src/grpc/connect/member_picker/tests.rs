@@ -404,3 +404,22 @@ fn at_most_64_addresses_of_a_name_are_kept() {
     picker.looked_up(0, Ok(many.collect()), t, 0.0);
     assert_eq!(picker.address_count(), 64);
 }
+
+#[test]
+fn without_addresses_there_is_a_pause_before_the_next_plan() {
+    let now = Instant::now();
+    let picker = MemberPicker::new(Vec::new(), ms(3000), 0.0);
+    let DialPlan::Wait(until) = picker.plan(now, Urgency::Call) else {
+        panic!("there is nothing to dial");
+    };
+    assert_eq!(until, now + SPACING);
+}
+
+#[test]
+fn an_address_knows_whether_its_name_is_being_looked_up() {
+    let t = Instant::now();
+    let mut picker = named(&[("a:1", &[1])], t);
+    assert!(!picker.is_looking_up(0));
+    picker.begin_look_up(0, t);
+    assert!(picker.is_looking_up(0));
+}

@@ -188,6 +188,19 @@ mod tests {
     }
 
     #[test]
+    fn the_sizes_are_those_of_the_database() {
+        let mut verifier = Verifier::new(10);
+        verifier.feed(Bytes::from_static(b"1234567")).unwrap();
+        assert_eq!((verifier.announced(), verifier.received()), (10, 7));
+        let text = format!("{verifier:?}");
+        assert!(text.contains("announced: 10, received: 7"), "{text}");
+        let invalid = verifier.finish().unwrap_err();
+        assert_eq!(invalid.0, "it ended after 7 of 10 bytes");
+        verifier.feed(Bytes::from_static(b"8901")).unwrap();
+        assert_eq!(verifier.received(), 10, "one byte belongs to the digest");
+    }
+
+    #[test]
     fn a_wrong_announced_size_is_refused() {
         let snapshot = snapshot();
         for announced in [0, 1, 15872, 16383, 16385, 16896, 1 << 40] {

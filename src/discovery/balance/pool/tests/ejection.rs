@@ -268,3 +268,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_pool_without_a_limit_of_failures_ejects_none() {
+    use crate::discovery::balance::ejection::Ejection;
+
+    let off = Ejection::default()
+        .consecutive_failures(0)
+        .failure_percent(0);
+    assert!(off.is_off());
+    assert!(!off.consecutive_failures(5).is_off() && !off.failure_percent(50).is_off());
+    assert!(!Ejection::default().is_off());
+}

@@ -76,7 +76,7 @@ fn an_answer_that_is_read_late_counts_from_the_time_of_its_request() {
     let mut schedule = alive();
     run(&mut schedule, 60_000);
     // And here that is over, too.
-    let actions = schedule.on(answer(1, TTL), at(41_000));
+    let actions = schedule.on(answer(1, TTL), at(sent + 30_000));
     assert!(matches!(
         actions.first(),
         Some(Action::Ended {

@@ -3,6 +3,7 @@
 mod answers;
 mod model;
 mod pacing;
+mod refused;
 mod streams;
 
 use std::time::Duration;
