@@ -364,4 +364,25 @@ mod tests {
         assert_eq!(Arc::new(Native).default_prefix(), Native.default_prefix());
         assert!(by_name("xyzzy").is_none());
     }
+
+    #[test]
+    fn the_keys_and_elections_of_a_format_begin_with_its_prefix() {
+        for prefix in ["/svc", "/svc/"] {
+            let format = Format::new(Native).prefix(prefix);
+            assert_eq!(format.beginning(), prefix);
+            assert_eq!(format.leader("web"), "/svc/.leader/web");
+        }
+    }
+
+    #[test]
+    fn an_instance_without_weight_has_an_id_like_any_other() {
+        for codec in all() {
+            let format = Format::new(codec);
+            let is_kept = |weight| {
+                let instance = Instance::new("web", "10.0.0.1:80").id("a").weight(weight);
+                format.check_id(&instance).is_ok()
+            };
+            assert_eq!(is_kept(0), is_kept(1), "{}", format.name());
+        }
+    }
 }

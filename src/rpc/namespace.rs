@@ -173,4 +173,10 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_namespace_has_its_prefix() {
+        let namespace = Namespace::new("n/".into()).unwrap();
+        assert_eq!(namespace.prefix(), "n/");
+    }
 }

@@ -231,3 +231,80 @@ impl Attempt {
         &self.writes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Isolation::{ReadCommitted, RepeatableReads, Serializable, SerializableSnapshot};
+    use super::*;
+
+    /// An attempt that has read at revision 7, and then at 9.
+    fn after_reads(isolation: Isolation, is_retry: bool) -> Attempt {
+        let mut attempt = Attempt::new(isolation, is_retry);
+        let kv = |value: &'static str| {
+            Some(KeyValue {
+                key: "a".into(),
+                value: value.into(),
+                ..KeyValue::default()
+            })
+        };
+        attempt.record(Revision::new(7), Fetched::from([("a".into(), kv("1"))]));
+        attempt.record(Revision::new(9), Fetched::from([("a".into(), kv("2"))]));
+        attempt
+    }
+
+    #[test]
+    fn the_level_decides_at_which_revision_the_next_read_is() {
+        for is_retry in [false, true] {
+            for level in [SerializableSnapshot, Serializable] {
+                let first = Attempt::new(level, is_retry);
+                assert_eq!((first.read_at(), first.base()), (ReadAt::Newest, None));
+                let later = after_reads(level, is_retry);
+                assert_eq!(later.read_at(), ReadAt::Pinned(Revision::new(7)));
+            }
+            for level in [RepeatableReads, ReadCommitted] {
+                let newest = if is_retry {
+                    ReadAt::Newest
+                } else {
+                    ReadAt::Local
+                };
+                assert_eq!(Attempt::new(level, is_retry).read_at(), newest);
+                assert_eq!(after_reads(level, is_retry).read_at(), newest);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_was_fetched_does_not_change_during_an_attempt() {
+        let mut attempt = after_reads(ReadCommitted, false);
+        assert_eq!(attempt.base(), Some(Revision::new(7)));
+        assert!(attempt.is_fetched(b"a") && !attempt.is_fetched(b"b"));
+        assert_eq!(attempt.read_keys().count(), 0);
+        let value = attempt.read(&"a".into()).map(|kv| kv.value().clone());
+        assert_eq!(value, Some("1".into()));
+        assert_eq!(attempt.read_keys().count(), 1);
+    }
+
+    #[test]
+    fn only_consistent_reads_without_writes_need_no_commit() {
+        for level in [
+            SerializableSnapshot,
+            Serializable,
+            RepeatableReads,
+            ReadCommitted,
+        ] {
+            let mut attempt = after_reads(level, false);
+            assert_eq!(
+                attempt.needs_no_commit(),
+                level != RepeatableReads,
+                "{level:?}"
+            );
+            assert_eq!((attempt.written(b"a"), attempt.ops().len()), (None, 0));
+            attempt.write("a".into(), Write::Put("3".into(), None));
+            attempt.write("b".into(), Write::Delete);
+            assert!(!attempt.needs_no_commit());
+            assert_eq!(attempt.written(b"a"), Some(Some("3".into())));
+            assert_eq!(attempt.written(b"b"), Some(None));
+            assert_eq!(attempt.ops().len(), 2);
+        }
+    }
+}

@@ -211,4 +211,10 @@ mod tests {
             (Status::Up, "why".into(), 0)
         );
     }
+
+    #[test]
+    fn an_override_of_the_weight_sets_no_status() {
+        assert!(Override::new().status(Status::Draining).has_status());
+        assert!(!Override::new().weight(3).has_status());
+    }
 }

@@ -442,4 +442,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_replacement_names_what_is_lower_than_before() {
+        let text = |revision, term| {
+            let position = |revision, term| StorePosition {
+                cluster: 0xa,
+                revision,
+                term,
+            };
+            let (before, after) = (position(5, 9), position(revision, term));
+            Replacement { before, after }.to_string()
+        };
+        assert!(text(4, 3).ends_with("its revision is 4 and was 5"));
+        assert!(text(5, 3).ends_with("its raft term is 3 and was 9"));
+    }
 }

@@ -97,4 +97,12 @@ mod tests {
         }
         assert!(check(&[]).is_err());
     }
+
+    #[test]
+    fn blanks_around_a_url_and_control_characters_in_it_are_refused() {
+        for url in [" http://a:2380", "http://a:2380 ", "http://a\u{7}b:2380"] {
+            let refused = check_one(url).unwrap_err();
+            assert!(refused.contains("blanks"), "{url:?}: {refused}");
+        }
+    }
 }

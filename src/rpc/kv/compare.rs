@@ -155,3 +155,16 @@ impl fmt::Debug for Compare {
         write!(f, "Compare({target:?} of {} {result:?})", self.keys())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_debug_output_of_a_condition_has_no_value() {
+        let value = Value::from("secret");
+        assert_eq!(format!("{value:?}"), "Value(6 bytes)");
+        let text = format!("{:?}", Compare::value("k").eq("secret"));
+        assert_eq!(text, "Compare(Value of \"k\" Equal)");
+    }
+}

@@ -208,6 +208,17 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_grows_only_after_several_pages_that_fit() {
+        let mut paging = Paging::new(Get::prefix("a"), 64).unwrap();
+        assert!(paging.shrink(&Error::new(ErrorKind::TooLarge, "too large")));
+        let limits = [(); 8].map(|()| {
+            paging.take(answer(&["a1"], 7, true));
+            paging.next().unwrap().pb.limit
+        });
+        assert_eq!(limits, [16, 16, 16, 32, 32, 32, 32, 64]);
+    }
+
+    #[test]
     fn a_read_is_done_after_the_last_key_and_can_name_the_next_one_before() {
         let mut paging = Paging::new(Get::prefix("a"), 2).unwrap();
         assert_eq!((paging.size(), paging.is_done()), (2, false));

@@ -270,6 +270,10 @@ fn a_value_that_is_refused_for_two_keys_is_refused() {
     keys.begin(&steps);
     assert!(keys.refused(true) && keys.is_refused());
     assert!(!held().is_refused());
+    // The refused value must not remove the instance when its key is lost.
+    assert!(!keys.writes_accepted());
+    keys.event(0, Revision::new(11), None, &ours, |_| true);
+    assert!(keys.writes_accepted());
 }
 
 #[test]

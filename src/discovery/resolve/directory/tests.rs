@@ -137,6 +137,7 @@ fn events_without_a_difference_make_no_change_of_an_instance() {
 fn the_reported_revision_stays_before_a_removal_without_a_cause() {
     let mut directory = read([put(&instance("a"), 1), put(&instance("b"), 2)]);
     assert_eq!(directory.reported(), Some(Revision::new(10)));
+    assert!(directory.any_lease().is_some());
     let update = directory.apply([delete("a")], Revision::new(12));
     let gone: Vec<_> = update.unexplained.iter().map(|one| &one.id[..]).collect();
     assert_eq!(gone, ["a"]);

@@ -281,4 +281,34 @@ mod tests {
         }
         assert_eq!(question(1, "a.b"), question(1, "a.b."));
     }
+
+    #[test]
+    fn the_longest_name_of_a_question_has_255_bytes() {
+        let label = "a".repeat(63);
+        let name = |last: usize| format!("{label}.{label}.{label}.{}", "b".repeat(last));
+        let longest = question(7, &name(61)).unwrap();
+        assert_eq!(longest.len(), 12 + 255 + 4);
+        assert!(question(7, &name(62)).is_none());
+    }
+
+    #[test]
+    fn a_record_may_repeat_its_name_and_refer_to_a_distant_one() {
+        let question = question(7, NAME).unwrap();
+        let mut plain = question[12..question.len() - 4].to_vec();
+        plain.extend(&record(33, 10, 2379, b"\x02e1\xc0\x1e")[2..]);
+        let filler = record(16, 0, 0, &[0; 250]);
+        // The name of the last record but one, which is over 255 bytes from the start.
+        let at = question.len() + plain.len() + filler.len() + 2 + 10 + 6;
+        let distant = record(33, 20, 2380, b"\x02e2\x05other\x00");
+        let [high, low] = u16::try_from(at).unwrap().to_be_bytes();
+        assert!(high > 0);
+        let pointer = record(33, 30, 2381, &[0xc0 | high, low]);
+        let records = [plain, filler, distant, pointer];
+        let Some(Answer::Servers(servers)) = answer(&question, &reply(&question, 0x8180, &records))
+        else {
+            panic!("there are servers");
+        };
+        let hosts: Vec<&str> = servers.iter().map(|server| &server.host[..]).collect();
+        assert_eq!(hosts, ["e1.example.com", "e2.other", "e2.other"]);
+    }
 }

@@ -289,3 +289,14 @@ fn in_any_order_of_events_one_token_is_fetched_at_a_time_and_only_for_a_reason()
         );
     }
 }
+
+#[test]
+fn a_request_without_the_given_token_is_sent_again_with_it() {
+    let mut state = TokenState::fixed(TokenForm::Simple);
+    let now = Instant::now();
+    assert_eq!(state.generation(), 1);
+    let without = state.rejected(0, TokenRejection::Missing, now);
+    assert_eq!(without, TokenStep::Go);
+    let with = state.rejected(1, TokenRejection::Invalid, now);
+    assert_eq!(with, TokenStep::Final, "it cannot be fetched");
+}
