@@ -1,7 +1,6 @@
 //! Read-through cache of a prefix, based on a mirror.
 
 use std::fmt;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,7 +14,6 @@ use crate::rpc::kv::{Delete, DeleteResponse, Get, Put, PutResponse, Txn, TxnResp
 use crate::types::into_bytes::IntoBytes;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};
-use crate::util::atomic::AtomicI64;
 
 /// Default of [`CacheBuilder::wait_timeout`]; the same as in etcd's own cache package.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -66,8 +64,8 @@ pub struct Cache {
     mirror: Mirror,
     stale_limit: Option<Duration>,
     wait_timeout: Duration,
-    /// The newest revision written through this cache: no read returns older contents.
-    floor: AtomicI64,
+    /// The epoch and the revision of the newest write through this cache: no read returns older contents.
+    floor: Mutex<(u64, Revision)>,
     /// The time of the newest request for the store's revision whose answer the mirror has reached.
     verified: Mutex<Option<Instant>>,
 }
@@ -121,7 +119,7 @@ impl CacheBuilder {
             client: self.client,
             stale_limit: self.stale_limit,
             wait_timeout: self.wait_timeout,
-            floor: AtomicI64::new(0),
+            floor: Mutex::default(),
             verified: Mutex::new(None),
         })
     }
@@ -358,9 +356,12 @@ impl Cache {
     /// Waits until a write through this cache is visible.
     fn wait_visible(&self, revision: Revision) {
         // Own writes must be visible: no later read may return contents before this revision.
-        self.floor.fetch_max(revision.get(), SeqCst);
+        let written = (self.client.known_store().epoch, revision);
+        let mut floor = self.floor.lock();
+        *floor = (*floor).max(written);
+        drop(floor);
         // The write has succeeded even if the wait fails; then the next read waits again.
-        let _ = self.mirror.wait_revision(revision, self.wait_timeout);
+        let _ = self.mirror.wait_position(written, self.wait_timeout);
     }
 
     /// The contents that answer a read of these keys; `None` when etcd must be read.
@@ -370,8 +371,8 @@ impl Cache {
         }
         self.check_live()?;
         // Only a wait that timed out leaves the mirror behind the floor.
-        let floor = Revision::new(self.floor.load(SeqCst));
-        if self.mirror.snapshot().revision() < floor && !self.reach(floor)? {
+        let floor = *self.floor.lock();
+        if !self.mirror.has_reached(floor) && !self.reach(floor)? {
             return Ok(None);
         }
         match self.stale_limit {
@@ -389,13 +390,10 @@ impl Cache {
     }
 
     /// Waits until the mirror has reached `floor`; `false` after the `wait_timeout`.
-    fn reach(&self, floor: Revision) -> Result<bool> {
-        match self.mirror.wait_revision(floor, self.wait_timeout) {
+    fn reach(&self, floor: (u64, Revision)) -> Result<bool> {
+        match self.mirror.wait_position(floor, self.wait_timeout) {
             Ok(_) => Ok(true),
-            Err(late) if late.kind() == ErrorKind::Timeout => match self.store_revision()? {
-                now_at if now_at < floor => Err(self.rewound(now_at, floor)),
-                _ => Ok(false),
-            },
+            Err(late) if late.kind() == ErrorKind::Timeout => Ok(false),
             Err(ended) => Err(ended),
         }
     }
@@ -416,10 +414,8 @@ impl Cache {
         Ok(answer.header().revision)
     }
 
-    /// The error for a store that lost data; it also resets `floor`, which the store may never reach.
+    /// The error for a store that lost data.
     fn rewound(&self, now_at: Revision, had: Revision) -> Error {
-        // The floor is a revision of the lost store, which the new one may never reach.
-        self.floor.store(0, SeqCst);
         let reason = match now_at < had {
             true => format!("the store is at revision {now_at}, and was at {had}: it lost data"),
             false => "the raft term of the store is lower than before: it lost data".to_owned(),

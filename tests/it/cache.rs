@@ -275,6 +275,34 @@ fn contents_of_a_lost_store_are_not_returned_when_the_next_one_has_their_revisio
     assert_eq!(shown.len(), 50 * 40);
 }
 
+// Fault: W14
+#[test]
+fn own_writes_to_a_store_that_replaced_another_one_are_visible() {
+    let mut etcd = LocalEtcd::start().unwrap();
+    let proxy = Proxy::start(etcd.client_addr()).unwrap();
+    let client = Client::connect(proxy.endpoint()).unwrap();
+    let cache = Cache::builder(&client, "c/")
+        .wait_timeout(Duration::from_millis(100))
+        .open()
+        .unwrap();
+    for n in 0..100 {
+        cache.put("c/lost", n.to_string()).unwrap();
+    }
+    proxy.cut();
+    etcd.restart_wiped().unwrap();
+    let direct = Client::connect(etcd.endpoint()).unwrap();
+    for n in 0..40 {
+        let keys = (0..50).map(|key| Put::new(format!("c/kept/{n}/{key}"), [b'x'; 1000]));
+        direct.call(Txn::always(keys)).unwrap();
+    }
+    // The new list takes seconds, and the answers to other requests do not.
+    proxy.throttle(Dir::Down, Some(1_000_000));
+    proxy.restore();
+    eventually(SOON, "a write succeeds", || cache.put("c/new", "x").ok());
+    let read = cache.get("c/new").unwrap().expect("it was just put");
+    assert_eq!(read.value(), "x");
+}
+
 #[test]
 fn reads_that_the_mirror_cannot_answer_in_time_go_to_etcd() {
     let (etcd, client) = start();

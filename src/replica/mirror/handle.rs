@@ -100,6 +100,12 @@ struct State {
     ended: Option<Error>,
 }
 
+impl State {
+    fn position(&self) -> (u64, Revision) {
+        (self.epoch, self.snapshot.revision())
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Stale {
     since: Instant,
@@ -188,12 +194,26 @@ impl Mirror {
     /// [`Timeout`](ErrorKind::Timeout) when it takes longer than `timeout`; the reason of the end when the
     /// mirror has ended.
     pub fn wait_revision(&self, revision: Revision, timeout: Duration) -> Result<Snapshot> {
-        self.wait(revision, timeout, |state| state.snapshot.revision())
+        self.wait_position((self.store_epoch(), revision), timeout)
     }
 
     /// The epoch of the store that answered last. Contents of an earlier epoch are those of a lost store.
     pub(crate) fn store_epoch(&self) -> u64 {
         self.store.epoch()
+    }
+
+    /// Whether the contents are of a later epoch, or of this one and complete up to this revision.
+    pub(crate) fn has_reached(&self, position: (u64, Revision)) -> bool {
+        self.shared.state.lock().position() >= position
+    }
+
+    /// Blocks until [`has_reached`](Mirror::has_reached), for `timeout` at most, and returns the contents.
+    pub(crate) fn wait_position(
+        &self,
+        position: (u64, Revision),
+        timeout: Duration,
+    ) -> Result<Snapshot> {
+        self.wait(position, timeout, |state| state.snapshot.revision())
     }
 
     /// The current contents, and the epoch of their store.
@@ -204,7 +224,8 @@ impl Mirror {
 
     /// Blocks until every change up to `revision` was put in the queue of [`changes`](Mirror::changes).
     pub(crate) fn wait_queued(&self, revision: Revision, timeout: Duration) -> Result<()> {
-        self.wait(revision, timeout, |state| state.queued).map(drop)
+        let position = (self.store_epoch(), revision);
+        self.wait(position, timeout, |state| state.queued).map(drop)
     }
 
     /// The revision up to which every change was put in the queue. A reader that first calls this, and then
@@ -213,19 +234,16 @@ impl Mirror {
         self.shared.state.lock().queued
     }
 
-    /// Waits until the store that answered last, or one that replaced it, has reached `revision`. Revisions alone are
-    /// not compared: those of a lost store may be higher.
+    /// Waits for an epoch and a revision. Revisions alone are not compared: those of a lost store may be higher.
     fn wait(
         &self,
-        revision: Revision,
+        position: (u64, Revision),
         timeout: Duration,
         reached: impl Fn(&State) -> Revision,
     ) -> Result<Snapshot> {
         let begun = Instant::now();
-        let epoch = self.store_epoch();
-        let done = |state: &State| {
-            state.epoch > epoch || state.epoch == epoch && reached(state) >= revision
-        };
+        let revision = position.1;
+        let done = |state: &State| (state.epoch, reached(state)) >= position;
         let mut state = self.shared.state.lock();
         loop {
             if done(&state) {
