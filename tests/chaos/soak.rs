@@ -204,7 +204,9 @@ fn judge_usage(samples: &[Usage], lasts: Duration) {
 }
 
 /// All keys with their versions, and the revision.
-fn list(client: &Client) -> (Vec<(Vec<u8>, i64)>, i64) {
+type Listed = (Vec<(Vec<u8>, i64)>, i64);
+
+fn list(client: &Client) -> Listed {
     let list = client.call(Get::range(KeyRange::all())).unwrap();
     let kvs = list.kvs().iter();
     let versions = kvs.map(|kv| (kv.key().to_vec(), kv.version())).collect();

@@ -13,8 +13,8 @@ use etcd_blocking::{
 };
 
 use super::labels::{Counts, Labels, Outcome};
-use super::list;
 use super::stream::{Delivered, Stream};
+use super::{Listed, list};
 use crate::run::stage::Stage;
 
 /// The readers of all changes.
@@ -75,10 +75,13 @@ impl Load {
         clients: &'env [Client],
     ) {
         let of = |n: usize| &clients[n % clients.len()];
+        // Before the writers: the first reader must see every label.
+        let listed = list(&clients[0]);
         for reader in 0..READERS {
+            let listed = listed.clone();
             scope.spawn(move || {
                 let _failed = Failed(stage);
-                self.read(stage, of(reader), reader);
+                self.read(stage, of(reader), reader, listed);
             });
         }
         for writer in 0..WRITERS {
@@ -147,13 +150,10 @@ impl Load {
         self.begun.elapsed().as_millis() as u64
     }
 
-    /// Reads all changes and checks them; the first reader also looks for the labels.
-    fn read(&self, stage: &Stage, client: &Client, reader: usize) {
-        let (versions, revision) = list(client);
+    /// Reads all changes since a list and checks them; the first reader also looks for the labels.
+    fn read(&self, stage: &Stage, client: &Client, reader: usize, listed: Listed) {
+        let (versions, revision) = listed;
         let mut stream = Stream::new(versions, revision);
-        if reader == 0 {
-            self.labels.lock().unwrap().reach(revision).unwrap();
-        }
         let watch = Watch::range(KeyRange::all()).after(Revision::new(revision));
         let watcher = client.watch(watch).unwrap();
         while !stage.is_over() {
