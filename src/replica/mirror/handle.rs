@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::contents::Snapshot;
 use super::event::MirrorEvent;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::grpc::connect::shared_store_identity::SharedStoreIdentity;
+use crate::grpc::SharedStoreIdentity;
 use crate::runtime::BoundedReceiver;
 use crate::types::key_range::KeyRange;
 use crate::types::{KeyValue, Revision};

@@ -11,6 +11,16 @@ pub(crate) fn models() -> Vec<Model> {
     [connect::models(), token::MODELS.to_vec()].concat()
 }
 
+/// The identity of the store: here only its epoch, which does not change.
+#[derive(Debug, Default)]
+pub(crate) struct SharedStoreIdentity(pub(crate) u64);
+
+impl SharedStoreIdentity {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The only generated names that the files use.
 pub(crate) mod etcd_rs_proto {
     pub(crate) trait Unary {

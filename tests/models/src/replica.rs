@@ -2,7 +2,7 @@
 
 /// The contents: here only how new they are.
 pub(crate) mod contents {
-    use crate::types::Revision;
+    use crate::types::{KeyValue, Revision};
 
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Snapshot(pub(crate) Revision);
@@ -10,6 +10,10 @@ pub(crate) mod contents {
     impl Snapshot {
         pub(crate) fn revision(&self) -> Revision {
             self.0
+        }
+
+        pub(crate) fn reset(&mut self, _list: Vec<KeyValue>, revision: Revision) {
+            self.0 = revision;
         }
     }
 }
@@ -31,6 +35,7 @@ use stand_ins::{block_on, thread};
 
 use self::handle::{Mirror, MirrorRequest, Shared};
 use crate::error::Error;
+use crate::grpc::SharedStoreIdentity;
 use crate::harness::Model;
 use crate::runtime::{Capacity, bounded_queue};
 use crate::types::Revision;
@@ -39,16 +44,22 @@ use crate::types::key_range::KeyRange;
 pub(super) const MODELS: &[Model] = &[
     Model::interrupted("mirror: requests wake the task", 3, requests_wake),
     Model::every_order("mirror: a revision is awaited", revision_awaited),
+    Model::every_order("mirror: a list of a new store is awaited", list_awaited),
     Model::every_order("mirror: its end ends a wait", end_ends_wait),
 ];
 
 const LONG: Duration = Duration::from_secs(3600);
 
 fn mirror(shared: &Arc<Shared>) -> Mirror {
+    mirror_in_epoch(0, shared)
+}
+
+fn mirror_in_epoch(epoch: u64, shared: &Arc<Shared>) -> Mirror {
     let (_, changes) = bounded_queue(Capacity { items: 1, bytes: 1 }, Err);
     Mirror {
         range: KeyRange::prefix("k"),
         shared: Arc::clone(shared),
+        store: Arc::new(SharedStoreIdentity(epoch)),
         changes,
     }
 }
@@ -87,6 +98,19 @@ fn revision_awaited() {
     let task = thread::spawn(move || {
         shared.update(|contents| contents.0 = Revision::new(1));
         shared.update(|contents| contents.0 = Revision::new(2));
+    });
+    let snapshot = mirror.wait_revision(Revision::new(2), LONG).unwrap();
+    assert_eq!(snapshot.revision(), Revision::new(2));
+    task.join().unwrap();
+}
+
+/// The contents of a lost store have a higher revision, and do not end the wait.
+fn list_awaited() {
+    let shared = Arc::new(Shared::default());
+    let mirror = mirror_in_epoch(1, &shared);
+    let task = thread::spawn(move || {
+        shared.update(|contents| contents.0 = Revision::new(9));
+        shared.replace(Vec::new(), Revision::new(2), 1);
     });
     let snapshot = mirror.wait_revision(Revision::new(2), LONG).unwrap();
     assert_eq!(snapshot.revision(), Revision::new(2));
