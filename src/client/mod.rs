@@ -342,7 +342,7 @@ impl Client {
         }
     }
 
-    /// What is known of the store: its epoch, and whether it may have been rewound.
+    /// Returns the epoch of the store, and a suspected loss of its data, as the last answers show them.
     pub(crate) fn known_store(&self) -> KnownStore {
         self.core.transport.store().known()
     }

@@ -116,7 +116,7 @@ impl SharedView {
 }
 
 impl Position {
-    /// Whether the store with this epoch, or one that replaced it, has reached a revision.
+    /// Returns whether the view has this revision of the store with this epoch, or any list of a later store.
     pub(super) fn has_reached(&self, epoch: u64, revision: Revision) -> bool {
         (self.epoch, self.revision) >= (epoch, revision)
     }

@@ -202,7 +202,7 @@ impl Mirror {
         self.store.epoch()
     }
 
-    /// Whether the contents are of a later epoch, or of this one and complete up to this revision.
+    /// Returns whether the contents have this revision of the store with this epoch, or are of a later store.
     pub(crate) fn has_reached(&self, position: (u64, Revision)) -> bool {
         self.shared.state.lock().position() >= position
     }
