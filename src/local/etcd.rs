@@ -12,6 +12,7 @@ use super::{
     binary::Binary,
     flags::Flags,
     http,
+    ports::Reserved,
     process::{POLL, Process, not_running},
     status::{self, MemberStatus},
 };
@@ -43,11 +44,17 @@ const STOP: Duration = Duration::from_secs(5);
 pub struct LocalEtcd {
     flags: Flags,
     process: Process,
+    /// Kept while the process is stopped.
+    _ports: Vec<Reserved>,
 }
 
 impl LocalEtcd {
     pub(super) fn prepare(binary: &Binary, flags: Flags) -> io::Result<Self> {
         Ok(Self {
+            _ports: flags
+                .listens()
+                .map(Reserved::new)
+                .collect::<io::Result<_>>()?,
             flags,
             process: Process::new(binary.clone())?,
         })

@@ -43,6 +43,11 @@ impl Flags {
         self.metrics.unwrap_or(self.client)
     }
 
+    /// The addresses on which the process listens.
+    pub(super) fn listens(&self) -> impl Iterator<Item = SocketAddr> {
+        [self.client, self.peer].into_iter().chain(self.metrics)
+    }
+
     pub(super) fn args(&self, data_dir: &Path, since_3_5: bool) -> Vec<String> {
         let client_url = format!("{}://{}", self.scheme(), self.client);
         let cluster: Vec<_> = self

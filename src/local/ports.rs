@@ -29,6 +29,40 @@ pub(super) fn free() -> io::Result<SocketAddr> {
     PORTS.lock().unwrap_or_else(PoisonError::into_inner).free()
 }
 
+/// A port that nothing else takes while this value exists, also when the server is not running.
+///
+/// Some systems use all ports above 16,000 for outgoing connections. Linux assigns no port to a connection that a
+/// socket is bound to. The socket does not listen: connections to the port are refused until a server listens on it.
+/// On other systems this does nothing, because a second socket could not be bound there.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    #[cfg(target_os = "linux")]
+    _socket: rustix::fd::OwnedFd,
+}
+
+impl Reserved {
+    #[cfg(target_os = "linux")]
+    pub(super) fn new(addr: SocketAddr) -> io::Result<Self> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+        let family = if addr.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        // Go and Rust set this option on sockets that listen, too; Linux then allows both on one port.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        bind(&socket, &addr)?;
+        Ok(Self { _socket: socket })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[allow(clippy::unnecessary_wraps, reason = "as on Linux")]
+    pub(super) fn new(_: SocketAddr) -> io::Result<Self> {
+        Ok(Self {})
+    }
+}
+
 /// The ports of one process.
 struct Ports {
     /// The reserved blocks; dropping a listener releases its block.
@@ -125,6 +159,17 @@ pub(super) fn retry_taken<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Re
 #[cfg(test)]
 mod tests {
     use std::{collections::HashSet, net::TcpListener, thread};
+    #[cfg(target_os = "linux")]
+    use std::{io, net::TcpStream};
+
+    #[cfg(target_os = "linux")]
+    use rustix::{
+        io::Errno,
+        net::{AddressFamily, SocketType, bind, socket},
+    };
+
+    #[cfg(target_os = "linux")]
+    use super::Reserved;
 
     use super::{BLOCK, MAX_BLOCKS, Ports};
 
@@ -168,6 +213,22 @@ mod tests {
         }
         let all: HashSet<_> = seen.iter().flatten().collect();
         assert_eq!(all.len(), seen.iter().map(HashSet::len).sum::<usize>());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_reserved_port_refuses_connections_and_can_be_listened_on_again_and_again() {
+        let addr = super::free().unwrap();
+        let _reserved = Reserved::new(addr).unwrap();
+        // A connection would be assigned a port as this socket is: without the option.
+        let unrelated = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        assert_eq!(bind(&unrelated, &addr), Err(Errno::ADDRINUSE));
+        for _ in 0..3 {
+            let refused = TcpStream::connect(addr).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            let listener = TcpListener::bind(addr).unwrap();
+            let (_client, _server) = (TcpStream::connect(addr).unwrap(), listener.accept());
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::doctor::{doctor, finding};
 use crate::program::SOON;
 use crate::support::frames;
 use crate::support::raw::RawServer;
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, join};
 
 #[test]
 fn members_that_are_away_and_learners_are_found() {
@@ -31,7 +31,7 @@ fn members_that_are_away_and_learners_are_found() {
     let ended = doctor(&cluster.endpoints()[..3].join(","), &[]);
     assert_eq!(ended.code, 13, "{ended:?}");
     finding(&ended, "it was added, but has not started");
-    cluster.member_mut(new).spawn().unwrap();
+    join(cluster.member_mut(new));
     let all = cluster.endpoints().join(",");
     let ended = eventually(SOON, "the learner answers", || {
         let ended = doctor(&all, &[]);

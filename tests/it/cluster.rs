@@ -9,7 +9,7 @@ use etcd_blocking::cluster::{
 use etcd_blocking::local::{LocalCluster, LocalEtcd};
 use etcd_blocking::{Client, Error, ErrorKind, Get, Put, Result, Txn};
 
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, join};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -154,7 +154,7 @@ fn a_learner_is_promoted_once_it_has_caught_up() {
         "{too_many}"
     );
 
-    cluster.member_mut(index).spawn().unwrap();
+    join(cluster.member_mut(index));
     let view = client.at(cluster.member(index).endpoint()).unwrap();
     let status = eventually(SOON, "the learner runs", || {
         view.maintenance().status().ok()
@@ -234,7 +234,7 @@ fn sync_endpoints_sets_the_endpoints_of_started_voting_members() {
     assert_eq!(sorted(client.sync_endpoints().unwrap()), three);
     assert_eq!(client.endpoints()[0], seed);
     // It runs now, and is still a learner.
-    cluster.member_mut(learner).spawn().unwrap();
+    join(cluster.member_mut(learner));
     let view = client.at(cluster.member(learner).endpoint()).unwrap();
     eventually(SOON, "the learner runs", || {
         view.maintenance().status().ok()
@@ -266,7 +266,7 @@ fn endpoints_are_synced_in_the_background() {
     let new = cluster.prepare_member().unwrap();
     let peer = cluster.member(new).peer_url();
     let added = add(&client, &MemberAdd::new([peer]));
-    cluster.member_mut(new).spawn().unwrap();
+    join(cluster.member_mut(new));
     cluster.member_mut(new).wait_ready(SOON).unwrap();
     let both = sorted(cluster.endpoints());
     eventually(SOON, "the endpoint of the new member is known", || {

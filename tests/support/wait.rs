@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -39,6 +40,29 @@ pub fn status(member: &LocalEtcd) -> MemberStatus {
         "the member says its status",
         || member.status().ok(),
     )
+}
+
+/// Starts a prepared member that was added to its cluster, and waits until it answers. Like a service manager, it starts
+/// the process again when it has ended: etcd exits when it cannot fetch the list of members in time.
+#[track_caller]
+pub fn join(member: &mut LocalEtcd) {
+    member.spawn().unwrap();
+    let mut starts = 1;
+    eventually(Duration::from_secs(60), "the new member answers", || {
+        let running = member.wait_ready(Duration::from_millis(1));
+        match running.map_err(|error| (error.kind(), error)) {
+            Ok(()) => return Some(()),
+            Err((ErrorKind::TimedOut, _)) => {}
+            Err((_, error)) => {
+                eprintln!("start {starts} of {}: {error}", member.name());
+                assert!(starts < 3, "{} ends again and again", member.name());
+                member.spawn().unwrap();
+                starts += 1;
+            }
+        }
+        // A learner is never ready.
+        member.status().ok().map(drop)
+    });
 }
 
 /// Waits for a leader and returns its index.

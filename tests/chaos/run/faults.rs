@@ -13,6 +13,7 @@ use super::truth;
 use crate::history::{Fault as Entry, Line, Time, now};
 use crate::plan::{Clients, Fault, Plan, Target, Way};
 use crate::support::proxy::{Dir, Proxy};
+use crate::support::wait::join;
 
 /// The time between two resets.
 const RESETS: Duration = Duration::from_millis(150);
@@ -253,7 +254,7 @@ impl Scene {
         if !done {
             return Err("no member was added".to_owned());
         }
-        self.cluster.member_mut(new).spawn().map_err(io)?;
+        join(self.cluster.member_mut(new));
         self.cluster
             .member_mut(new)
             .wait_ready(PATIENCE)

@@ -9,7 +9,7 @@ use etcd_blocking::{Client, Get, Watch};
 
 use super::{SOON, ms, secs};
 use crate::support::load::Load;
-use crate::support::wait::{eventually, status};
+use crate::support::wait::{eventually, join, status};
 
 // Fault: F5
 #[test]
@@ -98,7 +98,7 @@ fn a_learner_in_the_list_fails_no_call() {
     eventually(SOON, "a learner is added", || {
         voter.call(MemberAdd::new([&*peer]).learner()).ok()
     });
-    cluster.member_mut(index).spawn().unwrap();
+    join(cluster.member_mut(index));
     let learner = cluster.member(index).endpoint();
     let view = voter.at(&*learner).unwrap();
     eventually(SOON, "the learner runs", || {
