@@ -33,7 +33,7 @@ pub(crate) use before_close::BeforeClose;
 
 use crate::error::{ErrorKind, Result};
 use crate::grpc::connect::endpoint::Endpoint;
-use crate::grpc::{KnownStore, Transport, TransportSettings};
+use crate::grpc::{KnownStore, SharedStoreIdentity, Transport, TransportSettings};
 use crate::observe::{ObservedCall, Telemetry, Underway};
 use crate::replica::mirror;
 use crate::replica::mirror::{Mirror, MirrorSettings};
@@ -345,6 +345,11 @@ impl Client {
     /// Returns the epoch of the store, and a suspected loss of its data, as the last answers show them.
     pub(crate) fn known_store(&self) -> KnownStore {
         self.core.transport.store().known()
+    }
+
+    /// The identity of the store, as the answers of this client show it.
+    pub(crate) fn store_identity(&self) -> Arc<SharedStoreIdentity> {
+        Arc::clone(self.core.transport.store())
     }
 
     /// The receiver of the events of this client.

@@ -248,6 +248,39 @@ fn after_a_compaction_during_an_outage_the_exact_difference_is_copied() {
     assert_eq!(keeping.stop().unwrap_err().kind(), ErrorKind::Compacted);
 }
 
+// Fault: W14
+#[test]
+fn a_wait_for_a_revision_of_a_new_store_does_not_end_with_the_copy_of_the_lost_one() {
+    let mut two = two();
+    // Each start begins a raft term: the next store has a lower one, which shows the loss.
+    two.a.restart().unwrap();
+    let proxies = [&two.a, &two.b].map(|etcd| Proxy::start(etcd.client_addr()).unwrap());
+    let [source, destination] =
+        [0, 1].map(|n: usize| Client::connect(proxies[n].endpoint()).unwrap());
+    for n in 0..40 {
+        source.put("m/lost", n.to_string()).unwrap();
+    }
+    let had = now(&source);
+    let copy = MakeMirror::new(&source, &destination)
+        .prefix("m/")
+        .dest_prefix("c/")
+        .start()
+        .unwrap();
+    copy.wait_revision(had, SOON).unwrap();
+    proxies[0].cut();
+    two.a.restart_wiped().unwrap();
+    // So that the new list cannot be copied yet.
+    proxies[1].cut();
+    proxies[0].restore();
+    let put = eventually(SOON, "a put", || source.put("m/kept", "x").ok());
+    assert!(put.revision() < had);
+    let early = copy.wait_revision(put.revision(), Duration::from_millis(300));
+    assert_eq!(early.unwrap_err().kind(), ErrorKind::Timeout);
+    proxies[1].restore();
+    copy.wait_revision(put.revision(), SOON).unwrap();
+    assert_eq!(below(&two.destination, "c/"), keys([("kept", "x")]));
+}
+
 #[test]
 fn extraneous_keys_are_deleted_only_if_requested() {
     let two = two();

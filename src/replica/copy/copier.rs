@@ -42,6 +42,8 @@ pub(super) struct Copier {
     cluster: u64,
     /// The revision up to which everything is copied; `None` when a list is needed.
     copied: Option<Revision>,
+    /// The epoch of the source's store that `copied` is a revision of. It may be too low, never too high.
+    epoch: u64,
     /// Whether all keys below the destination's prefix count as copies.
     owned: bool,
 }
@@ -92,6 +94,7 @@ impl Copier {
             commands,
             cluster: 0,
             copied: None,
+            epoch: 0,
             owned: false,
         }
     }
@@ -145,6 +148,7 @@ impl Copier {
 
     /// Reads the cluster ids and the checkpoint, and determines where to begin.
     fn begin(&mut self) -> Result<(), Halt> {
+        self.epoch = self.source.known_store().epoch;
         // The cluster ids show whether source and destination are the same store.
         let here = self.cluster_of(&self.source, &self.prefix)?;
         let there = self.cluster_of(&self.writer.client, &self.dest_prefix)?;
@@ -176,7 +180,7 @@ impl Copier {
             }
         }
         if let Some(at) = self.copied {
-            self.shared.update(|progress| progress.revision = at);
+            self.shared.copied(self.epoch, at);
         }
         Ok(())
     }
@@ -253,6 +257,7 @@ impl Copier {
     fn follow(&mut self, at: Revision) -> Result<(), Halt> {
         let watch = Watch::prefix(self.prefix.clone())
             .after(at)
+            .of_epoch(self.epoch)
             .progress_notify();
         let mut backoff = RETRY;
         let watcher = loop {
@@ -391,7 +396,7 @@ impl Copier {
 
     fn set_copied(&mut self, at: Revision) {
         self.copied = Some(at);
-        self.shared.update(|progress| progress.revision = at);
+        self.shared.copied(self.epoch, at);
     }
 }
 

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::progress::{Command, CopyProgress, Shared};
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::grpc::SharedStoreIdentity;
 use crate::types::Revision;
 
 /// Interval at which a waiter requests the progress of the source's watch: the first request may be sent
@@ -36,6 +37,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 #[must_use = "dropping it ends the copying"]
 pub struct MirrorCopy {
     pub(super) shared: Arc<Shared>,
+    /// The store of the source.
+    pub(super) store: Arc<SharedStoreIdentity>,
     pub(super) commands: Mutex<Option<Sender<Command>>>,
     pub(super) ended: Receiver<Error>,
 }
@@ -55,7 +58,8 @@ impl MirrorCopy {
 
     /// Blocks until everything up to `revision` of the source is copied, for `timeout` at most.
     ///
-    /// It also returns when `revision` changed no key below the prefix. (Servers before 3.4.25 and 3.5.8
+    /// `revision` is one of the store that answered the source's client last: after the source lost its data, this waits
+    /// until the new list is copied. It also returns when `revision` changed no key below the prefix. (Servers before 3.4.25 and 3.5.8
     /// report a wrong watch progress; with those, `revision` must have changed such a key.)
     ///
     /// # Errors
@@ -65,9 +69,11 @@ impl MirrorCopy {
     pub fn wait_revision(&self, revision: Revision, timeout: Duration) -> Result<CopyProgress> {
         let begun = Instant::now();
         let about = || Operation::about("wait for the copy of revision", revision);
+        // Revisions alone are not compared: those of a lost store may be higher.
+        let position = (self.store.epoch(), revision);
         let mut state = self.shared.state.lock();
         loop {
-            if state.progress.revision >= revision {
+            if (state.epoch, state.progress.revision) >= position {
                 return Ok(state.progress.clone());
             }
             if let Some(ended) = &state.ended {

@@ -170,6 +170,7 @@ impl MakeMirror {
             return Err(Error::invalid("the checkpoint key is empty").operation(about()));
         }
         let shared = Arc::new(Shared::default());
+        let store = self.plan.source.store_identity();
         let (commands, received) = unbounded();
         let (end_sender, ended) = bounded(1);
         let copier = Copier::new(self.plan, Arc::clone(&shared), received);
@@ -184,6 +185,7 @@ impl MakeMirror {
             })?;
         Ok(MirrorCopy {
             shared,
+            store,
             commands: Mutex::new(Some(commands)),
             ended,
         })

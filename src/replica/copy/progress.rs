@@ -72,6 +72,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) progress: CopyProgress,
+    /// The epoch of the store of `progress.revision`.
+    pub(super) epoch: u64,
     /// Set when the copying has ended: the error, or `None` when it was stopped.
     pub(super) ended: Option<Option<Error>>,
 }
@@ -79,6 +81,14 @@ pub(super) struct State {
 impl Shared {
     pub(super) fn update(&self, change: impl FnOnce(&mut CopyProgress)) {
         change(&mut self.state.lock().progress);
+        self.changed.notify_all();
+    }
+
+    /// Records that everything up to this revision of the store with this epoch is copied.
+    pub(super) fn copied(&self, epoch: u64, revision: Revision) {
+        let mut state = self.state.lock();
+        (state.epoch, state.progress.revision) = (epoch, revision);
+        drop(state);
         self.changed.notify_all();
     }
 

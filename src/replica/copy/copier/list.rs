@@ -27,6 +27,8 @@ impl Copier {
     }
 
     fn try_list(&mut self) -> Result<(), Halt> {
+        // Before the request: if the store is replaced meanwhile, the watch ends, and this is done again.
+        let epoch = self.source.known_store().epoch;
         let at = self
             .source
             .call(header_request(&self.prefix))?
@@ -54,6 +56,7 @@ impl Copier {
         }
         let mut last = batcher.flush().unwrap_or_default();
         last.upto = Some(at);
+        self.epoch = epoch;
         self.shared.update(|progress| progress.lists += 1);
         self.write(&last, &listing)
     }
