@@ -1,5 +1,7 @@
 //! Begins and ends the faults of a plan.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,9 @@ use crate::support::wait::join;
 
 /// The time between two resets.
 const RESETS: Duration = Duration::from_millis(150);
+
+/// Nothing listens there.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// A fault that lasts.
 struct Running {
@@ -100,12 +105,10 @@ impl Scene {
                 server.wait_ready(PATIENCE).map_err(io)?;
             }
             Fault::Wipe => {
-                self.cluster.member_mut(member).kill().map_err(io)?;
-                self.replace_store();
-                let server = self.cluster.member_mut(member);
-                server.wipe().map_err(io)?;
-                server.spawn().map_err(io)?;
-                server.wait_ready(PATIENCE).map_err(io)?;
+                let address = self.cluster.member(member).client_addr();
+                let wiped = self.wipe(member);
+                self.forward_to(address);
+                wiped.map_err(io)?;
             }
             Fault::Replace => self.replace_member()?,
             Fault::PeerPartition(_) => self.links.isolate(member),
@@ -220,6 +223,39 @@ impl Scene {
             }
             _ => {}
         }
+    }
+
+    /// Kills a member and starts it without its data.
+    ///
+    /// Between both, it runs with its data and without clients until it has reported all changes: when it was killed, a
+    /// client may have seen one that the truth did not have yet.
+    fn wipe(&mut self, member: usize) -> std::io::Result<()> {
+        self.cluster.member_mut(member).kill()?;
+        self.forward_to(NOWHERE);
+        self.cluster.member_mut(member).restart()?;
+        let reached = self.stage.reached(&truth::name(member as u32));
+        wait(PATIENCE, "the member has reported all changes", || {
+            // An empty store has revision 1 and no change.
+            let reached = reached.load(SeqCst).max(1);
+            match self.cluster.member(member).status() {
+                Ok(status) if status.revision <= reached => Vec::new(),
+                Ok(status) => vec![format!("{reached} of {}", status.revision)],
+                Err(error) => vec![error.to_string()],
+            }
+        });
+        self.cluster.member_mut(member).kill()?;
+        self.replace_store();
+        let server = self.cluster.member_mut(member);
+        server.wipe()?;
+        server.spawn()?;
+        server.wait_ready(PATIENCE)
+    }
+
+    /// Sets where the proxies forward to; other faults of the proxies stay.
+    fn forward_to(&self, address: SocketAddr) {
+        self.proxies
+            .iter()
+            .for_each(|proxy| proxy.set_upstream(address));
     }
 
     fn delay(&self, delay: Duration) {
