@@ -13,6 +13,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::alloc::System;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+/// The allocator of the system, which also counts: the soak shows whether the heap grows.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
 mod check;
 mod history;
 mod judge;

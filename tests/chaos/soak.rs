@@ -184,11 +184,15 @@ fn judge_usage(samples: &[Usage], lasts: Duration) {
     let (first, last) = (samples[0], samples[samples.len() - 1]);
     // The queues and arenas fill up first.
     let settled = &samples[samples.len() / 6..];
-    let slope = usage::slope(settled);
+    let slope = usage::slope(settled, |usage| usage.memory);
+    let heap = usage::slope(settled, |usage| usage.heap);
     println!(
-        "memory {:.1} to {:.1} MiB, {slope:.2} MiB/h; threads {} to {}, of clients {} to {}; files {} to {}",
+        "memory {:.1} to {:.1} MiB, {slope:.2} MiB/h; allocated {:.1} to {:.1} MiB, {heap:.2} MiB/h; threads {} to {}, of \
+         clients {} to {}; files {} to {}",
         first.memory,
         last.memory,
+        first.heap,
+        last.heap,
         first.threads,
         last.threads,
         first.clients,
@@ -199,7 +203,10 @@ fn judge_usage(samples: &[Usage], lasts: Duration) {
     assert_eq!(first.clients, last.clients, "the threads of the clients");
     assert!(last.threads <= first.threads + VARIATION && last.files <= first.files + VARIATION);
     if lasts >= 6 * LONG {
-        assert!(slope < MAX_SLOPE, "{slope} MiB/h");
+        assert!(
+            slope < MAX_SLOPE && heap < MAX_SLOPE,
+            "{slope} and {heap} MiB/h"
+        );
     }
 }
 
