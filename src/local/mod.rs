@@ -14,8 +14,8 @@
 //! The environment variable `ETCD_BIN` names the program; without it, the module runs the one that the
 //! crate `etcd-bin-vendored` ships. etcd 3.4 and later work. Each process listens on its own ports of
 //! 127.0.0.1, below the usual ephemeral range; ports of programs that use this module at the same time never
-//! collide, also while a server is stopped. On Linux, no outgoing connection is assigned such a port. A process keeps its data and its log in its own directory below
-//! [`std::env::temp_dir`].
+//! collide, also while a server is stopped. On Linux, the port of a stopped server is assigned to no connection. A process
+//! keeps its data and its log in its own directory below [`std::env::temp_dir`].
 //!
 //! # Faults
 //!

@@ -31,8 +31,8 @@ pub(super) fn free() -> io::Result<SocketAddr> {
 
 /// A port that nothing else takes while this value exists, also when the server is not running.
 ///
-/// Some systems use all ports above 16,000 for outgoing connections. Linux assigns no port to a connection that a
-/// socket is bound to. The socket does not listen: connections to the port are refused until a server listens on it.
+/// Some systems assign ports from 16,000 on to outgoing connections. Linux does not assign a port to which a socket is
+/// bound. The socket does not listen: connections to the port are refused until a server listens on it.
 /// On other systems this does nothing, because a second socket could not be bound there.
 #[derive(Debug)]
 pub(super) struct Reserved {

@@ -58,9 +58,9 @@ impl MirrorCopy {
 
     /// Blocks until everything up to `revision` of the source is copied, for `timeout` at most.
     ///
-    /// `revision` is one of the store that answered the source's client last: after the source lost its data, this waits
-    /// until the new list is copied. It also returns when `revision` changed no key below the prefix. (Servers before 3.4.25 and 3.5.8
-    /// report a wrong watch progress; with those, `revision` must have changed such a key.)
+    /// `revision` is one of the store that answered the source's client last: after the source lost its data, this
+    /// waits until the new list is copied. It also returns when `revision` changed no key below the prefix. (Servers
+    /// before 3.4.25 and 3.5.8 report a wrong watch progress; with those, `revision` must have changed such a key.)
     ///
     /// # Errors
     ///
