@@ -292,7 +292,6 @@ impl Outliers {
 
     /// Uses those of the ejected instances again that meet a condition on their position and record.
     fn give_back_if(&mut self, now: Instant, condition: impl Fn(usize, &Record) -> bool) {
-        let before = self.changes.len();
         for (n, slot) in self.out.iter().enumerate() {
             let Some(record) = self.records.get_mut(*slot) else {
                 continue;
@@ -307,9 +306,7 @@ impl Outliers {
                 self.changes.push(*slot);
             }
         }
-        if self.changes.len() > before {
-            self.update_lists();
-        }
+        self.update_lists();
     }
 
     /// Makes the lists again from the records of those that were out.

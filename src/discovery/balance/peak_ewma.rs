@@ -92,6 +92,10 @@ mod tests {
             latency.cost(1, start) >= UNKNOWN,
             "the first call is awaited"
         );
+        for calls in 1..5 {
+            let more = latency.cost(calls + 1, start) - latency.cost(calls, start);
+            assert_eq!(more, 1.0, "each call counts as much as the others");
+        }
         latency.succeeded(2 * MS, start);
         assert_eq!(millis(latency.cost(3, start)), 8.0);
         assert!(latency.cost(u32::MAX, start).is_finite());

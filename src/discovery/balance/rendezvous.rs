@@ -74,7 +74,6 @@ impl Rendezvous {
             .binary_search_by_key(&number, |group| group.number);
         let at = match search {
             Ok(at) => at,
-            Err(_) if weight == 0 => return,
             Err(at) => {
                 let (members, slots) = (Vec::new(), Vec::new());
                 let group = Group {
@@ -131,6 +130,8 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::stable_hash::stable_hash;
     use super::*;
 
@@ -156,6 +157,81 @@ mod tests {
             counts[table.find(key).unwrap()] += 1;
         }
         counts
+    }
+
+    /// The choice by its definition: the group with the earliest time, and then the instance with the earliest.
+    fn defined(instances: &[(u64, u32)], key: u64) -> Option<usize> {
+        let time = |seed: u64, weight: f64| {
+            let random = (mix(key ^ seed) >> 11) as f64 / 2f64.powi(53);
+            -(1.0 - random).ln() * (1.0 / weight)
+        };
+        let group = |id: u64| id / 2u64.pow(56);
+        let weight_of = |number: u64| -> u32 {
+            let of_group = instances.iter().filter(|(id, _)| group(*id) == number);
+            of_group.map(|(_, weight)| weight).sum()
+        };
+        let groups = (0..256).filter(|number| weight_of(*number) > 0);
+        let first = groups.min_by(|a, b| {
+            let time = |number: u64| time(mix(number + 1), f64::from(weight_of(number)));
+            time(*a).total_cmp(&time(*b))
+        })?;
+        let members = (0..instances.len()).filter(|n| {
+            let (id, weight) = instances[*n];
+            group(id) == first && weight > 0
+        });
+        members.min_by(|a, b| {
+            let time = |n: usize| time(instances[n].0, f64::from(instances[n].1));
+            time(*a).total_cmp(&time(*b))
+        })
+    }
+
+    proptest! {
+        /// It must never change: programs of different versions share keys.
+        #[test]
+        fn a_key_has_the_instance_of_the_definition(
+            weights in proptest::collection::vec(0u32..4, 1..40),
+            groups in 1u64..256,
+            keys in proptest::collection::vec(any::<u64>(), 20),
+        ) {
+            // Some groups have several instances.
+            let id = |n: usize| id(n) % 2u64.pow(56) + (id(n) >> 56) % groups * 2u64.pow(56);
+            let instances: Vec<_> = (weights.iter().enumerate())
+                .map(|(n, weight)| (id(n), *weight))
+                .collect();
+            let mut table = Rendezvous::default();
+            for (slot, (id, weight)) in instances.iter().enumerate() {
+                table.set(slot, *id, *weight);
+            }
+            for key in keys {
+                prop_assert_eq!(table.find(key), defined(&instances, key));
+            }
+        }
+    }
+
+    #[test]
+    fn of_instances_with_one_id_the_last_one_gets_the_keys() {
+        let mut table = table(20, |_| 1);
+        let key = keys(1000).find(|key| table.find(*key) == Some(7)).unwrap();
+        for slot in 20..23 {
+            table.set(slot, id(7), 1);
+            assert_eq!(table.find(key), Some(slot));
+        }
+        for (leaving, found) in [(21, 22), (22, 20), (20, 7)] {
+            table.set(leaving, id(7), 0);
+            assert_eq!(table.find(key), Some(found));
+        }
+    }
+
+    #[test]
+    fn the_members_of_a_group_are_in_the_order_of_their_hashes() {
+        let mut table = table(5000, |_| 1);
+        for n in (0..5000).step_by(3) {
+            table.set(n, id(n), 2);
+        }
+        for group in &table.groups {
+            assert!(group.members.len() > 2);
+            assert!(group.members.is_sorted_by_key(|member| member.seed));
+        }
     }
 
     #[test]

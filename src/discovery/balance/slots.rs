@@ -97,3 +97,24 @@ impl Slots {
         self.free.push(slot);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_position_of_an_instance_that_left_is_not_that_of_the_next_one_in_its_slot() {
+        let key = |n: u8| Bytes::from(vec![n]);
+        let instance = Arc::new(Instance::new("web", "a:1"));
+        let mut slots = Slots::default();
+        let mut before = Vec::new();
+        for n in 0..5 {
+            assert_eq!(slots.join(&key(n), &instance, 0), 0);
+            assert!(slots.is_current(slots.position(0)));
+            assert!(before.iter().all(|position| !slots.is_current(*position)));
+            before.push(slots.position(0));
+            slots.leave(&key(n));
+            assert!(!slots.is_current(slots.position(0)), "the slot is free");
+        }
+    }
+}

@@ -51,6 +51,14 @@ mod tests {
     }
 
     #[test]
+    fn a_fraction_is_the_part_of_all_hashes_that_are_lower() {
+        for (hash, part) in [(0, 0.0), (1 << 62, 0.25), (1 << 63, 0.5), (3 << 62, 0.75)] {
+            assert_eq!(fraction(hash), part);
+        }
+        assert_eq!(fraction(u64::MAX), 1.0 - 2f64.powi(-53));
+    }
+
+    #[test]
     fn texts_of_every_length_have_different_hashes() {
         let texts = (0..64usize).flat_map(|length| [vec![0; length], vec![b'a'; length]]);
         let hashes: BTreeSet<u64> = texts.map(|text| stable_hash(&text)).collect();

@@ -13,8 +13,6 @@ pub(super) struct Tier {
     all_weight: u64,
     /// The sum of the weights of the slots in use.
     weight: u64,
-    /// Those slots.
-    len: usize,
 }
 
 #[derive(Debug)]
@@ -38,7 +36,6 @@ impl Tier {
             order,
             all_weight: 0,
             weight: 0,
-            len: 0,
         }
     }
 
@@ -60,14 +57,9 @@ impl Tier {
         self.all_weight = self.all_weight + u64::from(after) - u64::from(before);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Changes the weight of a slot in use from `before` to `after`; 0 is that of a slot not in use.
     pub(super) fn set(&mut self, slot: usize, before: u32, after: u32) {
         self.weight = self.weight + u64::from(after) - u64::from(before);
-        self.len = self.len + usize::from(after > 0) - usize::from(before > 0);
         match &mut self.order {
             Order::InTurn(schedule) => schedule.set(slot, after),
             Order::ByWeight(tree) | Order::ByKey(tree, _) => tree.set(slot, after),

@@ -111,6 +111,17 @@ mod tests {
         assert_eq!(tree.sample(0.5), None);
     }
 
+    #[test]
+    fn the_largest_number_is_the_last_slot() {
+        let mut tree = WeightTree::default();
+        for (slot, weight) in [(0, 3), (1, 4), (2, 0)] {
+            tree.set(slot, weight);
+        }
+        assert_eq!(tree.sample(1.0), Some(1));
+        assert_eq!(tree.sample_two([0.0, 1.0]), Some((0, Some(1))));
+        assert_eq!(tree.sample_two([1.0, 1.0]), Some((1, Some(0))));
+    }
+
     proptest! {
         /// Each slot has exactly its weight of all positions, after any changes.
         #[test]

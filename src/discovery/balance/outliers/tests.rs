@@ -221,3 +221,31 @@ fn a_trial_is_judged_by_the_others() {
     ends(&mut outliers, 0, ".", trial);
     assert!(outliers.is_in_use(0));
 }
+
+#[test]
+fn one_failure_ejects_again_when_the_others_fail_less_often() {
+    let now = Instant::now();
+    let mut outliers = outliers(now);
+    for slot in 1..ALL {
+        ends(&mut outliers, slot, "x...", now);
+    }
+    ends(&mut outliers, 0, "xxxxx", now);
+    let trial = now + seconds(5);
+    outliers.advance(trial);
+    ends(&mut outliers, 0, "..x", trial);
+    assert_eq!(outliers.due, Some(trial + seconds(10)));
+    assert_eq!(outliers.waiting_trial(|_| true), None);
+}
+
+#[test]
+fn under_ten_calls_of_the_others_give_no_instance_back() {
+    let now = Instant::now();
+    let mut outliers = Outliers::new(Ejection::default());
+    ends(&mut outliers, 0, "xxxxx", now);
+    for slot in 1..5 {
+        ends(&mut outliers, slot, "xx", now);
+        assert_eq!(outliers.out(), [0]);
+    }
+    ends(&mut outliers, 5, ".x", now);
+    assert!(outliers.out().is_empty());
+}

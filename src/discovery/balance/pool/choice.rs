@@ -107,9 +107,6 @@ impl Pool {
         {
             return self.choose_by_key(tier, key, request);
         }
-        if self.tiers.get(usize::from(tier))?.is_empty() {
-            return None;
-        }
         for _ in 0..DRAWS {
             let slot = self.draw(tier, request.now)?;
             if request.tried.is_empty() || self.is_new(slot, request.tried) {

@@ -1,8 +1,10 @@
 mod balances;
 mod ejection;
 mod keys;
+mod retries;
 mod schedule;
 mod selection;
+mod zones;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,6 +64,21 @@ fn counted(now: Instant) -> Request<'static> {
 /// The number in the name of an instance.
 fn number(instance: &Instance) -> usize {
     instance.id.parse().unwrap()
+}
+
+/// The instance with this number.
+fn position(pool: &Pool, n: usize) -> Position {
+    let slot = pool.slots.of_key(&Bytes::from(n.to_string()));
+    pool.slots.position(slot.unwrap())
+}
+
+/// Ejects an instance by calls that fail. It is due for a trial after five seconds.
+fn eject(pool: &mut Pool, n: usize, now: Instant) {
+    let position = position(pool, n);
+    for _ in 0..5 {
+        pool.ended(position, CallEnd::Failed(ms(0)), now);
+    }
+    assert!(pool.ejected().iter().any(|one| number(one) == n));
 }
 
 fn ms(ms: u64) -> Duration {

@@ -153,6 +153,10 @@ fn an_instance_without_guards_costs_no_state_of_calls() {
         pick_counts(&mut pool, 100, 1000);
         assert_eq!(pool.calls.in_flight.capacity(), 0);
         assert_eq!(pool.calls.latencies.capacity(), 0);
+        pool.acquire(counted(Instant::now())).unwrap();
+        let latencies = pool.calls.latencies.len();
+        let expected = if balance == Balance::PeakEwma { 100 } else { 0 };
+        assert_eq!((latencies, pool.calls.in_flight.len()), (expected, 100));
     }
 }
 

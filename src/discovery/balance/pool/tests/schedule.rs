@@ -67,6 +67,16 @@ fn round_robin_ignores_weights() {
 }
 
 #[test]
+fn a_round_keeps_its_order_wherever_new_instances_are_kept() {
+    let mut schedule = filled(Balance::RoundRobin, &[("a", 1), ("b", 1), ("c", 1)]);
+    assert_eq!(picks(&mut schedule, 3), "abc");
+    // The new one has the slot of the first.
+    remove(&mut schedule, "a");
+    set(&mut schedule, "d", 1);
+    assert_eq!(picks(&mut schedule, 9), "bcdbcdbcd");
+}
+
+#[test]
 fn weighted_picks_are_exact_and_interleaved() {
     let weights = [("a", 5), ("b", 1), ("z", 0), ("c", 1)];
     let mut schedule = filled(Balance::Weighted, &weights);
