@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn only_a_batch_of_four_fifths_of_the_limit_raises_it() {
+        for (steps, limit) in [(1, 50), (39, 50), (40, 56), (50, 56)] {
+            let (mut size, now) = (size(128, 2 << 20), Instant::now());
+            size.too_many(100, now);
+            assert_eq!(size.steps(), 50);
+            size.accepted(steps, 10, now);
+            assert_eq!(size.steps(), limit, "{steps}");
+        }
+    }
+
+    #[test]
     fn a_refused_size_is_tried_again_after_a_long_time() {
         let (mut size, now) = (size(128, 2 << 20), Instant::now());
         size.too_many(100, now);

@@ -98,6 +98,11 @@ mod tests {
         plan.changed();
         plan.changed();
         assert_eq!(plan.next_work(now), Some(now + PAUSE));
+        assert_eq!(
+            plan.next_work(now + PAUSE),
+            None,
+            "it waits for a true list"
+        );
         assert!(!plan.write(true, now + PAUSE / 2));
         assert!(!plan.write(false, now + PAUSE));
         assert!(plan.write(true, now + PAUSE * 2));

@@ -367,3 +367,6 @@ fn difference(
         (None, None) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

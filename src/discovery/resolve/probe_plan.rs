@@ -108,8 +108,8 @@ mod tests {
         assert_eq!(plan.take(now + AGAIN).len(), 1);
         plan.probed(&addr, now + AGAIN);
         plan.forget(&addr);
-        assert!(plan.take(now + AGAIN * 2).is_empty());
         assert_eq!(plan.due(), None);
+        assert!(plan.take(now + AGAIN * 2).is_empty());
     }
 
     #[test]

@@ -94,7 +94,8 @@ mod tests {
         let mut now = Instant::now();
         let mut backoff = RefusalBackoff::new();
         for _ in 0..1000 {
-            refused(&mut backoff, 62, now);
+            refused(&mut backoff, 63, now);
+            assert_eq!(backoff.until, None);
             now += ms(1001);
             refused(&mut backoff, 1, now);
             now += ms(1001);

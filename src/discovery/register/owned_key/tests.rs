@@ -1,6 +1,8 @@
 //! Tests of single transitions of an owned key.
 
+mod leases;
 mod model;
+mod observed;
 
 use super::*;
 

@@ -295,3 +295,24 @@ fn keys_that_may_not_be_deleted_are_abandoned_only_when_they_are_to_be_deleted()
     keys.abandon();
     assert!(keys.is_released());
 }
+
+#[test]
+fn the_lease_of_the_keys_is_the_retired_one_while_any_key_is_on_it() {
+    for moved in 0..3 {
+        let (mut ours, mut keys) = (leases(1), held());
+        ours.retire();
+        keys.lease_retired(lease(1));
+        ours.current = Some(lease(2));
+        let steps = due(&keys, &ours);
+        assert_eq!(steps.len(), 3);
+        keys.begin(&steps);
+        keys.done(moved, Revision::new(20), &ours, |_| true);
+        let stored_at = keys.stored_at().unwrap();
+        let expected = (lease(1), Revision::new(20));
+        assert_eq!((stored_at.lease, stored_at.revision), expected, "{moved}");
+        for n in (0..3).filter(|n| *n != moved) {
+            keys.done(n, Revision::new(20), &ours, |_| true);
+        }
+        assert_eq!(keys.stored_at().unwrap().lease, lease(2));
+    }
+}

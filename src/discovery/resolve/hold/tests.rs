@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -143,6 +145,10 @@ fn the_limit_is_three_times_the_time_to_live_if_that_is_longer() {
     assert_eq!(world.after(SECOND * 61), "");
     assert_eq!(world.after(SECOND * 58), "");
     assert_eq!(world.after(SECOND * 2).matches("Expired").count(), 8);
+    let mut world = World::new(10, Protection::default());
+    world.apply(expired(0..8));
+    assert_eq!(world.hold.due(), Some(world.now + SECOND * 60));
+    assert_eq!(world.after(SECOND * 60).matches("Expired").count(), 8);
 }
 
 #[test]
@@ -159,11 +165,110 @@ fn few_instances_or_a_small_share_or_a_long_time_are_no_mass_expiry() {
     };
     no_mass(World::new(4, Protection::default()), 4, Duration::ZERO);
     no_mass(World::new(10, Protection::default()), 3, Duration::ZERO);
-    no_mass(World::new(20, Protection::default()), 6, SECOND * 6);
+    no_mass(World::new(20, Protection::default()), 9, SECOND * 6);
     no_mass(World::new(100, Protection::off()), 100, Duration::ZERO);
     let mut world = World::new(5, Protection::default());
     let shown = world.apply(expired(0..2));
     assert_eq!(shown.matches("suspect").count(), 2, "40 % of 5: {shown}");
+}
+
+#[test]
+fn expiries_within_exactly_the_time_count_together() {
+    for (pause, suspects) in [(14, 4), (15, 4), (16, 0)] {
+        // Of 11, three are no mass expiry and four are.
+        let mut world = World::new(11, Protection::default().flap_window(SECOND * 20));
+        assert_eq!(world.apply(expired(0..1)), "");
+        world.after(SECOND * pause);
+        let shown = world.apply(expired(1..4));
+        assert_eq!(shown.matches("suspect").count(), suspects, "{pause}");
+    }
+}
+
+#[test]
+fn an_instance_that_expires_again_counts_by_its_last_expiry() {
+    let mut world = World::new(11, Protection::default());
+    world.apply(expired(0..1));
+    world.after(SECOND);
+    world.apply([Change::Added(web(0))]);
+    world.after(SECOND * 10);
+    world.apply(expired(0..1));
+    // The first expiry is longer ago than the time, and the second is not.
+    world.after(SECOND * 6);
+    let shown = world.apply(expired(1..4));
+    assert_eq!(shown.matches("suspect").count(), 3, "{shown}");
+}
+
+#[test]
+fn a_key_that_is_replaced_by_another_of_the_same_instance_is_no_change() {
+    let mut world = World::new(1, Protection::default());
+    world.hold.unexplained(web(0));
+    let (instance, before) = (web(0), web(0));
+    let same = Change::Updated { instance, before };
+    world.hold.apply(same, false, world.now);
+    let steps = [ShownStep::Demoted(web(0)), ShownStep::Promoted(web(0))];
+    assert_eq!(world.hold.take_steps(), steps);
+    let heavier = Arc::new((*web(0)).clone().weight(7));
+    let (instance, before) = (heavier, web(0));
+    assert_eq!(
+        world.apply([Change::Updated { instance, before }]),
+        "~i0 up"
+    );
+}
+
+#[test]
+fn a_bounded_number_of_instances_is_held() {
+    let mut world = World::new(0, Protection::default());
+    for change in expired(0..MAX_HELD + 2) {
+        world.hold.apply(change, false, world.now);
+    }
+    assert_eq!(world.hold.held.len(), MAX_HELD);
+    assert_eq!(world.steps(), "-i65536 Expired, -i65537 Expired");
+}
+
+#[test]
+fn only_what_is_held_is_probed_and_nothing_without_probes() {
+    let mut world = World::new(10, Protection::default());
+    // It expired and is back before the decision.
+    world.apply(expired(0..8).chain([Change::Added(web(3))]));
+    let probes = world.hold.take_probes(world.now);
+    assert!(probes.len() == 7 && !probes.contains(&"h:3".into()));
+    let mut world = World::new(10, Protection::default().probe(false));
+    world.apply(expired(0..8));
+    assert_eq!(world.hold.take_probes(world.now), []);
+}
+
+proptest! {
+    /// The counts and the times agree with the instances that are held, whatever happens.
+    #[test]
+    fn the_counts_are_those_of_the_instances(
+        steps in prop::collection::vec((0u8..7, 0usize..12, 0u64..40), 1..80),
+    ) {
+        let mut world = World::new(12, Protection::default());
+        let mut registered = [true; 12];
+        for (action, n, seconds) in steps {
+            match action {
+                0..=2 if registered[n] => {
+                    registered[n] = false;
+                    let cause = if action == 2 { Cause::Left } else { Cause::Expired };
+                    world.apply([gone(n, cause)]);
+                }
+                0..=2 => {
+                    registered[n] = true;
+                    world.apply([Change::Added(web(n))]);
+                }
+                3 => drop(world.probed(n, Verdict::Dead)),
+                _ => drop(world.after(SECOND * u32::try_from(seconds).unwrap())),
+            }
+            let hold = &world.hold;
+            let present = registered.iter().filter(|registered| **registered);
+            prop_assert_eq!(hold.present, present.count());
+            let lately = hold.held.keys().filter(|name| hold.expired.contains_key(*name));
+            prop_assert_eq!(hold.held_lately, lately.count());
+            let held = hold.held.iter();
+            let due: BTreeSet<_> = held.map(|(name, one)| (one.until, name.clone())).collect();
+            prop_assert_eq!(&hold.due, &due);
+        }
+    }
 }
 
 #[test]

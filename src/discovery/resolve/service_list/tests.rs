@@ -2,6 +2,7 @@
 //! list is explained by what happened.
 
 mod formats;
+mod stages;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -322,6 +323,7 @@ impl Model {
                 };
             }
         }
+        assert_eq!(update.shown, self.shown.len());
         self.pickable = self.list.picks.pickable();
     }
 

@@ -262,6 +262,7 @@ fn refusals_in_a_row_delay_split_groups_until_something_else_is_accepted() {
     }
     assert!(send(&mut plan, now).is_empty());
     assert_eq!(plan.due(now), Some(now + ms(50)), "it was the 64th");
+    assert_eq!(plan.due(now + ms(50)), None, "it can be sent then");
     // An accepted isolated entry shows nothing about the others.
     ends(&mut plan, 0, BatchResult::Answered);
     assert!(send(&mut plan, now).is_empty());
@@ -278,4 +279,22 @@ fn nothing_is_due_while_no_batch_is_split() {
     }
     assert!(plan.split_backoff.waits(now));
     assert_eq!(plan.due(now), None);
+}
+
+#[test]
+fn the_pause_after_a_refused_isolated_entry_is_up_to_10_ms_at_random() {
+    for random in [0.0, 0.1, 0.5, 1.0] {
+        let (mut plan, mut now) = plan();
+        for number in 0..2 {
+            want(&mut plan, [number]);
+            end(&mut plan, Refusal::Step, now);
+        }
+        now += ms(50);
+        want(&mut plan, [0]);
+        let batch = send(&mut plan, now).remove(0);
+        plan.ended(batch.id, BatchResult::Failed(Refusal::Step), now, random);
+        want(&mut plan, [1]);
+        let pause = ms(10).mul_f64(random);
+        assert_eq!(plan.due(now), Some(now + pause), "{random}");
+    }
 }
