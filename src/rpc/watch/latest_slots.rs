@@ -297,8 +297,10 @@ mod tests {
         let now = Instant::now();
         let mut slots = LatestSlots::default();
         slots.add(1, now);
-        slots.stream_opened();
-        slots.stream_opened();
+        for _ in 0..3 {
+            slots.stream_opened();
+            assert_eq!(slots.lost, 1, "each watch counts once");
+        }
         // Added to a stream that is open: nothing can have happened to the store.
         slots.add(2, now);
         slots.watched(2);

@@ -224,6 +224,8 @@ mod tests {
                 .is_err()
         );
         assert!(Watch::key("a").no_put().no_delete().check().is_err());
+        assert!(Watch::key("a").no_put().check().is_ok());
+        assert!(Watch::key("a").no_delete().check().is_ok());
         assert!(Watch::prefix("").check().is_ok());
         assert!(Watch::from("a").check().is_ok());
         assert!(Watch::from(KeyRange::all()).check().is_ok());

@@ -91,6 +91,47 @@ mod tests {
         revisions.iter().map(read).collect()
     }
 
+    fn revisions(events: &[Event]) -> Vec<i64> {
+        events.iter().map(|event| event.revision().get()).collect()
+    }
+
+    #[test]
+    fn a_long_response_is_delivered_in_parts_without_its_newest_revision() {
+        let size = events(&[1])[0].size();
+        for (before, parts) in [
+            (PART_BYTES - 3 * size - 1, [vec![], vec![1, 2, 3, 3, 4]]),
+            (PART_BYTES - 3 * size, [vec![1, 2], vec![3, 3, 4]]),
+        ] {
+            // As if other fragments had come before.
+            let mut fragments = Fragments {
+                bytes: before,
+                ..Fragments::default()
+            };
+            let first = fragments.push(events(&[1, 2, 3]), false, usize::MAX);
+            assert_eq!(revisions(&first.unwrap()), parts[0]);
+            let rest = fragments.push(events(&[3, 4]), true, usize::MAX);
+            assert_eq!(revisions(&rest.unwrap()), parts[1]);
+            assert!(fragments.is_empty() && fragments.bytes == 0);
+        }
+    }
+
+    #[test]
+    fn fragments_are_there_until_the_last_one_or_until_they_are_discarded() {
+        let mut fragments = Fragments::default();
+        for is_discarded in [true, false] {
+            assert!(fragments.is_empty());
+            fragments.push(events(&[1, 1]), false, 1000).unwrap();
+            assert!(!fragments.is_empty());
+            if is_discarded {
+                fragments.clear();
+                continue;
+            }
+            let whole = fragments.push(events(&[1]), true, 1000).unwrap();
+            assert_eq!(revisions(&whole), [1, 1, 1]);
+        }
+        assert!(fragments.is_empty());
+    }
+
     #[test]
     fn the_fragment_limit_applies_to_one_revision() {
         let size = events(&[1])[0].wire_size();

@@ -63,3 +63,45 @@ impl ProgressRequests {
         self.sent_at.map(|at| at + self.repeat_after)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetitions_become_slower_up_to_2_s_and_are_quick_again_when_asked() {
+        let now = Instant::now();
+        let mut requests = ProgressRequests::new();
+        // The first request is no repetition.
+        requests.slow_down();
+        assert_eq!(requests.repeat_at(), None);
+        for _ in 0..2 {
+            for wait in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
+                requests.record(now);
+                let due = now + Duration::from_millis(wait);
+                assert_eq!(requests.repeat_at(), Some(due));
+                requests.slow_down();
+            }
+            requests.reset_pace();
+        }
+    }
+
+    #[test]
+    fn the_requests_of_a_stream_are_not_those_of_the_next_one() {
+        let now = Instant::now();
+        let mut requests = ProgressRequests::new();
+        assert!(!requests.is_unanswered());
+        requests.record(now);
+        assert!(requests.is_unanswered());
+        requests.answered += 1;
+        assert!(!requests.is_unanswered());
+        requests.record(now);
+        assert!(requests.is_unanswered());
+        requests.stream_opened();
+        assert!(!requests.is_unanswered());
+        assert_eq!((requests.sent, requests.answered), (0, 0));
+        assert_eq!(requests.repeat_at(), None);
+        requests.record(now);
+        assert!(requests.is_unanswered());
+    }
+}

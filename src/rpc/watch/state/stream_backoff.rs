@@ -89,6 +89,20 @@ mod tests {
     }
 
     #[test]
+    fn the_events_of_a_stream_say_nothing_about_the_next_one() {
+        let mut streams = StreamBackoff::new();
+        streams.opened();
+        streams.delivered();
+        let waits = (0..8).map(|_| {
+            let wait = streams.next(true, false, 0.999);
+            streams.opened();
+            wait
+        });
+        let waits: Vec<_> = waits.collect();
+        assert!(waits[7] > Duration::from_secs(1), "{waits:?}");
+    }
+
+    #[test]
     fn a_stream_without_a_connection_is_no_failure_of_the_stream() {
         let mut streams = StreamBackoff::new();
         assert_eq!(streams.next(false, false, 0.5), RECONNECT_AFTER);

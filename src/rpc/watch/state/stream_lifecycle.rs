@@ -164,7 +164,7 @@ impl Watches {
         if self.last_message_at + SILENCE_MAX <= now {
             // Releases before 3.4.31 and 3.5.13 never answer for a watch that started in the past
             // and had no events. Such a stream is replaced only once.
-            if self.progress_requests.answered > 0 || self.unanswered_streams == 0 {
+            if self.unanswered_streams == 0 {
                 self.unanswered_streams += u32::from(self.progress_requests.answered == 0);
                 return Err(StreamEnd::Silent(format!(
                     "the server sent nothing in {SILENCE_MAX:?}"

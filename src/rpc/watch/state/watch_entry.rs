@@ -160,3 +160,78 @@ impl WatchEntry {
         error.operation(Operation::about("watch", &self.watch.range))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::types::Revision;
+
+    fn entry() -> WatchEntry {
+        WatchEntry::new(Watch::key("k"))
+    }
+
+    #[test]
+    fn fragments_are_needed_at_the_revision_of_the_oversized_response_only() {
+        for (too_large_at, next, needs) in [
+            (None, None, false),
+            (None, Some(5), false),
+            (Some(5), None, false),
+            (Some(5), Some(5), true),
+            (Some(5), Some(6), false),
+        ] {
+            let entry = WatchEntry {
+                too_large_at,
+                next,
+                ..entry()
+            };
+            assert_eq!(entry.needs_fragments(), needs, "{too_large_at:?} {next:?}");
+        }
+    }
+
+    #[test]
+    fn a_watch_that_was_down_and_caught_up_is_up_again_once() {
+        for (down, next, is_catching_up, up) in [
+            (true, 11, true, true),
+            (true, 10, true, false),
+            (true, 11, false, false),
+            (false, 11, true, false),
+        ] {
+            let mut catch_up = CatchUp::new(Instant::now());
+            if is_catching_up {
+                catch_up.insert(1, Instant::now());
+            }
+            let mut entry = WatchEntry {
+                down,
+                next: Some(next),
+                caught_up_at: 10,
+                ..entry()
+            };
+            assert_eq!(entry.is_up_again(1, &mut catch_up), up);
+            assert_eq!(entry.down, down && !up);
+            assert_eq!(catch_up.is_empty(), up || !is_catching_up);
+            assert!(!entry.is_up_again(1, &mut catch_up), "once");
+        }
+    }
+
+    #[test]
+    fn a_watch_that_saw_the_store_knows_every_revision_that_the_client_saw() {
+        for (created, start_was_read, known) in [
+            (false, false, 20),
+            (true, false, 30),
+            (false, true, 30),
+            (true, true, 30),
+        ] {
+            let mut entry = WatchEntry {
+                created,
+                start_was_read,
+                ..WatchEntry::new(Watch::key("k").after(Revision::new(20)))
+            };
+            assert_eq!(entry.known(30), known);
+            assert_eq!(entry.known(10), 20);
+            entry.delivered_to = 40;
+            assert_eq!(entry.known(30), if known == 20 { 20 } else { 40 });
+        }
+    }
+}

@@ -87,6 +87,9 @@ mod tests {
             "its cancellation is in flight"
         );
         wire_ids.cancelled_ended(1);
+        wire_ids.insert(2, 12);
+        wire_ids.remove(2);
+        assert_eq!((wire_ids.get(2), wire_ids.is_empty()), (None, true));
         wire_ids.insert(1, 11);
         assert!(wire_ids.watches().eq([11]));
         assert!(wire_ids.cancel(1));

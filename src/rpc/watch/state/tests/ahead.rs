@@ -82,6 +82,71 @@ fn it_starts_earlier_once_only() {
 }
 
 #[test]
+fn a_watch_that_was_created_without_a_revision_stays() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    state.on(events(0, 11, &[11], false), now, 0.5);
+    let ahead = Watch::key("k").start_revision(Revision::new(101));
+    state.on(Input::Add(2, ahead), now, 0.5);
+    state.on(created(1, 0), now, 0.5);
+    state.on(Input::Progress(1), now, 0.5);
+    let actions = state.on(Input::Tick, now + SOON, 0.5);
+    assert_eq!((asks(&actions), cancels(&actions)), (1, vec![]));
+    assert!(starts(&actions).is_empty());
+}
+
+#[test]
+fn progress_of_a_watch_that_is_ahead_has_the_revision_that_the_store_has() {
+    let (mut state, now) = one_live_and_one_ahead();
+    let actions = state.on(Input::Progress(2), now, 0.5);
+    assert!(matches!(
+        &actions[..],
+        [.., Action::Read(_), _] | [.., Action::Read(_)]
+    ));
+    let actions = state.on(Input::Read(Ok(50)), now, 0.5);
+    assert_eq!(delivered(&actions), [(2, 50)]);
+}
+
+#[test]
+fn an_early_start_that_is_refused_for_a_compaction_is_followed_by_the_late_one() {
+    for (compacted, reason, end) in [
+        (50, "", None),
+        (101, "", None),
+        (102, "", Some(ErrorKind::Compacted)),
+        (0, "x", Some(ErrorKind::Server)),
+    ] {
+        let (mut state, now) = one_live_and_one_ahead();
+        state.on(Input::Progress(1), now, 0.5);
+        assert_eq!(starts(&state.on(Input::Tick, now + SOON, 0.5)), [11]);
+        let refused = Input::Message(WatchResponse {
+            header: header(200),
+            watch_id: -1,
+            created: true,
+            canceled: true,
+            compact_revision: compacted,
+            cancel_reason: reason.into(),
+            ..Default::default()
+        });
+        let actions = state.on(refused, now + SOON, 0.5);
+        assert_eq!(last_error(&actions).is_some(), end.is_some(), "{actions:?}");
+        let late = if end.is_none() { vec![101] } else { vec![] };
+        assert_eq!(starts(&actions), late);
+    }
+    // A watch without an early start ends.
+    let (mut state, now) = one_live(Watch::key("k"));
+    let old = Watch::key("k").start_revision(Revision::new(5));
+    state.on(Input::Add(2, old), now, 0.5);
+    let refused = Input::Message(WatchResponse {
+        header: header(200),
+        created: true,
+        canceled: true,
+        compact_revision: 7,
+        ..Default::default()
+    });
+    let actions = state.on(refused, now, 0.5);
+    assert_eq!(last_error(&actions), Some(ErrorKind::Compacted));
+}
+
+#[test]
 fn a_watch_that_the_store_has_reached_stays() {
     let (mut state, now) = one_live_and_one_ahead();
     state.on(events(0, 101, &[101], false), now, 0.5);

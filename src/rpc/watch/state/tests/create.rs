@@ -1,6 +1,7 @@
 //! Creating and cancelling watches, and the reads before that.
 
 use super::*;
+use crate::types::key_range::KeyRange;
 
 #[test]
 fn the_watch_id_of_a_refused_create_is_ignored() {
@@ -18,6 +19,25 @@ fn the_watch_id_of_a_refused_create_is_ignored() {
         );
         let actions = state.on(events(0, 11, &[11], false), now, 0.5);
         assert!(matches!(&actions[..], [Action::Deliver { id: 1, .. }]));
+    }
+}
+
+#[test]
+fn each_mark_of_a_refusal_is_enough() {
+    for (canceled, watch_id, reason) in [(true, 5, ""), (false, -1, ""), (false, 5, "no")] {
+        let (mut state, now) = one_live(Watch::key("k"));
+        let watch = Watch::key("x").start_revision(Revision::new(5));
+        state.on(Input::Add(2, watch), now, 0.5);
+        let refusal = Input::Message(WatchResponse {
+            header: header(10),
+            watch_id,
+            created: true,
+            canceled,
+            cancel_reason: reason.into(),
+            ..Default::default()
+        });
+        let actions = state.on(refusal, now, 0.5);
+        assert!(matches!(actions[..], [Action::Finish(2, _)]), "{actions:?}");
     }
 }
 
@@ -132,6 +152,35 @@ fn a_denied_read_ends_only_its_own_watch() {
 }
 
 #[test]
+fn a_read_that_fails_for_another_reason_ends_the_stream_and_no_watch() {
+    let now = Instant::now();
+    let mut state = Watches::new(KIND, now);
+    state.on(Input::Add(1, Watch::key("a")), now, 0.5);
+    state.on(Input::Opened, now, 0.5);
+    let failed = StreamEnd::Answer(ServerError::read(14, "etcdserver: no leader"));
+    let actions = state.on(Input::Read(Err(failed)), now, 0.5);
+    assert!(
+        matches!(actions[..], [Action::Close(_), Action::Open]),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_watch_that_pauses_during_its_read_is_not_created() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    state.on(events(0, 20, &[11, 12], false), now, 0.5);
+    state.on(Input::Ended(StreamEnd::Eof), now, 0.0);
+    state.on(Input::Opened, now, 0.5);
+    state.on(Input::Full(1, 12), now, 0.5);
+    let actions = state.on(Input::Read(Ok(20)), now, 0.5);
+    assert!(actions.is_empty(), "{actions:?}");
+    // With room it is read for again.
+    let actions = state.on(Input::Room(1), now, 0.5);
+    assert!(matches!(actions[..], [Action::Read(_)]), "{actions:?}");
+    assert_eq!(starts(&state.on(Input::Read(Ok(20)), now, 0.5)), [12]);
+}
+
+#[test]
 fn an_unanswered_create_abandons_the_stream() {
     let now = Instant::now();
     let mut state = Watches::new(KIND, now);
@@ -174,17 +223,26 @@ fn an_answer_to_a_create_may_wait_behind_a_long_message() {
 }
 
 #[test]
-fn a_create_refused_as_too_large_ends_only_the_watch_with_the_longest_key() {
-    let (mut state, now) = one_live(Watch::key("k"));
-    for (id, key) in [(2, "short".to_owned()), (3, "long".repeat(99))] {
-        let watch = Watch::key(key).start_revision(Revision::new(5));
-        state.on(Input::Add(id, watch), now, 0.5);
+fn a_create_refused_as_too_large_ends_only_the_watch_with_the_longest_range() {
+    let key = |key: &str| KeyRange::key(key.to_owned());
+    let range = |start: &str, end: &str| KeyRange::range(start.to_owned(), end.to_owned());
+    for (short, long) in [
+        (key("short"), key(&"long".repeat(99))),
+        // By the sum of both parts.
+        (range("aaaa", "bbbb"), key("aaaaaaaaaaaa")),
+        (range("aaaa", "bbbb"), range("a", "bbbbbbbbb")),
+    ] {
+        let (mut state, now) = one_live(Watch::key("k"));
+        for (id, range) in [(2, &short), (3, &long), (4, &short)] {
+            let watch = Watch::range(range.clone()).start_revision(Revision::new(5));
+            state.on(Input::Add(id, watch), now, 0.5);
+        }
+        let refused = ServerError::read(8, "grpc: received message larger than max (9 vs. 4)");
+        let actions = state.on(Input::Ended(StreamEnd::Answer(refused)), now, 0.0);
+        let ended = actions.iter().filter_map(|action| match action {
+            Action::Finish(id, error) => Some((*id, error.kind())),
+            _ => None,
+        });
+        assert!(ended.eq([(3, ErrorKind::TooLarge)]), "{actions:?}");
     }
-    let refused = ServerError::read(8, "grpc: received message larger than max (9 vs. 4)");
-    let actions = state.on(Input::Ended(StreamEnd::Answer(refused)), now, 0.0);
-    let ended = actions.iter().filter_map(|action| match action {
-        Action::Finish(id, error) => Some((*id, error.kind())),
-        _ => None,
-    });
-    assert!(ended.eq([(3, ErrorKind::TooLarge)]), "{actions:?}");
 }

@@ -4,6 +4,7 @@ mod ahead;
 mod create;
 mod histories;
 mod hostile;
+mod large;
 pub(super) mod model;
 mod resume;
 mod store_loss;

@@ -1,6 +1,7 @@
 //! Tests of the revision at which a watch resumes, and of progress.
 
 use super::*;
+use crate::rpc::namespace::Namespace;
 
 #[test]
 fn a_watch_resumes_after_its_last_event_and_not_after_the_header() {
@@ -41,6 +42,51 @@ fn a_late_progress_response_does_not_apply_to_a_newer_watch() {
     assert_eq!(again, [2, 11]);
 }
 
+#[test]
+fn a_late_progress_response_covers_a_newer_watch_if_the_store_has_grown_since() {
+    for (start, revision, resumed) in [
+        (2, 9, 2),
+        (2, 10, 2),
+        (9, 10, 9),
+        (10, 10, 10),
+        (11, 10, 11),
+        (2, 12, 13),
+    ] {
+        let (mut state, now) = one_live(Watch::key("k"));
+        state.on(Input::Progress(1), now, 0.5);
+        let newer = Watch::key("k").start_revision(Revision::new(start));
+        state.on(Input::Add(2, newer), now, 0.5);
+        state.on(created(1, 10), now, 0.5);
+        state.on(events(-1, revision, &[], false), now, 0.5);
+        let mut again = starts(&reopened(&mut state, now, 20));
+        again.sort_unstable();
+        let mut expected = [resumed, 11.max(revision + 1)];
+        expected.sort_unstable();
+        assert_eq!(again, expected, "{start} at {revision}");
+    }
+}
+
+#[test]
+fn a_progress_response_covers_the_watches_from_before_its_request() {
+    let (mut state, now) = one_live(Watch::key("k"));
+    let history = Watch::key("k").start_revision(Revision::new(5));
+    state.on(Input::Add(2, history), now, 0.5);
+    state.on(created(1, 10), now, 0.5);
+    state.on(Input::Progress(1), now, 0.5);
+    state.on(events(-1, 10, &[], false), now, 0.5);
+    assert_eq!(starts(&reopened(&mut state, now, 10)), [11, 11]);
+}
+
+#[test]
+fn progress_of_no_revision_of_the_store_changes_nothing() {
+    for revision in [-1, 0, i64::MAX] {
+        let (mut state, now) = one_live(Watch::key("k").progress_notify());
+        let actions = state.on(events(0, revision, &[], false), now, 0.5);
+        assert!(actions.is_empty(), "{actions:?}");
+        assert_eq!(starts(&reopened(&mut state, now, i64::MAX)), [11]);
+    }
+}
+
 // Fault: F28
 #[test]
 fn fragments_are_joined_and_discarded_with_their_stream() {
@@ -55,7 +101,14 @@ fn fragments_are_joined_and_discarded_with_their_stream() {
         matches!(&whole[..], [Action::Deliver { response, .. }] if response.events().len() == 4)
     );
     state.on(events(0, 20, &[14], true), now, 0.5);
-    assert_eq!(starts(&reopened(&mut state, now, 20)), [14]);
+    // Progress between fragments does not cover them.
+    state.on(events(0, 40, &[], false), now, 0.5);
+    assert_eq!(starts(&reopened(&mut state, now, 40)), [14]);
+    state.on(created(0, 40), now, 0.5);
+    let again = state.on(events(0, 40, &[14], false), now, 0.5);
+    assert!(
+        matches!(&again[..], [Action::Deliver { response, .. }] if response.events().len() == 1)
+    );
 }
 
 #[test]
@@ -74,6 +127,23 @@ fn a_watch_that_has_caught_up_answers_a_progress_request_with_a_read() {
     // A watch that has not caught up waits for the answer of the server.
     state.on(Input::Progress(1), now, 0.5);
     assert!(state.on(Input::Read(Ok(11)), now, 0.5).is_empty());
+}
+
+#[test]
+fn events_in_a_namespace_are_delivered_without_its_prefix() {
+    let namespace = Namespace::new("app/".into()).unwrap();
+    let (mut state, now) = one_live(Watch::prefix("").within(&namespace));
+    let message = WatchResponse {
+        header: header(20),
+        events: vec![event(11, "app/k"), event(12, "k")],
+        ..Default::default()
+    };
+    let actions = state.on(Input::Message(message), now, 0.5);
+    let [Action::Deliver { response, .. }] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    let keys: Vec<_> = response.events().iter().map(|event| event.key()).collect();
+    assert_eq!(keys, ["k"]);
 }
 
 #[test]

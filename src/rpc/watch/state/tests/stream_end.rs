@@ -124,3 +124,122 @@ fn a_short_stream_that_delivered_an_event_resets_the_backoff() {
         state.on(created(0, revision), now, 0.5);
     }
 }
+
+/// When a stream is closed for its silence, in whole seconds after `begun`, if it is within a time.
+fn silent_after(state: &mut Watches, begun: Instant, within: u64) -> Option<u64> {
+    // More steps than it has reasons to wake up.
+    for _ in 0..1000 {
+        let due = state.deadline()?;
+        let after = (due - begun).as_secs();
+        if after > within {
+            return None;
+        }
+        let actions = state.on(Input::Tick, due, 0.0);
+        let is_close = |action: &Action| matches!(action, Action::Close(MemberCondition::Silent));
+        if actions.iter().any(is_close) {
+            return Some(after);
+        }
+    }
+    panic!("it wakes up all the time");
+}
+
+/// Opens the stream again, and creates the only watch, which has everything before the revision of the store.
+fn created_again(state: &mut Watches, now: Instant) {
+    state.on(Input::Opened, now, 0.5);
+    state.on(Input::Read(Ok(12)), now, 0.5);
+    state.on(created(0, 12), now, 0.5);
+}
+
+#[test]
+fn a_server_that_never_answers_costs_one_stream_and_one_that_did_costs_one_more() {
+    let (mut state, mut now) = one_live(Watch::key("k"));
+    state.on(events(0, 11, &[11], false), now, 0.5);
+    assert_eq!(silent_after(&mut state, now, 300), Some(60));
+    now += Duration::from_secs(60);
+    created_again(&mut state, now);
+    assert_eq!(silent_after(&mut state, now, 300), None);
+    now += Duration::from_secs(300);
+    state.on(events(-1, 12, &[], false), now, 0.5);
+    assert_eq!(silent_after(&mut state, now, 300), Some(60));
+    // It answered on that stream, so the next one is closed as well.
+    now += Duration::from_secs(60);
+    created_again(&mut state, now);
+    assert_eq!(silent_after(&mut state, now, 300), Some(60));
+}
+
+/// The watches that are reported as up again.
+fn ups(actions: &[Action]) -> Vec<u64> {
+    let up = |action: &Action| match action {
+        Action::Up(id) | Action::Deliver { id, up: true, .. } => Some(*id),
+        _ => None,
+    };
+    actions.iter().filter_map(up).collect()
+}
+
+#[test]
+fn a_watch_is_up_again_when_it_was_created_by_a_server_whose_progress_is_not_reliable() {
+    for orders_progress in [true, false] {
+        // The version is known before the watch is created, or after it.
+        for is_known_first in [true, false] {
+            let (mut state, now) = one_live(Watch::key("k"));
+            reopened(&mut state, now, 20);
+            let mut inputs = [Input::Version { orders_progress }, created(0, 20)];
+            if !is_known_first {
+                inputs.reverse();
+            }
+            let mut up = Vec::new();
+            for input in inputs {
+                up.extend(ups(&state.on(input, now, 0.5)));
+            }
+            assert_eq!(up.is_empty(), orders_progress);
+            // Events that it missed are delivered, and it is not up a second time.
+            let actions = state.on(events(0, 20, &[20], false), now, 0.5);
+            assert_eq!(ups(&actions).is_empty(), !orders_progress);
+        }
+    }
+}
+
+#[test]
+fn a_watch_counts_as_up_again_after_5_s_only_if_no_progress_is_answered() {
+    for is_answered in [false, true] {
+        let (mut state, begun) = one_live(Watch::key("k"));
+        reopened(&mut state, begun, 20);
+        state.on(created(0, 20), begun, 0.5);
+        let orders_progress = true;
+        state.on(Input::Version { orders_progress }, begun, 0.5);
+        if is_answered {
+            // The answer to a request from before the watch.
+            state.on(Input::Progress(1), begun, 0.5);
+            state.progress_requests.answered += 1;
+        }
+        let mut up = None;
+        while let Some(due) = state.deadline()
+            && due <= begun + Duration::from_secs(20)
+        {
+            if !ups(&state.on(Input::Tick, due, 0.5)).is_empty() {
+                assert_eq!(up.replace((due - begun).as_secs()), None, "once");
+            }
+        }
+        assert_eq!(up, (!is_answered).then_some(5));
+    }
+}
+
+#[test]
+fn a_stream_that_could_not_connect_is_tried_again_soon_and_one_that_was_refused_at_once() {
+    let text = || "no".to_owned();
+    for (end, waits) in [
+        (StreamEnd::Unconnected(text()), true),
+        (StreamEnd::TlsFailed(text()), true),
+        (StreamEnd::Broken(text()), false),
+        (StreamEnd::Eof, false),
+    ] {
+        let now = Instant::now();
+        let mut state = Watches::new(KIND, now);
+        state.on(Input::Add(1, Watch::key("k")), now, 0.5);
+        let actions = state.on(Input::Ended(end), now, 0.5);
+        let opens = |action: &Action| matches!(action, Action::Open);
+        assert_eq!(actions.iter().any(opens), !waits, "{actions:?}");
+        let soon = now + Duration::from_millis(20);
+        assert_eq!(state.deadline(), waits.then_some(soon));
+    }
+}
