@@ -313,6 +313,23 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_of_a_message_but_the_last_one_leaves_it_open() {
+        let messages = [response(1, 10), response(2, 2 * LARGE), response(3, 0)];
+        for (limit, message) in messages.iter().flat_map(|m| [(1 << 20, m), (5, m)]) {
+            let mut splitter = MessageSplitter::new(limit);
+            assert!(!splitter.is_inside_message());
+            let bytes = framed(message);
+            for (n, byte) in bytes.iter().enumerate() {
+                splitter
+                    .split(&mut Bytes::copy_from_slice(&[*byte]))
+                    .unwrap();
+                let is_last = n + 1 == bytes.len();
+                assert_eq!(splitter.is_inside_message(), !is_last, "{n}");
+            }
+        }
+    }
+
+    #[test]
     fn bytes_that_are_not_grpc_are_a_protocol_error() {
         for pieces in 1..6 {
             let RpcError::Status(answer) = read(b"<html>", pieces, 100).unwrap_err() else {

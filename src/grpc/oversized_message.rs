@@ -209,7 +209,27 @@ mod tests {
 
     #[test]
     fn the_outline_of_a_message_of_numbers_is_bounded() {
-        let numbers = [0x10, 0x01].repeat(MOST_KEPT);
-        assert_eq!(outline(&numbers, 64), Err(Malformed));
+        let numbers = |bytes| [0x10, 0x01].repeat(bytes / 2);
+        assert_eq!(outline(&numbers(2 * MOST_KEPT), 64), Err(Malformed));
+        assert_eq!(outline(&numbers(MOST_KEPT + 2), 64), Err(Malformed));
+        let most = numbers(MOST_KEPT);
+        assert_eq!(outline(&most, 64), Ok((most.into(), 0)));
+    }
+
+    #[test]
+    fn numbers_of_every_width_are_kept_and_everything_else_but_the_header_is_skipped() {
+        let varint = &[0x10, 0x96, 0x01][..];
+        let eight = &[0x19, 1, 2, 3, 4, 5, 6, 7, 8];
+        let four = &[0x25, 1, 2, 3, 4];
+        let header = &[0x0a, 2, 0x18, 7];
+        let short = &[0x32, 3, b'a', b'b', b'c'];
+        // A header that is longer than any of etcd.
+        let long = [&[0x0a, 0x81, 0x02][..], &[b'x'; 257]].concat();
+        let longest = [&[0x0a, 0x80, 0x02][..], &[b'y'; 256]].concat();
+        let all = [varint, eight, short, four, &long, header, &longest].concat();
+        let kept = [varint, eight, four, header, &longest].concat();
+        for pieces in [1, 2, 5, all.len()] {
+            assert_eq!(outline(&all, pieces), Ok((kept.clone().into(), 2)));
+        }
     }
 }

@@ -25,7 +25,9 @@ fn bucket(micros: u64) -> usize {
     let exponent = micros.ilog2();
     let step = (micros >> (exponent - STEP_BITS)) & (STEPS - 1);
     let index = u64::from(exponent + 1 - STEP_BITS) * STEPS + step;
-    usize::try_from(index).map_or(BUCKETS - 1, |index| index.min(BUCKETS - 1))
+    usize::try_from(index)
+        .unwrap_or(usize::MAX)
+        .min(BUCKETS - 1)
 }
 
 /// The upper bound of a bucket in microseconds, exclusive.

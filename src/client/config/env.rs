@@ -176,7 +176,26 @@ fn wrong(name: &str, why: impl AsRef<str>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    /// The variables of a process are set before it starts, so the test runs itself again.
+    #[test]
+    fn the_variables_of_this_process_are_read() {
+        const NAME: &str = "client::config::env::tests::the_variables_of_this_process_are_read";
+        const ENDPOINT: &str = "127.0.0.1:23790";
+        if std::env::var("ETCD_ENDPOINTS").is_ok_and(|list| list == ENDPOINT) {
+            assert_eq!(Config::from_env().unwrap().endpoints, [ENDPOINT]);
+            return;
+        }
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again
+            .args(["--exact", NAME])
+            .env("ETCD_ENDPOINTS", ENDPOINT);
+        let output = String::from_utf8(again.output().unwrap().stdout).unwrap();
+        assert!(output.contains("1 passed"), "{output}");
+    }
 
     #[test]
     fn variables_that_are_empty_or_of_others_are_not_there() {

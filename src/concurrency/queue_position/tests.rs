@@ -321,3 +321,39 @@ fn the_first_key_of_a_queue_has_the_oldest_revision() {
     }
     assert_eq!(position.turn(None, None), QueueTurn::Gone);
 }
+
+#[test]
+fn the_transactions_of_a_contender_are_those_that_the_queue_is_built_on() {
+    let lease = LeaseId::new(7).unwrap();
+    let request = PositionRequest {
+        key: "q/b".into(),
+        value: "me".into(),
+        lease,
+        before: KeyRange::prefix("q/"),
+    };
+    let put = || Put::new("q/b", "me").lease(lease);
+    // With the oldest first.
+    let first = || {
+        Get::prefix("q/")
+            .sort(SortTarget::CreateRevision, SortOrder::Ascend)
+            .limit(1)
+    };
+    let own = || Get::key("q/b");
+    let enqueue = Txn::when([Compare::create_revision("q/b").eq(Revision::NONE)])
+        .then([put()])
+        .then([first()])
+        .or_else([own(), first()]);
+    assert_eq!(request.enqueue(), enqueue);
+    let enqueue_if_first = Txn::when([Compare::version(KeyRange::prefix("q/")).eq(0)])
+        .then([put()])
+        .or_else([first(), own()]);
+    assert_eq!(request.enqueue_if_first(), enqueue_if_first);
+    // The newest of those that are older than its own.
+    let older = Get::prefix("q/")
+        .sort(SortTarget::CreateRevision, SortOrder::Descend)
+        .limit(1)
+        .max_create_revision(Revision::new(6))
+        .keys_only();
+    let read_turn = Txn::always([own().keys_only(), older]);
+    assert_eq!(request.position(Revision::new(7)).read_turn(), read_turn);
+}

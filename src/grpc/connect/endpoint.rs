@@ -341,6 +341,10 @@ mod tests {
         ] {
             assert!(refused(&mixed, false).contains("mixed"), "{mixed:?}");
         }
+        let order = refused(&["http://a:1", "https://b:1"], false);
+        assert!(order.ends_with("https://b:1 and http://a:1"), "{order}");
+        #[cfg(feature = "__tls")]
+        assert_eq!(parse_all(["https://b:1", "c:1"], true).unwrap().len(), 2);
         assert_eq!(parse_all(["a:1", "http://a:1"], false).unwrap().len(), 1);
         #[cfg(not(feature = "__tls"))]
         assert!(refused(&["https://b:1"], false).contains("feature `tls`"));

@@ -271,6 +271,17 @@ mod tests {
         assert_eq!((none.len(), none.is_empty()), (0, true));
     }
 
+    #[test]
+    fn the_revision_advances_without_changes_and_never_goes_back() {
+        let mut snapshot = Snapshot::default();
+        snapshot.reset(vec![kv(1, 1)], Revision::new(5));
+        for (revision, then) in [(5, 5), (8, 8), (7, 8)] {
+            snapshot.advance(Revision::new(revision));
+            assert_eq!(snapshot.revision(), Revision::new(then));
+        }
+        assert_eq!(snapshot.len(), 1);
+    }
+
     // Case: LS-07
     #[test]
     fn a_snapshot_that_is_held_does_not_change() {

@@ -131,8 +131,6 @@ impl<'a> HttpReply<'a> {
             let before = (self.framing, self.pending.len());
             match self.framing {
                 Framing::Head => self.head()?,
-                // The status was all that is expected.
-                _ if self.expected.body.is_none() => return Ok(()),
                 Framing::Length(0) => self.framing = Framing::End,
                 Framing::Length(left) => self.framing = Framing::Length(left - self.take(left)),
                 Framing::Close => drop(self.take(u64::MAX)),

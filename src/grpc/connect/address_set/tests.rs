@@ -123,6 +123,23 @@ fn addresses_of_a_removed_endpoint_are_removed_also_while_connected() {
     set.disconnected(known);
 }
 
+#[test]
+fn an_address_that_its_name_lost_stays_while_it_is_connected() {
+    let now = Instant::now();
+    let mut set = of(&["a:1"]);
+    look_up(&mut set, Ok(vec![ip(1), ip(2)]), now);
+    let ids: Vec<usize> = set.dialable().map(|entry| entry.id).collect();
+    set.connected(ids[0]);
+    look_up(&mut set, Ok(vec![ip(3)]), now + ms(5000));
+    assert_eq!(set.dialable().count(), 1);
+    let known = |set: &AddressSet| ids.iter().map(|id| set.get(*id).is_some()).collect();
+    let is_known: Vec<bool> = known(&set);
+    assert_eq!(is_known, [true, false]);
+    set.disconnected(ids[0]);
+    let is_known: Vec<bool> = known(&set);
+    assert_eq!(is_known, [false, false]);
+}
+
 /// The budget of an endpoint after any number of dials of failing addresses, at any time.
 #[test]
 fn an_endpoint_dials_four_failing_addresses_at_once_and_eight_in_a_second() {

@@ -292,6 +292,39 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_server_has_255_bytes_at_most() {
+        let question = question(7, NAME).unwrap();
+        for (lengths, is_read) in [
+            (&[63, 63, 63, 63][..], true),
+            (&[63, 63, 63, 62, 1], false),
+            (&[63, 63, 63, 62, 63], false),
+        ] {
+            let labels = lengths.iter().map(|length| "a".repeat(*length));
+            let labels: Vec<String> = labels.collect();
+            let mut host = Vec::new();
+            for label in &labels {
+                host.push(label.len() as u8);
+                host.extend(label.as_bytes());
+            }
+            host.push(0);
+            let servers = vec![Server {
+                priority: 1,
+                weight: 0,
+                host: labels.join("."),
+                port: 2379,
+            }];
+            assert_eq!(
+                answer(
+                    &question,
+                    &reply(&question, 0x8180, &[record(33, 1, 2379, &host)])
+                ),
+                is_read.then_some(Answer::Servers(servers)),
+                "{lengths:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_record_may_repeat_its_name_and_refer_to_a_distant_one() {
         let question = question(7, NAME).unwrap();
         let mut plain = question[12..question.len() - 4].to_vec();

@@ -11,10 +11,15 @@ fn refused(role: StreamRole, kind: ErrorKind) -> Input {
 /// A schedule whose lease 1 was renewed at 0 and refused on the shared stream at the time of its next renewal. The
 /// renewal is sent again on the isolated stream. Returns that time.
 fn isolated(seed: u64) -> (RenewalSchedule, u64) {
+    isolated_with(seed, TTL)
+}
+
+/// As [`isolated`], with a time to live in seconds.
+fn isolated_with(seed: u64, ttl: i64) -> (RenewalSchedule, u64) {
     let mut schedule = RenewalSchedule::new(seed);
     schedule.on(add(1), at(0));
     schedule.on(Input::Opened(StreamRole::Shared), at(0));
-    schedule.on(answer(1, TTL), at(0));
+    schedule.on(answer(1, ttl), at(0));
     let (sent, actions) = run(&mut schedule, 60_000);
     assert_eq!(actions, [Action::Send(StreamRole::Shared, lease(1))]);
     let denied = refused(StreamRole::Shared, ErrorKind::PermissionDenied);
@@ -93,6 +98,28 @@ fn a_renewal_that_is_refused_alone_is_repeated_after_growing_waits_until_the_lea
     }
     // Spread over the whole half, so that many clients do not repeat together.
     assert!((355..=395).contains(&(first_waits / 200)), "{first_waits}");
+}
+
+#[test]
+fn a_refused_renewal_is_repeated_within_a_quarter_of_the_time_that_is_left() {
+    for seed in 0..50 {
+        let (mut schedule, mut before) = isolated_with(seed, 3);
+        for _ in 0..3 {
+            let denied = refused(StreamRole::Isolated, ErrorKind::PermissionDenied);
+            schedule.on(denied, at(before));
+            let now = loop {
+                let (now, actions) = run(&mut schedule, 3_000);
+                if actions.contains(&Action::Open(StreamRole::Isolated)) {
+                    break now;
+                }
+                assert!(now < 3_000, "seed {seed}: none after {before} ms");
+            };
+            let (wait, most) = (now - before, (3_000 - before) / 4);
+            assert!(wait <= most + 1, "seed {seed}: {wait} and not {most} ms");
+            before = now;
+            send_alone(&mut schedule, now);
+        }
+    }
 }
 
 #[test]

@@ -182,6 +182,31 @@ fn the_unanswered_renewal_with_the_earliest_deadline_decides() {
 }
 
 #[test]
+fn a_lost_stream_is_opened_again_within_a_quarter_of_the_time_that_is_left() {
+    let open = Action::Open(StreamRole::Shared);
+    for seed in 0..50 {
+        let mut schedule = RenewalSchedule::new(seed);
+        schedule.on(add(1), at(0));
+        schedule.on(Input::Opened(StreamRole::Shared), at(0));
+        schedule.on(answer(1, 5), at(0));
+        // Until less than the shortest wait is left.
+        let (mut now, mut opens) = (0, 0);
+        while now < 4_700 {
+            let before = now;
+            let mut actions = schedule.on(broken(), at(now));
+            while !actions.contains(&open) {
+                assert!(now < 5_000, "seed {seed}: none after {before} ms");
+                (now, actions) = run(&mut schedule, 5_000);
+            }
+            opens += 1;
+            let (wait, most) = (now - before, (5_000 - before) / 4);
+            assert!(wait <= most + 1, "seed {seed}: {wait} and not {most} ms");
+        }
+        assert!(opens > 10, "seed {seed}: {opens}");
+    }
+}
+
+#[test]
 fn an_answer_ends_the_pauses_between_streams() {
     let mut schedule = asked();
     schedule.on(answer(1, 3600), at(0));
