@@ -3,7 +3,7 @@
 //! clients.
 //!
 //! ```sh
-//! ETCD_BLOCKING_SOAK_SECONDS=7200 cargo test --release --test chaos soak::run -- --nocapture
+//! MALLOC_ARENA_MAX=1 ETCD_BLOCKING_SOAK_SECONDS=7200 cargo test --release --test chaos soak::run -- --nocapture
 //! ```
 //!
 //! `ETCD_BLOCKING_SOAK_SECONDS` sets how long faults are injected (8), `ETCD_BLOCKING_SOAK_EVERY` the seconds from one

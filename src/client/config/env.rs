@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::span;
 use super::values::Config;
+use crate::client::into_endpoints::split;
 use crate::error::{Error, Operation, Result};
 
 impl Config {
@@ -99,7 +100,6 @@ impl Vars {
             Some(list) => Some(list),
             None => self.text("ETCDCTL_ENDPOINTS")?,
         };
-        let split = |list: &str| list.split(',').map(|one| one.trim().to_owned()).collect();
         Ok(list.map(split).unwrap_or_default())
     }
 

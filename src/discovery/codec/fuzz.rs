@@ -67,6 +67,10 @@ pub(crate) fn codecs(data: &[u8]) {
         if !expected.is_pickable() && again.status == Status::OutOfService {
             // Some formats have one state for every instance that takes no calls, which one of weight 0 is.
             expected.status = again.status;
+            if format.name() == "rpcx" {
+                // That state takes the place of another one.
+                expected.meta.remove("state");
+            }
         }
         assert_eq!(again, expected, "{}", format.name());
         assert_eq!(encoded(&format, &again).0, again, "{}", format.name());

@@ -18,7 +18,7 @@ use crate::discovery::status::Status;
 ///
 /// The address is the id. The metadata is the query, together with the entries `version`, `weight` (unless it
 /// is 1), `zone`, and one entry `tag` for each tag. Endpoints are not stored. An instance that takes no calls has
-/// `state=inactive`, and is read as [`Status::OutOfService`].
+/// `state=inactive`, in place of any other `state`, and is read as [`Status::OutOfService`].
 ///
 /// ```
 /// use etcd_blocking::Instance;

@@ -55,7 +55,8 @@ impl Endpoint {
             Some(_) => return wrong("the scheme must be http, https, unix or unixs"),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if authority.contains('@') {
+        // Not only in the authority: a password may contain a slash, and its beginning would be read as the port.
+        if rest.contains('@') {
             return wrong("credentials do not belong in an endpoint; pass them to the client");
         }
         if text.contains(',') {
@@ -151,6 +152,11 @@ fn redacted(text: &str) -> Cow<'_, str> {
         Some((_, host)) => Cow::Owned(format!("***@{host}")),
         None => Cow::Borrowed(text),
     }
+}
+
+/// Whether the text names a socket file.
+pub(crate) fn is_socket(text: &str) -> bool {
+    socket_path(text, "unix:").is_some() || socket_path(text, "unixs:").is_some()
 }
 
 fn socket_path<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
@@ -328,6 +334,33 @@ mod tests {
                 "{text}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn no_error_depends_on_credentials_even_with_delimiters() {
+        for password in [
+            "secret", "sec/ret", "sec?ret", "sec#ret", "sec:ret", "sec@ret", "/", ":7", "[secret",
+        ] {
+            for (scheme, place) in [
+                ("http://", "h:1"),
+                ("", "h"),
+                ("https://", "h:1/path"),
+                ("ftp://", ""),
+            ] {
+                let text = format!("{scheme}root:{password}@{place}");
+                let error = Endpoint::parse(&text, false).unwrap_err().to_string();
+                assert!(
+                    !error.contains("root") && !error.contains("sec"),
+                    "{text}: {error}"
+                );
+                assert!(
+                    error.contains("credentials") || scheme == "ftp://",
+                    "{text}: {error}"
+                );
+            }
+        }
+        // It could be the end of a password that begins with a port.
+        assert!(Endpoint::parse("http://h:1/a@b", false).is_err());
     }
 
     #[test]

@@ -36,7 +36,10 @@ pub(super) fn below(folder: &str) -> Vec<Source> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // The benchmark of other clients is a package of its own, and has a folder of what cargo generates.
+                if !path.ends_with("target") {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
                 files.push(Source {
