@@ -5,7 +5,8 @@ use crate::grpc::connect::endpoint::is_socket;
 /// One endpoint, a list separated by commas, or a collection of endpoints.
 ///
 /// A text is split at its commas, as in `"10.0.0.1:2379, 10.0.0.2:2379"`; the elements of a collection
-/// are not. An iterator is collected first.
+/// are not. An iterator is collected first. A text with `@` outside the paths of socket files is not split: credentials
+/// are refused, and the error hides a password that contains a comma.
 ///
 /// ```
 /// use etcd_blocking::config::IntoEndpoints;

@@ -30,7 +30,8 @@ pub(super) fn endpoints(data: &[u8]) {
     }
 }
 
-/// The same text with other letters and digits in its user name and password, which no error may depend on.
+/// Replaces the letters and digits of the user name and password of an endpoint. Errors must be the same for both texts.
+/// `None` for a text without credentials.
 fn with_other_credentials(text: &str) -> Option<String> {
     let (before, host) = text.rsplit_once('@')?;
     // A text before it may be a scheme.

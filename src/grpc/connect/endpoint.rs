@@ -154,7 +154,7 @@ fn redacted(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether the text names a socket file.
+/// Returns whether the text has the scheme of a socket file.
 pub(crate) fn is_socket(text: &str) -> bool {
     socket_path(text, "unix:").is_some() || socket_path(text, "unixs:").is_some()
 }

@@ -40,7 +40,7 @@ impl World {
         summary(out)
     }
 
-    /// What is shown once later formats have waited.
+    /// Ends the wait of instances in later formats, and returns the changes that it shows.
     fn settled(&mut self) -> String {
         let mut out = Vec::new();
         self.merge.tick(self.now + SETTLE - SETTLE / 100, &mut out);

@@ -1,4 +1,4 @@
-//! What a key is found to be, and events that come late.
+//! Tests of an owned key after a read of it in the store, and after events that arrive late.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What the list passes on to its stages, and from them.
+//! Tests that the service list gives changes and times to each of its stages, and returns their changes.
 
 use super::*;
 use crate::discovery::overrides::operator_override::Override;
