@@ -31,7 +31,7 @@ use crate::util::secret::Secret;
 /// | `send_limit` | 2 MiB | the largest request |
 /// | `max_txn_ops` | 128 | the most operations of a transaction |
 /// | `tls` | the system's authorities | for `https` endpoints: a `Tls` |
-/// | `watch_queue` | 128 responses, 8 MiB | the responses that wait for a slow reader of a watch |
+/// | `watch_queue` | 4,096 responses, 8 MiB | the responses that wait for a slow reader of a watch |
 /// | `user` | none | the user, with a password |
 /// | `token` | none | a token made elsewhere, instead of a user |
 /// | `allow_plaintext_credentials` | no | send password and token over connections without TLS |
@@ -129,7 +129,7 @@ impl ClientBuilder {
                 txn_ops: 128,
             },
             watch_room: Capacity {
-                items: 128,
+                items: 4096,
                 bytes: 8 << 20,
             },
             user: None,
@@ -242,8 +242,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how many responses and bytes of each watch may wait for a slow reader. Beyond it the client
-    /// cancels the watch on the server, and resumes it without a gap when the reader has caught up.
+    /// Sets how many responses and bytes of each watch, or of each watch set, may wait for a slow reader.
+    ///
+    /// Beyond it the client cancels the watch on the server, and resumes it without a gap when the reader has
+    /// taken half of them. etcd sends at most 1,000 revisions per 100 ms to a resumed watch until it has caught up.
+    /// While more than 10,000 revisions per second are written it does not, so the queue should hold what
+    /// is written while a reader does something else: the default is enough for 200 ms of 20,000 revisions.
     pub fn watch_queue(mut self, responses: usize, bytes: usize) -> Self {
         self.watch_room = Capacity {
             items: responses,

@@ -32,6 +32,11 @@ mod tests;
 /// % of its CPU time at this rate, and 7 % at 500 us.
 const LINGER: Duration = Duration::from_micros(900);
 
+/// A task that another thread has woken runs after at most one task that the runtime's own tasks have woken. With tokio's
+/// default of 31, requests of callers wait for 30 polls of tasks that always have work, such as a
+/// connection and the watch task while events arrive.
+const REMOTE_EVERY: u32 = 2;
+
 /// The longest time that `close` and the last drop wait for the runtime thread.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -99,6 +104,7 @@ impl Bridge {
         };
         let runtime = Builder::new_current_thread()
             .enable_all()
+            .global_queue_interval(REMOTE_EVERY)
             .build()
             .map_err(|error| refused("the private runtime", error))?;
         let (jobs, queue) = mpsc::unbounded_channel();

@@ -4,6 +4,7 @@ mod cases;
 mod faults;
 mod large;
 mod latest;
+mod queues;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -269,82 +270,6 @@ fn a_set_removes_an_ended_watch() {
     assert_eq!(item.unwrap_err().kind(), ErrorKind::Compacted);
     assert!(!set.remove(ended), "it is not there any more");
     assert!(set.remove(kept));
-}
-
-// Fault: F33
-#[test]
-fn a_watch_with_a_slow_reader_pauses_without_loss_and_others_continue() {
-    let etcd = LocalEtcd::start().unwrap();
-    let client = Client::builder([etcd.endpoint()])
-        .watch_queue(4, 1 << 20)
-        .connect()
-        .unwrap();
-    let slow = client.watch("k").unwrap();
-    let quick = client.watch("k").unwrap();
-    for n in 0..50 {
-        client.put("k", n.to_string()).unwrap();
-        assert_eq!(next(&quick).events()[0].kv().value(), &n.to_string());
-    }
-    eventually_watches(&etcd, 1);
-    assert_eq!(slow.receiver().len(), 4);
-    let values: Vec<_> = events(&slow, 50)
-        .iter()
-        .map(|event| event.kv().value_str().unwrap().parse::<usize>().unwrap())
-        .collect();
-    assert!(values.into_iter().eq(0..50));
-    eventually_watches(&etcd, 2);
-    client.put("k", "live").unwrap();
-    assert_eq!(next(&slow).events()[0].kv().value(), "live");
-}
-
-#[test]
-fn a_slow_reader_receives_compacted_after_a_compaction() {
-    let etcd = LocalEtcd::start().unwrap();
-    let client = Client::builder([etcd.endpoint()])
-        .watch_queue(2, 1 << 20)
-        .connect()
-        .unwrap();
-    let slow = client.watch("k").unwrap();
-    let mut revision = Revision::NONE;
-    for n in 0..10 {
-        revision = client.put("k", n.to_string()).unwrap().header().revision;
-    }
-    eventually_watches(&etcd, 0);
-    client.compact(revision).unwrap();
-    assert_eq!(events(&slow, 2).len(), 2);
-    assert_eq!(last_error(&slow), ErrorKind::Compacted);
-}
-
-#[test]
-fn a_full_set_pauses_without_loss() {
-    let etcd = LocalEtcd::start().unwrap();
-    let client = Client::builder([etcd.endpoint()])
-        .watch_queue(8, 1 << 20)
-        .connect()
-        .unwrap();
-    let set = client.watch_set().unwrap();
-    let keys = set
-        .add_all((0..20).map(|n| Watch::key(format!("k/{n}"))))
-        .unwrap();
-    for round in 0..5 {
-        for n in 0..20 {
-            client.put(format!("k/{n}"), round.to_string()).unwrap();
-        }
-    }
-    let mut seen = vec![Vec::new(); 20];
-    while seen.iter().map(Vec::len).sum::<usize>() < 100 {
-        let (key, item) = set.receiver().recv_timeout(SOON).unwrap();
-        let n = keys.iter().position(|k| *k == key).unwrap();
-        let values = item.unwrap().into_events();
-        seen[n].extend(
-            values
-                .iter()
-                .map(|e| e.kv().value_str().unwrap().to_owned()),
-        );
-    }
-    for values in seen {
-        assert_eq!(values, ["0", "1", "2", "3", "4"]);
-    }
 }
 
 // Case: W-12

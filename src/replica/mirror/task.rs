@@ -23,7 +23,7 @@ use crate::util::jitter;
 
 /// Bounds of the queue of changes; what does not fit becomes one `Reset`.
 const QUEUE: Capacity = Capacity {
-    items: 1024,
+    items: 4096,
     bytes: 16 << 20,
 };
 

@@ -14,6 +14,7 @@ mod stalled_watches;
 mod state;
 mod task_watcher;
 mod task_watcher_item;
+mod turn;
 mod watch_context;
 mod watch_guard;
 mod watch_id;

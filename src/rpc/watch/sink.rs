@@ -32,7 +32,7 @@ impl Sink {
     ) -> SendOutcome {
         match self {
             Sink::Reader(bounded_sender) => bounded_sender.offer(Ok(response), size),
-            Sink::Task { items, .. } => items.offer(TaskWatcherItem::Response(Ok(response)), 0),
+            Sink::Task { items, .. } => items.offer(TaskWatcherItem::Response(Ok(response)), size),
             Sink::Set(set) => sets.offer(*set, id, response, size),
         }
     }

@@ -16,7 +16,7 @@ pub(crate) enum TaskWatcherItem {
 }
 
 /// The items that the queue holds, without the last one.
-pub(super) const CAPACITY: usize = 64;
+pub(super) const CAPACITY: usize = 260;
 
 /// The part of the capacity that is reserved for `Down` and `Up`.
 pub(super) const RESERVED: usize = 4;
@@ -24,5 +24,5 @@ pub(super) const RESERVED: usize = 4;
 /// The room for responses.
 pub(super) const ROOM: Capacity = Capacity {
     items: CAPACITY - RESERVED,
-    bytes: usize::MAX,
+    bytes: 8 << 20,
 };

@@ -12,6 +12,7 @@ use super::set_delivery::SetDeliveries;
 use super::sink::Sink;
 use super::stalled_watches::StalledWatches;
 use super::state::{Action, Input, SHARED, StreamEnd, StreamNo, Streams};
+use super::turn::Turn;
 use super::watch_id::WatchId;
 use super::watch_request::Watch;
 use super::watch_stream::WatchStream;
@@ -36,6 +37,7 @@ pub(super) struct WatchTask {
     streams: BTreeMap<StreamNo, WatchStream>,
     /// The stream that was polled last with a result: the others are polled before it.
     last_polled: StreamNo,
+    turn: Turn,
     entries: BTreeMap<WatchId, Entry>,
     sets: SetDeliveries,
     stalled: StalledWatches,
@@ -76,6 +78,7 @@ impl WatchTask {
             transport,
             streams: BTreeMap::new(),
             last_polled: SHARED,
+            turn: Turn::default(),
             entries: BTreeMap::new(),
             sets: SetDeliveries::default(),
             stalled: StalledWatches::default(),
@@ -120,6 +123,11 @@ impl WatchTask {
             self.armed = None;
             return Poll::Ready(Wake::Timer);
         }
+        if self.turn.is_over() {
+            self.end_turn();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         // Round robin: a busy stream does not starve the others.
         let last = self.last_polled;
         for after_last in [true, false] {
@@ -128,12 +136,18 @@ impl WatchTask {
                     && let Poll::Ready(input) = stream.poll(cx)
                 {
                     self.last_polled = *no;
+                    self.turn.input();
                     return Poll::Ready(Wake::Stream(*no, input));
                 }
             }
         }
-        self.sets.wake();
+        self.end_turn();
         Poll::Pending
+    }
+
+    fn end_turn(&mut self) {
+        self.turn = Turn::default();
+        self.sets.wake();
     }
 
     /// Feeds `Tick` to the streams that are due, after `Arriving` if bytes have arrived.
@@ -290,6 +304,7 @@ impl WatchTask {
                 let entry = self.entries.get_mut(&id)?;
                 match entry.sink.offer(&mut self.sets, id, response, size) {
                     SendOutcome::Sent => {
+                        self.turn.delivered(size);
                         self.telemetry.watches.delivered();
                         if up {
                             self.up(id);
