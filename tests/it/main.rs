@@ -33,6 +33,7 @@ mod layers;
 mod lease;
 mod local;
 mod locks;
+mod lost_store;
 mod maintenance;
 mod make_mirror;
 mod members;

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use super::store_identity::{
-    Consistency, KnownStore, Replacement, StoreIdentity, StorePosition, StoreVerdict,
+    Consistency, KnownStore, Replacement, SeenKey, StoreIdentity, StorePosition, StoreVerdict,
 };
 use crate::grpc::etcd_rs_proto::etcdserverpb::ResponseHeader;
 
@@ -39,12 +39,41 @@ impl SharedStoreIdentity {
         consistency: Consistency,
         known_when_sent: KnownStore,
     ) -> StoreVerdict {
-        let position = StorePosition {
-            cluster: header.cluster_id,
-            revision: header.revision,
-            term: header.raft_term,
-        };
+        let position = position(header);
         self.0.lock().check(position, consistency, known_when_sent)
+    }
+
+    /// The key by which the store is recognised, if one was seen.
+    pub(crate) fn seen(&self) -> Option<SeenKey> {
+        self.0.lock().seen()
+    }
+
+    /// Records a key of a list: see [`StoreIdentity::listed`].
+    pub(crate) fn listed(&self, epoch: u64, key: &[u8], modified: i64, at: i64) {
+        self.0.lock().listed(epoch, key, modified, at);
+    }
+
+    /// Records a key that a watch reported: see [`StoreIdentity::watched`].
+    pub(crate) fn watched(&self, epoch: u64, key: &[u8], modified: i64) {
+        self.0.lock().watched(epoch, key, modified);
+    }
+
+    /// Compares a key that was seen with the store: see [`StoreIdentity::compare`].
+    pub(crate) fn compare(
+        &self,
+        seen: &SeenKey,
+        modified: Option<i64>,
+        header: &ResponseHeader,
+    ) -> StoreVerdict {
+        self.0.lock().compare(seen, modified, position(header))
+    }
+}
+
+fn position(header: &ResponseHeader) -> StorePosition {
+    StorePosition {
+        cluster: header.cluster_id,
+        revision: header.revision,
+        term: header.raft_term,
     }
 }
 

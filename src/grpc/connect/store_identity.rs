@@ -1,5 +1,5 @@
 //! Detects that the store was replaced, by the cluster id, the revision and the raft term of each
-//! response header.
+//! response header, and by a key that was seen in it.
 //!
 //! A store can be replaced behind its endpoints: its data directory is wiped, a backup is restored,
 //! a disk is rolled back, or the endpoint leads to another cluster. The revision and the raft term
@@ -7,10 +7,17 @@
 //! was sent* shows a replaced store. Only answers that cannot lag count: a partitioned member may
 //! serve older data to serializable reads, and a member that replays its log reports older terms.
 //!
+//! A replaced store may have reached the revision and the term before anybody asks. So the identity also keeps one
+//! key as it was at one revision. What a store has at a revision never changes, so another modification
+//! of that key at that revision shows another store. Watches compare it when they resume.
+//!
 //! Each replacement starts a new *epoch*. Everything that keeps data it read (a watch, a mirror, a
 //! view, a registration) keeps the epoch with the data and compares epochs, not revisions.
 
 use std::fmt;
+
+/// Longer keys are not kept to recognise the store.
+const MAX_KEY: usize = 4096;
 
 /// The position of the store as a response header reports it. Zero means that the header has
 /// no value.
@@ -65,6 +72,18 @@ impl KnownStore {
     }
 }
 
+/// A key as it was at a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeenKey {
+    /// The epoch of the store that had it.
+    epoch: u64,
+    pub(crate) key: Vec<u8>,
+    /// The revision at which it was there.
+    pub(crate) at: i64,
+    /// The revision of its last modification until then.
+    modified: i64,
+}
+
 /// How a store was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Replacement {
@@ -72,6 +91,8 @@ pub(crate) struct Replacement {
     before: StorePosition,
     /// The position that showed the replacement.
     after: StorePosition,
+    /// The revision at which a key was different.
+    differs_at: Option<i64>,
 }
 
 /// The identity of the store that a client uses, derived from response headers.
@@ -79,6 +100,7 @@ pub(crate) struct Replacement {
 pub(crate) struct StoreIdentity {
     known: KnownStore,
     last: Option<Replacement>,
+    seen: Option<SeenKey>,
 }
 
 impl StoreIdentity {
@@ -105,7 +127,7 @@ impl StoreIdentity {
         }
         let cluster = self.known.newest.cluster;
         if answer.cluster != 0 && cluster != 0 && answer.cluster != cluster {
-            self.replace(answer);
+            self.replace(answer, None);
             return StoreVerdict::Another;
         }
         if !answer.is_older_than(known_when_sent.newest) {
@@ -122,16 +144,73 @@ impl StoreIdentity {
                 StoreVerdict::RewindSuspected
             }
             Consistency::Linearizable | Consistency::Applied => {
-                self.replace(answer);
+                self.replace(answer, None);
                 StoreVerdict::Rewound
             }
         }
     }
 
-    fn replace(&mut self, answer: StorePosition) {
+    /// The key by which the store is recognised, if one was seen.
+    pub(crate) fn seen(&self) -> Option<SeenKey> {
+        self.seen.clone()
+    }
+
+    /// Records a key of a list that was made in `epoch`. It is ignored if there is a key already: the list may be one
+    /// of a store that has replaced the other unnoticed, which only the older key can show.
+    pub(crate) fn listed(&mut self, epoch: u64, key: &[u8], modified: i64, at: i64) {
+        if self.seen.is_none() {
+            self.see(epoch, key, modified, at);
+        }
+    }
+
+    /// Records a key that a watch reported as put at this revision. The caller has compared the store of the watch
+    /// with the key that was seen before.
+    pub(crate) fn watched(&mut self, epoch: u64, key: &[u8], modified: i64) {
+        if self.seen.as_ref().is_none_or(|seen| seen.at < modified) {
+            self.see(epoch, key, modified, modified);
+        }
+    }
+
+    fn see(&mut self, epoch: u64, key: &[u8], modified: i64, at: i64) {
+        if epoch != self.known.epoch || key.len() > MAX_KEY || modified <= 0 || at < modified {
+            return;
+        }
+        // The buffer is used again: a busy watch reports a key with each message.
+        let mut buffer = self.seen.take().map_or_else(Vec::new, |seen| seen.key);
+        buffer.clear();
+        buffer.extend_from_slice(key);
+        self.seen = Some(SeenKey {
+            epoch,
+            key: buffer,
+            at,
+            modified,
+        });
+    }
+
+    /// Compares a key that was seen with the store: `modified` is the revision of its last modification until
+    /// `seen.at`, or `None` if it does not exist then.
+    pub(crate) fn compare(
+        &mut self,
+        seen: &SeenKey,
+        modified: Option<i64>,
+        answer: StorePosition,
+    ) -> StoreVerdict {
+        if seen.epoch != self.known.epoch {
+            return StoreVerdict::Lagging;
+        }
+        if modified == Some(seen.modified) {
+            return StoreVerdict::Same;
+        }
+        self.replace(answer, Some(seen.at));
+        StoreVerdict::Rewound
+    }
+
+    fn replace(&mut self, answer: StorePosition, differs_at: Option<i64>) {
+        self.seen = None;
         self.last = Some(Replacement {
             before: self.known.newest,
             after: answer,
+            differs_at,
         });
         self.known = KnownStore {
             epoch: self.known.epoch + 1,
@@ -159,12 +238,22 @@ impl StorePosition {
 
 impl fmt::Display for Replacement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Replacement { before, after } = self;
+        let Replacement {
+            before,
+            after,
+            differs_at,
+        } = self;
         if before.cluster != 0 && before.cluster != after.cluster {
             return write!(
                 f,
                 "another cluster answers: its id is {:x} and was {:x}",
                 after.cluster, before.cluster
+            );
+        }
+        if let Some(revision) = differs_at {
+            return write!(
+                f,
+                "the store lost data or was restored: its contents at revision {revision} are not those that were seen"
             );
         }
         let (what, now, was) = match u64::try_from(after.revision) {
@@ -181,280 +270,4 @@ impl fmt::Display for Replacement {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::Consistency::{Applied, Linearizable, Local};
-    use super::*;
-
-    fn at(revision: i64, term: u64) -> StorePosition {
-        StorePosition {
-            cluster: 7,
-            revision,
-            term,
-        }
-    }
-
-    /// An identity that has recorded revision 100 in term 4.
-    fn seen() -> StoreIdentity {
-        let mut store = StoreIdentity::default();
-        let first = store.known();
-        assert_eq!(
-            store.check(at(100, 4), Linearizable, first),
-            StoreVerdict::Same
-        );
-        store
-    }
-
-    fn ask(
-        store: &mut StoreIdentity,
-        answer: StorePosition,
-        consistency: Consistency,
-    ) -> StoreVerdict {
-        let known_when_sent = store.known();
-        store.check(answer, consistency, known_when_sent)
-    }
-
-    #[test]
-    fn another_cluster_id_is_another_store_at_any_consistency() {
-        for consistency in [Local, Linearizable, Applied] {
-            let mut store = seen();
-            let other = StorePosition {
-                cluster: 8,
-                ..at(500, 9)
-            };
-            assert_eq!(ask(&mut store, other, consistency), StoreVerdict::Another);
-            assert_eq!(store.known().epoch, 1);
-            assert_eq!(ask(&mut store, other, Linearizable), StoreVerdict::Same);
-            // A header without an id changes nothing.
-            let silent = StorePosition::default();
-            assert_eq!(ask(&mut store, silent, consistency), StoreVerdict::Same);
-            assert_eq!(
-                ask(&mut store, at(600, 9), consistency),
-                StoreVerdict::Another
-            );
-        }
-    }
-
-    #[test]
-    fn a_store_can_be_replaced_repeatedly_and_each_replacement_is_described() {
-        let mut store = seen();
-        assert_eq!(store.last_replacement(), None);
-        let mut replaced = |answer, verdict| {
-            assert_eq!(ask(&mut store, answer, Applied), verdict);
-            // One read that is older than the new store is not a proof.
-            let early = at(answer.revision - 1, answer.term);
-            let read = StorePosition {
-                cluster: answer.cluster,
-                ..early
-            };
-            assert_eq!(
-                ask(&mut store, read, Linearizable),
-                StoreVerdict::RewindSuspected
-            );
-            assert_eq!(ask(&mut store, answer, Applied), StoreVerdict::Same);
-            store.last_replacement().unwrap().to_string()
-        };
-        let rewound = "the store lost data or was restored: its";
-        let text = replaced(at(99, 5), StoreVerdict::Rewound);
-        assert_eq!(text, format!("{rewound} revision is 99 and was 100"));
-        let text = replaced(at(500, 3), StoreVerdict::Rewound);
-        assert_eq!(text, format!("{rewound} raft term is 3 and was 5"));
-        let other = StorePosition {
-            cluster: 0xab,
-            ..at(500, 3)
-        };
-        let text = replaced(other, StoreVerdict::Another);
-        assert_eq!(text, "another cluster answers: its id is ab and was 7");
-        assert_eq!(store.known().epoch, 3);
-        // The earlier headers did not report the cluster id.
-        let mut store = StoreIdentity::default();
-        let nameless = StorePosition {
-            cluster: 0,
-            ..at(100, 4)
-        };
-        assert_eq!(ask(&mut store, nameless, Applied), StoreVerdict::Same);
-        assert_eq!(ask(&mut store, at(99, 4), Applied), StoreVerdict::Rewound);
-        let text = store.last_replacement().unwrap().to_string();
-        assert_eq!(text, format!("{rewound} revision is 99 and was 100"));
-    }
-
-    #[test]
-    fn an_election_does_not_change_the_store() {
-        let mut store = seen();
-        assert_eq!(
-            ask(&mut store, at(100, 5), Linearizable),
-            StoreVerdict::Same
-        );
-        assert_eq!(store.known().epoch, 0);
-    }
-
-    #[test]
-    fn a_lower_revision_or_term_is_a_rewind_after_one_write_or_two_reads() {
-        for older in [at(99, 4), at(99, 5), at(200, 3), at(1, 2)] {
-            let mut store = seen();
-            assert_eq!(
-                ask(&mut store, older, Applied),
-                StoreVerdict::Rewound,
-                "{older:?}"
-            );
-            let mut store = seen();
-            assert_eq!(
-                ask(&mut store, older, Linearizable),
-                StoreVerdict::RewindSuspected
-            );
-            assert_eq!(store.known().epoch, 0, "one read is no proof");
-            assert_eq!(ask(&mut store, older, Linearizable), StoreVerdict::Rewound);
-            assert_eq!(store.known().epoch, 1);
-            assert_eq!(ask(&mut store, older, Linearizable), StoreVerdict::Same);
-        }
-    }
-
-    #[test]
-    fn a_single_older_read_is_no_rewind() {
-        let mut store = seen();
-        assert_eq!(
-            ask(&mut store, at(99, 3), Linearizable),
-            StoreVerdict::RewindSuspected
-        );
-        assert_eq!(
-            ask(&mut store, at(100, 5), Linearizable),
-            StoreVerdict::Same
-        );
-        assert_eq!(
-            ask(&mut store, at(99, 4), Linearizable),
-            StoreVerdict::RewindSuspected
-        );
-        assert_eq!(store.known().epoch, 0);
-    }
-
-    #[test]
-    fn a_local_answer_does_not_end_the_suspicion_of_a_rewind() {
-        let mut store = seen();
-        assert_eq!(
-            ask(&mut store, at(99, 4), Linearizable),
-            StoreVerdict::RewindSuspected
-        );
-        for answer in [at(100, 4), at(99, 4), StorePosition::default()] {
-            ask(&mut store, answer, Local);
-            assert!(store.known().is_rewind_suspected());
-        }
-        assert_eq!(
-            ask(&mut store, at(99, 4), Linearizable),
-            StoreVerdict::Rewound
-        );
-        assert!(!store.known().is_rewind_suspected());
-    }
-
-    #[test]
-    fn two_reads_that_were_sent_together_are_one_observation() {
-        let mut store = seen();
-        let known_when_sent = store.known();
-        for _ in 0..2 {
-            let verdict = store.check(at(99, 4), Linearizable, known_when_sent);
-            assert_eq!(verdict, StoreVerdict::RewindSuspected);
-        }
-    }
-
-    #[test]
-    fn an_older_answer_of_a_member_that_may_lag_is_no_rewind() {
-        let mut store = seen();
-        for older in [at(99, 4), at(100, 3), at(1, 1)] {
-            assert_eq!(ask(&mut store, older, Local), StoreVerdict::Lagging);
-            assert_eq!(ask(&mut store, older, Local), StoreVerdict::Lagging);
-        }
-        assert_eq!(store.known().epoch, 0);
-        assert_eq!(ask(&mut store, at(100, 4), Applied), StoreVerdict::Same);
-    }
-
-    #[test]
-    fn an_answer_is_compared_with_what_was_known_when_its_request_was_sent() {
-        let mut store = seen();
-        let known_when_sent = store.known();
-        assert_eq!(ask(&mut store, at(101, 5), Applied), StoreVerdict::Same);
-        assert_eq!(
-            store.check(at(100, 4), Applied, known_when_sent),
-            StoreVerdict::Same
-        );
-        assert_eq!(ask(&mut store, at(1, 2), Applied), StoreVerdict::Rewound);
-        // The request was sent to the replaced store: its answer neither restores that store nor
-        // replaces the new one.
-        assert_eq!(
-            store.check(at(102, 5), Applied, known_when_sent),
-            StoreVerdict::Lagging
-        );
-        assert_eq!(store.known().epoch, 1);
-    }
-
-    #[test]
-    fn missing_header_fields_prove_nothing() {
-        let mut store = seen();
-        for silent in [StorePosition::default(), at(0, 0), at(0, 4), at(100, 0)] {
-            assert_eq!(ask(&mut store, silent, Applied), StoreVerdict::Same);
-        }
-    }
-
-    proptest! {
-        /// Writes and elections of one cluster, reported by members that lag, with requests that
-        /// overtake each other: never a replacement. The next write detects a rollback, unless the
-        /// rewound store reached the same revision and term.
-        #[test]
-        fn a_healthy_cluster_is_always_the_same_store(
-            steps in prop::collection::vec((0..6u8, 0..4usize), 1..80),
-            rollback in any::<bool>(),
-        ) {
-            let mut store = StoreIdentity::default();
-            let (mut revision, mut term) = (10, 2);
-            let mut history = vec![at(revision, term)];
-            let mut flying = Vec::new();
-            for (step, lag) in steps {
-                match step {
-                    0 => revision += 1,
-                    1 => term += 1,
-                    2 => flying.push((store.known(), history.len())),
-                    3 if !flying.is_empty() => {
-                        // The answer shows any state since the request.
-                        let (known_when_sent, since) = flying.swap_remove(lag % flying.len());
-                        let shown = history[(since - 1 + lag).min(history.len() - 1)];
-                        prop_assert_eq!(store.check(shown, Linearizable, known_when_sent), StoreVerdict::Same);
-                    }
-                    4 => {
-                        let shown = history[history.len().saturating_sub(1 + lag)];
-                        let known_when_sent = store.known();
-                        let verdict = store.check(shown, Local, known_when_sent);
-                        prop_assert!(matches!(verdict, StoreVerdict::Same | StoreVerdict::Lagging));
-                    }
-                    _ => {
-                        revision += 1;
-                        let known_when_sent = store.known();
-                        prop_assert_eq!(store.check(at(revision, term), Applied, known_when_sent), StoreVerdict::Same);
-                    }
-                }
-                history.push(at(revision, term));
-            }
-            prop_assert_eq!(store.known().epoch, 0);
-            if rollback {
-                let known = store.known();
-                let older = at(known.newest.revision - 1, 1);
-                if older.is_older_than(known.newest) && older.revision > 0 {
-                    prop_assert_eq!(store.check(older, Applied, known), StoreVerdict::Rewound);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_replacement_names_what_is_lower_than_before() {
-        let text = |revision, term| {
-            let position = |revision, term| StorePosition {
-                cluster: 0xa,
-                revision,
-                term,
-            };
-            let (before, after) = (position(5, 9), position(revision, term));
-            Replacement { before, after }.to_string()
-        };
-        assert!(text(4, 3).ends_with("its revision is 4 and was 5"));
-        assert!(text(5, 3).ends_with("its raft term is 3 and was 9"));
-    }
-}
+mod tests;

@@ -57,6 +57,7 @@ impl Lister {
                 Ok((kvs, revision)) => {
                     let store = self.transport.store();
                     if store.epoch() == epoch && !store.is_rewind_suspected() {
+                        self.record(&kvs, revision, epoch);
                         return Ok(List {
                             kvs,
                             revision,
@@ -81,6 +82,19 @@ impl Lister {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Records the key that was modified last, by which a replaced store is recognised.
+    fn record(&self, kvs: &[KeyValue], revision: Revision, epoch: u64) {
+        let Some(newest) = kvs.iter().max_by_key(|kv| kv.mod_revision()) else {
+            return;
+        };
+        let mut key = newest.key().clone();
+        if let Some(namespace) = &self.namespace {
+            namespace.enter_name(&mut key);
+        }
+        let store = self.transport.store();
+        store.listed(epoch, &key, newest.mod_revision().get(), revision.get());
     }
 
     async fn list_once(&self, page: u32) -> Result<(Vec<KeyValue>, Revision)> {

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use super::state::{Input, StreamEnd};
 use crate::error::{ErrorKind, ServerError};
 use crate::grpc::etcd_rs_proto::etcdserverpb::{
-    RangeRequest, StatusRequest, WatchRequest, WatchResponse,
+    RangeRequest, RangeResponse, StatusRequest, WatchRequest, WatchResponse,
 };
+use crate::grpc::etcd_rs_proto::mvccpb::event::EventType;
 use crate::grpc::{
     AttemptFailure, Connection, ConnectionRole, Consistency, Framed, GrpcStream, KnownStore,
     MemberCondition, Received, RpcError, StreamClosed, StreamEvent, StreamItem, Transport, Urgency,
@@ -40,6 +41,8 @@ pub(super) struct WatchStream {
 struct Open {
     /// The state of the store that was known when the stream began.
     known_at_open: KnownStore,
+    /// The store of the stream was compared with the key that was seen, or none was seen before the stream.
+    compared: bool,
     /// The number of bytes that had arrived at the last check.
     arrived_before: u64,
     version: Option<Fut<bool>>,
@@ -90,7 +93,8 @@ impl WatchStream {
             && let Some(connection) = self.stream.connection()
             && let Some(received) = self.stream.received()
         {
-            let reading = read(connection.clone(), key, Arc::clone(received));
+            let compared = open.compared;
+            let reading = read(connection.clone(), key, Arc::clone(received), compared);
             open.reading = Some(Box::pin(reading));
         }
     }
@@ -155,6 +159,13 @@ impl WatchStream {
             // A watch is answered from the member's own data, which may be older than that of other
             // members.
             store.answered(header, Consistency::Local, open.known_at_open);
+            let put = message.events.iter().rev();
+            let mut put = put.filter(|event| event.r#type == i32::from(EventType::Put));
+            if open.compared
+                && let Some(kv) = put.next().and_then(|event| event.kv.as_ref())
+            {
+                store.watched(open.known_at_open.epoch, &kv.key, kv.mod_revision);
+            }
         }
     }
 }
@@ -182,6 +193,7 @@ impl Open {
     fn new(connection: &Connection) -> Self {
         Open {
             known_at_open: connection.store.known(),
+            compared: connection.store.seen().is_none(),
             arrived_before: 0,
             version: Some(Box::pin(orders_progress(connection.clone()))),
             reading: None,
@@ -200,6 +212,7 @@ impl Open {
             && let Poll::Ready(result) = reading.as_mut().poll(cx)
         {
             self.reading = None;
+            self.compared |= result.is_ok();
             return Poll::Ready(Input::Read(result));
         }
         Poll::Pending
@@ -221,26 +234,22 @@ fn stream_end(closed: StreamClosed) -> StreamEnd {
     }
 }
 
-/// The end of a stream after a failed read over its connection.
-fn read_end(error: RpcError) -> StreamEnd {
-    match error {
-        RpcError::Connection(error) => StreamEnd::Broken(error.text),
-        RpcError::Status(answer) => StreamEnd::Answer(answer),
-    }
-}
-
 /// Reads the revision of the store. A second read follows if the first leaves open whether the store
-/// went back.
+/// went back. Unless `compared`, the store is compared with the key that was seen.
 async fn read(
     connection: Connection,
     key: Bytes,
     received: Arc<Received>,
+    compared: bool,
 ) -> Result<i64, StreamEnd> {
-    let revision = read_once(connection.clone(), key.clone(), &received).await?;
-    match connection.store.is_rewind_suspected() {
-        true => read_once(connection, key, &received).await,
-        false => Ok(revision),
+    let mut revision = read_once(connection.clone(), key.clone(), &received).await?;
+    if connection.store.is_rewind_suspected() {
+        revision = read_once(connection.clone(), key, &received).await?;
     }
+    if !compared {
+        compare(connection, revision, &received).await?;
+    }
+    Ok(revision)
 }
 
 async fn read_once(
@@ -255,18 +264,52 @@ async fn read_once(
         count_only: true,
         ..RangeRequest::default()
     };
+    let response = range(connection, request, received).await?;
+    let response = response.map_err(StreamEnd::Answer)?;
+    let revision = response.header.map(|header| header.revision);
+    revision.ok_or(StreamEnd::Broken(
+        "the server answered a read without a header".into(),
+    ))
+}
+
+/// Reads the key that was seen, at its revision, and compares it. A server that refuses this proves nothing: the
+/// revision may be compacted, or the permission to read the key withdrawn.
+async fn compare(
+    connection: Connection,
+    revision: i64,
+    received: &Received,
+) -> Result<(), StreamEnd> {
+    let store = Arc::clone(&connection.store);
+    let Some(seen) = store.seen().filter(|seen| seen.at <= revision) else {
+        return Ok(());
+    };
+    let request = RangeRequest {
+        key: Bytes::copy_from_slice(&seen.key),
+        revision: seen.at,
+        keys_only: true,
+        ..RangeRequest::default()
+    };
+    if let Ok(response) = range(connection, request, received).await? {
+        let found = response.kvs.first().map(|kv| kv.mod_revision);
+        store.compare(&seen, found, &response.header.unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Sends a linearizable read over the connection of the stream. The inner error is the server's answer.
+async fn range(
+    connection: Connection,
+    request: RangeRequest,
+    received: &Received,
+) -> Result<Result<RangeResponse, ServerError>, StreamEnd> {
     let request = Framed::new(&request).consistency(Consistency::Linearizable);
     let mut answer = std::pin::pin!(connection.unary(request));
     loop {
         let before = received.bytes();
         match tokio::time::timeout(READ_WITHIN, &mut answer).await {
-            Ok(Ok(response)) => {
-                let revision = response.header.map(|header| header.revision);
-                return revision.ok_or(StreamEnd::Broken(
-                    "the server answered a read without a header".into(),
-                ));
-            }
-            Ok(Err(error)) => return Err(read_end(error)),
+            Ok(Ok(response)) => return Ok(Ok(response)),
+            Ok(Err(RpcError::Status(answer))) => return Ok(Err(answer)),
+            Ok(Err(RpcError::Connection(error))) => return Err(StreamEnd::Broken(error.text)),
             // Other messages of the connection arrive: the answer is behind them, and the server is
             // not silent.
             Err(_) if received.bytes() != before => {}

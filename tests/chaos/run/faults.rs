@@ -20,8 +20,9 @@ use crate::support::wait::join;
 /// The time between two resets.
 const RESETS: Duration = Duration::from_millis(150);
 
-/// The revisions of a store before it is wiped. Clients recognise the next store by its revision, which must be lower than
-/// the last one that they know when they connect again. (`docs/limits.md` has the case that they do not recognise.)
+/// The revisions of a store before it is wiped. Clients recognise the next store by its revision, which is lower than the last one
+/// that they know when they connect again, or by a key that they have seen. (`docs/limits.md` has the case that they do
+/// not recognise.)
 const RECOGNISED: i64 = 500;
 
 /// Nothing listens there.

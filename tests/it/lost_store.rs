@@ -1,0 +1,126 @@
+//! A store that lost its data, and has more revisions than before when its watches connect again: neither the
+//! revision nor the raft term shows that it was replaced.
+
+use std::time::Duration;
+
+use etcd_blocking::local::LocalEtcd;
+use etcd_blocking::mirror::{MirrorEvent, ResetCause};
+use etcd_blocking::{Client, ErrorKind, KeyRange, Watch};
+
+use crate::support::proxy::Proxy;
+use crate::support::wait::items;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// An etcd with some keys, and a client that reaches it through a proxy.
+struct Setup {
+    etcd: LocalEtcd,
+    proxy: Proxy,
+    client: Client,
+}
+
+impl Setup {
+    fn new(keys: &[&str]) -> Self {
+        let etcd = LocalEtcd::start().unwrap();
+        let proxy = Proxy::start(etcd.client_addr()).unwrap();
+        let client = Client::connect(proxy.endpoint()).unwrap();
+        let setup = Setup {
+            etcd,
+            proxy,
+            client,
+        };
+        setup.put(keys);
+        setup
+    }
+
+    /// Puts keys past the proxy.
+    fn put(&self, keys: &[&str]) {
+        let direct = Client::connect(self.etcd.endpoint()).unwrap();
+        for key in keys {
+            direct.put(*key, "v").unwrap();
+        }
+    }
+
+    /// Loses all data, writes these keys and some more, and only then lets the client connect again.
+    fn lose(&mut self, keys: &[&str]) {
+        self.proxy.cut();
+        self.etcd.restart_wiped().unwrap();
+        self.put(keys);
+        self.put(&["later"; 20]);
+        self.proxy.restore();
+    }
+}
+
+#[test]
+fn a_watch_that_has_delivered_an_event_ends_with_rewound() {
+    let mut setup = Setup::new(&[]);
+    let watcher = setup.client.watch(Watch::prefix("k/")).unwrap();
+    setup.put(&["k/1"]);
+    watcher.recv_timeout(SOON).unwrap().unwrap();
+    setup.lose(&["k/2"]);
+    let error = watcher.recv_timeout(SOON).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rewound);
+    let text = error.to_string();
+    assert!(text.contains("revision 2 "), "{text}");
+}
+
+#[test]
+fn a_watch_ends_with_rewound_if_the_lost_store_had_the_same_first_keys() {
+    let mut setup = Setup::new(&["k/1", "k/2"]);
+    let watcher = setup.client.watch(Watch::prefix("k/")).unwrap();
+    setup.put(&["k/3"]);
+    watcher.recv_timeout(SOON).unwrap().unwrap();
+    setup.lose(&["k/1", "k/2", "k/4"]);
+    let error = watcher.recv_timeout(SOON).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rewound);
+}
+
+#[test]
+fn a_mirror_without_an_event_since_its_list_is_one_reset() {
+    let mut setup = Setup::new(&["m/1", "m/2"]);
+    let mirror = setup.client.mirror(KeyRange::prefix("m/")).unwrap();
+    let first = mirror.changes().recv_timeout(SOON).unwrap().unwrap();
+    assert!(matches!(first, MirrorEvent::Reset { .. }), "{first:?}");
+    setup.lose(&["m/3"]);
+    let reset = items(mirror.changes(), SOON)
+        .find_map(|event| match event.unwrap() {
+            MirrorEvent::Reset { cause, .. } => Some(cause),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(reset, ResetCause::Rewound);
+    let contents = mirror.snapshot();
+    assert!(contents.get(b"m/3").is_some() && contents.len() == 1);
+}
+
+#[test]
+fn a_mirror_below_a_namespace_is_one_reset() {
+    let mut setup = Setup::new(&["space/m/1"]);
+    let inside = setup.client.namespace("space/").unwrap();
+    let mirror = inside.mirror(KeyRange::prefix("m/")).unwrap();
+    assert_eq!(mirror.snapshot().len(), 1);
+    setup.lose(&["space/m/2"]);
+    let contents = mirror.wait_revision(mirror.snapshot().revision(), SOON);
+    drop(contents);
+    crate::support::wait::eventually(SOON, "the new contents", || {
+        mirror.snapshot().get(b"m/2").map(|_| ())
+    });
+    assert_eq!(mirror.snapshot().len(), 1);
+}
+
+/// What was seen is compared when it is not compacted; otherwise nothing is proved, and the watch goes on.
+#[test]
+fn a_compaction_of_what_was_seen_ends_no_watch() {
+    let setup = Setup::new(&[]);
+    let watcher = setup.client.watch(Watch::prefix("k/")).unwrap();
+    setup.put(&["k/1"]);
+    let seen = watcher.recv_timeout(SOON).unwrap().unwrap().revision();
+    setup.proxy.cut();
+    setup.put(&["other"; 20]);
+    let direct = Client::connect(setup.etcd.endpoint()).unwrap();
+    direct.compact(seen.next()).unwrap();
+    setup.proxy.restore();
+    setup.put(&["k/2"]);
+    let next = watcher.recv_timeout(SOON).unwrap().unwrap();
+    assert_eq!(next.events()[0].kv().key(), "k/2");
+}
