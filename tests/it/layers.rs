@@ -73,6 +73,7 @@ const PURE: &[&str] = &[
     "rpc/watch/state/",
     "rpc/watch/event.rs",
     "rpc/watch/latest_slots.rs",
+    "rpc/watch/turn.rs",
     "rpc/watch/watch_request.rs",
     "replica/copy/batch.rs",
     "replica/copy/difference.rs",

@@ -32,6 +32,13 @@ fn header(revision: u8) -> Vec<u8> {
     )
 }
 
+/// The key `k`, without its value.
+fn key_modified_at(revision: u8) -> Vec<u8> {
+    let numbers = [(2, 5), (3, revision), (4, 1)];
+    let numbers = numbers.map(|(field, value)| number(field, value));
+    [bytes(1, b"k"), numbers.concat()].concat()
+}
+
 fn send(out: &mut TcpStream, id: u32, message: &[u8]) -> io::Result<()> {
     let length = u32::try_from(message.len()).unwrap();
     out.write_all(&frames::data(id, 0, &frames::message(0, length, message)))
@@ -87,14 +94,17 @@ fn ending(end: End, streams: Arc<AtomicUsize>) -> RawServer {
                     let created = [header(revision(n)), number(3, 1).to_vec()].concat();
                     send(out, id, &created)?;
                     let modified = revision(n + 1);
-                    let kv = [
-                        bytes(1, b"k"),
-                        [number(2, 5), number(3, modified), number(4, 1)].concat(),
-                        bytes(5, n.to_string().as_bytes()),
-                    ];
-                    let event = bytes(2, &kv.concat());
+                    let value = bytes(5, n.to_string().as_bytes());
+                    let event = bytes(2, &[key_modified_at(modified), value].concat());
                     send(out, id, &[header(modified), bytes(11, &event)].concat())?;
                     end(out, id)
+                }
+                // A read of `k` at the revision of an event.
+                [_, _, _, _, _, 0x0a, 1, b'k', 0x20, at, ..] => {
+                    let newest = header(revision(streams.load(Ordering::SeqCst)));
+                    out.write_all(&frames::ok(id))?;
+                    send(out, id, &[newest, bytes(2, &key_modified_at(*at))].concat())?;
+                    out.write_all(&frames::trailers(id, "0", ""))
                 }
                 // A read of `k`: the revision of the store.
                 [_, _, _, _, _, 0x0a, 1, b'k', ..] => {
