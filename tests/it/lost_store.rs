@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::mirror::{MirrorEvent, ResetCause};
+use etcd_blocking::mirror::{Cache, MirrorEvent, ResetCause};
 use etcd_blocking::{Client, ErrorKind, KeyRange, Watch};
 
 use crate::support::proxy::Proxy;
@@ -106,6 +106,23 @@ fn a_mirror_below_a_namespace_is_one_reset() {
         mirror.snapshot().get(b"m/2").map(|_| ())
     });
     assert_eq!(mirror.snapshot().len(), 1);
+}
+
+#[test]
+fn a_linearizable_read_of_a_cache_has_the_contents_of_the_new_store() {
+    let mut setup = Setup::new(&["c/lost"]);
+    let cache = Cache::open(&setup.client, "c/").unwrap();
+    assert!(cache.linearizable().unwrap().get(b"c/lost").is_some());
+    setup.lose(&["c/kept"]);
+    let shown = eventually(SOON, "it has found out", || match cache.linearizable() {
+        Ok(contents) => Some(contents),
+        Err(error) => {
+            let expected = error.kind() == ErrorKind::Rewound || error.is_retryable();
+            assert!(expected, "{error}");
+            None
+        }
+    });
+    assert!(shown.get(b"c/kept").is_some() && shown.len() == 1);
 }
 
 /// What was seen is compared when it is not compacted; otherwise nothing is proved, and the watch goes on.
