@@ -8,8 +8,9 @@ const INPUTS: usize = ROOM.items / 8;
 /// The bytes of events in a turn, to which the last input adds what it has.
 const BYTES: usize = ROOM.bytes / 8;
 
-// Shorter turns cost more: the runtime needs about a microsecond between two of them.
-const _: () = assert!(INPUTS >= 16);
+// Shorter turns cost more, since the runtime needs about a microsecond between two of them, and the queue has room
+// for several.
+const _: () = assert!(INPUTS >= 16 && INPUTS <= ROOM.items / 4 && BYTES <= ROOM.bytes / 4);
 
 /// What the watch task has done since the other tasks of the runtime could run.
 ///
