@@ -245,9 +245,10 @@ impl ClientBuilder {
     /// Sets how many responses and bytes of each watch, or of each watch set, may wait for a slow reader.
     ///
     /// Beyond it the client cancels the watch on the server, and resumes it without a gap when the reader has
-    /// taken half of them. etcd sends at most 1,000 revisions per 100 ms to a resumed watch until it has caught up.
-    /// While more than 10,000 revisions per second are written it does not, so the queue should hold what
-    /// is written while a reader does something else: the default is enough for 200 ms of 20,000 revisions.
+    /// taken half of them. etcd sends a resumed watch at most 1,000 revisions per 100 ms until it has caught up.
+    /// While more than 10,000 revisions per second change its keys, it does not catch up. The default has room
+    /// for what 20,000 revisions per second write in 200 ms. Many watches that nobody reads need this
+    /// memory each.
     pub fn watch_queue(mut self, responses: usize, bytes: usize) -> Self {
         self.watch_room = Capacity {
             items: responses,

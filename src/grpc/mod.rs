@@ -44,7 +44,7 @@ pub(crate) use connect::connection::Connection;
 pub(crate) use connect::connection_role::ConnectionRole;
 pub(crate) use connect::resolver::Resolver;
 pub(crate) use connect::shared_store_identity::SharedStoreIdentity;
-pub(crate) use connect::store_identity::{Consistency, KnownStore};
+pub(crate) use connect::store_identity::{Consistency, KnownStore, StoreVerdict};
 pub(crate) use connect::urgency::Urgency;
 pub(crate) use grpc_stream::{GrpcStream, StreamClosed, StreamEvent};
 pub(crate) use health::check_health;

@@ -106,6 +106,12 @@ impl<T> BoundedSender<T> {
     /// Offers one item of about `size` bytes. An item larger than the capacity is accepted when the
     /// queue is empty; otherwise it could never be sent.
     pub(crate) fn offer(&mut self, item: T, size: usize) -> SendOutcome {
+        self.offer_with(size, |_| item)
+    }
+
+    /// As [`offer`](Self::offer). If there is room, `item` makes the item; it is called with the number of items that
+    /// wait, while the queue is locked.
+    pub(crate) fn offer_with(&mut self, size: usize, item: impl FnOnce(usize) -> T) -> SendOutcome {
         let mut flow = self.flow.lock();
         if !flow.open {
             return SendOutcome::Disconnected;
@@ -113,6 +119,7 @@ impl<T> BoundedSender<T> {
         if !flow.fits(self.room, size) {
             return SendOutcome::Full;
         }
+        let item = item(flow.sizes.len());
         let outcome = flow.push(item, size);
         let waker = flow.waker.take();
         drop(flow);

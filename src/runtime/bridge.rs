@@ -33,9 +33,14 @@ mod tests;
 const LINGER: Duration = Duration::from_micros(900);
 
 /// A task that another thread has woken runs after at most one task that the runtime's own tasks have woken. With tokio's
-/// default of 31, requests of callers wait for 30 polls of tasks that always have work, such as a
+/// default of 31, a submitted request waits for 30 polls of tasks that always have work, such as a
 /// connection and the watch task while events arrive.
 const REMOTE_EVERY: u32 = 2;
+
+/// The polls of tasks after which the runtime looks for bytes of sockets, for timers, and for the call of the thread that
+/// drives it. With tokio's default of 61, these wait longer while events arrive. A look is one `epoll_wait` that returns
+/// at once.
+const LOOK_EVERY: u32 = 16;
 
 /// The longest time that `close` and the last drop wait for the runtime thread.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -105,6 +110,7 @@ impl Bridge {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .global_queue_interval(REMOTE_EVERY)
+            .event_interval(LOOK_EVERY)
             .build()
             .map_err(|error| refused("the private runtime", error))?;
         let (jobs, queue) = mpsc::unbounded_channel();

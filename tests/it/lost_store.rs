@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::mirror::{Cache, MirrorEvent, ResetCause};
-use etcd_blocking::{Client, ErrorKind, KeyRange, Watch};
+use etcd_blocking::mirror::{Cache, Mirror, MirrorEvent, ResetCause};
+use etcd_blocking::{Client, ErrorKind, KeyRange, Revision, Watch};
 
 use crate::support::proxy::Proxy;
+use crate::support::server::{EARLY_PROGRESS, skip_before};
 use crate::support::wait::{eventually, items};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -33,20 +34,22 @@ impl Setup {
         setup
     }
 
-    /// Puts keys past the proxy.
-    fn put(&self, keys: &[&str]) {
+    /// Puts keys past the proxy, and returns the last revision.
+    fn put(&self, keys: &[&str]) -> Revision {
         let direct = Client::connect(self.etcd.endpoint()).unwrap();
-        for key in keys {
-            direct.put(*key, "v").unwrap();
-        }
+        keys.iter().fold(Revision::NONE, |_, key| {
+            direct.put(*key, "v").unwrap().revision()
+        })
     }
 
-    /// Loses all data, writes these keys and some more, and only then lets the client connect again.
+    /// Loses all data and writes these keys. The client connects again only when the new store has more
+    /// revisions than the old one had.
     fn lose(&mut self, keys: &[&str]) {
         self.proxy.cut();
+        let before = self.put(&["last"]);
         self.etcd.restart_wiped().unwrap();
         self.put(keys);
-        self.put(&["later"; 20]);
+        while self.put(&["later"; 20]) <= before {}
         self.proxy.restore();
     }
 }
@@ -81,18 +84,49 @@ fn a_watch_ends_with_rewound_if_the_lost_store_had_the_same_first_keys() {
 fn a_mirror_without_an_event_since_its_list_is_one_reset() {
     let mut setup = Setup::new(&["m/1", "m/2"]);
     let mirror = setup.client.mirror(KeyRange::prefix("m/")).unwrap();
-    let first = mirror.changes().recv_timeout(SOON).unwrap().unwrap();
-    assert!(matches!(first, MirrorEvent::Reset { .. }), "{first:?}");
+    assert_eq!(next_reset(&mirror), ResetCause::First);
     setup.lose(&["m/3"]);
-    let reset = items(mirror.changes(), SOON)
-        .find_map(|event| match event.unwrap() {
-            MirrorEvent::Reset { cause, .. } => Some(cause),
-            _ => None,
-        })
-        .unwrap();
-    assert_eq!(reset, ResetCause::Rewound);
+    assert_eq!(next_reset(&mirror), ResetCause::Rewound);
     let contents = mirror.snapshot();
     assert!(contents.get(b"m/3").is_some() && contents.len() == 1);
+}
+
+#[test]
+fn a_second_loss_and_a_key_whose_revision_is_compacted_are_recognised() {
+    if skip_before(EARLY_PROGRESS.0, EARLY_PROGRESS.1) {
+        return;
+    }
+    let mut setup = Setup::new(&["m/quiet"]);
+    let mirror = setup.client.mirror(KeyRange::prefix("m/")).unwrap();
+    next_reset(&mirror);
+    for round in 0..2 {
+        // The list is older than what is compacted, and the watch resumes once before the loss.
+        let newest = setup.put(&["other"; 20]);
+        mirror.wait_revision(newest, SOON).unwrap();
+        let direct = Client::connect(setup.etcd.endpoint()).unwrap();
+        direct.compact(newest).unwrap();
+        let streams = setup.client.metrics().watches.streams;
+        setup.proxy.cut();
+        setup.proxy.restore();
+        eventually(SOON, "the watch resumes", || {
+            (setup.client.metrics().watches.streams > streams).then_some(())
+        });
+        mirror.wait_revision(newest, SOON).unwrap();
+        let quiet = format!("m/quiet/{round}");
+        setup.lose(&[&quiet]);
+        assert_eq!(next_reset(&mirror), ResetCause::Rewound, "{round}");
+        let contents = mirror.snapshot();
+        assert!(contents.get(quiet.as_bytes()).is_some() && contents.len() == 1);
+    }
+}
+
+fn next_reset(mirror: &Mirror) -> ResetCause {
+    let mut events = items(mirror.changes(), SOON);
+    let reset = events.find_map(|event| match event.unwrap() {
+        MirrorEvent::Reset { cause, .. } => Some(cause),
+        _ => None,
+    });
+    reset.unwrap()
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl SharedStoreIdentity {
         self.0.lock().watched(epoch, key, modified);
     }
 
-    /// Compares a key that was seen with the store: see [`StoreIdentity::compare`].
+    /// Compares the known key with the present store: see [`StoreIdentity::compare`].
     pub(crate) fn compare(
         &self,
         seen: &SeenKey,
@@ -66,6 +66,18 @@ impl SharedStoreIdentity {
         header: &ResponseHeader,
     ) -> StoreVerdict {
         self.0.lock().compare(seen, modified, position(header))
+    }
+
+    /// Compares the known key with a past state of the store: see [`StoreIdentity::compare_past`].
+    pub(crate) fn compare_past(
+        &self,
+        seen: &SeenKey,
+        past: Option<Option<i64>>,
+        present: Option<i64>,
+        header: &ResponseHeader,
+    ) -> StoreVerdict {
+        let answer = position(header);
+        self.0.lock().compare_past(seen, past, present, answer)
     }
 }
 

@@ -155,8 +155,8 @@ impl StoreIdentity {
         self.seen.clone()
     }
 
-    /// Records a key of a list that was made in `epoch`. It is ignored if there is a key already: the list may be one
-    /// of a store that has replaced the other unnoticed, which only the older key can show.
+    /// Records a key of a list that was made in `epoch`, if none is known. A list does not replace a key: it may be a
+    /// list of another store, whose replacement only the known key can show.
     pub(crate) fn listed(&mut self, epoch: u64, key: &[u8], modified: i64, at: i64) {
         if self.seen.is_none() {
             self.see(epoch, key, modified, at);
@@ -164,7 +164,7 @@ impl StoreIdentity {
     }
 
     /// Records a key that a watch reported as put at this revision. The caller has compared the store of the watch
-    /// with the key that was seen before.
+    /// with the known key.
     pub(crate) fn watched(&mut self, epoch: u64, key: &[u8], modified: i64) {
         if self.seen.as_ref().is_none_or(|seen| seen.at < modified) {
             self.see(epoch, key, modified, modified);
@@ -187,8 +187,9 @@ impl StoreIdentity {
         });
     }
 
-    /// Compares a key that was seen with the store: `modified` is the revision of its last modification until
-    /// `seen.at`, or `None` if it does not exist then.
+    /// Compares the known key with the store as it is now: `modified` is the revision of the key's last modification, or
+    /// `None` if it does not exist. After `RewindSuspected`, its state at `seen.at` decides: see
+    /// [`compare_past`](Self::compare_past).
     pub(crate) fn compare(
         &mut self,
         seen: &SeenKey,
@@ -198,11 +199,52 @@ impl StoreIdentity {
         if seen.epoch != self.known.epoch {
             return StoreVerdict::Lagging;
         }
-        if modified == Some(seen.modified) {
-            return StoreVerdict::Same;
+        match modified {
+            Some(modified) if modified == seen.modified => {
+                // The newer revision is not compacted as soon.
+                self.update(seen, modified, answer.revision);
+                StoreVerdict::Same
+            }
+            Some(modified) if modified <= seen.at => {
+                self.replace(answer, Some(seen.at));
+                StoreVerdict::Rewound
+            }
+            // It was changed since, or deleted.
+            _ => StoreVerdict::RewindSuspected,
         }
-        self.replace(answer, Some(seen.at));
-        StoreVerdict::Rewound
+    }
+
+    /// Compares the known key with the store as it was at `seen.at`. `past` is the revision of the key's last
+    /// modification until then, and `None` if the server refused to answer, for example because that revision is
+    /// compacted. `present` is that of its last modification until `answer`.
+    pub(crate) fn compare_past(
+        &mut self,
+        seen: &SeenKey,
+        past: Option<Option<i64>>,
+        present: Option<i64>,
+        answer: StorePosition,
+    ) -> StoreVerdict {
+        if seen.epoch != self.known.epoch {
+            return StoreVerdict::Lagging;
+        }
+        match (past, present) {
+            (Some(past), _) if past != Some(seen.modified) => {
+                self.replace(answer, Some(seen.at));
+                return StoreVerdict::Rewound;
+            }
+            (_, Some(modified)) => self.update(seen, modified, answer.revision),
+            // The key proves nothing any more: the next one is recorded.
+            (None, None) if self.seen.as_ref() == Some(seen) => self.seen = None,
+            _ => {}
+        }
+        StoreVerdict::Same
+    }
+
+    /// Replaces the known key by what it is at a newer revision.
+    fn update(&mut self, seen: &SeenKey, modified: i64, at: i64) {
+        if self.seen.as_ref() == Some(seen) {
+            self.see(seen.epoch, &seen.key, modified, at);
+        }
     }
 
     fn replace(&mut self, answer: StorePosition, differs_at: Option<i64>) {

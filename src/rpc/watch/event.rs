@@ -1,10 +1,16 @@
 //! The items of a watch, and the events in them.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::grpc::etcd_rs_proto::mvccpb;
 use crate::rpc::namespace::Namespace;
 use crate::types::{KeyValue, ResponseHeader, Revision};
+
+/// The size of a buffer that small messages share: see `grpc/message_splitter`.
+const SHARED_BUFFER: usize = 64 * 1024;
+
+/// The responses of a queue that may retain such buffers: 8 MiB at most.
+const SHARING: usize = 128;
 
 /// One item of a watch: the changes of one or more whole revisions, in order; or progress.
 ///
@@ -55,6 +61,43 @@ impl WatchResponse {
     /// Whether this is progress: it has no events, and states that there were none up to its revision.
     pub fn is_progress(&self) -> bool {
         self.events.is_empty()
+    }
+
+    /// The response as it is kept in a queue in which that many wait.
+    ///
+    /// A small message shares a buffer with its neighbours, so a response retains 64 KiB. A reader that keeps up does not
+    /// notice that; the responses of a slow one are copied.
+    pub(super) fn kept(mut self, waiting: usize) -> Self {
+        if waiting >= SHARING {
+            self.detach();
+        }
+        self
+    }
+
+    /// Copies the keys and values into a buffer of their own, unless the message of the response has one anyway.
+    fn detach(&mut self) {
+        let of = |kv: &KeyValue| kv.key.len() + kv.value.len();
+        let sizes = self.events.iter();
+        let size: usize = sizes
+            .map(|event| of(&event.kv) + event.prev_kv.as_ref().map_or(0, of))
+            .sum();
+        if size >= SHARED_BUFFER {
+            return;
+        }
+        let mut buffer = BytesMut::with_capacity(size);
+        let mut copy = |bytes: &mut Bytes| {
+            buffer.extend_from_slice(bytes);
+            *bytes = buffer.split().freeze();
+        };
+        for event in &mut self.events {
+            for kv in [Some(&mut event.kv), event.prev_kv.as_mut()]
+                .into_iter()
+                .flatten()
+            {
+                copy(&mut kv.key);
+                copy(&mut kv.value);
+            }
+        }
     }
 }
 
@@ -220,6 +263,47 @@ mod tests {
             assert_eq!(Event::read(pb), None, "{revision}");
         }
         assert_eq!(Event::read(mvccpb::Event::default()), None);
+    }
+
+    #[test]
+    fn a_detached_response_is_equal_and_shares_no_buffer_with_its_message() {
+        let message = Bytes::from(vec![b'x'; 64 * 1024]);
+        let part = |from: usize| KeyValue {
+            key: message.slice(from..from + 3),
+            value: message.slice(from + 3..from + 10),
+            ..KeyValue::from(kv("v", 1, 2))
+        };
+        let event = |n: usize, prev: bool| Event {
+            kind: EventKind::Put,
+            kv: part(n),
+            prev_kv: prev.then(|| part(n + 100)),
+        };
+        let events = vec![event(0, true), event(200, false)];
+        let whole = WatchResponse::new(ResponseHeader::default(), events);
+        let shared = whole.clone().kept(SHARING - 1);
+        assert_eq!(shared.events[0].kv.key.as_ptr(), message.as_ptr());
+        let detached = whole.clone().kept(SHARING);
+        assert_eq!(detached, whole);
+        drop((whole, shared));
+        assert!(message.is_unique(), "only this test holds the message");
+
+        // A large message has memory of its own.
+        let value = Bytes::from(vec![b'x'; SHARED_BUFFER]);
+        let kv = KeyValue {
+            value: value.clone(),
+            ..KeyValue::from(kv("v", 1, 2))
+        };
+        let mut large = WatchResponse::new(
+            ResponseHeader::default(),
+            vec![Event {
+                kind: EventKind::Put,
+                kv,
+                prev_kv: None,
+            }],
+        );
+        large.detach();
+        assert_eq!(large.events[0].kv.value.as_ptr(), value.as_ptr());
+        WatchResponse::default().detach();
     }
 
     #[test]

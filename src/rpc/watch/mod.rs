@@ -7,6 +7,7 @@ mod latest_feed;
 mod latest_set;
 mod latest_slots;
 mod pending_watch;
+mod revision_read;
 mod set_delivery;
 mod set_guard;
 mod sink;

@@ -95,7 +95,8 @@ impl SetDeliveries {
         };
         match &mut set.delivery {
             SetDelivery::All { bounded_sender, .. } => {
-                bounded_sender.offer((WatchKey::of(id), Ok(response)), size)
+                let item = |waiting| (WatchKey::of(id), Ok(response.kept(waiting)));
+                bounded_sender.offer_with(size, item)
             }
             SetDelivery::Latest(feed) => {
                 feed.deliver(id, response);

@@ -31,7 +31,9 @@ impl Sink {
         size: usize,
     ) -> SendOutcome {
         match self {
-            Sink::Reader(bounded_sender) => bounded_sender.offer(Ok(response), size),
+            Sink::Reader(bounded_sender) => {
+                bounded_sender.offer_with(size, |waiting| Ok(response.kept(waiting)))
+            }
             Sink::Task { items, .. } => items.offer(TaskWatcherItem::Response(Ok(response)), size),
             Sink::Set(set) => sets.offer(*set, id, response, size),
         }

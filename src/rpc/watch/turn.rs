@@ -5,7 +5,7 @@ use super::task_watcher_item::ROOM;
 /// The inputs of streams in a turn. Each delivers at most one response to a watch.
 const INPUTS: usize = ROOM.items / 8;
 
-/// The bytes of events in a turn, to which the last input adds what it has.
+/// The bytes of events in a turn. The last input may exceed it.
 const BYTES: usize = ROOM.bytes / 8;
 
 // Shorter turns cost more, since the runtime needs about a microsecond between two of them, and the queue has room

@@ -4,24 +4,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::revision_read::{READ_WITHIN, read_revision};
 use super::state::{Input, StreamEnd};
 use crate::error::{ErrorKind, ServerError};
-use crate::grpc::etcd_rs_proto::etcdserverpb::{
-    RangeRequest, RangeResponse, StatusRequest, WatchRequest, WatchResponse,
-};
+use crate::grpc::etcd_rs_proto::etcdserverpb::{StatusRequest, WatchRequest, WatchResponse};
 use crate::grpc::etcd_rs_proto::mvccpb::event::EventType;
 use crate::grpc::{
     AttemptFailure, Connection, ConnectionRole, Consistency, Framed, GrpcStream, KnownStore,
-    MemberCondition, Received, RpcError, StreamClosed, StreamEvent, StreamItem, Transport, Urgency,
+    MemberCondition, RpcError, SharedStoreIdentity, StreamClosed, StreamEvent, StreamItem,
+    Transport, Urgency,
 };
-
-/// The time limit of a read over the stream's connection. Bytes that arrive on the stream restart it,
-/// because the answer to the read comes behind them on the same connection.
-const READ_WITHIN: Duration = Duration::from_secs(5);
 
 type Fut<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -39,10 +34,13 @@ pub(super) struct WatchStream {
 
 /// What belongs to an open stream: the reads over the same connection.
 struct Open {
+    store: Arc<SharedStoreIdentity>,
     /// The state of the store that was known when the stream began.
     known_at_open: KnownStore,
-    /// The store of the stream was compared with the key that was seen, or none was seen before the stream.
+    /// The known key was read on this stream, or none was known when it opened.
     compared: bool,
+    /// The epoch of the store that the stream reports.
+    epoch: u64,
     /// The number of bytes that had arrived at the last check.
     arrived_before: u64,
     version: Option<Fut<bool>>,
@@ -94,7 +92,7 @@ impl WatchStream {
             && let Some(received) = self.stream.received()
         {
             let compared = open.compared;
-            let reading = read(connection.clone(), key, Arc::clone(received), compared);
+            let reading = read_revision(connection.clone(), key, Arc::clone(received), compared);
             open.reading = Some(Box::pin(reading));
         }
     }
@@ -159,12 +157,13 @@ impl WatchStream {
             // A watch is answered from the member's own data, which may be older than that of other
             // members.
             store.answered(header, Consistency::Local, open.known_at_open);
-            let put = message.events.iter().rev();
-            let mut put = put.filter(|event| event.r#type == i32::from(EventType::Put));
+            let mut puts = message.events.iter().rev();
+            let put = puts.find(|event| event.r#type == i32::from(EventType::Put));
             if open.compared
-                && let Some(kv) = put.next().and_then(|event| event.kv.as_ref())
+                && let Some(kv) = put.and_then(|event| event.kv.as_ref())
+                && kv.mod_revision <= header.revision
             {
-                store.watched(open.known_at_open.epoch, &kv.key, kv.mod_revision);
+                store.watched(open.epoch, &kv.key, kv.mod_revision);
             }
         }
     }
@@ -191,8 +190,11 @@ impl WatchStream {
 
 impl Open {
     fn new(connection: &Connection) -> Self {
+        let known_at_open = connection.store.known();
         Open {
-            known_at_open: connection.store.known(),
+            known_at_open,
+            epoch: known_at_open.epoch,
+            store: Arc::clone(&connection.store),
             compared: connection.store.seen().is_none(),
             arrived_before: 0,
             version: Some(Box::pin(orders_progress(connection.clone()))),
@@ -212,7 +214,10 @@ impl Open {
             && let Poll::Ready(result) = reading.as_mut().poll(cx)
         {
             self.reading = None;
-            self.compared |= result.is_ok();
+            if result.is_ok() {
+                self.compared = true;
+                self.epoch = self.store.epoch();
+            }
             return Poll::Ready(Input::Read(result));
         }
         Poll::Pending
@@ -231,93 +236,6 @@ fn stream_end(closed: StreamClosed) -> StreamEnd {
         Some(AttemptFailure::Broken(error)) => StreamEnd::Broken(error.text),
         Some(AttemptFailure::Silence) => StreamEnd::Silent("the server is silent".into()),
         Some(AttemptFailure::Status(answer)) => StreamEnd::Answer(answer),
-    }
-}
-
-/// Reads the revision of the store. A second read follows if the first leaves open whether the store
-/// went back. Unless `compared`, the store is compared with the key that was seen.
-async fn read(
-    connection: Connection,
-    key: Bytes,
-    received: Arc<Received>,
-    compared: bool,
-) -> Result<i64, StreamEnd> {
-    let mut revision = read_once(connection.clone(), key.clone(), &received).await?;
-    if connection.store.is_rewind_suspected() {
-        revision = read_once(connection.clone(), key, &received).await?;
-    }
-    if !compared {
-        compare(connection, revision, &received).await?;
-    }
-    Ok(revision)
-}
-
-async fn read_once(
-    connection: Connection,
-    key: Bytes,
-    received: &Received,
-) -> Result<i64, StreamEnd> {
-    let request = RangeRequest {
-        key,
-        limit: 1,
-        // Only the header is needed, so no key value is sent.
-        count_only: true,
-        ..RangeRequest::default()
-    };
-    let response = range(connection, request, received).await?;
-    let response = response.map_err(StreamEnd::Answer)?;
-    let revision = response.header.map(|header| header.revision);
-    revision.ok_or(StreamEnd::Broken(
-        "the server answered a read without a header".into(),
-    ))
-}
-
-/// Reads the key that was seen, at its revision, and compares it. A server that refuses this proves nothing: the
-/// revision may be compacted, or the permission to read the key withdrawn.
-async fn compare(
-    connection: Connection,
-    revision: i64,
-    received: &Received,
-) -> Result<(), StreamEnd> {
-    let store = Arc::clone(&connection.store);
-    let Some(seen) = store.seen().filter(|seen| seen.at <= revision) else {
-        return Ok(());
-    };
-    let request = RangeRequest {
-        key: Bytes::copy_from_slice(&seen.key),
-        revision: seen.at,
-        keys_only: true,
-        ..RangeRequest::default()
-    };
-    if let Ok(response) = range(connection, request, received).await? {
-        let found = response.kvs.first().map(|kv| kv.mod_revision);
-        store.compare(&seen, found, &response.header.unwrap_or_default());
-    }
-    Ok(())
-}
-
-/// Sends a linearizable read over the connection of the stream. The inner error is the server's answer.
-async fn range(
-    connection: Connection,
-    request: RangeRequest,
-    received: &Received,
-) -> Result<Result<RangeResponse, ServerError>, StreamEnd> {
-    let request = Framed::new(&request).consistency(Consistency::Linearizable);
-    let mut answer = std::pin::pin!(connection.unary(request));
-    loop {
-        let before = received.bytes();
-        match tokio::time::timeout(READ_WITHIN, &mut answer).await {
-            Ok(Ok(response)) => return Ok(Ok(response)),
-            Ok(Err(RpcError::Status(answer))) => return Ok(Err(answer)),
-            Ok(Err(RpcError::Connection(error))) => return Err(StreamEnd::Broken(error.text)),
-            // Other messages of the connection arrive: the answer is behind them, and the server is
-            // not silent.
-            Err(_) if received.bytes() != before => {}
-            Err(_) => {
-                let text = format!("the server did not answer a read in {READ_WITHIN:?}");
-                return Err(StreamEnd::Silent(text));
-            }
-        }
     }
 }
 

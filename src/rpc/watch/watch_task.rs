@@ -124,7 +124,7 @@ impl WatchTask {
             return Poll::Ready(Wake::Timer);
         }
         if self.turn.is_over() {
-            self.end_turn();
+            self.turn = Turn::default();
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -141,13 +141,9 @@ impl WatchTask {
                 }
             }
         }
-        self.end_turn();
-        Poll::Pending
-    }
-
-    fn end_turn(&mut self) {
         self.turn = Turn::default();
         self.sets.wake();
+        Poll::Pending
     }
 
     /// Feeds `Tick` to the streams that are due, after `Arriving` if bytes have arrived.

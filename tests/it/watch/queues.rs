@@ -9,10 +9,13 @@ use crate::support::proxy::{Dir, Proxy};
 /// More than a reader receives while it is not scheduled, at the highest rate of etcd.
 const BURST: usize = 3_000;
 
-/// Changes `keys` keys, one revision each.
-fn put_burst(client: &Client, keys: usize) -> Revision {
+/// Changes ten keys, with a revision for each change.
+fn put_burst(etcd: &LocalEtcd) -> Revision {
+    // On a slow machine, the last put waits for all others.
+    let client = Client::builder([etcd.endpoint()]).timeout(SOON);
+    let client = client.connect().unwrap();
     let puts: Vec<_> = (0..BURST)
-        .map(|n| client.submit(Put::new(format!("k/{}", n % keys), n.to_string())))
+        .map(|n| client.submit(Put::new(format!("k/{}", n % 10), n.to_string())))
         .collect();
     puts.into_iter().fold(Revision::NONE, |newest, put| {
         newest.max(put.wait().unwrap().revision())
@@ -29,7 +32,7 @@ fn a_reader_that_is_late_for_a_moment_pauses_no_watch() {
     let set = client.watch_set().unwrap();
     set.add_all((0..10).map(|n| Watch::key(format!("k/{n}"))))
         .unwrap();
-    put_burst(&client, 10);
+    put_burst(&etcd);
     // Nothing is read before everything is written.
     events(&watcher, BURST);
     let mut from_set = 0;
@@ -45,9 +48,8 @@ fn a_burst_pauses_no_watch_of_a_task() {
     let proxy = Proxy::start(etcd.client_addr()).unwrap();
     let client = Client::connect([proxy.endpoint()]).unwrap();
     let mirror = client.mirror(KeyRange::prefix("k/")).unwrap();
-    let writer = connect(&etcd);
     proxy.hold(Dir::Down, true);
-    let newest = put_burst(&writer, 10);
+    let newest = put_burst(&etcd);
     proxy.hold(Dir::Down, false);
     mirror.wait_revision(newest, SOON).unwrap();
     assert_eq!(client.metrics().watches.pauses, 0);

@@ -257,50 +257,99 @@ proptest! {
     }
 }
 
+/// A store with a key that was put at revision 50 and is known until 60.
+fn with_key() -> (StoreIdentity, SeenKey) {
+    let mut store = seen();
+    store.listed(0, b"k", 50, 60);
+    let key = store.seen().unwrap();
+    (store, key)
+}
+
+fn known(store: &StoreIdentity) -> Option<(i64, i64)> {
+    store.seen().map(|seen| (seen.modified, seen.at))
+}
+
 #[test]
-fn a_key_that_differs_at_its_revision_is_a_replacement() {
-    for found in [None, Some(49), Some(51)] {
-        let mut store = seen();
-        store.watched(0, b"k", 50);
-        let key = store.seen().unwrap();
-        assert_eq!((&key.key[..], key.at), (&b"k"[..], 50));
-        assert_eq!(
-            store.compare(&key, Some(50), at(101, 4)),
-            StoreVerdict::Same
-        );
-        assert_eq!(store.known().epoch, 0);
-        assert_eq!(
-            store.compare(&key, found, at(101, 4)),
-            StoreVerdict::Rewound
-        );
+fn an_unchanged_key_shows_the_same_store_and_is_known_until_now() {
+    let (mut store, key) = with_key();
+    let verdict = store.compare(&key, Some(50), at(101, 4));
+    assert_eq!(verdict, StoreVerdict::Same);
+    assert_eq!(known(&store), Some((50, 101)));
+    assert_eq!(store.known().epoch, 0);
+    // A watch has reported a newer one meanwhile, which stays.
+    store.watched(0, b"other", 102);
+    store.compare(&key, Some(50), at(103, 4));
+    assert_eq!(known(&store), Some((102, 102)));
+}
+
+#[test]
+fn a_key_with_another_modification_until_then_is_a_replacement() {
+    for found in [1, 49, 51, 60] {
+        let (mut store, key) = with_key();
+        let verdict = store.compare(&key, Some(found), at(101, 4));
+        assert_eq!(verdict, StoreVerdict::Rewound, "{found}");
         assert_eq!((store.known().epoch, store.seen()), (1, None));
         let text = store.last_replacement().unwrap().to_string();
         assert!(
-            text.contains("its contents at revision 50 are not"),
+            text.contains("its contents at revision 60 are not"),
             "{text}"
         );
         // The key of the lost store says nothing about the new one.
-        assert_eq!(store.compare(&key, None, at(101, 4)), StoreVerdict::Lagging);
+        let verdict = store.compare(&key, Some(found), at(101, 4));
+        assert_eq!(verdict, StoreVerdict::Lagging);
+        let verdict = store.compare_past(&key, Some(None), None, at(101, 4));
+        assert_eq!(verdict, StoreVerdict::Lagging);
         assert_eq!(store.known().epoch, 1);
     }
+}
+
+#[test]
+fn the_past_of_a_key_that_was_changed_or_deleted_decides() {
+    for present in [None, Some(61), Some(90)] {
+        let (mut store, key) = with_key();
+        let verdict = store.compare(&key, present, at(101, 4));
+        assert_eq!(verdict, StoreVerdict::RewindSuspected);
+        assert_eq!(known(&store), Some((50, 60)));
+        let verdict = store.compare_past(&key, Some(Some(50)), present, at(101, 4));
+        assert_eq!(verdict, StoreVerdict::Same);
+        let until_now = present.map(|modified| (modified, 101));
+        assert_eq!(known(&store), until_now.or(Some((50, 60))));
+        for past in [None, Some(49), Some(55)] {
+            let (mut store, key) = with_key();
+            let verdict = store.compare_past(&key, Some(past), present, at(101, 4));
+            assert_eq!(verdict, StoreVerdict::Rewound);
+            assert_eq!((store.known().epoch, store.seen()), (1, None));
+        }
+    }
+}
+
+#[test]
+fn a_key_whose_past_is_compacted_makes_room_for_another() {
+    let (mut store, key) = with_key();
+    let verdict = store.compare_past(&key, None, Some(90), at(101, 4));
+    assert_eq!(verdict, StoreVerdict::Same);
+    assert_eq!(known(&store), Some((90, 101)));
+
+    let (mut store, key) = with_key();
+    store.compare_past(&key, None, None, at(101, 4));
+    assert_eq!(known(&store), None);
+    store.listed(0, b"next", 70, 101);
+    // Another comparison of the first key changes nothing.
+    store.compare_past(&key, None, None, at(102, 4));
+    assert_eq!(known(&store), Some((70, 101)));
+    assert_eq!(store.known().epoch, 0);
 }
 
 #[test]
 fn a_newer_key_of_a_watch_replaces_the_seen_one_and_a_list_does_not() {
     let mut store = seen();
     store.listed(0, b"a", 10, 60);
-    assert_eq!(
-        store.seen().map(|seen| (seen.at, seen.modified)),
-        Some((60, 10))
-    );
+    assert_eq!(known(&store), Some((10, 60)));
     store.listed(0, b"b", 20, 70);
     store.watched(0, b"c", 60);
     assert_eq!(store.seen().unwrap().key, b"a");
     store.watched(0, b"d", 61);
-    assert_eq!(
-        store.seen().map(|seen| (seen.at, seen.modified)),
-        Some((61, 61))
-    );
+    assert_eq!(known(&store), Some((61, 61)));
 }
 
 #[test]
