@@ -270,15 +270,15 @@ mod tests {
         let message = Bytes::from(vec![b'x'; 64 * 1024]);
         let part = |from: usize| KeyValue {
             key: message.slice(from..from + 3),
-            value: message.slice(from + 3..from + 10),
+            value: message.slice(from + 3..from + 300),
             ..KeyValue::from(kv("v", 1, 2))
         };
         let event = |n: usize, prev: bool| Event {
             kind: EventKind::Put,
             kv: part(n),
-            prev_kv: prev.then(|| part(n + 100)),
+            prev_kv: prev.then(|| part(n + 1000)),
         };
-        let events = vec![event(0, true), event(200, false)];
+        let events = vec![event(0, true), event(2000, false)];
         let whole = WatchResponse::new(ResponseHeader::default(), events);
         let shared = whole.clone().kept(SHARING - 1);
         assert_eq!(shared.events[0].kv.key.as_ptr(), message.as_ptr());
@@ -287,22 +287,28 @@ mod tests {
         drop((whole, shared));
         assert!(message.is_unique(), "only this test holds the message");
 
-        // A large message has memory of its own.
-        let value = Bytes::from(vec![b'x'; SHARED_BUFFER]);
+        // A large message has memory of its own: its parts are not copied.
+        let half = Bytes::from(vec![b'x'; SHARED_BUFFER / 2 - 1]);
         let kv = KeyValue {
-            value: value.clone(),
+            value: half.clone(),
             ..KeyValue::from(kv("v", 1, 2))
         };
-        let mut large = WatchResponse::new(
-            ResponseHeader::default(),
-            vec![Event {
-                kind: EventKind::Put,
-                kv,
-                prev_kv: None,
-            }],
-        );
+        let event = Event {
+            kind: EventKind::Put,
+            kv: kv.clone(),
+            prev_kv: Some(kv),
+        };
+        let mut large = WatchResponse::new(ResponseHeader::default(), vec![event]);
         large.detach();
-        assert_eq!(large.events[0].kv.value.as_ptr(), value.as_ptr());
+        assert_eq!(large.events[0].kv.value.as_ptr(), half.as_ptr());
+        let whole = Bytes::from(vec![b'x'; SHARED_BUFFER - 1]);
+        large.events[0].prev_kv = None;
+        large.events[0].kv.value = whole.clone();
+        large.detach();
+        assert_eq!(large.events[0].kv.value.as_ptr(), whole.as_ptr());
+        large.events[0].kv.value = half.clone();
+        large.detach();
+        assert_ne!(large.events[0].kv.value.as_ptr(), half.as_ptr());
         WatchResponse::default().detach();
     }
 
