@@ -1,6 +1,6 @@
 //! The items of a watch, and the events in them.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::grpc::etcd_rs_proto::mvccpb;
 use crate::rpc::namespace::Namespace;
@@ -74,29 +74,14 @@ impl WatchResponse {
         self
     }
 
-    /// Copies the keys and values into a buffer of their own, unless the message of the response has one anyway.
+    /// Copies the keys and values, unless the message of the response has a buffer of its own.
     fn detach(&mut self) {
-        let of = |kv: &KeyValue| kv.key.len() + kv.value.len();
-        let sizes = self.events.iter();
-        let size: usize = sizes
-            .map(|event| of(&event.kv) + event.prev_kv.as_ref().map_or(0, of))
-            .sum();
-        if size >= SHARED_BUFFER {
+        if self.events.iter().map(Event::wire_size).sum::<usize>() >= SHARED_BUFFER {
             return;
         }
-        let mut buffer = BytesMut::with_capacity(size);
-        let mut copy = |bytes: &mut Bytes| {
-            buffer.extend_from_slice(bytes);
-            *bytes = buffer.split().freeze();
-        };
         for event in &mut self.events {
-            for kv in [Some(&mut event.kv), event.prev_kv.as_mut()]
-                .into_iter()
-                .flatten()
-            {
-                copy(&mut kv.key);
-                copy(&mut kv.value);
-            }
+            event.kv = event.kv.detached();
+            event.prev_kv = event.prev_kv.as_ref().map(KeyValue::detached);
         }
     }
 }
@@ -287,28 +272,23 @@ mod tests {
         drop((whole, shared));
         assert!(message.is_unique(), "only this test holds the message");
 
-        // A large message has memory of its own: its parts are not copied.
-        let half = Bytes::from(vec![b'x'; SHARED_BUFFER / 2 - 1]);
-        let kv = KeyValue {
-            value: half.clone(),
-            ..KeyValue::from(kv("v", 1, 2))
-        };
-        let event = Event {
+        // A large message has memory of its own, which is not copied.
+        let part = Bytes::from(vec![b'x'; SHARED_BUFFER / 2 - 40]);
+        let event = |_| Event {
             kind: EventKind::Put,
-            kv: kv.clone(),
-            prev_kv: Some(kv),
+            kv: KeyValue {
+                value: part.clone(),
+                ..KeyValue::from(kv("v", 1, 2))
+            },
+            prev_kv: None,
         };
-        let mut large = WatchResponse::new(ResponseHeader::default(), vec![event]);
-        large.detach();
-        assert_eq!(large.events[0].kv.value.as_ptr(), half.as_ptr());
-        let whole = Bytes::from(vec![b'x'; SHARED_BUFFER - 1]);
-        large.events[0].prev_kv = None;
-        large.events[0].kv.value = whole.clone();
-        large.detach();
-        assert_eq!(large.events[0].kv.value.as_ptr(), whole.as_ptr());
-        large.events[0].kv.value = half.clone();
-        large.detach();
-        assert_ne!(large.events[0].kv.value.as_ptr(), half.as_ptr());
+        for (events, is_copied) in [(1, true), (2, true), (3, false)] {
+            let events = (0..events).map(event).collect();
+            let mut response = WatchResponse::new(ResponseHeader::default(), events);
+            response.detach();
+            let value = &response.events[0].kv.value;
+            assert_eq!(value.as_ptr() != part.as_ptr(), is_copied);
+        }
         WatchResponse::default().detach();
     }
 

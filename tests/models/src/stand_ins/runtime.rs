@@ -63,6 +63,14 @@ impl Builder {
         self
     }
 
+    pub fn global_queue_interval(&mut self, _polls: u32) -> &mut Self {
+        self
+    }
+
+    pub fn event_interval(&mut self, _polls: u32) -> &mut Self {
+        self
+    }
+
     pub fn build(&mut self) -> io::Result<Runtime> {
         Ok(Runtime(Arc::default()))
     }
