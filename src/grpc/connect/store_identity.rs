@@ -196,7 +196,8 @@ impl StoreIdentity {
         modified: Option<i64>,
         answer: StorePosition,
     ) -> StoreVerdict {
-        if seen.epoch != self.known.epoch {
+        // A member that lags shows the key as it was before.
+        if seen.epoch != self.known.epoch || answer.revision < seen.at {
             return StoreVerdict::Lagging;
         }
         match modified {

@@ -283,6 +283,19 @@ fn an_unchanged_key_shows_the_same_store_and_is_known_until_now() {
 }
 
 #[test]
+fn a_member_that_lags_behind_the_key_proves_nothing() {
+    for found in [None, Some(40), Some(50)] {
+        let (mut store, key) = with_key();
+        let verdict = store.compare(&key, found, at(59, 4));
+        assert_eq!(verdict, StoreVerdict::Lagging);
+        assert_eq!((store.known().epoch, known(&store)), (0, Some((50, 60))));
+        // At the revision of the key it does not lag.
+        let verdict = store.compare(&key, Some(50), at(60, 4));
+        assert_eq!(verdict, StoreVerdict::Same);
+    }
+}
+
+#[test]
 fn a_key_with_another_modification_until_then_is_a_replacement() {
     for found in [1, 49, 51, 60] {
         let (mut store, key) = with_key();
