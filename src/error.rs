@@ -83,7 +83,7 @@ pub enum ErrorKind {
     Compacted,
     /// The requested revision does not exist yet.
     FutureRevision,
-    /// The store has an earlier state than before: it lost data or was restored from a backup.
+    /// The store does not have what was read from it before: it lost data or was restored from a backup.
     Rewound,
     /// Every member that answered is behind the last revision that was read: see
     /// [`Client::ordered`](crate::Client::ordered).
