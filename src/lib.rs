@@ -114,7 +114,7 @@
 //! | ordered, unique, atomic | revisions strictly increase; no event is delivered twice; the events of one revision are one item |
 //! | reliable, resumable | it survives any disconnect, and resumes after the last delivered revision, on another member if necessary |
 //! | no silent gap | compacted, rewound or forbidden: the last item is an `Err` |
-//! | bounded | a slow reader holds 4,096 responses and 8 MiB at most; then the watch pauses, and resumes when it has read half |
+//! | bounded | a slow reader holds 4,096 responses and 8 MiB at most; then the watch pauses, and resumes when half of them are read |
 //! | live | a silent server gets a progress request, and is replaced when it does not answer |
 //!
 //! A [`Mirror`](mirror::Mirror) combines list and watch: it keeps a consistent copy of a range in memory, and

@@ -65,8 +65,8 @@ impl WatchResponse {
 
     /// The response as it is kept in a queue in which that many wait.
     ///
-    /// A small message shares a buffer with its neighbours, so a response retains 64 KiB. A reader that keeps up does not
-    /// notice that; the responses of a slow one are copied.
+    /// A small message shares a buffer of 64 KiB with its neighbours, and a response retains this buffer. Therefore the
+    /// responses of a slow reader are copied. A reader that keeps up needs no copies.
     pub(super) fn kept(mut self, waiting: usize) -> Self {
         if waiting >= SHARING {
             self.detach();

@@ -8,8 +8,7 @@ const INPUTS: usize = ROOM.items / 8;
 /// The bytes of events in a turn. The last input may exceed it.
 const BYTES: usize = ROOM.bytes / 8;
 
-// Shorter turns cost more, since the runtime needs about a microsecond between two of them, and the queue has room
-// for several.
+// Each turn costs a poll of the task, so a turn is not too short; and the queue has room for several.
 const _: () = assert!(INPUTS >= 16 && INPUTS <= ROOM.items / 4 && BYTES <= ROOM.bytes / 4);
 
 /// What the watch task has done since the other tasks of the runtime could run.
