@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_blocking::local::LocalEtcd;
-use etcd_blocking::mirror::Cache;
+use etcd_blocking::mirror::{Cache, Snapshot};
 use etcd_blocking::{Client, ErrorKind, Get, KeyRange, Put, Revision, Txn};
 
 use crate::support::proxy::{Dir, Proxy};
@@ -238,6 +238,18 @@ fn old_contents_are_not_returned_after_the_store_lost_its_data() {
     assert_eq!(cache.get("c/k").unwrap().unwrap().value(), "reborn");
 }
 
+/// Reads until a read succeeds after the store was replaced.
+pub(crate) fn first_linearizable(cache: &Cache) -> Snapshot {
+    eventually(SOON, "a read succeeds", || match cache.linearizable() {
+        Ok(contents) => Some(contents),
+        Err(error) => {
+            let expected = error.kind() == ErrorKind::Rewound || error.is_retryable();
+            assert!(expected, "{error}");
+            None
+        }
+    })
+}
+
 // Fault: W14
 #[test]
 fn contents_of_a_lost_store_are_not_returned_when_the_next_one_has_their_revision() {
@@ -263,14 +275,7 @@ fn contents_of_a_lost_store_are_not_returned_when_the_next_one_has_their_revisio
     // The new list takes seconds, and the answers to other reads do not.
     proxy.throttle(Dir::Down, Some(1_000_000));
     proxy.restore();
-    let shown = eventually(SOON, "it has found out", || match cache.linearizable() {
-        Ok(contents) => Some(contents),
-        Err(error) => {
-            let expected = error.kind() == ErrorKind::Rewound || error.is_retryable();
-            assert!(expected, "{error}");
-            None
-        }
-    });
+    let shown = first_linearizable(&cache);
     assert!(shown.get(b"c/lost").is_none(), "at {}", shown.revision());
     assert_eq!(shown.len(), 50 * 40);
 }

@@ -85,9 +85,10 @@ async fn compare(
     Ok(())
 }
 
-/// What follows when the server answers a comparison with an error. Most errors prove nothing, and would come again: the
-/// revision is compacted, or the permission to read the key was withdrawn. After those that pass, the
-/// stream ends, and the next one compares.
+/// Handles an error that the server returns to a comparison.
+///
+/// A temporary error ends the stream, and the next stream repeats the comparison. Any other error leaves the comparison without
+/// a result, because a repetition would fail, too: the revision is compacted, or the user may not read the key.
 fn no_proof(answer: ServerError) -> Result<(), StreamEnd> {
     match answer.kind {
         ErrorKind::Unavailable
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comparison_that_fails_for_a_moment_is_repeated_and_one_that_is_refused_is_not() {
+    fn a_temporary_error_ends_the_stream_and_a_refusal_does_not() {
         let again = [
             (14, "etcdserver: leader changed"),
             (14, "etcdserver: request timed out"),

@@ -1,4 +1,4 @@
-//! How much the watch task delivers before the other tasks of the runtime run.
+//! Limits how much the watch task delivers before it yields to the other tasks of the runtime.
 
 use super::task_watcher_item::ROOM;
 
@@ -11,7 +11,7 @@ const BYTES: usize = ROOM.bytes / 8;
 // Each turn costs a poll of the task, so a turn is not too short; and the queue has room for several.
 const _: () = assert!(INPUTS >= 16 && INPUTS <= ROOM.items / 4 && BYTES <= ROOM.bytes / 4);
 
-/// What the watch task has done since the other tasks of the runtime could run.
+/// Counts the inputs and bytes that the watch task has handled since it last yielded.
 ///
 /// A stream may have thousands of responses at once, and the tasks that read watches run on the same thread:
 /// without a limit their queues would be full before they can read, and their watches would pause. The
@@ -34,7 +34,7 @@ impl Turn {
         self.bytes = self.bytes.saturating_add(size);
     }
 
-    /// Whether the other tasks should run now.
+    /// Returns whether the task must yield now.
     pub(super) fn is_over(&self) -> bool {
         self.inputs >= INPUTS || self.bytes >= BYTES
     }

@@ -37,6 +37,7 @@ pub(super) struct WatchTask {
     streams: BTreeMap<StreamNo, WatchStream>,
     /// The stream that was polled last with a result: the others are polled before it.
     last_polled: StreamNo,
+    /// The work since the task last yielded.
     turn: Turn,
     entries: BTreeMap<WatchId, Entry>,
     sets: SetDeliveries,

@@ -9,6 +9,12 @@ use crate::support::proxy::{Dir, Proxy};
 /// More than a reader receives while it is not scheduled, at the highest rate of etcd.
 const BURST: usize = 3_000;
 
+/// Connects a client whose queues have room for so many responses.
+fn with_room(etcd: &LocalEtcd, responses: usize) -> Client {
+    let client = Client::builder([etcd.endpoint()]).watch_queue(responses, 1 << 20);
+    client.connect().unwrap()
+}
+
 /// Changes ten keys, with a revision for each change.
 fn put_burst(etcd: &LocalEtcd) -> Revision {
     // On a slow machine, the last put waits for all others.
@@ -59,10 +65,7 @@ fn a_burst_pauses_no_watch_of_a_task() {
 #[test]
 fn a_watch_with_a_slow_reader_pauses_without_loss_and_others_continue() {
     let etcd = LocalEtcd::start().unwrap();
-    let client = Client::builder([etcd.endpoint()])
-        .watch_queue(4, 1 << 20)
-        .connect()
-        .unwrap();
+    let client = with_room(&etcd, 4);
     let slow = client.watch("k").unwrap();
     let quick = client.watch("k").unwrap();
     for n in 0..50 {
@@ -84,10 +87,7 @@ fn a_watch_with_a_slow_reader_pauses_without_loss_and_others_continue() {
 #[test]
 fn a_slow_reader_receives_compacted_after_a_compaction() {
     let etcd = LocalEtcd::start().unwrap();
-    let client = Client::builder([etcd.endpoint()])
-        .watch_queue(2, 1 << 20)
-        .connect()
-        .unwrap();
+    let client = with_room(&etcd, 2);
     let slow = client.watch("k").unwrap();
     let mut revision = Revision::NONE;
     for n in 0..10 {
@@ -102,10 +102,7 @@ fn a_slow_reader_receives_compacted_after_a_compaction() {
 #[test]
 fn a_full_set_pauses_without_loss() {
     let etcd = LocalEtcd::start().unwrap();
-    let client = Client::builder([etcd.endpoint()])
-        .watch_queue(8, 1 << 20)
-        .connect()
-        .unwrap();
+    let client = with_room(&etcd, 8);
     let set = client.watch_set().unwrap();
     let keys = set
         .add_all((0..20).map(|n| Watch::key(format!("k/{n}"))))
