@@ -11,9 +11,9 @@ use std::{
 use super::{
     binary::Binary,
     flags::Flags,
-    http,
     ports::Reserved,
     process::{POLL, Process, not_running},
+    ready::{self, Ready},
     status::{self, MemberStatus},
 };
 
@@ -176,8 +176,11 @@ impl LocalEtcd {
         self.process.spawn(&self.flags)
     }
 
-    /// Blocks until the server reports that it is healthy: it has a leader and serves linearizable
-    /// reads.
+    /// Blocks until the server reports that it is healthy (it has a leader and serves linearizable reads)
+    /// and that its cluster has decided its version.
+    ///
+    /// etcd decides the version of a new cluster some milliseconds after it is healthy, and refuses members
+    /// that join before.
     ///
     /// # Errors
     ///
@@ -192,22 +195,17 @@ impl LocalEtcd {
         }
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answer = http::get(
-                self.flags.health(),
-                "/health",
-                // A short limit, because the first requests may come before etcd listens.
-                left.clamp(POLL, REQUEST_TIMEOUT),
-            );
+            // A short limit, because the first requests may come before etcd listens.
+            let timeout = left.clamp(POLL, REQUEST_TIMEOUT);
+            let answer = ready::request(self.flags.health(), self.flags.peer, timeout);
             // Check this last: if another server has the port, the answer is from that server, and this
             // process is about to end.
             if let Some(status) = self.process.exit_status()? {
                 return Err(self.ended(&status.to_string()));
             }
             let last = match answer {
-                Ok(reply) if reply.body.replace(' ', "").contains(r#""health":"true""#) => {
-                    return Ok(());
-                }
-                Ok(reply) => format!("HTTP {} {}", reply.status, reply.body.trim()),
+                Ok(Ready::Yes) => return Ok(()),
+                Ok(Ready::No(page)) => page,
                 Err(error) => error.to_string(),
             };
             if left.is_zero() {

@@ -50,6 +50,7 @@ mod http;
 mod ports;
 mod process;
 mod proxy;
+mod ready;
 mod resolver;
 mod start;
 mod status;

@@ -55,7 +55,7 @@ pub fn join(member: &mut LocalEtcd) {
             Err((ErrorKind::TimedOut, _)) => {}
             Err((_, error)) => {
                 eprintln!("start {starts} of {}: {error}", member.name());
-                assert!(starts < 3, "{} ends again and again", member.name());
+                assert!(starts < 3, "the third start of {}: {error}", member.name());
                 member.spawn().unwrap();
                 starts += 1;
             }

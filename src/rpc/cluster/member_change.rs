@@ -26,6 +26,10 @@ use crate::types::{MemberId, ResponseHeader};
 /// The new member counts for the majority at once, before it runs. A [`learner`](Self::learner) does
 /// not: add one, and promote it when it has caught up.
 ///
+/// A second member that is added to a new cluster before etcd has decided the version of the cluster (the page
+/// `/version` says `not_decided`, for some milliseconds) exits at each start, and the cluster stays without a
+/// majority. The servers of the feature `local` wait for the version.
+///
 /// | error | cause |
 /// |---|---|
 /// | [`InvalidArgument`](crate::ErrorKind::InvalidArgument) | a peer URL is invalid; nothing was sent |
