@@ -80,6 +80,7 @@ const PURE: &[&str] = &[
     "grpc/connect/dns_srv/message.rs",
     "replica/mirror/contents.rs",
     "replica/mirror/event.rs",
+    "replica/mirror/key_tree.rs",
     "observe/latencies.rs",
     "observe/metrics.rs",
     "concurrency/key_use.rs",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcd_blocking::local::LocalEtcd;
 use etcd_blocking::mirror::{KeyChange, Mirror, MirrorEvent};
-use etcd_blocking::{Client, ErrorKind, KeyRange, Put, Revision, Txn, Watch};
+use etcd_blocking::{Client, Delete, ErrorKind, Get, KeyRange, Put, Revision, Txn, Watch};
 
 use crate::support::proxy::{Dir, Proxy};
 use crate::support::server::{EARLY_PROGRESS, skip_before};
@@ -317,4 +317,43 @@ fn mirrors_are_opened_at_the_same_time_and_their_errors_arrive_with_the_results(
     client.clone().close().unwrap();
     let closed = client.submit_mirror(KeyRange::prefix("a/")).wait();
     assert_eq!(closed.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn each_snapshot_that_is_held_is_the_store_at_its_revision() {
+    const KEYS: usize = 3_000;
+    let etcd = LocalEtcd::start().unwrap();
+    let client = Client::connect(etcd.endpoint()).unwrap();
+    let key = |n: usize| format!("m/{:05}", n % KEYS);
+    for first in (0..KEYS).step_by(100) {
+        let puts = (first..first + 100).map(|n| Put::new(key(n), "v"));
+        client.call(Txn::always(puts)).unwrap();
+    }
+    let range = KeyRange::prefix("m/");
+    let mirror = client.mirror(range.clone()).unwrap();
+    let mut held = vec![mirror.snapshot()];
+    let mut keys = Keys::new();
+    for n in 0..60 {
+        let revision = match n % 3 {
+            0 => client.put(key(n * 701), format!("{n}")).unwrap().revision(),
+            1 => client.put(format!("m/{n}/new"), "v").unwrap().revision(),
+            _ => {
+                let deleted = KeyRange::range(key(n * 97), key(n * 97 + 70));
+                client.call(Delete::range(deleted)).unwrap().revision()
+            }
+        };
+        held.push(mirror.wait_revision(revision, SOON).unwrap());
+        if n == 30 {
+            // The first event has the contents of now, and the others follow it.
+            mirror.changes();
+        }
+    }
+    for snapshot in &held {
+        let get = Get::range(range.clone()).revision(snapshot.revision());
+        let stored = client.call(get).unwrap();
+        assert!(snapshot.iter().eq(stored.kvs()), "{}", snapshot.revision());
+        assert_eq!(snapshot.len(), stored.kvs().len());
+    }
+    let end = shown(&mirror);
+    assert_eq!(follow(&mirror, &mut keys, |keys| *keys == end), 1);
 }

@@ -81,7 +81,7 @@ impl Source {
         audit_every: Option<Duration>,
     ) -> Self {
         // Requested before the list is read, so that no change after the list is lost.
-        mirror.request_changes();
+        mirror.request_changes_without_differences();
         Source {
             client,
             mirror,

@@ -1,4 +1,7 @@
 //! Bounded queue of the changes of a mirror; on overflow it collapses to one `Reset`.
+//!
+//! What takes time in proportion to the number of keys is done in steps, between which other tasks of the runtime
+//! run: the difference of a `Reset`, and freeing replaced contents.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,6 +9,8 @@ use std::time::{Duration, Instant};
 use super::contents::Snapshot;
 use super::event::{KeyChange, MirrorEvent, ResetCause};
 use super::handle::Shared;
+use super::key_tree::{Difference, Remains};
+use super::list::List;
 use crate::error::{Error, Result};
 use crate::rpc::watch::{Event, WatchResponse};
 use crate::runtime::BoundedSender;
@@ -17,6 +22,9 @@ use crate::types::{KeyValue, Revision};
 const MIN_POLL: Duration = Duration::from_millis(20);
 const MAX_POLL: Duration = Duration::from_secs(5);
 
+/// The number of keys that are compared in one step: some 100 µs.
+const STEP: usize = 1024;
+
 /// Sending end of [`Mirror::changes`](super::Mirror::changes), and writer of the mirror's contents.
 pub(super) struct MirrorChangeQueue {
     bounded_sender: BoundedSender<Result<MirrorEvent>>,
@@ -27,6 +35,10 @@ pub(super) struct MirrorChangeQueue {
     reported: Option<Snapshot>,
     /// The cause of the next `Reset`.
     cause: ResetCause,
+    /// The `Reset` whose difference is being found. Until it is queued, nothing else is.
+    resetting: Option<Box<Resetting>>,
+    /// Contents that were replaced, until they are freed.
+    replaced: Vec<Remains>,
     /// The time since which the mirror is stale.
     stale: Option<Instant>,
     /// The value of `stale` in the last queued event.
@@ -35,6 +47,12 @@ pub(super) struct MirrorChangeQueue {
     poll_interval: Duration,
     /// The number of unread items at the last poll.
     waiting: usize,
+}
+
+#[derive(Debug)]
+struct Resetting {
+    revision: Revision,
+    difference: Difference,
 }
 
 impl MirrorChangeQueue {
@@ -47,6 +65,8 @@ impl MirrorChangeQueue {
             shared,
             reported: Some(Snapshot::default()),
             cause: ResetCause::First,
+            resetting: None,
+            replaced: Vec::new(),
             stale: None,
             reported_stale: None,
             poll_interval: MIN_POLL,
@@ -64,11 +84,41 @@ impl MirrorChangeQueue {
     /// Returns whether a `Reset` is pending.
     #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
-        self.reported.is_some()
+        self.reported.is_some() || self.resetting.is_some()
+    }
+
+    /// Returns whether the difference of a `Reset` is being found.
+    pub(super) fn is_resetting(&self) -> bool {
+        self.resetting.is_some()
+    }
+
+    /// Does one step of what takes long. Returns whether there is more to do.
+    pub(super) fn step(&mut self) -> bool {
+        if let Some(resetting) = &mut self.resetting {
+            if let Some((changes, before)) = resetting.difference.step(STEP) {
+                let revision = resetting.revision;
+                self.resetting = None;
+                self.replaced.push(before);
+                self.queue_reset(revision, changes);
+            }
+        } else if let Some(replaced) = self.replaced.last_mut()
+            && !replaced.free()
+        {
+            self.replaced.pop();
+        }
+        self.resetting.is_some() || !self.replaced.is_empty()
+    }
+
+    /// Finds the rest of a difference at once, for a caller that changes what is compared or queues something.
+    fn finish_reset(&mut self) {
+        while self.is_resetting() {
+            self.step();
+        }
     }
 
     /// Applies the events of a watch response to the contents and queues them.
     pub(super) fn apply(&mut self, response: &WatchResponse) {
+        self.finish_reset();
         let events = response.events();
         let Some(last) = events.last() else {
             self.shared
@@ -88,8 +138,10 @@ impl MirrorChangeQueue {
         self.publish_queued();
     }
 
-    /// Replaces the contents with a list of the store of `epoch`, and queues the difference.
-    pub(super) fn reset(&mut self, list: Vec<KeyValue>, revision: Revision, epoch: u64) {
+    /// Replaces the contents with a list of the store of `epoch`, and begins to queue the difference.
+    pub(super) fn reset(&mut self, list: List) {
+        self.finish_reset();
+        let epoch = list.epoch;
         let (_, before) = self.shared.position();
         let cause = match epoch == before {
             true => ResetCause::Relisted,
@@ -106,7 +158,8 @@ impl MirrorChangeQueue {
         // The older snapshot is kept if a `Reset` is pending: the reader has not received what
         // followed it.
         self.reported.get_or_insert_with(|| self.shared.snapshot());
-        self.shared.replace(list, revision, epoch);
+        let replaced = self.shared.replace(list.contents, epoch);
+        self.replaced.push(replaced.into_remains());
         self.catch_up();
     }
 
@@ -136,6 +189,7 @@ impl MirrorChangeQueue {
         if self.stale == stale {
             return;
         }
+        self.finish_reset();
         self.stale = stale;
         // `Stale` or `Live` may find the queue full too.
         self.reserve(0);
@@ -160,7 +214,7 @@ impl MirrorChangeQueue {
         self.catch_up();
     }
 
-    /// Queues a pending `Reset` if there is room.
+    /// Begins to queue a pending `Reset` if there is room.
     pub(super) fn catch_up(&mut self) {
         if !self.shared.changes_requested() {
             return;
@@ -168,25 +222,41 @@ impl MirrorChangeQueue {
         let Some(before) = self.reported.take_if(|_| self.bounded_sender.has_room()) else {
             return;
         };
+        if !self.shared.needs_differences() {
+            self.replaced.push(before.into_remains());
+            return self.queue_reset(self.shared.position().0, Vec::new());
+        }
         let now = self.shared.snapshot();
-        self.queue(MirrorEvent::Reset {
+        self.resetting = Some(Box::new(Resetting {
             revision: now.revision(),
+            difference: now.difference(before),
+        }));
+    }
+
+    fn queue_reset(&mut self, revision: Revision, changes: Vec<KeyChange>) {
+        self.queue(MirrorEvent::Reset {
+            revision,
             cause: self.cause,
-            changes: now.difference(&before),
+            changes,
         });
         self.queue_health();
         self.publish_queued();
     }
 
-    /// Ends the queue, with an error or because the mirror was dropped.
-    pub(super) fn end(self, why: Option<Error>) {
+    /// Ends the queue, with an error or because the mirror was dropped. Returns what is to be freed in steps.
+    pub(super) fn end(mut self, why: Option<Error>) -> Vec<Remains> {
         match why {
             Some(error) => {
+                self.finish_reset();
                 self.shared.end(error.clone());
                 self.bounded_sender.finish(error);
             }
             None => self.bounded_sender.end(),
         }
+        let compared = self.resetting.map(|it| it.difference.into_remains());
+        let reported = self.reported.map(Snapshot::into_remains);
+        self.replaced.extend(compared.into_iter().chain(reported));
+        self.replaced
     }
 
     /// Begins to collapse changes into one `Reset` if there is no room for `size` bytes.

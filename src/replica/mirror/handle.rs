@@ -12,8 +12,8 @@ use super::event::MirrorEvent;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::grpc::SharedStoreIdentity;
 use crate::runtime::BoundedReceiver;
+use crate::types::Revision;
 use crate::types::key_range::KeyRange;
-use crate::types::{KeyValue, Revision};
 use crate::util::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// In-memory replica of a key range, kept up to date by a watch.
@@ -85,6 +85,8 @@ pub(super) struct Shared {
     requests: Mutex<Requests>,
     /// Set by the first call of `changes()`: changes are queued from then on.
     requested: AtomicBool,
+    /// Set if the reader needs no changes in a `Reset`.
+    without_differences: AtomicBool,
     /// Set while changes are held back and the task was not notified of a reader.
     held_back: AtomicBool,
 }
@@ -141,6 +143,12 @@ impl Mirror {
         if self.shared.request_changes() {
             self.shared.request(MirrorRequest::Read);
         }
+    }
+
+    /// Queues changes from now on, for a reader that reads the contents after each `Reset`: its changes are left out.
+    pub(crate) fn request_changes_without_differences(&self) {
+        self.shared.leave_out_differences();
+        self.request_changes();
     }
 
     /// Takes the next change without creating a channel.
@@ -331,6 +339,16 @@ impl Shared {
         self.requested.load(SeqCst)
     }
 
+    /// Records that the reader needs no changes in a `Reset`.
+    pub(super) fn leave_out_differences(&self) {
+        self.without_differences.store(true, SeqCst);
+    }
+
+    /// Returns whether the reader needs the changes in a `Reset`.
+    pub(super) fn needs_differences(&self) -> bool {
+        !self.without_differences.load(SeqCst)
+    }
+
     /// Records that the queue has every change up to `revision`.
     pub(super) fn set_queued(&self, revision: Revision) {
         self.state.lock().queued = revision;
@@ -342,20 +360,21 @@ impl Shared {
         self.held_back.store(true, SeqCst);
     }
 
-    /// Changes the contents in place; they are copied only while a snapshot of them exists elsewhere.
+    /// Changes the contents; what a snapshot of them shares is copied.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
         let changed = change(&mut self.state.lock().snapshot);
         self.changed.notify_all();
         changed
     }
 
-    /// Replaces the contents with a list of the store of `epoch`.
-    pub(super) fn replace(&self, list: Vec<KeyValue>, revision: Revision, epoch: u64) {
+    /// Replaces the contents with those of the store of `epoch`, and returns the former ones.
+    pub(super) fn replace(&self, contents: Snapshot, epoch: u64) -> Snapshot {
         let mut state = self.state.lock();
-        state.snapshot.reset(list, revision);
+        let replaced = std::mem::replace(&mut state.snapshot, contents);
         state.epoch = epoch;
         drop(state);
         self.changed.notify_all();
+        replaced
     }
 
     pub(super) fn set_live(&self) {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::contents::Snapshot;
+use super::key_tree::KeyTree;
 use crate::error::{Error, ErrorKind, Result};
 use crate::grpc::Transport;
 use crate::observe::Underway;
@@ -22,14 +24,16 @@ const PAGE: u32 = 1000;
 /// interrupt a list of one page, so a list succeeds however often the store is compacted.
 const GROWTH: u32 = 4;
 
+/// The number of key values that are added to a list in one step: less than a millisecond.
+const STEP: usize = 1024;
+
 /// Maximum number of restarts because the store was replaced during the list.
 const MAX_REPLACED: u32 = 3;
 
 /// All key values of a range at one revision.
 #[derive(Debug)]
 pub(super) struct List {
-    pub(super) kvs: Vec<KeyValue>,
-    pub(super) revision: Revision,
+    pub(super) contents: Snapshot,
     /// The epoch of the listed store.
     pub(super) epoch: u64,
 }
@@ -44,6 +48,36 @@ pub(super) struct Lister {
     pub(super) timeout: Duration,
 }
 
+/// The key values of the pages that were read.
+#[derive(Default)]
+struct Pages {
+    keys: KeyTree,
+    /// The key value that was modified last.
+    newest: Option<KeyValue>,
+}
+
+impl Pages {
+    /// Adds the key values of a page. Other tasks run in between, because a page can have many thousands.
+    async fn extend(&mut self, page: Vec<KeyValue>) {
+        for (n, kv) in page.into_iter().enumerate() {
+            if n % STEP == STEP - 1 {
+                tokio::task::yield_now().await;
+            }
+            self.add(&kv);
+        }
+    }
+
+    fn add(&mut self, kv: &KeyValue) {
+        // A listed key is a slice of the reply, which it would keep in memory.
+        let kv = kv.detached();
+        let newest = self.newest.as_ref().map(KeyValue::mod_revision);
+        if newest < Some(kv.mod_revision()) {
+            self.newest = Some(kv.clone());
+        }
+        self.keys.insert(kv);
+    }
+}
+
 impl Lister {
     /// Lists the range. A list whose revision is compacted before its last page is restarted, until
     /// `give_up` has passed.
@@ -54,15 +88,12 @@ impl Lister {
             // Compared after the list: pages of two stores do not make one list.
             let epoch = self.transport.store().epoch();
             match self.list_once(page).await {
-                Ok((kvs, revision)) => {
+                Ok((pages, revision)) => {
                     let store = self.transport.store();
                     if store.epoch() == epoch && !store.is_rewind_suspected() {
-                        self.record(&kvs, revision, epoch);
-                        return Ok(List {
-                            kvs,
-                            revision,
-                            epoch,
-                        });
+                        self.record(pages.newest, revision, epoch);
+                        let contents = Snapshot::new(pages.keys, revision);
+                        return Ok(List { contents, epoch });
                     }
                     // The pages may be of two stores.
                     replaced += 1;
@@ -85,10 +116,8 @@ impl Lister {
     }
 
     /// Records the key that was modified last, by which a replaced store is recognised.
-    fn record(&self, kvs: &[KeyValue], revision: Revision, epoch: u64) {
-        let Some(newest) = kvs.iter().max_by_key(|kv| kv.mod_revision()) else {
-            return;
-        };
+    fn record(&self, newest: Option<KeyValue>, revision: Revision, epoch: u64) {
+        let Some(newest) = newest else { return };
         let mut key = newest.key().clone();
         if let Some(namespace) = &self.namespace {
             namespace.enter_name(&mut key);
@@ -97,13 +126,13 @@ impl Lister {
         store.listed(epoch, &key, newest.mod_revision().get(), revision.get());
     }
 
-    async fn list_once(&self, page: u32) -> Result<(Vec<KeyValue>, Revision)> {
+    async fn list_once(&self, page: u32) -> Result<(Pages, Revision)> {
         let mut paging = Paging::new(Get::range(self.range.clone()), page)?;
-        let mut list = Vec::new();
+        let mut list = Pages::default();
         let mut attempts = RangeStreamAttempts::default();
         while let Some(get) = paging.next() {
             match self.page(get).await {
-                Ok(answer) => list.extend(paging.take(answer)),
+                Ok(answer) => list.extend(paging.take(answer)).await,
                 // The page is over the receive limit: it is requested again with fewer keys.
                 Err(error) if paging.shrink(&error) => continue,
                 Err(error) => return Err(self.explain(error, &paging).await),
@@ -144,7 +173,7 @@ impl Lister {
         &self,
         rest: Get,
         paging: &mut Paging,
-        list: &mut Vec<KeyValue>,
+        list: &mut Pages,
         attempts: &mut RangeStreamAttempts,
     ) -> Result<(), RangeStreamEnd> {
         let (transport, namespace) = (Arc::clone(&self.transport), self.namespace.clone());
@@ -153,11 +182,44 @@ impl Lister {
             if !chunk.is_empty() {
                 attempts.succeeded();
                 paging.advance(&chunk, true);
-                list.extend(chunk);
+                list.extend(chunk).await;
             }
         }
         // The stream ended regularly: there are no further keys.
         paging.advance(&[], false);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    // Fault: W9
+    #[test]
+    fn pages_do_not_hold_the_reply_buffer() {
+        let reply = Bytes::from(vec![b'k'; 1 << 20]);
+        let listed = KeyValue {
+            key: reply.slice(..1),
+            value: reply.slice(1..10),
+            mod_revision: 3,
+            ..KeyValue::default()
+        };
+        let older = KeyValue {
+            key: reply.slice(..2),
+            mod_revision: 2,
+            ..KeyValue::default()
+        };
+        let mut pages = Pages::default();
+        pages.add(&listed);
+        pages.add(&older);
+        drop(older);
+        let value = pages.keys.get(b"k").map(KeyValue::value);
+        assert_eq!((pages.keys.len(), value), (2, Some(listed.value())));
+        assert_eq!(pages.newest.as_ref(), Some(&listed));
+        drop(listed);
+        assert!(reply.is_unique());
     }
 }

@@ -4,6 +4,7 @@ mod change_queue;
 mod contents;
 mod event;
 mod handle;
+mod key_tree;
 mod list;
 mod task;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until};
 
 use super::change_queue::MirrorChangeQueue;
+use super::contents::Snapshot;
 use super::handle::{Mirror, MirrorRequest, Shared};
 use super::list::{List, Lister};
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -161,11 +162,11 @@ impl Task {
         let give_up = Instant::now() + self.lister.timeout;
         // Boxed, because lists are rare, and the task would hold the room for one for its whole life.
         match Box::pin(self.lister.list(Some(give_up))).await {
-            Ok(list) => self.apply_list(list),
+            Ok(list) => self.apply_list(list).await,
             Err(error) => return drop(listed.send(Err(error))),
         }
         let ended = self.follow(Some(listed)).await;
-        self.changes.end(ended);
+        self.end(ended).await;
     }
 
     /// Lists until a list succeeds, and watches.
@@ -175,13 +176,28 @@ impl Task {
             .set_stale(Error::new(ErrorKind::Unavailable, reason));
         let ended = match self.list_until_success().await {
             Some(Ok(list)) => {
-                self.apply_list(list);
+                self.apply_list(list).await;
                 self.follow(None).await
             }
             Some(Err(error)) => Some(error),
             None => None,
         };
-        self.changes.end(ended);
+        self.end(ended).await;
+    }
+
+    /// Ends the mirror, with an error or because its handle was dropped.
+    async fn end(self, why: Option<Error>) {
+        let is_dropped = why.is_none();
+        let mut unused = self.changes.end(why);
+        if is_dropped {
+            let contents = self.shared.replace(Snapshot::default(), 0);
+            unused.push(contents.into_remains());
+        }
+        for mut remains in unused {
+            while remains.free() {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     /// Watches, and lists again whenever the watch ends. Returns the error that ends the mirror, or `None`
@@ -222,14 +238,18 @@ impl Task {
                 self.run_while_serving(pause).await?;
             }
             match self.list_until_success().await? {
-                Ok(list) => self.apply_list(list),
+                Ok(list) => self.apply_list(list).await,
                 Err(error) => return Some(error),
             }
         }
     }
 
-    fn apply_list(&mut self, list: List) {
-        self.changes.reset(list.kvs, list.revision, list.epoch);
+    async fn apply_list(&mut self, list: List) {
+        self.changes.reset(list);
+        while self.changes.is_resetting() {
+            self.changes.step();
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Completes `open` when the watch is created, or after the timeout, since the list is complete. Returns
@@ -324,10 +344,20 @@ impl Task {
                     }
                 }
             }
+            if self.changes.step() {
+                cx.waker().wake_by_ref();
+            }
+            // What is polled may change the contents, of which the reader gets the difference first.
+            if self.changes.is_resetting() {
+                return Poll::Pending;
+            }
             if let Poll::Ready(done) = poll(cx) {
                 return Poll::Ready(Wake::Done(done));
             }
             self.poll_reader(cx);
+            if self.changes.is_resetting() {
+                cx.waker().wake_by_ref();
+            }
             Poll::Pending
         })
         .await

@@ -2,7 +2,7 @@
 
 /// The contents: here only how new they are.
 pub(crate) mod contents {
-    use crate::types::{KeyValue, Revision};
+    use crate::types::Revision;
 
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Snapshot(pub(crate) Revision);
@@ -10,10 +10,6 @@ pub(crate) mod contents {
     impl Snapshot {
         pub(crate) fn revision(&self) -> Revision {
             self.0
-        }
-
-        pub(crate) fn reset(&mut self, _list: Vec<KeyValue>, revision: Revision) {
-            self.0 = revision;
         }
     }
 }
@@ -110,7 +106,7 @@ fn list_awaited() {
     let mirror = mirror_in_epoch(1, &shared);
     let task = thread::spawn(move || {
         shared.update(|contents| contents.0 = Revision::new(9));
-        shared.replace(Vec::new(), Revision::new(2), 1);
+        shared.replace(contents::Snapshot(Revision::new(2)), 1);
     });
     let snapshot = mirror.wait_revision(Revision::new(2), LONG).unwrap();
     assert_eq!(snapshot.revision(), Revision::new(2));

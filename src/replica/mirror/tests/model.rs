@@ -14,8 +14,10 @@ use fastrand::Rng;
 use crate::error::{Error, Result};
 use crate::grpc::etcd_rs_proto::mvccpb;
 use crate::replica::mirror::change_queue::MirrorChangeQueue;
+use crate::replica::mirror::contents::Snapshot;
 use crate::replica::mirror::event::{KeyChange, MirrorEvent, ResetCause};
 use crate::replica::mirror::handle::Shared;
+use crate::replica::mirror::list::List;
 use crate::rpc::watch::{Event, WatchResponse};
 use crate::runtime::{BoundedReceiver, Capacity, bounded_queue};
 use crate::types::{KeyValue, ResponseHeader, Revision};
@@ -199,7 +201,10 @@ impl World {
                 self.store = Store::default();
                 self.rewound = true;
             }
-            73..80 => self.changes.poll(),
+            73..76 => self.changes.poll(),
+            76..80 => {
+                self.changes.step();
+            }
             80..83 => drop(self.shared.snapshot()),
             _ => {
                 let count = self.rng.usize(1..4);
@@ -243,8 +248,10 @@ impl World {
             let list = self.store.keys.values().cloned().collect();
             let revision = self.store.revision();
             self.epoch += u64::from(std::mem::take(&mut self.rewound));
-            self.changes
-                .reset(list, Revision::new(revision), self.epoch);
+            self.changes.reset(List {
+                contents: Snapshot::new(list, Revision::new(revision)),
+                epoch: self.epoch,
+            });
             self.next = Some(revision + 1);
         }
     }
@@ -271,8 +278,10 @@ impl World {
             self.deliver();
             self.read_all();
             self.changes.catch_up();
+            while self.changes.step() {}
         }
         self.changes.set_live();
+        while self.changes.step() {}
         self.read_all();
         assert_eq!(self.reader.keys, self.store.keys);
         assert_eq!(self.reader.stale, None);
@@ -312,4 +321,87 @@ fn a_fast_reader_gets_exactly_one_reset_per_loss() {
         assert_eq!(world.reader.resets, 1 + world.losses, "seed {seed}");
         assert_eq!(world.reader.rewinds as u64, world.epoch, "seed {seed}");
     }
+}
+
+/// A queue whose reader has room, and a list of `0..keys`.
+struct Large {
+    shared: Arc<Shared>,
+    queue: MirrorChangeQueue,
+    receiver: BoundedReceiver<Result<MirrorEvent>>,
+    list: List,
+}
+
+fn large(keys: u32) -> Large {
+    let room = Capacity {
+        items: 10,
+        bytes: 1 << 30,
+    };
+    let (bounded_sender, receiver) = bounded_queue(room, Err);
+    let shared = Arc::new(Shared::default());
+    let kv = |n: u32| KeyValue {
+        key: n.to_be_bytes().to_vec().into(),
+        ..KeyValue::default()
+    };
+    let list = List {
+        contents: Snapshot::new((0..keys).map(kv).collect(), Revision::new(5)),
+        epoch: 0,
+    };
+    Large {
+        queue: MirrorChangeQueue::new(bounded_sender, Arc::clone(&shared)),
+        shared,
+        receiver,
+        list,
+    }
+}
+
+#[test]
+fn a_reset_of_many_keys_and_freeing_them_take_many_steps() {
+    let Large {
+        shared,
+        mut queue,
+        receiver,
+        list,
+    } = large(100_000);
+    queue.reset(list);
+    while queue.step() {}
+    shared.request_changes();
+    queue.read();
+    // 1,024 keys in a step.
+    let steps = std::iter::from_fn(|| queue.step().then_some(())).count();
+    assert!((97..110).contains(&steps), "{steps}");
+    let reset = receiver.try_recv().unwrap().unwrap();
+    assert!(matches!(reset, MirrorEvent::Reset { changes, .. } if changes.len() == 100_000));
+
+    queue.reset(List {
+        contents: Snapshot::new([].into_iter().collect(), Revision::new(6)),
+        epoch: 0,
+    });
+    // All keys are compared, and 3,125 leaves are freed, 64 in a step.
+    let steps = std::iter::from_fn(|| queue.step().then_some(())).count();
+    assert!((97 + 48..200).contains(&steps), "{steps}");
+    let reset = receiver.try_recv().unwrap().unwrap();
+    assert!(matches!(reset, MirrorEvent::Reset { changes, .. } if changes.len() == 100_000));
+}
+
+#[test]
+fn a_reader_that_needs_no_differences_gets_none() {
+    let Large {
+        shared,
+        mut queue,
+        receiver,
+        list,
+    } = large(10_000);
+    shared.leave_out_differences();
+    shared.request_changes();
+    queue.reset(list);
+    let reset = receiver.try_recv().unwrap().unwrap();
+    assert_eq!(
+        reset,
+        MirrorEvent::Reset {
+            revision: Revision::new(5),
+            cause: ResetCause::First,
+            changes: Vec::new()
+        }
+    );
+    assert!(!queue.is_behind());
 }
