@@ -1,5 +1,5 @@
 //! Prints what a mirror costs the other calls of its client, by the number of keys: while it lists, and while a
-//! reader takes a snapshot after the other and another client changes keys.
+//! reader takes one snapshot after the other and another client changes keys.
 //!
 //! `cargo bench --bench mirror`, with numbers of keys as arguments.
 
@@ -45,13 +45,15 @@ fn beside<T>(client: &Client, work: impl FnOnce() -> T) -> (T, Vec<Duration>) {
     thread::scope(|scope| {
         let gets = scope.spawn(|| {
             let mut latencies = Vec::new();
-            while !stop.load(Relaxed) {
+            loop {
                 let begun = Instant::now();
                 client.get("other").unwrap();
                 latencies.push(begun.elapsed());
+                if stop.load(Relaxed) {
+                    return latencies;
+                }
                 thread::sleep(Duration::from_millis(1));
             }
-            latencies
         });
         let done = work();
         stop.store(true, Relaxed);

@@ -179,8 +179,8 @@ impl LocalEtcd {
     /// Blocks until the server reports that it is healthy (it has a leader and serves linearizable reads)
     /// and that its cluster has decided its version.
     ///
-    /// etcd decides the version of a new cluster some milliseconds after it is healthy, and refuses members
-    /// that join before.
+    /// etcd decides the version of a new cluster some milliseconds after it is healthy. The process of a member
+    /// that was added before exits.
     ///
     /// # Errors
     ///
@@ -196,8 +196,8 @@ impl LocalEtcd {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             // A short limit, because the first requests may come before etcd listens.
-            let timeout = left.clamp(POLL, REQUEST_TIMEOUT);
-            let answer = ready::request(self.flags.health(), self.flags.peer, timeout);
+            let limit = left.clamp(POLL, REQUEST_TIMEOUT);
+            let answer = ready::request(self.flags.health(), self.flags.peer, limit);
             // Check this last: if another server has the port, the answer is from that server, and this
             // process is about to end.
             if let Some(status) = self.process.exit_status()? {

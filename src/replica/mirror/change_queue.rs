@@ -1,7 +1,7 @@
 //! Bounded queue of the changes of a mirror; on overflow it collapses to one `Reset`.
 //!
-//! What takes time in proportion to the number of keys is done in steps, between which other tasks of the runtime
-//! run: the difference of a `Reset`, and freeing replaced contents.
+//! The difference of a `Reset` takes time in proportion to the number of keys. It is found in steps, between which other
+//! tasks of the runtime run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::contents::Snapshot;
 use super::event::{KeyChange, MirrorEvent, ResetCause};
 use super::handle::Shared;
-use super::key_tree::{Difference, Remains};
+use super::key_tree::{Difference, Found, Remains};
 use super::list::List;
 use crate::error::{Error, Result};
 use crate::rpc::watch::{Event, WatchResponse};
@@ -22,8 +22,8 @@ use crate::types::{KeyValue, Revision};
 const MIN_POLL: Duration = Duration::from_millis(20);
 const MAX_POLL: Duration = Duration::from_secs(5);
 
-/// The number of keys that are compared in one step: some 100 µs.
-const STEP: usize = 1024;
+/// The number of keys that are compared in one step. A step takes some 100 µs.
+const STEP: usize = if cfg!(test) { 3 } else { 1024 };
 
 /// Sending end of [`Mirror::changes`](super::Mirror::changes), and writer of the mirror's contents.
 pub(super) struct MirrorChangeQueue {
@@ -37,8 +37,8 @@ pub(super) struct MirrorChangeQueue {
     cause: ResetCause,
     /// The `Reset` whose difference is being found. Until it is queued, nothing else is.
     resetting: Option<Box<Resetting>>,
-    /// Contents that were replaced, until they are freed.
-    replaced: Vec<Remains>,
+    /// Contents that are no longer needed, until the task frees them.
+    unneeded: Vec<Remains>,
     /// The time since which the mirror is stale.
     stale: Option<Instant>,
     /// The value of `stale` in the last queued event.
@@ -66,7 +66,7 @@ impl MirrorChangeQueue {
             reported: Some(Snapshot::default()),
             cause: ResetCause::First,
             resetting: None,
-            replaced: Vec::new(),
+            unneeded: Vec::new(),
             stale: None,
             reported_stale: None,
             poll_interval: MIN_POLL,
@@ -92,21 +92,23 @@ impl MirrorChangeQueue {
         self.resetting.is_some()
     }
 
-    /// Does one step of what takes long. Returns whether there is more to do.
-    pub(super) fn step(&mut self) -> bool {
-        if let Some(resetting) = &mut self.resetting {
-            if let Some((changes, before)) = resetting.difference.step(STEP) {
-                let revision = resetting.revision;
-                self.resetting = None;
-                self.replaced.push(before);
-                self.queue_reset(revision, changes);
-            }
-        } else if let Some(replaced) = self.replaced.last_mut()
-            && !replaced.free()
-        {
-            self.replaced.pop();
+    /// Does one step of finding a difference, and queues the `Reset` after the last one.
+    pub(super) fn step(&mut self) {
+        let Some(resetting) = &mut self.resetting else {
+            return;
+        };
+        if let Some(found) = resetting.difference.step(STEP) {
+            let Found { changes, size, old } = found;
+            let revision = resetting.revision;
+            self.resetting = None;
+            self.unneeded.push(old);
+            self.queue_reset(revision, changes, size);
         }
-        self.resetting.is_some() || !self.replaced.is_empty()
+    }
+
+    /// Takes the contents that are no longer needed.
+    pub(super) fn take_unneeded(&mut self) -> impl Iterator<Item = Remains> + use<> {
+        std::mem::take(&mut self.unneeded).into_iter()
     }
 
     /// Finds the rest of a difference at once, for a caller that changes what is compared or queues something.
@@ -134,7 +136,8 @@ impl MirrorChangeQueue {
         let changes = self
             .shared
             .update(|snapshot| snapshot.apply(events, revision));
-        self.queue(MirrorEvent::Changed { revision, changes });
+        let size = changes.iter().map(KeyChange::size).sum();
+        self.queue(MirrorEvent::Changed { revision, changes }, size);
         self.publish_queued();
     }
 
@@ -159,7 +162,7 @@ impl MirrorChangeQueue {
         // followed it.
         self.reported.get_or_insert_with(|| self.shared.snapshot());
         let replaced = self.shared.replace(list.contents, epoch);
-        self.replaced.push(replaced.into_remains());
+        self.unneeded.push(replaced.into_remains());
         self.catch_up();
     }
 
@@ -223,8 +226,8 @@ impl MirrorChangeQueue {
             return;
         };
         if !self.shared.needs_differences() {
-            self.replaced.push(before.into_remains());
-            return self.queue_reset(self.shared.position().0, Vec::new());
+            self.unneeded.push(before.into_remains());
+            return self.queue_reset(self.shared.position().0, Vec::new(), 0);
         }
         let now = self.shared.snapshot();
         self.resetting = Some(Box::new(Resetting {
@@ -233,17 +236,19 @@ impl MirrorChangeQueue {
         }));
     }
 
-    fn queue_reset(&mut self, revision: Revision, changes: Vec<KeyChange>) {
-        self.queue(MirrorEvent::Reset {
+    fn queue_reset(&mut self, revision: Revision, changes: Vec<KeyChange>, size: usize) {
+        let cause = self.cause;
+        let reset = MirrorEvent::Reset {
             revision,
-            cause: self.cause,
+            cause,
             changes,
-        });
+        };
+        self.queue(reset, size);
         self.queue_health();
         self.publish_queued();
     }
 
-    /// Ends the queue, with an error or because the mirror was dropped. Returns what is to be freed in steps.
+    /// Ends the queue, with an error or because the mirror was dropped. Returns what is no longer needed.
     pub(super) fn end(mut self, why: Option<Error>) -> Vec<Remains> {
         match why {
             Some(error) => {
@@ -255,8 +260,8 @@ impl MirrorChangeQueue {
         }
         let compared = self.resetting.map(|it| it.difference.into_remains());
         let reported = self.reported.map(Snapshot::into_remains);
-        self.replaced.extend(compared.into_iter().chain(reported));
-        self.replaced
+        self.unneeded.extend(compared.into_iter().chain(reported));
+        self.unneeded
     }
 
     /// Begins to collapse changes into one `Reset` if there is no room for `size` bytes.
@@ -276,16 +281,17 @@ impl MirrorChangeQueue {
             return;
         }
         self.reported_stale = self.stale;
-        self.queue(match self.stale {
+        let event = match self.stale {
             Some(since) => MirrorEvent::Stale { since },
             None => MirrorEvent::Live,
-        });
+        };
+        self.queue(event, 0);
     }
 
-    /// Queues an event for which there is room, unless a `Reset` is pending.
-    fn queue(&mut self, event: MirrorEvent) {
+    /// Queues an event for which there is room, unless a `Reset` is pending. `size` is that of its changes.
+    fn queue(&mut self, event: MirrorEvent, size: usize) {
         if self.reported.is_none() {
-            let size = size(&event);
+            let size = size_of::<MirrorEvent>() + size;
             self.bounded_sender.send_over_capacity(Ok(event), size);
         }
     }
@@ -296,12 +302,4 @@ impl MirrorChangeQueue {
             self.shared.set_queued(self.shared.position().0);
         }
     }
-}
-
-fn size(event: &MirrorEvent) -> usize {
-    let changes: &[_] = match event {
-        MirrorEvent::Changed { changes, .. } | MirrorEvent::Reset { changes, .. } => changes,
-        MirrorEvent::Stale { .. } | MirrorEvent::Live => &[],
-    };
-    size_of::<MirrorEvent>() + changes.iter().map(KeyChange::size).sum::<usize>()
 }

@@ -222,6 +222,8 @@ mod tests {
         assert_eq!(changes.len(), 2);
         assert_eq!((contents.len(), contents.revision()), (1, Revision::new(6)));
         assert_eq!(held, snapshot([kv(1, 1), kv(2, 1)], 5));
+        assert_eq!(held.get(&[2]), Some(&kv(2, 1)));
+        assert_eq!(contents.get(&[2]), None);
         assert_eq!(held.iter().len(), 2);
     }
 }

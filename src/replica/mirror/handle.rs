@@ -318,6 +318,11 @@ impl Shared {
         }
     }
 
+    /// Returns whether the handle was dropped.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.requests.lock().dropped
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
         self.state.lock().snapshot.clone()
     }
@@ -371,7 +376,11 @@ impl Shared {
     pub(super) fn replace(&self, contents: Snapshot, epoch: u64) -> Snapshot {
         let mut state = self.state.lock();
         let replaced = std::mem::replace(&mut state.snapshot, contents);
-        state.epoch = epoch;
+        if state.epoch != epoch {
+            // What was queued up to now is of another store, whose revisions may be higher.
+            state.queued = Revision::NONE;
+            state.epoch = epoch;
+        }
         drop(state);
         self.changed.notify_all();
         replaced

@@ -2,7 +2,7 @@
 //!
 //! A clone costs nothing that grows with the number of keys, and neither does a change of a set that has clones: it
 //! copies the nodes on the path to the key. So whoever holds old contents does not slow down their writer, and two
-//! sets that differ in a few keys are compared without visiting the nodes that they share.
+//! sets that differ in a few keys are compared without reading the leaves that they share.
 
 use std::mem;
 use std::slice;
@@ -17,7 +17,7 @@ use crate::types::{KeyValue, Revision};
 const MAX: usize = 32;
 /// A node below this size is merged with a neighbour, if both fit in one.
 const MIN: usize = 8;
-/// The number of nodes that are freed in one step: some 100 µs.
+/// The number of nodes that are freed in one step. A step takes some 100 µs.
 const FREED: usize = 64;
 
 #[derive(Clone, Debug, Default)]
@@ -34,8 +34,8 @@ enum Node {
 
 #[derive(Clone, Debug)]
 struct Child {
-    /// A lower bound of the keys of the node, above all keys of the child before. The first child has keys below its
-    /// bound, too.
+    /// A lower bound of the keys of the node, above all keys of the child before. The bound of the first child has no
+    /// meaning.
     bound: Bytes,
     node: Arc<Node>,
 }
@@ -145,11 +145,15 @@ impl Node {
         match (self, next) {
             (Node::Leaf(kvs), Node::Leaf(next)) => kvs.extend(next),
             (Node::Inner(children), Node::Inner(mut next)) => {
-                // The first child may have keys below its own bound.
                 if let Some(first) = next.first_mut() {
                     first.bound = bound;
                 }
+                let seam = children.len();
                 children.extend(next);
+                // Now neighbours, both may be small.
+                if is_small(children, seam) {
+                    merge(children, seam - 1);
+                }
             }
             // All leaves have the same depth.
             (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {}
@@ -167,11 +171,12 @@ fn find(kvs: &[KeyValue], key: &[u8]) -> Result<usize, usize> {
 
 /// The index of the child that has this key or would have it.
 fn child_of(children: &[Child], key: &[u8]) -> usize {
-    match children.last() {
-        Some(last) if &last.bound[..] <= key => children.len() - 1,
-        _ => children
-            .partition_point(|child| &child.bound[..] <= key)
-            .saturating_sub(1),
+    // The first child has the keys below the bound of the second one, whatever its own bound is.
+    let others = children.get(1..).unwrap_or_default();
+    match others.last() {
+        // The usual case while a tree is built from a list.
+        Some(last) if &last.bound[..] <= key => others.len(),
+        _ => others.partition_point(|child| &child.bound[..] <= key),
     }
 }
 
@@ -213,6 +218,10 @@ fn insert(node: &mut Arc<Node>, kv: KeyValue, is_last: bool) -> (Option<KeyValue
 /// part stays full, because a list comes in the order of its keys.
 fn insert_at<T>(entries: &mut Vec<T>, at: usize, entry: T, is_last: bool) -> Option<Vec<T>> {
     if entries.len() < MAX {
+        if entries.len() == entries.capacity() {
+            // A vector grows to twice its size, which can be more than a node has.
+            entries.reserve_exact(entries.len().max(4).min(MAX - entries.len()));
+        }
         entries.insert(at, entry);
         return None;
     }
@@ -222,8 +231,8 @@ fn insert_at<T>(entries: &mut Vec<T>, at: usize, entry: T, is_last: bool) -> Opt
         false => entries.split_off(MAX / 2),
     };
     match at.checked_sub(entries.len()) {
-        Some(at) if at > 0 || is_appended => right.insert(at, entry),
-        _ => entries.insert(at, entry),
+        Some(at) => right.insert(at, entry),
+        None => entries.insert(at, entry),
     }
     Some(right)
 }
@@ -248,6 +257,10 @@ fn remove(node: &mut Arc<Node>, key: &[u8]) -> Option<KeyValue> {
             removed
         }
     }
+}
+
+fn is_small(children: &[Child], at: usize) -> bool {
+    children.get(at).is_some_and(|child| child.node.len() < MIN)
 }
 
 /// Merges a child with the next one, if both fit in one node.
@@ -312,7 +325,7 @@ impl Remains {
     pub(super) fn free(&mut self) -> bool {
         for _ in 0..FREED {
             let Some(node) = self.0.pop() else { break };
-            if let Ok(Node::Inner(children)) = Arc::try_unwrap(node) {
+            if let Some(Node::Inner(children)) = Arc::into_inner(node) {
                 self.0.extend(children.into_iter().map(|child| child.node));
             }
         }
@@ -402,6 +415,18 @@ pub(super) struct Difference {
     /// The revision of deletions: that of the newer tree.
     revision: Revision,
     changes: Vec<KeyChange>,
+    /// The size of the changes.
+    size: usize,
+}
+
+/// What a [`Difference`] has found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The changes in the order of their keys.
+    pub(super) changes: Vec<KeyChange>,
+    pub(super) size: usize,
+    /// The older tree.
+    pub(super) old: Remains,
 }
 
 impl Difference {
@@ -412,6 +437,7 @@ impl Difference {
             old: before,
             revision,
             changes: Vec::new(),
+            size: 0,
         }
     }
 
@@ -420,9 +446,9 @@ impl Difference {
         Remains::new(self.old)
     }
 
-    /// Compares up to `steps` keys, where a leaf that both trees share counts as one. Once all changes are found,
-    /// returns them in the order of their keys, and the older tree.
-    pub(super) fn step(&mut self, steps: usize) -> Option<(Vec<KeyChange>, Remains)> {
+    /// Compares up to `steps` keys, where a leaf that both trees share counts as one. Returns the changes once all are
+    /// found.
+    pub(super) fn step(&mut self, steps: usize) -> Option<Found> {
         for _ in 0..steps {
             let (before, now) = (&mut self.before, &mut self.now);
             if let (Some(old), Some(new)) = (before.whole_leaf(), now.whole_leaf())
@@ -434,8 +460,11 @@ impl Difference {
             }
             let order = match (before.next(), now.next()) {
                 (None, None) => {
-                    let changes = mem::take(&mut self.changes);
-                    return Some((changes, Remains::new(mem::take(&mut self.old))));
+                    return Some(Found {
+                        changes: mem::take(&mut self.changes),
+                        size: self.size,
+                        old: Remains::new(mem::take(&mut self.old)),
+                    });
                 }
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
@@ -449,16 +478,16 @@ impl Difference {
             if order.is_ge() {
                 now.pass();
             }
-            match (old, new) {
-                (Some(prev), None) => self.changes.push(KeyChange::Deleted {
+            let change = match (old, new) {
+                (Some(prev), None) => KeyChange::Deleted {
                     prev,
                     revision: self.revision,
-                }),
-                (prev, Some(kv)) if prev.as_ref() != Some(&kv) => {
-                    self.changes.push(KeyChange::Put { kv, prev })
-                }
-                _ => {}
-            }
+                },
+                (prev, Some(kv)) if prev.as_ref() != Some(&kv) => KeyChange::Put { kv, prev },
+                _ => continue,
+            };
+            self.size += change.size();
+            self.changes.push(change);
         }
         None
     }

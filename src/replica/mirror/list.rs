@@ -1,10 +1,12 @@
 //! List of a key range at one revision, read in pages.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::contents::Snapshot;
-use super::key_tree::KeyTree;
+use super::free::free_later;
+use super::key_tree::{KeyTree, Remains};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grpc::Transport;
 use crate::observe::Underway;
@@ -24,7 +26,7 @@ const PAGE: u32 = 1000;
 /// interrupt a list of one page, so a list succeeds however often the store is compacted.
 const GROWTH: u32 = 4;
 
-/// The number of key values that are added to a list in one step: less than a millisecond.
+/// The number of key values that are added to a list in one step. A step takes less than a millisecond.
 const STEP: usize = 1024;
 
 /// Maximum number of restarts because the store was replaced during the list.
@@ -78,6 +80,13 @@ impl Pages {
     }
 }
 
+impl Drop for Pages {
+    /// Of a list that ended early, or whose mirror was dropped.
+    fn drop(&mut self) {
+        free_later(Remains::new(take(&mut self.keys)));
+    }
+}
+
 impl Lister {
     /// Lists the range. A list whose revision is compacted before its last page is restarted, until
     /// `give_up` has passed.
@@ -88,11 +97,11 @@ impl Lister {
             // Compared after the list: pages of two stores do not make one list.
             let epoch = self.transport.store().epoch();
             match self.list_once(page).await {
-                Ok((pages, revision)) => {
+                Ok((mut pages, revision)) => {
                     let store = self.transport.store();
                     if store.epoch() == epoch && !store.is_rewind_suspected() {
-                        self.record(pages.newest, revision, epoch);
-                        let contents = Snapshot::new(pages.keys, revision);
+                        self.record(pages.newest.take(), revision, epoch);
+                        let contents = Snapshot::new(take(&mut pages.keys), revision);
                         return Ok(List { contents, epoch });
                     }
                     // The pages may be of two stores.

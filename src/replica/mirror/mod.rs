@@ -3,6 +3,7 @@
 mod change_queue;
 mod contents;
 mod event;
+mod free;
 mod handle;
 mod key_tree;
 mod list;

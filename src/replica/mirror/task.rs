@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use super::change_queue::MirrorChangeQueue;
 use super::contents::Snapshot;
+use super::free::free_later;
 use super::handle::{Mirror, MirrorRequest, Shared};
 use super::list::{List, Lister};
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -166,7 +168,7 @@ impl Task {
             Err(error) => return drop(listed.send(Err(error))),
         }
         let ended = self.follow(Some(listed)).await;
-        self.end(ended).await;
+        self.end(ended);
     }
 
     /// Lists until a list succeeds, and watches.
@@ -182,21 +184,16 @@ impl Task {
             Some(Err(error)) => Some(error),
             None => None,
         };
-        self.end(ended).await;
+        self.end(ended);
     }
 
     /// Ends the mirror, with an error or because its handle was dropped.
-    async fn end(self, why: Option<Error>) {
+    fn end(self, why: Option<Error>) {
         let is_dropped = why.is_none();
-        let mut unused = self.changes.end(why);
+        self.changes.end(why).into_iter().for_each(free_later);
         if is_dropped {
             let contents = self.shared.replace(Snapshot::default(), 0);
-            unused.push(contents.into_remains());
-        }
-        for mut remains in unused {
-            while remains.free() {
-                tokio::task::yield_now().await;
-            }
+            free_later(contents.into_remains());
         }
     }
 
@@ -248,8 +245,9 @@ impl Task {
         self.changes.reset(list);
         while self.changes.is_resetting() {
             self.changes.step();
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
+        self.changes.take_unneeded().for_each(free_later);
     }
 
     /// Completes `open` when the watch is created, or after the timeout, since the list is complete. Returns
@@ -328,11 +326,19 @@ impl Task {
     }
 
     /// Waits until `poll` is ready or a command arrives, and serves the reader of the changes until then.
-    async fn wait<T>(
-        &mut self,
-        mut poll: impl FnMut(&mut std::task::Context<'_>) -> Poll<T>,
-    ) -> Wake<T> {
+    async fn wait<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Wake<T> {
         std::future::poll_fn(|cx| {
+            if self.changes.is_resetting() {
+                if self.shared.is_dropped() {
+                    return Poll::Ready(Wake::Gone);
+                }
+                self.changes.step();
+            }
+            // The caller may change the contents after this returns, so the `Reset` is queued first.
+            if self.changes.is_resetting() {
+                return yield_once(cx);
+            }
+            self.changes.take_unneeded().for_each(free_later);
             while let Poll::Ready(request) = self.shared.poll_request(cx) {
                 match request {
                     MirrorRequest::Drop => return Poll::Ready(Wake::Gone),
@@ -341,22 +347,19 @@ impl Task {
                     MirrorRequest::Read => {
                         self.changes.read();
                         self.poll_timer = None;
+                        if self.changes.is_resetting() {
+                            return yield_once(cx);
+                        }
                     }
                 }
-            }
-            if self.changes.step() {
-                cx.waker().wake_by_ref();
-            }
-            // What is polled may change the contents, of which the reader gets the difference first.
-            if self.changes.is_resetting() {
-                return Poll::Pending;
             }
             if let Poll::Ready(done) = poll(cx) {
                 return Poll::Ready(Wake::Done(done));
             }
             self.poll_reader(cx);
+            self.changes.take_unneeded().for_each(free_later);
             if self.changes.is_resetting() {
-                cx.waker().wake_by_ref();
+                return yield_once(cx);
             }
             Poll::Pending
         })
@@ -364,7 +367,7 @@ impl Task {
     }
 
     /// Polls a full queue for room when its timer has elapsed.
-    fn poll_reader(&mut self, cx: &mut std::task::Context<'_>) {
+    fn poll_reader(&mut self, cx: &mut Context<'_>) {
         while let Some(pause) = self.changes.next_poll() {
             let timer = self
                 .poll_timer
@@ -377,6 +380,13 @@ impl Task {
         }
         self.poll_timer = None;
     }
+}
+
+/// Wakes the task after the runtime has polled its sockets and other tasks.
+fn yield_once<T>(cx: &mut Context<'_>) -> Poll<T> {
+    // The first poll is always pending, and registers the waker.
+    let _ = pin!(yield_now()).poll(cx);
+    Poll::Pending
 }
 
 /// Result of [`Task::wait`].

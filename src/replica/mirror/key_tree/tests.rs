@@ -27,6 +27,12 @@ fn check(node: &Node, from: Option<&[u8]>, to: Option<&[u8]>) -> (usize, usize) 
             (1, kvs.len())
         }
         Node::Inner(children) => {
+            let bounds = children.windows(2).skip(1);
+            assert!(
+                bounds
+                    .map(|two| (&two[0].bound, &two[1].bound))
+                    .all(|(a, b)| a < b)
+            );
             let mut below = Vec::new();
             for (n, child) in children.iter().enumerate() {
                 let from = if n == 0 { from } else { Some(&child.bound[..]) };
@@ -112,13 +118,14 @@ proptest! {
             let (now, new) = &histories[histories.len() / 2];
             let revision = Revision::new(9);
             let mut difference = Difference::new(before.clone(), now.clone(), revision);
-            let (changes, mut remains) = loop {
+            let Found { changes, size, old: mut remains } = loop {
                 if let Some(found) = difference.step(steps) {
                     break found;
                 }
             };
             // What other versions share stays.
             while remains.free() {}
+            prop_assert_eq!(size, changes.iter().map(KeyChange::size).sum::<usize>());
             let keys: Vec<_> = changes.iter().map(KeyChange::key).collect();
             prop_assert!(keys.windows(2).all(|two| two[0] < two[1]));
             let mut replayed = old.clone();
@@ -169,8 +176,51 @@ fn a_change_copies_only_the_nodes_on_the_path_to_its_key() {
     assert!(new.len() - shared.count() <= 5);
     let mut difference = Difference::new(before, tree, Revision::new(3));
     // One step for each shared leaf, and one for each key of the others.
-    let (changes, _) = difference.step(20_000 / MAX + 2 * MAX + 1).unwrap();
-    assert_eq!(changes.len(), 2);
+    let found = difference.step(20_000 / MAX + 2 * MAX + 1).unwrap();
+    assert_eq!(found.changes.len(), 2);
+}
+
+#[test]
+fn an_empty_node_without_neighbours_is_removed() {
+    // The last key is alone in its leaf, and the leaf in its inner node.
+    let last = (MAX * MAX) as u16;
+    let mut tree: KeyTree = (0..=last).map(|key| kv(key, 1)).collect();
+    tree.remove(kv(last, 1).key());
+    let model = (0..last).map(|key| (kv(key, 1).key().to_vec(), kv(key, 1)));
+    assert_equal(&tree, &model.collect());
+}
+
+#[test]
+fn the_halves_of_a_node_are_not_merged_again_at_once() {
+    let mut tree = KeyTree::default();
+    for key in (0..=MAX as u16).rev() {
+        tree.insert(kv(key, 1));
+    }
+    let root_len = |tree: &KeyTree| tree.root.as_ref().unwrap().len();
+    assert_eq!(root_len(&tree), 2);
+    tree.remove(kv(0, 1).key());
+    assert_eq!(root_len(&tree), 2);
+    // A leaf below the minimum is merged.
+    for key in 1..10 {
+        tree.remove(kv(key, 1).key());
+    }
+    assert_eq!(root_len(&tree), MAX + 1 - 10);
+}
+
+#[test]
+fn small_leaves_at_the_seam_of_merged_nodes_are_merged() {
+    let mut tree: KeyTree = (0..1200).map(|key| kv(key, 1)).collect();
+    let mut model: Model = tree
+        .iter()
+        .map(|kv| (kv.key().to_vec(), kv.clone()))
+        .collect();
+    for key in (990..1021).chain(1028..1088).chain(300..600).chain([1150]) {
+        assert_eq!(
+            tree.remove(kv(key, 1).key()),
+            model.remove(&kv(key, 1).key()[..])
+        );
+        assert_equal(&tree, &model);
+    }
 }
 
 #[test]
