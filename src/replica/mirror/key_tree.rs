@@ -150,10 +150,8 @@ impl Node {
                 }
                 let seam = children.len();
                 children.extend(next);
-                // Now neighbours, both may be small.
-                if is_small(children, seam) {
-                    merge(children, seam - 1);
-                }
+                // These two were no neighbours, and both may be small.
+                merge(children, seam.saturating_sub(1));
             }
             // All leaves have the same depth.
             (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {}
@@ -257,10 +255,6 @@ fn remove(node: &mut Arc<Node>, key: &[u8]) -> Option<KeyValue> {
             removed
         }
     }
-}
-
-fn is_small(children: &[Child], at: usize) -> bool {
-    children.get(at).is_some_and(|child| child.node.len() < MIN)
 }
 
 /// Merges a child with the next one, if both fit in one node.

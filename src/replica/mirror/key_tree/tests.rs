@@ -224,6 +224,23 @@ fn small_leaves_at_the_seam_of_merged_nodes_are_merged() {
 }
 
 #[test]
+fn a_node_gets_no_more_room_than_it_needs() {
+    let capacity = |tree: &KeyTree| match &**tree.root.as_ref().unwrap() {
+        Node::Leaf(kvs) => kvs.capacity(),
+        Node::Inner(children) => children.capacity(),
+    };
+    let tree: KeyTree = (0..20).map(|key| kv(key, 1)).collect();
+    // The leaf is copied without spare room.
+    let mut copy = tree.clone();
+    copy.insert(kv(20, 1));
+    assert_eq!(capacity(&copy), MAX);
+    for (keys, room) in [(1, 1), (2, 5), (6, 10)] {
+        let tree: KeyTree = (0..keys).map(|key| kv(key, 1)).collect();
+        assert_eq!(capacity(&tree), room);
+    }
+}
+
+#[test]
 fn the_leaves_of_a_list_are_full() {
     let tree: KeyTree = (0..10_000).map(|key| kv(key, 1)).collect();
     let (mut all, mut leaves) = (Vec::new(), 0);
