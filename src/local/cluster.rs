@@ -131,6 +131,7 @@ impl LocalCluster {
             peer_advertised: peer,
             initial_cluster,
             joins: true,
+            is_alone: false,
             extra: self.extra.clone(),
         };
         self.members.push(LocalEtcd::prepare(&self.binary, flags)?);
@@ -268,6 +269,7 @@ impl LocalClusterBuilder {
                 peer_advertised,
                 initial_cluster: Vec::new(),
                 joins: false,
+                is_alone: false,
                 extra: self.extra.clone(),
             });
         }

@@ -18,6 +18,8 @@ pub(super) struct Flags {
     pub(super) initial_cluster: Vec<(String, SocketAddr)>,
     /// Whether the process joins a running cluster instead of bootstrapping a new one.
     pub(super) joins: bool,
+    /// Whether it never has peers.
+    pub(super) is_alone: bool,
     pub(super) extra: Vec<String>,
 }
 
@@ -77,12 +79,9 @@ impl Flags {
                 .map(|addr| format!("--listen-metrics-urls=http://{addr}")),
         );
         // etcd requires an election timeout of at least 5 heartbeat intervals. A single member always
-        // wins its election, so its timeout only delays the start.
-        let (heartbeat, election) = if self.initial_cluster.len() == 1 {
-            (10, 100)
-        } else {
-            (50, 500)
-        };
+        // wins its election, so its timeout only delays the start. All members of a cluster need the same timeouts,
+        // also if it has one member at first.
+        let (heartbeat, election) = if self.is_alone { (10, 100) } else { (50, 500) };
         args.push(format!("--heartbeat-interval={heartbeat}"));
         args.push(format!("--election-timeout={election}"));
         args.push(
@@ -117,6 +116,7 @@ mod tests {
                 .map(|i| (format!("m{i}"), addr(3 + i)))
                 .collect(),
             joins: false,
+            is_alone: members == 1,
             extra: extra.iter().map(|arg| (*arg).to_owned()).collect(),
         }
     }

@@ -101,6 +101,7 @@ impl LocalEtcdBuilder {
                 peer_advertised: peer,
                 initial_cluster: vec![(name.clone(), peer)],
                 joins: false,
+                is_alone: true,
                 extra: self.extra.clone(),
                 name,
             };
