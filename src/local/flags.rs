@@ -18,7 +18,7 @@ pub(super) struct Flags {
     pub(super) initial_cluster: Vec<(String, SocketAddr)>,
     /// Whether the process joins a running cluster instead of bootstrapping a new one.
     pub(super) joins: bool,
-    /// Whether it never has peers.
+    /// Whether the process is a cluster of one member, to which no member is added.
     pub(super) is_alone: bool,
     pub(super) extra: Vec<String>,
 }

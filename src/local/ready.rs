@@ -1,4 +1,4 @@
-//! Whether a server is ready, read from its health and version pages.
+//! Requests the health and version pages of a server, and decides whether it is ready.
 
 use std::{io, net::SocketAddr, time::Duration};
 

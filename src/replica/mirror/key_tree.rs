@@ -1,8 +1,7 @@
 //! Ordered set of key values whose clones share their nodes: a persistent B+ tree.
 //!
-//! A clone costs nothing that grows with the number of keys, and neither does a change of a set that has clones: it
-//! copies the nodes on the path to the key. So whoever holds old contents does not slow down their writer, and two
-//! sets that differ in a few keys are compared without reading the leaves that they share.
+//! A clone copies one pointer. A change of a set that has clones copies the nodes on the path to the key. A reader that
+//! holds an older set therefore does not slow down the writer. A comparison of two sets skips the leaves that they share.
 
 use std::mem;
 use std::slice;
@@ -413,7 +412,7 @@ pub(super) struct Difference {
     size: usize,
 }
 
-/// What a [`Difference`] has found.
+/// The result of a [`Difference`].
 #[derive(Debug)]
 pub(super) struct Found {
     /// The changes in the order of their keys.
